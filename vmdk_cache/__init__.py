@@ -1,0 +1,12 @@
+"""A Cinder volume driver for VMware vCenter that caches Glance images as VM templates.
+
+Layers, top to bottom; a layer imports only layers below it (tests/unit/test_architecture.py):
+
+    cinder/      what Cinder loads: driver, scheduler host manager; every use of upstream's private names
+    wiring.py    builds a running cache from settings
+    periodic/    what happens by the clock: purge
+    cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
+    datastore/   where a volume goes, and how an image's stream becomes a disk
+    vim/         everything said to vCenter: session, properties, tasks, templates, leases
+    conf.py errors.py clock.py retry.py locks.py
+"""
