@@ -1,0 +1,31 @@
+"""Who is asking: what `dispatch` hands to every handler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.session_manager import Session
+    from tests.fakes.vcenter.vcenter import VCenter
+
+
+@dataclass
+class Context:
+    """One request.
+
+    :param session: the live session, or None (only methods open to anybody are reached without one)
+    :param host: the "host:port" that the client called the fake by; URLs handed out should use it
+    :param set_cookies: cookies to send with the answer, as complete Set-Cookie values
+    """
+
+    vcenter: VCenter
+    session: Session | None = None
+    host: str = ""
+    client_address: str = "127.0.0.1"
+    set_cookies: list[str] | None = None
+
+    @property
+    def user(self) -> str:
+        """The user of the session, or "" when there is none."""
+        return self.session.user if self.session else ""

@@ -1,0 +1,77 @@
+"""Model: the first inventory, from counts, with the names that vcsim uses.
+
+Datacenter DC0 with folders vm, host, datastore and network; cluster DC0_C0 with hosts DC0_C0_H0,
+DC0_C0_H1 and pool Resources; datastores DC0_DS0, DC0_DS1 mounted read-write on every host of the
+datacenter; pods DC0_POD0; network "VM Network". With several datacenters DC1_C0 and so on. No
+virtual machines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.vcenter import VCenter
+
+TIB = 1 << 40
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A storage policy and the datastores (by name) that satisfy it."""
+
+    name: str
+    datastores: tuple[str, ...] = ()
+    profile_id: str | None = None
+
+
+@dataclass
+class Model:
+    """Counts; sizes in bytes.
+
+    :param datastores: per datacenter, named DC0_DS0 and so on
+    :param datastore_bytes: capacity of each datastore, or of each by position when a sequence (the
+        last repeats)
+    :param datastore_type: "VMFS", "NFS", "NFS41", "vsan" or "VVOL" - for all, or by position
+    :param pods: datastore clusters (empty StoragePod folders) per datacenter
+    :param datacenter_folders: folders above the datacenters ("F0/F1"), "" for none
+    :param profiles: storage policies known to PBM
+    :param host_version: product version that hosts report
+    """
+
+    datacenters: int = 1
+    clusters: int = 1
+    hosts_per_cluster: int = 2
+    datastores: int = 2
+    datastore_bytes: int | tuple[int, ...] = 1 * TIB
+    datastore_type: str | tuple[str, ...] = "NFS"
+    pods: int = 0
+    datacenter_folders: str = ""
+    profiles: tuple[Profile, ...] = field(default_factory=tuple)
+    vcenter_version: str = "8.0.3"
+    host_version: str = "8.0.3"
+
+    def __post_init__(self) -> None:
+        for name in ("datacenters", "clusters", "hosts_per_cluster", "datastores"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Model.{name} must be at least 1, not {getattr(self, name)}")
+
+    def build(self, vcenter: VCenter) -> None:
+        """Create the objects below `vcenter.root_folder`."""
+        from tests.fakes.vcenter.inventory import build_inventory
+
+        build_inventory(vcenter, self)
+
+    def size_of(self, position: int) -> int:
+        """Capacity in bytes of the datastore at this position of its datacenter."""
+        return _at(self.datastore_bytes, position)
+
+    def type_of(self, position: int) -> str:
+        """Type of the datastore at this position of its datacenter."""
+        return _at(self.datastore_type, position)
+
+
+def _at(value: T | tuple[T, ...], position: int) -> T:
+    return value[min(position, len(value) - 1)] if isinstance(value, tuple) else value

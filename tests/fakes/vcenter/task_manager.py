@@ -1,0 +1,267 @@
+"""TaskManager: starts tasks and carries them to their end.
+
+The body of a task is a function ``body(task)``. It runs on a worker thread with the vCenter's lock
+held, so it is atomic for everybody else. What takes time is written as a generator: each ``yield
+seconds`` gives the lock and the worker back and goes on after so much of the fake's time; a
+cancelled task sees RequestCanceled raised at its yield, and `finally` blocks run. The body's return
+value becomes info.result, a pyVmomi fault becomes info.error.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.task import Task
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.session_manager import Session
+    from tests.fakes.vcenter.vcenter import VCenter
+
+KEPT_COMPLETED = 200
+KEPT_SECONDS = 600.0
+WORKERS = 8
+
+
+class Admission(Protocol):
+    """Decides when a queued task may run (the cost model's slots)."""
+
+    def request(self, admitted: Callable[[], None]) -> None:
+        """Call `admitted` once, now or later, when there is room."""
+
+    def release(self) -> None:
+        """Give the room back, or withdraw the request; called once when the task has ended."""
+
+
+Body = Callable[[Task], Any]
+
+
+class TaskManager(ManagedObject):
+    """Starts tasks (`start`) and forgets them ten minutes after their end."""
+
+    TYPE = vim.TaskManager
+
+    def __init__(self, vcenter: VCenter) -> None:
+        super().__init__(vcenter, moref="TaskManager")
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="vcenter-task")
+        self._running: dict[str, _Run] = {}
+        self._completed: deque[tuple[float, Task]] = deque()
+
+    def start(
+        self,
+        entity: ManagedObject | None,
+        name: str,
+        description_id: str,
+        body: Body,
+        *,
+        session: Session | None = None,
+        result_entity: ManagedObject | None = None,
+        delay_s: float = 0.0,
+        admission: Admission | None = None,
+        cancelable: bool = True,
+    ) -> Task:
+        """Queue a task and return it at once.
+
+        :param name: WSDL name of the method, such as "CloneVM_Task"; task fault rules go by it
+        :param result_entity: becomes info.result when the body returns None
+        :param delay_s: running time before the body acts, in the fake's seconds
+        :param admission: keeps the task `queued` until there is room for it
+        """
+        with self.vcenter.lock:
+            self._forget_old()
+            user = session.user if session else "com.vmware.vc"
+            task = Task(self.vcenter, entity, name, description_id, user, cancelable)
+            run = _Run(self, task, body, result_entity, delay_s, admission)
+            self._running[task.moref] = run
+        if admission is None:
+            self.submit(run.begin)
+        else:
+            admission.request(lambda: self.submit(run.begin))
+        return task
+
+    def submit(self, step: Callable[[], None]) -> None:
+        """Have a worker run one step of a task; after `stop` it is dropped."""
+        try:
+            self._workers.submit(step)
+        except (
+            RuntimeError
+        ):  # the pool is shut down: the vCenter is stopping, nobody waits for this task
+            return
+
+    def cancel(self, task: Task) -> None:
+        """Make a cancel request effective (queued: at once; running: at its next yield)."""
+        run = self._running.get(task.moref)
+        if run is not None:
+            run.cancelled()
+
+    def finished(self, run: _Run) -> None:
+        """A task has ended: give back its room and let it age."""
+        self._running.pop(run.task.moref, None)
+        self._completed.append((self.vcenter.clock.monotonic(), run.task))
+        if run.admission is not None:
+            run.admission.release()
+
+    def running(self, entity: ManagedObject | None = None) -> list[Task]:
+        """Tasks that have not ended, of one entity or of all."""
+        return [
+            run.task
+            for run in self._running.values()
+            if entity is None or run.task.entity is entity
+        ]
+
+    def recent(self, entity: ManagedObject) -> list[Task]:
+        """Tasks of one entity that run or ended within ten minutes."""
+        ended = [task for _, task in self._completed if task.entity is entity]
+        return [task for task in ended if task.exists] + self.running(entity)
+
+    @property
+    def recentTask(self) -> list[Task]:
+        """All tasks that run or ended lately, newest last."""
+        return [task for _, task in self._completed if task.exists] + self.running()
+
+    @property
+    def maxCollector(self) -> int:
+        """Limit of task history collectors per client."""
+        return 32
+
+    def _forget_old(self) -> None:
+        oldest_kept = self.vcenter.clock.monotonic() - KEPT_SECONDS
+        while self._completed and (
+            self._completed[0][0] < oldest_kept and len(self._completed) > KEPT_COMPLETED
+        ):
+            self._completed.popleft()[1].destroy_object()
+
+    def forget_all(self) -> None:
+        """Drop every task as a restart of vCenter does; those running never end, and nothing they
+        did is undone.
+        """
+        with self.vcenter.lock:
+            for run in list(self._running.values()):
+                run.abandon()
+            self._running.clear()
+            self._completed.clear()
+            for task in self.vcenter.registry.of_class(Task):
+                task.destroy_object()
+
+    def stop(self) -> None:
+        """Start no more steps; those under way end by themselves."""
+        self.forget_all()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+
+class _Run:
+    """One task on its way: begin -> (wait -> step)* -> finished."""
+
+    def __init__(
+        self,
+        manager: TaskManager,
+        task: Task,
+        body: Body,
+        result_entity: ManagedObject | None,
+        delay_s: float,
+        admission: Admission | None,
+    ) -> None:
+        self.manager = manager
+        self.vcenter = manager.vcenter
+        self.task = task
+        self.body = body
+        self.result_entity = result_entity
+        self.delay_s = delay_s
+        self.admission = admission
+        self._generator: Generator[float, None, Any] | None = None
+
+    def begin(self) -> None:
+        """queued -> running; fault rules for tasks act here."""
+        entity = self.task.entity
+        names = (getattr(entity, "name", ""), entity.moref) if entity is not None else ()
+        rule = self.vcenter.fault_rules.match(self.task.method, *names, on="task")
+        with self.vcenter.lock:
+            if self.task.done or self.task.abandoned:
+                return
+            self.task.started()
+        if rule is not None:
+            if rule.action is not None:
+                rule.action()
+            self.delay_s += rule.delay_s
+            if rule.fault is not None:
+                self.body = _raiser(rule.fault)
+        self._after(self.delay_s, self.step)
+
+    def step(self) -> None:
+        """Run the body up to its next yield or its end."""
+        wait_s: float | None = None
+        with self.vcenter.lock:
+            if self.task.done or self.task.abandoned:
+                return
+            try:
+                wait_s = self._advance()
+            except StopIteration as stop:
+                self._succeed(stop.value)
+            except vmodl.MethodFault as fault:
+                self._fail(fault)
+            except (
+                Exception
+            ) as error:  # a bug of the fake: shown to the client and recorded for the test
+                self._fail(self.vcenter.record_error(f"task {self.task.method}", error))
+        if wait_s is not None:
+            self._after(wait_s, self.step)
+
+    def _advance(self) -> float:
+        if self._generator is None:
+            if self.task.cancel_requested:
+                raise vmodl.fault.RequestCanceled(msg="The task was canceled by a user.")
+            outcome = self.body(self.task)
+            if not inspect.isgenerator(outcome):
+                raise StopIteration(outcome)
+            self._generator = outcome
+        elif self.task.cancel_requested:
+            return float(
+                self._generator.throw(
+                    vmodl.fault.RequestCanceled(msg="The task was canceled by a user.")
+                )
+            )
+        return float(next(self._generator))
+
+    def _after(self, wait_s: float, step: Callable[[], None]) -> None:
+        if wait_s > 0:
+            self.vcenter.clock.call_later(wait_s, lambda: self.manager.submit(step))
+        else:
+            self.manager.submit(step)
+
+    def _succeed(self, result: Any) -> None:
+        self.manager.finished(self)
+        self.task.succeeded(self.result_entity if result is None else result)
+
+    def _fail(self, fault: Exception) -> None:
+        self.manager.finished(self)
+        self.task.failed(fault)
+
+    def cancelled(self) -> None:
+        """A client cancelled: a queued task ends now, a waiting one goes on to its next yield at
+        once.
+        """
+        if self.task.info.state == "queued":
+            self._fail(vmodl.fault.RequestCanceled(msg="The task was canceled by a user."))
+        else:
+            self.manager.submit(self.step)
+
+    def abandon(self) -> None:
+        """The vCenter is gone: never touch the model again."""
+        self.task.abandoned = True
+        if self._generator is not None and not self._generator.gi_running:
+            self._generator.close()
+        if self.admission is not None:
+            self.admission.release()
+
+
+def _raiser(fault: Exception) -> Body:
+    def body(task: Task) -> Any:
+        raise fault
+
+    return body

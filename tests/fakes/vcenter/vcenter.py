@@ -1,0 +1,213 @@
+"""VCenter: the fake as one object. Build it, enter it with `with`, talk to `url`.
+
+``with VCenter(Model(...)) as vc`` starts the HTTPS server on loopback and stops it again. One
+re-entrant lock (`lock`) guards the whole model; handlers run with it held, waiting is done without
+it. Errors of the fake itself end up in `errors` (and as SystemError at the client), so that a test
+can assert that there were none.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vmodl
+
+from tests.fakes.vcenter.clock import Clock
+from tests.fakes.vcenter.cost_model import CostModel
+from tests.fakes.vcenter.fault_rules import FaultRules
+from tests.fakes.vcenter.model import Model
+from tests.fakes.vcenter.registry import Registry
+from tests.fakes.vcenter.request_log import RequestLog
+from tests.fakes.vcenter.switches import Switches
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.folder import Folder
+
+DEFAULT_USER = "administrator@vsphere.local"
+DEFAULT_PASSWORD = "vmware"
+
+
+@dataclass(frozen=True)
+class FakeError:
+    """An unexpected Python error inside the fake: where it happened and its traceback."""
+
+    where: str
+    traceback: str
+
+    def __str__(self) -> str:
+        return f"{self.where}\n{self.traceback}"
+
+
+class VCenter:
+    """See the module's docstring; the attributes are the test-facing API described in README.md."""
+
+    def __init__(
+        self,
+        model: Model | None = None,
+        *,
+        user: str = DEFAULT_USER,
+        password: str = DEFAULT_PASSWORD,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        clock: Clock | None = None,
+        cost_model: CostModel | None = None,
+        switches: Switches | None = None,
+    ) -> None:
+        self.model = model or Model()
+        self.user = user
+        self.password = password
+        self.host = host
+        self.lock = threading.RLock()
+        self.clock = clock or Clock()
+        self.switches = switches or Switches()
+        self.cost_model = cost_model or CostModel()
+        self.registry = Registry()
+        self.request_log = RequestLog()
+        self.fault_rules = FaultRules()
+        self.errors: list[FakeError] = []
+        self.http_tickets: dict[str, str] = {}
+        self.root_folder: Folder
+
+        from tests.fakes.vcenter.server import Server
+        from tests.fakes.vcenter.service_instance import create_services
+
+        create_services(self)
+        self.model.build(self)
+        self._server = Server(self, port)
+
+    # -- life
+
+    def start(self) -> VCenter:
+        """Begin to serve; returns self."""
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop serving, end all sessions and tasks. Twice is fine."""
+        self._server.stop()
+        self.sessions.expire_all()
+        self.tasks.stop()
+        self.clock.stop()
+
+    def restart(self) -> None:
+        """What clients see of a restart of vCenter: connections, sessions, collectors, tasks and
+        leases are gone.
+        """
+        self.sessions.expire_all()
+        self.tasks.forget_all()
+        self._server.drop_connections()
+
+    def __enter__(self) -> VCenter:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # -- where it is
+
+    @property
+    def port(self) -> int:
+        """The TCP port that the fake listens on."""
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """The SOAP endpoint, such as "https://127.0.0.1:8989/sdk"."""
+        return f"https://{self.host}:{self.port}/sdk"
+
+    @property
+    def ca_file(self) -> str:
+        """Path of the PEM file with the CA that signed the server's certificate."""
+        return self._server.ca_file
+
+    @property
+    def thumbprint(self) -> str:
+        """SHA-1 of the server's certificate, as "AA:BB:...", for the device URLs of leases."""
+        return self._server.thumbprint
+
+    # -- singletons, by the names that handlers use
+
+    @property
+    def sessions(self) -> Any:
+        """The SessionManager."""
+        return self.registry.get("SessionManager")
+
+    @property
+    def tasks(self) -> Any:
+        """The TaskManager."""
+        return self.registry.get("TaskManager")
+
+    @property
+    def custom_fields(self) -> Any:
+        """The CustomFieldsManager."""
+        return self.registry.get("CustomFieldsManager")
+
+    # -- errors of the fake
+
+    def record_error(self, where: str, error: BaseException) -> Exception:
+        """Keep an unexpected Python error for the test, and return the SystemError fault for the
+        client.
+        """
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self.errors.append(FakeError(where, text))
+        return vmodl.fault.SystemError(
+            reason=f"{type(error).__name__}: {error}",
+            msg=f"A general system error occurred: {type(error).__name__}: {error}",
+        )
+
+    # -- for tests
+
+    def vms(self) -> list[Any]:
+        """Every virtual machine and template, oldest first."""
+        from pyVmomi import vim
+
+        with self.lock:
+            return self.registry.of_type(vim.VirtualMachine)
+
+    def find_vm(self, name: str) -> Any:
+        """The virtual machine or template with this name, or None; ValueError when there are
+        several.
+        """
+        found = [vm for vm in self.vms() if vm.name == name]
+        if len(found) > 1:
+            raise ValueError(f"{len(found)} virtual machines are named {name!r}")
+        return found[0] if found else None
+
+    def datastore(self, name: str) -> Any:
+        """The datastore with this name; KeyError when there is none."""
+        from pyVmomi import vim
+
+        for datastore in self.registry.of_type(vim.Datastore):
+            if datastore.name == name:
+                return datastore
+        raise KeyError(f"no datastore is named {name!r}")
+
+    def leases(self) -> list[Any]:
+        """NFC leases that are not done yet."""
+        from pyVmomi import vim
+
+        return [
+            lease
+            for lease in self.registry.of_type(vim.HttpNfcLease)
+            if lease.state in ("initializing", "ready")
+        ]
+
+    def read_disk(self, vm_or_path: Any) -> Any:
+        """The bytes of a virtual disk: of a VM (its first disk), its name, or a datastore path
+        "[ds] dir/x.vmdk".
+
+        The result has `size_bytes`, ``read(offset, length) -> bytes`` and ``sha256() -> str``.
+        """
+        from tests.fakes.vcenter.disk import find_disk
+
+        with self.lock:
+            return find_disk(self, vm_or_path)
