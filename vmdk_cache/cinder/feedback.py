@@ -1,0 +1,93 @@
+"""What the user is told of a volume that could not be made: Cinder's user messages.
+
+``openstack volume message list`` shows them. Cinder stores ids, not text (``cinder.message.
+message_field``): a message is a pair of an existing action and an existing detail, so this module
+picks the nearest one. Telling is an extra; it never raises, whatever Cinder's database does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from cinder.message import message_field
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+
+LOG = logging.getLogger(__name__)
+
+_Action = message_field.Action
+_Detail = message_field.Detail
+
+
+class UserMessage(NamedTuple):
+    """A pair that Cinder's API can show: (id, text) of an action and of a detail."""
+
+    action: tuple[str, str]
+    detail: tuple[str, str]
+
+
+class MessageApi(Protocol):
+    """The part of ``cinder.message.api.API`` that is used."""
+
+    def create(
+        self, context: Any, action: Any, *, resource_uuid: str, detail: Any, level: str
+    ) -> None: ...
+
+
+_BY_ERROR: tuple[tuple[type[BaseException], UserMessage], ...] = (
+    # The first class that fits wins: the narrow ones stand first.
+    (
+        errors.ImageFormatError,
+        UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE),
+    ),
+    # Nothing in Cinder says "the bytes are not those that were promised"; SIGNATURE_VERIFICATION_
+    # FAILED would send the user looking for a signature that the image need not have.
+    (errors.ImageError, UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE)),
+    (
+        errors.SourceUnavailable,
+        UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE),
+    ),
+    (
+        errors.NoSpace,
+        UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.NOT_ENOUGH_SPACE_FOR_IMAGE),
+    ),
+    (
+        errors.NoPlacement,
+        UserMessage(_Action.CREATE_VOLUME_FROM_BACKEND, _Detail.NO_BACKEND_AVAILABLE),
+    ),
+)
+
+_ANY_OTHER = UserMessage(_Action.CREATE_VOLUME_FROM_BACKEND, _Detail.DRIVER_FAILED_CREATE)
+
+
+def message_for(error: BaseException) -> UserMessage:
+    """The message that comes nearest to ``error``."""
+    for error_class, message in _BY_ERROR:
+        if isinstance(error, error_class):
+            return message
+    return _ANY_OTHER
+
+
+class Feedback:
+    """Tells users through Cinder's message API.
+
+    :param messages: ``cinder.message.api.API()``
+    """
+
+    def __init__(self, messages: MessageApi) -> None:
+        self._messages = messages
+
+    def volume_failed(self, context: Any, volume_id: str, error: BaseException) -> None:
+        """Leave a message of level ERROR on the volume; never raises.
+
+        :param context: Cinder's request context; the message belongs to its project
+        """
+        action, detail = message_for(error)
+        try:
+            self._messages.create(
+                context, action, resource_uuid=volume_id, detail=detail, level="ERROR"
+            )
+        except Exception as exc:
+            # The volume's own error is what matters and is on its way: keep it.
+            LOG.warning("Volume %s: no user message could be left: %s", volume_id, exc)
