@@ -1,0 +1,76 @@
+"""What the engine tells the world, as frozen values; who listens decides what becomes of them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Reason(enum.StrEnum):
+    """Why a volume that asked for the cache was made without it."""
+
+    DISABLED = "cache-disabled"
+    DISK_FORMAT = "disk-format"
+    CONTAINER_FORMAT = "container-format"
+    IMAGE_TOO_LARGE = "image-too-large"
+    NOT_STREAMABLE = "sparse-not-streamable"
+    NAME_TAKEN = "name-taken"
+    LOCK_TIMEOUT = "lock-timeout"
+    NO_PLACEMENT = "no-datastore-fits"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to ``image_id`` in the cache of ``backend``."""
+
+    backend: str
+    image_id: str
+
+
+@dataclass(frozen=True)
+class Hit(Event):
+    """A volume was cloned from a template that was there."""
+
+    volume_id: str
+    datastore: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Miss(Event):
+    """A volume was cloned from a template that its request imported."""
+
+    volume_id: str
+    datastore: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Imported(Event):
+    """A template is ready.
+
+    :ivar bytes_read: bytes that Glance sent
+    """
+
+    template: str
+    datastore: str
+    virtual_size_bytes: int
+    bytes_read: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evicted(Event):
+    """A template was deleted; ``reason`` is the plan's."""
+
+    template: str
+    reason: str
+    size_bytes: int
+
+
+class Events(Protocol):
+    """A listener; it must not raise and must not take long."""
+
+    def __call__(self, event: Event) -> None: ...

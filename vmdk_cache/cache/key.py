@@ -1,0 +1,78 @@
+"""What makes two cached copies the same, and the names they bear."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from vmdk_cache.image import Image
+
+#: vCenter's limit for the name of a managed entity (vSphere API reference, ManagedEntity.name).
+MAX_NAME_LENGTH = 80
+_BACKEND_LENGTH = 20
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """Two requests with equal keys are served from one template.
+
+    :ivar image_id: Glance image id
+    :ivar fingerprint: digest of all that Glance says about the image's content; a changed image
+        has another fingerprint and so another template, while clones of the old one finish
+    :ivar adapter_type: virtual SCSI or IDE adapter the disk hangs on: clones inherit it
+    """
+
+    image_id: str
+    fingerprint: str
+    adapter_type: str
+
+    @classmethod
+    def of(cls, image: Image, adapter_type: str) -> CacheKey:
+        return cls(image.id, fingerprint(image), adapter_type)
+
+    @property
+    def tag(self) -> str:
+        """Eight hex digits that tell apart the templates of one image."""
+        return _digest(self.fingerprint, self.adapter_type)[:8]
+
+
+def fingerprint(image: Image) -> str:
+    """Digest of the image's content as far as Glance states it, and of how to read it.
+
+    The time of the last update counts only when Glance has no digest of the data: renaming or
+    tagging an image does not change its disk.
+    """
+    if image.os_hash_value:
+        content = f"{image.os_hash_algo}:{image.os_hash_value}"
+    elif image.checksum:
+        content = f"md5:{image.checksum}"
+    else:
+        content = f"updated:{image.updated_at}"
+    return _digest(
+        content, image.size_bytes, image.disk_format, image.container_format, image.disk_type
+    )[:32]
+
+
+def folder_name(backend: str) -> str:
+    """Name of the cache's project folder, without upstream's ``Project (...)`` around it."""
+    return f"{backend}_image_cache"
+
+
+def template_name(backend: str, key: CacheKey) -> str:
+    """Name of the template VM, and so of its datastore directory: at most 80 characters."""
+    name = f"{_short(backend)}_image_cache ({key.image_id}) {key.tag}"
+    assert len(name) <= MAX_NAME_LENGTH, name
+    return name
+
+
+def _short(backend: str) -> str:
+    """The backend's name without what vCenter would escape, shortened so that it stays unique."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", backend)
+    if plain == backend and len(plain) <= _BACKEND_LENGTH:
+        return plain
+    return f"{plain[: _BACKEND_LENGTH - 7]}-{_digest(backend)[:6]}"
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()

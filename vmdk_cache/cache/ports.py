@@ -1,0 +1,129 @@
+"""What the engine needs of the world below it, in the engine's own words.
+
+vmdk_cache/cache/template_store.py and vmdk_cache/cache/placement.py speak these to a vCenter;
+tests/fakes/memory.py in memory. One suite of contract tests runs on both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.image import Image, ImageSource
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The volume that is asked for.
+
+    :ivar name: of the VM that backs it
+    :ivar instance_uuid: ``config.instanceUuid`` of that VM, and the uuid of its disk
+    :ivar size_bytes: at least this capacity; more than the image's: grown
+    :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
+    :ivar adapter_type: adapter its disk hangs on
+    :ivar storage_profile: name of a storage policy, or None
+    :ivar folder: inventory path below the datacenter's VM folder
+    :ivar extra_config: what the VM's extraConfig must hold
+    :ivar managed_by: extension key and type, or None
+    """
+
+    id: str
+    name: str
+    instance_uuid: str
+    size_bytes: int
+    disk_type: str
+    adapter_type: str
+    storage_profile: str | None
+    folder: tuple[str, ...]
+    extra_config: Mapping[str, str]
+    managed_by: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a VM goes: managed object ids, and the names that logs and paths need."""
+
+    datastore: str
+    datastore_name: str
+    host: str
+    pool: str
+    datacenter: str
+    profile_id: str | None = None
+
+
+class Disk(Protocol):
+    """An image's stream as a disk: see vmdk_cache/datastore/transfer.py."""
+
+    @property
+    def capacity_bytes(self) -> int: ...
+    @property
+    def length(self) -> int | None: ...
+    @property
+    def bytes_read(self) -> int: ...
+    def read(self, n: int = -1, /) -> bytes: ...
+    def finish(self) -> None: ...
+
+
+class Transfer(Protocol):
+    """Opens an image's stream and checks what its head claims."""
+
+    def __call__(
+        self, image: Image, source: ImageSource
+    ) -> contextlib.AbstractContextManager[Disk]: ...
+
+
+class Placement(Protocol):
+    """Chooses places; remembers what was promised, so that a burst spreads."""
+
+    def for_volume(
+        self, volume: Volume, size_bytes: int
+    ) -> contextlib.AbstractContextManager[Place]:
+        """A place for ``volume`` at ``size_bytes``, reserved for the block.
+
+        :raises NoPlacement: nothing fits
+        """
+
+    def for_template(
+        self, size_bytes: int, near: Place
+    ) -> contextlib.AbstractContextManager[Place]:
+        """A place for a template, on the datastore of ``near`` if it has the room.
+
+        :raises NoPlacement: nothing fits
+        """
+
+
+class TemplateStore(Protocol):
+    """The VMs in the cache's folder, and the volumes cloned from them."""
+
+    def find(self, key: CacheKey) -> CacheEntry | None:
+        """The VM that bears the key's name, in whatever phase, or None."""
+
+    def list(self) -> list[CacheEntry]:
+        """All that is in the cache's folders; never creates one."""
+
+    def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
+        """Make a READY entry of ``disk``; on any error nothing is left behind.
+
+        :raises NameTaken: another import of this key is under way or done
+        """
+
+    def is_importing(self, entry: CacheEntry) -> bool:
+        """Whether somebody's NFC lease holds the VM now."""
+
+    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
+        """Make ``volume`` of a READY entry; on any error nothing is left behind.
+
+        :raises ObjectNotFound: with the entry's moref if the template is gone
+        """
+
+    def destroy(self, entry: CacheEntry) -> None:
+        """Delete the VM and its files; gone already is fine.
+
+        :raises InUse: another operation holds it
+        """
+
+

@@ -1,0 +1,102 @@
+"""The package's options: one backend section's worth, and the frozen settings made of them.
+
+The options stand in the backend's own section of cinder.conf, beside the ``vmware_*`` options that
+Cinder defines. This module registers nothing by itself; whoever loads a configuration file passes
+:data:`OPTIONS` to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from oslo_config import cfg, types
+
+OPT_IN_BY_METADATA = "metadata"
+OPT_IN_BY_VOLUME_TYPE = "volume_type"
+OPT_IN_BY_IMAGE = "image"
+OPT_IN_ALWAYS = "always"
+_OPT_INS = (OPT_IN_BY_METADATA, OPT_IN_BY_VOLUME_TYPE, OPT_IN_BY_IMAGE, OPT_IN_ALWAYS)
+
+OPTIONS = [
+    cfg.BoolOpt(
+        "enable_image_cache",
+        default=False,
+        help="Use and fill the image cache of this backend. When false, volumes are created as "
+        "without the cache; templates left over are still deleted when they expire, and still "
+        "counted as provisioned capacity until then.",
+    ),
+    cfg.IntOpt(
+        "image_cache_max_size_gb",
+        default=100,
+        min=0,
+        help="Largest image, by its virtual size in GiB, that is cached; volumes from larger "
+        "images are created as without the cache. 0 means no limit. Lower it when templates of "
+        "big images crowd the datastores.",
+    ),
+    cfg.IntOpt(
+        "image_cache_age_seconds",
+        default=86400,
+        min=0,
+        help="A template older than this many seconds is deleted by the next purge. 0 means "
+        "never. Raise it when the same images are imported again every day; lower it when "
+        "templates that nobody uses take up space.",
+    ),
+    cfg.IntOpt(
+        "image_cache_purge_interval",
+        default=600,
+        min=1,
+        help="Seconds between two purge runs. A template outlives its age by at most this much.",
+    ),
+    cfg.ListOpt(
+        "image_cache_opt_in",
+        default=[OPT_IN_BY_METADATA],
+        item_type=types.String(choices=list(_OPT_INS)),
+        help="Who may ask for the cache; any of the listed ways suffices. metadata: the volume's "
+        "metadata has use_image_cache=true; volume_type: the volume type has the extra spec "
+        "vmware:use_image_cache=true; image: the image has the property use_image_cache=true; "
+        "always: every volume from an image. Boot from volume through Nova passes no volume "
+        "metadata: use volume_type or image there.",
+    ),
+    cfg.IntOpt(
+        "image_cache_lock_timeout",
+        default=7200,
+        min=1,
+        help="Seconds to wait for another process's import of the same image; after that the "
+        "volume is created as without the cache. Should exceed the longest import.",
+    ),
+]
+
+
+class HasOptions(Protocol):
+    """Anything with the options as attributes: oslo.config's group, Cinder's configuration."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one backend, in the units that the engine works with."""
+
+    enabled: bool = False
+    max_size_bytes: int = 100 << 30
+    age_s: int = 86400
+    purge_interval_s: int = 600
+    opt_in: frozenset[str] = frozenset({OPT_IN_BY_METADATA})
+    lock_timeout_s: int = 7200
+
+    @classmethod
+    def from_options(cls, options: HasOptions) -> Settings:
+        return cls(
+            enabled=options.enable_image_cache,
+            max_size_bytes=options.image_cache_max_size_gb << 30,
+            age_s=options.image_cache_age_seconds,
+            purge_interval_s=options.image_cache_purge_interval,
+            opt_in=frozenset(options.image_cache_opt_in),
+            lock_timeout_s=options.image_cache_lock_timeout,
+        )
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """For oslo-config-generator (entry point ``oslo.config.opts``)."""
+    return [("backend_defaults", OPTIONS)]

@@ -1,0 +1,77 @@
+"""Locks between processes, by tooz.
+
+Inside Cinder they come from Cinder's own coordinator (``[coordination] backend_url``); elsewhere
+from a coordinator opened here. With the default, ``file://``, they bind the processes of one host;
+between hosts without a shared coordinator vCenter's DuplicateName is the guard (cache/engine.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from tooz import coordination
+
+from vmdk_cache import errors
+
+
+class Locks(Protocol):
+    """Named locks, each held by one process and one thread at a time."""
+
+    def hold(self, name: str, timeout_s: float) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock ``name`` for the block.
+
+        :param timeout_s: how long to wait for it; 0 tries once
+        :raises LockTimeout: another still holds it after that time
+        """
+
+
+class ToozLocks:
+    """Locks of a tooz coordinator.
+
+    :param get_lock: a started coordinator's ``get_lock``: name to :class:`tooz.locking.Lock`
+    :param scope: what the names are unique in, e.g. vCenter host and backend
+    """
+
+    def __init__(self, get_lock: Callable[[str], Any], scope: str) -> None:
+        self._get_lock = get_lock
+        self._scope = scope
+
+    @contextlib.contextmanager
+    def hold(self, name: str, timeout_s: float) -> Iterator[None]:
+        lock = self._get_lock(_safe_name(self._scope, name))
+        if not lock.acquire(blocking=timeout_s if timeout_s > 0 else False):
+            raise errors.LockTimeout(
+                f"another process has held the lock {name!r} for more than {timeout_s:g} s"
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+@contextlib.contextmanager
+def coordinator(backend_url: str) -> Iterator[Callable[[str], Any]]:
+    """A coordinator of our own, for processes that are not Cinder; yields its ``get_lock``.
+
+    :param backend_url: as Cinder's ``[coordination] backend_url``, e.g. ``file:///var/lib/x``
+    """
+    member = f"vmdk-cache-{socket.gethostname()}-{os.getpid()}".encode()
+    opened = coordination.get_coordinator(backend_url, member)
+    opened.start(start_heart=True)
+    try:
+        yield lambda name: opened.get_lock(name.encode("ascii"))
+    finally:
+        opened.stop()
+
+
+def _safe_name(scope: str, name: str) -> str:
+    """A name every tooz driver takes (file:// makes it a file's name), still readable."""
+    digest = hashlib.sha256(f"{scope}\0{name}".encode()).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:60]
+    return f"vmdk-cache-{readable}-{digest}"
