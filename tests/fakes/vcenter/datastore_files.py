@@ -1,0 +1,270 @@
+"""Directories, files and honest bytes of one datastore.
+
+Every file is charged what it occupies: a thick file its whole length, any other file the grains
+that hold data. The sum of the charges plus `foreign_bytes` (what others keep there) is what is
+used, always; whatever would not fit raises NoDiskSpace and changes nothing.
+
+Who writes to a file's content calls `settle` afterwards, piece by piece for an upload, so that the
+charge follows the bytes. Errors are the vim faults that a real vCenter gives: FileNotFound,
+FileAlreadyExists, NoDiskSpace, CannotDeleteFile for a directory that is none.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter.disk import DiskContent
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.virtual_disk import VirtualDisk
+
+
+@dataclass(eq=False, slots=True)
+class DatastoreFile:
+    """One file; `disk` is set on the descriptor of a virtual disk.
+
+    `thick` files occupy their whole length, `delta` files what was written since the fork."""
+
+    path: str
+    content: DiskContent
+    thick: bool = False
+    delta: bool = False
+    charged_bytes: int = 0
+    disk: VirtualDisk | None = None
+    modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of the file, as HTTP sees it."""
+        return self.content.size_bytes
+
+    @property
+    def occupied_bytes(self) -> int:
+        """What the file takes from the datastore."""
+        if self.thick:
+            return self.content.size_bytes
+        return self.content.delta_bytes if self.delta else self.content.written_bytes
+
+
+class DatastoreFiles:
+    """The files of the datastore `name`; safe for use by several threads."""
+
+    def __init__(self, name: str, capacity_bytes: int) -> None:
+        self.name = name
+        self.capacity_bytes = capacity_bytes
+        self.foreign_bytes = 0
+        self._charged = 0
+        self._files: dict[str, DatastoreFile] = {}
+        self._directories: dict[str, dict[str, None]] = {"": {}}
+        self._lock = threading.RLock()
+
+    @property
+    def used_bytes(self) -> int:
+        with self._lock:
+            return self._charged + self.foreign_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        return max(0, self.capacity_bytes - self.used_bytes)
+
+    def require(self, size_bytes: int, path: str = "") -> None:
+        """NoDiskSpace unless `size_bytes` more would fit now."""
+        if size_bytes > self.free_bytes:
+            raise vim.fault.NoDiskSpace(
+                msg=f"Insufficient disk space on datastore '{self.name}'.",
+                datastore=self.name,
+                file=self.text(path),
+            )
+
+    def text(self, path: str) -> str:
+        """The datastore path as text: "[name] path"."""
+        return f"[{self.name}] {path}"
+
+    # Looking
+
+    def get(self, path: str) -> DatastoreFile | None:
+        return self._files.get(path)
+
+    def file(self, path: str) -> DatastoreFile:
+        """The file, or FileNotFound."""
+        found = self._files.get(path)
+        if found is None:
+            raise self.not_found(path)
+        return found
+
+    def is_directory(self, path: str) -> bool:
+        return path in self._directories
+
+    def exists(self, path: str) -> bool:
+        return path in self._files or path in self._directories
+
+    def listing(self, directory: str) -> list[str]:
+        """Names in a directory, sorted; FileNotFound when there is none."""
+        with self._lock:
+            if directory not in self._directories:
+                raise self.not_found(directory)
+            return sorted(self._directories[directory])
+
+    def files(self) -> dict[str, int]:
+        """Occupied bytes of every file by path."""
+        with self._lock:
+            return {path: file.charged_bytes for path, file in sorted(self._files.items())}
+
+    def directories(self) -> list[str]:
+        """Paths of all directories but the root."""
+        with self._lock:
+            return sorted(path for path in self._directories if path)
+
+    def below(self, directory: str) -> Iterator[DatastoreFile]:
+        """Every file in a directory and its subdirectories."""
+        with self._lock:
+            names = sorted(self._directories.get(directory, ()))
+        for name in names:
+            path = posixpath.join(directory, name)
+            file = self._files.get(path)
+            if file is not None:
+                yield file
+            else:
+                yield from self.below(path)
+
+    # Changing
+
+    def make_directory(self, path: str, parents: bool = False) -> None:
+        """FileAlreadyExists when it is there; FileNotFound when its parent is not."""
+        with self._lock:
+            if self.exists(path):
+                raise self._exists(path)
+            self._require_parent(path, parents)
+            self._directories[path] = {}
+            self._enter(path)
+
+    def make_unique_directory(self, name: str) -> str:
+        """A new directory `name`, or `name_1`, `name_2` ... when that exists already."""
+        with self._lock:
+            path, number = name, 0
+            while self.exists(path):
+                number += 1
+                path = f"{name}_{number}"
+            self.make_directory(path)
+            return path
+
+    def create(
+        self,
+        path: str,
+        content: DiskContent | None = None,
+        *,
+        thick: bool = False,
+        delta: bool = False,
+        overwrite: bool = False,
+        parents: bool = False,
+    ) -> DatastoreFile:
+        """A new file with this content, charged at once.
+
+        FileAlreadyExists (unless `overwrite`), FileNotFound without the parent (unless `parents`),
+        NoDiskSpace when it does not fit."""
+        with self._lock:
+            if self.is_directory(path) or (path in self._files and not overwrite):
+                raise self._exists(path)
+            file = DatastoreFile(path, content or DiskContent(), thick, delta)
+            old = self._files.get(path)
+            self.require(file.occupied_bytes - (old.charged_bytes if old else 0), path)
+            self._require_parent(path, parents)
+            if old is not None:
+                self._forget(old)
+            self._files[path] = file
+            self._enter(path)
+            self.settle(file)
+            return file
+
+    def settle(self, file: DatastoreFile) -> None:
+        """Charge what `file` occupies now; NoDiskSpace when it outgrew the datastore.
+
+        The charge of what was written stands even then: the caller removes the file."""
+        with self._lock:
+            if self._files.get(file.path) is not file:
+                return
+            before = self.capacity_bytes - self._charged - self.foreign_bytes
+            growth = file.occupied_bytes - file.charged_bytes
+            file.charged_bytes += growth
+            self._charged += growth
+            if growth > max(0, before):
+                self.require(1, file.path)
+
+    def delete(self, path: str) -> None:
+        """Remove a file, or a directory with all that is in it; FileNotFound when there is none."""
+        with self._lock:
+            if path in self._files:
+                self._forget(self._files[path])
+            elif path in self._directories and path:
+                for name in list(self._directories[path]):
+                    self.delete(posixpath.join(path, name))
+                del self._directories[path]
+                self._leave(path)
+            else:
+                raise self.not_found(path)
+
+    def delete_if_empty(self, directory: str) -> None:
+        """Remove a directory that holds nothing; anything else stays."""
+        with self._lock:
+            if directory and self._directories.get(directory) == {}:
+                del self._directories[directory]
+                self._leave(directory)
+
+    def adopt(self, file: DatastoreFile, path: str, overwrite: bool = False) -> None:
+        """Put a file that left another place (`release`) here, with its charge."""
+        with self._lock:
+            if self.is_directory(path) or (path in self._files and not overwrite):
+                raise self._exists(path)
+            self._require_parent(path, False)
+            self.require(file.occupied_bytes, path)
+            if path in self._files:
+                self._forget(self._files[path])
+            file.path = path
+            self._files[path] = file
+            self._enter(path)
+            self.settle(file)
+
+    def release(self, path: str) -> DatastoreFile:
+        """Take a file out, its content untouched, to `adopt` it elsewhere."""
+        with self._lock:
+            file = self.file(path)
+            self._forget(file)
+            return file
+
+    def not_found(self, path: str) -> Exception:
+        text = self.text(path)
+        return vim.fault.FileNotFound(msg=f"File {text} was not found", file=text)
+
+    def _exists(self, path: str) -> Exception:
+        text = self.text(path)
+        return vim.fault.FileAlreadyExists(
+            msg=f"Cannot complete the operation because the file or folder {text} already exists",
+            file=text,
+        )
+
+    def _require_parent(self, path: str, parents: bool) -> None:
+        parent = posixpath.dirname(path)
+        if parent in self._directories:
+            return
+        if not parents or parent in self._files:
+            raise self.not_found(parent)
+        self.make_directory(parent, parents=True)
+
+    def _enter(self, path: str) -> None:
+        self._directories[posixpath.dirname(path)][posixpath.basename(path)] = None
+
+    def _leave(self, path: str) -> None:
+        self._directories[posixpath.dirname(path)].pop(posixpath.basename(path), None)
+
+    def _forget(self, file: DatastoreFile) -> None:
+        del self._files[file.path]
+        self._leave(file.path)
+        self._charged -= file.charged_bytes
+        file.charged_bytes = 0

@@ -1,0 +1,313 @@
+"""A virtual disk on a datastore: a descriptor file and the extent that it names.
+
+Kinds: a flat disk ("x.vmdk" + "x-flat.vmdk"; thin, preallocated or eagerZeroedThick), a delta on a
+parent ("x-000001.vmdk" + "x-000001-delta.vmdk"), and a sparse file as uploaded, which is its own
+extent and can only be copied, moved or deleted.
+
+A disk is found by its descriptor (`open_disk`); the descriptor's text is real, so that it can be
+downloaded, and an uploaded text is understood. Errors are vim faults.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import uuid as uuids
+from typing import Literal
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter import vmdk
+from tests.fakes.vcenter.datastore_files import DatastoreFile, DatastoreFiles
+from tests.fakes.vcenter.datastore_path import DatastorePath
+from tests.fakes.vcenter.disk import DiskContent
+
+Provisioning = Literal["thin", "preallocated", "eagerZeroedThick"]
+_TEXT_LIMIT_BYTES = 64 * 1024
+
+
+class VirtualDisk:
+    """One disk; `files` and `path` say where its descriptor is."""
+
+    def __init__(
+        self,
+        files: DatastoreFiles,
+        descriptor: DatastoreFile,
+        extent_path: str,
+        *,
+        provisioning: Provisioning,
+        adapter_type: str = "lsiLogic",
+        uuid: str | None = None,
+        parent: VirtualDisk | None = None,
+    ) -> None:
+        self.files = files
+        self.descriptor = descriptor
+        self.extent_path = extent_path
+        self.provisioning = provisioning
+        self.adapter_type = adapter_type
+        self.uuid = uuid or new_disk_uuid()
+        self.parent = parent
+        self._capacity_bytes: int | None = None
+
+    @property
+    def path(self) -> DatastorePath:
+        return DatastorePath(self.files.name, self.descriptor.path)
+
+    @property
+    def extent(self) -> DatastoreFile:
+        """The file with the bytes; FileNotFound when somebody deleted it."""
+        return self.files.file(self.extent_path)
+
+    @property
+    def content(self) -> DiskContent:
+        """The bytes of the disk, a parent's included."""
+        return self.extent.content
+
+    @property
+    def capacity_bytes(self) -> int:
+        """As the descriptor says; the extent may be missing or be replaced by an upload."""
+        if self._capacity_bytes is None:
+            self._capacity_bytes = self.content.size_bytes
+        return self._capacity_bytes
+
+    @capacity_bytes.setter
+    def capacity_bytes(self, size_bytes: int) -> None:
+        self._capacity_bytes = size_bytes
+
+    @property
+    def sparse(self) -> bool:
+        """Whether this is a sparse file as uploaded, not a disk that a VM can use."""
+        return self.extent_path == self.descriptor.path
+
+    @property
+    def occupied_bytes(self) -> int:
+        """What descriptor and extent take, without parents."""
+        extent = self.files.get(self.extent_path)
+        alone = self.descriptor.charged_bytes
+        return alone if self.sparse or extent is None else alone + extent.charged_bytes
+
+    @property
+    def chain(self) -> list[VirtualDisk]:
+        """This disk and its ancestors, base last."""
+        return [self, *(self.parent.chain if self.parent else [])]
+
+    def is_intact(self) -> bool:
+        """Whether both files are where they should be."""
+        return (
+            self.files.get(self.descriptor.path) is self.descriptor
+            and self.files.get(self.extent_path) is not None
+        )
+
+    def write_descriptor(self) -> None:
+        """Make the descriptor's text say what this object says."""
+        thin = self.provisioning == "thin"
+        cylinders, heads, sectors = vmdk.geometry(self.capacity_bytes)
+        kind = "VMFSSPARSE" if self.parent else "VMFS"
+        ddb = {
+            "ddb.adapterType": self.adapter_type.lower(),
+            "ddb.geometry.cylinders": str(cylinders),
+            "ddb.geometry.heads": str(heads),
+            "ddb.geometry.sectors": str(sectors),
+            "ddb.uuid": spaced(self.uuid),
+            "ddb.virtualHWVersion": "8",
+        }
+        if thin:
+            ddb["ddb.thinProvisioned"] = "1"
+        text = vmdk.Descriptor(
+            create_type="vmfsSparse" if self.parent else "vmfs",
+            extents=[(self.capacity_bytes, kind, posixpath.basename(self.extent_path))],
+            parent_hint=self.parent.path.name if self.parent else None,
+            ddb=ddb,
+        ).text()
+        self.descriptor.content = DiskContent.of(text)
+        self.files.settle(self.descriptor)
+
+    def extend(self, size_bytes: int) -> None:
+        """Grow; a delta cannot grow, and nothing shrinks (the caller raises its own fault)."""
+        assert size_bytes >= self.capacity_bytes and self.parent is None
+        extent = self.extent
+        if extent.thick:
+            self.files.require(size_bytes - extent.content.size_bytes, extent.path)
+        if size_bytes > extent.content.size_bytes:
+            extent.content.extend(size_bytes)
+        self.capacity_bytes = size_bytes
+        self.files.settle(extent)
+        self.write_descriptor()
+
+    def fill(self, content: DiskContent) -> None:
+        """Replace the bytes (an import, a revert); the capacity becomes the content's."""
+        extent = self.extent
+        extent.content = content
+        self.capacity_bytes = content.size_bytes
+        self.files.settle(extent)
+        self.write_descriptor()
+
+    def delete(self) -> None:
+        """Remove both files; one that is gone already is fine."""
+        for path in {self.descriptor.path, self.extent_path}:
+            if self.files.get(path) is not None:
+                self.files.delete(path)
+
+    def copy_to(
+        self,
+        files: DatastoreFiles,
+        path: str,
+        *,
+        provisioning: Provisioning | None = None,
+        adapter_type: str | None = None,
+        size_bytes: int | None = None,
+    ) -> VirtualDisk:
+        """A full, independent copy, with a new uuid, its chain consolidated; maybe larger."""
+        content = vmdk_content(self).copy() if self.sparse else self.content.copy()
+        content.extend(max(content.size_bytes, size_bytes or 0))
+        return create_disk(
+            files,
+            path,
+            content.size_bytes,
+            provisioning=provisioning or self.provisioning,
+            adapter_type=adapter_type or self.adapter_type,
+            content=content,
+        )
+
+    def move_to(self, files: DatastoreFiles, path: str, overwrite: bool = False) -> None:
+        """Move both files; the extent takes the new descriptor's name."""
+        if files.exists(path) and not overwrite:
+            raise vim.fault.FileAlreadyExists(
+                msg=f"File {files.text(path)} already exists", file=files.text(path)
+            )
+        extent_path = path if self.sparse else extent_name(path, delta=self.parent is not None)
+        if self.sparse:
+            files.adopt(self.files.release(self.descriptor.path), path, overwrite)
+        else:
+            files.require(0 if files is self.files else self.occupied_bytes, path)
+            extent = self.files.release(self.extent_path)
+            descriptor = self.files.release(self.descriptor.path)
+            files.adopt(extent, extent_path, overwrite=True)
+            files.adopt(descriptor, path, overwrite)
+        self.files, self.extent_path = files, extent_path
+        if not self.sparse:
+            self.write_descriptor()
+
+    def create_child(self, files: DatastoreFiles, path: str) -> VirtualDisk:
+        """A delta on top of this disk (a snapshot's running point, or a linked clone's disk)."""
+        extent = files.create(extent_name(path, delta=True), self.content.copy(), delta=True)
+        descriptor = files.create(path)
+        child = VirtualDisk(
+            files,
+            descriptor,
+            extent.path,
+            provisioning=self.provisioning,
+            adapter_type=self.adapter_type,
+            parent=self,
+        )
+        child.capacity_bytes = self.capacity_bytes
+        descriptor.disk = child
+        child.write_descriptor()
+        return child
+
+
+def extent_name(path: str, *, delta: bool = False) -> str:
+    """ "dir/x.vmdk" -> "dir/x-flat.vmdk" or "dir/x-delta.vmdk"."""
+    stem = path[:-5] if path.endswith(".vmdk") else path
+    return f"{stem}{'-delta' if delta else '-flat'}.vmdk"
+
+
+def create_disk(
+    files: DatastoreFiles,
+    path: str,
+    size_bytes: int,
+    *,
+    provisioning: Provisioning = "thin",
+    adapter_type: str = "lsiLogic",
+    content: DiskContent | None = None,
+    uuid: str | None = None,
+    overwrite: bool = False,
+) -> VirtualDisk:
+    """A new flat disk; FileAlreadyExists, FileNotFound (no directory) or NoDiskSpace."""
+    if files.exists(path) and not overwrite:
+        raise vim.fault.FileAlreadyExists(
+            msg=f"Cannot complete the operation because the file {files.text(path)} already exists",
+            file=files.text(path),
+        )
+    extent = files.create(
+        extent_name(path),
+        content if content is not None else DiskContent(size_bytes),
+        thick=provisioning != "thin",
+        overwrite=True,
+    )
+    try:
+        descriptor = files.create(path, overwrite=overwrite)
+    except vim.fault.VimFault:
+        files.delete(extent.path)
+        raise
+    disk = VirtualDisk(
+        files,
+        descriptor,
+        extent.path,
+        provisioning=provisioning,
+        adapter_type=adapter_type,
+        uuid=uuid,
+    )
+    descriptor.disk = disk
+    disk.write_descriptor()
+    return disk
+
+
+def open_disk(files: DatastoreFiles, path: str) -> VirtualDisk:
+    """The disk whose descriptor (or sparse file) is at `path`.
+
+    FileNotFound when there is no such file, InvalidDiskFormat when it is not a disk."""
+    file = files.file(path)
+    if file.disk is not None:
+        return file.disk
+    if vmdk.is_sparse_extent(file.content):
+        return VirtualDisk(files, file, path, provisioning="thin")
+    try:
+        text = vmdk.Descriptor.parse(file.content.read(0, _TEXT_LIMIT_BYTES))
+    except vmdk.VmdkError as exc:
+        raise vim.fault.InvalidDiskFormat(
+            msg=f"The disk format of {files.text(path)} is invalid: {exc}"
+        ) from exc
+    if len(text.extents) != 1 or "/" in text.extents[0][2]:
+        raise vim.fault.InvalidDiskFormat(
+            msg=f"{files.text(path)} does not name exactly one extent beside it"
+        )
+    disk = VirtualDisk(
+        files,
+        file,
+        posixpath.join(posixpath.dirname(path), text.extents[0][2]),
+        provisioning="thin" if text.ddb.get("ddb.thinProvisioned") == "1" else "preallocated",
+        adapter_type={"lsilogic": "lsiLogic", "buslogic": "busLogic"}.get(
+            text.ddb.get("ddb.adapterType", "lsilogic").lower(), "ide"
+        ),
+    )
+    disk.capacity_bytes = text.capacity_bytes
+    file.disk = disk
+    return disk
+
+
+def vmdk_content(disk: VirtualDisk) -> DiskContent:
+    """The disk inside a sparse file; InvalidDiskFormat when it is damaged."""
+    try:
+        return vmdk.open_extent(disk.descriptor.content)
+    except vmdk.VmdkError as exc:
+        raise vim.fault.InvalidDiskFormat(
+            msg=f"The disk format of {disk.path} is invalid: {exc}"
+        ) from exc
+
+
+def new_disk_uuid() -> str:
+    """A uuid such as ESXi makes: 6000C29..."""
+    return "6000C29" + str(uuids.uuid4())[7:]
+
+
+def spaced(uuid: str) -> str:
+    """ "6000C298-..." as the VirtualDiskManager writes it: "60 00 C2 98 ... - ..."."""
+    digits = uuid.replace("-", "").replace(" ", "")
+    pairs = [digits[i : i + 2] for i in range(0, len(digits), 2)]
+    return " ".join(pairs[:8]) + "-" + " ".join(pairs[8:])
+
+
+def unspaced(uuid: str) -> str:
+    """The reverse of `spaced`; other spellings of a uuid are taken too."""
+    digits = "".join(char for char in uuid if char not in " -")
+    return str(uuids.UUID(digits))
