@@ -1,0 +1,129 @@
+"""Process entry: Cinder's API, scheduler, volume and backup services in one process.
+
+    python -m tests.e2e.stack.cinder_process eventlet|threading --config-file cinder.conf
+
+Everything is Cinder's own code, started as its console scripts start it; only the launchers that
+would fork are left out, since the in-memory transport ``fake://`` does not span processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+# Before anything else: it decides on green or native threads for all that is imported later.
+from cinder import monkey_patch
+
+if __name__ == "__main__":
+    monkey_patch.patch(sys.argv[1])
+
+import os_brick
+import os_brick.privileged
+import sqlalchemy.engine
+from cinder import i18n
+
+i18n.enable_lazy()
+from cinder import coordination, objects, rpc, service, utils, version  # noqa: E402
+from cinder.common import config, constants  # noqa: E402
+from cinder.db import migration  # noqa: E402
+from oslo_config import cfg  # noqa: E402
+from oslo_log import log as logging  # noqa: E402
+from oslo_reports import opts as gmr_opts  # noqa: E402
+from sqlalchemy import event  # noqa: E402
+
+from tests.e2e.stack.service_process import end_with_parent  # noqa: E402
+
+CONF = cfg.CONF
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until a signal ends the process."""
+    configure(arguments)
+    start_services()
+    if monkey_patch.is_patched():
+        import eventlet
+
+        service.WSGIService("osapi_volume").start()
+        while True:
+            eventlet.sleep(3600)
+    serve_api_on_threads()
+
+
+def configure(arguments: list[str]) -> None:
+    """Options, logging, privileges, database."""
+    objects.register_all()
+    gmr_opts.set_defaults(CONF)
+    CONF(arguments, project="cinder", version=version.version_string())
+    config.set_middleware_defaults()
+    os_brick.setup(CONF)
+    # Nothing here needs root: run os-brick's calls in this process, not in a daemon under sudo.
+    for privileges in (
+        os_brick.privileged.default,
+        os_brick.privileged.brick_privsep_hide_output,
+    ):
+        privileges.set_client_mode(False)
+    if not monkey_patch.is_patched():
+        begin_immediately()
+    migration.db_sync()
+    logging.setup(CONF, "cinder")  # after alembic, which resets what was set up
+    rpc.init(CONF)
+
+
+def begin_immediately() -> None:
+    """Have sqlite lock the database when a transaction begins, not when it first writes.
+
+    oslo.db emits a plain BEGIN; with native threads two transactions that both read and then
+    write fail with "database is locked", whatever the timeout.
+    """
+
+    @event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute", retval=True)
+    def _lock_first(
+        conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+    ) -> tuple[str, Any]:
+        return ("BEGIN IMMEDIATE" if statement == "BEGIN" else statement), parameters
+
+
+def start_services() -> None:
+    """Volume first: the scheduler waits for the first report of every backend."""
+    services = []
+    for name in CONF.enabled_backends:
+        CONF.register_opt(cfg.StrOpt("backend_host"), group=name)
+        services.append(
+            service.Service.create(
+                host=f"{CONF.host}@{name}",
+                service_name=name,
+                binary=constants.VOLUME_BINARY,
+                coordination=True,
+            )
+        )
+    services.append(
+        service.Service.create(
+            binary=constants.BACKUP_BINARY,
+            coordination=True,
+            service_name="backup",
+            process_number=1,
+            semaphore=utils.semaphore_factory(15, 1),
+        )
+    )
+    services.append(service.Service.create(binary=constants.SCHEDULER_BINARY))
+    for one in services:
+        one.start()
+    coordination.COORDINATOR.start()
+
+
+def serve_api_on_threads() -> None:
+    """cinder-api's own server needs eventlet; on native threads it runs under a WSGI server."""
+    import waitress
+    from oslo_service import wsgi
+
+    waitress.serve(
+        wsgi.Loader(CONF).load_app(name="osapi_volume"),
+        host=CONF.osapi_volume_listen,
+        port=CONF.osapi_volume_listen_port,
+        threads=32,
+    )
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    main(sys.argv[2:])

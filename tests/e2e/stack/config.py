@@ -1,0 +1,131 @@
+"""The text of glance-api.conf and cinder.conf for a stack that lives in one directory.
+
+Pure: settings in, text out. All paths lie below the directory given, all sockets on loopback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Wheels of Cinder and Glance put their paste and filter files below the prefix of the venv.
+ETC = Path(sys.prefix) / "etc"
+
+GLANCE_POLICY = '"context_is_admin": ""\n"default": ""\n"publicize_image": ""\n'
+"""Without authentication nobody has a role; so every rule is open."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A section of ``enabled_backends``.
+
+    :ivar driver: dotted path of the volume driver
+    :ivar options: further options of the section, as text
+    """
+
+    name: str
+    driver: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def glance_api_conf(directory: Path) -> str:
+    """Glance with a file store and sqlite, without authentication."""
+    return _render(
+        {
+            "DEFAULT": {"enabled_backends": "fs:file", "log_file": f"{directory}/glance.log"},
+            "database": {"connection": f"sqlite:///{directory}/glance.sqlite"},
+            "glance_store": {"default_backend": "fs"},
+            "fs": {"filesystem_store_datadir": f"{directory}/images"},
+            "os_glance_staging_store": {"filesystem_store_datadir": f"{directory}/staging"},
+            "os_glance_tasks_store": {"filesystem_store_datadir": f"{directory}/tasks"},
+            "paste_deploy": {"config_file": f"{ETC}/glance/glance-api-paste.ini"},
+            "oslo_concurrency": {"lock_path": str(directory)},
+            "oslo_policy": {"policy_file": f"{directory}/policy.yaml"},
+        }
+    )
+
+
+def cinder_conf(
+    directory: Path,
+    *,
+    api_port: int,
+    glance_url: str,
+    backends: Sequence[Backend],
+    defaults: Mapping[str, str],
+) -> str:
+    """All of Cinder in one process: no broker, sqlite, no authentication.
+
+    :param defaults: options of ``[DEFAULT]`` that are added or replace those given here
+    """
+    default = {
+        "host": "lab",
+        "state_path": str(directory),
+        "log_file": f"{directory}/cinder.log",
+        "transport_url": "fake:///",
+        "auth_strategy": "noauth",
+        "api_paste_config": f"{ETC}/cinder/api-paste.ini",
+        "resource_query_filters_file": f"{ETC}/cinder/resource_filters.json",
+        "osapi_volume_listen": "127.0.0.1",
+        "osapi_volume_listen_port": str(api_port),
+        "glance_api_servers": glance_url,
+        "enabled_backends": ",".join(backend.name for backend in backends),
+        "default_volume_type": "__DEFAULT__",
+        # Service.service_id is a class attribute in Cinder: with several services in one process
+        # only the last one started sends heartbeats, and the others would count as down.
+        "service_down_time": "864000",
+        "scheduler_driver_init_wait_time": "5",
+        "periodic_fuzzy_delay": "0",
+        "periodic_interval": "1",
+        "backend_stats_polling_interval": "3",
+        "backup_driver": "cinder.backup.drivers.posix.PosixBackupDriver",
+        "backup_posix_path": f"{directory}/backups",
+        "my_ip": "127.0.0.1",
+        # "db sync" copies the quotas into the database once.
+        **{
+            f"quota_{what}": "-1"
+            for what in ("volumes", "gigabytes", "snapshots", "backups", "backup_gigabytes")
+        },
+        **defaults,
+    }
+    return _render(
+        {
+            "DEFAULT": default,
+            "database": {"connection": f"sqlite:///{directory}/cinder.sqlite?timeout=60"},
+            "oslo_concurrency": {"lock_path": str(directory)},
+            "coordination": {"backend_url": f"file://{directory}/coordination"},
+            **{
+                backend.name: {
+                    "volume_driver": backend.driver,
+                    "volume_backend_name": backend.name,
+                    **backend.options,
+                }
+                for backend in backends
+            },
+        }
+    )
+
+
+def vmware_options(
+    *, host: str, port: int, user: str, password: str, ca_file: str | Path, tmp_dir: Path
+) -> dict[str, str]:
+    """Options of upstream's VMDK driver for one vCenter, its certificate verified."""
+    return {
+        "vmware_host_ip": host,
+        "vmware_host_port": str(port),
+        "vmware_host_username": user,
+        "vmware_host_password": password,
+        "vmware_insecure": "false",
+        "vmware_ca_file": str(ca_file),
+        "vmware_task_poll_interval": "0.1",
+        "vmware_enable_volume_stats": "true",
+        "vmware_tmp_dir": str(tmp_dir),
+    }
+
+
+def _render(sections: Mapping[str, Mapping[str, str]]) -> str:
+    lines: list[str] = []
+    for name, options in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in options.items()), ""]
+    return "\n".join(lines)

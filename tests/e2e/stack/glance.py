@@ -1,0 +1,116 @@
+"""A Glance in one directory: boot it, upload images, count what was downloaded from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.e2e.stack import config
+from tests.e2e.stack.service_process import ServiceProcess, StackError, free_port, wait_until
+
+BOOT_TIMEOUT_S = 120.0
+
+
+class Glance:
+    """Life: :meth:`prepare` (database), :meth:`start`, use, :meth:`stop`, maybe start again.
+
+    :param directory: an existing directory, Glance's alone
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = directory / "glance.log"
+        self._downloads = directory / "downloads"
+        env = {"OS_GLANCE_CONFIG_DIR": str(directory)}
+        self._sync = ServiceProcess(
+            "glance.cmd.manage",
+            ["--config-file", str(directory / "glance-api.conf"), "db_sync"],
+            log=directory / "glance-manage.out",
+            env=env,
+        )
+        self._server = ServiceProcess(
+            "tests.e2e.stack.glance_process",
+            [str(self.port), str(self._downloads)],
+            log=directory / "glance.out",
+            env=env,
+        )
+
+    def prepare(self) -> None:
+        """Write the configuration and begin to make the database; :meth:`start` awaits it."""
+        for name in ("images", "staging", "tasks"):
+            (self.directory / name).mkdir()
+        (self.directory / "glance-api.conf").write_text(config.glance_api_conf(self.directory))
+        (self.directory / "policy.yaml").write_text(config.GLANCE_POLICY)
+        self._sync.start()
+
+    def start(self) -> None:
+        """Serve; returns when Glance answers."""
+        self._sync.wait(BOOT_TIMEOUT_S)
+        self._server.start()
+        wait_until(self._answers, what="Glance to answer", timeout_s=BOOT_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """End the server; images stay for another :meth:`start`."""
+        self._sync.stop()
+        self._server.stop()
+
+    def upload(self, name: str, data: bytes | Path | Iterable[bytes], **properties: str) -> str:
+        """Create a public image and upload its bytes.
+
+        :param properties: over ``disk_format="vmdk"`` and ``container_format="bare"``, e.g.
+            ``vmware_disktype="streamOptimized"``
+        :returns: the image's id
+        :raises StackError: Glance refused; its answer is in the text
+        """
+        body = {
+            "name": name, "visibility": "public", "disk_format": "vmdk",
+            "container_format": "bare", **properties,
+        }  # fmt: skip
+        image_id: str = self._send("POST", "/v2/images", json=body).json()["id"]
+        headers = {"Content-Type": "application/octet-stream"}
+        if isinstance(data, Path):
+            with data.open("rb") as file:
+                self._send("PUT", f"/v2/images/{image_id}/file", data=file, headers=headers)
+        else:
+            self._send("PUT", f"/v2/images/{image_id}/file", data=data, headers=headers)
+        return image_id
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self._send("GET", f"/v2/images/{image_id}").json()
+        return shown
+
+    def delete(self, image_id: str) -> None:
+        self._send("DELETE", f"/v2/images/{image_id}")
+
+    def read(self, image_id: str) -> bytes:
+        """The image's bytes, from the store itself: not a download that would be counted."""
+        return self.stored_file(image_id).read_bytes()
+
+    def stored_file(self, image_id: str) -> Path:
+        """The file in Glance's store; a test may damage it behind Glance's back."""
+        return self.directory / "images" / image_id
+
+    def downloads(self, image_id: str) -> int:
+        """How often Glance began to send the image's file, since it was first started."""
+        if not self._downloads.exists():
+            return 0
+        lines = self._downloads.read_text().splitlines()
+        return sum(line in (f"{image_id} 200", f"{image_id} 206") for line in lines)
+
+    def _answers(self) -> bool:
+        self._server.check_alive()
+        try:
+            return requests.get(f"{self.url}/versions", timeout=30).status_code in (200, 300)
+        except requests.ConnectionError:
+            return False
+
+    def _send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
+        response = requests.request(method, self.url + path, timeout=600, **kwargs)
+        if not response.ok:
+            raise StackError(f"Glance: {method} {path}: {response.status_code} {response.text}")
+        return response

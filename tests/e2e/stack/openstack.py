@@ -1,0 +1,88 @@
+"""Glance and Cinder together, in a directory of their own that goes when they go."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from tests.e2e.stack.cinder import Cinder, Threads
+from tests.e2e.stack.client import CinderClient
+from tests.e2e.stack.config import Backend
+from tests.e2e.stack.glance import Glance
+from tests.e2e.stack.service_process import tail
+
+
+class OpenStack:
+    """A context manager: ready inside, everything stopped and removed after it.
+
+    Enter it from the main thread (see service_process.py).
+
+    :param backends: sections of ``enabled_backends``
+    :param await_backends: False when a backend is not meant to come up
+    :param defaults: options of Cinder's ``[DEFAULT]``
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        *,
+        threads: Threads = "eventlet",
+        defaults: Mapping[str, str] | None = None,
+        await_backends: bool = True,
+    ) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="vmdk-cache-stack-"))
+        self._await_backends = await_backends
+        for name in ("glance", "cinder"):
+            (self.directory / name).mkdir()
+        self.glance = Glance(self.directory / "glance")
+        self.cinder = Cinder(
+            self.directory / "cinder",
+            self.glance.url,
+            backends,
+            threads=threads,
+            defaults=defaults,
+        )
+
+    @property
+    def client(self) -> CinderClient:
+        return self.cinder.client
+
+    def __enter__(self) -> OpenStack:
+        try:
+            self.glance.prepare()
+            self.cinder.start()  # takes the longest; it needs no Glance to boot
+            self.glance.start()
+            if self._await_backends:
+                self.cinder.wait_ready()
+            else:
+                self.cinder.wait_answering()
+        except BaseException as exc:
+            exc.add_note(self.logs())
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop everything and remove the directory; may be called again."""
+        self.cinder.stop()
+        self.glance.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def logs(self) -> str:
+        """What a reader of a failure wants: Cinder's complaints, then the ends of the logs."""
+        complaints = self.cinder.log_lines(r" (WARNING|ERROR|CRITICAL) \S+ (?! )")[-60:]
+        parts = ["--- Cinder: warnings and errors, without the bodies of stack traces", *complaints]
+        for log in (self.glance.log, self.cinder.output, self.cinder.log):
+            parts += [f"--- {log.name}", tail(log, 25)]
+        return "\n".join(parts)

@@ -1,0 +1,135 @@
+"""A child process of the stack: started with a log, awaited by condition, surely ended.
+
+Start it from a thread that outlives it (the main thread): the kernel ends the child when the
+starting thread is gone (PR_SET_PDEATHSIG, see :func:`end_with_parent`), so that nothing survives
+even a killed test run. A child has a session of its own: Ctrl-C reaches only the parent, which
+then stops its children in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class StackError(Exception):
+    """A part of the stack did not start, ended early or did not get where it should."""
+
+
+class ServiceProcess:
+    """``python -m <module> <arguments>`` in the repository's directory.
+
+    :param log: file that takes stdout and stderr, appended to at each start
+    """
+
+    def __init__(
+        self, module: str, arguments: Sequence[str], *, log: Path, env: Mapping[str, str]
+    ) -> None:
+        self.module = module
+        self.log = log
+        self._argv = [sys.executable, "-m", module, *arguments]
+        self._env = {**os.environ, "PYTHONWARNINGS": "ignore", **env}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._argv, cwd=REPOSITORY, env=self._env, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def check_alive(self) -> None:
+        """:raises StackError: the process has ended by itself; the text shows its last lines"""
+        assert self._process is not None, "not started"
+        status = self._process.poll()
+        if status is not None:
+            raise StackError(f"{self.module} ended with {status}:\n{tail(self.log)}")
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for an end with exit status 0.
+
+        :raises StackError: another status, or still running after ``timeout_s``
+        """
+        assert self._process is not None, "not started"
+        try:
+            status = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as exc:
+            raise StackError(f"{self.module} runs for more than {timeout_s} s") from exc
+        if status:
+            raise StackError(f"{self.module} ended with {status}:\n{tail(self.log)}")
+
+    def stop(self, grace_s: float = 10) -> None:
+        """SIGTERM, and SIGKILL to what is left after ``grace_s``. Does nothing when ended."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def end_with_parent() -> None:
+    """Called by a child: have the kernel end it when its parent's starting thread is gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # the parent ended before the call
+        sys.exit("the parent is gone")
+
+
+def wait_until(
+    condition: Callable[[], T | None],
+    *,
+    what: str,
+    timeout_s: float,
+    interval_s: float = 0.1,
+) -> T:
+    """The first true answer of ``condition``, which is asked every ``interval_s``.
+
+    :raises StackError: no true answer within ``timeout_s``; ``what`` says what was awaited
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise StackError(f"after {timeout_s:g} s still waiting for {what}")
+        time.sleep(interval_s)
+
+
+def free_port() -> int:
+    """A port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def tail(log: Path, lines: int = 40) -> str:
+    """The last lines of a log, or why there are none."""
+    try:
+        all_lines = log.read_text(errors="replace").splitlines()
+        # Hundreds of lines of a database made from nothing hide the one that matters.
+        return "\n".join([line for line in all_lines if "alembic" not in line][-lines:])
+    except OSError as exc:
+        return f"(no log: {exc})"
