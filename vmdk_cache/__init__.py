@@ -2,7 +2,7 @@
 
 Layers, top to bottom; a layer imports only layers below it (tests/unit/test_architecture.py):
 
-    cinder/      what Cinder loads: driver, scheduler host manager; every use of upstream's private names
+    cinder/      what Cinder loads: the volume driver and the scheduler's host manager
     wiring.py    builds a running cache from settings
     periodic/    what happens by the clock: purge
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py

@@ -22,6 +22,7 @@
         ImageError                  the image cannot become a disk, here or anywhere
             ImageFormatError        not a VMDK we take, or one whose claims are unsafe or do not fit
             ImageCorrupt            the bytes differ from what Glance promised (length, hash)
+            VolumeTooSmall          the image's disk is larger than the volume
         SourceUnavailable           the image's stream broke off; another attempt may succeed
         NotCacheable                the cache does not take this image or volume; says why
         NoPlacement                 no datastore and host fit the request
@@ -148,6 +149,10 @@ class ImageFormatError(ImageError):
 
 class ImageCorrupt(ImageError):
     """The bytes differ from what Glance promised: length, checksum or hash."""
+
+
+class VolumeTooSmall(ImageError):
+    """The image's disk is larger than the volume that is to hold it."""
 
 
 class SourceUnavailable(VmdkCacheError):

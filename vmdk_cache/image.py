@@ -13,6 +13,7 @@ class Image:
 
     :ivar id: Glance image id
     :ivar size_bytes: length of the file in Glance, 0 if unknown
+    :ivar virtual_size_bytes: capacity of the disk as Glance inspected it, 0 if unknown
     :ivar disk_format: ``vmdk`` for all that we take
     :ivar container_format: ``bare``, ``ova``, ...
     :ivar disk_type: property ``vmware_disktype`` (``streamOptimized``, ``sparse``,
@@ -35,6 +36,7 @@ class Image:
     os_hash_value: str | None = None
     checksum: str | None = None
     updated_at: str = ""
+    virtual_size_bytes: int = 0
 
 
 class ImageSource(Protocol):

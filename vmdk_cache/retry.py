@@ -1,66 +1,48 @@
-"""Trying again: bounded, jittered, by tenacity, in this one place.
+"""Calling again what may succeed later: bounded, with jittered and growing pauses.
 
-Whether an error may be retried at all stands on its class (``retryable`` in vmdk_cache/errors.py);
-whether the *call* is safe to repeat only its caller knows.
+Whether an error is worth another try is written on its class (``VmdkCacheError.retryable``); a
+caller may ask for less than that, never for more attempts than it bounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import tenacity
 
-from vmdk_cache import errors
-from vmdk_cache.clock import Clock
+from vmdk_cache.clock import Clock, SystemClock
+from vmdk_cache.errors import VmdkCacheError
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How often and how patiently.
-
-    :ivar attempts: calls in all, the first included
-    :ivar first_s: upper bound of the first pause; each further one doubles it
-    :ivar cap_s: upper bound of any pause
-    """
-
-    attempts: int
-    first_s: float
-    cap_s: float
+def is_retryable(error: BaseException) -> bool:
+    """What the error's class says; False for errors that are not ours."""
+    return isinstance(error, VmdkCacheError) and error.retryable
 
 
 def call(
-    work: Callable[[], Result],
+    function: Callable[[], T],
     *,
-    on: type[errors.VmdkCacheError] | tuple[type[errors.VmdkCacheError], ...],
-    policy: Policy,
-    clock: Clock,
-    before_pause: Callable[[BaseException], None] | None = None,
-) -> Result:
-    """The result of ``work``, called again while it raises ``on`` and the error is retryable.
+    attempts: int,
+    when: Callable[[BaseException], bool] = is_retryable,
+    first_wait_s: float = 0.2,
+    max_wait_s: float = 10.0,
+    clock: Clock | None = None,
+) -> T:
+    """The function's result, after at most ``attempts`` calls.
 
-    :param before_pause: told the error before each pause
-    :raises VmdkCacheError: the last attempt's error
+    The pause before attempt n+1 is random, at most ``first_wait_s * 2**n`` and ``max_wait_s``.
+
+    :param when: which errors are worth another try
+    :raises BaseException: the last call's error, as it is
     """
-
-    def again(failure: BaseException) -> bool:
-        return isinstance(failure, on) and failure.retryable
-
-    def tell(state: tenacity.RetryCallState) -> None:
-        if before_pause and state.outcome:
-            failure = state.outcome.exception()
-            if failure is not None:
-                before_pause(failure)
-
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(again),
-        stop=tenacity.stop_after_attempt(policy.attempts),
-        wait=tenacity.wait_random_exponential(multiplier=policy.first_s, max=policy.cap_s),
-        sleep=clock.sleep,
-        before_sleep=tell,
+        stop=tenacity.stop_after_attempt(max(1, attempts)),
+        wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=max_wait_s),
+        retry=tenacity.retry_if_exception(when),
+        sleep=(clock or SystemClock()).sleep,
         reraise=True,
     )
-    return retrying(work)
+    return retrying(function)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+
+LOG = logging.getLogger(__name__)
 
 
 class Reason(enum.StrEnum):
     """Why a volume that asked for the cache was made without it."""
 
     DISABLED = "cache-disabled"
-    DISK_FORMAT = "disk-format"
-    CONTAINER_FORMAT = "container-format"
     IMAGE_TOO_LARGE = "image-too-large"
     NOT_STREAMABLE = "sparse-not-streamable"
     NAME_TAKEN = "name-taken"
@@ -74,3 +78,18 @@ class Events(Protocol):
     """A listener; it must not raise and must not take long."""
 
     def __call__(self, event: Event) -> None: ...
+
+
+def log(event: Event) -> None:
+    """The plainest listener: a line at INFO."""
+    values = ", ".join(f"{field.name}={getattr(event, field.name)}" for field in fields(event))
+    LOG.info("image cache %s: %s", type(event).__name__.lower(), values)
+
+
+def reason_of(failure: BaseException) -> Reason:
+    """The reason for a volume made without the cache because of ``failure``."""
+    if isinstance(failure, errors.LockTimeout):
+        return Reason.LOCK_TIMEOUT
+    if isinstance(failure, errors.NoPlacement):
+        return Reason.NO_PLACEMENT
+    return Reason.FAULT

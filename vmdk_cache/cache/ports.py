@@ -125,5 +125,3 @@ class TemplateStore(Protocol):
 
         :raises InUse: another operation holds it
         """
-
-

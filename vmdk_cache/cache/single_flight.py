@@ -30,7 +30,7 @@ class SingleFlight(Generic[Key, Result]):
 
         :param timeout_s: how long a follower waits
         :raises LockTimeout: the leader needs longer than that
-        :raises BaseException: what the leader's ``work`` raised, for all
+        :raises Exception: what the leader's ``work`` raised, for all
         """
         with self._lock:
             flight = self._flights.get(key)
@@ -48,7 +48,9 @@ class SingleFlight(Generic[Key, Result]):
             result = work()
         except BaseException as failure:
             self._land(key)
-            flight.set_exception(failure)
+            # An interrupt is the leader's own; to the others the work has merely stopped.
+            stopped = errors.SourceUnavailable(f"the work on {key} was interrupted")
+            flight.set_exception(failure if isinstance(failure, Exception) else stopped)
             raise
         self._land(key)
         flight.set_result(result)

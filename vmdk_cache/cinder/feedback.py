@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from cinder import db
 from cinder.message import message_field
 from oslo_log import log as logging
 
@@ -34,6 +35,8 @@ class MessageApi(Protocol):
         self, context: Any, action: Any, *, resource_uuid: str, detail: Any, level: str
     ) -> None: ...
 
+
+OUTCOME_KEY = "image_cache"
 
 _BY_ERROR: tuple[tuple[type[BaseException], UserMessage], ...] = (
     # The first class that fits wins: the narrow ones stand first.
@@ -73,10 +76,12 @@ class Feedback:
     """Tells users through Cinder's message API.
 
     :param messages: ``cinder.message.api.API()``
+    :param database: ``cinder.db``
     """
 
-    def __init__(self, messages: MessageApi) -> None:
+    def __init__(self, messages: MessageApi, database: Any = db) -> None:
         self._messages = messages
+        self._database = database
 
     def volume_failed(self, context: Any, volume_id: str, error: BaseException) -> None:
         """Leave a message of level ERROR on the volume; never raises.
@@ -91,3 +96,19 @@ class Feedback:
         except Exception as exc:
             # The volume's own error is what matters and is on its way: keep it.
             LOG.warning("Volume %s: no user message could be left: %s", volume_id, exc)
+
+    def outcome(self, context: Any, volume_id: str, image_meta: dict[str, Any], text: str) -> None:
+        """Note on the volume how it was made: ``hit``, ``miss`` or ``bypass: <reason>``.
+
+        It stands as ``image_cache`` in the volume's image metadata, which the user can read and
+        not write. A key there can be written once: an image that brings the same property, or an
+        earlier attempt at the same volume, has the first word. Never raises.
+        """
+        if OUTCOME_KEY in (image_meta.get("properties") or {}):
+            return
+        try:
+            self._database.volume_glance_metadata_bulk_create(
+                context, volume_id, {OUTCOME_KEY: text}
+            )
+        except Exception as exc:
+            LOG.warning("Volume %s: could not note image_cache=%s: %s", volume_id, text, exc)

@@ -105,6 +105,7 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
         os_hash_value=_text(image_meta.get("os_hash_value")),
         checksum=_text(image_meta.get("checksum")),
         updated_at=_iso_text(image_meta.get("updated_at")),
+        virtual_size_bytes=_size_bytes(image_meta.get("virtual_size")),
     )
 
 

@@ -1,0 +1,61 @@
+"""What the cache takes: decided before anything is opened, sent or evicted."""
+
+from __future__ import annotations
+
+from vmdk_cache import errors
+from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.ports import Volume
+from vmdk_cache.conf import Settings
+from vmdk_cache.image import Image
+
+DISK_FORMAT = "vmdk"
+#: Upstream takes an image without a container format as bare.
+CONTAINER_FORMATS = ("", "bare", "ova")
+
+
+def check_image(image: Image, volume: Volume, settings: Settings) -> None:
+    """Check what Glance says of the image.
+
+    :raises NotCacheable: not for us; the plain import may take it
+    :raises ImageFormatError: the plain import does not take it either
+    :raises VolumeTooSmall: its disk is larger than the volume
+    """
+    if not settings.enabled:
+        raise errors.NotCacheable(Reason.DISABLED, "enable_image_cache is false for this backend")
+    if image.disk_format != DISK_FORMAT:
+        raise errors.ImageFormatError(
+            f"image {image.id} has disk_format {image.disk_format!r}; volumes here are made of "
+            f"{DISK_FORMAT!r} only: convert it with qemu-img and upload the result"
+        )
+    if image.container_format not in CONTAINER_FORMATS:
+        raise errors.ImageFormatError(
+            f"image {image.id} has container_format {image.container_format!r}; only "
+            f"{' and '.join(CONTAINER_FORMATS[1:])} are taken: upload the bare disk"
+        )
+    check_limit(image, image.virtual_size_bytes, settings)
+    check_fits(image, image.virtual_size_bytes, volume)
+
+
+def check_limit(image: Image, capacity_bytes: int, settings: Settings) -> None:
+    """:raises NotCacheable: the image's disk is larger than the operator allows"""
+    limit = settings.max_size_bytes
+    if limit and capacity_bytes > limit:
+        raise errors.NotCacheable(
+            Reason.IMAGE_TOO_LARGE,
+            f"image {image.id} has a virtual size of {_gib(capacity_bytes)} GiB, more than "
+            f"image_cache_max_size_gb = {_gib(limit)}",
+        )
+
+
+def check_fits(image: Image, capacity_bytes: int, volume: Volume) -> None:
+    """:raises VolumeTooSmall: the image's disk is larger than the volume"""
+    if capacity_bytes > volume.size_bytes:
+        raise errors.VolumeTooSmall(
+            f"image {image.id} has a disk of {_gib(capacity_bytes)} GiB, "
+            f"volume {volume.id} is to have {_gib(volume.size_bytes)} GiB: "
+            f"create a volume of at least the image's size"
+        )
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.4g}"

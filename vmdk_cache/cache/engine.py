@@ -1,0 +1,215 @@
+"""From a request to a volume: look up, import once, clone.
+
+    create_volume
+      admission      what the cache does not take is refused before anything happens
+      find           a READY entry for the key?            -> hit
+      import         else one thread of one process imports it, the others wait   -> miss
+      clone          from the entry, under a lease
+
+Every way out is one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError (the
+volume does not exist, nothing is left in vCenter; the caller takes the plain road), ImageError (no
+road leads to a volume from this image).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmdk_cache import errors, retry
+from vmdk_cache.cache import admission
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.events import Event, Events, Hit, Imported, Miss, Reason
+from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Transfer, Volume
+from vmdk_cache.cache.single_flight import SingleFlight
+from vmdk_cache.clock import Clock
+from vmdk_cache.conf import Settings
+from vmdk_cache.image import Image, ImageSource
+from vmdk_cache.locks import Locks
+
+#: A template may be deleted between look-up and clone; more often than this something is wrong.
+ATTEMPTS = 3
+#: An import that no NFC lease holds has only to be marked, which takes seconds; one that stays so
+#: for this long has lost its importer.
+ABANDONED_AFTER = datetime.timedelta(seconds=60)
+#: Between two looks at another process's import.
+RIVAL_POLL_S = 2.0
+#: A fresh template's files may stay locked for a while on vSphere 8.0 U1 and later (reported to
+#: CloudStack as issues 11997 and 12328; gone by itself).
+FILE_LOCKED = retry.Policy(attempts=6, first_s=2.0, cap_s=30.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The volume exists.
+
+    :ivar hit: it was cloned from a template that was there before the request
+    :ivar seconds: from request to volume
+    """
+
+    hit: bool
+    entry: CacheEntry
+    place: Place
+    seconds: float
+
+
+class ImageCache:
+    """The cache of one backend. Safe for use by many threads; holds no connection of its own."""
+
+    def __init__(
+        self,
+        backend: str,
+        settings: Settings,
+        *,
+        store: TemplateStore,
+        placement: Placement,
+        transfer: Transfer,
+        locks: Locks,
+        leases: LeaseBook,
+        clock: Clock,
+        events: Events,
+    ) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._store = store
+        self._placement = placement
+        self._transfer = transfer
+        self._locks = locks
+        self._leases = leases
+        self._clock = clock
+        self._events = events
+        self._flights: SingleFlight[CacheKey, CacheEntry] = SingleFlight()
+
+    def create_volume(self, image: Image, volume: Volume, source: ImageSource) -> Outcome:
+        """Make ``volume`` from ``image``.
+
+        :param source: read at most once per backend and image, and only on a miss
+        :raises NotCacheable: the cache does not take it; ``reason`` says why
+        :raises ImageError: the image cannot become this volume
+        :raises VmdkCacheError: the cache failed; nothing is left behind
+        """
+        started = self._clock.monotonic()
+        admission.check_image(image, volume, self._settings)
+        key = CacheKey.of(image, volume.adapter_type)
+        with self._placement.for_volume(volume, volume.size_bytes) as place:
+            entry, hit = self._clone(key, image, volume, source, place)
+        seconds = self._clock.monotonic() - started
+        kind: Callable[..., Event] = Hit if hit else Miss
+        self._events(kind(self._backend, image.id, volume.id, place.datastore_name, seconds))
+        return Outcome(hit, entry, place, seconds)
+
+    def _clone(
+        self, key: CacheKey, image: Image, volume: Volume, source: ImageSource, place: Place
+    ) -> tuple[CacheEntry, bool]:
+        """Clone from the key's entry; one that vanishes on the way is a miss, not an error."""
+        for attempt in range(1, ATTEMPTS + 1):
+            entry, hit = self._ready_entry(key, image, source, place)
+            admission.check_fits(image, entry.size_bytes, volume)
+            try:
+                with self._leases.hold(entry.moref):
+                    retry.call(
+                        lambda entry=entry: self._store.clone(entry, volume, place),
+                        on=errors.FileLocked,
+                        policy=FILE_LOCKED,
+                        clock=self._clock,
+                    )
+                return entry, hit
+            except errors.ObjectNotFound as gone:
+                if gone.moref != entry.moref or attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _ready_entry(
+        self, key: CacheKey, image: Image, source: ImageSource, place: Place
+    ) -> tuple[CacheEntry, bool]:
+        """The key's READY entry, and whether it was there before this request."""
+        entry = self._store.find(key)
+        if entry is not None and entry.phase is Phase.READY:
+            return entry, True
+        imported = False
+
+        def fly() -> CacheEntry:
+            nonlocal imported
+            with self._locks.hold(lock_name(key), self._settings.lock_timeout_s):
+                entry, imported = self._find_or_import(key, image, source, place)
+                return entry
+
+        entry, _leads = self._flights.run(key, fly, self._settings.lock_timeout_s)
+        return entry, not imported
+
+    def _find_or_import(
+        self, key: CacheKey, image: Image, source: ImageSource, place: Place
+    ) -> tuple[CacheEntry, bool]:
+        """Under the key's lock: look again, import, or wait for a process that has another lock."""
+        deadline = self._clock.monotonic() + self._settings.lock_timeout_s
+        while True:
+            entry = self._store.find(key)
+            if entry is None:
+                try:
+                    return self._import(key, image, source, place), True
+                except errors.NameTaken:
+                    entry = self._store.find(key)
+            if entry is None:
+                continue  # the rival failed, or its VM was removed meanwhile
+            if entry.phase is Phase.READY:
+                return entry, False
+            if entry.phase is Phase.FOREIGN:
+                raise errors.NotCacheable(
+                    Reason.NAME_TAKEN,
+                    f"the VM {entry.name!r} ({entry.moref}) in the cache's folder is no template "
+                    f"of this cache but bears the name of one: rename or delete it",
+                )
+            self._outwait(entry, key, deadline)
+
+    def _import(self, key: CacheKey, image: Image, source: ImageSource, place: Place) -> CacheEntry:
+        started = self._clock.monotonic()
+        with self._transfer(image, source) as disk:
+            admission.check_limit(image, disk.capacity_bytes, self._settings)
+            with self._placement.for_template(disk.capacity_bytes, near=place) as home:
+                entry = self._store.import_(key, disk, home)
+            seconds = self._clock.monotonic() - started
+            self._events(
+                Imported(
+                    self._backend,
+                    image.id,
+                    entry.name,
+                    home.datastore_name,
+                    entry.size_bytes,
+                    disk.bytes_read,
+                    seconds,
+                )
+            )
+        return entry
+
+    def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
+        """Return when ``entry`` is no longer being imported; remove it if nobody imports it.
+
+        Whoever holds our lock is not the importer, so it is a process with which we share no
+        coordinator, or one that died.
+
+        :raises LockTimeout: it is still being imported at ``deadline``
+        """
+        idle_since: float | None = None
+        while True:
+            now = self._clock.monotonic()
+            if now >= deadline:
+                raise errors.LockTimeout(f"another process is still importing {entry.name!r}")
+            seen = self._store.find(key)
+            if seen is None or seen.moref != entry.moref or seen.phase is not Phase.IMPORTING:
+                return
+            if self._store.is_importing(entry):
+                idle_since = None
+            elif idle_since is None:
+                idle_since = now
+            elif now - idle_since >= ABANDONED_AFTER.total_seconds():
+                self._store.destroy(entry)
+                return
+            self._clock.sleep(RIVAL_POLL_S)
+
+
+def lock_name(key: CacheKey) -> str:
+    """The lock that a process holds while it imports or deletes the key's template."""
+    return f"{key.image_id}-{key.tag}"

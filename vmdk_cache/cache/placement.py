@@ -1,0 +1,87 @@
+"""Where a volume goes, and where a template: upstream's rules on a fresh inventory.
+
+Space that was promised and is not yet taken counts as used, so that a burst of creates spreads
+over the datastores instead of filling the emptiest one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+
+from vmdk_cache import errors
+from vmdk_cache.cache.ports import Place, Volume
+from vmdk_cache.datastore.capacity import Reservations
+from vmdk_cache.datastore.selection import Need, choose
+from vmdk_cache.vim import inventory
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.storage_policy import StoragePolicies
+
+
+class VCenterPlacement:
+    """Chooses among the datastores of the backend's clusters.
+
+    :param clusters: names of the clusters (``vmware_cluster_name``); empty: every host
+    :param datastore_regex: names to use (``vmware_datastore_regex``); None: all
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        policies: StoragePolicies,
+        *,
+        clusters: Sequence[str] = (),
+        datastore_regex: str | None = None,
+    ) -> None:
+        self._session = session
+        self._policies = policies
+        self._clusters = tuple(clusters)
+        self._regex = re.compile(datastore_regex) if datastore_regex else None
+        self._reservations = Reservations()
+        self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
+
+    @contextlib.contextmanager
+    def for_volume(self, volume: Volume, size_bytes: int) -> Iterator[Place]:
+        snapshot = inventory.snapshot(self._session, self._clusters)
+        profile_id = None
+        allowed = None
+        if volume.storage_profile:
+            profile_id = self._policies.profile_id(volume.storage_profile)
+            allowed = frozenset(
+                self._policies.compliant_datastores(
+                    profile_id, [datastore.moref for datastore in snapshot.datastores]
+                )
+            )
+        place = self._choose(snapshot, size_bytes, allowed, profile_id)
+        with self._reservations.reserve(place.datastore, size_bytes):
+            yield place
+
+    @contextlib.contextmanager
+    def for_template(self, size_bytes: int, near: Place) -> Iterator[Place]:
+        snapshot = inventory.snapshot(self._session, self._clusters)
+        try:
+            place = self._choose(snapshot, size_bytes, frozenset({near.datastore}), None)
+        except errors.NoPlacement:
+            place = self._choose(snapshot, size_bytes, None, None)
+        with self._reservations.reserve(place.datastore, size_bytes):
+            yield place
+
+    def _choose(
+        self,
+        snapshot: inventory.Inventory,
+        size_bytes: int,
+        allowed: frozenset[str] | None,
+        profile_id: str | None,
+    ) -> Place:
+        need = Need(size_bytes=size_bytes, allowed_datastores=allowed, name_regex=self._regex)
+        target = choose(snapshot, need, pending=self._reservations.pending(), rng=self._random)
+        return Place(
+            datastore=target.datastore.moref,
+            datastore_name=target.datastore.name,
+            host=target.host.moref,
+            pool=target.pool,
+            datacenter=target.datacenter,
+            profile_id=profile_id,
+        )

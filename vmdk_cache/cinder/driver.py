@@ -1,0 +1,161 @@
+"""The volume driver: Cinder's own VMDK driver, with a cache before its import from Glance.
+
+``clone_image`` is the one operation that differs. Its ways out:
+
+    the volume did not ask for the cache        upstream's clone_image
+    the cache made the volume                   (update or None, True), outcome noted
+    the image cannot become this volume         ImageUnacceptable, ImageCopyFailure (volume: error)
+    anything else                               one WARNING with the reason, upstream's clone_image
+
+Never ``(None, False)``: Cinder would then download the image to the host and convert it there.
+Everything else runs on upstream's code and on upstream's own session.
+
+``__init__`` runs before cinder-volume forks, so nothing is connected, locked or started there.
+``do_setup`` may run again on the same object after a failure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cinder import exception, interface
+from cinder.message import api as message_api
+from cinder.volume.drivers.vmware import vmdk
+from oslo_config import cfg
+from oslo_log import log as logging
+from oslo_service import loopingcall
+
+from vmdk_cache import conf, errors, wiring
+from vmdk_cache.cache import events
+from vmdk_cache.cinder import glance, opt_in, upstream
+from vmdk_cache.cinder.feedback import Feedback
+from vmdk_cache.cinder.host_manager import EXTRA_KEY
+
+LOG = logging.getLogger(__name__)
+
+
+@interface.volumedriver
+class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder is untyped here
+    """Creates volumes from images by cloning cached templates."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.configuration.append_config_values(conf.OPTIONS)
+        self._settings = conf.Settings()
+        self._cache: wiring.RunningCache | None = None
+        self._purge_loop: loopingcall.FixedIntervalLoopingCall | None = None
+        self._feedback = Feedback(message_api.API())
+
+    @staticmethod
+    def get_driver_options() -> list[cfg.Opt]:
+        return [*vmdk.VMwareVcVmdkDriver.get_driver_options(), *conf.OPTIONS]
+
+    def do_setup(self, context: Any) -> None:
+        """Connect the cache, then upstream: our errors name the option that is wrong."""
+        self._validate_params()
+        self._close_cache()
+        self._settings = conf.Settings.from_options(self.configuration)
+        try:
+            self._cache = wiring.build(
+                self._settings,
+                upstream.backend(self.configuration),
+                upstream.locks(self.configuration),
+                events=events.log,
+            )
+        except errors.VmdkCacheError as failure:
+            raise exception.VolumeDriverException(message=str(failure)) from failure
+        try:
+            super().do_setup(context)
+        except BaseException:
+            self._close_cache()
+            raise
+
+    def check_for_setup_error(self) -> None:
+        """Start the purge, once: also with the cache disabled, for templates left over."""
+        super().check_for_setup_error()
+        if self._purge_loop is None:
+            self._purge_loop = loopingcall.FixedIntervalLoopingCall(self._purge)
+            interval_s = self._settings.purge_interval_s
+            self._purge_loop.start(interval_s, initial_delay=interval_s, stop_on_exception=False)
+
+    def clone_image(
+        self,
+        context: Any,
+        volume: Any,
+        image_location: Any,
+        image_meta: dict[str, Any],
+        image_service: Any,
+    ) -> tuple[dict[str, Any] | None, bool]:
+        """Make ``volume`` from the image; see the module's table for the ways out."""
+        plain = (context, volume, image_location, image_meta, image_service)
+        if not self._wants_cache(volume, image_meta):
+            return self._clone_plainly(plain)
+        try:
+            hit = self._clone_from_cache(context, volume, image_meta, image_service)
+        except errors.ImageError as failure:
+            self._feedback.volume_failed(context, volume.id, failure)
+            raise _for_cinder(failure, image_meta["id"]) from failure
+        except errors.NotCacheable as refusal:
+            reason = refusal.reason
+            LOG.warning("Volume %s is made without the image cache (%s): %s",
+                        volume.id, reason, refusal)  # fmt: skip
+        except Exception as failure:
+            # A defect of the cache must not cost a user's volume; the trace is for debugging.
+            reason = events.reason_of(failure)
+            LOG.warning("Volume %s is made without the image cache (%s): %s",
+                        volume.id, reason, failure)  # fmt: skip
+            LOG.debug("The image cache failed for volume %s", volume.id, exc_info=True)
+        else:
+            self._feedback.outcome(context, volume.id, image_meta, "hit" if hit else "miss")
+            return None, True
+        result = self._clone_plainly(plain)
+        self._feedback.outcome(context, volume.id, image_meta, f"bypass: {reason}")
+        return result
+
+    def _wants_cache(self, volume: Any, image_meta: dict[str, Any]) -> bool:
+        return self._settings.enabled and opt_in.wants_cache(
+            self._settings.opt_in,
+            metadata=volume.metadata or {},
+            extra_spec=upstream.opt_in_extra_spec(volume),
+            image_properties=image_meta.get("properties") or {},
+        )
+
+    def _clone_from_cache(
+        self, context: Any, volume: Any, image_meta: dict[str, Any], image_service: Any
+    ) -> bool:
+        """Whether it was a hit; raises for everything but a volume that is there."""
+        assert self._cache is not None, "do_setup runs before any volume is created"
+        image = glance.describe(image_meta)
+        request = upstream.volume_request(self, volume, image.adapter_type)
+        source = glance.GlanceImageSource(context, image_service)
+        return self._cache.images.create_volume(image, request, source).hit
+
+    def _clone_plainly(self, arguments: tuple[Any, ...]) -> tuple[dict[str, Any] | None, bool]:
+        result: tuple[dict[str, Any] | None, bool] = super().clone_image(*arguments)
+        return result
+
+    def _update_volume_stats(self) -> None:
+        super()._update_volume_stats()
+        extra_gib = self._cache.extra_provisioned_gib() if self._cache else 0
+        # A copy: the manager writes into what it is given, and upstream keeps its own for good.
+        self._stats = {**self._stats, EXTRA_KEY: extra_gib}
+
+    def _purge(self) -> None:
+        if self._cache is None:
+            return
+        try:
+            self._cache.purge.run()
+        except errors.VmdkCacheError as failure:
+            LOG.warning("The image cache could not be purged, next time: %s", failure)
+
+    def _close_cache(self) -> None:
+        cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.close()
+
+
+def _for_cinder(failure: errors.ImageError, image_id: str) -> exception.CinderException:
+    """The exception that ends in volume status ``error`` and no second attempt elsewhere."""
+    if isinstance(failure, errors.ImageCorrupt):
+        return exception.ImageCopyFailure(reason=str(failure))
+    return exception.ImageUnacceptable(image_id=image_id, reason=str(failure))

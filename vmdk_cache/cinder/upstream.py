@@ -1,0 +1,115 @@
+"""Every use of a private name of Cinder's VMDK driver, in one place.
+
+:class:`VMwareVcVmdkDriver` was written to be run, not to be extended: what our driver needs of it
+beyond the public driver interface is asked for here, and :data:`PRIVATE_NAMES` lets a test say
+which name went missing when Cinder changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cinder import coordination
+from cinder.volume import volume_types
+from cinder.volume.drivers.vmware import vmdk, volumeops
+
+from vmdk_cache import errors
+from vmdk_cache.cache.key import folder_name
+from vmdk_cache.cache.ports import Volume
+from vmdk_cache.locks import ToozLocks
+from vmdk_cache.vim.session import Endpoint
+from vmdk_cache.wiring import Backend
+
+#: Names that are neither public interface nor documented, by the object that must have them.
+PRIVATE_NAMES: dict[Any, tuple[str, ...]] = {
+    vmdk: ("EXTENSION_KEY", "EXTENSION_TYPE", "EXTRA_CONFIG_VOLUME_ID_KEY", "vmdk_opts"),
+    vmdk.VMwareVcVmdkDriver: (
+        "_get_adapter_type",
+        "_get_disk_type",
+        "_get_storage_profile",
+        "_update_volume_stats",
+        "_validate_params",
+    ),
+    volumeops.VirtualDiskAdapterType: ("is_valid",),
+}
+
+OPT_IN_EXTRA_SPEC = "vmware:use_image_cache"
+
+
+def volume_request(driver: Any, volume: Any, image_adapter_type: str | None) -> Volume:
+    """The volume as the engine wants it, with what its type and the configuration ask for.
+
+    :param driver: the running driver
+    :param volume: Cinder's Volume object
+    :param image_adapter_type: the image's ``vmware_adaptertype``; it wins over the volume type
+    :raises ImageFormatError: that is no adapter type that vSphere has
+    """
+    if image_adapter_type and not volumeops.VirtualDiskAdapterType.is_valid(image_adapter_type):
+        raise errors.ImageFormatError(
+            f"the image's vmware_adaptertype {image_adapter_type!r} is no adapter type: set one "
+            f"of lsiLogic, busLogic, lsiLogicsas, paraVirtual, ide"
+        )
+    return Volume(
+        id=volume.id,
+        name=volume.name,
+        instance_uuid=volume.id,
+        size_bytes=volume.size << 30,
+        disk_type=driver._get_disk_type(volume),
+        adapter_type=image_adapter_type or driver._get_adapter_type(volume),
+        storage_profile=driver._get_storage_profile(volume),
+        folder=_project_folder(driver.configuration, volume.project_id),
+        extra_config={vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: volume.id},
+        managed_by=(vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE),
+    )
+
+
+def backend(configuration: Any) -> Backend:
+    """The backend that a section of cinder.conf describes."""
+    name = configuration.config_group
+    return Backend(
+        name=name,
+        endpoint=_endpoint(configuration),
+        folder=_project_folder(configuration, folder_name(name)),
+        clusters=tuple(configuration.vmware_cluster_name or ()),
+        datastore_regex=configuration.vmware_datastore_regex,
+        task_timeout_s=configuration.vmware_image_transfer_timeout_secs,
+        managed_by=(vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE),
+    )
+
+
+def locks(configuration: Any) -> ToozLocks:
+    """Locks of Cinder's coordinator, told apart by vCenter and backend."""
+    scope = (
+        f"{configuration.vmware_host_ip}:{configuration.vmware_host_port}"
+        f"/{configuration.config_group}"
+    )
+    return ToozLocks(coordination.COORDINATOR.get_lock, scope)
+
+
+def opt_in_extra_spec(volume: Any) -> str | None:
+    """The volume type's extra spec ``vmware:use_image_cache``, None if not set."""
+    if not volume.volume_type_id:
+        return None
+    specs = volume_types.get_volume_type_extra_specs(volume.volume_type_id)
+    value: str | None = specs.get(OPT_IN_EXTRA_SPEC)
+    return value
+
+
+def _project_folder(configuration: Any, project_id: str) -> tuple[str, ...]:
+    """As VMwareVcVmdkDriver._get_volume_group_folder names it."""
+    return ("OpenStack", f"Project ({project_id})", configuration.vmware_volume_folder)
+
+
+def _endpoint(configuration: Any) -> Endpoint:
+    # As oslo.vmware has it: with a CA file, vmware_insecure is ignored.
+    ca_file = configuration.vmware_ca_file
+    return Endpoint(
+        host=configuration.vmware_host_ip,
+        user=configuration.vmware_host_username,
+        password=configuration.vmware_host_password,
+        port=configuration.vmware_host_port,
+        ca_file=ca_file,
+        insecure=bool(configuration.vmware_insecure) and not ca_file,
+        pool_size=configuration.vmware_connection_pool_size,
+        api_retry_count=configuration.vmware_api_retry_count,
+    )

@@ -1,0 +1,147 @@
+"""Builds a running cache from settings: the one file that sees every layer below it.
+
+Order: the session first, since everything speaks through it; then the task waiter, which is bound
+to the session; then what decides. Closing goes the other way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+from vmdk_cache.cache.engine import ImageCache
+from vmdk_cache.cache.events import Events
+from vmdk_cache.cache.eviction import Policy
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.placement import VCenterPlacement
+from vmdk_cache.cache.template_store import VCenterTemplateStore
+from vmdk_cache.clock import Clock, SystemClock
+from vmdk_cache.conf import Settings
+from vmdk_cache.datastore.capacity import provisioned_gib
+from vmdk_cache.datastore.transfer import open_disk
+from vmdk_cache.locks import Locks
+from vmdk_cache.periodic.purge import Purge
+from vmdk_cache.vim.session import Endpoint, Session
+from vmdk_cache.vim.storage_policy import StoragePolicies
+from vmdk_cache.vim.task import TaskWaiter
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the cache must know of the backend that it serves.
+
+    :ivar name: section name in the configuration; names the cache's folder and templates
+    :ivar folder: inventory path of the cache's folder below a datacenter's VM folder
+    :ivar clusters: cluster names, empty for every host
+    :ivar datastore_regex: datastores to use, by name; None for all
+    :ivar task_timeout_s: how long one clone or import may run
+    :ivar managed_by: extension key and type of the VMs, or None
+    """
+
+    name: str
+    endpoint: Endpoint
+    folder: tuple[str, ...]
+    clusters: Sequence[str] = ()
+    datastore_regex: str | None = None
+    task_timeout_s: float = 7200.0
+    managed_by: tuple[str, str] | None = None
+
+
+@dataclass
+class RunningCache:
+    """A cache with its connection to vCenter.
+
+    :ivar images: creates volumes from images
+    :ivar purge: deletes expired templates
+    """
+
+    session: Session
+    waiter: TaskWaiter
+    store: VCenterTemplateStore
+    images: ImageCache
+    purge: Purge
+    _last_gib: int = 0
+    _stats_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def extra_provisioned_gib(self) -> int:
+        """Capacity of all templates and running imports, in GiB, rounded up; never raises.
+
+        While vCenter cannot be asked, the last answer stands.
+        """
+        try:
+            sizes = [entry.size_bytes for entry in self.store.list()]
+        except errors.VmdkCacheError as failure:
+            LOG.warning("Could not list the cached templates, last count stands: %s", failure)
+            with self._stats_lock:
+                return self._last_gib
+        gib = provisioned_gib(sizes)
+        with self._stats_lock:
+            self._last_gib = gib
+        return gib
+
+    def close(self) -> None:
+        """Log out; safe to call twice."""
+        self.waiter.close()
+        self.session.close()
+
+
+def build(
+    settings: Settings,
+    backend: Backend,
+    locks: Locks,
+    *,
+    events: Events,
+    clock: Clock | None = None,
+) -> RunningCache:
+    """Connect to vCenter and assemble the cache.
+
+    :raises VCenterError: vCenter is out of reach or refuses; the text names the option to change
+    :raises ConfigError: an option does not fit what vCenter has
+    """
+    clock = clock or SystemClock()
+    session = Session(backend.endpoint, clock)
+    session.open()
+    waiter = TaskWaiter(session)
+    leases = LeaseBook()
+    store = VCenterTemplateStore(
+        session,
+        waiter,
+        backend=backend.name,
+        folder=backend.folder,
+        task_timeout_s=backend.task_timeout_s,
+        clock=clock,
+        managed_by=backend.managed_by,
+    )
+    placement = VCenterPlacement(
+        session,
+        StoragePolicies(session),
+        clusters=backend.clusters,
+        datastore_regex=backend.datastore_regex,
+    )
+    images = ImageCache(
+        backend.name,
+        settings,
+        store=store,
+        placement=placement,
+        transfer=open_disk,
+        locks=locks,
+        leases=leases,
+        clock=clock,
+        events=events,
+    )
+    purge = Purge(
+        backend.name,
+        Policy(age_s=settings.age_s),
+        store=store,
+        locks=locks,
+        leases=leases,
+        clock=clock,
+        events=events,
+    )
+    return RunningCache(session, waiter, store, images, purge)
