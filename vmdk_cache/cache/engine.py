@@ -39,7 +39,8 @@ ABANDONED_AFTER = datetime.timedelta(seconds=60)
 RIVAL_POLL_S = 2.0
 #: A fresh template's files may stay locked for a while on vSphere 8.0 U1 and later (reported to
 #: CloudStack as issues 11997 and 12328; gone by itself).
-FILE_LOCKED = retry.Policy(attempts=6, first_s=2.0, cap_s=30.0)
+FILE_LOCKED_ATTEMPTS = 6
+FILE_LOCKED_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,10 @@ class ImageCache:
                 with self._leases.hold(entry.moref):
                     retry.call(
                         lambda entry=entry: self._store.clone(entry, volume, place),
-                        on=errors.FileLocked,
-                        policy=FILE_LOCKED,
+                        attempts=FILE_LOCKED_ATTEMPTS,
+                        when=lambda failure: isinstance(failure, errors.FileLocked),
+                        first_wait_s=2.0,
+                        max_wait_s=FILE_LOCKED_WAIT_S,
                         clock=self._clock,
                     )
                 return entry, hit

@@ -26,7 +26,7 @@ from vmdk_cache.vim.task import TaskWaiter
 LOG = logging.getLogger(__name__)
 
 #: A clone that was given up may hold its VM for a while.
-CLEAN_UP = retry.Policy(attempts=6, first_s=1.0, cap_s=15.0)
+CLEAN_UP_ATTEMPTS = 6
 ANNOTATION = "Image cache of the OpenStack volume service. Do not change or delete by hand."
 
 
@@ -150,8 +150,9 @@ class VCenterTemplateStore:
         try:
             retry.call(
                 lambda: self._destroy_volume(folder, volume),
-                on=errors.VCenterError,
-                policy=CLEAN_UP,
+                attempts=CLEAN_UP_ATTEMPTS,
+                when=lambda failure: isinstance(failure, errors.VCenterError),
+                first_wait_s=1.0,
                 clock=self._clock,
             )
         except errors.VCenterError as failure:

@@ -1,0 +1,251 @@
+"""The engine's ports in memory: vCenter's rules that matter to the engine, and nothing else.
+
+Names are unique, an import is visible before it is ready, only templates are cloned, an object in
+use is not destroyed. ``faults`` makes the n-th call of a verb fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from tests.fakes.clock import ManualClock
+from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.ports import Disk, Place, Volume
+from vmdk_cache.cache.record import Record
+from vmdk_cache.image import Image, ImageSource
+
+PLACE = Place("datastore-1", "ds1", "host-1", "pool-1", "datacenter-1")
+
+
+class MemoryStore:
+    """A TemplateStore.
+
+    :ivar calls: how often each verb was called
+    :ivar volumes: what was cloned: volume id -> moref of its template
+    :ivar faults: verb -> errors to raise, one per call, None to let a call pass
+    :ivar during: verb -> called (without the store's lock) while that verb runs
+    """
+
+    def __init__(self, clock: ManualClock, backend: str = "b1") -> None:
+        self._clock = clock
+        self._backend = backend
+        self._lock = threading.RLock()
+        self._ids = itertools.count(1)
+        self.entries: dict[str, CacheEntry] = {}
+        self.volumes: dict[str, str] = {}
+        self.importing: set[str] = set()
+        self.in_use: set[str] = set()
+        self.calls: Counter[str] = Counter()
+        self.faults: dict[str, list[Exception | None]] = {}
+        self.during: dict[str, Callable[[], None]] = {}
+
+    def find(self, key: CacheKey) -> CacheEntry | None:
+        self._called("find")
+        name = template_name(self._backend, key)
+        with self._lock:
+            return next((e for e in self.entries.values() if e.name == name), None)
+
+    def list(self) -> list[CacheEntry]:
+        self._called("list")
+        with self._lock:
+            return list(self.entries.values())
+
+    def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
+        entry = self.begin_import(key, disk.capacity_bytes)
+        try:
+            self._called("import_")
+            while disk.read(1 << 16):
+                pass
+            disk.finish()
+        except BaseException:
+            with self._lock:
+                del self.entries[entry.moref]
+                self.importing.discard(entry.moref)
+            raise
+        return self.finish_import(entry)
+
+    def begin_import(self, key: CacheKey, capacity_bytes: int) -> CacheEntry:
+        """An import that stops half-way, as another process's looks."""
+        name = template_name(self._backend, key)
+        with self._lock:
+            for entry in self.entries.values():
+                if entry.name == name:
+                    raise errors.NameTaken(f"{name} exists", moref=entry.moref)
+            record = Record(self._backend, key, capacity_bytes, self._clock.now(), "host:1")
+            moref = f"vm-{next(self._ids)}"
+            entry = CacheEntry(
+                moref, name, Phase.IMPORTING, record, PLACE.datastore, None, capacity_bytes
+            )
+            self.entries[moref] = entry
+            self.importing.add(moref)
+        return entry
+
+    def finish_import(self, entry: CacheEntry) -> CacheEntry:
+        ready = CacheEntry(
+            entry.moref,
+            entry.name,
+            Phase.READY,
+            entry.record,
+            entry.datastore,
+            2000,
+            entry.size_bytes,
+        )
+        with self._lock:
+            self.entries[entry.moref] = ready
+            self.importing.discard(entry.moref)
+        return ready
+
+    def is_importing(self, entry: CacheEntry) -> bool:
+        return entry.moref in self.importing
+
+    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
+        self._called("clone")
+        with self._lock:
+            if entry.moref not in self.entries:
+                raise errors.ObjectNotFound("gone", moref=entry.moref)
+            assert self.entries[entry.moref].phase is Phase.READY, "cloned from no template"
+            assert volume.id not in self.volumes, "cloned twice"
+            self.volumes[volume.id] = entry.moref
+
+    def destroy(self, entry: CacheEntry) -> None:
+        self._called("destroy")
+        with self._lock:
+            if entry.moref in self.in_use:
+                raise errors.InUse("being cloned", moref=entry.moref)
+            self.entries.pop(entry.moref, None)
+
+    def _called(self, verb: str) -> None:
+        with self._lock:
+            self.calls[verb] += 1
+            fault = self.faults[verb].pop(0) if self.faults.get(verb) else None
+        if verb in self.during:
+            self.during[verb]()
+        if fault is not None:
+            raise fault
+
+
+class MemoryDisk:
+    """A Disk whose bytes come from the source as they are."""
+
+    def __init__(self, image: Image, source: ImageSource, capacity_bytes: int) -> None:
+        self._image = image
+        self._chunks = source.open(image)
+        self._hash = hashlib.md5()
+        self.capacity_bytes = capacity_bytes
+        self.length = image.size_bytes
+        self.bytes_read = 0
+
+    def read(self, n: int = -1, /) -> bytes:
+        chunk = next(self._chunks, b"")
+        self._hash.update(chunk)
+        self.bytes_read += len(chunk)
+        return chunk
+
+    def finish(self) -> None:
+        if self._image.checksum and self._hash.hexdigest() != self._image.checksum:
+            raise errors.ImageCorrupt("other bytes than promised")
+
+
+class MemoryTransfer:
+    """A Transfer; ``capacity_bytes`` is what every image's header claims."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+
+    @contextlib.contextmanager
+    def __call__(self, image: Image, source: ImageSource) -> Iterator[MemoryDisk]:
+        yield MemoryDisk(image, source, self.capacity_bytes)
+
+
+class MemoryPlacement:
+    """A Placement with one datastore.
+
+    :ivar reserved: bytes promised and not released
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reserved = 0
+
+    @contextlib.contextmanager
+    def for_volume(self, volume: Volume, size_bytes: int) -> Iterator[Place]:
+        with self._reserve(size_bytes):
+            yield PLACE
+
+    @contextlib.contextmanager
+    def for_template(self, size_bytes: int, near: Place) -> Iterator[Place]:
+        with self._reserve(size_bytes):
+            yield near
+
+    @contextlib.contextmanager
+    def _reserve(self, size_bytes: int) -> Iterator[None]:
+        with self._lock:
+            self.reserved += size_bytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.reserved -= size_bytes
+
+
+class MemorySource:
+    """An ImageSource.
+
+    :ivar opened: how often it was opened
+    :ivar fault: raised after the first chunk, if set
+    """
+
+    def __init__(self, *chunks: bytes, fault: Exception | None = None) -> None:
+        self._chunks = chunks or (b"disk",)
+        self._lock = threading.Lock()
+        self.opened = 0
+        self.fault = fault
+
+    def open(self, image: Image) -> Iterator[bytes]:
+        with self._lock:
+            self.opened += 1
+        for chunk in self._chunks:
+            yield chunk
+            if self.fault:
+                raise self.fault
+
+
+class MemoryLocks:
+    """Locks between threads that stand for processes.
+
+    :ivar broken: raised instead of granting any lock, if set
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self.broken: Exception | None = None
+
+    @contextlib.contextmanager
+    def hold(self, name: str, timeout_s: float) -> Iterator[None]:
+        if self.broken:
+            raise self.broken
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        acquired = lock.acquire(timeout=timeout_s) if timeout_s else lock.acquire(blocking=False)
+        if not acquired:
+            raise errors.LockTimeout(f"{name} is held")
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class NoLocks:
+    """Locks of processes that share no coordinator: everybody gets every lock."""
+
+    @contextlib.contextmanager
+    def hold(self, name: str, timeout_s: float) -> Iterator[None]:
+        yield

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from tests.fakes.clock import ManualClock
+from tests.fakes.memory import (
+    MemoryLocks,
+    MemoryPlacement,
+    MemorySource,
+    MemoryStore,
+    MemoryTransfer,
+)
+from vmdk_cache.cache.engine import ImageCache
+from vmdk_cache.cache.events import Event
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.ports import Volume
+from vmdk_cache.conf import Settings
+from vmdk_cache.image import Image
+
+GIB = 1 << 30
+IMAGE = Image(
+    id="11111111-2222-3333-4444-555555555555",
+    size_bytes=4,
+    disk_format="vmdk",
+    container_format="bare",
+    disk_type="streamOptimized",
+    os_hash_algo="sha512",
+    os_hash_value="ab" * 64,
+)
+
+
+def volume(number: int = 1, **changes: object) -> Volume:
+    made = Volume(
+        id=f"volume-id-{number}",
+        name=f"volume-{number}",
+        instance_uuid=f"volume-id-{number}",
+        size_bytes=2 * GIB,
+        disk_type="thin",
+        adapter_type="lsiLogic",
+        storage_profile=None,
+        folder=("OpenStack", "Project (p)", "Volumes"),
+        extra_config={},
+        managed_by=None,
+    )
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+class World:
+    """An engine on ports in memory, and everything around it that a test looks at."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore(self.clock)
+        self.placement = MemoryPlacement()
+        self.transfer = MemoryTransfer(GIB)
+        self.source = MemorySource()
+        self.leases = LeaseBook()
+        self.events: list[Event] = []
+        self.engine = self.process()
+
+    def process(self, settings: Settings | None = None, locks: object = None) -> ImageCache:
+        """Another process's engine on the same vCenter."""
+        return ImageCache(
+            "b1",
+            settings or Settings(enabled=True),
+            store=self.store,
+            placement=self.placement,
+            transfer=self.transfer,
+            locks=locks or MemoryLocks(),  # type: ignore[arg-type]
+            leases=self.leases,
+            clock=self.clock,
+            events=self.events.append,
+        )
+
+    def kinds(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def make_volume() -> Callable[..., Volume]:
+    return volume

@@ -1,0 +1,227 @@
+"""The engine's decisions, on ports in memory."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import threading
+
+import pytest
+
+from tests.fakes.memory import MemoryLocks, MemorySource, NoLocks
+from tests.unit.cache.conftest import GIB, IMAGE, World, volume
+from vmdk_cache import errors
+from vmdk_cache.cache.engine import ABANDONED_AFTER, FILE_LOCKED_ATTEMPTS
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.events import Imported, Reason
+from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.conf import Settings
+
+KEY = CacheKey.of(IMAGE, "lsiLogic")
+
+
+def test_the_first_volume_imports_and_the_second_does_not(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    second = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert (first.hit, second.hit) == (False, True)
+    assert world.source.opened == 1
+    assert world.store.volumes == {
+        "volume-id-1": first.entry.moref,
+        "volume-id-2": first.entry.moref,
+    }
+    assert world.kinds() == ["Imported", "Miss", "Hit"]
+    imported = world.events[0]
+    assert isinstance(imported, Imported)
+    assert (imported.bytes_read, imported.virtual_size_bytes) == (4, GIB)
+
+
+def test_fifty_first_volumes_at_once_import_once(world: World) -> None:
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        barrier = threading.Barrier(50)
+
+        def create(number: int) -> bool:
+            barrier.wait()
+            return world.engine.create_volume(IMAGE, volume(number), world.source).hit
+
+        hits = list(pool.map(create, range(50)))
+    assert world.source.opened == 1
+    assert hits.count(False) == 1
+    assert len(world.store.volumes) == 50
+
+
+def test_four_processes_with_shared_locks_import_once(world: World) -> None:
+    locks = MemoryLocks()
+    engines = [world.process(locks=locks) for _ in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        made = [
+            pool.submit(engines[n % 4].create_volume, IMAGE, volume(n), world.source)
+            for n in range(16)
+        ]
+        assert [m.result().hit for m in made].count(False) == 1
+    assert world.source.opened == 1
+
+
+def test_processes_without_a_shared_lock_share_the_winners_template(world: World) -> None:
+    """vCenter's DuplicateName is the guard; the loser waits and destroys nothing."""
+    rival = world.store.begin_import(KEY, GIB)
+    world.store.during["find"] = lambda: (
+        world.store.finish_import(rival) and None if world.clock.slept else None
+    )
+    made = world.process(locks=NoLocks()).create_volume(IMAGE, volume(), world.source)
+    assert (made.hit, made.entry.moref) == (True, rival.moref)
+    assert world.source.opened == 0
+    assert world.store.calls["destroy"] == 0
+
+
+def test_an_abandoned_import_is_replaced_and_not_cloned(world: World) -> None:
+    dead = world.store.begin_import(KEY, GIB)
+    world.store.importing.clear()
+    made = world.engine.create_volume(IMAGE, volume(), world.source)
+    assert made.entry.moref != dead.moref
+    assert dead.moref not in world.store.entries
+    assert world.clock.monotonic() >= ABANDONED_AFTER.total_seconds()
+
+
+def test_an_import_that_still_runs_elsewhere_is_never_removed(world: World) -> None:
+    rival = world.store.begin_import(KEY, GIB)
+    engine = world.process(Settings(enabled=True, lock_timeout_s=300), NoLocks())
+    with pytest.raises(errors.LockTimeout):
+        engine.create_volume(IMAGE, volume(), world.source)
+    assert rival.moref in world.store.entries
+
+
+def test_somebody_elses_vm_of_that_name_is_left_alone(world: World) -> None:
+    name = template_name("b1", KEY)
+    theirs = CacheEntry("vm-9", name, Phase.FOREIGN, None, None, None, 0)
+    world.store.entries["vm-9"] = theirs
+    with pytest.raises(errors.NotCacheable) as refusal:
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert refusal.value.reason == Reason.NAME_TAKEN
+    assert "vm-9" in str(refusal.value)
+    assert world.store.entries == {"vm-9": theirs}
+
+
+def test_a_template_that_vanishes_before_the_clone_is_a_miss(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    gone = errors.ObjectNotFound("deleted", moref=first.entry.moref)
+    world.store.faults["clone"] = [gone]
+    world.store.during["clone"] = lambda: world.store.entries.pop(first.entry.moref, None) and None
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert not again.hit
+    assert world.source.opened == 2
+
+
+def test_another_object_that_vanishes_is_not_mistaken_for_the_template(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = [errors.ObjectNotFound("no pool", moref="resgroup-8")]
+    with pytest.raises(errors.ObjectNotFound, match="no pool"):
+        world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert world.source.opened == 1
+
+
+def test_a_locked_fresh_template_is_tried_again(world: World) -> None:
+    locked = errors.FileLocked("locked")
+    world.store.faults["clone"] = [locked] * (FILE_LOCKED_ATTEMPTS - 1)
+    made = world.engine.create_volume(IMAGE, volume(), world.source)
+    assert world.store.volumes == {"volume-id-1": made.entry.moref}
+    assert len(world.clock.slept) == FILE_LOCKED_ATTEMPTS - 1
+
+
+def test_a_template_that_stays_locked_gives_up(world: World) -> None:
+    world.store.faults["clone"] = [errors.FileLocked("locked")] * FILE_LOCKED_ATTEMPTS
+    with pytest.raises(errors.FileLocked):
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert world.store.calls["clone"] == FILE_LOCKED_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [errors.NoSpace("full"), errors.LeaseLost("lost"), errors.Unreachable("reset")],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_failed_import_leaves_nothing(world: World, fault: errors.VmdkCacheError) -> None:
+    world.store.faults["import_"] = [fault]
+    with pytest.raises(type(fault)):
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert world.store.entries == {}
+    assert world.placement.reserved == 0
+
+
+def test_a_broken_stream_leaves_no_entry(world: World) -> None:
+    source = MemorySource(b"half", fault=errors.SourceUnavailable("cut"))
+    with pytest.raises(errors.SourceUnavailable):
+        world.engine.create_volume(IMAGE, volume(), source)
+    assert world.store.entries == {}
+
+
+def test_altered_bytes_are_never_cloned(world: World) -> None:
+    altered = dataclasses.replace(IMAGE, checksum="0" * 32)
+    with pytest.raises(errors.ImageCorrupt):
+        world.engine.create_volume(altered, volume(), world.source)
+    assert world.store.entries == {}
+    assert world.store.volumes == {}
+
+
+def test_a_disk_larger_than_the_volume_is_refused_and_kept_for_others(world: World) -> None:
+    small = volume(1, size_bytes=GIB // 2)
+    with pytest.raises(errors.VolumeTooSmall, match="volume-id-1"):
+        world.engine.create_volume(IMAGE, small, world.source)
+    assert world.engine.create_volume(IMAGE, volume(2), world.source).hit
+
+
+def test_glances_own_word_on_the_size_saves_the_import(world: World) -> None:
+    known = dataclasses.replace(IMAGE, virtual_size_bytes=GIB)
+    with pytest.raises(errors.VolumeTooSmall):
+        world.engine.create_volume(known, volume(1, size_bytes=GIB // 2), world.source)
+    assert world.source.opened == 0
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by Glance's word", "by the header"])
+def test_an_oversize_image_is_not_cached(world: World, known: bool) -> None:
+    engine = world.process(Settings(enabled=True, max_size_bytes=GIB - 1))
+    image = dataclasses.replace(IMAGE, virtual_size_bytes=GIB if known else 0)
+    with pytest.raises(errors.NotCacheable) as refusal:
+        engine.create_volume(image, volume(), world.source)
+    assert refusal.value.reason == Reason.IMAGE_TOO_LARGE
+    assert "image_cache_max_size_gb" in str(refusal.value)
+    assert world.store.entries == {}
+
+
+def test_no_limit_means_no_limit(world: World) -> None:
+    engine = world.process(Settings(enabled=True, max_size_bytes=0))
+    assert not engine.create_volume(IMAGE, volume(), world.source).hit
+
+
+@pytest.mark.parametrize(
+    "change", [{"disk_format": "qcow2"}, {"container_format": "docker"}], ids=lambda c: str(*c)
+)
+def test_what_nobody_can_import_is_refused_before_anything_is_opened(
+    world: World, change: dict[str, str]
+) -> None:
+    image = dataclasses.replace(IMAGE, **change)
+    with pytest.raises(errors.ImageFormatError, match=next(iter(change.values()))):
+        world.engine.create_volume(image, volume(), world.source)
+    assert world.source.opened == 0
+
+
+def test_adapters_do_not_share_a_template(world: World) -> None:
+    one = world.engine.create_volume(IMAGE, volume(1), world.source)
+    two = world.engine.create_volume(IMAGE, volume(2, adapter_type="ide"), world.source)
+    assert one.entry.moref != two.entry.moref
+
+
+def test_a_changed_image_does_not_get_the_old_copy(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    changed = dataclasses.replace(IMAGE, os_hash_value="cd" * 64)
+    assert not world.engine.create_volume(changed, volume(2), world.source).hit
+
+
+def test_reservations_end_with_the_request(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(), world.source)
+    assert world.placement.reserved == 0
+
+
+def test_a_condemned_template_is_not_cloned_from(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    with world.leases.condemn(first.entry.moref), pytest.raises(errors.ObjectNotFound):
+        world.engine.create_volume(IMAGE, volume(2), world.source)

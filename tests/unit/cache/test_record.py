@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmdk_cache.cache.entry import Phase, classify
+from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.record import Record
+
+RECORD = Record(
+    backend="b1",
+    key=CacheKey("11111111-2222-3333-4444-555555555555", "f" * 32, "lsiLogic"),
+    virtual_size_bytes=1 << 30,
+    created_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    owner="host:1",
+)
+JSON = json.loads(RECORD.to_json())
+
+
+def test_a_record_survives_its_template() -> None:
+    assert Record.from_json(RECORD.to_json()) == RECORD
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.text() | json_values.map(json.dumps) | st.none())
+def test_whatever_somebody_writes_there_is_no_record_and_no_crash(text: str | None) -> None:
+    assert Record.from_json(text) is None
+
+
+@given(st.sampled_from(sorted(JSON)), json_values)
+def test_one_altered_field_never_crashes(field: str, value: object) -> None:
+    Record.from_json(json.dumps({**JSON, field: value}))
+
+
+@pytest.mark.parametrize("field", sorted(JSON))
+def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
+    assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "phase"),
+    [
+        ({}, Phase.READY),
+        ({"is_template": False}, Phase.IMPORTING),
+        ({"record": None}, Phase.FOREIGN),
+        ({"backend": "b2"}, Phase.FOREIGN),
+        ({"name": "renamed"}, Phase.FOREIGN),
+        ({"disks": 0}, Phase.FOREIGN),
+        ({"disks": 2}, Phase.FOREIGN),
+    ],
+    ids=str,
+)
+def test_only_a_complete_template_of_ours_under_its_own_name_is_served(
+    change: dict[str, object], phase: Phase
+) -> None:
+    facts: dict[str, object] = {
+        "backend": "b1",
+        "name": template_name("b1", RECORD.key),
+        "is_template": True,
+        "disks": 1,
+        "record": RECORD,
+    }
+    assert classify(**{**facts, **change}) is phase  # type: ignore[arg-type]

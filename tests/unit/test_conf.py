@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+from oslo_config import cfg
+
+from vmdk_cache import conf
+
+
+def load(path: pathlib.Path, text: str) -> conf.Settings:
+    path.write_text(f"[b1]\n{text}\n")
+    loaded = cfg.ConfigOpts()
+    loaded.register_opts(conf.OPTIONS, group="b1")
+    loaded(["--config-file", str(path)], default_config_files=[])
+    for option in conf.OPTIONS:
+        loaded.b1[option.dest]  # a wrong value is refused when it is read
+    return conf.Settings.from_options(loaded.b1)
+
+
+def test_the_defaults_are_those_of_the_options(tmp_path: pathlib.Path) -> None:
+    assert load(tmp_path / "c", "") == conf.Settings()
+
+
+def test_units_are_the_engines(tmp_path: pathlib.Path) -> None:
+    loaded = load(tmp_path / "c", "image_cache_max_size_gb = 2\nimage_cache_opt_in = image,always")
+    assert loaded.max_size_bytes == 2 << 30
+    assert loaded.opt_in == {"image", "always"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "image_cache_purge_interval = 0",
+        "image_cache_age_seconds = -1",
+        "image_cache_max_size_gb = -1",
+        "image_cache_opt_in = everybody",
+        "image_cache_lock_timeout = 0",
+        "enable_image_cache = perhaps",
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(tmp_path: pathlib.Path, line: str) -> None:
+    with pytest.raises(cfg.ConfigFileValueError, match=line.split(" ", 1)[0]):
+        load(tmp_path / "c", line)
