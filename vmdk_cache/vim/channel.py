@@ -1,0 +1,126 @@
+"""One bounded pool of HTTPS connections that speaks SOAP: pyVmomi's stub, made strict.
+
+What it adds to ``pyVmomi.SoapAdapter.SoapStubAdapter``, whose pool bounds only what is kept:
+
+- at most ``pool_size`` requests at a time, further callers wait for a connection;
+- separate time-outs for connecting and for reading;
+- a pooled connection that the server has closed meanwhile is replaced before it is used;
+- an error before the request left is marked (:class:`~vmdk_cache.vim.faults.NotSent`);
+- only the log-in sets the cookie. pyVmomi takes every ``Set-Cookie``, so that an answer to an
+  old session, arriving late, would throw out the new one.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+from http.client import HTTPException, HTTPSConnection
+from typing import Any
+
+from pyVmomi import SoapStubAdapter
+
+from vmdk_cache.vim.faults import NotSent
+
+#: Shorter than what proxies in front of vCenter keep an idle connection for.
+_KEEP_IDLE_S = 50
+
+
+class Cookie:
+    """The session's cookie, shared by its channels; ``sealed`` once the log-in has succeeded."""
+
+    def __init__(self) -> None:
+        self.value = ""
+        self.sealed = False
+
+
+class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
+    """Thread-safe. ``close`` ends the idle connections; those in use end with their request."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        cookie: Cookie,
+        version: str,
+        ssl_context: ssl.SSLContext,
+        pool_size: int,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        path: str = "/sdk",
+        request_context: dict[str, str] | None = None,
+    ) -> None:
+        self._session_cookie = cookie
+        super().__init__(
+            host=host,
+            port=port,
+            path=path,
+            version=version,
+            sslContext=ssl_context,
+            poolSize=pool_size,
+            connectionPoolTimeout=_KEEP_IDLE_S,
+            requestContext=request_context,
+        )
+        self._address = (host.strip("[]"), port)
+        self._ssl_context = ssl_context
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._slots = threading.BoundedSemaphore(pool_size)
+        self.request_count = 0
+
+    @property
+    def cookie(self) -> str:
+        """The ``Cookie`` header that pyVmomi sends."""
+        return self._session_cookie.value
+
+    @cookie.setter
+    def cookie(self, value: str) -> None:
+        if not self._session_cookie.sealed:
+            self._session_cookie.value = value
+
+    def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
+        with self._slots:
+            self.request_count += 1  # a lost update under threads harms nobody: it is a gauge
+            return super().InvokeMethod(mo, info, args, outerStub)
+
+    def GetConnection(self) -> HTTPSConnection:
+        while True:
+            with self.lock:
+                self._CloseIdleConnections()
+                connection: HTTPSConnection | None = self.pool.pop(0)[0] if self.pool else None
+            if connection is None:
+                return self._connect()
+            if connection.sock is not None and not _is_readable(connection.sock):
+                return connection
+            connection.close()
+
+    def _connect(self) -> HTTPSConnection:
+        host, port = self._address
+        connection = HTTPSConnection(
+            host, port, timeout=self._connect_timeout_s, context=self._ssl_context
+        )
+        try:
+            connection.connect()
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.sock.settimeout(self._read_timeout_s)
+        except (OSError, HTTPException) as error:
+            connection.close()
+            raise NotSent from error
+        return connection
+
+    def close(self) -> None:
+        self.DropConnections()
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """An idle connection has nothing to read unless the server closed it.
+
+    ``select.poll`` where it exists: eventlet removes it, and plain ``select`` stops at 1024 files.
+    """
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+    return bool(select.select([sock.fileno()], [], [], 0)[0])

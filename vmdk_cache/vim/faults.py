@@ -1,0 +1,189 @@
+"""THE table: what vSphere, sockets, HTTP and TLS can say -> :mod:`vmdk_cache.errors`.
+
+The first entry of :data:`FAULTS` on a fault's line of ancestors decides, so the most specific
+wins. A fault that has no entry is a ``TaskFailed``. Nothing else in the package looks at fault
+types; who must tell two faults of one error apart reads ``error.fault``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from pyVmomi import vmodl
+
+from vmdk_cache import errors
+
+#: Fault type without its namespace -> error (vSphere API reference, "Fault" pages).
+FAULTS: dict[str, type[errors.VCenterError]] = {
+    "NotAuthenticated": errors.SessionExpired,
+    "InvalidLogin": errors.LoginRefused,
+    "NoPermission": errors.NoPermission,
+    "SecurityError": errors.NoPermission,
+    "RestrictedVersion": errors.NotSupported,
+    "RestrictedByAdministrator": errors.NoPermission,
+    "ManagedObjectNotFound": errors.ObjectNotFound,
+    "FileNotFound": errors.ObjectNotFound,
+    "NotFound": errors.ObjectNotFound,
+    "DuplicateName": errors.NameTaken,
+    "AlreadyExists": errors.NameTaken,
+    "FileAlreadyExists": errors.NameTaken,
+    "FileLocked": errors.FileLocked,
+    "TaskInProgress": errors.InUse,
+    "ResourceInUse": errors.InUse,
+    "ConcurrentAccess": errors.InUse,
+    "InvalidState": errors.InUse,
+    "MethodDisabled": errors.InUse,
+    "InvalidPowerState": errors.NotSupported,
+    "NotSupported": errors.NotSupported,
+    "NotImplemented": errors.NotSupported,
+    "MethodNotFound": errors.NotSupported,
+    "NoDiskSpace": errors.NoSpace,
+    "InsufficientStorageSpace": errors.NoSpace,
+    "InvalidHostState": errors.HostUnavailable,
+    "NoActiveHostInCluster": errors.HostUnavailable,
+    "HostCommunication": errors.HostUnavailable,
+    "HostConnectFault": errors.HostUnavailable,
+    "InaccessibleDatastore": errors.HostUnavailable,
+    "DatastoreNotWritableOnHost": errors.HostUnavailable,
+    "InvalidDatastoreState": errors.HostUnavailable,
+    "VirtualHardwareVersionNotSupported": errors.HardwareTooNew,
+}
+
+#: Statuses after which the same request may succeed later (RFC 9110; vCenter's proxy sends 503
+#: when it is out of HTTP sessions or vpxd is starting).
+_BUSY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class NotSent(Exception):
+    """The request never left: connecting failed. ``__cause__`` says why."""
+
+
+def fault_name(fault: BaseException) -> str:
+    """E.g. ``vim.fault.FileLocked``."""
+    return type(fault).__name__
+
+
+def translate(
+    error: BaseException,
+    *,
+    method: str | None = None,
+    moref: str | None = None,
+    server: str = "vCenter",
+) -> BaseException:
+    """The error to raise in place of ``error``.
+
+    :param error: a vSphere fault (raised, or found in a task or lease), or what a socket, TLS or
+        :mod:`http.client` raised
+    :param method: vSphere API method that was called
+    :param moref: the object it was called on
+    :param server: ``host:port``, for the errors that an operator mends there
+    :returns: a :class:`~vmdk_cache.errors.VCenterError`; ``error`` itself when it is neither a
+        fault nor a failure of the connection
+    """
+    if isinstance(error, NotSent) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, vmodl.MethodFault):
+        return _from_fault(error, method, moref, server)
+    kind, text = _from_connection(error, server)
+    return error if kind is None else kind(text, method=method, moref=moref)
+
+
+@contextlib.contextmanager
+def translated(
+    *, method: str | None = None, moref: str | None = None, server: str = "vCenter"
+) -> Iterator[None]:
+    """Raise what :func:`translate` makes of an error in the block, from that error."""
+    try:
+        yield
+    except Exception as error:
+        mapped = translate(error, method=method, moref=moref, server=server)
+        if mapped is error:
+            raise
+        raise mapped from error
+
+
+def _from_fault(
+    fault: Any, method: str | None, moref: str | None, server: str
+) -> errors.VCenterError:
+    kind = _error_class(fault)
+    text = _text(fault)
+    if kind is errors.ObjectNotFound:
+        moref = _moref(fault, "obj") or moref
+    elif kind is errors.NameTaken:
+        moref = _moref(fault, "object")
+    elif kind is errors.NoPermission and getattr(fault, "privilegeId", None):
+        text = f"privilege {fault.privilegeId} on {_moref(fault, 'object')} is missing: {text}"
+    elif kind is errors.LoginRefused:
+        text = (
+            f"{server} refused the log-in: {text}; "
+            "check vmware_host_username and vmware_host_password"
+        )
+    return kind(text, method=method, moref=moref, fault=fault_name(fault))
+
+
+def _error_class(fault: BaseException) -> type[errors.VCenterError]:
+    for ancestor in type(fault).__mro__:
+        kind = FAULTS.get(ancestor.__name__.rpartition(".")[2])
+        if kind is not None:
+            return kind
+    return errors.TaskFailed
+
+
+def _text(fault: Any) -> str:
+    """vCenter's own words, what it says beside them, and the fault's name, on one line."""
+    words = [str(fault.msg)] if getattr(fault, "msg", None) else []
+    words += [m.message for m in getattr(fault, "faultMessage", None) or () if m.message]
+    for detail in ("reason", "invalidProperty", "property", "file", "name", "datastore"):
+        value = getattr(fault, detail, None)
+        if isinstance(value, str) and value and not any(value in word for word in words):
+            words.append(f"{detail}={value}")
+    return " ".join(f"{'; '.join(words)} ({fault_name(fault)})".split())
+
+
+def _moref(fault: Any, field: str) -> str | None:
+    target = getattr(fault, field, None)
+    return None if target is None else str(target._GetMoId())
+
+
+def _from_connection(
+    error: BaseException, server: str
+) -> tuple[type[errors.VCenterError] | None, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return errors.CertificateRefused, (
+            f"the certificate of {server} is not trusted: {error.verify_message}; set "
+            "vmware_ca_file to its issuer's certificates (or vmware_insecure in a test bed)"
+        )
+    if isinstance(error, socket.gaierror):
+        return errors.Unreachable, f"no address for {server}: {error}; check vmware_host_ip"
+    if isinstance(error, TimeoutError):
+        return errors.Unreachable, f"{server} did not answer in time"
+    if isinstance(error, HTTPException):
+        return _from_http(error, server)
+    if isinstance(error, OSError):
+        return errors.Unreachable, (
+            f"no answer from {server}: {error or type(error).__name__}; "
+            "check vmware_host_ip and vmware_host_port"
+        )
+    if isinstance(error, ExpatError):
+        return errors.Unreachable, (
+            f"{server} answered with something that is not SOAP ({error}); "
+            "check vmware_host_ip and proxies"
+        )
+    return None, ""
+
+
+def _from_http(error: HTTPException, server: str) -> tuple[type[errors.VCenterError], str]:
+    """pyVmomi raises ``HTTPException("503 Service Unavailable")`` for a status it cannot read."""
+    status = re.match(r"(\d{3})\b", str(error))
+    if status and int(status[1]) not in _BUSY_STATUS:
+        return errors.TaskFailed, (
+            f"{server} answered HTTP {error}: is it a vCenter? Check vmware_host_ip"
+        )
+    return errors.Unreachable, f"{server} answered HTTP {error or type(error).__name__}"

@@ -1,0 +1,404 @@
+"""One vCenter session for all threads of a process: log in, call, log in again, log out.
+
+Life:  new -> open() -> generation 1 -> (vCenter forgot it) -> generation 2 ... -> close()
+
+- ``__init__`` does no I/O, so that it may run before a fork; ``open`` makes 2 requests.
+- A call that vCenter answers with NotAuthenticated did not act: one thread logs in again, all
+  that were refused repeat their call once. A new log-in is a new ``generation``: collectors, views
+  and NFC leases of the old one are gone, their owners compare and make them anew. An account that
+  lacks a privilege may also see NotAuthenticated, so the log-in is checked first.
+- A call that got no answer may have acted. It is repeated only when it is ``safe`` to, or when
+  connecting failed, so that nothing was sent.
+- After 30 idle minutes vCenter forgets a session. Nothing breaks (see above), and a running
+  :class:`~vmdk_cache.vim.task.TaskWaiter` calls :meth:`Session.keep_alive`, so that no thread
+  is needed for that alone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import re
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pyVmomi import VmomiSupport, vim, vmodl
+
+from vmdk_cache import errors, retry
+from vmdk_cache.clock import Clock, SystemClock
+from vmdk_cache.vim import faults
+from vmdk_cache.vim.channel import Channel, Cookie
+
+T = TypeVar("T")
+
+#: The oldest API that we speak (vSphere 6.0); what the server can do is asked with it.
+_OLDEST_VERSION = "vim.version.version10"
+#: A new log-in is not tried for so long after vCenter refused one: repeating a wrong password
+#: locks the account.
+_LOGIN_REFUSED_PAUSE_S = 30.0
+_KEEP_ALIVE_AFTER_S = 600.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where vCenter is and how to log in.
+
+    :ivar ca_file: PEM file of trusted issuers; None trusts what the system trusts
+    :ivar insecure: True checks no certificate, for test beds
+    :ivar pool_size: requests under way at a time; long polls have connections of their own
+    :ivar api_retry_count: attempts of a call that did not reach vCenter
+    """
+
+    host: str
+    user: str
+    password: str = field(repr=False)
+    port: int = 443
+    ca_file: str | None = None
+    insecure: bool = False
+    pool_size: int = 10
+    api_retry_count: int = 10
+    connect_timeout_s: float = 30.0
+    read_timeout_s: float = 180.0
+
+    @property
+    def server(self) -> str:
+        """``host:port``, as errors name it."""
+        return f"{self.host}:{self.port}"
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A fresh context.
+
+        :raises ConfigError: ``ca_file`` cannot be used
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise errors.ConfigError(
+                f"vmware_ca_file {self.ca_file!r} cannot be used: {error}; "
+                "it must be a readable PEM file of certificates"
+            ) from error
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """What belongs to one log-in."""
+
+    generation: int
+    calls: Channel
+    polls: Channel
+    cookie: Cookie
+    content: Any
+
+
+class Session:
+    """Thread-safe; see the module's text. Use as a context manager, or ``open`` and ``close``."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock | None = None) -> None:
+        self.endpoint = endpoint
+        self.clock: Clock = clock or SystemClock()
+        #: Inventory paths of folders -> moref; see ``inventory.find_folder``.
+        self.folders: dict[tuple[str, ...], str] = {}
+        self._login_lock = threading.Lock()
+        self._wire: _Wire | None = None
+        self._closed = False
+        self._generation = 0
+        self._refused: tuple[float, errors.LoginRefused] | None = None
+        self._last_call = 0.0
+        self._ssl: ssl.SSLContext | None = None
+
+    def open(self) -> None:
+        """Log in; nothing if that is done.
+
+        :raises ConfigError: ``vmware_ca_file`` cannot be used
+        :raises CertificateRefused, LoginRefused, Unreachable: the text says what to check
+        """
+        self._closed = False
+        if self._wire is None:
+            self._persistently(lambda: self._renew(self._generation), safe=True)
+
+    def close(self) -> None:
+        """Log out, which ends everything bound to the session; never raises for that.
+
+        Calls made after it raise SessionExpired until ``open``.
+        """
+        self._closed = True
+        with self._login_lock:
+            wire, self._wire = self._wire, None
+        if wire is None:
+            return
+        try:
+            wire.content.sessionManager.Logout()
+        except Exception:  # noqa: S110  # vCenter drops an idle session itself after a while
+            pass
+        wire.calls.close()
+        wire.polls.close()
+
+    def __enter__(self) -> Session:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def generation(self) -> int:
+        """Grows with each log-in; 0 before the first."""
+        return self._generation
+
+    @property
+    def content(self) -> Any:
+        """vSphere's ServiceContent; opens the session if need be."""
+        return self._open_wire().content
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """How certificates of vCenter's own name are verified."""
+        if self._ssl is None:
+            self._ssl = self.endpoint.ssl_context()
+        return self._ssl
+
+    @property
+    def request_count(self) -> int:
+        """Requests sent since the last log-in, about."""
+        wire = self._wire
+        return 0 if wire is None else wire.calls.request_count + wire.polls.request_count
+
+    def cookie(self) -> str:
+        """``vmware_soap_session=...`` for HTTP beside SOAP; a new log-in makes a new one."""
+        return self._open_wire().cookie.value.split(";")[0]
+
+    def server_time(self) -> datetime.datetime:
+        """vCenter's clock, aware, UTC."""
+        now = self.invoke("ServiceInstance", "ServiceInstance", "CurrentTime", safe=True)
+        assert isinstance(now, datetime.datetime)
+        if now.tzinfo is None:
+            return now.replace(tzinfo=datetime.UTC)
+        return now.astimezone(datetime.UTC)
+
+    def keep_alive(self) -> None:
+        """One cheap call if none was made for 10 minutes; nothing on a closed session."""
+        idle_s = self.clock.monotonic() - self._last_call
+        if self._wire is not None and idle_s > _KEEP_ALIVE_AFTER_S:
+            self.server_time()
+
+    def invoke(
+        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
+    ) -> Any:
+        """Call a method of the vSphere API.
+
+        :param type_name: managed object type, e.g. ``VirtualMachine``
+        :param method: e.g. ``CloneVM_Task``
+        :param safe: calling twice does no harm, so it is repeated when no answer came
+        :param args: by the API's parameter names; morefs may be given as ``str``
+        :returns: the result; managed objects in it, at the top or in a list, as morefs (``str``)
+        :raises VCenterError: see :mod:`vmdk_cache.vim.faults`
+        """
+        return self._call(type_name, moref, method, args, safe=safe, poll=False)
+
+    def long_poll(self, type_name: str, moref: str, method: str, /, **args: Any) -> Any:
+        """As :meth:`invoke`, for a call that vCenter answers late: own connections, no repeats."""
+        return self._call(type_name, moref, method, args, safe=False, poll=True)
+
+    def guarded(
+        self, function: Callable[[], T], *, method: str, moref: str | None = None, safe: bool
+    ) -> T:
+        """``function()`` under the session's rules: errors translated, logged in again, repeated.
+
+        For services beside SOAP's main one, which ride on the session's cookie.
+        """
+
+        def once() -> T:
+            with faults.translated(method=method, moref=moref, server=self.endpoint.server):
+                return function()
+
+        return self._persistently(lambda: self._authenticated(once), safe=safe)
+
+    def renew(self, generation: int) -> None:
+        """vCenter no longer knows the session of this generation: log in again.
+
+        :raises NoPermission: it does know it; so what was refused lacks a privilege
+        """
+        self._renew(generation, unless_alive=True)
+
+    def _call(
+        self,
+        type_name: str,
+        moref: str,
+        method: str,
+        args: dict[str, Any],
+        *,
+        safe: bool,
+        poll: bool,
+    ) -> Any:
+        kind = managed_type(type_name)
+        args = _with_references(kind, method, args)
+
+        def once() -> Any:
+            wire = self._open_wire()
+            self._last_call = self.clock.monotonic()
+            target = kind(moref, wire.polls if poll else wire.calls)
+            return without_references(getattr(target, method)(**args))
+
+        try:
+            return self.guarded(once, method=method, moref=moref, safe=safe)
+        except errors.ObjectNotFound as error:
+            self._forget_folder(error.moref)
+            raise
+
+    def _authenticated(self, once: Callable[[], T]) -> T:
+        generation = self._generation
+        try:
+            return once()
+        except errors.SessionExpired as refused:
+            try:
+                self.renew(generation)
+            except errors.NoPermission as denied:
+                raise errors.NoPermission(
+                    str(refused), method=refused.method, moref=refused.moref, fault=refused.fault
+                ) from denied
+        return once()
+
+    def _persistently(self, function: Callable[[], T], *, safe: bool) -> T:
+        def again(error: BaseException) -> bool:
+            return isinstance(error, errors.Unreachable) and (
+                safe or isinstance(error.__cause__, faults.NotSent)
+            )
+
+        return retry.call(
+            function, attempts=self.endpoint.api_retry_count, when=again, clock=self.clock
+        )
+
+    def _open_wire(self) -> _Wire:
+        wire = self._wire
+        if wire is None:
+            self._renew(self._generation)
+            wire = self._wire
+        if wire is None:
+            raise errors.SessionExpired("the session has been closed")
+        return wire
+
+    def _is_alive(self) -> bool:
+        """Whether vCenter knows our session; asked with a call that everybody may make."""
+        wire = self._wire
+        if wire is None:
+            return False
+        with faults.translated(method="Fetch", server=self.endpoint.server):
+            try:
+                return getattr(wire.content.sessionManager, "currentSession", None) is not None
+            except (vim.fault.NotAuthenticated, vmodl.fault.ManagedObjectNotFound):
+                return False
+
+    def _renew(self, generation: int, *, unless_alive: bool = False) -> None:
+        """Log in unless another thread did so since ``generation``."""
+        with self._login_lock:
+            if self._closed:
+                raise errors.SessionExpired("the session has been closed")
+            if self._wire is not None and self._generation != generation:
+                return
+            if unless_alive and self._is_alive():
+                raise errors.NoPermission("the account is logged in but may not do this")
+            if self._refused is not None:
+                refused_at, error = self._refused
+                if self.clock.monotonic() - refused_at < _LOGIN_REFUSED_PAUSE_S:
+                    raise errors.LoginRefused(str(error), method=error.method, fault=error.fault)
+            old = self._wire
+            try:
+                self._wire = self._log_in(self._generation + 1)
+            except errors.LoginRefused as error:
+                self._refused = (self.clock.monotonic(), error)
+                raise
+            self._refused = None
+            self._generation += 1
+        if old is not None:
+            old.calls.close()
+            old.polls.close()
+
+    def _log_in(self, generation: int) -> _Wire:
+        """2 requests on a new connection: what speaks there, and Login in its language."""
+        cookie = Cookie()
+        calls = self._channel(cookie, self.endpoint.pool_size, self.endpoint.read_timeout_s)
+        polls = self._channel(cookie, self.endpoint.pool_size, self.endpoint.read_timeout_s)
+        instance: Any = vim.ServiceInstance("ServiceInstance", calls)
+        with faults.translated(method="Login", server=self.endpoint.server):
+            content = instance.RetrieveContent()
+            version = newest_version(str(content.about.apiVersion))
+            calls.ComputeVersionInfo(version)
+            polls.ComputeVersionInfo(version)
+            content.sessionManager.Login(self.endpoint.user, self.endpoint.password, None)
+        cookie.sealed = True
+        self._last_call = self.clock.monotonic()
+        return _Wire(generation, calls, polls, cookie, content)
+
+    def _channel(self, cookie: Cookie, pool_size: int, read_timeout_s: float) -> Channel:
+        return Channel(
+            self.endpoint.host,
+            self.endpoint.port,
+            cookie=cookie,
+            version=_OLDEST_VERSION,
+            ssl_context=self.ssl_context,
+            pool_size=pool_size,
+            connect_timeout_s=self.endpoint.connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+        )
+
+    def _forget_folder(self, moref: str | None) -> None:
+        for path, folder in list(self.folders.items()):
+            if folder == moref:
+                self.folders.pop(path, None)
+
+
+def newest_version(api_version: str) -> str:
+    """pyVmomi's name of the newest vSphere API that both sides know.
+
+    :param api_version: ServiceContent.about.apiVersion, e.g. ``8.0.2.0``
+    """
+    limit = _numbers(api_version)
+    best = (_numbers("6.0"), _OLDEST_VERSION)
+    for wire_name, version in VmomiSupport.versionMap.items():
+        namespace, _, number = wire_name.partition("/")
+        if namespace == "vim25" and re.fullmatch(r"[\d.]+", number):
+            best = max(best, (_numbers(number), version)) if _numbers(number) <= limit else best
+    return best[1]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(number) for number in re.findall(r"\d+", version)]
+    return (*numbers, 0, 0, 0, 0)[:4]
+
+
+@functools.cache
+def managed_type(type_name: str) -> Any:
+    """pyVmomi's class for the API's type name."""
+    return VmomiSupport.GuessWsdlType(type_name)
+
+
+def _with_references(kind: Any, method: str, args: dict[str, Any]) -> dict[str, Any]:
+    """``args`` with each moref in place of a managed object turned into pyVmomi's reference."""
+    converted = dict(args)
+    for parameter in getattr(kind, method).info.params:
+        value = args.get(parameter.name)
+        if isinstance(value, str) and issubclass(parameter.type, VmomiSupport.ManagedObject):
+            converted[parameter.name] = parameter.type(value)
+    return converted
+
+
+def without_references(value: Any) -> Any:
+    """``value`` with managed objects, itself or in a list, as morefs."""
+    if isinstance(value, VmomiSupport.ManagedObject):
+        return str(value._GetMoId())
+    if isinstance(value, list) and value and isinstance(value[0], VmomiSupport.ManagedObject):
+        return [str(item._GetMoId()) for item in value]
+    return value
