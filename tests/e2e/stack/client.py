@@ -121,7 +121,7 @@ class CinderClient:
         """
 
         def gone() -> bool:
-            (listed,) = self.request("GET", f"/{collection}/detail").values()
+            (listed,) = self.request("GET", f"/{collection}/detail?all_tenants=1").values()
             left = [resource for resource in listed if resource["id"] in resource_ids]
             for resource in left:
                 if resource["status"].startswith("error"):

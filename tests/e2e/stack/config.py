@@ -99,6 +99,7 @@ def cinder_conf(
                 backend.name: {
                     "volume_driver": backend.driver,
                     "volume_backend_name": backend.name,
+                    "vmware_tmp_dir": f"{directory}/vmware",  # upstream's, for backups
                     **backend.options,
                 }
                 for backend in backends
@@ -108,7 +109,7 @@ def cinder_conf(
 
 
 def vmware_options(
-    *, host: str, port: int, user: str, password: str, ca_file: str | Path, tmp_dir: Path
+    *, host: str, port: int, user: str, password: str, ca_file: str
 ) -> dict[str, str]:
     """Options of upstream's VMDK driver for one vCenter, its certificate verified."""
     return {
@@ -117,10 +118,9 @@ def vmware_options(
         "vmware_host_username": user,
         "vmware_host_password": password,
         "vmware_insecure": "false",
-        "vmware_ca_file": str(ca_file),
+        "vmware_ca_file": ca_file,
         "vmware_task_poll_interval": "0.1",
         "vmware_enable_volume_stats": "true",
-        "vmware_tmp_dir": str(tmp_dir),
     }
 
 

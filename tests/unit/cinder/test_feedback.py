@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
+from cinder import exception
 from cinder.message import api, message_field
 
 from vmdk_cache import errors
@@ -73,3 +74,40 @@ def test_cinders_message_api_takes_the_arguments_that_are_sent() -> None:
     inspect.signature(api.API.create).bind(
         None, None, message_field.Action.ALL[0], resource_uuid="v", detail=None, level="ERROR"
     )
+
+
+class Database:
+    """``cinder.db``, as far as a volume's image metadata goes: a key is written once."""
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, dict[str, str]] = {}
+
+    def volume_glance_metadata_bulk_create(
+        self, context: Any, volume_id: str, metadata: dict[str, str]
+    ) -> None:
+        kept = self.metadata.setdefault(volume_id, {})
+        for key, value in metadata.items():
+            if kept.setdefault(key, value) != value:
+                raise exception.GlanceMetadataExists(key=key, volume_id=volume_id)
+
+
+def test_the_user_can_read_how_the_volume_was_made() -> None:
+    database = Database()
+    Feedback(Messages(), database).outcome(None, "v-1", {"properties": {}}, "hit")
+    assert database.metadata == {"v-1": {"image_cache": "hit"}}
+
+
+def test_a_second_attempt_at_a_volume_does_not_fail_on_the_first_ones_note() -> None:
+    database = Database()
+    feedback = Feedback(Messages(), database)
+    feedback.outcome(None, "v-1", {}, "bypass: no-space")
+    feedback.outcome(None, "v-1", {"properties": None}, "hit")
+    assert database.metadata == {"v-1": {"image_cache": "bypass: no-space"}}
+
+
+def test_an_image_with_a_property_of_that_name_can_still_become_a_volume() -> None:
+    database = Database()
+    meta = {"properties": {"image_cache": "the user's own"}}
+    Feedback(Messages(), database).outcome(None, "v-1", meta, "hit")
+    database.volume_glance_metadata_bulk_create(None, "v-1", meta["properties"])
+    assert database.metadata["v-1"] == meta["properties"]

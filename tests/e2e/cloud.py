@@ -1,0 +1,141 @@
+"""A fake vCenter and a real OpenStack over it: what every end-to-end test and the demo start from.
+
+The vCenter lives in this process, so a test can look into it; OpenStack runs in processes of its
+own and reaches it over HTTPS with its certificate verified.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.stack.cinder import Threads
+from tests.e2e.stack.client import CinderClient, Resource
+from tests.e2e.stack.config import Backend, vmware_options
+from tests.e2e.stack.glance import Glance
+from tests.e2e.stack.openstack import OpenStack
+from tests.fakes.images import FakeImage
+from tests.fakes.vcenter import Model, VCenter
+
+UPSTREAM_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
+OUR_DRIVER = "vmdk_cache.cinder.driver.ImageCacheVmdkDriver"
+HOST_MANAGER = "vmdk_cache.cinder.host_manager.ImageCacheHostManager"
+
+USE_CACHE = {"use_image_cache": "true"}
+"""Volume metadata of a user who asks for the cache."""
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The parts, running."""
+
+    vcenter: VCenter
+    openstack: OpenStack
+
+    @property
+    def cinder(self) -> CinderClient:
+        return self.openstack.client
+
+    @property
+    def glance(self) -> Glance:
+        return self.openstack.glance
+
+    def upload(self, name: str, image: FakeImage) -> str:
+        """Upload an image with the properties that an operator would set; :returns: its id."""
+        return self.glance.upload(
+            name,
+            image.file_bytes,
+            disk_format=image.disk_format,
+            container_format=image.container_format,
+            **image.glance_properties,
+        )
+
+    def create_at_once(self, count: int, size_gb: int, **fields: Any) -> list[str]:
+        """Ask for ``count`` volumes in parallel; :returns: their ids, none awaited."""
+        with ThreadPoolExecutor(count) as pool:
+            asked = [
+                pool.submit(self.cinder.create_volume, size_gb, name=f"volume-{n:02}", **fields)
+                for n in range(1, count + 1)
+            ]
+        return [one.result() for one in asked]
+
+    def backing(self, volume_id: str) -> Any:
+        """The fake's VM behind a volume, None if there is none."""
+        return self.vcenter.find_vm(f"volume-{volume_id}")
+
+    def disk(self, volume_id: str) -> Any:
+        """Content of the volume's virtual disk: ``size_bytes``, ``read``, ``write``, ``sha256``."""
+        return self.vcenter.read_disk(self.backing(volume_id))
+
+    def assert_holds(self, volume_id: str, image: FakeImage, size_gb: int) -> None:
+        """The volume is as large as asked for, and begins with the image's disk, byte by byte."""
+        disk = self.disk(volume_id)
+        assert disk.size_bytes == size_gb * GIB
+        held = disk.read(0, len(image.disk))
+        assert held == image.disk, "the volume's bytes differ from the image's"
+
+    def files(self) -> dict[str, int]:
+        """Every file on every datastore, with its size in bytes."""
+        return {
+            f"[{name}] {path}": size_bytes
+            for name in datastore_names(self.vcenter)
+            for path, size_bytes in self.vcenter.datastore(name).files().items()
+        }
+
+
+def datastore_names(vcenter: VCenter) -> list[str]:
+    """Names of the datastores of a model with one datacenter."""
+    return [f"DC0_DS{n}" for n in range(vcenter.model.datastores)]
+
+
+@contextlib.contextmanager
+def cloud(
+    drivers: Mapping[str, tuple[str, Mapping[str, str]]],
+    *,
+    model: Model | None = None,
+    threads: Threads = "eventlet",
+    defaults: Mapping[str, str] | None = None,
+    await_backends: bool = True,
+) -> Iterator[Cloud]:
+    """A running cloud.
+
+    :param drivers: by backend name: the driver's dotted path, and options of its section beside
+        or instead of those that lead it to the fake vCenter
+    :param defaults: options of Cinder's ``[DEFAULT]``
+    """
+    with contextlib.ExitStack() as stack:
+        vcenter = stack.enter_context(VCenter(model))
+        backends = [
+            Backend(name, driver, {**_options_of(vcenter), **options})
+            for name, (driver, options) in drivers.items()
+        ]
+        openstack = stack.enter_context(
+            OpenStack(
+                backends,
+                threads=threads,
+                defaults={"scheduler_host_manager": HOST_MANAGER, **(defaults or {})},
+                await_backends=await_backends,
+            )
+        )
+        yield Cloud(vcenter, openstack)
+
+
+def outcome(volume: Resource) -> str | None:
+    """What became of the wish for the cache: ``hit``, ``miss``, ``bypass: <reason>`` or None."""
+    metadata: dict[str, str] = volume.get("volume_image_metadata") or {}
+    return metadata.get("image_cache")
+
+
+def _options_of(vcenter: VCenter) -> dict[str, str]:
+    return vmware_options(
+        host=vcenter.host,
+        port=vcenter.port,
+        user=vcenter.user,
+        password=vcenter.password,
+        ca_file=vcenter.ca_file,
+    )
