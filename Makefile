@@ -1,0 +1,56 @@
+# Every command a newcomer needs; each installs what it needs first, into .venv and .tools.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+VCSIM  := .tools/vcsim
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format sample vcsim fake clean
+
+help:  ## print this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | \
+	  awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: $(READY)  ## real Cinder and Glance, 20 volumes from one image, on a fake vCenter (under 60 s)
+	@$(BIN)/python -m demo
+
+test: $(READY)  ## every test; what lacks its program is skipped with a reason
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## ruff, mypy --strict, generated files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf \
+	  --output-file .tools/vmdk-cache.conf.sample
+	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
+	$(BIN)/reno -q lint
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sample: $(READY)  ## write etc/vmdk-cache.conf.sample anew
+	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf
+
+vcsim: $(READY) $(VCSIM)  ## the contract suite on VMware's own simulator (needs Go)
+	$(BIN)/python -m pytest -m vcsim $(ARGS)
+
+fake: $(READY)  ## run the fake vCenter by hand until Ctrl-C; ARGS="--help" for its options
+	@$(BIN)/python -m tests.fakes.vcenter $(ARGS)
+
+clean:  ## remove what the other commands made
+	rm -rf $(VENV) .tools .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+
+$(READY): setup.cfg tests/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vmdk_cache needs Python 3.11 or later: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[cinder,test]'
+	mkdir -p .tools
+	touch $@
+
+$(VCSIM): tests/vcsim/main.go tests/vcsim/go.mod tests/vcsim/go.sum
+	@command -v go >/dev/null || { echo "make vcsim needs Go: install golang, or run the other tests with make test"; exit 1; }
+	mkdir -p .tools
+	cd tests/vcsim && go build -o ../../$(VCSIM) .
