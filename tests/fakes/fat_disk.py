@@ -45,6 +45,9 @@ def filesystem_disk(size_bytes: int = 32 << 20, *, payload_bytes: int = 3 << 20)
         fat.close()
         fat = PyFat()
         fat.open(image.name)
+        for label in fat.root_dir.get_entries()[2]:
+            label.crttime = label.wrttime = 0
+            label.crtdate = label.wrtdate = label.lstaccessdate = _DATE
         for name, content in files.items():
             _add_file(fat, name, content)
         fat.update_directory_entry(fat.root_dir)

@@ -40,6 +40,7 @@ __all__ = [
     "not_a_vmdk",
     "out_of_order_sparse",
     "read_files",
+    "read_stream_optimized",
     "sparse_bomb",
     "truncated",
 ]
@@ -299,6 +300,46 @@ def as_ova(
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return replace(inner, file_bytes=file.getvalue(), container_format="ova")
+
+
+def read_stream_optimized(file: bytes) -> bytes:
+    """The disk inside a streamOptimized VMDK, read strictly by its footer, directory and tables.
+
+    Every grain must be found by the walk along the markers as well, and nothing may be left over.
+    """
+    assert file[-512:] == bytes(512), "no end-of-stream marker at the end"
+    assert file[-1536:-1024] == _marker(1, 3), "no footer marker before the footer"
+    head, footer = file[:512], file[-1024:-512]
+    assert head[:56] == footer[:56], "header and footer differ before gdOffset"
+    capacity, grain_sectors = struct.unpack_from("<QQ", footer, 12)
+    (at,) = struct.unpack_from("<Q", footer, 56)
+    (overhead,) = struct.unpack_from("<Q", footer, 64)
+    span = grain_sectors * _GTES
+    directory = struct.unpack_from(f"<{-(-capacity // span)}I", file, at * SECTOR)
+    disk = bytearray(capacity * SECTOR)
+    by_table = {}
+    for number, table in enumerate(directory):
+        entries = struct.unpack_from(f"<{_GTES}I", file, table * SECTOR) if table else ()
+        for entry, sector in enumerate(entries):
+            if sector:
+                by_table[sector] = number * span + entry * grain_sectors
+    by_marker, position = {}, overhead * SECTOR
+    while True:
+        lba, size, kind = struct.unpack_from("<QII", file, position)
+        if size:
+            by_marker[position // SECTOR] = lba
+            grain = zlib.decompress(file[position + 12 : position + 12 + size])
+            assert len(grain) == grain_sectors * SECTOR, "a grain of another size"
+            room = len(disk) - lba * SECTOR
+            disk[lba * SECTOR : lba * SECTOR + len(grain)] = grain[:room]
+            position += len(_pad(bytes(12 + size)))
+        elif kind == 0:
+            break
+        else:
+            position += SECTOR * (1 + lba)
+    assert position == len(file) - SECTOR, "bytes behind the end-of-stream marker"
+    assert by_marker == by_table, "tables and markers name different grains"
+    return bytes(disk)
 
 
 def truncated(image: FakeImage, *, keep_bytes: int | None = None) -> FakeImage:

@@ -1,0 +1,68 @@
+"""A stream of chunks, by count instead: look ahead, read exactly, skip. Forward only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class ByteStream:
+    """Bytes out of an iterator of chunks of any size; holds no more than what was asked for.
+
+    :ivar position: bytes consumed so far
+    """
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = b""
+        self._offset = 0
+        self.position = 0
+
+    def peek(self, size: int) -> bytes:
+        """The next `size` bytes, left in the stream; fewer only at its end."""
+        self._have(size)
+        return self._chunk[self._offset : self._offset + size]
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the stream's end."""
+        data = self.peek(size)
+        self._take(len(data))
+        return data
+
+    def read_some(self, size: int | None = None) -> bytes:
+        """At least one byte and at most `size`, as they come; b"" at the stream's end."""
+        if not self._have(1):
+            return b""
+        if self._offset == 0 and (size is None or len(self._chunk) <= size):
+            data = self._chunk  # whole chunks pass without being copied
+        else:
+            data = self._chunk[self._offset : None if size is None else self._offset + size]
+        self._take(len(data))
+        return data
+
+    def skip(self, size: int) -> int:
+        """Drop the next `size` bytes; returns how many there were."""
+        left = size
+        while left and self._have(1):
+            step = min(left, len(self._chunk) - self._offset)
+            self._take(step)
+            left -= step
+        return size - left
+
+    def _have(self, size: int) -> bool:
+        """Whether `size` bytes are at hand; fetches until they are, or to the end."""
+        missing = size - (len(self._chunk) - self._offset)
+        if missing <= 0:
+            return True
+        parts = [self._chunk[self._offset :]]
+        for chunk in self._chunks:
+            parts.append(chunk)
+            missing -= len(chunk)
+            if missing <= 0:
+                break
+        parts = [part for part in parts if part]
+        self._chunk, self._offset = parts[0] if len(parts) == 1 else b"".join(parts), 0
+        return missing <= 0
+
+    def _take(self, size: int) -> None:
+        self._offset += size
+        self.position += size

@@ -1,0 +1,129 @@
+"""The text descriptor inside a VMDK: what it claims, whether that is safe, and how to write one.
+
+A descriptor can name other files (extents, a parent, a change-tracking file). Whoever opens such
+a VMDK opens those files too, which is how an image could read a hypervisor's own disk
+(CVE-2022-47951, CVE-2024-32498); so it is taken only when its one extent is the file itself.
+Source: VMware "Virtual Disk Format 5.0", "The Descriptor File".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from vmdk_cache.datastore.sparse_header import SECTOR
+from vmdk_cache.errors import ImageFormatError
+
+TEXT_MAGIC: Final = b"# Disk DescriptorFile"
+MAX_DESCRIPTOR_BYTES: Final = 1 << 20
+CREATE_TYPES: Final = frozenset({"streamoptimized", "monolithicsparse"})
+
+_NO_PARENT: Final = "ffffffff"
+_EXTENT: Final = re.compile(r'(rw|rdonly|noaccess) (\d+) (\w+) "([^"]*)"(?: (\d+))?', re.IGNORECASE)
+_SETTING: Final = re.compile(r'([\w.-]+)\s*=\s*(?:"([^"]*)"|(\S*))')
+_FILE_SETTINGS: Final = ("parentfilenamehint", "changetrackpath", "digestfilename")
+_ADAPTERS: Final = {
+    "lsilogic": "lsiLogic",
+    "buslogic": "busLogic",
+    "lsisas1068": "lsiLogicsas",
+    "pvscsi": "paraVirtual",
+    "ide": "ide",
+}
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What the text says.
+
+    :ivar settings: names in lower case, values without quotes
+    :ivar extents: (sectors, type, file name) of each
+    """
+
+    settings: dict[str, str]
+    extents: tuple[tuple[int, str, str], ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Descriptor:
+        """The descriptor in `data`, which zeros may follow.
+
+        :raises ImageFormatError: a line that no descriptor has
+        """
+        settings: dict[str, str] = {}
+        extents = []
+        text = data.partition(b"\0")[0].decode("ascii", "replace")
+        for line in (line.strip() for line in text.split("\n")):
+            if not line or line.startswith("#"):
+                continue
+            if match := _EXTENT.fullmatch(line):
+                extents.append((int(match[2][:20]), match[3].upper(), match[4]))
+            elif match := _SETTING.fullmatch(line):
+                settings[match[1].lower()] = match[2] if match[2] is not None else match[3]
+            else:
+                raise ImageFormatError(f"the VMDK's descriptor has a strange line: {line[:80]!r}")
+        return cls(settings, tuple(extents))
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter it asks for, as ``vmware_adaptertype`` names it; None if it names none."""
+        return _ADAPTERS.get(self.settings.get("ddb.adaptertype", "").lower())
+
+    def check(self, capacity_bytes: int, grain_bytes: int) -> None:
+        """Check that the VMDK stands for itself alone.
+
+        :raises ImageFormatError: it names another file, or another size than the header
+        """
+        create_type = self.settings.get("createtype", "")
+        if create_type.lower() not in CREATE_TYPES:
+            raise ImageFormatError(
+                f"the VMDK's createType is {create_type[:40]!r}; streamOptimized and "
+                f"monolithicSparse are taken: {CONVERT}"
+            )
+        if self.settings.get("parentcid", "").lower() != _NO_PARENT:
+            raise ImageFormatError(f"the VMDK is a snapshot of another disk: {CONVERT}")
+        for name in _FILE_SETTINGS:
+            if self.settings.get(name):
+                raise ImageFormatError(f"the VMDK's descriptor names another file by {name}")
+        if len(self.extents) != 1:
+            raise ImageFormatError(
+                f"the VMDK's descriptor has {len(self.extents)} extents, not one: {CONVERT}"
+            )
+        sectors, kind, name = self.extents[0]
+        if kind != "SPARSE" or not name or {"/", "\\"} & set(name) or ".." in name:
+            raise ImageFormatError(
+                f"the VMDK's descriptor names another file, {kind} {name[:80]!r}: {CONVERT}"
+            )
+        if sectors * SECTOR > -(-capacity_bytes // grain_bytes) * grain_bytes:
+            raise ImageFormatError(
+                f"the VMDK's descriptor claims {sectors} sectors, "
+                f"its header {capacity_bytes // SECTOR}"
+            )
+
+
+CONVERT: Final = "convert it with 'qemu-img convert -O vmdk -o subformat=streamOptimized'"
+
+
+def stream_descriptor(capacity_bytes: int, adapter: str | None) -> bytes:
+    """The text of a streamOptimized VMDK of that capacity; lsiLogic when no adapter is known."""
+    sectors = capacity_bytes // SECTOR
+    names = {value: key for key, value in _ADAPTERS.items()}
+    # The geometry that ESXi gives a SCSI disk; guests that boot by LBA do not look at it.
+    heads, per_track = (255, 63) if capacity_bytes >= 1 << 30 else (64, 32)
+    return f"""# Disk DescriptorFile
+version=1
+CID=fffffffe
+parentCID={_NO_PARENT}
+createType="streamOptimized"
+
+# Extent description
+RW {sectors} SPARSE "disk.vmdk"
+
+# The Disk Data Base
+#DDB
+
+ddb.adapterType = "{names.get(adapter or "", "lsilogic")}"
+ddb.geometry.cylinders = "{max(1, sectors // (heads * per_track))}"
+ddb.geometry.heads = "{heads}"
+ddb.geometry.sectors = "{per_track}"
+ddb.virtualHWVersion = "4"
+""".encode("ascii")

@@ -1,0 +1,205 @@
+"""The grains of a VMDK whose tables stand in front of them, in one pass.
+
+monolithicSparse VMDKs are so, and the streamOptimized ones that qemu-img writes. The grain
+directory points at grain tables, each entry of which is the sector of one grain. That allows any
+order; a stream allows one: directory, tables, then grains by rising sector. `read_tables` takes a
+monolithicSparse file whose grains rise with their place on the disk, as all common tools write
+them, and refuses the rest as not streamable (the plain import, which uploads the file first, can
+do those). Compressed grains bear their place themselves; of their tables only a tally is kept.
+
+Source: VMware "Virtual Disk Format 5.0", "Grain Directory" and "Grain Table".
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from typing import Final
+
+from vmdk_cache.datastore.byte_stream import ByteStream
+from vmdk_cache.datastore.sparse_header import SECTOR, TABLE_BYTES, TABLE_ENTRIES, SparseHeader
+from vmdk_cache.errors import ImageCorrupt, NotCacheable
+
+NOT_STREAMABLE: Final = "sparse-not-streamable"
+
+_MAX_DIRECTORY_ENTRIES: Final = 1 << 21  # 62 TiB at the usual grain of 64 KiB; 8 MiB of memory
+_MAX_RUNS: Final = 1 << 20  # 24 MiB of memory, for a file as fragmented as that
+_GRAIN_MARKER: Final = struct.Struct("<QI")
+_NO_GRAINS: Final = bytes(TABLE_BYTES)
+
+
+class GrainTally:
+    """How many grains the tables name, and the sum of their sectors: enough to miss one."""
+
+    def __init__(self) -> None:
+        self.count = self.sum_of_sectors = 0
+        self.first_offset: int | None = None
+
+    def add(self, index: int, sector: int) -> None:
+        """Grain number `index` of the disk begins at `sector` of the file."""
+        self.count += 1
+        self.sum_of_sectors += sector
+        self.first_offset = min(self.first_offset or sector * SECTOR, sector * SECTOR)
+
+
+class GrainMap:
+    """Where in the file each grain is: runs of grains adjacent on the disk and in the file."""
+
+    def __init__(self, grain_bytes: int) -> None:
+        self._step = grain_bytes // SECTOR
+        self._index, self._sector, self._count = array("Q"), array("Q"), array("Q")
+        self._end_sector = 0
+
+    def add(self, index: int, sector: int) -> None:
+        """Grain number `index` of the disk begins at `sector` of the file.
+
+        :raises NotCacheable: it does not follow the grain added before
+        """
+        if sector < self._end_sector:
+            raise _not_streamable("its grains are not in the order of the disk")
+        if (
+            self._index
+            and sector == self._end_sector
+            and index == self._index[-1] + self._count[-1]
+        ):
+            self._count[-1] += 1
+        else:
+            if len(self._index) >= _MAX_RUNS:
+                raise _not_streamable("it is too fragmented")
+            self._index.append(index)
+            self._sector.append(sector)
+            self._count.append(1)
+        self._end_sector = sector + self._step
+
+    @property
+    def first_offset(self) -> int | None:
+        """Byte of the file at which the first grain begins, None without grains."""
+        return self._sector[0] * SECTOR if self._sector else None
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(grain number, byte offset in the file) by rising offset."""
+        for index, sector, count in zip(self._index, self._sector, self._count, strict=True):
+            for step in range(count):
+                yield index + step, (sector + step * self._step) * SECTOR
+
+
+def read_tables(stream: ByteStream, header: SparseHeader, grains: GrainMap | GrainTally) -> None:
+    """Fill `grains` from a file whose header and descriptor have been read from `stream`.
+
+    Leaves the stream behind the last table. Either copy of the tables will do.
+
+    :raises NotCacheable: the file is in order, and cannot be read in one pass
+    :raises ImageCorrupt: the tables cannot be right
+    """
+    copies = (header.directory_offset, header.redundant_offset)
+    offset = min((at for at in copies if at and at >= stream.position), default=None)
+    if offset is None:
+        raise _not_streamable("it has no grain directory in front of its data")
+    if header.table_count > _MAX_DIRECTORY_ENTRIES:
+        raise _not_streamable(f"its grain directory has {header.table_count} entries")
+    _go_to(stream, offset)
+    directory = _entries(_exactly(stream, header.table_count * 4, "grain directory"))
+    for number, sector in enumerate(directory):
+        if not sector:
+            continue
+        if sector * SECTOR < stream.position:
+            raise _not_streamable("its grain tables are not in the order of the disk")
+        _go_to(stream, sector * SECTOR)
+        table = _exactly(stream, TABLE_BYTES, "grain table")
+        if table != _NO_GRAINS:
+            _add_table(grains, header, number, table)
+        if grains.first_offset is not None and grains.first_offset < stream.position:
+            raise _not_streamable("its grain tables come after its data")
+
+
+def uncompressed_grains(
+    stream: ByteStream, header: SparseHeader, grains: GrainMap
+) -> Iterator[tuple[int, bytes]]:
+    """(byte offset on the disk, data) of each grain of a monolithicSparse file.
+
+    :raises ImageCorrupt: the file ends before its last grain does
+    """
+    for index, offset in grains:
+        _go_to(stream, offset)
+        at = index * header.grain_bytes
+        # Some tools end the file with the disk, within the last grain.
+        size = min(header.grain_bytes, header.capacity_bytes - at)
+        yield at, _exactly(stream, size, "grain")
+
+
+def compressed_grains(
+    stream: ByteStream, header: SparseHeader, tally: GrainTally
+) -> Iterator[tuple[int, bytes]]:
+    """(byte offset on the disk, compressed data) of each grain of a streamOptimized file.
+
+    :param tally: what the tables in front named
+    :raises ImageCorrupt: the file ends before its last grain does, or tables and grains differ
+    :raises NotCacheable: its grains are not in the order of the disk
+    """
+    _go_to(stream, header.data_offset)
+    seen = GrainTally()
+    last = -1
+    while len(marker := stream.peek(_GRAIN_MARKER.size)) == _GRAIN_MARKER.size:
+        start = stream.position
+        sector, size = _GRAIN_MARKER.unpack(marker)
+        if not size:
+            break  # a marker for something else, and that is the end of stream
+        at = sector * SECTOR
+        if at % header.grain_bytes or at >= header.capacity_bytes or size > 2 * header.grain_bytes:
+            raise ImageCorrupt(f"the VMDK has an impossible grain at byte {start}")
+        if at <= last:
+            raise _not_streamable("its grains are not in the order of the disk")
+        stream.skip(_GRAIN_MARKER.size)
+        yield at, _exactly(stream, size, "grain")
+        stream.skip(-stream.position % SECTOR)
+        seen.add(at // header.grain_bytes, start // SECTOR)
+        last = at
+    if (seen.count, seen.sum_of_sectors) != (tally.count, tally.sum_of_sectors):
+        raise ImageCorrupt(
+            f"the VMDK's tables name {tally.count} grains, {seen.count} of them or others came"
+        )
+
+
+def _add_table(
+    grains: GrainMap | GrainTally, header: SparseHeader, number: int, table: bytes
+) -> None:
+    first = number * TABLE_ENTRIES
+    last = -(-header.capacity_bytes // header.grain_bytes)
+    for index, sector in enumerate(_entries(table), first):
+        if not sector or (sector == 1 and header.zero_grains):
+            continue
+        if index >= last:
+            raise ImageCorrupt("the VMDK's grain tables name a grain beyond the disk's end")
+        if sector * SECTOR < header.descriptor_offset + header.descriptor_bytes:
+            raise ImageCorrupt("the VMDK's grain tables name a grain within its header")
+        grains.add(index, sector)
+
+
+def _entries(data: bytes) -> array[int]:
+    entries = array("I")
+    entries.frombytes(data)
+    if sys.byteorder == "big":
+        entries.byteswap()
+    return entries
+
+
+def _go_to(stream: ByteStream, offset: int) -> None:
+    assert offset >= stream.position, "a stream goes forward only"
+    stream.skip(offset - stream.position)
+
+
+def _exactly(stream: ByteStream, size: int, what: str) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise ImageCorrupt(f"the VMDK ends at byte {stream.position}, within or before a {what}")
+    return data
+
+
+def _not_streamable(why: str) -> NotCacheable:
+    return NotCacheable(
+        NOT_STREAMABLE,
+        f"the sparse VMDK cannot be imported in one pass: {why}; converted with 'qemu-img convert "
+        f"-O vmdk -o subformat=streamOptimized' it could be cached",
+    )

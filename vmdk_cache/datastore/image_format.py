@@ -1,0 +1,128 @@
+"""Which files are taken as a disk: what the first bytes say, and whether it is safe to believe.
+
+    streamOptimized VMDK     as it is
+    monolithicSparse VMDK    converted as it passes (see front_tables.py for the order it needs)
+    raw bytes of a disk      only when vmware_disktype says preallocated or thin
+    OVA                      the one disk in it, a VMDK as above
+
+Facts decide, not labels: a VMDK is what its header says, whatever ``vmware_disktype`` claims. All
+of this is checked before a byte goes to vCenter. Other files are refused with what to do.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from oslo_utils.imageutils import format_inspector
+
+from vmdk_cache.datastore.byte_stream import ByteStream
+from vmdk_cache.datastore.descriptor import (
+    CONVERT,
+    MAX_DESCRIPTOR_BYTES,
+    TEXT_MAGIC,
+    Descriptor,
+)
+from vmdk_cache.datastore.sparse_header import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
+from vmdk_cache.errors import ImageFormatError
+from vmdk_cache.image import Image
+
+SNIFF_BYTES: Final = HEADER_BYTES
+FLAT_DISK_TYPES: Final = frozenset({"preallocated", "thin"})
+
+_OTHER_FORMATS: Final = (
+    (0, b"QFI\xfb", "a qcow2 image"),
+    (0, b"QED\0", "a QED image"),
+    (0, b"COWD", "a VMDK of ESX's own sparse kind"),
+    (0, b"conectix", "a VHD image"),
+    (0, b"vhdxfile", "a VHDX image"),
+    (0x40, b"\x7f\x10\xda\xbe", "a VDI image"),
+    (0, b"\x1f\x8b", "compressed by gzip"),
+    (0, b"\xfd7zXZ\0", "compressed by xz"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+)
+_TAR_MAGIC: Final = (257, b"ustar")
+
+
+class Format(enum.Enum):
+    """What an image's file is."""
+
+    STREAM_OPTIMIZED = "streamOptimized"
+    MONOLITHIC_SPARSE = "monolithicSparse"
+    FLAT = "flat"
+    OVA = "ova"
+
+
+def sniff(prefix: bytes, image: Image) -> Format:
+    """What the file is that begins with `prefix` (SNIFF_BYTES, fewer if the file is shorter).
+
+    :raises ImageFormatError: nothing that is taken
+    """
+    if not prefix:
+        raise ImageFormatError(f"image {image.id} is empty")
+    if prefix.startswith(MAGIC):
+        compressed = SparseHeader.parse(prefix).compressed
+        return Format.STREAM_OPTIMIZED if compressed else Format.MONOLITHIC_SPARSE
+    if prefix.lstrip().startswith(TEXT_MAGIC):
+        raise ImageFormatError(
+            f"image {image.id} is the text descriptor of a VMDK whose data is in other files: "
+            f"{CONVERT}"
+        )
+    for offset, magic, name in _OTHER_FORMATS:
+        if prefix.startswith(magic, offset):
+            raise ImageFormatError(f"image {image.id} is {name}, not a VMDK: {CONVERT}")
+    flat = image.disk_type in FLAT_DISK_TYPES
+    if image.container_format == "ova" or (prefix.startswith(_TAR_MAGIC[1], _TAR_MAGIC[0])):
+        return Format.OVA
+    if flat:
+        return Format.FLAT
+    raise ImageFormatError(
+        f"image {image.id} is no VMDK (vmware_disktype {image.disk_type or 'not set'}): {CONVERT}, "
+        f"or, if it holds the raw bytes of a disk, set vmware_disktype=preallocated"
+    )
+
+
+@dataclass(frozen=True)
+class VmdkHead:
+    """What stands in front of a sparse VMDK's data, checked."""
+
+    header: SparseHeader
+    descriptor: Descriptor
+
+
+def read_head(stream: ByteStream) -> VmdkHead:
+    """The head of the sparse VMDK at the start of `stream`, which is left there.
+
+    :raises ImageFormatError: what it claims is impossible or unsafe
+    """
+    header = SparseHeader.parse(stream.peek(HEADER_BYTES))
+    # oslo's inspector, and qemu, look for it at sector 1 and nowhere else.
+    if header.descriptor_offset != SECTOR or not (
+        0 < header.descriptor_bytes < MAX_DESCRIPTOR_BYTES
+    ):
+        raise ImageFormatError(
+            f"the VMDK has no descriptor at sector 1 (but {header.descriptor_bytes} bytes "
+            f"at byte {header.descriptor_offset}): {CONVERT}"
+        )
+    end = header.descriptor_offset + header.descriptor_bytes
+    if header.data_offset < end and header.compressed:
+        raise ImageFormatError("the VMDK's data and descriptor overlap")
+    head = stream.peek(end)
+    if len(head) < end:
+        raise ImageFormatError(f"the VMDK ends after {len(head)} bytes, within its descriptor")
+    _inspect(head)
+    descriptor = Descriptor.parse(head[header.descriptor_offset :])
+    descriptor.check(header.capacity_bytes, header.grain_bytes)
+    return VmdkHead(header, descriptor)
+
+
+def _inspect(head: bytes) -> None:
+    """Ask oslo.utils' inspector as well: what Cinder and Glance refuse is refused here."""
+    inspector = format_inspector.VMDKInspector()
+    try:
+        inspector.eat_chunk(head)
+        inspector.check_descriptor()
+    except (format_inspector.ImageFormatError, format_inspector.SafetyViolation) as exc:
+        raise ImageFormatError(f"the VMDK is unsafe or damaged: {exc}; {CONVERT}") from exc

@@ -1,0 +1,178 @@
+"""Glance's bytes, read and hashed by a thread of their own, ahead of whoever uses them.
+
+The reader thread and its user meet at a queue bounded in BYTES, so that Glance and vCenter work
+at the same time and memory stays flat. Length and hashes are checked by the reader, and it hands
+out the last chunk only when they are right: nobody can finish an upload of a corrupt image.
+
+Only ``threading`` is used, so that it runs on native threads and, monkey-patched, under eventlet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from vmdk_cache.errors import ImageCorrupt, ImageFormatError, SourceUnavailable, VmdkCacheError
+from vmdk_cache.image import Image, ImageSource
+
+LOG = logging.getLogger(__name__)
+
+READ_AHEAD_BYTES: Final = 8 << 20
+STOP_TIMEOUT_S: Final = 10.0
+
+
+class ReadAhead:
+    """Iterator over the chunks of an image's file; ends in an error unless all of it was right.
+
+    :param read_ahead_bytes: pause the reader when so much waits; exceeded by one chunk at most
+    :raises ImageCorrupt: (while iterating) length or hash differ from what Glance promised
+    :raises SourceUnavailable: (while iterating) the source failed
+    """
+
+    def __init__(
+        self, image: Image, source: ImageSource, *, read_ahead_bytes: int = READ_AHEAD_BYTES
+    ) -> None:
+        self._image = image
+        self._source = source
+        self._limit_bytes = max(1, read_ahead_bytes)
+        self._changed = threading.Condition()
+        self._chunks: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._error: Exception | None = None
+        self._ended = False
+        self._stopped = False
+        self._tally = _Tally(image)
+        self._thread = threading.Thread(
+            target=self._run, name=f"read-image-{image.id}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that the source has handed out so far."""
+        return self._tally.size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with self._changed:
+            while not self._chunks and not self._ended and not self._stopped:
+                self._changed.wait()
+            if self._chunks:
+                chunk = self._chunks.popleft()
+                self._waiting_bytes -= len(chunk)
+                self._changed.notify_all()
+                return chunk
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+
+    def close(self) -> None:
+        """Stop reading, close the source, and wait for the thread; harmless when repeated."""
+        with self._changed:
+            self._stopped = True
+            self._chunks.clear()
+            self._waiting_bytes = 0
+            self._changed.notify_all()
+        self._thread.join(STOP_TIMEOUT_S)
+        if self._thread.is_alive():
+            # Nothing can interrupt a read of the source from outside; its own time-out will.
+            LOG.warning("The reader of image %s ends with its current read", self._image.id)
+
+    def _run(self) -> None:
+        try:
+            self._read_all()
+        except VmdkCacheError as exc:
+            self._end(exc)
+        except Exception as exc:
+            # Whatever a source may raise: its user sees one kind of error, with the cause attached.
+            error = SourceUnavailable(f"the stream of image {self._image.id} broke off: {exc}")
+            error.__cause__ = exc
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _read_all(self) -> None:
+        chunks = self._source.open(self._image)
+        try:
+            withheld = b""
+            for chunk in chunks:
+                if self._stopped:
+                    return
+                self._tally.add(chunk)
+                self._put(withheld)
+                withheld = chunk
+            self._tally.verify()
+            self._put(withheld)
+        finally:
+            close = getattr(chunks, "close", None)
+            if callable(close):
+                close()
+
+    def _put(self, chunk: bytes) -> None:
+        if not chunk:
+            return
+        with self._changed:
+            while self._waiting_bytes >= self._limit_bytes and not self._stopped:
+                self._changed.wait()
+            if not self._stopped:
+                self._chunks.append(chunk)
+                self._waiting_bytes += len(chunk)
+                self._changed.notify_all()
+
+    def _end(self, error: Exception | None) -> None:
+        with self._changed:
+            self._error = error
+            self._ended = True
+            self._changed.notify_all()
+
+
+class _Tally:
+    """Counts and hashes what passes, and compares with what Glance promised."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self.size_bytes = 0
+        self._digests: list[tuple[str, str, Any]] = []
+        if image.os_hash_algo and image.os_hash_value:
+            try:
+                digest = hashlib.new(image.os_hash_algo, usedforsecurity=False)
+            except ValueError as exc:
+                raise ImageFormatError(
+                    f"image {image.id} has a hash by {image.os_hash_algo!r}, which this Python "
+                    f"does not know; upload it with a hashing_algorithm that hashlib has"
+                ) from exc
+            self._digests.append((image.os_hash_algo, image.os_hash_value, digest))
+        if image.checksum:
+            self._digests.append(
+                ("checksum (MD5)", image.checksum, hashlib.new("md5", usedforsecurity=False))
+            )
+
+    def add(self, chunk: bytes) -> None:
+        self.size_bytes += len(chunk)
+        for _, _, digest in self._digests:
+            digest.update(chunk)
+        if self._image.size_bytes and self.size_bytes > self._image.size_bytes:
+            raise ImageCorrupt(
+                f"image {self._image.id}: Glance promised {self._image.size_bytes} bytes "
+                f"and sends more, {self.size_bytes} so far"
+            )
+
+    def verify(self) -> None:
+        if self._image.size_bytes and self.size_bytes != self._image.size_bytes:
+            raise ImageCorrupt(
+                f"image {self._image.id}: Glance promised {self._image.size_bytes} bytes "
+                f"and sent {self.size_bytes}"
+            )
+        for name, promised, digest in self._digests:
+            found = digest.hexdigest()
+            if found != promised.lower():
+                raise ImageCorrupt(
+                    f"image {self._image.id}: Glance promised {name} {promised}, "
+                    f"the bytes sent have {found}"
+                )

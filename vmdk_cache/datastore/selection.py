@@ -1,0 +1,129 @@
+"""Which datastore and host take a volume: a pure choice over a snapshot of the inventory.
+
+The rules are those of Cinder's own driver (cinder.volume.drivers.vmware.datastore), so that
+switching the cache on moves no volume to another kind of place: of the datastores that fit, the
+one mounted by most hosts wins, then the least used; of its usable hosts, any. Two things are
+ours. Space promised to creates that still run counts as used, so that a burst spreads; and a
+refusal says how many datastores were refused for which reason.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vmdk_cache.errors import NoPlacement
+from vmdk_cache.vim.inventory import Datastore, Host, Inventory
+
+DATASTORE_TYPES: Final = frozenset({"nfs", "nfs41", "vmfs", "vsan", "vvol"})
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a place must offer.
+
+    :ivar size_bytes: space it takes
+    :ivar allowed_datastores: morefs that a storage policy permits, None when there is no policy
+    :ivar name_regex: matched at the start of the datastore's name (``vmware_datastore_regex``)
+    :ivar affinity_types: datastore types wanted, in lower case; None for every type
+    :ivar excluded: morefs of datastores not wanted
+    """
+
+    size_bytes: int
+    allowed_datastores: frozenset[str] | None = None
+    name_regex: str | re.Pattern[str] | None = None
+    affinity_types: frozenset[str] | None = None
+    excluded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Target:
+    """The place chosen.
+
+    :ivar pool: moref of the host's root resource pool
+    :ivar datacenter: moref of the datastore's datacenter
+    """
+
+    datastore: Datastore
+    host: Host
+    pool: str
+    datacenter: str
+
+
+def choose(
+    inventory: Inventory, need: Need, *, pending: Mapping[str, int], rng: random.Random
+) -> Target:
+    """The best place in `inventory` for `need`.
+
+    :param inventory: its hosts are the only ones considered
+    :param pending: bytes promised on a datastore and not yet taken, by moref
+    :param rng: picks one of equally good hosts
+    :raises NoPlacement: nothing fits; the text counts the datastores by reason
+    """
+    hosts = {host.moref: host for host in inventory.hosts}
+    refusals: Counter[str] = Counter()
+    fitting = []
+    for datastore in inventory.datastores:
+        free_bytes = datastore.free_bytes - pending.get(datastore.moref, 0)
+        reason = _refusal(datastore, free_bytes, need)
+        usable = [] if reason else _usable_hosts(datastore, hosts)
+        if reason or not usable:
+            refusals[reason or "no connected host has it mounted read-write"] += 1
+            continue
+        fitting.append((-len(datastore.mounts), -free_bytes / datastore.capacity_bytes,
+                        datastore, usable))  # fmt: skip
+    if not fitting:
+        raise NoPlacement(_explain(need, refusals))
+    *_, datastore, usable = min(fitting, key=lambda candidate: candidate[:2])
+    host = rng.choice(usable)
+    return Target(datastore, host, host.pool, datastore.datacenter)
+
+
+def _refusal(datastore: Datastore, free_bytes: int, need: Need) -> str | None:
+    """Why the datastore itself does not fit, None if it does."""
+    kind = datastore.type.lower()
+    rules = (
+        (
+            need.name_regex is None or re.match(need.name_regex, datastore.name),
+            "name does not match vmware_datastore_regex",
+        ),
+        (datastore.moref not in need.excluded, "excluded"),
+        (kind in DATASTORE_TYPES, f"type {kind} not supported"),
+        (
+            need.affinity_types is None or kind in need.affinity_types,
+            "type not asked for",
+        ),
+        (
+            need.allowed_datastores is None or datastore.moref in need.allowed_datastores,
+            "not compliant with the storage policy",
+        ),
+        (datastore.accessible, "not accessible"),
+        (datastore.maintenance == "normal", "in maintenance"),
+        (
+            datastore.capacity_bytes > 0 and free_bytes >= need.size_bytes,
+            "not enough free space",
+        ),
+    )
+    return next((reason for holds, reason in rules if not holds), None)
+
+
+def _usable_hosts(datastore: Datastore, hosts: Mapping[str, Host]) -> list[Host]:
+    """Hosts that can write to the datastore now."""
+    mounted = (
+        hosts[mount.host]
+        for mount in datastore.mounts
+        if mount.host in hosts and mount.read_write and mount.mounted and mount.accessible
+    )
+    return [host for host in mounted if host.connected and not host.in_maintenance]
+
+
+def _explain(need: Need, refusals: Mapping[str, int]) -> str:
+    what = f"no datastore and host fit a request for {need.size_bytes / (1 << 30):.2f} GiB"
+    if not refusals:
+        return f"{what}: the clusters in use have no datastore"
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(refusals.items()))
+    return f"{what}; datastores refused: {counts}"

@@ -1,0 +1,142 @@
+"""The header of a sparse extent, with which streamOptimized and monolithicSparse VMDKs begin.
+
+Source: VMware "Virtual Disk Format 5.0", "Hosted Sparse Extent Header" and "Stream-Optimized
+Compressed Sparse Extents". Offsets in it count sectors of 512 bytes; here they are bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from vmdk_cache.errors import ImageFormatError
+
+SECTOR: Final = 512
+MAGIC: Final = b"KDMV"
+HEADER_BYTES: Final = SECTOR
+TABLE_ENTRIES: Final = 512
+"""Entries of a grain table; the format names no other number."""
+TABLE_BYTES: Final = TABLE_ENTRIES * 4
+MAX_CAPACITY_BYTES: Final = 62 << 40
+"""The largest virtual disk of vSphere (VMware Configuration Maximums)."""
+MIN_GRAIN_BYTES: Final = 8 * SECTOR
+MAX_GRAIN_BYTES: Final = 128 * SECTOR
+
+_LAYOUT: Final = struct.Struct("<4sIIQQQQIQQQB4sH433x")
+_VALID_NEWLINES: Final = 1
+_REDUNDANT_TABLES: Final = 1 << 1
+_ZERO_GRAINS: Final = 1 << 2
+_COMPRESSED: Final = 1 << 16
+_MARKERS: Final = 1 << 17
+_DEFLATE: Final = 1
+_AT_END: Final = 0xFFFFFFFFFFFFFFFF
+_NEWLINES: Final = b"\n \r\n"
+_MAX_OFFSET_BYTES: Final = 1 << 62
+
+
+@dataclass(frozen=True)
+class SparseHeader:
+    """What a sparse extent's header says, checked to be possible.
+
+    :ivar compressed: grains are compressed and come behind markers: a streamOptimized VMDK
+    :ivar zero_grains: a table entry of 1 stands for a grain of zeros
+    :ivar directory_offset: of the grain directory, None when only the footer knows
+    :ivar redundant_offset: of its copy, None without one
+    :ivar data_offset: where tables or grains may begin
+    """
+
+    capacity_bytes: int
+    grain_bytes: int
+    compressed: bool
+    zero_grains: bool
+    descriptor_offset: int
+    descriptor_bytes: int
+    directory_offset: int | None
+    redundant_offset: int | None
+    data_offset: int
+
+    @property
+    def table_count(self) -> int:
+        """Entries of the grain directory."""
+        return -(-self.capacity_bytes // (self.grain_bytes * TABLE_ENTRIES))
+
+    @classmethod
+    def parse(cls, data: bytes) -> SparseHeader:
+        """The header in the first 512 bytes of `data`.
+
+        :raises ImageFormatError: not such a header, or one whose numbers cannot be
+        """
+        if len(data) < HEADER_BYTES or data[:4] != MAGIC:
+            raise ImageFormatError("the file has no VMDK header")
+        (
+            _, version, flags, capacity, grain, descriptor, descriptor_size, entries,
+            redundant, directory, overhead, _, newlines, algorithm,
+        ) = _LAYOUT.unpack_from(data)  # fmt: skip
+        _check_layout(version, flags, entries, newlines, algorithm)
+        for name, sectors in (
+            ("descriptor", descriptor),
+            ("redundant grain directory", redundant),
+            ("grain directory", 0 if directory == _AT_END else directory),
+            ("data", overhead),
+        ):
+            if sectors * SECTOR > _MAX_OFFSET_BYTES:
+                raise ImageFormatError(f"the VMDK header puts its {name} at sector {sectors}")
+        has_copy = bool(flags & _REDUNDANT_TABLES) and redundant
+        return cls(
+            capacity_bytes=_checked_capacity(capacity),
+            grain_bytes=_checked_grain(grain),
+            compressed=bool(flags & _COMPRESSED),
+            zero_grains=bool(flags & _ZERO_GRAINS),
+            descriptor_offset=descriptor * SECTOR,
+            descriptor_bytes=descriptor_size * SECTOR,
+            directory_offset=None if directory == _AT_END else directory * SECTOR,
+            redundant_offset=redundant * SECTOR if has_copy else None,
+            data_offset=overhead * SECTOR,
+        )
+
+
+def stream_header(
+    capacity_bytes: int, grain_bytes: int, descriptor_bytes: int, data_offset: int,
+    directory_offset: int | None,
+) -> bytes:  # fmt: skip
+    """The 512 bytes of a streamOptimized VMDK's header, or footer when the offset is known."""
+    return _LAYOUT.pack(
+        MAGIC, 3, _VALID_NEWLINES | _COMPRESSED | _MARKERS, capacity_bytes // SECTOR,
+        grain_bytes // SECTOR, 1, descriptor_bytes // SECTOR, TABLE_ENTRIES, 0,
+        _AT_END if directory_offset is None else directory_offset // SECTOR,
+        data_offset // SECTOR, 0, _NEWLINES, _DEFLATE,
+    )  # fmt: skip
+
+
+def _check_layout(version: int, flags: int, entries: int, newlines: bytes, algorithm: int) -> None:
+    if version not in (1, 2, 3):
+        raise ImageFormatError(f"the VMDK header has version {version}; 1, 2 and 3 are known")
+    if flags & _VALID_NEWLINES and newlines != _NEWLINES:
+        raise ImageFormatError("the VMDK was damaged by a transfer in text mode: copy it as binary")
+    if entries != TABLE_ENTRIES:
+        raise ImageFormatError(
+            f"the VMDK header has grain tables of {entries} entries, not {TABLE_ENTRIES}"
+        )
+    if bool(flags & _COMPRESSED) != bool(flags & _MARKERS):
+        raise ImageFormatError("the VMDK header is neither streamOptimized nor monolithicSparse")
+    if flags & _COMPRESSED and algorithm != _DEFLATE:
+        raise ImageFormatError(f"the VMDK's grains are compressed by unknown method {algorithm}")
+
+
+def _checked_capacity(sectors: int) -> int:
+    if not 0 < sectors * SECTOR <= MAX_CAPACITY_BYTES:
+        raise ImageFormatError(
+            f"the VMDK header claims a disk of {sectors} sectors; "
+            f"want 1 to {MAX_CAPACITY_BYTES // SECTOR} (62 TiB)"
+        )
+    return sectors * SECTOR
+
+
+def _checked_grain(sectors: int) -> int:
+    size_bytes = sectors * SECTOR
+    if not MIN_GRAIN_BYTES <= size_bytes <= MAX_GRAIN_BYTES or sectors & (sectors - 1):
+        raise ImageFormatError(
+            f"the VMDK header has grains of {sectors} sectors; want a power of two from 8 to 128"
+        )
+    return size_bytes

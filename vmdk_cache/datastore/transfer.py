@@ -1,0 +1,260 @@
+"""An image's stream as the VMDK that vCenter takes: one road for every kind of image.
+
+    Glance -> reader thread: count, hash (read_ahead.py)
+           -> what is it, is it safe (image_format.py), out of its OVA (ova.py)
+           -> a streamOptimized VMDK: as it is, or written on the fly -> whoever uploads it
+
+vCenter imports nothing but streamOptimized VMDKs over an NFC lease, so whatever is not one
+becomes one as it passes; its length is then unknown beforehand and the upload chunked, as in
+VMware's own sample OVFManagerImportLocalVApp. One pass, flat memory, no file on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from vmdk_cache.datastore import front_tables, stream_optimized
+from vmdk_cache.datastore.byte_stream import ByteStream
+from vmdk_cache.datastore.image_format import SNIFF_BYTES, Format, read_head, sniff
+from vmdk_cache.datastore.ova import Ova
+from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES, ReadAhead
+from vmdk_cache.datastore.sparse_header import MAX_CAPACITY_BYTES, SECTOR
+from vmdk_cache.errors import ImageCorrupt, ImageFormatError, NotCacheable, VmdkCacheError
+from vmdk_cache.image import Image, ImageSource
+
+
+def open_disk(
+    image: Image,
+    source: ImageSource,
+    *,
+    read_ahead_bytes: int = READ_AHEAD_BYTES,
+    on_bytes: Callable[[int], None] | None = None,
+) -> DiskStream:
+    """Open the image's stream and check what its head claims; nothing else has been read then.
+
+    :param read_ahead_bytes: how much of the image may wait in memory for the upload
+    :param on_bytes: called with the bytes read from Glance so far, by the thread that reads the
+        result
+    :raises ImageFormatError: not a disk that is taken, or one whose claims are unsafe
+    :raises ImageCorrupt: damaged, as far as is seen yet
+    :raises NotCacheable: a valid disk that cannot be converted in one pass
+    :raises SourceUnavailable: Glance failed
+    """
+    reader = ReadAhead(image, source, read_ahead_bytes=read_ahead_bytes)
+    try:
+        with _naming(image):
+            stream = ByteStream(reader)
+            return DiskStream(image, reader, stream, _plan(image, stream), on_bytes)
+    except BaseException:
+        reader.close()
+        raise
+
+
+class DiskStream:
+    """A streamOptimized VMDK to be uploaded; a context manager that ends the download.
+
+    Read to its end, then call `finish`: only then is the whole image known to be right. Until
+    then an upload must not be completed. Any error stays: reading on raises it again.
+
+    :ivar format: what the image's file is
+    :ivar capacity_bytes: size of the virtual disk
+    :ivar adapter_hint: the adapter its descriptor names, in terms of ``vmware_adaptertype``; None
+        if it names none. qemu-img writes ``ide`` unless told otherwise, so an image's property
+        should outweigh it
+    :ivar length: bytes that `read` will hand out, None if not known beforehand
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        reader: ReadAhead,
+        stream: ByteStream,
+        plan: _Plan,
+        on_bytes: Callable[[int], None] | None,
+    ) -> None:
+        self.format = plan.format
+        self.capacity_bytes = plan.capacity_bytes
+        self.adapter_hint = plan.adapter_hint
+        self.length = plan.length
+        self._image = image
+        self._reader = reader
+        self._stream = stream
+        self._finish = plan.finish
+        self._output = ByteStream(plan.output)
+        self._on_bytes = on_bytes
+        self._reported_bytes = 0
+        self._error: Exception | None = None
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from Glance so far."""
+        return self._reader.bytes_read
+
+    def read(self, n: int = -1, /) -> bytes:
+        """The next `n` bytes, fewer only at the end; b"" at the end.
+
+        A negative `n` takes what comes next, at least one byte: never the whole disk.
+
+        :raises ImageCorrupt: the image is damaged or not what Glance promised
+        :raises SourceUnavailable: Glance failed
+        """
+        return self._guarded(lambda: self._output.read_some() if n < 0 else self._output.read(n))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The pieces as they come; errors as of `read`."""
+        while piece := self.read():
+            yield piece
+
+    def finish(self) -> None:
+        """Check the rest of the image, once all of the disk has been read.
+
+        :raises ImageCorrupt: length or hash differ from what Glance promised; both are named
+        :raises ImageFormatError: an OVA with a second disk
+        """
+        if self.read(1):
+            raise RuntimeError("finish() before the last byte of the disk was read")
+        self._guarded(self._drain)
+
+    def close(self) -> None:
+        """End the download, complete or not; harmless when repeated."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _drain(self) -> bytes:
+        self._finish()
+        while self._stream.read_some():
+            self._report()
+        return b""
+
+    def _guarded(self, step: Callable[[], bytes]) -> bytes:
+        # A generator that raised is over, and would look like a clean end when asked again.
+        if self._error is not None:
+            raise self._error
+        try:
+            with _naming(self._image):
+                data = step()
+        except Exception as exc:
+            self._error = exc
+            raise
+        self._report()
+        return data
+
+    def _report(self) -> None:
+        bytes_read = self._reader.bytes_read
+        if self._on_bytes is not None and bytes_read != self._reported_bytes:
+            self._reported_bytes = bytes_read
+            self._on_bytes(bytes_read)
+
+
+@contextlib.contextmanager
+def _naming(image: Image) -> Iterator[None]:
+    """Errors from the depth of a format know no image; out of here each names its own."""
+    try:
+        yield
+    except VmdkCacheError as exc:
+        if image.id not in str(exc):
+            exc.args = (f"image {image.id}: {exc}", *exc.args[1:])
+        raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a stream becomes a VMDK: its output, and what to do when that is over."""
+
+    format: Format
+    capacity_bytes: int
+    output: Iterator[bytes]
+    adapter_hint: str | None = None
+    length: int | None = None
+    finish: Callable[[], None] = lambda: None
+
+
+def _plan(image: Image, stream: ByteStream) -> _Plan:
+    kind = sniff(stream.peek(SNIFF_BYTES), image)
+    if kind is Format.OVA:
+        return _plan_ova(image, stream)
+    if kind is Format.FLAT:
+        return _plan_flat(image, stream)
+    return _plan_vmdk(kind, stream, image.size_bytes or None, image.adapter_type)
+
+
+def _plan_ova(image: Image, stream: ByteStream) -> _Plan:
+    ova = Ova(stream)
+    disk, member = ova.open_disk()
+    kind = sniff(disk.peek(SNIFF_BYTES), replace(image, container_format="bare", disk_type=None))
+    if kind is Format.OVA:
+        raise ImageFormatError(f"the OVA's disk {member.name!r} is an archive, not a VMDK")
+    plan = _plan_vmdk(kind, disk, member.size_bytes, image.adapter_type)
+
+    def finish() -> None:
+        disk.skip(member.size_bytes)
+        ova.finish()
+
+    return replace(plan, format=Format.OVA, finish=finish)
+
+
+def _plan_vmdk(kind: Format, stream: ByteStream, length: int | None, adapter: str | None) -> _Plan:
+    head = read_head(stream)
+    header, hint = head.header, head.descriptor.adapter
+    if not header.compressed:
+        stream.skip(header.descriptor_offset + header.descriptor_bytes)
+        places = front_tables.GrainMap(header.grain_bytes)
+        front_tables.read_tables(stream, header, places)
+        grains = stream_optimized.compressed(
+            front_tables.uncompressed_grains(stream, header, places)
+        )
+        output = stream_optimized.written(header.capacity_bytes, grains, adapter=adapter or hint)
+    elif header.directory_offset and header.directory_offset < header.data_offset:
+        # As qemu-img writes it: without the footer and the end of stream that the format wants
+        # and strict receivers wait for. The grains stay as they are; only the frame is new.
+        stream.skip(header.descriptor_offset + header.descriptor_bytes)
+        tally = front_tables.GrainTally()
+        front_tables.read_tables(stream, header, tally)
+        output = stream_optimized.written(
+            header.capacity_bytes,
+            front_tables.compressed_grains(stream, header, tally),
+            grain_bytes=header.grain_bytes,
+            adapter=adapter or hint,
+        )
+    else:
+        checked = stream_optimized.checked(stream, header)
+        return _Plan(kind, header.capacity_bytes, checked, hint, length)
+    return _Plan(kind, header.capacity_bytes, output, hint)
+
+
+def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
+    capacity_bytes = image.size_bytes
+    if not capacity_bytes:
+        raise NotCacheable(
+            "disk-format",
+            f"image {image.id} holds the raw bytes of a disk and Glance does not say how many",
+        )
+    if capacity_bytes % SECTOR or capacity_bytes > MAX_CAPACITY_BYTES:
+        raise ImageFormatError(
+            f"image {image.id} has {capacity_bytes} bytes, so it is not the raw bytes of a disk: "
+            f"want a multiple of {SECTOR}, at most 62 TiB"
+        )
+    grains = stream_optimized.compressed(_flat_pieces(stream, capacity_bytes))
+    output = stream_optimized.written(capacity_bytes, grains, adapter=image.adapter_type)
+    return _Plan(Format.FLAT, capacity_bytes, output)
+
+
+def _flat_pieces(stream: ByteStream, capacity_bytes: int) -> Iterator[tuple[int, bytes]]:
+    while data := stream.read(stream_optimized.GRAIN_BYTES):
+        yield stream.position - len(data), data
+    if stream.position != capacity_bytes:
+        raise ImageCorrupt(f"the disk ends after {stream.position} of {capacity_bytes} bytes")
