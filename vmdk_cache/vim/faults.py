@@ -116,6 +116,7 @@ def _from_fault(
     text = _text(fault)
     if kind is errors.ObjectNotFound:
         moref = _moref(fault, "obj") or moref
+        text = f"{moref}: {text}" if moref and moref not in text else text
     elif kind is errors.NameTaken:
         moref = _moref(fault, "object")
     elif kind is errors.NoPermission and getattr(fault, "privilegeId", None):
@@ -144,6 +145,8 @@ def _text(fault: Any) -> str:
         value = getattr(fault, detail, None)
         if isinstance(value, str) and value and not any(value in word for word in words):
             words.append(f"{detail}={value}")
+    if not words:
+        words = [fault_name(fault).rpartition(".")[2]]
     return " ".join(f"{'; '.join(words)} ({fault_name(fault)})".split())
 
 

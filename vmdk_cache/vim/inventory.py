@@ -1,11 +1,39 @@
-"""What vCenter has to place volumes on: datacenters, hosts, datastores, folders.
+"""What vCenter has to place volumes on: datacenters, hosts, datastores (folders: folder.py).
 
 A :class:`Inventory` is a snapshot: nothing in it changes, and nothing in it is kept up to date.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pyVmomi import vmodl
+
+from vmdk_cache import errors
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.entity_name import unescape_name
+from vmdk_cache.vim.folder import ensure_folder, find_folder
+from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.session import Session, managed_type
+
+__all__ = [
+    "Datacenter",
+    "Datastore",
+    "Host",
+    "Inventory",
+    "Mount",
+    "datacenters",
+    "ensure_folder",
+    "find_folder",
+    "snapshot",
+]
+
+_pc = vmodl.query.PropertyCollector
+
+#: Folders within folders that are searched for datacenters, and in each for hosts.
+_FOLDER_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -74,8 +102,198 @@ class Datastore:
 
 @dataclass(frozen=True)
 class Inventory:
-    """One snapshot; the order is vCenter's."""
+    """One snapshot, each part sorted by name.
+
+    ``hosts`` are those of the clusters asked for; ``datacenters`` those that hold such a host;
+    ``datastores`` are all of these datacenters, with the mounts of these hosts only.
+    """
 
     datacenters: tuple[Datacenter, ...]
     hosts: tuple[Host, ...]
     datastores: tuple[Datastore, ...]
+
+
+_Found = dict[str, dict[str, Properties]]
+"""Managed object type -> moref -> properties."""
+
+
+def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
+    """Hosts, their datacenters and datastores, in one request per page of vCenter's choice.
+
+    :param cluster_names: clusters to take hosts from; empty: all, and hosts that stand alone
+    :raises ConfigError: a cluster of that name does not exist, or there are two
+    """
+    found = _read(session, _to_datacenters(_FOLDER_DEPTH, deep=True), _PATHS)
+    computes = found.get("ComputeResource", {}) | found.get("ClusterComputeResource", {})
+    chosen = _choose(found.get("ClusterComputeResource", {}), cluster_names)
+    if not cluster_names:
+        chosen = computes
+    owner = _datacenter_of(found)
+    hosts = sorted(_hosts(found, chosen, owner), key=lambda host: host.name)
+    in_use = {host.datacenter for host in hosts}
+    owners = [datacenter for datacenter in _datacenters(found) if datacenter.moref in in_use]
+    wanted_hosts = {host.moref for host in hosts}
+    datastores = [
+        _datastore(moref, found["Datastore"][moref], datacenter.moref, wanted_hosts)
+        for datacenter in owners
+        for moref in found["Datacenter"][datacenter.moref].get("datastore", ())
+        if moref in found.get("Datastore", {})
+    ]
+    return Inventory(
+        tuple(owners),
+        tuple(hosts),
+        tuple(sorted(datastores, key=lambda datastore: datastore.name)),
+    )
+
+
+_PATHS: dict[str, list[str]] = {
+    "Folder": ["parent"],
+    "Datacenter": ["name", "vmFolder", "hostFolder", "datastore"],
+    "ComputeResource": ["name", "parent", "resourcePool"],
+    "HostSystem": ["name", "parent", "runtime.connectionState", "runtime.inMaintenanceMode"],
+    "Datastore": [
+        "name",
+        "summary.type",
+        "summary.capacity",
+        "summary.freeSpace",
+        "summary.uncommitted",
+        "summary.accessible",
+        "summary.maintenanceMode",
+        "summary.url",
+        "host",
+    ],
+}
+
+
+def datacenters(session: Session) -> list[Datacenter]:
+    """All datacenters, by name, in one request."""
+    paths = {"Datacenter": ["name", "vmFolder"]}
+    return _datacenters(_read(session, _to_datacenters(_FOLDER_DEPTH, deep=False), paths))
+
+
+def _datacenters(found: _Found) -> list[Datacenter]:
+    made = [
+        Datacenter(moref, unescape_name(values["name"]), values["vmFolder"])
+        for moref, values in found.get("Datacenter", {}).items()
+    ]
+    return sorted(made, key=lambda datacenter: datacenter.name)
+
+
+def _read(session: Session, select: list[Any], paths: Mapping[str, list[str]]) -> _Found:
+    """What one traversal from the root folder finds; it enters no folder of VMs."""
+    root = session.content.rootFolder
+    spec = _pc.FilterSpec(
+        objectSet=[_pc.ObjectSpec(obj=root, skip=False, selectSet=select)],
+        propSet=[properties.property_spec(kind, names) for kind, names in paths.items()],
+    )
+    found: _Found = {}
+    for type_name, moref, values in properties.retrieve(session, spec):
+        found.setdefault(type_name, {})[moref] = values
+    return found
+
+
+def _to_datacenters(depth: int, *, deep: bool) -> list[Any]:
+    """From a folder of datacenters down; ``deep``: on to their hosts and datastores. Levels are
+    spelled out, as a specification that refers to itself is known to hang simulators."""
+    below = _to_datacenters(depth - 1, deep=deep) if depth else []
+    if deep:
+        below.append(_traversal("Datacenter", "hostFolder", _to_hosts(_FOLDER_DEPTH)))
+        below.append(_traversal("Datacenter", "datastore", []))
+    return [_traversal("Folder", "childEntity", below)]
+
+
+def _to_hosts(depth: int) -> list[Any]:
+    below = _to_hosts(depth - 1) if depth else []
+    below.append(_traversal("ComputeResource", "host", []))
+    return [_traversal("Folder", "childEntity", below)]
+
+
+def _traversal(type_name: str, path: str, select: list[Any]) -> Any:
+    return _pc.TraversalSpec(type=managed_type(type_name), path=path, selectSet=select)
+
+
+def _choose(clusters: Mapping[str, Properties], names: Sequence[str]) -> dict[str, Properties]:
+    chosen: dict[str, Properties] = {}
+    for name in names:
+        matches = {
+            moref: values
+            for moref, values in clusters.items()
+            if name in (values["name"], unescape_name(values["name"]))
+        }
+        if len(matches) != 1:
+            known = ", ".join(sorted(unescape_name(c["name"]) for c in clusters.values()))
+            raise errors.ConfigError(
+                f"vmware_cluster_name {name!r}: vCenter has {len(matches)} clusters of that name; "
+                f"it must be one of: {known or '(there are no clusters)'}"
+            )
+        chosen.update(matches)
+    return chosen
+
+
+def _datacenter_of(found: _Found) -> dict[str, str]:
+    """Folder of hosts, or ComputeResource -> datacenter; all morefs."""
+    owner = {
+        values["hostFolder"]: moref
+        for moref, values in found.get("Datacenter", {}).items()
+        if "hostFolder" in values
+    }
+    parents = {
+        moref: values["parent"]
+        for type_name in ("Folder", "ComputeResource", "ClusterComputeResource")
+        for moref, values in found.get(type_name, {}).items()
+        if "parent" in values
+    }
+    for moref in parents:
+        line = [moref]
+        while line[-1] in parents and line[-1] not in owner:
+            line.append(parents[line[-1]])
+        if line[-1] in owner:
+            owner.update(dict.fromkeys(line, owner[line[-1]]))
+    return owner
+
+
+def _hosts(
+    found: _Found, computes: Mapping[str, Properties], owner: Mapping[str, str]
+) -> Iterator[Host]:
+    for moref, values in found.get("HostSystem", {}).items():
+        cluster = values.get("parent", "")
+        pool = computes.get(cluster, {}).get("resourcePool")
+        if pool is not None and cluster in owner:
+            yield Host(
+                moref=moref,
+                name=values["name"],
+                cluster=cluster,
+                pool=pool,
+                datacenter=owner[cluster],
+                connected=values.get("runtime.connectionState") == "connected",
+                in_maintenance=bool(values.get("runtime.inMaintenanceMode")),
+            )
+
+
+def _datastore(
+    moref: str, values: Properties, datacenter: str, wanted_hosts: set[str]
+) -> Datastore:
+    mounts = [_mount(mount) for mount in values.get("host", ())]
+    return Datastore(
+        moref=moref,
+        name=unescape_name(values["name"]),
+        type=str(values.get("summary.type", "")).lower(),
+        capacity_bytes=values.get("summary.capacity", 0),
+        free_bytes=values.get("summary.freeSpace", 0),
+        uncommitted_bytes=values.get("summary.uncommitted") or 0,
+        accessible=bool(values.get("summary.accessible")),
+        maintenance=values.get("summary.maintenanceMode") or "normal",
+        mounts=tuple(mount for mount in mounts if mount.host in wanted_hosts),
+        datacenter=datacenter,
+        url=values.get("summary.url", ""),
+    )
+
+
+def _mount(mount: Any) -> Mount:
+    info = mount.mountInfo
+    return Mount(
+        host=str(mount.key._GetMoId()),
+        read_write=info.accessMode == "readWrite",
+        mounted=info.mounted is not False,
+        accessible=bool(info.accessible),
+    )

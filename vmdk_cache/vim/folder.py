@@ -1,0 +1,104 @@
+"""Folders of VMs: find one by its path, make what is missing.
+
+Paths that were found are remembered on the session (``Session.folders``), so that the usual
+call costs no request. A path is forgotten when any call says that its folder is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vmdk_cache import errors
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.entity_name import escape_name
+from vmdk_cache.vim.session import Session, managed_type
+
+if TYPE_CHECKING:
+    from vmdk_cache.vim.inventory import Datacenter
+
+
+def find_folder(session: Session, datacenter: Datacenter | str, path: Sequence[str]) -> str | None:
+    """Moref of the folder, None if there is none.
+
+    :param datacenter: or its moref
+    :param path: plain names below the datacenter's root of VM folders; empty: that root
+    """
+    return _walk(session, datacenter, path, make=False)
+
+
+def ensure_folder(session: Session, datacenter: Datacenter | str, path: Sequence[str]) -> str:
+    """Moref of the folder, made if need be, its parents too.
+
+    Two callers that make the same folder at the same time get the same one.
+
+    :raises ConfigError: something else than a folder has that name
+    """
+    folder = _walk(session, datacenter, path, make=True)
+    assert folder is not None, "a walk that makes folders ends at one"
+    return folder
+
+
+def forget_folder(session: Session, moref: str) -> None:
+    """Look the folder up anew next time."""
+    for path, folder in list(session.folders.items()):
+        if folder == moref:
+            session.folders.pop(path, None)
+
+
+def _walk(
+    session: Session, datacenter: Datacenter | str, path: Sequence[str], *, make: bool
+) -> str | None:
+    root = datacenter if isinstance(datacenter, str) else datacenter.moref
+    known = (root, *path)
+    if known in session.folders:
+        return session.folders[known]
+    folder = _vm_root(session, datacenter)
+    for depth, name in enumerate(path, start=1):
+        here = (root, *path[:depth])
+        child = session.folders.get(here) or _child(session, folder, name)
+        if child is None and not make:
+            return None
+        folder = child or _create(session, folder, name)
+        session.folders[here] = folder
+    return folder
+
+
+def _vm_root(session: Session, datacenter: Datacenter | str) -> str:
+    if not isinstance(datacenter, str):
+        return datacenter.vm_folder
+    if (datacenter,) not in session.folders:
+        values = properties.read_one(session, "Datacenter", datacenter, ["vmFolder"])
+        session.folders[(datacenter,)] = values["vmFolder"]
+    return session.folders[(datacenter,)]
+
+
+def _child(session: Session, parent: str, name: str) -> str | None:
+    found = session.invoke(
+        "SearchIndex",
+        session.content.searchIndex._GetMoId(),
+        "FindChild",
+        safe=True,
+        entity=managed_type("Folder")(parent),
+        name=escape_name(name),
+    )
+    if found is None:
+        return None
+    if found in properties.read(session, "Folder", [found], ["childType"]):
+        return str(found)
+    raise errors.ConfigError(
+        f"{name!r} in folder {parent} is not a folder ({found}); rename or remove it"
+    )
+
+
+def _create(session: Session, parent: str, name: str) -> str:
+    try:
+        return str(
+            session.invoke("Folder", parent, "CreateFolder", safe=True, name=escape_name(name))
+        )
+    except errors.NameTaken as error:
+        # Another process was faster, or our own first attempt acted though no answer came.
+        child = error.moref or _child(session, parent, name)
+        if child is None:
+            raise
+        return child
