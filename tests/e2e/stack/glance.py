@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,14 @@ class Glance:
         )
         self._server = ServiceProcess(
             "tests.e2e.stack.glance_process",
-            [str(self.port), str(self._downloads)],
+            [str(self.port), str(directory)],
             log=directory / "glance.out",
             env=env,
         )
 
     def prepare(self) -> None:
         """Write the configuration and begin to make the database; :meth:`start` awaits it."""
-        for name in ("images", "staging", "tasks"):
+        for name in ("images", "staging", "tasks", "broken"):
             (self.directory / name).mkdir()
         (self.directory / "glance-api.conf").write_text(config.glance_api_conf(self.directory))
         (self.directory / "policy.yaml").write_text(config.GLANCE_POLICY)
@@ -94,6 +95,16 @@ class Glance:
     def stored_file(self, image_id: str) -> Path:
         """The file in Glance's store; a test may damage it behind Glance's back."""
         return self.directory / "images" / image_id
+
+    @contextlib.contextmanager
+    def broken(self, image_id: str, *, after_bytes: int | None = None) -> Iterator[None]:
+        """Meanwhile downloads of the image end after so many bytes, or at once with 503."""
+        mark = self.directory / "broken" / image_id
+        mark.write_text("" if after_bytes is None else str(after_bytes))
+        try:
+            yield
+        finally:
+            mark.unlink()
 
     def downloads(self, image_id: str) -> int:
         """How often Glance began to send the image's file, since it was first started."""

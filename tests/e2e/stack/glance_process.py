@@ -1,16 +1,19 @@
 """Process entry: Glance's WSGI application under waitress, each download of an image recorded.
 
-    python -m tests.e2e.stack.glance_process PORT DOWNLOADS_FILE     (with OS_GLANCE_CONFIG_DIR set)
+    python -m tests.e2e.stack.glance_process PORT DIRECTORY     (with OS_GLANCE_CONFIG_DIR set)
 
-DOWNLOADS_FILE gets one line ``<image id> <HTTP status>`` when Glance begins to answer a
+``DIRECTORY/downloads`` gets one line ``<image id> <HTTP status>`` when Glance begins to answer a
 ``GET /v2/images/<id>/file``. It is counted at the server, so no client can forget one.
+
+While ``DIRECTORY/broken/<image id>`` exists, that image's downloads fail: the file holds a number
+of bytes after which the connection is closed, or nothing for status 503.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,12 @@ _FILE = re.compile(r"/v2/images/([^/]+)/file/?")
 
 
 class DownloadRecorder:
-    """WSGI middleware that appends a line to ``record`` for each answer to a download."""
+    """WSGI middleware that records downloads of images, and breaks those it is told to break."""
 
-    def __init__(self, application: Callable[..., Iterable[bytes]], record: Path) -> None:
+    def __init__(self, application: Callable[..., Iterable[bytes]], directory: Path) -> None:
         self._application = application
-        self._record = record
+        self._record = directory / "downloads"
+        self._broken = directory / "broken"
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -34,19 +38,36 @@ class DownloadRecorder:
         match = _FILE.fullmatch(environ.get("PATH_INFO", ""))
         if environ.get("REQUEST_METHOD") != "GET" or match is None:
             return self._application(environ, start_response)
+        image_id = match[1]
 
         def recording(status: str, *args: Any, **kwargs: Any) -> Any:
             with self._record.open("a") as record:
-                record.write(f"{match[1]} {status.split()[0]}\n")
+                record.write(f"{image_id} {status.split()[0]}\n")
             return start_response(status, *args, **kwargs)
 
-        return self._application(environ, recording)
+        try:
+            how = (self._broken / image_id).read_text()
+        except FileNotFoundError:
+            return self._application(environ, recording)
+        if not how:
+            recording("503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [b"broken by the test"]
+        return first_bytes(self._application(environ, recording), int(how))
 
 
-def main(port: int, record: Path) -> None:
+def first_bytes(body: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """The body's first bytes only: waitress then closes the connection, the length being wrong."""
+    for chunk in body:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
+
+
+def main(port: int, directory: Path) -> None:
     from glance.wsgi.api import application  # reads its configuration when imported
 
-    waitress.serve(DownloadRecorder(application, record), host="127.0.0.1", port=port, threads=8)
+    waitress.serve(DownloadRecorder(application, directory), host="127.0.0.1", port=port, threads=8)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def test_an_image_is_described_in_full() -> None:
         os_hash_value="d" * 128,
         checksum="c" * 32,
         updated_at="2026-03-01T12:00:00+00:00",
+        virtual_size_bytes=1 << 20,
     )
 
 

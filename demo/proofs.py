@@ -1,0 +1,103 @@
+"""What the demo proves, from what Cinder, Glance and vCenter say at that moment.
+
+Each function looks and returns a :class:`Proof`; none of them changes anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.cloud import GIB, Cloud
+from tests.fakes.images import FakeImage
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A sentence with what was seen, and whether it is what should be seen."""
+
+    text: str
+    holds: bool
+
+
+def one_download(cloud: Cloud, image_id: str) -> Proof:
+    count = cloud.glance.downloads(image_id)
+    return Proof(f"Glance sent the image {count} time{'s' * (count != 1)}", count == 1)
+
+
+def one_miss_and_hits(outcomes: Sequence[str]) -> Proof:
+    misses, hits = outcomes.count("miss"), outcomes.count("hit")
+    others = len(outcomes) - misses - hits
+    text = f"{misses} miss, {hits} hits" + (f", {others} without the cache" if others else "")
+    return Proof(text, (misses, hits) == (1, len(outcomes) - 1))
+
+
+def same_bytes(cloud: Cloud, volume_ids: Sequence[str], image: FakeImage, size_gb: int) -> Proof:
+    """Read each volume's disk back from the vCenter and compare it with the image's."""
+    wanted = hashlib.sha256(image.disk).hexdigest()
+    differing = 0
+    for volume_id in volume_ids:
+        disk = cloud.disk(volume_id)
+        held = hashlib.sha256(disk.read(0, len(image.disk))).hexdigest()
+        differing += held != wanted or disk.size_bytes != size_gb * GIB
+    text = (
+        f"{len(volume_ids) - differing} of {len(volume_ids)} volumes hold the image's "
+        f"{len(image.disk) // MIB} MiB (sha256 {wanted[:12]}...) and are {size_gb} GiB large"
+    )
+    return Proof(text, differing == 0)
+
+
+def one_template(cloud: Cloud) -> Proof:
+    templates = [vm for vm in cloud.vcenter.vms() if vm.config.template]
+    if len(templates) != 1:
+        return Proof(f"{len(templates)} templates in vCenter, one was expected", False)
+    (template,) = templates
+    datastore = template.datastore[0].name
+    prefix = template.config.files.vmPathName.rpartition("/")[0] + "/"
+    size_bytes = sum(size for path, size in cloud.files().items() if path.startswith(prefix))
+    return Proof(
+        f"template {template.name}\n          in {folder_path(template)}\n"
+        f"          on {datastore}, {size_bytes / MIB:.1f} MiB",
+        True,
+    )
+
+
+def no_template(cloud: Cloud) -> Proof:
+    names = [vm.name for vm in cloud.vcenter.vms()]
+    files = [path for path, size in cloud.files().items() if size]
+    text = "the purge emptied the cache: no virtual machine, no file left in vCenter"
+    if names or files:
+        text = f"left in vCenter: {', '.join(names + files)}"
+    return Proof(text, not names and not files)
+
+
+def pool_counts(cloud: Cloud, extra_gb: int) -> Proof:
+    capabilities = pool(cloud)
+    extra = capabilities.get("extra_provisioned_capacity_gb")
+    return Proof(
+        f"the scheduler sees extra_provisioned_capacity_gb = {extra}, "
+        f"provisioned_capacity_gb = {capabilities.get('provisioned_capacity_gb')}, "
+        f"allocated_capacity_gb = {capabilities.get('allocated_capacity_gb')}",
+        extra == extra_gb,
+    )
+
+
+def pool(cloud: Cloud) -> dict[str, Any]:
+    """Capabilities of the one pool, as the scheduler has them now."""
+    (only,) = cloud.cinder.pools()
+    capabilities: dict[str, Any] = only["capabilities"]
+    return capabilities
+
+
+def folder_path(vm: Any) -> str:
+    """Inventory path of a virtual machine's folder, e.g. ``/DC0/vm/OpenStack``."""
+    names = []
+    parent = vm.parent
+    while parent is not None and parent.parent is not None:
+        names.append(parent.name)
+        parent = parent.parent
+    return "/" + "/".join(reversed(names))

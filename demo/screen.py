@@ -1,0 +1,108 @@
+"""What the demo prints: calm lines, a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from demo.proofs import Proof
+
+LABEL_WIDTH = 9
+
+Row = tuple[str, str, float]
+"""Name of a volume, what became of its wish for the cache, seconds until it was available."""
+
+
+class Screen:
+    """Prints to stdout. On a terminal with colours and a moving bar, elsewhere line by line."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._started_at = time.monotonic()
+
+    def title(self, text: str) -> None:
+        self._console.print(f"[bold]{text}[/bold]")
+
+    def say(self, label: str, text: str) -> None:
+        """One line of the story."""
+        self._console.print(f"[cyan]{label:<{LABEL_WIDTH}}[/cyan] {text}", markup=True)
+
+    @contextlib.contextmanager
+    def step(self, label: str, text: str) -> Iterator[None]:
+        """One line of the story that takes a while: a spinner, then the line with its seconds."""
+        started_at = time.monotonic()
+        if self._console.is_terminal:
+            with self._console.status(f"{text} ..."):
+                yield
+        else:
+            yield
+        self.say(label, f"{text} [dim]({time.monotonic() - started_at:.1f} s)[/dim]")
+
+    @contextlib.contextmanager
+    def counting(self, label: str, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar; the function that is yielded takes how many are done so far."""
+        if not self._console.is_terminal:
+            with self._counting_in_lines(label, text, total) as report:
+                yield report
+            return
+        columns = (
+            TextColumn(f"[cyan]{label:<{LABEL_WIDTH}}[/cyan] {text}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            task = progress.add_task(label, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+    @contextlib.contextmanager
+    def _counting_in_lines(
+        self, label: str, text: str, total: int
+    ) -> Iterator[Callable[[int], None]]:
+        quarters = 0
+
+        def report(done: int) -> None:
+            nonlocal quarters
+            if done * 4 // total > quarters:
+                quarters = done * 4 // total
+                self.say(label, f"{text}: {done} of {total}")
+
+        yield report
+
+    def volumes(self, rows: Sequence[Row]) -> None:
+        """The table of volumes, two columns of them so that it fits on one screen."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+        for title in ("volume", "cache", "seconds") * 2:
+            table.add_column(title, justify="right" if title == "seconds" else "left")
+        half = -(-len(rows) // 2)
+        for left, right in zip(rows[:half], [*rows[half:], None], strict=False):
+            table.add_row(*_cells(left), *_cells(right))
+        self._console.print(table)
+
+    def proof(self, proof: Proof) -> None:
+        mark = "[green]ok[/green]    " if proof.holds else "[red]FAILED[/red]"
+        self._console.print(f"{mark:<{LABEL_WIDTH}} {proof.text}")
+
+    def end(self, holds: bool) -> None:
+        seconds = time.monotonic() - self._started_at
+        if holds:
+            self._console.print(f"[bold green]All of it held[/bold green], in {seconds:.0f} s.")
+        else:
+            self._console.print("[bold red]Not all of it held.[/bold red]")
+
+    def plain(self, text: str) -> None:
+        """Text that is not ours, as it is: logs, errors."""
+        self._console.print(text, markup=False)
+
+
+def _cells(row: Row | None) -> tuple[str, str, str]:
+    if row is None:
+        return ("", "", "")
+    name, outcome, seconds = row
+    colour = {"hit": "green", "miss": "yellow"}.get(outcome, "red")
+    return (name, f"[{colour}]{outcome}[/{colour}]", f"{seconds:.1f}")

@@ -1,0 +1,143 @@
+"""The demo's story, from an empty vCenter to an empty vCenter.
+
+Boot; upload an image; ask for all volumes at once; show and prove what became of them; delete
+them; let the template's age pass; show that the purge removed it.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from demo import proofs
+from demo.screen import Row, Screen
+from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.cinder import Threads
+from tests.e2e.stack.service_process import StackError, wait_until
+from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk
+from tests.fakes.vcenter import Model
+
+DISK_BYTES = 64 << 20
+VOLUME_GB = 1
+STEP_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What varies between two runs of the demo."""
+
+    volumes: int
+    age_s: int
+    threads: Threads
+
+
+def tell(plan: Plan, screen: Screen) -> bool:
+    """Run the demo; :returns: whether everything held."""
+    options = {
+        "enable_image_cache": "true",
+        "image_cache_age_seconds": str(plan.age_s),
+        "image_cache_purge_interval": "1",
+    }
+    image = as_stream_optimized(filesystem_disk(DISK_BYTES))
+    booted_at = time.monotonic()
+    with cloud(
+        {"vmware": (OUR_DRIVER, options)}, model=Model(datastores=2), threads=plan.threads
+    ) as running:
+        seconds = time.monotonic() - booted_at
+        screen.say("Boot", f"Cinder, Glance and a fake vCenter [dim]({seconds:.1f} s)[/dim]")
+        try:
+            return _tell(plan, screen, running, image)
+        except StackError:
+            screen.plain(running.openstack.logs())
+            raise
+
+
+def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
+    held = []
+
+    def prove(proof: proofs.Proof) -> None:
+        held.append(proof.holds)
+        screen.proof(proof)
+
+    image_id = running.upload("demo", image)
+    screen.say(
+        "Upload",
+        f"a FAT file system of {len(image.disk) >> 20} MiB as a streamOptimized VMDK of "
+        f"{len(image.file_bytes) / (1 << 20):.1f} MiB",
+    )
+    ids, rows = _create(plan, screen, running, image_id)
+    screen.volumes(rows)
+    prove(proofs.one_miss_and_hits([row[1] for row in rows]))
+    prove(proofs.one_download(running, image_id))
+    prove(proofs.same_bytes(running, ids, image, VOLUME_GB))
+    prove(proofs.one_template(running))
+    _await_pool(running, extra_gb=1)
+    prove(proofs.pool_counts(running, 1))
+    _delete(screen, running, ids)
+    with screen.step("Wait", f"until the template is {plan.age_s} s old and the purge comes"):
+        wait_until(
+            lambda: not running.vcenter.vms(),
+            what="the purge to remove the template",
+            timeout_s=plan.age_s + STEP_TIMEOUT_S,
+        )
+    prove(proofs.no_template(running))
+    _await_pool(running, extra_gb=0)
+    prove(proofs.pool_counts(running, 0))
+    prove(proofs.Proof("vCenter saw no error of its own", not running.vcenter.errors))
+    if not all(held):
+        screen.plain(running.openstack.logs())
+    return all(held)
+
+
+def _create(
+    plan: Plan, screen: Screen, running: Cloud, image_id: str
+) -> tuple[list[str], list[Row]]:
+    """Ask for all volumes at once and watch them; :returns: their ids and rows for the table."""
+    text = f"{plan.volumes} volumes of {VOLUME_GB} GiB at once, use_image_cache=true"
+    asked_at = time.monotonic()
+    available_at: dict[str, float] = {}
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(
+            running.create_at_once, plan.volumes, VOLUME_GB, imageRef=image_id, metadata=USE_CACHE
+        )
+        with screen.counting("Create", text, plan.volumes) as report:
+
+            def all_available() -> bool:
+                if asked.done():
+                    asked.result()  # a refused request is told at once
+                for volume in running.cinder.volumes():
+                    if volume["status"] == "available":
+                        available_at.setdefault(volume["id"], time.monotonic())
+                    elif volume["status"] == "error":
+                        told = "; ".join(running.cinder.messages(volume["id"]))
+                        raise StackError(f"{volume['name']} went to error: {told}")
+                report(len(available_at))
+                return len(available_at) == plan.volumes
+
+            wait_until(all_available, what="all volumes", timeout_s=STEP_TIMEOUT_S)
+        ids = asked.result()
+    rows = [
+        (volume["name"], outcome(volume) or "no answer", available_at[volume["id"]] - asked_at)
+        for volume in sorted(running.cinder.volumes(), key=lambda volume: str(volume["name"]))
+    ]
+    return ids, rows
+
+
+def _delete(screen: Screen, running: Cloud, ids: list[str]) -> None:
+    with screen.step("Delete", "all volumes"):
+        with ThreadPoolExecutor(len(ids)) as pool:
+            list(pool.map(lambda volume_id: running.cinder.delete("volumes", volume_id), ids))
+        running.cinder.wait_gone("volumes", *ids)
+
+
+def _await_pool(running: Cloud, extra_gb: int) -> None:
+    """Wait for the backend's next report; what it says is judged by the proof that follows."""
+    try:
+        wait_until(
+            lambda: proofs.pool(running).get("extra_provisioned_capacity_gb") == extra_gb,
+            what="the scheduler",
+            timeout_s=20,
+        )
+    except StackError:
+        return
