@@ -141,7 +141,7 @@ def build(
         store=store,
         locks=locks,
         leases=leases,
-        clock=clock,
+        now=session.server_time,
         events=events,
     )
     return RunningCache(session, waiter, store, images, purge)

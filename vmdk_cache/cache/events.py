@@ -19,6 +19,7 @@ class Reason(enum.StrEnum):
     DISABLED = "cache-disabled"
     IMAGE_TOO_LARGE = "image-too-large"
     NOT_STREAMABLE = "sparse-not-streamable"
+    SIZE_UNKNOWN = "size-unknown"
     NAME_TAKEN = "name-taken"
     LOCK_TIMEOUT = "lock-timeout"
     NO_PLACEMENT = "no-datastore-fits"

@@ -7,9 +7,10 @@ over the datastores instead of filling the emptiest one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vmdk_cache import errors
 from vmdk_cache.cache.ports import Place, Volume
@@ -54,34 +55,40 @@ class VCenterPlacement:
                     profile_id, [datastore.moref for datastore in snapshot.datastores]
                 )
             )
-        place = self._choose(snapshot, size_bytes, allowed, profile_id)
-        with self._reservations.reserve(place.datastore, size_bytes):
-            yield place
+        need = self._need(size_bytes, allowed)
+        with self._claim(size_bytes, lambda pending: self._choose(snapshot, need, pending)) as at:
+            yield dataclasses.replace(at, profile_id=profile_id)
 
     @contextlib.contextmanager
     def for_template(self, size_bytes: int, near: Place) -> Iterator[Place]:
         snapshot = inventory.snapshot(self._session, self._clusters)
-        try:
-            place = self._choose(snapshot, size_bytes, frozenset({near.datastore}), None)
-        except errors.NoPlacement:
-            place = self._choose(snapshot, size_bytes, None, None)
-        with self._reservations.reserve(place.datastore, size_bytes):
+
+        def choose_near(pending: Mapping[str, int]) -> Place:
+            try:
+                wanted = self._need(size_bytes, frozenset({near.datastore}))
+                return self._choose(snapshot, wanted, pending)
+            except errors.NoPlacement:
+                return self._choose(snapshot, self._need(size_bytes, None), pending)
+
+        with self._claim(size_bytes, choose_near) as place:
             yield place
 
+    def _claim(
+        self, size_bytes: int, choose_place: Callable[[Mapping[str, int]], Place]
+    ) -> contextlib.AbstractContextManager[Place]:
+        return self._reservations.claim(choose_place, lambda place: place.datastore, size_bytes)
+
+    def _need(self, size_bytes: int, allowed: frozenset[str] | None) -> Need:
+        return Need(size_bytes=size_bytes, allowed_datastores=allowed, name_regex=self._regex)
+
     def _choose(
-        self,
-        snapshot: inventory.Inventory,
-        size_bytes: int,
-        allowed: frozenset[str] | None,
-        profile_id: str | None,
+        self, snapshot: inventory.Inventory, need: Need, pending: Mapping[str, int]
     ) -> Place:
-        need = Need(size_bytes=size_bytes, allowed_datastores=allowed, name_regex=self._regex)
-        target = choose(snapshot, need, pending=self._reservations.pending(), rng=self._random)
+        target = choose(snapshot, need, pending=pending, rng=self._random)
         return Place(
             datastore=target.datastore.moref,
             datastore_name=target.datastore.name,
             host=target.host.moref,
             pool=target.pool,
             datacenter=target.datacenter,
-            profile_id=profile_id,
         )

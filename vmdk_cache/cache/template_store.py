@@ -25,7 +25,7 @@ from vmdk_cache.vim.task import TaskWaiter
 
 LOG = logging.getLogger(__name__)
 
-#: A clone that was given up may hold its VM for a while.
+CLONE_ATTEMPTS = 3
 CLEAN_UP_ATTEMPTS = 6
 ANNOTATION = "Image cache of the OpenStack volume service. Do not change or delete by hand."
 
@@ -126,9 +126,7 @@ class VCenterTemplateStore:
             profile_id=place.profile_id,
         )
         try:
-            moref = template.clone(
-                self._session, self._waiter, entry.moref, request, timeout_s=self._task_timeout_s
-            )
+            moref = self._clone(entry, request, volume)
             template.finish_clone(
                 self._session,
                 self._waiter,
@@ -144,17 +142,29 @@ class VCenterTemplateStore:
     def destroy(self, entry: CacheEntry) -> None:
         template.destroy(self._session, self._waiter, entry.moref)
 
+    def _clone(self, entry: CacheEntry, request: template.CloneRequest, volume: Volume) -> str:
+        """The clone's moref. A lost answer leaves open whether the clone was made; its name makes
+        the call safe to repeat: the second one is refused if the first one acted."""
+        for attempt in range(1, CLONE_ATTEMPTS + 1):
+            try:
+                return template.clone(
+                    self._session,
+                    self._waiter,
+                    entry.moref,
+                    request,
+                    timeout_s=self._task_timeout_s,
+                )
+            except (errors.Unreachable, errors.SessionExpired):
+                if attempt == CLONE_ATTEMPTS:
+                    raise
+            except errors.NameTaken:
+                if attempt == CLONE_ATTEMPTS or not self._destroy_volume(request.folder, volume):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
     def _remove_half_made(self, folder: str, volume: Volume) -> None:
-        """Remove what a failed clone left. By name and uuid, for the answer to CloneVM_Task may
-        have been lost; another VM of that name is not ours to touch."""
         try:
-            retry.call(
-                lambda: self._destroy_volume(folder, volume),
-                attempts=CLEAN_UP_ATTEMPTS,
-                when=lambda failure: isinstance(failure, errors.VCenterError),
-                first_wait_s=1.0,
-                clock=self._clock,
-            )
+            self._destroy_volume(folder, volume)
         except errors.VCenterError as failure:
             # The clone's own error matters more. Deleting the volume finds this VM by its uuid.
             LOG.warning(
@@ -163,10 +173,27 @@ class VCenterTemplateStore:
                 failure,
             )
 
-    def _destroy_volume(self, folder: str, volume: Volume) -> None:
-        found = template.find_vm(self._session, folder, volume.name, RECORD_KEY)
-        if found is not None and found.instance_uuid == volume.instance_uuid:
+    def _destroy_volume(self, folder: str, volume: Volume) -> bool:
+        """Delete the volume's VM, and whether there was one.
+
+        By name and uuid: another VM of that name is not ours to touch. A clone that was given up
+        may hold its VM for a while.
+        """
+
+        def work() -> bool:
+            found = template.find_vm(self._session, folder, volume.name, RECORD_KEY)
+            if found is None or found.instance_uuid != volume.instance_uuid:
+                return False
             template.destroy(self._session, self._waiter, found.moref)
+            return True
+
+        return retry.call(
+            work,
+            attempts=CLEAN_UP_ATTEMPTS,
+            when=lambda failure: isinstance(failure, errors.VCenterError),
+            first_wait_s=1.0,
+            clock=self._clock,
+        )
 
     def _folders(self) -> list[str]:
         """The cache's folders that exist, one per datacenter at most."""

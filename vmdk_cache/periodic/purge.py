@@ -6,6 +6,9 @@ run: clones of this process hold a lease, those of another make vCenter refuse t
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Callable
+
 from oslo_log import log as logging
 
 from vmdk_cache import errors
@@ -15,7 +18,6 @@ from vmdk_cache.cache.events import Events, Evicted
 from vmdk_cache.cache.eviction import EvictionPlan, Policy, Verdict, plan_eviction
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import TemplateStore
-from vmdk_cache.clock import Clock
 from vmdk_cache.locks import Locks
 
 LOG = logging.getLogger(__name__)
@@ -23,7 +25,10 @@ LOCK = "purge"
 
 
 class Purge:
-    """The purge of one backend's cache; ``run`` may be called by any thread at any time."""
+    """The purge of one backend's cache; ``run`` may be called by any thread at any time.
+
+    :param now: vCenter's time, as in the records: this host's clock may differ
+    """
 
     def __init__(
         self,
@@ -33,7 +38,7 @@ class Purge:
         store: TemplateStore,
         locks: Locks,
         leases: LeaseBook,
-        clock: Clock,
+        now: Callable[[], datetime.datetime],
         events: Events,
     ) -> None:
         self._backend = backend
@@ -41,12 +46,12 @@ class Purge:
         self._store = store
         self._locks = locks
         self._leases = leases
-        self._clock = clock
+        self._now = now
         self._events = events
 
     def plan(self) -> EvictionPlan:
         """What a run would do now; changes nothing."""
-        return plan_eviction(self._store.list(), self._clock.now(), self._policy)
+        return plan_eviction(self._store.list(), self._now(), self._policy)
 
     def run(self) -> list[CacheEntry]:
         """Carry a new plan out; returns what was deleted.
@@ -95,4 +100,4 @@ class Purge:
         seen = self._store.find(planned.record.key)
         if seen is None or seen.moref != planned.moref:
             return False
-        return bool(plan_eviction([seen], self._clock.now(), self._policy).remove)
+        return bool(plan_eviction([seen], self._now(), self._policy).remove)

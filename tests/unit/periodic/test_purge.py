@@ -30,7 +30,7 @@ def purge(world: World, age_s: int = 100, locks: MemoryLocks | None = None) -> P
         store=world.store,
         locks=locks or MemoryLocks(),
         leases=world.leases,
-        clock=world.clock,
+        now=world.clock.now,
         events=world.events.append,
     )
 
