@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from tests.fakes.vcenter.context import Context
+    from tests.fakes.vcenter.session_manager import Session
     from tests.fakes.vcenter.vcenter import VCenter
 
 
@@ -48,10 +50,19 @@ class ManagedObject:
         self.vcenter = vcenter
         self.moref = moref or vcenter.registry.new_moref(self.PREFIX)
         self.ref: Any = self.TYPE(self.moref)
+        # Set for what belongs to one session (collectors, views, leases): others do not find it.
+        self.session: Session | None = None
         self.watchers: dict[Watcher, None] = {}
         self._member_lists: dict[str, dict[str, ManagedObject]] = {}
         with vcenter.lock:
             vcenter.registry.add(self)
+
+    def read(self, name: str, ctx: Context) -> Any:
+        """The value of a property for this caller; None when unset.
+
+        Only what depends on who asks (SessionManager.currentSession) needs to override it.
+        """
+        return getattr(self, name, None)
 
     def changed(self, *paths: str) -> None:
         """Tell property collectors that these property paths ("config.name", "runtime") have new

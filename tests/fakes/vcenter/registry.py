@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pyVmomi import vmodl
+
 if TYPE_CHECKING:
     from tests.fakes.vcenter.managed_object import ManagedObject
 
@@ -61,6 +63,15 @@ class Registry:
         """The object that a pyVmomi reference (or a ManagedObject) means, or None when it is gone."""
         moref = getattr(ref, "moref", None) or getattr(ref, "_moId", None)
         return self._objects.get(moref) if moref else None
+
+    def require(self, ref: Any) -> Any:
+        """The object that `ref` means; ManagedObjectNotFound (as real clients see it) when it is
+        gone.
+        """
+        found = self.find(ref)
+        if found is None:
+            raise vmodl.fault.ManagedObjectNotFound(obj=getattr(ref, "ref", ref))
+        return found
 
     def of_type(self, cls: type[T] | type) -> list[Any]:
         """All objects of a Python class or of a pyVmomi type (supertypes match), oldest first."""

@@ -41,6 +41,10 @@ class Session:
         self.objects: dict[str, ManagedObject] = {}
         self.property_collector: Any = None
 
+    def new_moref(self) -> str:
+        """A moref for an object of this session: "session[<key>]<uuid>", as vCenter writes them."""
+        return f"session[{self.key}]{uuid.uuid4()}"
+
     def own(self, obj: ManagedObject) -> None:
         """Let `obj` end with this session (its `session_ended`, or else `destroy_object`, is
         called).
@@ -155,6 +159,12 @@ class SessionManager(ManagedObject):
         return session
 
     # -- the vSphere API
+
+    def read(self, name: str, ctx: Context) -> Any:
+        """`currentSession` is the caller's own, unset when it has none."""
+        if name == "currentSession":
+            return ctx.session.describe(ctx.session) if ctx.session else None
+        return super().read(name, ctx)
 
     @property
     def sessionList(self) -> list[Any]:

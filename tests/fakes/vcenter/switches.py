@@ -32,3 +32,4 @@ class Switches:
     clone_sets_create_date: bool = True
     stale_vm_storage_s: float = 0.0
     long_poll_keeps_session: bool = True
+    retrieve_page_limit: int = 1000

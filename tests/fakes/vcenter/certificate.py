@@ -1,0 +1,35 @@
+"""A throw-away CA and a server certificate signed by it, for 127.0.0.1, ::1 and localhost."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import tempfile
+from pathlib import Path
+
+import trustme
+
+
+class Certificate:
+    """Files live in a temporary directory until `remove`.
+
+    `ca_file` is what clients must trust; `thumbprint` is the SHA-1 of the server's certificate as
+    "AA:BB:...", the form that HttpNfcLease device URLs carry.
+    """
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="fake-vcenter-")
+        ca = trustme.CA(organization_name="Fake vCenter")
+        server = ca.issue_cert("127.0.0.1", "localhost", "::1")
+        ca_path = Path(self._directory.name) / "ca.pem"
+        ca.cert_pem.write_to_path(ca_path)
+        self.ca_file = str(ca_path)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.configure_cert(self.context)
+        der = ssl.PEM_cert_to_DER_cert(server.cert_chain_pems[0].bytes().decode())
+        digest = hashlib.sha1(der).hexdigest().upper()
+        self.thumbprint = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
+
+    def remove(self) -> None:
+        """Delete the files; twice is fine."""
+        self._directory.cleanup()

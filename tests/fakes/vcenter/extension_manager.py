@@ -1,0 +1,55 @@
+"""ExtensionManager: extensions by key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.managed_object import ManagedObject
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.vcenter import VCenter
+
+
+class ExtensionManager(ManagedObject):
+    """A second registration of a key is InvalidArgument, as in a real vCenter."""
+
+    TYPE = vim.ExtensionManager
+
+    def __init__(self, vcenter: VCenter) -> None:
+        super().__init__(vcenter, moref="ExtensionManager")
+        self._extensions: dict[str, Any] = {}
+
+    @property
+    def extensionList(self) -> list[Any]:
+        """All registered extensions."""
+        return list(self._extensions.values())
+
+    def FindExtension(self, ctx: Context, extensionKey: str) -> Any:
+        """The extension with this key, or None."""
+        return self._extensions.get(extensionKey)
+
+    def RegisterExtension(self, ctx: Context, extension: Any) -> None:
+        """Add one."""
+        if extension.key in self._extensions:
+            raise vmodl.fault.InvalidArgument(invalidProperty="extension.key")
+        self._extensions[extension.key] = extension
+        self.changed("extensionList")
+
+    def UpdateExtension(self, ctx: Context, extension: Any) -> None:
+        """Replace one; NotFound when there is none with its key."""
+        self._require(extension.key)
+        self._extensions[extension.key] = extension
+        self.changed("extensionList")
+
+    def UnregisterExtension(self, ctx: Context, extensionKey: str) -> None:
+        """Remove one; NotFound when there is none."""
+        self._require(extensionKey)
+        del self._extensions[extensionKey]
+        self.changed("extensionList")
+
+    def _require(self, key: str) -> None:
+        if key not in self._extensions:
+            raise vim.fault.NotFound(msg=f"The extension '{key}' is not registered.")

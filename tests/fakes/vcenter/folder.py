@@ -1,0 +1,207 @@
+"""Folder and StoragePod: children by name, unique names, entry points for new virtual machines.
+
+A child's name is unique in its folder (vSphere API reference, ManagedEntity.name); `check_free`
+decides at the moment it is called, under the vCenter's lock, so that of two racing tasks one wins.
+CreateFolder answers DuplicateName at once and names the existing object; everything that is a task
+fails as a task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.managed_entity import ManagedEntity, check_name
+from tests.fakes.vcenter.task import Task
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.vcenter import VCenter
+
+# What may be in a folder, by the kind of folder: root/datacenter, vm, host, datastore, network.
+CHILD_TYPES: dict[str, tuple[type, ...]] = {
+    "d": (vim.Folder, vim.Datacenter),
+    "v": (vim.Folder, vim.VirtualMachine, vim.VirtualApp),
+    "h": (vim.Folder, vim.ComputeResource),
+    "s": (vim.Folder, vim.Datastore, vim.StoragePod),
+    "n": (vim.Folder, vim.Network),
+}
+
+
+class Folder(ManagedEntity):
+    """A folder of one kind ("d", "v", "h", "s" or "n", as in its moref: group-v3)."""
+
+    TYPE: ClassVar[type] = vim.Folder
+
+    def __init__(self, vcenter: VCenter, name: str, kind: str, moref: str | None = None) -> None:
+        super().__init__(vcenter, name, moref or vcenter.registry.new_moref(f"group-{kind}"))
+        self.kind = kind
+        self._names: dict[str, ManagedEntity] = {}
+
+    @property
+    def childType(self) -> list[type]:
+        """Types that may be created in this folder."""
+        return list(CHILD_TYPES[self.kind])
+
+    @property
+    def childEntity(self) -> list[ManagedEntity]:
+        """The children, oldest first."""
+        return self.members("childEntity")
+
+    def child(self, name: str) -> ManagedEntity | None:
+        """The child with exactly this (escaped) name, or None."""
+        return self._names.get(name)
+
+    def check_free(self, name: str) -> None:
+        """DuplicateName, with the object that has it, when a child of this name exists."""
+        taken = self._names.get(name)
+        if taken is not None:
+            raise vim.fault.DuplicateName(
+                name=name, object=taken.ref, msg=f"The name '{name}' already exists."
+            )
+
+    def add_child(self, child: ManagedEntity) -> None:
+        """Put `child` here and set its parent. DuplicateName when the name is taken."""
+        with self.vcenter.lock:
+            self.check_free(child.name)
+            self._names[child.name] = child
+            child.parent = self
+            child.changed("parent")
+            self.add_member("childEntity", child)
+
+    def remove_child(self, child: ManagedEntity) -> None:
+        """Take `child` out; it has no parent then. Not being here is fine."""
+        with self.vcenter.lock:
+            if self._names.get(child.name) is not child:
+                return
+            del self._names[child.name]
+            child.parent = None
+            self.remove_member("childEntity", child)
+
+    def renamed(self, child: ManagedEntity, new_name: str) -> None:
+        """Keep the index of names right; called by ManagedEntity.rename before it sets the name."""
+        if self._names.pop(child.name, None) is not None:
+            self._names[new_name] = child
+
+    # -- the vSphere API
+
+    def CreateFolder(self, ctx: Context, name: str) -> Folder:
+        """A new folder of the same kind, at once; InvalidName or DuplicateName."""
+        escaped = check_name(name)
+        with self.vcenter.lock:
+            self.check_free(escaped)
+            folder = Folder(self.vcenter, escaped, self.kind)
+            self.add_child(folder)
+            return folder
+
+    def CreateStoragePod(self, ctx: Context, name: str) -> StoragePod:
+        """A new datastore cluster in a datastore folder; NotSupported elsewhere."""
+        if self.kind != "s":
+            raise vmodl.fault.NotSupported(msg="This folder cannot hold datastore clusters.")
+        escaped = check_name(name)
+        self.check_free(escaped)
+        pod = StoragePod(self.vcenter, escaped)
+        self.add_child(pod)
+        return pod
+
+    def CreateDatacenter(self, ctx: Context, name: str) -> Any:
+        """A new datacenter with its four folders; NotSupported in a folder inside a datacenter."""
+        from tests.fakes.vcenter.datacenter import Datacenter
+
+        if self.kind != "d":
+            raise vmodl.fault.NotSupported(msg="This folder cannot hold datacenters.")
+        escaped = check_name(name)
+        self.check_free(escaped)
+        datacenter = Datacenter(self.vcenter, escaped)
+        self.add_child(datacenter)
+        return datacenter
+
+    def CreateVM_Task(self, ctx: Context, config: Any, pool: Any, host: Any) -> Task:
+        """A new virtual machine; what is wrong with it is the task's error."""
+        from tests.fakes.vcenter import virtual_machine
+
+        self._require_vm_folder()
+        return virtual_machine.create(self, ctx, config, pool, host)
+
+    def RegisterVM_Task(
+        self, ctx: Context, path: str, name: str | None, asTemplate: bool, pool: Any, host: Any
+    ) -> Task:
+        """Register the virtual machine whose .vmx or .vmtx is at `path`."""
+        from tests.fakes.vcenter import virtual_machine
+
+        self._require_vm_folder()
+        return virtual_machine.register(self, ctx, path, name, asTemplate, pool, host)
+
+    def _require_vm_folder(self) -> None:
+        if self.kind != "v":
+            raise vmodl.fault.NotSupported(msg="This folder cannot hold virtual machines.")
+
+    def MoveIntoFolder_Task(self, ctx: Context, list: Any) -> Task:
+        """Move objects of the same kind here; DuplicateName or InvalidFolder is the task's error."""
+        moved = [self.vcenter.registry.require(ref) for ref in list]
+
+        def move(task: Task) -> None:
+            for entity in moved:
+                self._move_in(entity)
+
+        return self.vcenter.tasks.start(
+            self, "MoveIntoFolder_Task", "Folder.moveInto", move, session=ctx.session
+        )
+
+    def _move_in(self, entity: ManagedEntity) -> None:
+        if not issubclass(entity.TYPE, CHILD_TYPES[self.kind]) or entity.folder is None:
+            raise vmodl.fault.NotSupported(msg=f"'{entity.name}' cannot be moved to this folder.")
+        if entity is self or entity in self.ancestors:
+            raise vim.fault.InvalidFolder(target=self.ref, msg="A folder cannot hold itself.")
+        if isinstance(entity, Folder) and entity.kind != self.kind:
+            raise vmodl.fault.NotSupported(msg=f"'{entity.name}' is of another kind.")
+        if entity.folder is self:
+            return
+        if entity.datacenter is not self.datacenter:
+            raise vmodl.fault.InvalidArgument(invalidProperty="list")
+        self.check_free(entity.name)
+        entity.folder.remove_child(entity)
+        self.add_child(entity)
+
+    def Destroy_Task(self, ctx: Context) -> Task:
+        """Delete the folder and all in it; a VM that cannot be deleted is the task's error."""
+        return self.vcenter.tasks.start(
+            self, "Destroy_Task", "Folder.destroy", lambda task: self.destroy(), session=ctx.session
+        )
+
+    def destroy(self) -> None:
+        """Delete children first, then this folder."""
+        if self.folder is None:
+            raise vmodl.fault.NotSupported(msg="A folder of the datacenter cannot be deleted.")
+        for child in self.childEntity:
+            destroy = getattr(child, "destroy", None)
+            if destroy is None:
+                raise vmodl.fault.NotSupported(msg=f"'{child.name}' cannot be deleted.")
+            destroy()
+        self.folder.remove_child(self)
+        self.destroy_object()
+
+
+class StoragePod(Folder):
+    """A datastore cluster: a folder of datastores with a summary; Storage DRS is off."""
+
+    TYPE = vim.StoragePod
+
+    def __init__(self, vcenter: VCenter, name: str) -> None:
+        super().__init__(vcenter, name, "s", vcenter.registry.new_moref("group-p"))
+
+    @property
+    def childType(self) -> list[type]:
+        """Only datastores."""
+        return [vim.Datastore]
+
+    @property
+    def summary(self) -> Any:
+        """Sums over the members, in bytes."""
+        members = [child for child in self.childEntity if issubclass(child.TYPE, vim.Datastore)]
+        return vim.StoragePod.Summary(
+            name=self.name,
+            capacity=sum(member.summary.capacity for member in members),  # type: ignore[attr-defined]
+            freeSpace=sum(member.summary.freeSpace for member in members),  # type: ignore[attr-defined]
+        )

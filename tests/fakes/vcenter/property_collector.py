@@ -1,0 +1,357 @@
+"""PropertyCollector: reads properties of many objects, and waits for changes.
+
+The collector that everybody knows as "propertyCollector" stands for one collector per session;
+CreatePropertyCollector makes more. Filters, collectors and tokens belong to their session. Waiting
+calls on one collector are served one after another. Without a session RetrievePropertiesEx answers
+HTTP 200 with every property in missingSet, fault NotAuthenticated: clients must look there.
+(vSphere API reference, PropertyCollector; vSphere Web Services SDK guide, chapter
+"PropertyCollector")
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vmodl
+
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.property_filter import Change, PropertyFilter
+from tests.fakes.vcenter.property_path import PropertyPath
+from tests.fakes.vcenter.property_selection import CompiledSpec, Selection
+from tests.fakes.vcenter.session_manager import not_authenticated
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.session_manager import Session
+    from tests.fakes.vcenter.vcenter import VCenter
+
+_PC = vmodl.query.PropertyCollector
+TRUNCATED_TOKENS_KEPT = 32
+
+
+def read_properties(
+    obj: ManagedObject, paths: Iterable[PropertyPath], ctx: Context
+) -> tuple[list[tuple[PropertyPath, Any]], list[Any]]:
+    """Values (None: unset) and MissingProperty entries of what could not be read."""
+    values: list[tuple[PropertyPath, Any]] = []
+    missing: list[Any] = []
+    for path in paths:
+        try:
+            values.append((path, path.read(obj, ctx)))
+        except vmodl.MethodFault as fault:
+            missing.append(_PC.MissingProperty(path=path.text, fault=fault))
+        except Exception as error:  # a bug of the fake: shown to the client, recorded for the test
+            fault = ctx.vcenter.record_error(f"{type(obj).__name__}.{path.text}", error)
+            missing.append(_PC.MissingProperty(path=path.text, fault=fault))
+    return values, missing
+
+
+def object_content(obj: ManagedObject, paths: Iterable[PropertyPath], ctx: Context) -> Any:
+    """The ObjectContent of one object; unset properties are left out."""
+    values, missing = read_properties(obj, paths, ctx)
+    return _PC.ObjectContent(
+        obj=obj.ref,
+        propSet=[
+            vmodl.DynamicProperty(name=path.text, val=value)
+            for path, value in values
+            if value is not None
+        ],
+        missingSet=missing,
+    )
+
+
+class _Page:
+    """What is left of a retrieval: single use, then a new token."""
+
+    def __init__(self, found: list[tuple[ManagedObject, tuple[PropertyPath, ...]]], size: int):
+        self.found = found
+        self.size = size
+
+
+class PropertyCollector(ManagedObject):
+    """A collector of one session."""
+
+    TYPE = _PC
+
+    def __init__(self, vcenter: VCenter, session: Session | None, moref: str | None = None) -> None:
+        super().__init__(vcenter, moref or (session.new_moref() if session else None))
+        self.session = session
+        self.filters: dict[str, PropertyFilter] = {}
+        self._pages: dict[str, _Page] = {}
+        self._number = 0
+        self._truncated: dict[str, tuple[int | None, int]] = {}
+        self._news = threading.Condition(vcenter.lock)
+        self._waiting = False
+        self._cancelled = 0
+        self._ended = False
+
+    def _of(self, ctx: Context) -> PropertyCollector:
+        """The collector that acts for this caller."""
+        return self
+
+    # -- reading
+
+    def RetrievePropertiesEx(self, ctx: Context, specSet: Any, options: Any) -> Any:
+        """One page of properties; None when nothing matches."""
+        limit = self.vcenter.switches.retrieve_page_limit
+        if options.maxObjects is not None:
+            if options.maxObjects <= 0:
+                raise vmodl.fault.InvalidArgument(invalidProperty="options.maxObjects")
+            limit = min(limit, options.maxObjects)
+        if ctx.session is None:
+            return _unauthenticated_result(ctx, specSet)
+        return self._of(ctx)._page(_Page(_find(ctx, specSet), limit), ctx)
+
+    def ContinueRetrievePropertiesEx(self, ctx: Context, token: str) -> Any:
+        """The next page; a token serves once, on the collector and session that gave it."""
+        collector = self._of(ctx)
+        page = collector._pages.pop(token, None)
+        if page is None:
+            raise vmodl.fault.InvalidArgument(invalidProperty="token")
+        return collector._page(page, ctx)
+
+    def CancelRetrievePropertiesEx(self, ctx: Context, token: str) -> None:
+        """Give a token back."""
+        if self._of(ctx)._pages.pop(token, None) is None:
+            raise vmodl.fault.InvalidArgument(invalidProperty="token")
+
+    def RetrieveProperties(self, ctx: Context, specSet: Any) -> Any:
+        """All at once, as before vSphere 4.1."""
+        if ctx.session is None:
+            return _unauthenticated_result(ctx, specSet).objects
+        return [object_content(obj, paths, ctx) for obj, paths in _find(ctx, specSet)]
+
+    def _page(self, page: _Page, ctx: Context) -> Any:
+        # Objects that vanished since the first page are left out, as with any that a walk misses.
+        contents = []
+        rest = page.found
+        while rest and not contents:
+            now, rest = rest[: page.size], rest[page.size :]
+            contents = [object_content(obj, paths, ctx) for obj, paths in now if obj.exists]
+        if not contents:
+            return None
+        result = _PC.RetrieveResult(objects=contents)
+        if rest:
+            result.token = uuid.uuid4().hex
+            self._pages[result.token] = _Page(rest, page.size)
+        return result
+
+    # -- filters and further collectors
+
+    def CreateFilter(self, ctx: Context, spec: Any, partialUpdates: bool) -> PropertyFilter:
+        """Begin to watch; the first update tells the whole state."""
+        assert ctx.session is not None
+        collector = self._of(ctx)
+        created = PropertyFilter(collector, ctx, spec, bool(partialUpdates))
+        collector.filters[created.moref] = created
+        ctx.session.own(created)
+        created.build()
+        collector.news()
+        return created
+
+    @property
+    def filter(self) -> list[PropertyFilter]:
+        """Filters of this collector."""
+        return list(self.filters.values())
+
+    def CreatePropertyCollector(self, ctx: Context) -> PropertyCollector:
+        """A collector of its own for a thread that waits."""
+        assert ctx.session is not None
+        collector = PropertyCollector(self.vcenter, ctx.session)
+        ctx.session.own(collector)
+        return collector
+
+    def DestroyPropertyCollector(self, ctx: Context) -> None:
+        """End this collector; who waits on it gets RequestCanceled."""
+        collector = self._of(ctx)
+        if collector is not self:
+            raise vmodl.fault.NotSupported(msg="The default property collector stays.")
+        self.destroy_object()
+
+    def session_ended(self) -> None:
+        """The session is gone: end, and let waiting calls end with RequestCanceled."""
+        self.destroy_object()
+
+    def destroy_object(self) -> None:
+        """End filters and waiting calls, and leave the registry."""
+        with self.vcenter.lock:
+            self._ended = True
+            for each in list(self.filters.values()):
+                each.destroy_object()
+            if self.session is not None:
+                self.session.disown(self)
+            self._news.notify_all()
+            super().destroy_object()
+
+    # -- waiting
+
+    def next_number(self) -> int:
+        """The sequence number of a new change."""
+        self._number += 1
+        return self._number
+
+    def news(self) -> None:
+        """Wake who waits: a filter has changes (or there is a new filter)."""
+        self._news.notify_all()
+
+    def WaitForUpdatesEx(self, ctx: Context, version: str | None, options: Any) -> Any:
+        """Changes since `version` ("" or none: the whole state), or None when none came in time."""
+        max_wait_s, max_objects = None, None
+        if options is not None:
+            max_wait_s, max_objects = options.maxWaitSeconds, options.maxObjectUpdates
+            if max_wait_s is not None and max_wait_s < 0:
+                raise vmodl.fault.InvalidArgument(invalidProperty="options.maxWaitSeconds")
+            if max_objects is not None and max_objects <= 0:
+                raise vmodl.fault.InvalidArgument(invalidProperty="options.maxObjectUpdates")
+        return self._of(ctx)._wait(version or "", max_wait_s, max_objects)
+
+    def WaitForUpdates(self, ctx: Context, version: str | None) -> Any:
+        """As WaitForUpdatesEx without limits (deprecated since vSphere 4.1)."""
+        return self._of(ctx)._wait(version or "", None, None)
+
+    def CheckForUpdates(self, ctx: Context, version: str | None) -> Any:
+        """As WaitForUpdatesEx without waiting (deprecated since vSphere 4.1)."""
+        return self._of(ctx)._wait(version or "", 0, None)
+
+    def CancelWaitForUpdates(self, ctx: Context) -> None:
+        """Let the waiting call, if there is one, end with RequestCanceled."""
+        collector = self._of(ctx)
+        collector._cancelled += 1
+        collector._news.notify_all()
+
+    def _wait(self, version: str, max_wait_s: float | None, max_objects: int | None) -> Any:
+        # Real seconds, not the fake's: the client's own time-out runs in real time too.
+        deadline = None if max_wait_s is None else time.monotonic() + max_wait_s
+        cancelled = self._cancelled
+        while self._waiting:
+            if not self._sleep(deadline, cancelled):
+                return None
+        self._waiting = True
+        try:
+            since, base = self._since(version)
+            while True:
+                update = self._update_set(version, since, base, max_objects)
+                if update is not None:
+                    return update
+                if not self._sleep(deadline, cancelled):
+                    return None
+        finally:
+            self._waiting = False
+            self._news.notify_all()
+
+    def _sleep(self, deadline: float | None, cancelled: int) -> bool:
+        """Wait for news with the lock given back; False when time is up."""
+        left_s = None if deadline is None else deadline - time.monotonic()
+        if left_s is not None and left_s <= 0:
+            return False
+        self._news.wait(left_s)
+        if self._ended or self._cancelled != cancelled:
+            raise vmodl.fault.RequestCanceled(msg="The wait for updates was canceled.")
+        return True
+
+    def _since(self, version: str) -> tuple[int | None, int]:
+        """The number that a version means, and for the rest of a truncated set where it had begun."""
+        if version == "":
+            return None, 0
+        if version in self._truncated:
+            base, reached = self._truncated.pop(version)
+            return base, reached
+        if not version.isdigit() or int(version) > self._number:
+            raise vmodl.query.InvalidCollectorVersion()
+        return int(version), 0
+
+    def _update_set(
+        self, version: str, since: int | None, reached: int, max_objects: int | None
+    ) -> Any:
+        changes = [
+            change
+            for each in self.filters.values()
+            for change in each.changes_since(since)
+            if change.number > reached
+        ]
+        # The rest of a truncated set may have vanished: then it ends with an empty set.
+        if not changes and not reached and (version != "" or not self.filters):
+            return None
+        changes.sort(key=lambda change: change.number)
+        new_version = str(self._number)
+        truncated = max_objects is not None and len(changes) > max_objects
+        if truncated:
+            changes = changes[:max_objects]
+            new_version = f"t{uuid.uuid4().hex}"
+            self._remember_truncated(new_version, since, changes[-1].number)
+        return vmodl.query.PropertyCollector.UpdateSet(
+            version=new_version,
+            filterSet=_filter_updates(changes),
+            truncated=True if truncated else None,
+        )
+
+    def _remember_truncated(self, version: str, since: int | None, reached: int) -> None:
+        self._truncated[version] = (since, reached)
+        while len(self._truncated) > TRUNCATED_TOKENS_KEPT:
+            del self._truncated[next(iter(self._truncated))]
+
+
+class DefaultPropertyCollector(PropertyCollector):
+    """What ServiceContent.propertyCollector names: one collector per session under one moref."""
+
+    def __init__(self, vcenter: VCenter) -> None:
+        super().__init__(vcenter, None, moref="propertyCollector")
+
+    def _of(self, ctx: Context) -> PropertyCollector:
+        if ctx.session is None:
+            raise not_authenticated(self.vcenter)
+        if ctx.session.property_collector is None:
+            collector = PropertyCollector(self.vcenter, ctx.session)
+            ctx.session.own(collector)
+            ctx.session.property_collector = collector
+        return ctx.session.property_collector  # type: ignore[no-any-return]
+
+    def read(self, name: str, ctx: Context) -> Any:
+        """The caller's filters."""
+        return self._of(ctx).filter if name == "filter" else super().read(name, ctx)
+
+
+def _find(ctx: Context, spec_set: Any) -> list[tuple[ManagedObject, tuple[PropertyPath, ...]]]:
+    found: list[tuple[ManagedObject, tuple[PropertyPath, ...]]] = []
+    for spec in spec_set:
+        compiled = CompiledSpec(spec)
+        selection = Selection(compiled, ctx)
+        selection.build()
+        for obj in selection.selected:
+            paths = compiled.paths_for(obj)
+            if paths is not None:
+                found.append((obj, paths))
+    return found
+
+
+def _filter_updates(changes: list[Change]) -> list[Any]:
+    by_filter: dict[PropertyFilter, list[Any]] = {}
+    for change in changes:
+        by_filter.setdefault(change.filter, []).append(change.filter.describe(change))
+    return [
+        _PC.FilterUpdate(filter=each.ref, objectSet=updates) for each, updates in by_filter.items()
+    ]
+
+
+def _unauthenticated_result(ctx: Context, spec_set: Any) -> Any:
+    """What vCenter answers without a session: the objects asked for, nothing of them readable."""
+    fault = not_authenticated(ctx.vcenter)
+    contents = []
+    for spec in spec_set:
+        for start in spec.objectSet:
+            names = [name for prop in spec.propSet for name in prop.pathSet]
+            if start.selectSet:
+                names = [getattr(step, "path", None) or "name" for step in start.selectSet]
+            contents.append(
+                _PC.ObjectContent(
+                    obj=start.obj,
+                    missingSet=[
+                        _PC.MissingProperty(path=name, fault=fault) for name in names or ["name"]
+                    ],
+                )
+            )
+    return _PC.RetrieveResult(objects=contents)

@@ -1,0 +1,128 @@
+"""Property paths: "name", "config.hardware.device", "config.extraConfig["cinder.volume.id"]".
+
+A path is checked against the declared types once (InvalidProperty for an unknown name) and then
+read from objects by plain attribute access. An unset property anywhere on the way is None. (vSphere
+API reference, PropertySpec.pathSet; a key in brackets selects the array element with that `key`.)
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pyVmomi import VmomiSupport, vim, vmodl
+
+from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.wire import property_info, to_wire
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.context import Context
+
+_SEGMENT = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)(?:\[(?:"([^"]*)"|([0-9-]+))\])?(?:\.|$)')
+# Declared as a base type, but what they hold has more properties.
+_POLYMORPHIC = (
+    vim.Datastore.Info,
+    vim.ComputeResource.Summary,
+    vim.ComputeResource.ConfigInfo,
+    vim.TaskReason,
+)
+
+
+class Segment(NamedTuple):
+    """One step of a path; `key` selects an element of an array property."""
+
+    name: str
+    key: str | int | None
+
+
+class PropertyPath(NamedTuple):
+    """A checked path of one managed type; `declared` is the type of its value where it is known."""
+
+    text: str
+    segments: tuple[Segment, ...]
+    declared: Any
+
+    def read(self, obj: ManagedObject, ctx: Context) -> Any:
+        """The value, ready for the serialiser; None when unset."""
+        first = self.segments[0]
+        value = obj.read(first.name, ctx)
+        if first.key is not None:
+            value = _element(value, first.key)
+        for name, key in self.segments[1:]:
+            if value is None:
+                return None
+            value = getattr(value, name, None)
+            if key is not None:
+                value = _element(value, key)
+        return to_wire(value, self.declared)
+
+    def touched_by(self, changed: str) -> bool:
+        """Whether a change of the property `changed` changes the value of this path."""
+        text = self.text
+        if text == changed:
+            return True
+        if len(text) < len(changed):
+            return changed.startswith(text) and changed[len(text)] in ".["
+        return text.startswith(changed) and text[len(changed)] in ".["
+
+
+@lru_cache(maxsize=4096)
+def checked_path(managed_type: Any, text: str) -> PropertyPath:
+    """The path `text` of a managed type; InvalidProperty when the type has no such property."""
+    segments = _parse(text)
+    declared: Any = managed_type
+    for position, (name, key) in enumerate(segments):
+        info = None
+        if isinstance(declared, type):
+            info = property_info(declared, name)
+        if info is None:
+            if position > 0 and (declared is None or issubclass(declared, _POLYMORPHIC)):
+                declared = None
+                continue
+            raise vmodl.query.InvalidProperty(name=text)
+        declared = info.type
+        if key is not None:
+            if not issubclass(declared, list):
+                raise vmodl.query.InvalidProperty(name=text)
+            declared = declared.Item
+    return PropertyPath(text, segments, declared)
+
+
+@lru_cache(maxsize=256)
+def all_properties(managed_type: Any) -> tuple[str, ...]:
+    """Every property of a managed type, for PropertySpec.all."""
+    names: dict[str, None] = {}
+    for cls in reversed(managed_type.__mro__):
+        for info in getattr(cls, "_propInfo", {}).values():
+            names[info.name] = None
+    return tuple(names)
+
+
+def _parse(text: str) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
+    position = 0
+    while position < len(text):
+        match = _SEGMENT.match(text, position)
+        if match is None:
+            raise vmodl.query.InvalidProperty(name=text)
+        name, quoted, number = match.groups()
+        key: str | int | None = quoted if number is None else int(number)
+        segments.append(Segment(name, key))
+        position = match.end()
+    if not segments or text.endswith("."):
+        raise vmodl.query.InvalidProperty(name=text)
+    return tuple(segments)
+
+
+def _element(values: Any, key: str | int) -> Any:
+    for value in values or ():
+        found = value.moref if isinstance(value, ManagedObject) else getattr(value, "key", None)
+        if found == key or (isinstance(found, int) and str(found) == key):
+            return value
+    return None
+
+
+def is_scalar(value: Any) -> bool:
+    """Whether equality of two such values is cheap and means that nothing changed."""
+    return value is None or isinstance(value, (str, int, float, bool, VmomiSupport.ManagedObject))

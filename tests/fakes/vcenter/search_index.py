@@ -1,0 +1,115 @@
+"""SearchIndex: find objects by uuid, inventory path or name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.view_manager import contents
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.vcenter import VCenter
+
+
+class SearchIndex(ManagedObject):
+    """Looks up; nothing is cached but `registry`, so that answers are never stale."""
+
+    TYPE = vim.SearchIndex
+
+    def __init__(self, vcenter: VCenter) -> None:
+        super().__init__(vcenter, moref="SearchIndex")
+
+    def FindAllByUuid(
+        self,
+        ctx: Context,
+        datacenter: Any,
+        uuid: str,
+        vmSearch: bool,
+        instanceUuid: bool | None = None,
+    ) -> list[ManagedObject]:
+        """Every VM with this bios (or instance) uuid, or every host; possibly none or several."""
+        return list(self._by_uuid(datacenter, uuid, vmSearch, bool(instanceUuid)))
+
+    def FindByUuid(
+        self,
+        ctx: Context,
+        datacenter: Any,
+        uuid: str,
+        vmSearch: bool,
+        instanceUuid: bool | None = None,
+    ) -> ManagedObject | None:
+        """The first of FindAllByUuid, or None."""
+        return next(self._by_uuid(datacenter, uuid, vmSearch, bool(instanceUuid)), None)
+
+    def _by_uuid(
+        self, datacenter: Any, uuid: str, vm_search: bool, instance: bool
+    ) -> Iterator[ManagedObject]:
+        within = self.vcenter.registry.require(datacenter) if datacenter is not None else None
+        wanted = uuid.lower()
+        objects = self.vcenter.registry.of_type(vim.VirtualMachine if vm_search else vim.HostSystem)
+        for obj in objects:
+            found = obj.instance_uuid if vm_search and instance else obj.uuid
+            if found and found.lower() == wanted and within in (None, obj.datacenter):
+                yield obj
+
+    def FindByInventoryPath(self, ctx: Context, inventoryPath: str) -> ManagedObject | None:
+        """The object at "DC0/vm/folder/name" (from the root folder, which is not named), or None."""
+        current: ManagedObject | None = self.vcenter.root_folder
+        for name in filter(None, inventoryPath.split("/")):
+            current = self._child(current, name)
+            if current is None:
+                return None
+        return current
+
+    def FindChild(self, ctx: Context, entity: Any, name: str) -> ManagedObject | None:
+        """The child of a folder, datacenter, compute resource or pool, or None."""
+        return self._child(self.vcenter.registry.require(entity), name)
+
+    def _child(self, parent: Any, name: str) -> ManagedObject | None:
+        by_name = getattr(parent, "child", None)
+        if by_name is not None:
+            return by_name(name)  # type: ignore[no-any-return]
+        for obj in contents(parent):
+            if obj.name == name:
+                return obj  # type: ignore[no-any-return]
+        return None
+
+    def FindByDatastorePath(self, ctx: Context, datacenter: Any, path: str) -> Any:
+        """The VM whose .vmx or .vmtx is "[ds] dir/name.vmx", or None."""
+        within = self.vcenter.registry.require(datacenter)
+        for vm in self.vcenter.registry.of_type(vim.VirtualMachine):
+            config = vm.config
+            if config is not None and config.files.vmPathName == path and vm.datacenter is within:
+                return vm
+        return None
+
+    def FindByIp(self, ctx: Context, datacenter: Any, ip: str, vmSearch: bool) -> None:
+        """No virtual machine here has an address."""
+
+    def FindByDnsName(
+        self, ctx: Context, datacenter: Any, dnsName: str, vmSearch: bool
+    ) -> ManagedObject | None:
+        """Hosts are found by their names; no virtual machine here has one."""
+        if vmSearch:
+            return None
+        for host in self.vcenter.registry.of_type(vim.HostSystem):
+            if host.name == dnsName:
+                return host  # type: ignore[no-any-return]
+        return None
+
+    def FindAllByDnsName(
+        self, ctx: Context, datacenter: Any, dnsName: str, vmSearch: bool
+    ) -> list[ManagedObject]:
+        """As FindByDnsName."""
+        found = self.FindByDnsName(ctx, datacenter, dnsName, vmSearch)
+        return [found] if found is not None else []
+
+    def FindAllByIp(self, ctx: Context, datacenter: Any, ip: str, vmSearch: bool) -> list[Any]:
+        """No virtual machine here has an address."""
+        if not vmSearch and not ip:
+            raise vmodl.fault.InvalidArgument(invalidProperty="ip")
+        return []
