@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack.openstack import OpenStack
+from tests.e2e.cloud import Cloud
 
 
 @pytest.hookimpl(wrapper=True)
@@ -18,8 +18,9 @@ def pytest_runtest_makereport(
     if report.failed:
         fixtures: dict[str, Any] = getattr(item, "funcargs", {})
         for fixture in fixtures.values():
-            stack = getattr(fixture, "openstack", fixture)
-            if isinstance(stack, OpenStack):
-                report.sections.append(("logs of the stack", stack.logs()))
+            if isinstance(fixture, Cloud):
+                errors = "\n".join(str(error) for error in fixture.vcenter.errors)
+                report.sections.append(("errors of the fake vCenter", errors or "none"))
+                report.sections.append(("logs of the stack", fixture.openstack.logs()))
                 break
     return report

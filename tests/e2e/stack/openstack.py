@@ -81,8 +81,11 @@ class OpenStack:
 
     def logs(self) -> str:
         """What a reader of a failure wants: Cinder's complaints, then the ends of the logs."""
-        complaints = self.cinder.log_lines(r" (WARNING|ERROR|CRITICAL) \S+ (?! )")[-60:]
-        parts = ["--- Cinder: warnings and errors, without the bodies of stack traces", *complaints]
+        complaints = self.cinder.log_lines(r" (WARNING|ERROR|CRITICAL) \S+ \[")[-60:]
+        parts = [
+            "--- Cinder: warnings and errors, without stack traces",
+            *(line[:400] for line in complaints),
+        ]
         for log in (self.glance.log, self.cinder.output, self.cinder.log):
-            parts += [f"--- {log.name}", tail(log, 25)]
+            parts += [f"--- {log.name}", tail(log, 30)]
         return "\n".join(parts)

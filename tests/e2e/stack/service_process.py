@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,10 @@ T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 _PR_SET_PDEATHSIG = 1
+_NOISE = re.compile(
+    r"alembic|INFO (cinder\.(api|volume\.api|quota)|eventlet\.wsgi|glance\.api)|oslo_policy"
+)
+_LINE_LENGTH = 400
 
 
 class StackError(Exception):
@@ -126,10 +131,12 @@ def free_port() -> int:
 
 
 def tail(log: Path, lines: int = 40) -> str:
-    """The last lines of a log, or why there are none."""
+    """The last lines of a log, or why there are none; very long ones are cut."""
     try:
         all_lines = log.read_text(errors="replace").splitlines()
-        # Hundreds of lines of a database made from nothing hide the one that matters.
-        return "\n".join([line for line in all_lines if "alembic" not in line][-lines:])
     except OSError as exc:
         return f"(no log: {exc})"
+    # Hundreds of lines of a database made from nothing, or of requests that went well, hide the
+    # one that matters.
+    telling = [line for line in all_lines if not _NOISE.search(line)]
+    return "\n".join(line[:_LINE_LENGTH] for line in telling[-lines:])
