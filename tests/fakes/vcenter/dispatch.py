@@ -235,11 +235,8 @@ class _Call:
         arguments: dict[str, Any] = {}
         for param in info.params:
             value = self.request.arguments.get(param.name)
-            if value is None:
-                if not param.flags & VmomiSupport.F_OPTIONAL:
-                    raise vmodl.fault.InvalidRequest(
-                        msg=f"Required parameter {param.name} is missing"
-                    )
+            if value is None and not param.flags & VmomiSupport.F_OPTIONAL:
+                raise vmodl.fault.InvalidRequest(msg=f"Required parameter {param.name} is missing")
             arguments[param.name] = value
         return arguments
 

@@ -144,7 +144,9 @@ class PbmProfileManager(PbmObject):
             lastUpdatedBy="Fake vCenter",
             profileCategory="REQUIREMENT",
             resourceType=pbm.profile.ResourceType(resourceType="STORAGE"),
-            constraints=pbm.profile.SubProfileCapabilityConstraints(subProfiles=[]),
+            constraints=pbm.profile.SubProfileCapabilityConstraints(
+                subProfiles=[_tag_rule(profile.name)]
+            ),
             generationId=0,
             isDefault=False,
         )
@@ -219,3 +221,17 @@ class PbmPlacementSolver(PbmObject):
 
 def _profile_id(unique_id: str) -> Any:
     return pbm.profile.ProfileId(uniqueId=unique_id)
+
+
+def _tag_rule(tag: str) -> Any:
+    """The one rule of a tag-based policy: datastores that carry `tag`."""
+    tagged = pbm.capability.PropertyInstance(id="com.vmware.storage.tag", value=tag)
+    capability = pbm.capability.CapabilityInstance(
+        id=pbm.capability.CapabilityMetadata.UniqueId(
+            namespace="http://www.vmware.com/storage/tag", id="fake"
+        ),
+        constraint=[pbm.capability.ConstraintInstance(propertyInstance=[tagged])],
+    )
+    return pbm.profile.SubProfileCapabilityConstraints.SubProfile(
+        name="Tag based placement", capability=[capability]
+    )

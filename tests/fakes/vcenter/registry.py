@@ -38,7 +38,7 @@ class Registry:
     def new_moref(self, prefix: str) -> str:
         """A moref that was never used, such as "vm-12" for the prefix "vm"."""
         number = next(self._numbers)
-        # vCenter writes clusters, folders and resource pools without a dash: domain-c8, group-v3, resgroup-9.
+        # vCenter writes folders and clusters without a second dash: group-v3, domain-c8.
         return f"{prefix}{number}" if prefix[-2:-1] == "-" else f"{prefix}-{number}"
 
     def add(self, obj: ManagedObject) -> None:

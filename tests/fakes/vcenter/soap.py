@@ -14,7 +14,7 @@ from io import StringIO
 from typing import Any
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from pyVmomi import SoapAdapter, VmomiSupport, vmodl
+from pyVmomi import SoapAdapter, VmomiSupport
 
 NAMESPACES = {"vim25": "urn:vim25", "pbm": "urn:pbm"}
 VERSIONS = {"vim25": "vim.version.v8_0_3_0", "pbm": "pbm.version.v8_0_3_0"}
@@ -37,7 +37,7 @@ class SoapRequest:
     unknown: list[str] = field(default_factory=list)
 
 
-# Finds the parameters of a method once object and name are known: (moref, type name, method) -> name -> info.
+# Finds the parameters of a method: (moref, type name, method) -> parameter name -> description.
 ParameterLookup = Callable[[str, str, str], Mapping[str, Any]]
 
 
@@ -157,12 +157,19 @@ class _EnvelopeReader(SoapAdapter.ExpatDeserializerNSHandlers):  # type: ignore[
 # -- answers
 
 
-def _serializer(writer: StringIO, endpoint: str, version: str) -> Any:
-    prefixes = dict(SoapAdapter.SOAP_NSMAP)
-    prefixes[NAMESPACES[endpoint]] = ""
-    serializer = SoapAdapter.SoapSerializer(writer, version, prefixes)
-    serializer.outermostAttrs = ""
-    return serializer
+class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
+    """pyVmomi's serialiser as a server needs it: no versionId, references typed as in the WSDL."""
+
+    def __init__(self, writer: StringIO, endpoint: str, version: str) -> None:
+        prefixes = dict(SoapAdapter.SOAP_NSMAP)
+        prefixes[NAMESPACES[endpoint]] = ""
+        super().__init__(writer, version, prefixes)
+        self.outermostAttrs = ""
+
+    def _QName(self, typ: Any, defNS: str) -> Any:
+        if typ is VmomiSupport.ManagedObject:
+            return super()._QName(typ, defNS)[0], "ManagedObjectReference"
+        return super()._QName(typ, defNS)
 
 
 def answer(endpoint: str, version: str, method: str, info: Any, value: Any) -> bytes:
@@ -171,7 +178,7 @@ def answer(endpoint: str, version: str, method: str, info: Any, value: Any) -> b
     writer.write(SoapAdapter.XML_HEADER + "\n" + SoapAdapter.SOAP_START)
     writer.write(f'<{method}Response xmlns="{NAMESPACES[endpoint]}">')
     if value is not None:
-        _serializer(writer, endpoint, version).Serialize(value, info)
+        _Serializer(writer, endpoint, version).Serialize(value, info)
     writer.write(f"</{method}Response>")
     writer.write(SoapAdapter.SOAP_END)
     return writer.getvalue().encode()
@@ -187,9 +194,9 @@ def fault_answer(endpoint: str, version: str, fault: Any) -> bytes:
     fault = copy.copy(fault)
     fault.msg = None
     kind = VmomiSupport.GetCompatibleType(VmomiSupport.Type(fault), version)
-    namespace, name = VmomiSupport.GetQualifiedWsdlName(kind)
+    name = VmomiSupport.GetWsdlName(kind)
     info = VmomiSupport.Object(name=f"{name}Fault", type=object, version=version, flags=0)
-    _serializer(writer, endpoint, version)._SerializeDataObject(
+    _Serializer(writer, endpoint, version)._SerializeDataObject(
         fault, info, f' xmlns="{NAMESPACES[endpoint]}"', NAMESPACES[endpoint]
     )
     writer.write(f"</detail></{SoapAdapter.SOAP_FAULT_TAG}>")
@@ -227,6 +234,3 @@ def _reference_text(ref: Any) -> str:
     if ref is None:
         return ""
     return f"{VmomiSupport.GetVmodlName(VmomiSupport.Type(ref))}:{ref._moId}"
-
-
-VOID = vmodl.DynamicData  # never serialised; stands for "no result"

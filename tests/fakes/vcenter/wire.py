@@ -39,12 +39,17 @@ def to_wire(value: Any, declared: Any) -> Any:
         if isinstance(declared, type) and issubclass(declared, list):
             return declared(items)
         return items
-    # Leaf values of anyType carry their type on the wire: a long or an enum must not go as int or string.
-    if type(value) in (int, str) and isinstance(declared, type) and declared is not object:
-        if (
-            issubclass(declared, (int, str))
-            and declared is not type(value)
-            and declared is not bool
-        ):
-            return declared(value)
+    # In anyType a value carries its type: a long or an enumeration must not go as int or string.
+    if type(value) in (int, str) and _narrower(declared, type(value)):
+        return declared(value)
     return value
+
+
+def _narrower(declared: Any, plain: type) -> bool:
+    """Whether `declared` is a kind of int (not bool) or of str that is not just `plain`."""
+    return (
+        isinstance(declared, type)
+        and declared is not plain
+        and declared is not bool
+        and issubclass(declared, (int, str))
+    )

@@ -151,7 +151,8 @@ def _data_type(declared: Any) -> str:
             elements.append(_element(info.name, info.type, info.flags))
     body = f"<sequence>{''.join(elements)}</sequence>"
     if base_name:
-        body = f'<complexContent><extension base="vim25:{base_name}">{body}</extension></complexContent>'
+        body = f'<extension base="vim25:{base_name}">{body}</extension>'
+        body = f"<complexContent>{body}</complexContent>"
     return f'<complexType name="{declared._wsdlName}">{body}</complexType>'
 
 
@@ -161,7 +162,7 @@ def _enumerations() -> Iterator[str]:
         if not _served(declared._version):
             continue
         values = "".join(
-            f"<enumeration value={quoteattr(value)}/>"
+            f"<enumeration value={quoteattr(str(value))}/>"
             for value in declared.values
             if value != "unknown"
         )
