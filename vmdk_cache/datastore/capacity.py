@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 GIB = 1 << 30
+
+Chosen = TypeVar("Chosen")
 
 
 def provisioned_gib(sizes_bytes: Iterable[int]) -> int:
@@ -29,12 +32,29 @@ class Reservations:
     @contextlib.contextmanager
     def reserve(self, datastore: str, size_bytes: int) -> Iterator[None]:
         """Count `size_bytes` (>= 0) on the datastore for the length of the block."""
+        with self.claim(lambda _: datastore, lambda chosen: chosen, size_bytes):
+            yield
+
+    @contextlib.contextmanager
+    def claim(
+        self,
+        choose: Callable[[dict[str, int]], Chosen],
+        datastore_of: Callable[[Chosen], str],
+        size_bytes: int,
+    ) -> Iterator[Chosen]:
+        """Choose and reserve in one step, so that of two choices one knows of the other.
+
+        :param choose: is given what `pending` would return; must be quick, others wait for it
+        :param datastore_of: moref of the datastore that was chosen
+        """
         if size_bytes < 0:
             raise ValueError(f"cannot reserve {size_bytes} bytes")
         with self._lock:
+            chosen = choose(dict(self._bytes))
+            datastore = datastore_of(chosen)
             self._bytes[datastore] += size_bytes
         try:
-            yield
+            yield chosen
         finally:
             with self._lock:
                 self._bytes[datastore] -= size_bytes

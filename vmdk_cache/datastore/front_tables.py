@@ -138,6 +138,8 @@ def compressed_grains(
     :raises ImageCorrupt: the file ends before its last grain does, or tables and grains differ
     :raises NotCacheable: its grains are not in the order of the disk
     """
+    if header.data_offset < stream.position:
+        raise ImageCorrupt("the VMDK's grain tables reach into its data")
     _go_to(stream, header.data_offset)
     seen = GrainTally()
     last = -1

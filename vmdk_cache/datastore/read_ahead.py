@@ -85,17 +85,23 @@ class ReadAhead:
             LOG.warning("The reader of image %s ends with its current read", self._image.id)
 
     def _run(self) -> None:
+        error: Exception | None = SourceUnavailable(
+            f"the reader of image {self._image.id} was killed"
+        )
         try:
             self._read_all()
+            error = None
         except VmdkCacheError as exc:
-            self._end(exc)
+            error = exc
         except Exception as exc:
             # Whatever a source may raise: its user sees one kind of error, with the cause attached.
             error = SourceUnavailable(f"the stream of image {self._image.id} broke off: {exc}")
             error.__cause__ = exc
-            self._end(error)
-        else:
-            self._end(None)
+        finally:
+            with self._changed:
+                self._error = error
+                self._ended = True
+                self._changed.notify_all()
 
     def _read_all(self) -> None:
         chunks = self._source.open(self._image)
@@ -124,12 +130,6 @@ class ReadAhead:
                 self._chunks.append(chunk)
                 self._waiting_bytes += len(chunk)
                 self._changed.notify_all()
-
-    def _end(self, error: Exception | None) -> None:
-        with self._changed:
-            self._error = error
-            self._ended = True
-            self._changed.notify_all()
 
 
 class _Tally:

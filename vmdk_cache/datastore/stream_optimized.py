@@ -99,7 +99,7 @@ class _StreamCheck:
                 f"without its footer and end-of-stream marker"
             )
         if self._position < self._data_end or self._partial:
-            raise ImageCorrupt(f"the VMDK ends after {self._position} bytes, within a grain")
+            raise ImageCorrupt(f"the VMDK breaks off after {self._position} bytes")
         named = (self._grains_named, self._sectors_named)
         if self._grains_named and named != (self._grains_seen, self._sectors_seen):
             raise ImageCorrupt(
@@ -113,6 +113,7 @@ class _StreamCheck:
         if size:
             self._grain(value, size)
         elif kind == _END_OF_STREAM:
+            self._data_end = self._part_end + rest
             self._ended = True
         elif kind == _TABLE and value * SECTOR == TABLE_BYTES:
             self._skip, self._want, self._then = rest, TABLE_BYTES, self._table

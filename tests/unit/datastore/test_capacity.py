@@ -1,0 +1,73 @@
+"""Sums of sizes, and promises that must neither leak nor be made twice."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from vmdk_cache.datastore.capacity import GIB, Reservations, provisioned_gib
+
+
+@pytest.mark.parametrize(
+    ("sizes", "gib"),
+    [([], 0), ([1], 1), ([GIB], 1), ([GIB + 1], 2), ([GIB // 2, GIB // 2], 1), ([1, 1, GIB], 2)],
+)
+def test_only_the_sum_is_rounded_up(sizes: list[int], gib: int) -> None:
+    assert provisioned_gib(sizes) == gib
+
+
+def test_a_promise_ends_with_its_block_even_on_error() -> None:
+    reservations = Reservations()
+    with pytest.raises(RuntimeError), reservations.reserve("ds-1", 10):
+        with reservations.reserve("ds-1", 5), reservations.reserve("ds-2", 1):
+            assert reservations.pending() == {"ds-1": 15, "ds-2": 1}
+        assert reservations.pending() == {"ds-1": 10}
+        raise RuntimeError
+    assert reservations.pending() == {}
+
+
+def test_a_copy_is_handed_out() -> None:
+    reservations = Reservations()
+    with reservations.reserve("ds-1", 1):
+        reservations.pending()["ds-1"] = 99
+        assert reservations.pending() == {"ds-1": 1}
+
+
+def test_a_negative_promise_is_refused() -> None:
+    with pytest.raises(ValueError, match="-1"), Reservations().reserve("ds-1", -1):
+        pass
+
+
+def test_choosing_sees_every_promise_made_before_it() -> None:
+    """100 threads, two datastores with room for 50 each: no datastore is promised twice over."""
+    reservations = Reservations()
+    most: list[int] = []
+    held = threading.Barrier(100)
+
+    def emptiest(pending: dict[str, int]) -> str:
+        return min(("ds-1", "ds-2"), key=lambda moref: pending.get(moref, 0))
+
+    def create() -> None:
+        with reservations.claim(emptiest, lambda moref: moref, 1):
+            held.wait(timeout=60)
+            most.append(max(reservations.pending().values(), default=0))
+            held.wait(timeout=60)
+
+    threads = [threading.Thread(target=create) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [50] * 100
+    assert reservations.pending() == {}
+
+
+def test_a_refused_choice_promises_nothing() -> None:
+    def refuse(pending: dict[str, int]) -> str:
+        raise LookupError("nothing fits")
+
+    reservations = Reservations()
+    with pytest.raises(LookupError), reservations.claim(refuse, lambda moref: moref, 1):
+        pass
+    assert reservations.pending() == {}

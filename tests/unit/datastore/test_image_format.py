@@ -1,0 +1,148 @@
+"""What a VMDK claims is checked, field by field, before it is believed."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.fakes.images import (
+    FakeImage,
+    FakeImageSource,
+    as_monolithic_sparse,
+    as_stream_optimized,
+)
+from vmdk_cache.datastore.descriptor import Descriptor, stream_descriptor
+from vmdk_cache.datastore.image_format import Format, sniff
+from vmdk_cache.datastore.transfer import open_disk
+from vmdk_cache.errors import ImageError, ImageFormatError
+
+DISK = b"data".ljust(1 << 20, b"\0")
+STREAM = as_stream_optimized(DISK)
+CAPACITY = 2048
+
+DESCRIPTOR = """# Disk DescriptorFile
+version=1
+CID=12345678
+parentCID=ffffffff
+createType="streamOptimized"
+RW 2048 SPARSE "disk.vmdk"
+ddb.adapterType = "lsilogic"
+"""
+
+
+def with_field(offset: int, layout: str, value: object) -> FakeImage:
+    data = bytearray(STREAM.file_bytes)
+    struct.pack_into(layout, data, offset, value)
+    return FakeImage(bytes(data), len(DISK))
+
+
+@pytest.mark.parametrize(
+    ("offset", "layout", "value", "match"),
+    [
+        (4, "<I", 0, "version 0"),
+        (4, "<I", 4, "version 4"),
+        (8, "<I", 0x10001, "neither streamOptimized nor"),
+        (8, "<I", 0x20001, "neither streamOptimized nor"),
+        (12, "<Q", 0, "62 TiB"),
+        (12, "<Q", (62 << 31) + 1, "62 TiB"),
+        (12, "<Q", 1 << 63, "62 TiB"),
+        (20, "<Q", 0, "power of two"),
+        (20, "<Q", 4, "power of two"),
+        (20, "<Q", 100, "power of two"),
+        (20, "<Q", 1 << 60, "power of two"),
+        (28, "<Q", 0, "no descriptor at sector 1"),
+        (28, "<Q", 2, "no descriptor at sector 1"),
+        (36, "<Q", 0, "no descriptor at sector 1"),
+        (36, "<Q", 1 << 40, "no descriptor at sector 1"),
+        (36, "<Q", 500, "overlap"),
+        (44, "<I", 1, "tables of 1 entries"),
+        (64, "<Q", 1 << 63, "data at sector"),
+        (64, "<Q", 0, "overlap"),
+        (73, "4s", b"\n \n\n", "text mode"),
+        (77, "<H", 0, "unknown method 0"),
+    ],
+)
+def test_an_impossible_header_is_refused(
+    offset: int, layout: str, value: object, match: str
+) -> None:
+    image = with_field(offset, layout, value)
+    with pytest.raises(ImageFormatError, match=match):
+        open_disk(image.image(), FakeImageSource(image))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('createType="streamOptimized"', 'createType="vmfs"', "unsafe|createType"),
+        ('createType="streamOptimized"', 'createType="monolithicFlat"', "unsafe|createType"),
+        ('createType="streamOptimized"\n', "", "unsafe|createType"),
+        ("parentCID=ffffffff", "parentCID=12345678", "snapshot"),
+        ("parentCID=ffffffff\n", "", "snapshot"),
+        ("CID=12345678", 'parentFileNameHint="base.vmdk"', "parentfilenamehint"),
+        ("CID=12345678", 'changeTrackPath="disk-ctk.vmdk"', "changetrackpath"),
+        ('RW 2048 SPARSE "disk.vmdk"\n', "", "unsafe"),
+        ('"disk.vmdk"', '"/etc/passwd"', "unsafe"),
+        ('"disk.vmdk"', r'"..\\other.vmdk"', "names another file"),
+        ('"disk.vmdk"', '"../other.vmdk"', "unsafe"),
+        ('"disk.vmdk"', '""', "names another file"),
+        ('SPARSE "disk.vmdk"', 'FLAT "disk.vmdk" 0', "names another file, FLAT"),
+        ('SPARSE "disk.vmdk"', 'VMFS "disk.vmdk"', "names another file, VMFS"),
+        ('RW 2048 SPARSE "disk.vmdk"',
+         'RW 1024 SPARSE "disk.vmdk"\nRW 1024 SPARSE "b.vmdk"', "2 extents"),
+        ("RW 2048 ", "RW 2049 ", "claims 2049 sectors"),
+        ("version=1", "something else", "unsafe|strange line"),
+        ("version=1", "RW and so on", "strange line"),
+    ],
+)  # fmt: skip
+def test_an_unsafe_descriptor_is_refused(old: str, new: str, match: str) -> None:
+    assert old in DESCRIPTOR
+    text = DESCRIPTOR.replace(old, new)
+    image = as_stream_optimized(DISK, descriptor=text.encode())
+    with pytest.raises(ImageFormatError, match=match):
+        open_disk(image.image(), FakeImageSource(image))
+
+
+def test_the_descriptor_unchanged_is_taken() -> None:
+    image = as_stream_optimized(DISK, descriptor=DESCRIPTOR.encode())
+    with open_disk(image.image(), FakeImageSource(image)) as disk:
+        assert disk.capacity_bytes == len(DISK)
+
+
+def test_our_own_descriptor_passes_our_own_check() -> None:
+    for adapter in (None, "lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"):
+        descriptor = Descriptor.parse(stream_descriptor(1 << 20, adapter))
+        descriptor.check(1 << 20, 64 << 10)
+        assert descriptor.adapter == (adapter or "lsiLogic")
+
+
+@pytest.mark.parametrize("name", ["lsilogic", "LSILOGIC", "nonsense"])
+def test_the_adapter_is_named_in_cinders_terms_or_not_at_all(name: str) -> None:
+    image = as_stream_optimized(DISK, adapter_type=name)
+    with open_disk(image.image(), FakeImageSource(image)) as disk:
+        assert disk.adapter_hint == (None if name == "nonsense" else "lsiLogic")
+
+
+def test_the_image_says_which_adapter_a_written_disk_names() -> None:
+    image = as_monolithic_sparse(DISK, adapter_type="ide")
+    with open_disk(image.image(adapter_type="paraVirtual"), FakeImageSource(image)) as disk:
+        assert disk.adapter_hint == "ide"
+        assert b'ddb.adapterType = "pvscsi"' in b"".join(disk)
+
+
+def test_a_footer_that_contradicts_its_header_is_corrupt() -> None:
+    data = bytearray(STREAM.file_bytes)
+    struct.pack_into("<Q", data, len(data) - 1024 + 12, 4096)
+    image = FakeImage(bytes(data), len(DISK))
+    with (
+        pytest.raises(ImageError, match="contradicts"),
+        open_disk(image.image(), FakeImageSource(image)) as disk,
+    ):
+        for _ in disk:
+            pass
+
+
+def test_a_tar_is_an_archive_even_without_its_label() -> None:
+    tar = b"image.ovf".ljust(257, b"\0") + b"ustar"
+    image = STREAM.image(disk_type=None, container_format="bare")
+    assert sniff(tar.ljust(512, b"\0"), image) is Format.OVA

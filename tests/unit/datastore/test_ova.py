@@ -1,0 +1,143 @@
+"""OVAs: the one disk in them, and the archives that try something else."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from tests.fakes.images import FakeImage, FakeImageSource, as_flat, as_ova, as_stream_optimized
+from vmdk_cache.datastore.transfer import open_disk
+from vmdk_cache.errors import ImageCorrupt, ImageError, ImageFormatError
+
+DISK = b"data".ljust(1 << 20, b"\0")
+STREAM = as_stream_optimized(DISK)
+
+
+def received(image: FakeImage, **changes: object) -> bytes:
+    with open_disk(image.image(**changes), FakeImageSource(image)) as disk:
+        data = b"".join(disk)
+        disk.finish()
+    return data
+
+
+def refused(image: FakeImage, match: str, error: type[ImageError] = ImageFormatError) -> None:
+    source = FakeImageSource(image)
+    with pytest.raises(error, match=match):
+        open_disk(image.image(), source)
+    assert source.closed == 1
+
+
+@pytest.mark.parametrize(
+    "tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+)
+@pytest.mark.parametrize("name", ["disk.vmdk", "d" * 150 + "/disk.vmdk", "größe.VMDK"])
+def test_names_of_every_tar_dialect(tar_format: int, name: str) -> None:
+    ova = as_ova(STREAM, disk_name=name, tar_format=tar_format)
+    assert received(ova) == STREAM.file_bytes
+
+
+def test_two_disks_in_the_descriptor_are_refused() -> None:
+    ovf = b"""<Envelope><References><File id="a" href="a.vmdk"/><File id="b" href="b.vmdk"/>
+        </References><DiskSection><Disk fileRef="a"/><Disk fileRef="b"/></DiskSection></Envelope>"""
+    refused(as_ova(STREAM, ovf=ovf), "2 disks")
+
+
+def test_a_second_disk_in_the_archive_is_refused_once_it_is_seen() -> None:
+    ova = as_ova(STREAM, extra_members=(("second.vmdk", STREAM.file_bytes),))
+    with pytest.raises(ImageFormatError, match=r"second disk, 'second\.vmdk'"):
+        received(ova)
+
+
+@pytest.mark.parametrize("attributes", ['ovf:compression="gzip"', 'ovf:chunkSize="100"'])
+def test_compressed_and_chunked_disks_are_refused(attributes: str) -> None:
+    refused(as_ova(STREAM, file_attributes=attributes), "compressed or in chunks")
+
+
+def test_a_disk_that_is_no_vmdk_is_refused() -> None:
+    refused(as_ova(as_flat(DISK)), "no VMDK")
+    gzipped = FakeImage(b"\x1f\x8b" + bytes(2000), 512)
+    refused(as_ova(gzipped), "gzip")
+    refused(as_ova(STREAM, disk_name="disk.img"), r"not a \.vmdk")
+
+
+def test_an_archive_in_an_archive_is_refused() -> None:
+    refused(as_ova(as_ova(STREAM)), "is an archive")
+
+
+def test_the_descriptor_comes_first() -> None:
+    refused(as_ova(STREAM, ovf_first=False), "first file")
+
+
+def test_a_descriptor_with_entities_is_refused() -> None:
+    refused(as_ova(STREAM, ovf=b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'), "DTD")
+    refused(as_ova(STREAM, ovf='<?xml version="1.0"?><x/>'.encode("utf-16")), "not XML in UTF-8")
+    refused(as_ova(STREAM, ovf=b"<x>"), "not XML")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../b", "..\\up"])
+def test_a_member_that_points_outside_is_refused(name: str) -> None:
+    ova = as_ova(STREAM, extra_members=((name, b"x"),))
+    with pytest.raises(ImageFormatError, match="points outside"):
+        received(ova)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_a_member_that_is_no_file_is_refused(kind: bytes) -> None:
+    member = tarfile.TarInfo("disk.vmdk")
+    member.type, member.linkname = kind, "/etc/passwd"
+    refused(archive(_ovf_member(), (member, b"")), "no plain file")
+
+
+def test_directories_are_passed_over() -> None:
+    directory = tarfile.TarInfo("images")
+    directory.type = tarfile.DIRTYPE
+    disk = tarfile.TarInfo("./image-disk1.vmdk")
+    ova = archive((directory, b""), _ovf_member(), (disk, STREAM.file_bytes))
+    assert received(ova) == STREAM.file_bytes
+
+
+def test_an_extended_header_cannot_take_all_memory() -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 40
+    data = header.tobuf(tarfile.USTAR_FORMAT if header.size < 1 << 33 else tarfile.GNU_FORMAT)
+    refused(FakeImage(data + bytes(10240), 0, container_format="ova"), "extended header")
+
+
+def test_a_missing_disk_is_named() -> None:
+    ovf = as_ova(STREAM, disk_name="other.vmdk").file_bytes
+    size = int(ovf[124:135], 8)
+    refused(as_ova(STREAM, ovf=ovf[512 : 512 + size]), r"does not name")
+    empty = archive(_ovf_member())
+    refused(empty, r"does not hold the disk 'image-disk1\.vmdk'")
+
+
+def test_text_labelled_ova_is_refused() -> None:
+    refused(FakeImage(b"hello" * 500, 0, container_format="ova"), "not a tar")
+
+
+def test_a_bare_vmdk_labelled_ova_is_what_it_is() -> None:
+    assert received(STREAM, container_format="ova") == STREAM.file_bytes
+
+
+def test_an_archive_cut_within_the_disk_is_corrupt() -> None:
+    whole = as_ova(STREAM)
+    cut = FakeImage(whole.file_bytes[: len(whole.file_bytes) // 2], 0, container_format="ova")
+    with pytest.raises(ImageCorrupt, match=r"within its member 'image-disk1\.vmdk'"):
+        received(cut)
+
+
+def archive(*members: tuple[tarfile.TarInfo, bytes]) -> FakeImage:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for member, data in members:
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return FakeImage(file.getvalue(), len(DISK), DISK, {}, container_format="ova")
+
+
+def _ovf_member() -> tuple[tarfile.TarInfo, bytes]:
+    ova = as_ova(STREAM).file_bytes
+    size = int(ova[124:135], 8)
+    return tarfile.TarInfo("image.ovf"), ova[512 : 512 + size]

@@ -1,0 +1,355 @@
+"""An image's stream as a disk: every kind of image, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import pytest
+
+from tests.fakes.images import (
+    FakeImage,
+    FakeImageSource,
+    as_flat,
+    as_monolithic_sparse,
+    as_ova,
+    as_stream_optimized,
+    bit_flipped,
+    descriptor_pointing_at,
+    filesystem_disk,
+    not_a_vmdk,
+    out_of_order_sparse,
+    read_files,
+    read_stream_optimized,
+    sparse_bomb,
+    truncated,
+)
+from vmdk_cache.datastore.image_format import Format
+from vmdk_cache.datastore.transfer import open_disk
+from vmdk_cache.errors import (
+    ImageCorrupt,
+    ImageError,
+    ImageFormatError,
+    NotCacheable,
+    SourceUnavailable,
+    VmdkCacheError,
+)
+from vmdk_cache.image import Image
+
+DISK = filesystem_disk(40 << 20)
+STREAM = as_stream_optimized(DISK)
+SPARSE = as_monolithic_sparse(DISK)
+
+CONVERTED = {
+    "sparse": SPARSE,
+    "sparse without redundant tables": as_monolithic_sparse(DISK, redundant=False),
+    "sparse with small grains": as_monolithic_sparse(DISK, grain_sectors=8),
+    "sparse with gaps between grains": as_monolithic_sparse(DISK, gap_sectors=3),
+    "sparse whose labels lie": FakeImage(
+        SPARSE.file_bytes, len(DISK), DISK, {"vmware_disktype": "preallocated"}
+    ),
+    "preallocated": as_flat(DISK),
+    "thin": as_flat(DISK, disk_type="thin"),
+    "sparse in an OVA": as_ova(SPARSE),
+    "disk of an odd number of sectors": as_flat(DISK[: 33 * 512]),
+    "sparse with an odd number of sectors": as_monolithic_sparse(DISK[: (1 << 20) + 7 * 512]),
+}
+
+
+def received(image: FakeImage, **changes: object) -> bytes:
+    with open_disk(image.image(**changes), FakeImageSource(image)) as disk:
+        data = b"".join(disk)
+        disk.finish()
+    return data
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("tables", ["per-table", "end"])
+def test_stream_optimized_passes_unchanged(tables: str) -> None:
+    image = as_stream_optimized(DISK, tables=tables)
+    with open_disk(image.image(), FakeImageSource(image, chunk_bytes=777)) as disk:
+        assert disk.format is Format.STREAM_OPTIMIZED
+        assert disk.capacity_bytes == len(DISK)
+        assert disk.length == len(image.file_bytes)
+        assert disk.adapter_hint == "lsiLogic"
+        assert b"".join(disk) == image.file_bytes
+        disk.finish()
+        assert disk.bytes_read == len(image.file_bytes)
+        assert disk.read() == b""
+
+
+@pytest.mark.parametrize("image", CONVERTED.values(), ids=CONVERTED.keys())
+def test_what_is_not_stream_optimized_becomes_so(image: FakeImage) -> None:
+    with open_disk(image.image(), FakeImageSource(image)) as disk:
+        assert disk.length is None
+        assert disk.capacity_bytes == image.capacity_bytes
+        file = b"".join(disk)
+        disk.finish()
+    assert read_stream_optimized(file) == image.disk
+
+
+def test_the_file_system_on_the_disk_survives() -> None:
+    disk = read_stream_optimized(received(as_flat(DISK)))
+    assert read_files(disk) == read_files(DISK)
+    assert hashlib.sha256(disk).hexdigest() == as_flat(DISK).disk_sha256
+
+
+def test_an_empty_part_of_the_disk_costs_nothing() -> None:
+    image = as_monolithic_sparse(DISK, capacity_bytes=20 << 30)
+    assert len(received(image)) < len(received(SPARSE)) + (64 << 10)
+
+
+@pytest.mark.parametrize("image", [as_stream_optimized, as_monolithic_sparse, as_flat])
+def test_a_disk_of_zeros_is_a_disk(image: object) -> None:
+    empty = image(bytes(1 << 20))  # type: ignore[operator]
+    assert read_stream_optimized(received(empty)) == bytes(1 << 20)
+
+
+def test_the_disk_of_an_ova_passes_unchanged() -> None:
+    ova = as_ova(STREAM, extra_members=(("note.txt", b"after the disk" * 9999),))
+    with open_disk(ova.image(), FakeImageSource(ova)) as disk:
+        assert disk.length == len(STREAM.file_bytes)
+        assert b"".join(disk) == STREAM.file_bytes
+        disk.finish()
+        assert disk.bytes_read == len(ova.file_bytes), "the hash must cover the whole file"
+
+
+@pytest.mark.parametrize("size", [1, 512, 1000, 1 << 20])
+def test_read_gives_what_was_asked_for(size: int) -> None:
+    image = as_stream_optimized(DISK[: 1 << 18])
+    with open_disk(image.image(), FakeImageSource(image)) as disk:
+        pieces = []
+        while piece := disk.read(size):
+            pieces.append(piece)
+    assert {len(piece) for piece in pieces[:-1]} <= {size}
+    assert b"".join(pieces) == image.file_bytes
+
+
+def test_bytes_behind_the_end_of_the_stream_are_read_and_hashed() -> None:
+    padded = FakeImage(STREAM.file_bytes + bytes(5000), len(DISK))
+    assert received(padded) == padded.file_bytes
+
+
+def test_progress_counts_bytes_of_glance() -> None:
+    seen: list[int] = []
+    with open_disk(SPARSE.image(), FakeImageSource(SPARSE), on_bytes=seen.append) as disk:
+        for _ in disk:
+            pass
+        disk.finish()
+    assert seen == sorted(set(seen))
+    assert seen[-1] == len(SPARSE.file_bytes)
+
+
+# What Glance promised and what it sent
+
+
+@pytest.mark.parametrize("image", [STREAM, SPARSE, as_flat(DISK), as_ova(STREAM)],
+                         ids=["stream", "sparse", "flat", "ova"])  # fmt: skip
+def test_a_flipped_bit_never_reaches_the_end(image: FakeImage) -> None:
+    promised, sent = image.image(), bit_flipped(image)
+    digest = hashlib.sha512(sent.file_bytes).hexdigest()
+    with (
+        pytest.raises(ImageCorrupt, match=f"{promised.os_hash_value}.*{digest}"),
+        open_disk(promised, FakeImageSource(sent)) as disk,
+    ):
+        for _ in disk:
+            pass
+        disk.finish()
+
+
+def test_of_a_corrupt_stream_the_last_bytes_are_withheld() -> None:
+    handed_out = 0
+    sent = bit_flipped(STREAM)
+    with open_disk(sent.image(), FakeImageSource(sent)) as disk, pytest.raises(ImageCorrupt):
+        for piece in disk:
+            handed_out += len(piece)
+    assert disk.length is not None
+    assert 0 < handed_out < disk.length
+
+
+def test_md5_alone_is_checked() -> None:
+    only_md5 = {"os_hash_algo": None, "os_hash_value": None}
+    assert received(STREAM, **only_md5) == STREAM.file_bytes
+    with pytest.raises(ImageCorrupt, match="MD5"):
+        received(bit_flipped(STREAM), **only_md5)
+
+
+def test_hashes_are_compared_whatever_their_case() -> None:
+    value = STREAM.image().os_hash_value
+    assert value is not None
+    assert received(STREAM, os_hash_value=value.upper())
+
+
+def test_an_unknown_hash_is_no_hash_that_held() -> None:
+    with pytest.raises(ImageFormatError, match="crc1024"):
+        received(STREAM, os_hash_algo="crc1024")
+
+
+def test_an_unknown_size_is_fine_where_the_file_knows_its_own() -> None:
+    with open_disk(STREAM.image(size_bytes=0), FakeImageSource(STREAM)) as disk:
+        assert disk.length is None
+        assert b"".join(disk) == STREAM.file_bytes
+        disk.finish()
+    with pytest.raises(NotCacheable, match="how many"):
+        received(as_flat(DISK), size_bytes=0)
+
+
+def test_more_bytes_than_promised_are_noticed_before_the_end() -> None:
+    promised = STREAM.image()
+    longer = FakeImageSource(STREAM.file_bytes + bytes(1 << 20))
+    with (
+        pytest.raises(ImageCorrupt, match=f"promised {promised.size_bytes} bytes and sends more"),
+        open_disk(promised, longer) as disk,
+    ):
+        for _ in disk:
+            pass
+
+
+@pytest.mark.parametrize("image", [STREAM, SPARSE, as_flat(DISK), as_ova(STREAM)],
+                         ids=["stream", "sparse", "flat", "ova"])  # fmt: skip
+@pytest.mark.parametrize("keep", [0, 100, 700, 30_000, -1, -600, -70_000])
+def test_a_truncated_file_names_both_lengths(image: FakeImage, keep: int) -> None:
+    cut = truncated(image, keep_bytes=keep % len(image.file_bytes))
+    lengths = f"promised {len(image.file_bytes)} bytes and sent {len(cut.file_bytes)}"
+    with pytest.raises(ImageCorrupt, match=lengths):
+        received(cut)
+
+
+NO_PROMISE = {"size_bytes": 0, "os_hash_algo": None, "os_hash_value": None, "checksum": None}
+
+
+@pytest.mark.parametrize("keep", [700, 65_000, 70_000, -1, -512, -1024, -2048, -70_000])
+@pytest.mark.parametrize("image", [STREAM, as_stream_optimized(DISK, tables="end")],
+                         ids=["per-table", "end"])  # fmt: skip
+def test_a_truncated_stream_is_noticed_without_any_promise(image: FakeImage, keep: int) -> None:
+    with pytest.raises(ImageError):
+        received(truncated(image, keep_bytes=keep % len(image.file_bytes)), **NO_PROMISE)
+
+
+def test_a_missing_grain_is_noticed_without_any_promise() -> None:
+    file = STREAM.file_bytes
+    size = 12 + int.from_bytes(file[65536 + 8 : 65536 + 12], "little")
+    size += -size % 512
+    without = FakeImage(file[:65536] + file[65536 + size :], len(DISK))
+    with pytest.raises(ImageCorrupt, match="tables name"):
+        received(without, **NO_PROMISE)
+
+
+# What is refused before the first byte goes out
+
+
+def refused(image: FakeImage, error: type[VmdkCacheError], match: str, **changes: object) -> None:
+    source = FakeImageSource(image)
+    with pytest.raises(error, match=match) as caught:
+        open_disk(image.image(**changes), source)
+    assert image.image().id in str(caught.value), "which image?"
+    assert source.closed == source.opened == 1
+
+
+def test_a_descriptor_that_names_other_files_is_refused() -> None:
+    refused(descriptor_pointing_at(), ImageFormatError, "text descriptor.*qemu-img convert")
+    refused(descriptor_pointing_at(), ImageFormatError, "text descriptor",
+            disk_type="preallocated")  # fmt: skip
+    refused(descriptor_pointing_at(embedded=True), ImageFormatError, "unsafe")
+
+
+def test_another_format_is_refused_whatever_its_label() -> None:
+    refused(not_a_vmdk(), ImageFormatError, "qcow2.*qemu-img convert")
+    refused(not_a_vmdk(), ImageFormatError, "qcow2", disk_type="preallocated")
+    refused(not_a_vmdk(), ImageFormatError, "qcow2", disk_type="streamOptimized")
+
+
+def test_raw_bytes_need_their_label() -> None:
+    refused(as_flat(DISK), ImageFormatError, "vmware_disktype=preallocated", disk_type=None)
+    refused(as_flat(DISK), ImageFormatError, "no VMDK", disk_type="streamOptimized")
+
+
+def test_raw_bytes_are_whole_sectors() -> None:
+    refused(as_flat(DISK[:1000]), ImageFormatError, "1000 bytes.*multiple of 512")
+
+
+def test_an_empty_file_is_refused() -> None:
+    refused(FakeImage(b"", 0), ImageFormatError, "is empty")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [out_of_order_sparse(DISK), as_monolithic_sparse(DISK, tables_at_end=True)],
+    ids=["grains in falling order", "tables behind the data"],
+)
+def test_a_sparse_file_that_needs_seeking_is_left_to_the_plain_import(image: FakeImage) -> None:
+    refused(image, NotCacheable, "one pass")
+    with pytest.raises(NotCacheable) as caught:
+        open_disk(image.image(), FakeImageSource(image))
+    assert caught.value.reason == "sparse-not-streamable"
+
+
+def test_a_sparse_bomb_shows_its_size_before_anything_is_read() -> None:
+    bomb = sparse_bomb()
+    gate = threading.Event()
+    source = FakeImageSource(bomb, gate=gate, gate_after_bytes=1 << 20)
+    with open_disk(bomb.image(), source) as disk:
+        assert disk.capacity_bytes == 62 << 40
+        gate.set()
+
+
+# The source and its reader
+
+
+def test_a_broken_source_can_be_tried_again() -> None:
+    source = FakeImageSource(STREAM, fail_after_bytes=1 << 20)
+    with (
+        pytest.raises(SourceUnavailable, match="closed the connection"),
+        open_disk(STREAM.image(), source) as disk,
+    ):
+        for _ in disk:
+            pass
+    assert source.closed == 1
+
+
+def test_a_foreign_error_of_a_source_is_translated_and_kept_as_cause() -> None:
+    error = ConnectionResetError("reset by peer")
+    source = FakeImageSource(STREAM, fail_after_bytes=1 << 20, error=error)
+    with open_disk(STREAM.image(), source) as disk, pytest.raises(SourceUnavailable) as caught:
+        for _ in disk:
+            pass
+    assert caught.value.__cause__ is error
+
+
+def test_a_source_that_cannot_be_opened_is_unavailable() -> None:
+    class Closed:
+        def open(self, image: Image):
+            raise OSError("no route to host")
+
+    with pytest.raises(SourceUnavailable, match="no route to host"):
+        open_disk(STREAM.image(), Closed())
+
+
+def test_an_error_stays() -> None:
+    source = FakeImageSource(SPARSE, fail_after_bytes=1 << 20)
+    with open_disk(SPARSE.image(), source) as disk:
+        for attempt in (lambda: b"".join(disk), lambda: disk.read(1), disk.finish):
+            with pytest.raises(SourceUnavailable):
+                attempt()
+
+
+def test_finish_before_the_end_is_a_mistake_of_the_caller() -> None:
+    with open_disk(STREAM.image(), FakeImageSource(STREAM)) as disk:
+        disk.read(1000)
+        with pytest.raises(RuntimeError, match="before the last byte"):
+            disk.finish()
+
+
+def test_a_consumer_that_stops_early_stops_the_download() -> None:
+    source = FakeImageSource(as_flat(DISK), chunk_bytes=4096)
+    image = as_flat(DISK).image()
+    with open_disk(image, source, read_ahead_bytes=64 << 10) as disk:
+        disk.read(1)
+    assert source.closed == 1
+    assert source.bytes_sent < len(DISK) // 10
