@@ -1,8 +1,9 @@
 """Glance's bytes, read and hashed by a thread of their own, ahead of whoever uses them.
 
 The reader thread and its user meet at a queue bounded in BYTES, so that Glance and vCenter work
-at the same time and memory stays flat. Length and hashes are checked by the reader, and it hands
-out the last chunk only when they are right: nobody can finish an upload of a corrupt image.
+at the same time and memory stays flat. Length and hash (Glance's os_hash, its MD5 checksum when
+there is no other) are checked by the reader, and it hands out the last chunk only when they are
+right: nobody can finish an upload of a corrupt image.
 
 Only ``threading`` is used, so that it runs on native threads and, monkey-patched, under eventlet.
 """
@@ -148,7 +149,7 @@ class _Tally:
                     f"does not know; upload it with a hashing_algorithm that hashlib has"
                 ) from exc
             self._digests.append((image.os_hash_algo, image.os_hash_value, digest))
-        if image.checksum:
+        elif image.checksum:  # MD5 beside a better hash would prove nothing and cost as much
             self._digests.append(
                 ("checksum (MD5)", image.checksum, hashlib.new("md5", usedforsecurity=False))
             )

@@ -180,6 +180,12 @@ def test_md5_alone_is_checked() -> None:
         received(bit_flipped(STREAM), **only_md5)
 
 
+def test_the_better_hash_counts() -> None:
+    assert received(STREAM, checksum="0" * 32) == STREAM.file_bytes
+    with pytest.raises(ImageCorrupt, match="sha512"):
+        received(STREAM, os_hash_value="0" * 128)
+
+
 def test_hashes_are_compared_whatever_their_case() -> None:
     value = STREAM.image().os_hash_value
     assert value is not None
