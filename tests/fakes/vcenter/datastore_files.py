@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
 
@@ -54,10 +54,13 @@ class DatastoreFile:
 
 
 class DatastoreFiles:
-    """The files of the datastore `name`; safe for use by several threads."""
+    """The files of the datastore `name`; safe for use by several threads.
 
-    def __init__(self, name: str, capacity_bytes: int) -> None:
+    `owner` is the managed object that they belong to; nothing here needs it."""
+
+    def __init__(self, name: str, capacity_bytes: int, owner: Any = None) -> None:
         self.name = name
+        self.owner = owner
         self.capacity_bytes = capacity_bytes
         self.foreign_bytes = 0
         self._charged = 0

@@ -193,6 +193,24 @@ class DiskContent:
             twin._held = self._held
             return twin
 
+    def delta_on(self, base: DiskContent) -> DiskContent:
+        """A copy of this content that counts as its delta what it wrote since its own fork.
+
+        `base` is what a file forked at the same point would hold; it is only checked for size."""
+        assert base.size_bytes <= self.size_bytes, "a delta smaller than its parent"
+        twin = self.copy()
+        twin._fork = self._fork
+        return twin
+
+    def absorb(self, child: DiskContent) -> None:
+        """Take over the bytes of `child`, a later copy of this content (a snapshot is removed).
+
+        What this content wrote since its own fork still counts as its delta, and the child's too.
+        """
+        twin = child.copy()
+        with self._lock:
+            self.size_bytes, self._held, self._top = twin.size_bytes, twin._held, twin._top
+
     def grains(self) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes) of every grain that is not all zeros, in order.
 

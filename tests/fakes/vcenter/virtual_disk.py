@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import uuid as uuids
-from typing import Literal
+from typing import Any, Literal
 
 from pyVmomi import vim
 
@@ -26,7 +26,9 @@ _TEXT_LIMIT_BYTES = 64 * 1024
 
 
 class VirtualDisk:
-    """One disk; `files` and `path` say where its descriptor is."""
+    """One disk; `files` and `path` say where its descriptor is.
+
+    `users` are the virtual machines that have it in a chain of theirs."""
 
     def __init__(
         self,
@@ -46,7 +48,13 @@ class VirtualDisk:
         self.adapter_type = adapter_type
         self.uuid = uuid or new_disk_uuid()
         self.parent = parent
+        self.users: set[Any] = set()
         self._capacity_bytes: int | None = None
+
+    @property
+    def datastore(self) -> Any:
+        """The managed object of the datastore that the disk is on."""
+        return self.files.owner
 
     @property
     def path(self) -> DatastorePath:
@@ -186,6 +194,17 @@ class VirtualDisk:
         self.files, self.extent_path = files, extent_path
         if not self.sparse:
             self.write_descriptor()
+
+    def convert(self, provisioning: Provisioning) -> None:
+        """Become thin, preallocated or eagerZeroedThick; NoDiskSpace when thick does not fit."""
+        extent, thick = self.extent, provisioning != "thin"
+        if not extent.delta and thick != extent.thick:
+            if thick:
+                self.files.require(extent.size_bytes - extent.charged_bytes, extent.path)
+            extent.thick = thick
+            self.files.settle(extent)
+        self.provisioning = provisioning
+        self.write_descriptor()
 
     def create_child(self, files: DatastoreFiles, path: str) -> VirtualDisk:
         """A delta on top of this disk (a snapshot's running point, or a linked clone's disk)."""

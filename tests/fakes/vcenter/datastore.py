@@ -1,0 +1,279 @@
+"""Datastore: a place for files, with mounts on hosts and honest numbers.
+
+freeSpace is capacity less what the files occupy; uncommitted is what the thin disks of registered
+virtual machines may still grow by. Both are right at every read (a real vCenter lags behind and has
+RefreshDatastoreStorageInfo for that, which is accepted here).
+
+For tests: `free_bytes`, `used_bytes`, `files()`, `directories()`, `fill(size_bytes)` (what somebody
+else keeps there), `mount`/`unmount`, `accessible`, `maintenance_mode`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.datastore_files import DatastoreFiles
+from tests.fakes.vcenter.datastore_path import DatastorePath
+from tests.fakes.vcenter.managed_entity import ManagedEntity
+from tests.fakes.vcenter.managed_object import ManagedObject
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.task import Task
+    from tests.fakes.vcenter.vcenter import VCenter
+
+_MAX_FILE_BYTES = 62 << 40
+
+
+class Datastore(ManagedEntity):
+    """One datastore; `storage` holds its files and counts its bytes."""
+
+    TYPE = vim.Datastore
+    PREFIX = "datastore"
+
+    def __init__(self, vcenter: VCenter, name: str, capacity_bytes: int, kind: str = "NFS") -> None:
+        super().__init__(vcenter, name)
+        from tests.fakes.vcenter.host_datastore_browser import HostDatastoreBrowser
+
+        self.storage = DatastoreFiles(name, capacity_bytes, owner=self)
+        self.kind = kind
+        self.maintenance_mode = "normal"
+        self.reachable = True
+        self.url = f"ds:///vmfs/volumes/{uuid.uuid4()}/"
+        self.mounts: dict[ManagedObject, Any] = {}
+        self.browser = HostDatastoreBrowser(vcenter, self)
+        self._uncommitted: int | None = None
+
+    # For tests
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self.storage.capacity_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        return self.storage.free_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        return self.storage.used_bytes
+
+    def files(self) -> dict[str, int]:
+        """Occupied bytes of every file by its path, such as "vm/vm.vmdk"."""
+        return self.storage.files()
+
+    def directories(self) -> list[str]:
+        """Paths of all directories."""
+        return self.storage.directories()
+
+    def fill(self, size_bytes: int) -> None:
+        """Let somebody else occupy so many bytes (in all, not in addition)."""
+        self.storage.foreign_bytes = size_bytes
+        self.refresh()
+
+    def mount(self, host: ManagedObject, access_mode: str = "readWrite", **info: Any) -> None:
+        """Mount on a host; `info` may set mounted, accessible and other fields of HostMountInfo."""
+        self.mounts[host] = vim.host.MountInfo(
+            **{
+                "path": self.url.removeprefix("ds://"),
+                "accessMode": access_mode,
+                "mounted": True,
+                "accessible": True,
+                **info,
+            }
+        )
+        host.add_member("datastore", self)
+        self.changed("host", "summary")
+
+    def unmount(self, host: ManagedObject) -> None:
+        """Take it away from a host."""
+        self.mounts.pop(host, None)
+        host.remove_member("datastore", self)
+        self.changed("host", "summary")
+
+    def is_writable_on(self, host: ManagedObject) -> bool:
+        """Whether a virtual machine on `host` can have its files here."""
+        info = self.mounts.get(host)
+        return (
+            info is not None
+            and info.accessMode == "readWrite"
+            and info.mounted is not False
+            and bool(info.accessible)
+        )
+
+    def refresh(self) -> None:
+        """Bytes have changed: forget what was summed up, and tell collectors."""
+        self._uncommitted = None
+        self.changed("summary", "info")
+
+    # Properties
+
+    @property
+    def accessible(self) -> bool:
+        """Whether any host sees it."""
+        return self.reachable and any(info.accessible for info in self.mounts.values())
+
+    @property
+    def uncommitted_bytes(self) -> int:
+        """What thin disks of registered virtual machines may still take."""
+        if self._uncommitted is None:
+            self._uncommitted = sum(vm.usage_on(self).uncommitted for vm in self.members("vm"))
+        return self._uncommitted
+
+    @property
+    def summary(self) -> Any:
+        return vim.Datastore.Summary(
+            datastore=self.ref,
+            name=self.name,
+            url=self.url,
+            capacity=self.capacity_bytes,
+            freeSpace=self.free_bytes,
+            uncommitted=self.uncommitted_bytes,
+            accessible=self.accessible,
+            multipleHostAccess=len(self.mounts) > 1,
+            type=self.kind,
+            maintenanceMode=self.maintenance_mode,
+        )
+
+    @property
+    def info(self) -> Any:
+        common = {
+            "name": self.name,
+            "url": self.url,
+            "freeSpace": self.free_bytes,
+            "maxFileSize": _MAX_FILE_BYTES,
+            "maxVirtualDiskCapacity": _MAX_FILE_BYTES,
+            "maxMemoryFileSize": _MAX_FILE_BYTES,
+            "timestamp": self.vcenter.clock.now(),
+        }
+        volume = {"type": self.kind, "name": self.name, "capacity": self.capacity_bytes}
+        if self.kind.upper().startswith("NFS"):
+            nas = vim.host.NasVolume(
+                remoteHost="192.0.2.1", remotePath=f"/export/{self.name}", **volume
+            )
+            return vim.host.NasDatastoreInfo(nas=nas, **common)
+        if self.kind.upper() == "VMFS":
+            vmfs = vim.host.VmfsVolume(
+                blockSizeMb=1,
+                maxBlocks=_MAX_FILE_BYTES >> 20,
+                majorVersion=6,
+                version="6.82",
+                uuid=self.url.rstrip("/").rpartition("/")[2],
+                extent=[],
+                vmfsUpgradable=False,
+                **volume,
+            )
+            return vim.host.VmfsDatastoreInfo(
+                vmfs=vmfs,
+                maxPhysicalRDMFileSize=_MAX_FILE_BYTES,
+                maxVirtualRDMFileSize=_MAX_FILE_BYTES,
+                **common,
+            )
+        return vim.Datastore.Info(**common)
+
+    @property
+    def capability(self) -> Any:
+        return vim.Datastore.Capability(
+            directoryHierarchySupported=True,
+            rawDiskMappingsSupported=False,
+            perFileThinProvisioningSupported=True,
+            storageIORMSupported=False,
+            nativeSnapshotSupported=False,
+            topLevelDirectoryCreateSupported=True,
+        )
+
+    @property
+    def host(self) -> list[Any]:
+        return [
+            vim.Datastore.HostMount(key=host.ref, mountInfo=info)
+            for host, info in self.mounts.items()
+        ]
+
+    @property
+    def vm(self) -> list[Any]:
+        return self.members("vm")
+
+    # Methods
+
+    def RefreshDatastore(self, ctx: Context) -> None:
+        """Nothing is cached but the sums."""
+        self.refresh()
+
+    def RefreshDatastoreStorageInfo(self, ctx: Context) -> None:
+        """Nothing is cached but the sums."""
+        self.refresh()
+
+    def RenameDatastore(self, ctx: Context, newName: str) -> None:
+        """As Rename_Task, but at once."""
+        self.rename(newName)
+
+    def rename(self, new_name: str) -> None:
+        """The name in "[name] path" changes with it; morefs and files stay."""
+        super().rename(new_name)
+        self.storage.name = self.name
+        self.refresh()
+
+    def DatastoreEnterMaintenanceMode(self, ctx: Context) -> Any:
+        """At once when no virtual machine is left on it, else entering until they are gone."""
+        self.maintenance_mode = "enteringMaintenance" if self.members("vm") else "inMaintenance"
+        self.changed("summary")
+        return vim.storageDrs.StoragePlacementResult(recommendations=[])
+
+    def DatastoreExitMaintenanceMode_Task(self, ctx: Context) -> Task:
+        def body(task: Task) -> None:
+            self.maintenance_mode = "normal"
+            self.changed("summary")
+
+        return self.vcenter.tasks.start(
+            self,
+            "DatastoreExitMaintenanceMode_Task",
+            "Datastore.exitMaintenanceMode",
+            body,
+            session=ctx.session,
+        )
+
+    def DestroyDatastore(self, ctx: Context) -> None:
+        """ResourceInUse while a virtual machine has files on it."""
+        if self.members("vm"):
+            raise vim.fault.ResourceInUse(
+                msg=f"The resource '{self.name}' is in use.", name=self.name
+            )
+        for host in list(self.mounts):
+            self.unmount(host)
+        if self.parent is not None:
+            self.parent.remove_member("childEntity", self)
+        self.destroy_object()
+
+
+def find_datastore(vcenter: VCenter, name: str, datacenter: Any = None) -> Datastore:
+    """The datastore of a path's "[name]", in `datacenter` when one is given.
+
+    InvalidDatastore (as a datastore path fault) when there is none by that name."""
+    found = [
+        datastore
+        for datastore in vcenter.registry.of_class(Datastore)
+        if datastore.name == name
+        and (datacenter is None or datastore.datacenter is datacenter or not datastore.datacenter)
+    ]
+    if not found:
+        raise vim.fault.InvalidDatastorePath(
+            msg=f"Unable to find the datastore '{name}'.", datastorePath=f"[{name}]", name=name
+        )
+    return found[0]
+
+
+def locate(vcenter: VCenter, name: str, datacenter: Any = None) -> tuple[Datastore, str]:
+    """Datastore and relative path of "[ds] dir/file", in the datacenter when one is given."""
+    path = DatastorePath.parse(name)
+    within = vcenter.registry.require(datacenter) if datacenter else None
+    datastore = find_datastore(vcenter, path.datastore, within)
+    if not datastore.accessible:
+        raise vim.fault.InaccessibleDatastore(
+            msg=f"Unable to access datastore '{datastore.name}'.",
+            datastore=datastore.ref,
+            name=datastore.name,
+        )
+    return datastore, path.path

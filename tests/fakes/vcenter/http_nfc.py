@@ -1,0 +1,149 @@
+"""/nfc/<lease>/<disk>: the bytes of leases.
+
+An import takes POST with the content type of a stream VMDK, or PUT with "Overwrite: t" as older
+clients send; an export gives a streamOptimized VMDK to GET. The URL is the ticket: no cookie is
+asked for. 404 when the lease is not ready (any more), 405 and 415 for the wrong request, 400 for
+bytes that are no streamOptimized VMDK, 507 when the datastore is full (which also ends the lease).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from typing import IO
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter import vmdk
+from tests.fakes.vcenter.fault_rules import FaultRule
+from tests.fakes.vcenter.http_exchange import BodyIncomplete, HttpExchange
+from tests.fakes.vcenter.http_nfc_lease import HttpNfcLease
+from tests.fakes.vcenter.lease_device import DiskUpload, LeaseDevice
+
+STREAM_VMDK = "application/x-vnd.vmware-streamvmdk"
+_PIECE_BYTES = 1 << 18
+_SPOOL_BYTES = 1 << 24
+
+
+def handle(exchange: HttpExchange) -> None:
+    """Serve one request below /nfc/."""
+    vcenter = exchange.vcenter
+    _, _, ticket, target_id = (*exchange.path.split("/", 3), "", "")[:4]
+    with vcenter.lock:
+        lease = next((x for x in vcenter.registry.of_class(HttpNfcLease) if x.uuid == ticket), None)
+        device = lease.device(target_id) if lease and lease.state == "ready" else None
+    method = f"nfc:{exchange.method}"
+    vcenter.request_log.record(method, exchange.path)
+    names = (device.vm.name, device.vm.moref, target_id) if device else (target_id,)
+    rule = vcenter.fault_rules.match(method, *names)
+    if rule is not None and _hit(rule, exchange, lease):
+        return
+    if lease is None or device is None:
+        exchange.respond(404, b"No such transfer\n")
+    elif lease.kind == "export":
+        _download(exchange, device)
+    elif _is_upload(exchange):
+        _upload(exchange, lease, device)
+    if rule is not None and rule.drop == "after":
+        exchange.drop()
+
+
+def _hit(rule: FaultRule, exchange: HttpExchange, lease: HttpNfcLease | None) -> bool:
+    """Carry out a fault rule; True when the request is answered."""
+    exchange.vcenter.clock.sleep(rule.delay_s)
+    if rule.action is not None:
+        rule.action()
+    if rule.drop == "before":
+        exchange.drop()
+    if rule.fault is not None and lease is not None:
+        lease.fail(rule.fault)
+    status = rule.http_status or (500 if rule.fault is not None else None)
+    if status is None:
+        return False
+    exchange.respond(status, b"Injected by a fault rule\n")
+    return True
+
+
+def _is_upload(exchange: HttpExchange) -> bool:
+    """Whether method and headers are those of a disk upload; answers the request if not."""
+    content_type = (exchange.headers.get("Content-Type") or "").split(";")[0].strip().lower()
+    if exchange.method == "POST":
+        if content_type == STREAM_VMDK:
+            return True
+        exchange.respond(415, f"A disk is sent as {STREAM_VMDK}\n".encode())
+    elif exchange.method == "PUT":
+        if (exchange.headers.get("Overwrite") or "").lower() == "t":
+            return True
+        exchange.respond(412, b"The file exists; send Overwrite: t\n")
+    else:
+        exchange.respond(405, b"Method Not Allowed\n", headers={"Allow": "POST, PUT"})
+    return False
+
+
+def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) -> None:
+    with lease.vcenter.lock:
+        if device.is_arriving:
+            exchange.respond(409, b"This disk is being uploaded already\n")
+            return
+        upload = DiskUpload(device)
+    try:
+        while data := exchange.read(_PIECE_BYTES):
+            if not lease.is_open:
+                exchange.drop()
+            upload.feed(data)
+            lease.upload_moved()
+    except vmdk.VmdkError as error:
+        _end(upload, lease, whole=False)
+        exchange.respond(400, f"Not a streamOptimized VMDK: {error}\n".encode())
+    except vim.fault.NoDiskSpace as fault:
+        _end(upload, lease, whole=False)
+        lease.fail(fault)
+        exchange.respond(507, b"Insufficient disk space on the datastore\n")
+    except (BodyIncomplete, OSError):
+        _end(upload, lease, whole=False)
+        raise
+    else:
+        if _end(upload, lease, whole=True):
+            exchange.respond(200)
+        else:
+            exchange.respond(400, b"The streamOptimized VMDK is not complete\n")
+
+
+def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool) -> bool:
+    """Close an upload, unless the lease and its VM are gone; whether a whole disk arrived."""
+    with lease.vcenter.lock:
+        if lease.is_open:
+            try:
+                upload.end(whole=whole)
+            except vmodl.MethodFault as fault:
+                lease.fail(fault)
+        else:
+            upload.device.is_broken = True
+        upload.device.is_arriving = False
+        lease.upload_moved()
+        return not upload.device.is_broken
+
+
+def _download(exchange: HttpExchange, device: LeaseDevice) -> None:
+    if exchange.method not in ("GET", "HEAD"):
+        exchange.respond(405, b"Method Not Allowed\n", headers={"Allow": "GET, HEAD"})
+        return
+    content = device.disk.content.copy()
+    sha1, sha256 = hashlib.sha1(usedforsecurity=False), hashlib.sha256()
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+        for piece in vmdk.stream_optimized(content, adapter_type=device.disk.adapter_type.lower()):
+            sha1.update(piece)
+            sha256.update(piece)
+            spool.write(piece)
+        size_bytes = spool.tell()
+        exchange.start(200, size_bytes, "application/x-vnd.vmware-streamVmdk")
+        if exchange.method == "GET":
+            _send(exchange, spool)
+            device.received_bytes = size_bytes
+            device.sha1, device.sha256 = sha1.hexdigest(), sha256.hexdigest()
+
+
+def _send(exchange: HttpExchange, spool: IO[bytes]) -> None:
+    spool.seek(0)
+    while piece := spool.read(_PIECE_BYTES):
+        exchange.write(piece)

@@ -1,0 +1,302 @@
+"""HttpNfcLease: the right to upload a new VM's disks (ImportVApp) or to download a VM's (ExportVm).
+
+Life: initializing -> ready -> done | error. Errors of the VM that is to be made (DuplicateName, no
+space) arrive as `error` of the lease, not as a fault of ImportVApp. A ready lease ends as `error`
+with Timedout `LEASE_TIMEOUT_S` after the last HttpNfcLeaseProgress, and when its session ends; the
+task ResourcePool.ImportVAppLRO (entity: the VM) runs as long as the lease and has the VM locked.
+Whatever ends an import other than HttpNfcLeaseComplete removes the VM and its files.
+
+HttpNfcLeaseComplete believes the client: a disk that nobody sent stays empty, and one that was sent
+in part or damaged becomes a disk of BROKEN_BYTES. It waits for an upload that is still arriving.
+The bytes pass through http_nfc.py. (vSphere API reference, HttpNfcLease; production reports of
+imports of exactly 4096000 bytes)
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.disk import DiskContent
+from tests.fakes.vcenter.lease_device import LeaseDevice
+from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.task import Task
+from tests.fakes.vcenter.virtual_machine_create import make_vm
+from tests.fakes.vcenter.virtual_machine_placement import require_powered_off
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.session_manager import Session
+    from tests.fakes.vcenter.virtual_machine import VirtualMachine
+
+LEASE_TIMEOUT_S = 300
+BROKEN_BYTES = 4_096_000
+_STALLED_UPLOAD_S = 2.0
+_HELD_S = 86_400.0
+
+
+def import_vapp(pool: Any, ctx: Context, spec: Any, folder: Any, host: Any) -> HttpNfcLease:
+    """ResourcePool.ImportVApp; NotSupported without a folder or for anything but one VM."""
+    if not isinstance(spec, vim.vm.VmImportSpec) or folder is None:
+        raise vmodl.fault.NotSupported(msg="Only a virtual machine can be imported, to a folder.")
+    registry = pool.vcenter.registry
+    target_folder = registry.require(folder)
+    target_host = registry.require(host) if host else None
+    lease = HttpNfcLease(ctx, "import")
+
+    def make() -> VirtualMachine:
+        return make_vm(target_folder, spec.configSpec, pool, target_host)
+
+    pool.vcenter.tasks.submit(lambda: lease.prepare(make))
+    return lease
+
+
+def export_vm(vm: VirtualMachine, ctx: Context) -> HttpNfcLease:
+    """VirtualMachine.ExportVm; InvalidPowerState when it runs, TaskInProgress when it is busy."""
+    require_powered_off(vm)
+    lease = HttpNfcLease(ctx, "export")
+    try:
+        lease.hold(vm)
+    except vmodl.MethodFault:
+        lease.forget()
+        raise
+    vm.vcenter.tasks.submit(lambda: lease.prepare(lambda: vm))
+    return lease
+
+
+class HttpNfcLease(ManagedObject):
+    """One lease. For tests: `state`, `vm`, `devices`, `kind` ("import" or "export")."""
+
+    TYPE = vim.HttpNfcLease
+
+    def __init__(self, ctx: Context, kind: str) -> None:
+        assert ctx.session is not None, "dispatch lets nobody in without a session"
+        super().__init__(ctx.vcenter, ctx.session.new_moref())
+        self.session: Session = ctx.session
+        self.session.own(self)
+        self.kind = kind
+        self.uuid = str(uuid.uuid4())
+        self.host = ctx.host
+        self.state = "initializing"
+        self.error: Any = None
+        self.vm: VirtualMachine | None = None
+        self.devices: list[LeaseDevice] = []
+        self.initializeProgress = 0
+        self.transferProgress = 0
+        self.mode = "pushOrGet"
+        self._task: Task | None = None
+        self._timer: Any = None
+        self._upload_changed = threading.Condition(self.vcenter.lock)
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("initializing", "ready")
+
+    @property
+    def capabilities(self) -> Any:
+        return vim.HttpNfcLease.Capabilities(pullModeSupported=False, corsSupported=False)
+
+    @property
+    def info(self) -> Any:
+        """Only of a ready lease."""
+        if self.state != "ready" or self.vm is None:
+            return None
+        total = sum(device.disk.capacity_bytes for device in self.devices) // 1024
+        return vim.HttpNfcLease.Info(
+            lease=self.ref,
+            entity=self.vm.ref,
+            deviceUrl=[device.url_info(self) for device in self.devices],
+            totalDiskCapacityInKB=total,
+            leaseTimeout=LEASE_TIMEOUT_S,
+        )
+
+    # Life
+
+    def prepare(self, make: Any) -> None:
+        """initializing -> ready, or error with the fault of making the VM. Runs on a worker."""
+        with self.vcenter.lock:
+            if not self.is_open:
+                return
+            try:
+                vm = make()
+                if self._task is None:
+                    self.hold(vm)
+            except vmodl.MethodFault as fault:
+                self._end("error", fault)
+                return
+            except Exception as error:
+                self._end("error", self.vcenter.record_error("HttpNfcLease.prepare", error))
+                return
+            self.devices = [
+                LeaseDevice(vm, attached, number)
+                for number, attached in enumerate(vm.devices.disks)
+            ]
+            self.initializeProgress = 100
+            self.state = "ready"
+            self._renew()
+            self.changed("initializeProgress", "info", "state")
+
+    def hold(self, vm: VirtualMachine) -> None:
+        """Lock the VM by a task that lasts as long as the lease."""
+        method, description = (
+            ("ImportVApp", "ResourcePool.ImportVAppLRO")
+            if self.kind == "import"
+            else ("ExportVm", "VirtualMachine.ExportVmLRO")
+        )
+        vm.lock.check_free() if self.kind == "import" else vm.lock.take_shared(self)
+        self.vm = vm
+        self._task = self.vcenter.tasks.start(
+            vm, method, description, self._last, session=self.session, result_entity=vm
+        )
+        vm.lock.release(self)
+        if self.kind == "import":
+            vm.lock.take(self._task)
+        else:
+            vm.lock.take_shared(self._task)
+
+    def _last(self, task: Task) -> Generator[float, None, None]:
+        """The body of the task: waits for the end of the lease, whose error is its own."""
+        try:
+            while self.is_open:
+                yield _HELD_S
+        except vmodl.fault.RequestCanceled as fault:
+            self._fail(fault)
+            raise
+        if self.error is not None:
+            raise self.error
+
+    def _renew(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.vcenter.clock.call_later(LEASE_TIMEOUT_S, self._time_out)
+
+    def _time_out(self) -> None:
+        with self.vcenter.lock:
+            if self.is_open:
+                self._fail(vim.fault.Timedout(msg="The lease has timed out."))
+            else:
+                self.forget()
+
+    def session_ended(self) -> None:
+        """The client is gone, and with it the lease."""
+        if self.is_open:
+            self._fail(vmodl.fault.RequestCanceled(msg="The session of the lease has ended."))
+        self.forget()
+
+    def fail(self, fault: Exception) -> None:
+        """End as `error` because of what happened to a transfer."""
+        with self.vcenter.lock:
+            if self.is_open:
+                self._fail(fault)
+
+    def forget(self) -> None:
+        """Leave the registry; an ended lease stays readable until its timer or session ends."""
+        self.session.disown(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self.destroy_object()
+
+    def _fail(self, fault: Exception) -> None:
+        vm = self.vm
+        self._end("error", fault)
+        if self.kind == "import" and vm is not None and vm.exists:
+            vm.destroy()
+
+    def _end(self, state: str, fault: Exception | None) -> None:
+        self.state, self.error = state, fault
+        if self.vm is not None and self._task is not None:
+            self.vm.lock.release(self._task)
+        self._upload_changed.notify_all()
+        self._renew()
+        self.changed("state", "error", "info")
+        if self._task is not None and self._task.info.state == "running":
+            # Resumes the waiting body at once; without a request to cancel it just goes on.
+            self.vcenter.tasks.cancel(self._task)
+
+    # Transfers, for http_nfc
+
+    def device(self, target_id: str) -> LeaseDevice | None:
+        return next((one for one in self.devices if one.target_id == target_id), None)
+
+    def upload_moved(self) -> None:
+        """An upload got bytes or ended: let HttpNfcLeaseComplete look again."""
+        with self.vcenter.lock:
+            self._upload_changed.notify_all()
+
+    def _wait_for_uploads(self) -> None:
+        """Give an upload that is under way the time it needs, as long as bytes arrive."""
+        last, since = -1, time.monotonic()
+        while any(device.is_arriving for device in self.devices) and self.state == "ready":
+            received = sum(device.received_bytes for device in self.devices)
+            if received != last:
+                last, since = received, time.monotonic()
+            elif time.monotonic() - since > _STALLED_UPLOAD_S:
+                return
+            self._upload_changed.wait(0.1)
+
+    # The vSphere API
+
+    def HttpNfcLeaseProgress(self, ctx: Context, percent: int) -> None:
+        """Renews the lease, whatever the number."""
+        self._require_ready()
+        if not 0 <= percent <= 100:
+            raise vmodl.fault.InvalidArgument(
+                msg="A specified parameter was not correct: percent", invalidProperty="percent"
+            )
+        self.transferProgress = percent
+        if self._task is not None:
+            self._task.set_progress(percent)
+        self._renew()
+        self.changed("transferProgress")
+
+    def HttpNfcLeaseComplete(self, ctx: Context) -> None:
+        """Success, whatever was sent."""
+        self._require_ready()
+        self._wait_for_uploads()
+        self._require_ready()
+        vm = self.vm
+        assert vm is not None
+        if self.kind == "import":
+            for device in self.devices:
+                if device.is_arriving or device.is_broken:
+                    device.disk.fill(DiskContent(BROKEN_BYTES))
+            vm.imported_at = self.vcenter.clock.monotonic()
+        self._end("done", None)
+        vm.touch()
+
+    def HttpNfcLeaseAbort(self, ctx: Context, fault: Any = None) -> None:
+        """The end, and of an imported VM too. InvalidState when the lease has ended already."""
+        if not self.is_open:
+            raise self._invalid_state()
+        self._fail(fault or vmodl.fault.RequestCanceled(msg="The lease was aborted by the client."))
+
+    def HttpNfcLeaseGetManifest(self, ctx: Context) -> list[Any]:
+        """What was transferred so far, with checksums; not after the end."""
+        self._require_ready()
+        return [device.manifest() for device in self.devices if device.sha1 is not None]
+
+    def HttpNfcLeaseSetManifestChecksumType(
+        self, ctx: Context, deviceUrlsToChecksumTypes: Any
+    ) -> None:
+        """sha256 beside or instead of sha1, by device key."""
+        self._require_ready()
+        for pair in deviceUrlsToChecksumTypes or []:
+            for device in self.devices:
+                if device.key == pair.key:
+                    device.checksum_type = pair.value.lower()
+
+    def _require_ready(self) -> None:
+        if isinstance(self.error, vim.fault.Timedout):
+            raise vim.fault.Timedout(msg="The lease has timed out.")
+        if self.state != "ready":
+            raise self._invalid_state()
+
+    def _invalid_state(self) -> Exception:
+        return vim.fault.InvalidState(
+            msg=f"The operation is not allowed in the current state: the lease is {self.state}."
+        )

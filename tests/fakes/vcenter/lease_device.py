@@ -1,0 +1,108 @@
+"""One disk of an HttpNfcLease: its URL, what was transferred, and its line of the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter import vmdk
+from tests.fakes.vcenter.disk import DiskContent
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.http_nfc_lease import HttpNfcLease
+    from tests.fakes.vcenter.virtual_disk import VirtualDisk
+    from tests.fakes.vcenter.virtual_machine import VirtualMachine
+    from tests.fakes.vcenter.virtual_machine_devices import AttachedDisk
+
+
+class LeaseDevice:
+    """`is_arriving` while an upload runs, `is_broken` once one ended short or could not be read."""
+
+    def __init__(self, vm: VirtualMachine, attached: AttachedDisk, number: int) -> None:
+        controller = vm.devices.controller(attached.controller_key)
+        kind = type(controller).__name__.rpartition(".")[2]
+        slot = f"{kind}{controller.busNumber}:{attached.unit_number}"
+        self.vm = vm
+        self.disk: VirtualDisk = attached.disk
+        self.declared_bytes = attached.disk.capacity_bytes
+        self.key = f"/{vm.moref}/{slot}"
+        self.import_key = f"/{vm.name}/{slot}"
+        self.target_id = f"disk-{number}.vmdk"
+        self.is_arriving = False
+        self.is_broken = False
+        self.received_bytes = 0
+        self.sha1: str | None = None
+        self.sha256: str | None = None
+        self.checksum_type = "sha1"
+
+    def url_info(self, lease: HttpNfcLease) -> Any:
+        """The HttpNfcLeaseDeviceUrl; the URL alone gives access, for as long as the lease lasts."""
+        return vim.HttpNfcLease.DeviceUrl(
+            key=self.key,
+            importKey=self.import_key,
+            url=f"https://{lease.host}/nfc/{lease.uuid}/{self.target_id}",
+            sslThumbprint=lease.vcenter.thumbprint,
+            disk=True,
+            targetId=self.target_id,
+            datastoreKey=self.disk.datastore.moref,
+            fileSize=None if lease.kind == "import" else self.disk.occupied_bytes,
+        )
+
+    def manifest(self) -> Any:
+        """The manifest entry of a finished transfer."""
+        wanted = self.sha256 if self.checksum_type == "sha256" else self.sha1
+        return vim.HttpNfcLease.ManifestEntry(
+            key=self.key,
+            sha1=self.sha1 or "",
+            checksum=wanted,
+            checksumType=self.checksum_type,
+            size=self.received_bytes,
+            disk=True,
+            capacity=self.disk.capacity_bytes,
+            populatedSize=self.disk.content.written_bytes,
+        )
+
+
+class DiskUpload:
+    """One streamOptimized stream into a device's disk, charged to its datastore as it comes.
+
+    feed() raises VmdkError for what is not such a stream and NoDiskSpace for what does not fit;
+    `end` says whether all of it arrived.
+    """
+
+    def __init__(self, device: LeaseDevice) -> None:
+        self.device = device
+        self._parser = vmdk.StreamOptimizedParser()
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._sha256 = hashlib.sha256()
+        self._content: DiskContent | None = None
+        device.is_arriving, device.is_broken, device.received_bytes = True, False, 0
+
+    def feed(self, data: bytes) -> None:
+        device, disk = self.device, self.device.disk
+        device.received_bytes += len(data)
+        self._sha1.update(data)
+        self._sha256.update(data)
+        self._parser.feed(data)
+        content = self._parser.content
+        if content is None:
+            return
+        if self._content is None:
+            content.extend(max(content.size_bytes, device.declared_bytes))
+            self._content = disk.extent.content = content
+            disk.capacity_bytes = content.size_bytes
+        disk.files.settle(disk.extent)
+
+    def end(self, *, whole: bool) -> None:
+        """The stream is over; a part of a disk, or none, is no disk."""
+        device = self.device
+        device.is_arriving = False
+        device.is_broken = not whole or not self._parser.complete or self._content is None
+        device.sha1 = self._sha1.hexdigest()
+        device.sha256 = self._sha256.hexdigest()
+        if not device.is_broken:
+            assert self._content is not None
+            device.disk.fill(self._content)
+        device.vm.sync()

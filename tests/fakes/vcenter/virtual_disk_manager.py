@@ -1,0 +1,237 @@
+"""VirtualDiskManager: disks by datastore path, with or without a VM that uses them.
+
+CopyVirtualDisk_Task takes no destSpec through vCenter (NotImplemented); what comes out of a sparse
+or streamOptimized file is preallocated, of a flat disk what that was: read it back, never assume
+it. `force` is ignored for copies, so an existing target is FileAlreadyExists. A disk that is being
+cloned or imported is FileLocked for whatever would change it. (vSphere API reference,
+VirtualDiskManager; govmomi on destSpec)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter import vmdk
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.datastore import Datastore, locate
+from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.task import Task
+from tests.fakes.vcenter.virtual_disk import (
+    Provisioning,
+    VirtualDisk,
+    create_disk,
+    open_disk,
+    spaced,
+    unspaced,
+)
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.vcenter import VCenter
+
+_DISK_TYPES: dict[str, Provisioning] = {
+    "thin": "thin",
+    "preallocated": "preallocated",
+    "thick": "preallocated",
+    "eagerZeroedThick": "eagerZeroedThick",
+}
+_ADAPTERS = ("lsiLogic", "busLogic", "ide")
+
+
+class VirtualDiskManager(ManagedObject):
+    """The one of the vCenter."""
+
+    TYPE = vim.VirtualDiskManager
+
+    def __init__(self, vcenter: VCenter) -> None:
+        super().__init__(vcenter, moref="virtualDiskManager")
+
+    def CreateVirtualDisk_Task(self, ctx: Context, name: str, datacenter: Any, spec: Any) -> Task:
+        def body() -> str:
+            datastore, path = locate(self.vcenter, name, datacenter)
+            if not isinstance(spec, vim.VirtualDiskManager.FileBackedVirtualDiskSpec):
+                raise invalid("spec")
+            if spec.diskType not in _DISK_TYPES or spec.adapterType not in _ADAPTERS:
+                raise invalid("spec.diskType")
+            if spec.capacityKb <= 0:
+                raise invalid("spec.capacityKb")
+            disk = create_disk(
+                datastore.storage,
+                path,
+                spec.capacityKb * 1024,
+                provisioning=_DISK_TYPES[spec.diskType],
+                adapter_type=spec.adapterType,
+            )
+            datastore.refresh()
+            return str(disk.path)
+
+        return self._start(ctx, "CreateVirtualDisk_Task", "createVirtualDisk", datacenter, body)
+
+    def CopyVirtualDisk_Task(
+        self,
+        ctx: Context,
+        sourceName: str,
+        sourceDatacenter: Any,
+        destName: str,
+        destDatacenter: Any,
+        destSpec: Any,
+        force: bool | None,
+    ) -> Task:
+        if destSpec is not None:
+            raise vmodl.fault.NotImplemented(msg="destSpec is not implemented by vCenter.")
+
+        def body() -> str:
+            source = self._open(sourceName, sourceDatacenter)
+            datastore, path = locate(self.vcenter, destName, destDatacenter or sourceDatacenter)
+            if datastore.storage.exists(path):
+                raise already_exists(datastore, path)
+            copied = source.copy_to(
+                datastore.storage,
+                path,
+                provisioning="preallocated" if source.sparse else source.provisioning,
+            )
+            datastore.refresh()
+            return str(copied.path)
+
+        return self._start(ctx, "CopyVirtualDisk_Task", "copyVirtualDisk", sourceDatacenter, body)
+
+    def MoveVirtualDisk_Task(
+        self,
+        ctx: Context,
+        sourceName: str,
+        sourceDatacenter: Any,
+        destName: str,
+        destDatacenter: Any,
+        force: bool | None,
+        profile: Any = None,
+    ) -> Task:
+        def body() -> str:
+            disk = self._open(sourceName, sourceDatacenter)
+            require_unlocked(disk)
+            old = disk.datastore
+            datastore, path = locate(self.vcenter, destName, destDatacenter or sourceDatacenter)
+            if not datastore.storage.is_directory(path.rpartition("/")[0]):
+                raise datastore.storage.not_found(path.rpartition("/")[0])
+            disk.move_to(datastore.storage, path, overwrite=bool(force))
+            refresh(disk, old)
+            return str(disk.path)
+
+        return self._start(ctx, "MoveVirtualDisk_Task", "moveVirtualDisk", sourceDatacenter, body)
+
+    def DeleteVirtualDisk_Task(self, ctx: Context, name: str, datacenter: Any) -> Task:
+        def body() -> None:
+            disk = self._open(name, datacenter)
+            require_unlocked(disk)
+            disk.delete()
+            refresh(disk)
+
+        return self._start(ctx, "DeleteVirtualDisk_Task", "deleteVirtualDisk", datacenter, body)
+
+    def ExtendVirtualDisk_Task(
+        self, ctx: Context, name: str, datacenter: Any, newCapacityKb: int, eagerZero: bool | None
+    ) -> Task:
+        """NoDiskSpace when a thick disk does not fit; a disk with parents cannot be extended."""
+
+        def body() -> None:
+            disk = self._open(name, datacenter)
+            require_unlocked(disk)
+            if newCapacityKb * 1024 < disk.capacity_bytes:
+                raise invalid("newCapacityKb")
+            if disk.parent is not None or disk.sparse:
+                raise vim.fault.FileFault(
+                    msg="The disk has parents or is sparse and cannot be extended.",
+                    file=str(disk.path),
+                )
+            disk.extend(newCapacityKb * 1024)
+            refresh(disk)
+
+        return self._start(ctx, "ExtendVirtualDisk_Task", "extendVirtualDisk", datacenter, body)
+
+    def InflateVirtualDisk_Task(self, ctx: Context, name: str, datacenter: Any) -> Task:
+        return self._convert(ctx, "InflateVirtualDisk_Task", "inflateVirtualDisk", name, datacenter)
+
+    def EagerZeroVirtualDisk_Task(self, ctx: Context, name: str, datacenter: Any) -> Task:
+        return self._convert(
+            ctx, "EagerZeroVirtualDisk_Task", "eagerZeroVirtualDisk", name, datacenter
+        )
+
+    def QueryVirtualDiskUuid(self, ctx: Context, name: str, datacenter: Any) -> str:
+        """As "60 00 C2 9d ...-..."."""
+        return spaced(self._open(name, datacenter).uuid)
+
+    def SetVirtualDiskUuid(self, ctx: Context, name: str, datacenter: Any, uuid: str) -> None:
+        disk = self._open(name, datacenter)
+        require_unlocked(disk)
+        try:
+            disk.uuid = unspaced(uuid)
+        except ValueError:
+            raise invalid("uuid") from None
+        disk.write_descriptor()
+        refresh(disk)
+
+    def QueryVirtualDiskGeometry(self, ctx: Context, name: str, datacenter: Any) -> Any:
+        cylinders, heads, sectors = vmdk.geometry(self._open(name, datacenter).capacity_bytes)
+        return vim.host.DiskDimensions.Chs(cylinder=cylinders, head=heads, sector=sectors)
+
+    def QueryVirtualDiskFragmentation(self, ctx: Context, name: str, datacenter: Any) -> int:
+        self._open(name, datacenter)
+        return 0
+
+    def _convert(
+        self, ctx: Context, method: str, description: str, name: str, datacenter: Any
+    ) -> Task:
+        def body() -> None:
+            disk = self._open(name, datacenter)
+            require_unlocked(disk)
+            disk.convert("eagerZeroedThick")
+            refresh(disk)
+
+        return self._start(ctx, method, description, datacenter, body)
+
+    def _open(self, name: str, datacenter: Any) -> VirtualDisk:
+        datastore, path = locate(self.vcenter, name, datacenter)
+        return open_disk(datastore.storage, path)
+
+    def _start(
+        self, ctx: Context, method: str, description: str, datacenter: Any, body: Any
+    ) -> Task:
+        """A task on the datacenter; its fault is the task's error."""
+        entity = self.vcenter.registry.require(datacenter) if datacenter else None
+        return self.vcenter.tasks.start(
+            entity,
+            method,
+            f"VirtualDiskManager.{description}",
+            lambda task: body(),
+            session=ctx.session,
+        )
+
+
+def require_unlocked(disk: VirtualDisk) -> None:
+    """FileLocked while a VM that uses the disk is cloned, imported or otherwise worked on."""
+    for vm in disk.users:
+        if not vm.lock.is_free:
+            raise vim.fault.FileLocked(
+                msg=f"Unable to access file {disk.path} since it is locked", file=str(disk.path)
+            )
+
+
+def refresh(disk: VirtualDisk, *others: Datastore) -> None:
+    """A disk has changed: tell the datastores and the VMs that use it."""
+    for datastore in (disk.datastore, *others):
+        datastore.refresh()
+    for vm in list(disk.users):
+        vm.sync()
+
+
+def already_exists(datastore: Datastore, path: str) -> Exception:
+    text = datastore.storage.text(path)
+    return vim.fault.FileAlreadyExists(
+        msg=f"Cannot complete the operation because the file {text} already exists", file=text
+    )
+
+
+def invalid(argument: str) -> Exception:
+    return vmodl.fault.InvalidArgument(
+        msg=f"A specified parameter was not correct: {argument}", invalidProperty=argument
+    )

@@ -1,0 +1,236 @@
+"""The virtual devices of one VM: its controllers, its disks and whatever else was added.
+
+Disks are kept as `AttachedDisk` (a slot that holds a VirtualDisk); their vim objects are made when
+somebody looks, so that capacity, uuid and path are always those of the files. Every VM has the
+devices that ESXi gives it: two IDE controllers (keys 200, 201), PS/2, PCI, SIO, keyboard, pointing
+device and video card.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter.virtual_disk import VirtualDisk
+
+_device = vim.vm.device
+_SCSI_LABELS = {
+    "VirtualLsiLogicController": "LSI Logic",
+    "VirtualLsiLogicSASController": "LSI Logic SAS",
+    "VirtualBusLogicController": "BusLogic",
+    "ParaVirtualSCSIController": "VMware paravirtual SCSI",
+}
+
+
+@dataclass
+class AttachedDisk:
+    """A disk in its slot of a controller."""
+
+    key: int
+    controller_key: int
+    unit_number: int
+    disk: VirtualDisk
+    mode: str = "persistent"
+    profile_id: str | None = None
+
+
+@dataclass
+class Devices:
+    """All devices of a VM. `controllers` are those added to the standard ones."""
+
+    controllers: list[Any] = field(default_factory=list)
+    disks: list[AttachedDisk] = field(default_factory=list)
+    others: list[Any] = field(default_factory=list)
+
+    def copy(self) -> Devices:
+        """Slots of its own on the same disks (for a snapshot or a clone's first draft)."""
+        return Devices(
+            copy.copy(self.controllers), [replace(d) for d in self.disks], copy.copy(self.others)
+        )
+
+    def controller(self, key: int) -> Any:
+        """The controller with this key, standard ones included, or None."""
+        for device in (*self.controllers, *standard_devices()):
+            if device.key == key and isinstance(device, _device.VirtualController):
+                return device
+        return None
+
+    def disk(self, key: int) -> AttachedDisk | None:
+        return next((disk for disk in self.disks if disk.key == key), None)
+
+    def other(self, key: int) -> Any:
+        return next((device for device in self.others if device.key == key), None)
+
+    def units_on(self, controller_key: int) -> set[int]:
+        """Unit numbers in use on a controller."""
+        return {disk.unit_number for disk in self.disks if disk.controller_key == controller_key}
+
+    def on_controller(self, controller_key: int) -> list[int]:
+        """Keys of the devices on a controller."""
+        keys = [disk.key for disk in self.disks if disk.controller_key == controller_key]
+        keys += [dev.key for dev in self.others if dev.controllerKey == controller_key]
+        return keys
+
+    def all(self) -> Iterator[Any]:
+        """Every device as a vim object, as config.hardware.device lists them."""
+        for device in (*standard_devices(), *self.controllers):
+            keys = self.on_controller(device.key)
+            if keys and isinstance(device, _device.VirtualController):
+                device = copy.copy(device)
+                device.device = keys
+            yield device
+        for number, disk in enumerate(self.disks, start=1):
+            yield disk_device(disk, number)
+        yield from self.others
+
+    def add_controller(self, asked: Any) -> Any:
+        """A copy of `asked` with its final key and bus number."""
+        controller = copy.copy(asked)
+        controller.device = []
+        base = _key_base(controller)
+        taken = {c.busNumber for c in self.controllers if _key_base(c) == base}
+        if isinstance(controller, _device.VirtualIDEController):
+            taken |= {0, 1}
+        if controller.busNumber in taken:
+            controller.busNumber = next(bus for bus in range(len(taken) + 1) if bus not in taken)
+        controller.key = base + controller.busNumber
+        kind = type(controller).__name__.rpartition(".")[2]
+        if isinstance(controller, _device.VirtualSCSIController):
+            controller.controllerKey, controller.scsiCtlrUnitNumber = 100, 7
+            controller.unitNumber = 3 + controller.busNumber
+            controller.sharedBus = controller.sharedBus or "noSharing"
+            label = f"SCSI controller {controller.busNumber}"
+            summary = _SCSI_LABELS.get(kind, kind)
+        else:
+            label = summary = f"{kind} {controller.busNumber}"
+        controller.deviceInfo = vim.Description(label=label, summary=summary)
+        self.controllers.append(controller)
+        return controller
+
+    def add_disk(
+        self,
+        disk: VirtualDisk,
+        controller_key: int,
+        unit_number: int | None = None,
+        *,
+        mode: str = "persistent",
+        profile_id: str | None = None,
+    ) -> AttachedDisk:
+        """Put a disk on a controller of this VM, at the wanted unit when that is free."""
+        controller = self.controller(controller_key)
+        assert controller is not None, "the caller checks that the controller exists"
+        units = self.units_on(controller_key)
+        if unit_number is None or unit_number < 0 or unit_number in units:
+            unit_number = next(unit for unit in range(64) if unit not in units and unit != 7)
+        attached = AttachedDisk(
+            key=_disk_key(controller, unit_number),
+            controller_key=controller_key,
+            unit_number=unit_number,
+            disk=disk,
+            mode=mode,
+            profile_id=profile_id,
+        )
+        self.disks.append(attached)
+        return attached
+
+    def adapter_type(self, controller_key: int) -> str:
+        """What a new disk's descriptor says of its adapter: "ide", "busLogic" or "lsiLogic"."""
+        controller = self.controller(controller_key)
+        if isinstance(controller, _device.VirtualIDEController):
+            return "ide"
+        is_bus_logic = isinstance(controller, _device.VirtualBusLogicController)
+        return "busLogic" if is_bus_logic else "lsiLogic"
+
+
+def disk_device(attached: AttachedDisk, number: int = 1) -> Any:
+    """The VirtualDisk device as clients see it."""
+    disk = attached.disk
+    return _device.VirtualDisk(
+        key=attached.key,
+        controllerKey=attached.controller_key,
+        unitNumber=attached.unit_number,
+        capacityInKB=disk.capacity_bytes // 1024,
+        capacityInBytes=disk.capacity_bytes,
+        deviceInfo=vim.Description(
+            label=f"Hard disk {number}", summary=f"{disk.capacity_bytes // 1024:,} KB"
+        ),
+        backing=disk_backing(disk, attached.mode),
+        shares=vim.SharesInfo(level="normal", shares=1000),
+    )
+
+
+def disk_backing(disk: VirtualDisk, mode: str = "persistent") -> Any:
+    """The FlatVer2BackingInfo of a disk and, nested in it, of its parents."""
+    return _device.VirtualDisk.FlatVer2BackingInfo(
+        fileName=str(disk.path),
+        datastore=disk.datastore.ref,
+        diskMode=mode,
+        split=False,
+        writeThrough=False,
+        thinProvisioned=disk.provisioning == "thin",
+        eagerlyScrub=True if disk.provisioning == "eagerZeroedThick" else None,
+        uuid=disk.uuid,
+        deltaDiskFormat="redoLogFormat" if disk.parent else None,
+        digestEnabled=False,
+        sharing="sharingNone",
+        parent=disk_backing(disk.parent, mode) if disk.parent else None,
+    )
+
+
+@cache
+def standard_devices() -> tuple[Any, ...]:
+    """Devices that every VM has; shared by all VMs and never changed."""
+
+    def described(device: Any, label: str) -> Any:
+        device.deviceInfo = vim.Description(label=label, summary=label)
+        return device
+
+    return (
+        described(_device.VirtualIDEController(key=200, busNumber=0), "IDE 0"),
+        described(_device.VirtualIDEController(key=201, busNumber=1), "IDE 1"),
+        described(_device.VirtualPS2Controller(key=300, busNumber=0), "PS2 controller 0"),
+        described(_device.VirtualPCIController(key=100, busNumber=0), "PCI controller 0"),
+        described(_device.VirtualSIOController(key=400, busNumber=0), "SIO controller 0"),
+        described(_device.VirtualKeyboard(key=600, controllerKey=300, unitNumber=0), "Keyboard"),
+        described(
+            _device.VirtualPointingDevice(
+                key=700,
+                controllerKey=300,
+                unitNumber=1,
+                backing=_device.VirtualPointingDevice.DeviceBackingInfo(
+                    deviceName="", useAutoDetect=False, hostPointingDevice="autodetect"
+                ),
+            ),
+            "Pointing device",
+        ),
+        described(
+            _device.VirtualVideoCard(
+                key=500, controllerKey=100, unitNumber=0, videoRamSizeInKB=4096, numDisplays=1
+            ),
+            "Video card ",
+        ),
+    )
+
+
+def _key_base(controller: Any) -> int:
+    if isinstance(controller, _device.VirtualIDEController):
+        return 200
+    if isinstance(controller, _device.VirtualAHCIController):
+        return 15000
+    return 31000 if isinstance(controller, _device.VirtualNVMEController) else 1000
+
+
+def _disk_key(controller: Any, unit_number: int) -> int:
+    """ESXi's numbering: 2000 + 16 per SCSI bus, 3000 + 2 per IDE bus, 16000 + 30 per SATA bus."""
+    if isinstance(controller, _device.VirtualIDEController):
+        return 3000 + 2 * controller.busNumber + unit_number
+    if isinstance(controller, _device.VirtualAHCIController):
+        return 16000 + 30 * controller.busNumber + unit_number
+    if isinstance(controller, _device.VirtualNVMEController):
+        return 32000 + 64 * controller.busNumber + unit_number
+    return 2000 + 16 * controller.busNumber + unit_number

@@ -1,0 +1,57 @@
+"""ReconfigVM_Task: what a ConfigSpec may change, and the little that it may change of a template.
+
+A template takes name and annotation only; any other field that is set, even an empty object, is
+NotSupported. (govmomi on templates: "only name and annotation") A changeVersion that is not the
+present one is ConcurrentAccess.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter.virtual_machine_device_changes import DeviceChanges
+from tests.fakes.vcenter.virtual_machine_placement import not_supported
+from tests.fakes.vcenter.virtual_machine_settings import require_known_version
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.virtual_machine import VirtualMachine
+
+_OF_TEMPLATES = {"name", "annotation", "changeVersion", "dynamicType", "dynamicProperty"}
+
+
+def reconfigure(vm: VirtualMachine, spec: Any) -> None:
+    """Change `vm` as `spec` says, all of it or nothing."""
+    if vm.template and set_fields(spec) - _OF_TEMPLATES:
+        raise not_supported()
+    vm.host.check_usable()
+    if spec.changeVersion and spec.changeVersion != vm.config.changeVersion:
+        raise vim.fault.ConcurrentAccess(
+            msg="The operation cannot complete because the object has been changed by another."
+        )
+    if spec.version:
+        require_known_version(spec.version, vm.host)
+    settings = vm.settings.copy()
+    settings.apply(spec)
+    old_name = vm.name
+    if spec.name is not None:
+        vm.rename(spec.name)
+    try:
+        DeviceChanges(vm, spec.deviceChange).apply()
+    except Exception:
+        if vm.name != old_name:
+            vm.rename(old_name)
+        raise
+    vm.settings = settings
+    vm.touch()
+
+
+def set_fields(spec: Any) -> set[str]:
+    """Names of the fields of a data object that are set; an empty list counts as unset."""
+    found = set()
+    for info in spec._GetPropertyList():
+        value = getattr(spec, info.name)
+        if value is not None and not (isinstance(value, list) and not value):
+            found.add(info.name)
+    return found

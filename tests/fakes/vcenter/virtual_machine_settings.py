@@ -1,0 +1,95 @@
+"""What a VM is configured as, besides its name, files and devices; and how a ConfigSpec changes it.
+
+A key of extraConfig with an empty value is deleted; an annotation "" is removed; managedBy with an
+empty extensionKey is unset; a profile spec that defines none removes the policy. (vSphere API
+reference, VirtualMachineConfigSpec.)
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyVmomi import vim
+
+DEFAULT_VERSION = "vmx-21"
+_NEWEST_VERSION = 22
+
+
+@dataclass
+class Settings:
+    """One VM's settings; `copy` before changing what others hold."""
+
+    guest_id: str = "otherGuest"
+    version: str = DEFAULT_VERSION
+    num_cpus: int = 1
+    cores_per_socket: int = 1
+    memory_mb: int = 32
+    annotation: str = ""
+    extra_config: dict[str, str] = field(default_factory=dict)
+    managed_by: tuple[str, str] | None = None
+    profile_id: str | None = None
+    uuid: str = field(default_factory=lambda: "42" + str(uuid.uuid4())[2:])
+    instance_uuid: str = field(default_factory=lambda: "50" + str(uuid.uuid4())[2:])
+
+    def copy(self) -> Settings:
+        return replace(self, extra_config=dict(self.extra_config))
+
+    def for_clone(self) -> Settings:
+        """What a clone starts from: all of it, but uuids of its own."""
+        fresh = Settings()
+        return replace(self.copy(), uuid=fresh.uuid, instance_uuid=fresh.instance_uuid)
+
+    def apply(self, spec: Any) -> None:
+        """Take over what `spec` sets; InvalidArgument-like faults come from the caller's checks."""
+        for field_name, own_name in _PLAIN:
+            value = getattr(spec, field_name)
+            if value is not None:
+                setattr(self, own_name, value)
+        if spec.uuid:
+            self.uuid = spec.uuid.lower()
+        if spec.instanceUuid:
+            self.instance_uuid = spec.instanceUuid.lower()
+        for option in spec.extraConfig or []:
+            if option.value in (None, ""):
+                self.extra_config.pop(option.key, None)
+            else:
+                self.extra_config[option.key] = str(option.value)
+        if spec.managedBy is not None:
+            key = spec.managedBy.extensionKey
+            self.managed_by = (key, spec.managedBy.type) if key else None
+        profile = profile_of(spec.vmProfile)
+        if profile is not None:
+            self.profile_id = profile or None
+
+
+_PLAIN = (
+    ("guestId", "guest_id"),
+    ("version", "version"),
+    ("numCPUs", "num_cpus"),
+    ("numCoresPerSocket", "cores_per_socket"),
+    ("memoryMB", "memory_mb"),
+    ("annotation", "annotation"),
+)
+
+
+def profile_of(specs: Any) -> str | None:
+    """The profile id of profile specs; "" when they ask for none, None when there are none."""
+    for spec in specs or []:
+        if isinstance(spec, vim.vm.DefinedProfileSpec):
+            return str(spec.profileId)
+        if isinstance(spec, vim.vm.EmptyProfileSpec):
+            return ""
+    return None
+
+
+def require_known_version(version: str, host: Any) -> None:
+    """VirtualHardwareVersionNotSupported for a version newer than the fake's hosts know."""
+    number = version.removeprefix("vmx-")
+    if not version.startswith("vmx-") or not number.isdigit() or int(number) > _NEWEST_VERSION:
+        raise vim.fault.VirtualHardwareVersionNotSupported(
+            msg=f"Virtual machine hardware version '{version}' is not supported on the host.",
+            hostName=host.name,
+            host=host.ref,
+        )
