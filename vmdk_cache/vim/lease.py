@@ -1,9 +1,36 @@
-"""Importing a disk: ImportVApp and its NFC lease."""
+"""Importing a disk: ImportVApp and its NFC lease.
+
+Life:  open_import -> held (VM exists, disk empty) -> upload -> complete (VM stays)
+                                                  \\-> abort    (vCenter removes the VM)
+
+While held, a thread renews the lease at most every 30 s with the percentage; vCenter drops a lease
+that is not renewed for 300 s. A renewal that fails cancels the upload: nobody works on under a
+lost lease. Leaving the ``with`` block by an exception aborts and sees to it that the VM is gone;
+each lease touches only the VM that it created itself, by moref.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from pyVmomi import vim
+
+from vmdk_cache import errors
+from vmdk_cache.vim import faults, properties, template
+from vmdk_cache.vim.import_spec import config_spec
+from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
+from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+_RENEW_EVERY_S = 30.0
+_READY_WITHIN_S = 600.0
+#: After an abort vCenter holds the VM for a moment.
+_UNDO_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True)
@@ -32,3 +59,219 @@ class ImportRequest:
     cpus: int = 1
     memory_mb: int = 128
     hardware_version: str = "vmx-08"
+
+
+def open_import(
+    session: Session,
+    waiter: TaskWaiter,
+    pool: str,
+    folder: str,
+    host: str | None,
+    request: ImportRequest,
+) -> ImportLease:
+    """Create the VM with an empty disk and hold the lease to fill it; use in a ``with`` block.
+
+    :param pool: moref; so are ``folder`` and ``host``
+    :raises NameTaken: the folder has an object of that name
+    :raises LeaseLost: vCenter did not get the lease ready
+    :raises VCenterError: any other fault; nothing is left behind
+    """
+    lease = session.invoke(
+        "ResourcePool",
+        pool,
+        "ImportVApp",
+        spec=vim.vm.VmImportSpec(configSpec=config_spec(request), resPoolEntity=None),
+        folder=folder,
+        host=host,
+    )
+    try:
+        values = _until_ready(session, lease)
+    except BaseException:
+        _abort(session, lease)
+        raise
+    return ImportLease(session, waiter, lease, values["info"], request)
+
+
+class ImportLease:
+    """A held lease; see the module's text for its life.
+
+    :ivar vm: moref of the VM
+    """
+
+    def __init__(
+        self, session: Session, waiter: TaskWaiter, lease: str, info: Any, request: ImportRequest
+    ) -> None:
+        self.vm = str(info.entity._GetMoId())
+        self._session = session
+        self._waiter = waiter
+        self._lease = lease
+        self._request = request
+        self._devices = list(info.deviceUrl or ())
+        self._percent = 0
+        self._lost: errors.LeaseLost | None = None
+        self._upload: NfcUpload | None = None
+        self._held = True
+        self._stop = threading.Event()
+        pause_s = min(_RENEW_EVERY_S, (info.leaseTimeout or 300) / 4)
+        self._renewer = threading.Thread(
+            target=self._renew, args=(pause_s,), name=f"lease-{self.vm}", daemon=True
+        )
+        self._renewer.start()
+
+    def __enter__(self) -> ImportLease:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.abort()  # does nothing after complete()
+        else:
+            self._undo()
+
+    def upload(
+        self,
+        stream: Readable,
+        length: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Send the disk as a streamOptimized VMDK.
+
+        :param length: bytes of the stream, None if unknown
+        :param on_progress: told how many bytes have gone out, after each MiB or so
+        :raises LeaseLost: the lease could not be renewed meanwhile
+        :raises VCenterError: the ESXi host refused, or is out of reach
+        :raises BaseException: what ``stream.read`` raises
+        """
+        upload = NfcUpload(self._session, *self._disk_url())
+        self._upload = upload
+        whole = max(1, length if length is not None else self._request.capacity_bytes)
+
+        def sent(total: int) -> None:
+            self._percent = min(99, total * 100 // whole)
+            if on_progress is not None:
+                on_progress(total)
+
+        try:
+            self._check_lost()
+            upload.send(stream, length, sent)
+        except errors.VCenterError as error:
+            self._check_lost(error)
+            raise
+        finally:
+            self._upload = None
+        self._check_lost()
+
+    def complete(self) -> None:
+        """The disk is whole: end the lease, keep the VM. A second call does nothing.
+
+        :raises LeaseLost: the lease is gone, and with it the VM
+        """
+        if not self._held:
+            return
+        self._end_renewal()
+        self._check_lost()
+        try:
+            self._session.invoke("HttpNfcLease", self._lease, "HttpNfcLeaseComplete", safe=True)
+        except errors.ObjectNotFound as error:
+            # Gone either because an earlier attempt, whose answer was lost, has completed it, or
+            # because vCenter dropped it. Only in the first case there is a VM.
+            if not properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
+                raise errors.LeaseLost(
+                    f"the lease of {self._request.name!r} is gone", moref=self.vm
+                ) from error
+        self._held = False
+
+    def abort(self) -> None:
+        """Give up; vCenter removes the VM. Never raises for that; does nothing once it ended."""
+        if self._held:
+            self._held = False
+            self._end_renewal()
+            _abort(self._session, self._lease)
+
+    def _undo(self) -> None:
+        """Whatever happened in the block: no lease, no VM. Its error matters more than ours."""
+        self.abort()
+        for pause_s in _UNDO_PAUSES_S:
+            try:
+                if not properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
+                    return
+                template.destroy(self._session, self._waiter, self.vm)
+                return
+            except errors.VCenterError as error:
+                if not error.retryable:
+                    return  # an orphan is found and removed later by its record
+                self._session.clock.sleep(pause_s)
+
+    def _disk_url(self) -> tuple[str, str]:
+        for device in self._devices:
+            if device.disk:
+                return device.url, device.sslThumbprint or ""
+        raise errors.LeaseLost(
+            f"the lease of {self._request.name!r} has no disk to upload to", moref=self.vm
+        )
+
+    def _renew(self, pause_s: float) -> None:
+        """The thread: renew until stopped; a renewal that fails ends the upload."""
+        while not self._stop.wait(pause_s):
+            try:
+                self._session.invoke(
+                    "HttpNfcLease",
+                    self._lease,
+                    "HttpNfcLeaseProgress",
+                    safe=True,
+                    percent=self._percent,
+                )
+            except Exception as error:
+                if self._stop.is_set():
+                    return
+                self._lost = errors.LeaseLost(
+                    f"the lease of {self._request.name!r} could not be renewed: {error}",
+                    moref=self.vm,
+                    fault=getattr(error, "fault", None),
+                )
+                upload = self._upload
+                if upload is not None:
+                    upload.cancel()
+                return
+
+    def _end_renewal(self) -> None:
+        self._stop.set()
+
+    def _check_lost(self, cause: BaseException | None = None) -> None:
+        if self._lost is not None:
+            raise self._lost from cause
+
+
+def _until_ready(session: Session, lease: str) -> Properties:
+    """Poll the lease until it is ready: it takes milliseconds to seconds."""
+    deadline = session.clock.monotonic() + _READY_WITHIN_S
+    pause_s = 0.05
+    while True:
+        values = properties.read_one(session, "HttpNfcLease", lease, ["state", "error", "info"])
+        state = values.get("state")
+        if state == "ready":
+            return values
+        if state == "error":
+            fault = values.get("error")
+            raise _lease_error(fault)
+        if state == "done" or session.clock.monotonic() > deadline:
+            raise errors.LeaseLost(f"the import lease did not become ready, it is {state}")
+        session.clock.sleep(pause_s)
+        pause_s = min(2.0, pause_s * 2)
+
+
+def _lease_error(fault: Any) -> BaseException:
+    if fault is None:
+        return errors.LeaseLost("the import lease failed, and vCenter does not say why")
+    return faults.translate(fault, method="ImportVApp")
+
+
+def _abort(session: Session, lease: str) -> None:
+    try:
+        session.invoke("HttpNfcLease", lease, "HttpNfcLeaseAbort", safe=True)
+    except errors.VCenterError:
+        pass  # ended already; if not, vCenter ends it when it is not renewed

@@ -21,7 +21,7 @@ import functools
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
@@ -41,6 +41,8 @@ _OLDEST_VERSION = "vim.version.version10"
 #: locks the account.
 _LOGIN_REFUSED_PAUSE_S = 30.0
 _KEEP_ALIVE_AFTER_S = 600.0
+#: How long vCenter may think about a long poll; below the time-outs of proxies.
+LONG_POLL_S = 60
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Session:
         self.clock: Clock = clock or SystemClock()
         #: Inventory paths of folders -> moref; see ``inventory.find_folder``.
         self.folders: dict[tuple[str, ...], str] = {}
+        self._shared: dict[Hashable, Any] = {}
+        self._shared_lock = threading.Lock()
         self._login_lock = threading.Lock()
         self._wire: _Wire | None = None
         self._closed = False
@@ -187,6 +191,14 @@ class Session:
         if now.tzinfo is None:
             return now.replace(tzinfo=datetime.UTC)
         return now.astimezone(datetime.UTC)
+
+    def shared(self, name: Hashable, make: Callable[[], T]) -> T:
+        """The one object of that name that all users of this session share."""
+        with self._shared_lock:
+            if name not in self._shared:
+                self._shared[name] = make()
+            found: T = self._shared[name]
+        return found
 
     def keep_alive(self) -> None:
         """One cheap call if none was made for 10 minutes; nothing on a closed session."""
@@ -329,8 +341,8 @@ class Session:
     def _log_in(self, generation: int) -> _Wire:
         """2 requests on a new connection: what speaks there, and Login in its language."""
         cookie = Cookie()
-        calls = self._channel(cookie, self.endpoint.pool_size, self.endpoint.read_timeout_s)
-        polls = self._channel(cookie, self.endpoint.pool_size, self.endpoint.read_timeout_s)
+        calls = self._channel(cookie, self.endpoint.read_timeout_s)
+        polls = self._channel(cookie, LONG_POLL_S + self.endpoint.read_timeout_s)
         instance: Any = vim.ServiceInstance("ServiceInstance", calls)
         with faults.translated(method="Login", server=self.endpoint.server):
             content = instance.RetrieveContent()
@@ -342,14 +354,14 @@ class Session:
         self._last_call = self.clock.monotonic()
         return _Wire(generation, calls, polls, cookie, content)
 
-    def _channel(self, cookie: Cookie, pool_size: int, read_timeout_s: float) -> Channel:
+    def _channel(self, cookie: Cookie, read_timeout_s: float) -> Channel:
         return Channel(
             self.endpoint.host,
             self.endpoint.port,
             cookie=cookie,
             version=_OLDEST_VERSION,
             ssl_context=self.ssl_context,
-            pool_size=pool_size,
+            pool_size=self.endpoint.pool_size,
             connect_timeout_s=self.endpoint.connect_timeout_s,
             read_timeout_s=read_timeout_s,
         )

@@ -1,63 +1,47 @@
-"""Template VMs and the volumes cloned from them: list, clone, finish, mark, destroy."""
+"""Template VMs and the volumes cloned from them: clone, finish, mark, destroy.
+
+A clone carries its whole identity in ONE CloneVM_Task; what only its disk can take (capacity and
+uuid) follows in ONE ReconfigVM_Task. vCenter copies extraConfig, annotation and managedBy of a
+source into the clone unless the request says otherwise, so it always says otherwise. A template
+takes no change but of name and annotation (vSphere API reference, MarkAsTemplate).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from pyVmomi import vim
 
-@dataclass(frozen=True)
-class Disk:
-    """A virtual disk of a VM.
+from vmdk_cache import errors
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.batch import Batch
+from vmdk_cache.vim.entity_name import escape_name
+from vmdk_cache.vim.import_spec import disk_backing
+from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.virtual_machine import Disk, VmInfo, disks_of, find_vm, get_vm, list_vms
 
-    :ivar key: device key, e.g. 2000
-    :ivar controller_key: device key of its controller, e.g. 1000
-    :ivar file_name: ``[datastore] dir/file.vmdk``
-    :ivar uuid: ``backing.uuid`` as vCenter writes it, None if the backing has none
-    :ivar adapter: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual``, ``ide``, or '' for
-        any other controller
-    :ivar thin: the backing is thin provisioned
-    :ivar has_parent: the backing is a delta upon another disk
-    """
+__all__ = [
+    "CloneRequest",
+    "Disk",
+    "VmInfo",
+    "clone",
+    "destroy",
+    "find_vm",
+    "finish_clone",
+    "get_vm",
+    "import_running",
+    "list_vms",
+    "mark_as_template",
+]
 
-    key: int
-    controller_key: int
-    capacity_bytes: int
-    file_name: str
-    uuid: str | None
-    adapter: str
-    thin: bool = False
-    has_parent: bool = False
-
-
-@dataclass(frozen=True)
-class VmInfo:
-    """A VM or template as it was when read.
-
-    :ivar host: moref of the host it is registered on, None if vCenter did not say
-    :ivar datastores: morefs of the datastores that it has files on
-    :ivar extra_config_record: value of the extraConfig key that was asked for, None if not set
-    :ivar committed_bytes: space its files take, all datastores together
-    :ivar unshared_bytes: space that deleting it frees
-    :ivar has_config: False when vCenter has no configuration of it (files lost, or just being made)
-    :ivar path: ``[datastore] dir/name.vmx`` (``.vmtx`` of a template), '' without configuration
-    :ivar connection_state: ``connected``, ``inaccessible``, ``orphaned``, ``invalid``, ...
-    """
-
-    moref: str
-    name: str
-    is_template: bool
-    host: str | None
-    datastores: tuple[str, ...]
-    extra_config_record: str | None
-    disks: tuple[Disk, ...]
-    committed_bytes: int
-    unshared_bytes: int
-    has_config: bool
-    instance_uuid: str | None = None
-    annotation: str = ""
-    path: str = ""
-    connection_state: str = "connected"
+#: Reconfiguring a new VM and deleting one are matters of seconds; hours are allowed.
+_SHORT_TASK_S = 3600.0
+#: ``descriptionId`` of the task that runs as long as an ImportVApp lease.
+_IMPORT_TASK = "ResourcePool.ImportVAppLRO"
 
 
 @dataclass(frozen=True)
@@ -88,3 +72,228 @@ class CloneRequest:
     annotation: str = ""
     profile_id: str | None = None
     as_template: bool = False
+
+
+def clone(
+    session: Session,
+    waiter: TaskWaiter,
+    source: VmInfo | str,
+    request: CloneRequest,
+    *,
+    timeout_s: float,
+) -> str:
+    """Moref of a full, powered-off copy; waits for it.
+
+    :param source: template or VM, or its moref
+    :param timeout_s: how long the task may run, not counting vCenter's queue
+    :raises NameTaken: the folder has an object of that name
+    :raises ObjectNotFound: source, folder, pool or datastore is gone; ``moref`` says which, if
+        vCenter did
+    :raises FileLocked: retry later (vSphere 8.0 U1 and newer, shortly after an import)
+    :raises VCenterError: any other fault; after TaskTimedOut and Unreachable a clone may exist
+    """
+    task = session.invoke(
+        "VirtualMachine",
+        source if isinstance(source, str) else source.moref,
+        "CloneVM_Task",
+        folder=request.folder,
+        name=escape_name(request.name),
+        spec=_clone_spec(request),
+    )
+    return str(waiter.wait(task, timeout_s=timeout_s))
+
+
+def finish_clone(
+    session: Session,
+    waiter: TaskWaiter,
+    moref: str,
+    capacity_bytes: int | None = None,
+    disk_uuid: str | None = None,
+    *,
+    forbidden_key: str | None = None,
+    timeout_s: float = _SHORT_TASK_S,
+) -> None:
+    """Grow a clone's only disk and give it its uuid: one read (shared with clones that are
+    finished at the same time), at most one ReconfigVM_Task.
+
+    :param capacity_bytes: at least the present capacity; None keeps that
+    :param forbidden_key: extraConfig key that must not have come along from the source
+    :raises TaskFailed: the key did, or the clone has not exactly one disk
+    :raises NotSupported: ``capacity_bytes`` is less than the disk has
+    """
+    values = _read_clone(session, moref, forbidden_key)
+    device = _only_disk(values.get("config.hardware.device") or (), moref)
+    copied = values.get(_extra_config_path(forbidden_key)) if forbidden_key else None
+    if copied is not None and copied.value:
+        raise errors.TaskFailed(
+            f"clone {moref} carries {forbidden_key!r} of its source", moref=moref
+        )
+    change = _disk_change(device, capacity_bytes, disk_uuid, moref)
+    if change is None:
+        return
+    task = session.invoke(
+        "VirtualMachine",
+        moref,
+        "ReconfigVM_Task",
+        spec=vim.vm.ConfigSpec(deviceChange=[change]),
+    )
+    waiter.wait(task, timeout_s=timeout_s)
+
+
+def mark_as_template(session: Session, moref: str) -> None:
+    """Turn a powered-off VM into a template; one that is a template already stays one.
+
+    :raises InUse: another operation holds the VM; retry
+    """
+    try:
+        session.invoke("VirtualMachine", moref, "MarkAsTemplate", safe=True)
+    except errors.NotSupported:
+        values = properties.read_one(session, "VirtualMachine", moref, ["config.template"])
+        if not values.get("config.template"):
+            raise
+
+
+def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
+    """Delete a VM or template with its files. That it is gone already is success.
+
+    :raises InUse: another operation holds it; retry
+    """
+    try:
+        task = session.invoke("VirtualMachine", moref, "Destroy_Task", safe=True)
+        waiter.wait(task, timeout_s=_SHORT_TASK_S)
+    except errors.VCenterError as error:
+        if _is_gone(error):
+            return
+        if not _has_lost_files(error):
+            raise
+        _unregister(session, moref)
+
+
+def import_running(session: Session, moref: str) -> bool:
+    """Whether an importer is at work on the VM, in whatever process: its lease lives as long as
+    vCenter's import task runs."""
+    try:
+        tasks = properties.read_through(
+            session,
+            "VirtualMachine",
+            moref,
+            [("VirtualMachine", "recentTask")],
+            "Task",
+            ["info.descriptionId", "info.state"],
+        )
+    except errors.ObjectNotFound:
+        return False
+    return any(
+        task.get("info.descriptionId") == _IMPORT_TASK
+        and task.get("info.state") in ("queued", "running")
+        for task in tasks.values()
+    )
+
+
+def _clone_spec(request: CloneRequest) -> Any:
+    profiles = _profiles(request.profile_id)
+    managed_by = request.managed_by or ("", "")  # an empty key unsets the source's
+    locator = vim.vm.RelocateSpec.DiskLocator(
+        diskId=request.disk_key,
+        datastore=vim.Datastore(request.datastore),
+        diskMoveType="moveAllDiskBackingsAndDisallowSharing",
+        diskBackingInfo=disk_backing(request.disk_type),
+        profile=profiles,
+    )
+    location = vim.vm.RelocateSpec(
+        datastore=vim.Datastore(request.datastore),
+        pool=vim.ResourcePool(request.pool),
+        host=None if request.host is None else vim.HostSystem(request.host),
+        diskMoveType="moveAllDiskBackingsAndDisallowSharing",
+        disk=[locator],
+        profile=profiles,
+    )
+    config = vim.vm.ConfigSpec(
+        instanceUuid=request.instance_uuid,
+        annotation=request.annotation,
+        managedBy=vim.ext.ManagedByInfo(extensionKey=managed_by[0], type=managed_by[1]),
+        extraConfig=[
+            vim.option.OptionValue(key=key, value=value)
+            for key, value in request.extra_config.items()
+        ],
+    )
+    return vim.vm.CloneSpec(
+        location=location, template=request.as_template, powerOn=False, config=config
+    )
+
+
+def _profiles(profile_id: str | None) -> list[Any]:
+    return [] if profile_id is None else [vim.vm.DefinedProfileSpec(profileId=profile_id)]
+
+
+def _extra_config_path(key: str) -> str:
+    return f'config.extraConfig["{key}"]'
+
+
+def _read_clone(session: Session, moref: str, forbidden_key: str | None) -> Properties:
+    """What :func:`finish_clone` must know, in a request that concurrent clones share."""
+    paths = ["config.hardware.device"]
+    if forbidden_key is not None:
+        paths.append(_extra_config_path(forbidden_key))
+
+    def send(morefs: list[str]) -> dict[str, Properties]:
+        return properties.read(session, "VirtualMachine", morefs, paths)
+
+    batch: Batch[str, Properties] = session.shared(
+        ("finish_clone", forbidden_key), lambda: Batch(send)
+    )
+    values = batch.ask(moref)
+    if values is None:
+        raise errors.ObjectNotFound(f"clone {moref} does not exist any more", moref=moref)
+    return values
+
+
+def _only_disk(devices: Any, moref: str) -> Any:
+    disks = [device for device in devices if isinstance(device, vim.vm.device.VirtualDisk)]
+    if len(disks) != 1:
+        raise errors.TaskFailed(f"clone {moref} has {len(disks)} disks, not one", moref=moref)
+    return disks[0]
+
+
+def _disk_change(
+    device: Any, capacity_bytes: int | None, disk_uuid: str | None, moref: str
+) -> Any | None:
+    """The edit of the disk, None if nothing is to change.
+
+    Both capacities are set, consistently: vCenter refuses a spec in which they differ.
+    """
+    present = disks_of([device])[0].capacity_bytes
+    if capacity_bytes is not None and capacity_bytes < present:
+        raise errors.NotSupported(
+            f"disk of {moref} has {present} bytes and cannot shrink to {capacity_bytes}",
+            moref=moref,
+        )
+    if capacity_bytes in (None, present) and disk_uuid is None:
+        return None
+    device.capacityInKB = -(-(capacity_bytes or present) // 1024)
+    device.capacityInBytes = device.capacityInKB * 1024
+    if disk_uuid is not None:
+        device.backing.uuid = disk_uuid
+    return vim.vm.device.VirtualDeviceSpec(operation="edit", device=device)
+
+
+def _is_gone(error: errors.VCenterError) -> bool:
+    return isinstance(error, errors.ObjectNotFound) and error.fault in (
+        None,
+        "vmodl.fault.ManagedObjectNotFound",
+    )
+
+
+def _has_lost_files(error: errors.VCenterError) -> bool:
+    """What Destroy_Task says of a VM whose directory vanished (seen in production by SAP's nova
+    fork): FileNotFound, or InvalidArgument on its vmPathName."""
+    return error.fault == "vim.fault.FileNotFound" or (
+        error.fault == "vmodl.fault.InvalidArgument" and "vmPathName" in str(error)
+    )
+
+
+def _unregister(session: Session, moref: str) -> None:
+    try:
+        session.invoke("VirtualMachine", moref, "UnregisterVM", safe=True)
+    except errors.ObjectNotFound:
+        pass  # somebody else was faster

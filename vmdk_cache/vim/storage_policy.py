@@ -1,0 +1,111 @@
+"""Storage policies (SPBM): a profile's id by its name, and the datastores that comply with it.
+
+A service of its own beside SOAP's main one, at ``/pbm`` of the same server. It rides on the
+session: the SOAP header ``vcSessionCookie`` carries the session's cookie (Storage Policy API
+reference, "Connecting to the Storage Policy Server").
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pyVmomi import pbm
+
+from vmdk_cache import errors
+from vmdk_cache.vim.channel import Channel, Cookie
+from vmdk_cache.vim.session import Session
+
+T = TypeVar("T")
+
+_VERSION = "pbm.version.version2"
+
+
+@dataclass(frozen=True)
+class _Service:
+    generation: int
+    content: Any
+
+
+class StoragePolicies:
+    """Thread-safe; connects on first use. Ids of profiles are remembered."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        self._service: _Service | None = None
+        self._ids: dict[str, str] = {}
+
+    def profile_id(self, name: str) -> str:
+        """Unique id of the policy of that name.
+
+        :raises ConfigError: there is none
+        """
+        if name not in self._ids:
+            self._ids = self._call("PbmRetrieveContent", _read_ids)
+        if name not in self._ids:
+            known = ", ".join(sorted(self._ids))
+            raise errors.ConfigError(
+                f"storage policy {name!r} does not exist in vCenter; it has: {known or '(none)'}"
+            )
+        return self._ids[name]
+
+    def compliant_datastores(self, profile_id: str, datastores: Iterable[str]) -> set[str]:
+        """Those of the datastores (morefs) that comply, in one request.
+
+        Datastore clusters that the service may name as well are left out.
+        """
+        hubs = [
+            pbm.placement.PlacementHub(hubType="Datastore", hubId=moref) for moref in datastores
+        ]
+        if not hubs:
+            return set()
+
+        def ask(content: Any) -> Any:
+            return content.placementSolver.PbmQueryMatchingHub(
+                hubsToSearch=hubs, profile=pbm.profile.ProfileId(uniqueId=profile_id)
+            )
+
+        found = self._call("PbmQueryMatchingHub", ask)
+        return {str(hub.hubId) for hub in found or () if hub.hubType == "Datastore"}
+
+    def _call(self, method: str, ask: Callable[[Any], T]) -> T:
+        return self._session.guarded(lambda: ask(self._content()), method=method, safe=True)
+
+    def _content(self) -> Any:
+        with self._lock:
+            service = self._service
+            if service is None or service.generation != self._session.generation:
+                self._service = service = self._connect()
+            return service.content
+
+    def _connect(self) -> _Service:
+        session = self._session
+        header = session.cookie().partition("=")[2].strip('"')
+        generation = session.generation
+        channel = Channel(
+            session.endpoint.host,
+            session.endpoint.port,
+            cookie=Cookie(),
+            version=_VERSION,
+            ssl_context=session.ssl_context,
+            pool_size=session.endpoint.pool_size,
+            connect_timeout_s=session.endpoint.connect_timeout_s,
+            read_timeout_s=session.endpoint.read_timeout_s,
+            path="/pbm",
+            request_context={"vcSessionCookie": header},
+        )
+        instance: Any = pbm.ServiceInstance("ServiceInstance", channel)
+        return _Service(generation, instance.PbmRetrieveServiceContent())
+
+
+def _read_ids(content: Any) -> dict[str, str]:
+    manager = content.profileManager
+    ids = manager.PbmQueryProfile(
+        resourceType=pbm.profile.ResourceType(resourceType="STORAGE"),
+        profileCategory="REQUIREMENT",
+    )
+    profiles = manager.PbmRetrieveContent(profileIds=ids) if ids else ()
+    return {str(profile.name): str(profile.profileId.uniqueId) for profile in profiles}

@@ -1,0 +1,181 @@
+"""What a VM or template is, read in bulk into frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyVmomi import vim
+
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.entity_name import escape_name, unescape_name
+from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.session import Session, managed_type
+
+#: Controller type, most specific first -> adapter type as Glance and upstream's driver name it.
+_ADAPTERS: tuple[tuple[Any, str], ...] = (
+    (vim.vm.device.ParaVirtualSCSIController, "paraVirtual"),
+    (vim.vm.device.VirtualLsiLogicSASController, "lsiLogicsas"),
+    (vim.vm.device.VirtualLsiLogicController, "lsiLogic"),
+    (vim.vm.device.VirtualBusLogicController, "busLogic"),
+    (vim.vm.device.VirtualIDEController, "ide"),
+)
+
+_PATHS = (
+    "name",
+    "config.template",
+    "config.instanceUuid",
+    "config.annotation",
+    "config.files.vmPathName",
+    "config.hardware.device",
+    "runtime.host",
+    "runtime.connectionState",
+    "datastore",
+    "storage.perDatastoreUsage",
+)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A virtual disk of a VM.
+
+    :ivar key: device key, e.g. 2000
+    :ivar controller_key: device key of its controller, e.g. 1000
+    :ivar file_name: ``[datastore] dir/file.vmdk``
+    :ivar uuid: ``backing.uuid`` as vCenter writes it, None if the backing has none
+    :ivar adapter: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual``, ``ide``, or '' for
+        any other controller
+    :ivar thin: the backing is thin provisioned
+    :ivar has_parent: the backing is a delta upon another disk
+    """
+
+    key: int
+    controller_key: int
+    capacity_bytes: int
+    file_name: str
+    uuid: str | None
+    adapter: str
+    thin: bool = False
+    has_parent: bool = False
+
+
+@dataclass(frozen=True)
+class VmInfo:
+    """A VM or template as it was when read.
+
+    :ivar host: moref of the host it is registered on, None if vCenter did not say
+    :ivar datastores: morefs of the datastores that it has files on
+    :ivar extra_config_record: value of the extraConfig key that was asked for, None if not set
+    :ivar committed_bytes: space its files take, all datastores together
+    :ivar unshared_bytes: space that deleting it frees
+    :ivar has_config: False when vCenter has no configuration of it (files lost, or just being made)
+    :ivar path: ``[datastore] dir/name.vmx`` (``.vmtx`` of a template), '' without configuration
+    :ivar connection_state: ``connected``, ``inaccessible``, ``orphaned``, ``invalid``, ...
+    """
+
+    moref: str
+    name: str
+    is_template: bool
+    host: str | None
+    datastores: tuple[str, ...]
+    extra_config_record: str | None
+    disks: tuple[Disk, ...]
+    committed_bytes: int
+    unshared_bytes: int
+    has_config: bool
+    instance_uuid: str | None = None
+    annotation: str = ""
+    path: str = ""
+    connection_state: str = "connected"
+
+
+def list_vms(session: Session, folder: str, record_key: str) -> list[VmInfo]:
+    """VMs and templates that are children of a folder, in one request per page.
+
+    :param folder: moref
+    :param record_key: extraConfig key to read along, see ``VmInfo.extra_config_record``
+    :raises ObjectNotFound: the folder is gone
+    """
+    found = properties.read_through(
+        session,
+        "Folder",
+        folder,
+        [("Folder", "childEntity")],
+        "VirtualMachine",
+        _paths(record_key),
+    )
+    return [_info(moref, values, record_key) for moref, values in found.items()]
+
+
+def get_vm(session: Session, moref: str, record_key: str) -> VmInfo | None:
+    """One VM, in one request; None if it is gone."""
+    found = properties.read(session, "VirtualMachine", [moref], _paths(record_key))
+    return _info(moref, found[moref], record_key) if moref in found else None
+
+
+def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo | None:
+    """The VM of that (plain) name in a folder, in two requests; None if there is none."""
+    moref = session.invoke(
+        "SearchIndex",
+        session.content.searchIndex._GetMoId(),
+        "FindChild",
+        safe=True,
+        entity=managed_type("Folder")(folder),
+        name=escape_name(name),
+    )
+    return None if moref is None else get_vm(session, moref, record_key)
+
+
+def _record_path(record_key: str) -> str:
+    return f'config.extraConfig["{record_key}"]'
+
+
+def _paths(record_key: str) -> list[str]:
+    return [*_PATHS, _record_path(record_key)]
+
+
+def _info(moref: str, values: Properties, record_key: str) -> VmInfo:
+    record = values.get(_record_path(record_key))
+    usage = values.get("storage.perDatastoreUsage") or ()
+    return VmInfo(
+        moref=moref,
+        name=unescape_name(values.get("name", "")),
+        is_template=bool(values.get("config.template")),
+        host=values.get("runtime.host"),
+        datastores=tuple(values.get("datastore") or ()),
+        extra_config_record=None if record is None else str(getattr(record, "value", record)),
+        disks=disks_of(values.get("config.hardware.device") or ()),
+        committed_bytes=sum(part.committed or 0 for part in usage),
+        unshared_bytes=sum(part.unshared or 0 for part in usage),
+        has_config="config.files.vmPathName" in values,
+        instance_uuid=values.get("config.instanceUuid"),
+        annotation=values.get("config.annotation") or "",
+        path=values.get("config.files.vmPathName") or "",
+        connection_state=str(values.get("runtime.connectionState") or "connected"),
+    )
+
+
+def disks_of(devices: Sequence[Any]) -> tuple[Disk, ...]:
+    """The virtual disks among a VM's devices (pyVmomi objects), in vCenter's order."""
+    controllers = {device.key: device for device in devices}
+    return tuple(
+        _disk(device, controllers.get(device.controllerKey))
+        for device in devices
+        if isinstance(device, vim.vm.device.VirtualDisk)
+    )
+
+
+def _disk(device: Any, controller: Any) -> Disk:
+    backing = device.backing
+    adapter = next((name for kind, name in _ADAPTERS if isinstance(controller, kind)), "")
+    return Disk(
+        key=device.key,
+        controller_key=device.controllerKey,
+        capacity_bytes=device.capacityInBytes or device.capacityInKB * 1024,
+        file_name=getattr(backing, "fileName", None) or "",
+        uuid=getattr(backing, "uuid", None),
+        adapter=adapter,
+        thin=bool(getattr(backing, "thinProvisioned", False)),
+        has_parent=getattr(backing, "parent", None) is not None,
+    )
