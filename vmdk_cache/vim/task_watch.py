@@ -122,6 +122,6 @@ class TaskWatch:
 
 
 def _filter_spec(view: str) -> Any:
-    to_tasks = _pc.TraversalSpec(type=vim.view.ListView, path="view", skip=True)
+    to_tasks = _pc.TraversalSpec(type=vim.view.ListView, path="view")
     start = _pc.ObjectSpec(obj=managed_type("ListView")(view), skip=True, selectSet=[to_tasks])
     return _pc.FilterSpec(objectSet=[start], propSet=[properties.property_spec("Task", TASK_PATHS)])
