@@ -89,9 +89,13 @@ class VirtualDisk:
     @property
     def occupied_bytes(self) -> int:
         """What descriptor and extent take, without parents."""
+        return self.descriptor.charged_bytes + (0 if self.sparse else self.extent_bytes)
+
+    @property
+    def extent_bytes(self) -> int:
+        """What the extent alone takes; 0 when somebody deleted it."""
         extent = self.files.get(self.extent_path)
-        alone = self.descriptor.charged_bytes
-        return alone if self.sparse or extent is None else alone + extent.charged_bytes
+        return extent.charged_bytes if extent is not None else 0
 
     @property
     def chain(self) -> list[VirtualDisk]:

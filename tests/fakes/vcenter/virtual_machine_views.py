@@ -48,7 +48,7 @@ def usage(vm: VirtualMachine) -> dict[Any, Usage]:
             one.unshared += size_bytes
     for disk in vm.disks:
         if disk.provisioning == "thin" or disk.parent is not None:
-            spare = disk.capacity_bytes - disk.occupied_bytes
+            spare = disk.capacity_bytes - disk.extent_bytes
             found[disk.datastore].uncommitted += max(0, spare)
     return found
 

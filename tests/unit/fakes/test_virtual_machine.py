@@ -1,0 +1,266 @@
+"""What would go wrong if the fake's VMs and templates were laxer than those of a real vCenter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter import Model, VCenter
+from tests.unit.fakes.vm_client import (
+    Client,
+    GiB,
+    MiB,
+    connected,
+    create_spec,
+    disk_changes,
+    disk_of,
+    edit,
+    wait,
+)
+
+
+@pytest.fixture
+def vc() -> Iterator[VCenter]:
+    with VCenter(Model(datastore_bytes=10 * GiB)) as vcenter:
+        yield vcenter
+        assert vcenter.errors == []
+
+
+@pytest.fixture
+def client(vc: VCenter) -> Iterator[Client]:
+    with connected(vc) as session:
+        yield session
+
+
+def test_a_created_vm_lacks_what_cinder_reads(vc: VCenter, client: Client) -> None:
+    vm = client.create(
+        "volume-1",
+        GiB,
+        instanceUuid="00000000-0000-0000-0000-000000000001",
+        extraConfig=[vim.option.OptionValue(key="cinder.volume.id", value="1")],
+        managedBy=vim.ext.ManagedByInfo(extensionKey="org.openstack.storage", type="volume"),
+    )
+    assert vm.name == "volume-1"
+    assert vm.config.files.vmPathName == "[DC0_DS0] volume-1/volume-1.vmx"
+    assert vm.config.managedBy.extensionKey == "org.openstack.storage"
+    assert {o.key: o.value for o in vm.config.extraConfig} == {"cinder.volume.id": "1"}
+    disk = disk_of(vm)
+    assert (disk.capacityInKB, disk.backing.thinProvisioned) == (GiB // 1024, True)
+    assert disk.backing.fileName == "[DC0_DS0] volume-1/volume-1.vmdk"
+    assert (disk.key, disk.controllerKey, disk.unitNumber) == (2000, 1000, 0)
+    assert disk.backing.uuid.startswith("6000C29")
+    assert vm.resourcePool == client.pool
+    assert vm.runtime.host in client.hosts
+    assert [d.name for d in vm.datastore] == ["DC0_DS0"]
+    found = client.content.searchIndex.FindAllByUuid(
+        None, "00000000-0000-0000-0000-000000000001", True, True
+    )
+    assert found == [vm]
+    assert vm.summary.storage.uncommitted == GiB
+    assert vm in client.datastores[0].vm
+
+
+def test_two_vms_of_one_folder_share_a_name(vc: VCenter, client: Client) -> None:
+    first = client.create("twin")
+    task = client.folder.CreateVM_Task(create_spec("twin"), client.pool)
+    with pytest.raises(vim.fault.DuplicateName) as raised:
+        wait(task)
+    assert raised.value.object == first
+    other = client.folder.CreateFolder("other")
+    second = wait(other.CreateVM_Task(create_spec("twin"), client.pool))
+    assert second.config.files.vmPathName.startswith("[DC0_DS0] twin_1/")
+    assert sorted(vc.datastore("DC0_DS0").directories()) == ["twin", "twin_1"]
+    with pytest.raises(vim.fault.DuplicateName):
+        wait(first.Rename_Task(client.create("else").name))
+
+
+def test_a_failed_creation_leaves_files(vc: VCenter, client: Client) -> None:
+    spec = create_spec("big", 11 * GiB, backing={"eagerlyScrub": True})
+    with pytest.raises(vim.fault.NoDiskSpace):
+        wait(client.folder.CreateVM_Task(spec, client.pool))
+    assert vc.vms() == []
+    assert vc.datastore("DC0_DS0").files() == {}
+    assert vc.datastore("DC0_DS0").directories() == []
+
+
+def test_a_template_is_a_vm_like_any_other(vc: VCenter, client: Client) -> None:
+    vm = client.create("image")
+    vm.MarkAsTemplate()
+    assert vm.config.template
+    assert vm.summary.config.template
+    assert vm.resourcePool is None
+    assert vm not in client.pool.vm
+    assert vm.runtime.host is not None
+    assert vm.config.files.vmPathName.endswith("image.vmtx")
+    assert "image/image.vmtx" in vc.datastore("DC0_DS0").files()
+    with pytest.raises(vmodl.fault.NotSupported):
+        vm.MarkAsTemplate()
+    for task in (
+        vm.PowerOnVM_Task(),
+        vm.CreateSnapshot_Task("s", "", False, False),
+        vm.ReconfigVM_Task(vim.vm.ConfigSpec(numCPUs=2)),
+        vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="x", tools=vim.vm.ToolsConfigInfo())),
+        vm.RelocateVM_Task(vim.vm.RelocateSpec(datastore=client.datastores[1])),
+    ):
+        with pytest.raises(vmodl.fault.NotSupported):
+            wait(task)
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="note", name="renamed")))
+    assert (vm.name, vm.config.annotation) == ("renamed", "note")
+    assert vm.config.files.vmPathName == "[DC0_DS0] image/image.vmtx"
+
+
+def test_a_template_stays_one_for_ever(client: Client) -> None:
+    vm = client.template("image")
+    other = next(host for host in client.hosts if host != vm.runtime.host)
+    wait(vm.RelocateVM_Task(vim.vm.RelocateSpec(host=other)))
+    assert vm.runtime.host == other
+    vm.MarkAsVirtualMachine(client.pool)
+    assert not vm.config.template
+    assert vm.resourcePool == client.pool
+    assert vm.config.files.vmPathName.endswith("image.vmx")
+    with pytest.raises(vim.fault.InvalidState):
+        vm.MarkAsVirtualMachine(client.pool)
+
+
+def test_power_is_ignored(client: Client) -> None:
+    vm = client.create("vm")
+    wait(vm.PowerOnVM_Task())
+    with pytest.raises(vim.fault.InvalidPowerState):
+        vm.MarkAsTemplate()
+    with pytest.raises(vim.fault.InvalidPowerState):
+        wait(vm.Destroy_Task())
+    wait(vm.PowerOffVM_Task())
+    wait(vm.Destroy_Task())
+
+
+def test_a_destroyed_vm_leaves_files_or_references(vc: VCenter, client: Client) -> None:
+    vm = client.create("gone", GiB, backing={"eagerlyScrub": True})
+    store = vc.datastore("DC0_DS0")
+    assert store.used_bytes > GiB
+    wait(vm.Destroy_Task())
+    assert (store.files(), store.directories(), store.used_bytes) == ({}, [], 0)
+    assert client.datastores[0].vm == []
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+        vm.Destroy_Task()
+
+
+def test_a_vm_whose_directory_vanished_cannot_be_told(vc: VCenter, client: Client) -> None:
+    vm = client.template("rotten")
+    files = client.content.fileManager
+    wait(files.DeleteDatastoreFile_Task("[DC0_DS0] rotten", client.datacenter))
+    with pytest.raises(vim.fault.FileNotFound):
+        client.clone(vm, "copy")
+    assert vc.find_vm("copy") is None
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        wait(vm.Destroy_Task())
+    vm.UnregisterVM()
+    assert vc.vms() == []
+
+
+def test_reconfigure_does_half_of_it(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", MiB)
+    store = vc.datastore("DC0_DS0")
+    before = store.files()
+    changes = disk_changes(MiB, thinProvisioned=True)
+    changes.append(edit(disk_of(vm), capacityInKB=512, capacityInBytes=512 * 1024))
+    with pytest.raises(vim.fault.InvalidDeviceOperation) as raised:
+        wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(name="new", deviceChange=changes)))
+    assert raised.value.deviceIndex == 2
+    assert vm.name == "vm"
+    assert store.files() == before
+
+
+def test_extra_config_keys_cannot_be_deleted(client: Client) -> None:
+    option = vim.option.OptionValue
+    vm = client.create("vm", extraConfig=[option(key="a", value="1"), option(key="b", value="2")])
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[option(key="a", value="")])))
+    assert {o.key: o.value for o in vm.config.extraConfig} == {"b": "2"}
+
+
+def test_a_disk_grows_shrinks_and_changes_its_uuid_at_will(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", MiB, backing={"eagerlyScrub": True})
+
+    def change(**fields: int) -> None:
+        spec = vim.vm.ConfigSpec(deviceChange=[edit(disk_of(vm), **fields)])
+        wait(vm.ReconfigVM_Task(spec))
+
+    change(capacityInKB=2048)
+    assert disk_of(vm).capacityInBytes == 2 * MiB
+    change(capacityInBytes=3 * MiB)
+    assert disk_of(vm).capacityInKB == 3072
+    assert vc.datastore("DC0_DS0").files()["vm/vm-flat.vmdk"] == 3 * MiB
+    for bad in ({"capacityInKB": 1024}, {"capacityInKB": 0, "capacityInBytes": 4 * MiB}):
+        with pytest.raises(vim.fault.InvalidDeviceOperation):
+            change(**bad)
+    device = disk_of(vm)
+    device.backing.uuid = "5b2f4d3c-0000-4000-8000-000000000001"
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[edit(device)])))
+    assert disk_of(vm).backing.uuid == "5b2f4d3c-0000-4000-8000-000000000001"
+
+
+def test_a_detached_disk_loses_its_file(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", MiB)
+    store = vc.datastore("DC0_DS0")
+    device = disk_of(vm)
+    remove = vim.vm.device.VirtualDeviceSpec(operation="remove", device=device)
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[remove])))
+    assert "vm/vm-flat.vmdk" in store.files()
+    add = disk_changes(
+        MiB, vim.vm.device.ParaVirtualSCSIController, fileName="[DC0_DS0] vm/vm.vmdk"
+    )
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=add)))
+    again = disk_of(vm)
+    assert again.backing.uuid == device.backing.uuid
+    assert again.controllerKey == 1001
+    destroy = vim.vm.device.VirtualDeviceSpec(
+        operation="remove", fileOperation="destroy", device=again
+    )
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[destroy])))
+    assert "vm/vm-flat.vmdk" not in store.files()
+
+
+def test_an_old_change_version_wins(client: Client) -> None:
+    vm = client.create("vm")
+    version = vm.config.changeVersion
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="1", changeVersion=version)))
+    with pytest.raises(vim.fault.ConcurrentAccess):
+        wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="2", changeVersion=version)))
+
+
+def test_storage_numbers_disagree(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", GiB, backing={})
+    usage = vm.storage.perDatastoreUsage[0]
+    files = vm.layoutEx.file
+    assert usage.committed == usage.unshared == sum(f.size for f in files)
+    assert usage.committed == vc.datastore("DC0_DS0").used_bytes > GiB
+    assert {f.type for f in files} == {"config", "snapshotList", "diskDescriptor", "diskExtent"}
+    summary = client.datastores[0].summary
+    assert summary.capacity - summary.freeSpace == usage.committed
+    assert summary.uncommitted == 0
+
+
+def test_a_move_keeps_its_old_place_occupied(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", GiB)
+    vc.find_vm("vm").disks[0].content.write(0, b"bytes")
+    disk = disk_of(vm)
+    locator = vim.vm.RelocateSpec.DiskLocator(
+        diskId=disk.key,
+        datastore=client.datastores[1],
+        diskBackingInfo=vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+            fileName="", diskMode="persistent", eagerlyScrub=True
+        ),
+    )
+    spec = vim.vm.RelocateSpec(datastore=client.datastores[1], disk=[locator])
+    wait(vm.RelocateVM_Task(spec))
+    assert vc.datastore("DC0_DS0").files() == {}
+    assert vc.datastore("DC0_DS1").files()["vm/vm-flat.vmdk"] == GiB
+    assert vm.config.files.vmPathName == "[DC0_DS1] vm/vm.vmx"
+    assert disk_of(vm).backing.eagerlyScrub
+    assert vc.read_disk("vm").read(0, 5) == b"bytes"
+    full = vim.vm.RelocateSpec(datastore=client.datastores[0])
+    vc.datastore("DC0_DS0").fill(10 * GiB)
+    with pytest.raises(vim.fault.NoDiskSpace):
+        wait(vm.RelocateVM_Task(full))
+    assert vc.read_disk("vm").read(0, 5) == b"bytes"

@@ -1,0 +1,326 @@
+"""What would go wrong if the fake cloned what a real vCenter refuses, or mixed up bytes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter import Model, VCenter
+from tests.fakes.vcenter.clock import Clock
+from tests.fakes.vcenter.cost_model import CostModel
+from tests.unit.fakes.vm_client import Client, GiB, MiB, connected, disk_of, edit, wait
+
+Flat = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
+
+
+@pytest.fixture
+def vc() -> Iterator[VCenter]:
+    with VCenter(Model(datastore_bytes=10 * GiB, hosts_per_cluster=3)) as vcenter:
+        yield vcenter
+        assert vcenter.errors == []
+
+
+@pytest.fixture
+def client(vc: VCenter) -> Iterator[Client]:
+    with connected(vc) as session:
+        yield session
+
+
+def _grow(vm: Any, **capacity: int) -> Any:
+    return vim.vm.ConfigSpec(deviceChange=[edit(disk_of(vm), **capacity)])
+
+
+def test_a_clone_lacks_its_sources_bytes(vc: VCenter, client: Client) -> None:
+    source = client.create("image", 8 * MiB)
+    content = vc.find_vm("image").disks[0].content
+    content.write(MiB, os.urandom(MiB))
+    source.MarkAsTemplate()
+    digest = vc.read_disk("image").sha256()
+    clone = client.clone(source, "volume")
+    assert vc.read_disk(clone).sha256() == digest
+    vc.find_vm("volume").disks[0].content.write(0, b"changed")
+    assert vc.read_disk("image").sha256() == digest
+    assert vc.datastore("DC0_DS0").files()["volume/volume-flat.vmdk"] == MiB
+    assert disk_of(clone).backing.uuid != disk_of(source).backing.uuid
+    assert not clone.config.template
+    assert clone.resourcePool == client.pool
+
+
+def test_identity_of_the_template_is_left_in_the_clone(vc: VCenter, client: Client) -> None:
+    option = vim.option.OptionValue
+    source = client.template(
+        "image",
+        annotation="secret of the first project",
+        extraConfig=[option(key="vmdk_cache.image", value="1"), option(key="k", value="v")],
+        managedBy=vim.ext.ManagedByInfo(extensionKey="a", type="b"),
+    )
+    field = client.content.customFieldsManager.AddCustomFieldDef("used", vim.VirtualMachine)
+    client.content.customFieldsManager.SetField(source, field.key, "yesterday")
+    plain = client.clone(source, "plain")
+    assert plain.config.annotation == "secret of the first project"
+    assert len(plain.config.extraConfig) == 2
+    assert plain.config.managedBy.extensionKey == "a"
+    assert [value.value for value in plain.customValue] == ["yesterday"]
+    assert plain.config.instanceUuid != source.config.instanceUuid
+    vc.switches.clone_inherits_custom_values = False
+    clean = client.clone(
+        source,
+        "clean",
+        config=vim.vm.ConfigSpec(
+            annotation="",
+            instanceUuid="5b2f4d3c-0000-4000-8000-000000000001",
+            extraConfig=[option(key="vmdk_cache.image", value=""), option(key="n", value="w")],
+            managedBy=vim.ext.ManagedByInfo(extensionKey="", type=""),
+        ),
+    )
+    assert not clean.config.annotation
+    assert {o.key: o.value for o in clean.config.extraConfig} == {"k": "v", "n": "w"}
+    assert clean.config.managedBy is None
+    assert clean.config.instanceUuid == "5b2f4d3c-0000-4000-8000-000000000001"
+    assert clean.customValue == []
+
+
+def test_the_task_names_the_wrong_entity(client: Client) -> None:
+    source = client.template("image")
+    task = source.CloneVM_Task(client.folder, "copy", client.clone_spec())
+    result = wait(task)
+    assert task.info.entity == source
+    assert task.info.descriptionId == "VirtualMachine.clone"
+    assert result.name == "copy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "prop"),
+    [({"pool": None}, "spec.location.pool"), ({"diskMoveType": "x"}, "spec.location.diskMoveType")],
+)
+def test_a_bad_spec_passes(vc: VCenter, client: Client, changes: dict[str, Any], prop: str) -> None:
+    source = client.template("image")
+    with pytest.raises(vmodl.fault.InvalidArgument) as raised:
+        client.clone(source, "copy", **changes)
+    assert raised.value.invalidProperty == prop
+    assert [vm.name for vm in vc.vms()] == ["image"]
+
+
+def test_a_template_needs_a_pool_to_be_copied_as_one(client: Client) -> None:
+    copy = client.clone(client.template("image"), "copy", template=True, pool=None)
+    assert copy.config.template
+    assert copy.resourcePool is None
+    assert copy.config.files.vmPathName.endswith(".vmtx")
+
+
+def test_a_taken_name_is_noticed_too_late(vc: VCenter, client: Client) -> None:
+    source = client.template("image")
+    tasks = [source.CloneVM_Task(client.folder, "one", client.clone_spec()) for _ in range(5)]
+    outcomes = []
+    for task in tasks:
+        try:
+            outcomes.append(wait(task).name)
+        except vim.fault.DuplicateName as fault:
+            assert fault.name == "one"
+    assert outcomes == ["one"]
+    assert vc.datastore("DC0_DS0").directories() == ["image", "one"]
+
+
+def test_a_disk_cannot_grow_or_change_its_type_with_the_clone(vc: VCenter, client: Client) -> None:
+    source = client.template("image", 2 * MiB)
+    locator = vim.vm.RelocateSpec.DiskLocator(
+        diskId=disk_of(source).key,
+        datastore=client.datastores[1],
+        diskBackingInfo=Flat(fileName="", diskMode="persistent", eagerlyScrub=True),
+    )
+    clone = client.clone(
+        source,
+        "grown",
+        datastore=client.datastores[1],
+        disk=[locator],
+        config=_grow(source, capacityInKB=4096, capacityInBytes=4 * MiB),
+    )
+    disk = disk_of(clone)
+    assert (disk.capacityInKB, disk.backing.eagerlyScrub) == (4096, True)
+    assert vc.datastore("DC0_DS1").files()["grown/grown-flat.vmdk"] == 4 * MiB
+    assert vc.find_vm("image").disks[0].capacity_bytes == 2 * MiB
+    with pytest.raises(vim.fault.InvalidDeviceOperation) as raised:
+        client.clone(source, "less", config=_grow(source, capacityInKB=1024))
+    assert (raised.value.deviceIndex, raised.value.badOp) == (0, "edit")
+    assert raised.value.property == "virtualDeviceSpec.device"
+    assert vc.find_vm("less") is None
+
+
+def test_a_locator_alone_moves_the_home(vc: VCenter, client: Client) -> None:
+    source = client.template("image")
+    locator = vim.vm.RelocateSpec.DiskLocator(
+        diskId=disk_of(source).key, datastore=client.datastores[1]
+    )
+    clone = client.clone(source, "split", datastore=None, disk=[locator])
+    assert clone.config.files.vmPathName.startswith("[DC0_DS0]")
+    assert disk_of(clone).backing.fileName.startswith("[DC0_DS1]")
+    wait(clone.Destroy_Task())
+    assert vc.datastore("DC0_DS1").files() == {}
+    assert vc.datastore("DC0_DS1").directories() == []
+
+
+def test_a_clone_that_does_not_fit_leaves_something(vc: VCenter, client: Client) -> None:
+    source = client.template("image", GiB, backing={})
+    vc.datastore("DC0_DS1").fill(10 * GiB - 100 * MiB)
+    with pytest.raises(vim.fault.NoDiskSpace):
+        client.clone(source, "big", datastore=client.datastores[1])
+    assert vc.datastore("DC0_DS1").directories() == []
+    assert [vm.name for vm in vc.vms()] == ["image"]
+
+
+def test_a_host_in_maintenance_still_clones(vc: VCenter, client: Client) -> None:
+    source = client.template("image")
+    home = vc.find_vm("image").host
+    healthy = next(host for host in client.hosts if host.name != home.name)
+    home.set_maintenance(True)
+    with pytest.raises(vim.fault.InvalidHostState):
+        client.clone(source, "copy", host=healthy)
+    wait(source.RelocateVM_Task(vim.vm.RelocateSpec(host=healthy)))
+    assert client.clone(source, "copy", host=healthy).runtime.host == healthy
+
+
+def test_a_datastore_that_the_host_does_not_mount_is_written(vc: VCenter, client: Client) -> None:
+    source = client.template("image")
+    store = vc.datastore("DC0_DS1")
+    for host in list(store.mounts)[1:]:
+        store.unmount(host)
+    with pytest.raises(vim.fault.DatastoreNotWritableOnHost):
+        client.clone(source, "copy", datastore=client.datastores[1], host=client.hosts[2])
+    compatible = client.clone(source, "copy", datastore=client.datastores[1])
+    assert compatible.runtime.host.name == next(iter(store.mounts)).name
+
+
+def test_a_fresh_import_is_not_locked(vc: VCenter, client: Client) -> None:
+    source = client.template("image")
+    vc.switches.file_locked_after_import_s = 60
+    vc.find_vm("image").imported_at = vc.clock.monotonic()
+    with pytest.raises(vim.fault.FileLocked):
+        client.clone(source, "copy")
+    vc.clock.advance(61)
+    client.clone(source, "copy")
+
+
+def test_a_linked_clone_grows_or_outlives_its_base(vc: VCenter, client: Client) -> None:
+    source = client.create("base", 2 * MiB)
+    vc.find_vm("base").disks[0].content.write(0, b"base")
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        client.clone(source, "child", diskMoveType="createNewChildDiskBacking")
+    snapshot = wait(source.CreateSnapshot_Task("s", "", False, False))
+    linked = {"diskMoveType": "createNewChildDiskBacking", "snapshot": snapshot}
+    with pytest.raises(vim.fault.InvalidDeviceOperation):
+        client.clone(source, "child", config=_grow(source, capacityInKB=4096), **linked)
+    child = client.clone(source, "child", datastore=None, **linked)
+    assert vc.read_disk("child").read(0, 4) == b"base"
+    usage = child.storage.perDatastoreUsage[0]
+    assert usage.unshared < usage.committed
+    device = disk_of(child)
+    device.backing.uuid = "5b2f4d3c-0000-4000-8000-000000000001"
+    with pytest.raises(vmodl.fault.NotSupported):
+        wait(child.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[edit(device)])))
+    with pytest.raises(vim.fault.InvalidDeviceOperation):
+        wait(child.ReconfigVM_Task(_grow(child, capacityInKB=4096)))
+    wait(snapshot.RemoveSnapshot_Task(False))
+    vc.find_vm("base").disks[0].content.write(0, b"BASE")
+    assert vc.read_disk("child").read(0, 4) == b"base"
+    wait(source.Destroy_Task())
+    assert vc.read_disk("child").read(0, 4) == b"base"
+    wait(child.Destroy_Task())
+    assert vc.datastore("DC0_DS0").files() == {}
+    assert vc.datastore("DC0_DS0").directories() == []
+
+
+def test_growing_a_clone_of_a_snapshot_is_believed(vc: VCenter, client: Client) -> None:
+    source = client.create("vm", 2 * MiB)
+    snapshot = wait(source.CreateSnapshot_Task("s", "", False, False))
+    vc.find_vm("vm").disks[0].content.write(0, b"later")
+    clone = client.clone(source, "copy", snapshot=snapshot, config=_grow(source, capacityInKB=4096))
+    assert disk_of(clone).capacityInKB == 2048
+    assert vc.read_disk("copy").read(0, 5) == bytes(5)
+
+
+class TestBusySource:
+    """With costs on, a clone takes as long as the manual clock says."""
+
+    @pytest.fixture
+    def vc(self) -> Iterator[VCenter]:
+        model = Model(hosts_per_cluster=2)
+        with VCenter(model, clock=Clock(scale=0.0), cost_model=CostModel()) as vcenter:
+            yield vcenter
+            assert vcenter.errors == []
+
+    def _states(
+        self, vc: VCenter, tasks: list[Any], expected: dict[str, int], tick_s: float = 0.0
+    ) -> None:
+        for _ in range(400):
+            states = [task.info.state for task in tasks]
+            if {state: states.count(state) for state in set(states)} == expected:
+                return
+            vc.clock.advance(tick_s)
+            time.sleep(0.005)
+        raise AssertionError(f"{states} instead of {expected}")
+
+    def _busy(self, vc: VCenter, client: Client, count: int, **more: Any) -> tuple[Any, list[Any]]:
+        source = client.template("image", 8 * MiB)
+        vc.cost_model.enabled = True
+        tasks = [
+            source.CloneVM_Task(client.folder, f"c{n}", client.clone_spec(**more))
+            for n in range(count)
+        ]
+        return source, tasks
+
+    def test_clones_of_one_template_wait_for_each_other(self, vc: VCenter, client: Client) -> None:
+        home = client.hosts[0]
+        _, tasks = self._busy(vc, client, 6, host=home)
+        self._states(vc, tasks, {"running": 4, "queued": 2})
+        self._states(vc, tasks, {"success": 6}, tick_s=0.3)
+
+    def test_a_busy_template_is_destroyed(self, vc: VCenter, client: Client) -> None:
+        source, tasks = self._busy(vc, client, 1)
+        self._states(vc, tasks, {"running": 1})
+        assert vc.find_vm("c0").config is None
+        with pytest.raises(vim.fault.TaskInProgress):
+            wait(source.Destroy_Task())
+        with pytest.raises(vim.fault.TaskInProgress):
+            source.MarkAsVirtualMachine(client.pool)
+        with pytest.raises(vim.fault.TaskInProgress):
+            wait(source.Rename_Task("other"))
+        vc.switches.destroy_during_clone = "queue"
+        destroy = source.Destroy_Task()
+        self._states(vc, [destroy], {"running": 1})
+        self._states(vc, [*tasks, destroy], {"success": 2}, tick_s=0.3)
+
+    def test_a_cancelled_clone_leaves_its_half(self, vc: VCenter, client: Client) -> None:
+        source, tasks = self._busy(vc, client, 1)
+        self._states(vc, tasks, {"running": 1})
+        tasks[0].CancelTask()
+        with pytest.raises(vmodl.fault.RequestCanceled):
+            wait(tasks[0])
+        assert [vm.name for vm in vc.vms()] == ["image"]
+        assert vc.datastore("DC0_DS0").directories() == ["image"]
+        source.Rename_Task("free")
+
+    def test_a_queued_clone_of_what_was_destroyed_succeeds(
+        self, vc: VCenter, client: Client
+    ) -> None:
+        source, tasks = self._busy(vc, client, 5, host=client.hosts[0])
+        self._states(vc, tasks, {"running": 4, "queued": 1})
+        vc.find_vm("image").remove()
+        self._states(vc, tasks, {"success": 4, "error": 1}, tick_s=0.3)
+        with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+            wait(tasks[-1])
+        with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+            source.CloneVM_Task(client.folder, "x", client.clone_spec())
+
+
+def test_a_folder_that_is_gone_is_only_noticed_by_the_task(client: Client) -> None:
+    source = client.template("image")
+    folder = client.folder.CreateFolder("f")
+    wait(folder.Destroy_Task())
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound) as raised:
+        source.CloneVM_Task(folder, "x", client.clone_spec())
+    assert raised.value.obj == folder
