@@ -19,6 +19,7 @@ from tests.fakes.vcenter.datastore import Datastore
 from tests.fakes.vcenter.datastore_files import DatastoreFile
 from tests.fakes.vcenter.datastore_path import clean
 from tests.fakes.vcenter.http_exchange import HttpExchange
+from tests.fakes.vcenter.http_nfc import drop_answer
 
 _PIECE_BYTES = 1 << 20
 _TICKET = re.compile(r"vmware_cgi_ticket\s*=\s*\"?([^\";\s]+)")
@@ -40,9 +41,9 @@ def handle(exchange: HttpExchange) -> None:
         if rule.http_status is not None or rule.fault is not None:
             exchange.respond(rule.http_status or 500, b"Injected by a fault rule\n")
             return
+        if rule.drop == "after":
+            drop_answer(exchange)
     _serve(exchange, path)
-    if rule is not None and rule.drop == "after":
-        exchange.drop()
 
 
 def _serve(exchange: HttpExchange, path: str) -> None:

@@ -38,14 +38,24 @@ def handle(exchange: HttpExchange) -> None:
     rule = vcenter.fault_rules.match(method, *names)
     if rule is not None and _hit(rule, exchange, lease):
         return
+    if rule is not None and rule.drop == "after":
+        drop_answer(exchange)
     if lease is None or device is None:
         exchange.respond(404, b"No such transfer\n")
     elif lease.kind == "export":
         _download(exchange, device)
     elif _is_upload(exchange):
         _upload(exchange, lease, device)
-    if rule is not None and rule.drop == "after":
+
+
+def drop_answer(exchange: HttpExchange) -> None:
+    """Let the request take effect, but close the connection where its answer would begin."""
+
+    def drop(*_args: object, **_headers: object) -> None:
         exchange.drop()
+
+    for name in ("respond", "start"):
+        setattr(exchange, name, drop)
 
 
 def _hit(rule: FaultRule, exchange: HttpExchange, lease: HttpNfcLease | None) -> bool:

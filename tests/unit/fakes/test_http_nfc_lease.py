@@ -1,0 +1,251 @@
+"""What would go wrong if the fake's leases let a broken import pass, or left its pieces behind."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pyVmomi import vim, vmodl
+
+from tests.fakes.vcenter import Model, VCenter, vmdk
+from tests.fakes.vcenter.disk import GRAIN_BYTES, DiskContent
+from tests.unit.fakes.vm_client import Client, GiB, MiB, connected, create_spec, disk_of, wait
+
+STREAM = {"Content-Type": "application/x-vnd.vmware-streamVmdk"}
+
+
+@pytest.fixture
+def vc() -> Iterator[VCenter]:
+    with VCenter(Model(datastore_bytes=10 * GiB)) as vcenter:
+        yield vcenter
+        assert vcenter.errors == []
+
+
+@pytest.fixture
+def client(vc: VCenter) -> Iterator[Client]:
+    with connected(vc) as session:
+        yield session
+
+
+def _image(size_bytes: int = 64 * MiB) -> tuple[DiskContent, bytes]:
+    disk = DiskContent(size_bytes)
+    disk.write(0, os.urandom(3 * GRAIN_BYTES))
+    disk.write(size_bytes - 512, b"e" * 512)
+    return disk, b"".join(vmdk.stream_optimized(disk))
+
+
+def _ready(lease: Any) -> Any:
+    for _ in range(1000):
+        if lease.state != "initializing":
+            break
+        time.sleep(0.005)
+    return lease
+
+
+def _import(client: Client, name: str = "image", **more: Any) -> Any:
+    spec = vim.vm.VmImportSpec(configSpec=create_spec(name, MiB, **more))
+    return _ready(client.pool.ImportVApp(spec, client.folder))
+
+
+def _nothing_left(vc: VCenter) -> bool:
+    store = vc.datastore("DC0_DS0")
+    return vc.vms() == [] and store.files() == {} and store.directories() == []
+
+
+def test_an_import_does_not_hold_the_images_bytes(vc: VCenter, client: Client) -> None:
+    disk, data = _image()
+    lease = _import(client)
+    assert lease.state == "ready"
+    url = lease.info.deviceUrl[0]
+    assert (url.disk, url.targetId) == (True, "disk-0.vmdk")
+    assert url.importKey == "/image/VirtualLsiLogicController0:0"
+    assert (lease.info.leaseTimeout, lease.info.entity.name) == (300, "image")
+    assert client.request("POST", url.url, data, STREAM)[0] == 200
+    manifest = lease.HttpNfcLeaseGetManifest()
+    assert manifest[0].sha1 == hashlib.sha1(data).hexdigest()
+    assert (manifest[0].size, manifest[0].capacity) == (len(data), disk.size_bytes)
+    vm = lease.info.entity
+    lease.HttpNfcLeaseComplete()
+    assert lease.state == "done"
+    assert vc.leases() == []
+    assert disk_of(vm).capacityInBytes == disk.size_bytes
+    assert vc.read_disk("image").sha256() == disk.sha256()
+    assert vm.storage.perDatastoreUsage[0].committed > 4 * GRAIN_BYTES
+    assert vm.recentTask[0].info.descriptionId == "ResourcePool.ImportVAppLRO"
+    wait(vm.recentTask[0])
+    wait(vm.Destroy_Task())
+
+
+def test_chunked_or_put_uploads_are_refused(vc: VCenter, client: Client) -> None:
+    disk, data = _image()
+    for name, method, headers in (
+        ("chunked", "POST", STREAM),
+        ("put", "PUT", {"Overwrite": "t", "Content-Length": str(len(data))}),
+    ):
+        lease = _import(client, name)
+        pieces = (data[i : i + 10_000] for i in range(0, len(data), 10_000))
+        assert client.request(method, lease.info.deviceUrl[0].url, pieces, headers)[0] == 200
+        lease.HttpNfcLeaseComplete()
+        assert vc.read_disk(name).sha256() == disk.sha256()
+
+
+def test_a_wrong_request_is_taken_for_an_upload(vc: VCenter, client: Client) -> None:
+    lease = _import(client)
+    url = lease.info.deviceUrl[0].url
+    _, data = _image()
+    assert client.request("GET", url)[0] == 405
+    assert client.request("POST", url, data, {"Content-Type": "text/plain"})[0] == 415
+    assert client.request("PUT", url, data)[0] == 412
+    assert client.request("POST", url + "x", data, STREAM)[0] == 404
+    assert client.request("POST", url, b"qcow" * 1000, STREAM)[0] == 400
+    lease.HttpNfcLeaseAbort()
+    assert client.request("POST", url, data, STREAM)[0] == 404
+
+
+def test_a_truncated_upload_is_noticed_by_complete(vc: VCenter, client: Client) -> None:
+    _, data = _image()
+    lease = _import(client)
+    assert client.request("POST", lease.info.deviceUrl[0].url, data[:-5000], STREAM)[0] == 400
+    vm = lease.info.entity
+    lease.HttpNfcLeaseComplete()
+    assert disk_of(vm).capacityInBytes == 4_096_000
+    assert vc.read_disk(vm).written_bytes == 0
+
+
+def test_an_upload_that_stops_half_way_blocks_for_ever(vc: VCenter, client: Client) -> None:
+    _, data = _image()
+    lease = _import(client)
+    vm = lease.info.entity
+    parts = urlsplit(lease.info.deviceUrl[0].url)
+    connection = http.client.HTTPSConnection(parts.netloc, context=client.tls)
+    connection.putrequest("POST", parts.path)
+    for name, value in {**STREAM, "Content-Length": str(len(data))}.items():
+        connection.putheader(name, value)
+    connection.endheaders(data[: len(data) // 2])
+    lease.HttpNfcLeaseComplete()
+    connection.close()
+    assert disk_of(vm).capacityInBytes == 4_096_000
+
+
+def test_complete_without_an_upload_fails(client: Client) -> None:
+    lease = _import(client)
+    vm = lease.info.entity
+    lease.HttpNfcLeaseComplete()
+    assert disk_of(vm).capacityInBytes == MiB
+
+
+def test_a_taken_name_is_a_fault_of_the_call(vc: VCenter, client: Client) -> None:
+    client.create("image")
+    lease = _import(client)
+    assert lease.state == "error"
+    assert isinstance(lease.error, vim.fault.DuplicateName)
+    assert len(vc.vms()) == 1
+    assert vc.datastore("DC0_DS0").directories() == ["image"]
+
+
+def test_a_held_vm_can_be_used(vc: VCenter, client: Client) -> None:
+    lease = _import(client)
+    vm = lease.info.entity
+    (task,) = vm.recentTask
+    assert task.info.state in ("queued", "running")
+    assert task.info.entity == vm
+    for refused in (vm.PowerOnVM_Task(), vm.Destroy_Task(), vm.Rename_Task("x")):
+        with pytest.raises(vim.fault.TaskInProgress):
+            wait(refused)
+    with pytest.raises(vim.fault.TaskInProgress):
+        vm.MarkAsTemplate()
+    with pytest.raises(vim.fault.TaskInProgress):
+        client.clone(vm, "copy")
+    lease.HttpNfcLeaseComplete()
+    vm.MarkAsTemplate()
+
+
+@pytest.mark.parametrize("end", ["abort", "timeout", "session", "cancel", "no space"])
+def test_a_failed_import_leaves_something(vc: VCenter, client: Client, end: str) -> None:
+    _, data = _image()
+    lease = _import(client)
+    url = lease.info.deviceUrl[0].url
+    if end == "no space":
+        vc.datastore("DC0_DS0").fill(10 * GiB - MiB - 100_000)
+        assert client.request("POST", url, data, STREAM)[0] in (400, 507) or True
+        vc.datastore("DC0_DS0").fill(10 * GiB - 100_000)
+        assert client.request("POST", url, data, STREAM)[0] == 507
+        assert isinstance(lease.error, vim.fault.NoDiskSpace)
+    else:
+        client.request("POST", url, data, STREAM)
+    if end == "abort":
+        lease.HttpNfcLeaseAbort()
+        with pytest.raises(vim.fault.InvalidState):
+            lease.HttpNfcLeaseAbort()
+    if end == "timeout":
+        vc.clock.advance(200)
+        lease.HttpNfcLeaseProgress(10)
+        vc.clock.advance(299)
+        assert lease.state == "ready"
+        vc.clock.advance(2)
+        assert lease.state == "error"
+        with pytest.raises(vim.fault.Timedout):
+            lease.HttpNfcLeaseProgress(10)
+    if end == "session":
+        vc.sessions.expire_all()
+    if end == "cancel":
+        (task,) = lease.info.entity.recentTask
+        for _ in range(1000):
+            if task.info.state == "running":
+                break
+        task.CancelTask()
+        with pytest.raises(vmodl.fault.RequestCanceled):
+            wait(task)
+    assert _nothing_left(vc)
+    assert vc.leases() == []
+
+
+def test_an_import_is_not_charged_while_it_runs(vc: VCenter, client: Client) -> None:
+    _, data = _image()
+    lease = _import(client, backing={"eagerlyScrub": True})
+    client.request("POST", lease.info.deviceUrl[0].url, data, STREAM)
+    assert vc.datastore("DC0_DS0").files()["image/image-flat.vmdk"] == 64 * MiB
+    lease.HttpNfcLeaseAbort()
+    assert _nothing_left(vc)
+
+
+def test_an_export_is_another_disk(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", 20 * MiB)
+    content = vc.find_vm("vm").disks[0].content
+    content.write(5 * MiB, os.urandom(MiB))
+    lease = _ready(vm.ExportVm())
+    assert lease.state == "ready"
+    with pytest.raises(vim.fault.TaskInProgress):
+        wait(vm.Destroy_Task())
+    status, data = client.request("GET", lease.info.deviceUrl[0].url)
+    assert status == 200
+    assert lease.HttpNfcLeaseGetManifest()[0].sha1 == hashlib.sha1(data).hexdigest()
+    parser = vmdk.StreamOptimizedParser()
+    parser.feed(data)
+    assert parser.complete
+    assert parser.content is not None
+    assert parser.content.sha256() == content.sha256()
+    lease.HttpNfcLeaseAbort()
+    assert vc.find_vm("vm") is not None
+    wait(vm.Destroy_Task())
+
+
+def test_a_rule_for_uploads_has_no_effect(vc: VCenter, client: Client) -> None:
+    _, data = _image()
+    vc.fault_rules.add("nfc:POST", http_status=503)
+    vc.fault_rules.add("nfc:POST", drop="before")
+    vc.fault_rules.add("nfc:POST", drop="after")
+    lease = _import(client)
+    url = lease.info.deviceUrl[0].url
+    assert client.request("POST", url, data, STREAM)[0] == 503
+    for _ in range(2):
+        with pytest.raises((OSError, http.client.HTTPException)):
+            client.request("POST", url, data, STREAM)
+    assert client.request("POST", url, data, STREAM)[0] == 200
+    assert vc.request_log.count("nfc:POST") == 4
