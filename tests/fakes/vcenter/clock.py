@@ -31,7 +31,9 @@ class Timer:
 
 
 class Clock:
-    """Time as seen by everything inside the fake (task times, idle sessions, lease timers, costs)."""
+    """Time as seen by everything inside the fake (task times, idle sessions, lease
+    timers, costs).
+    """
 
     def __init__(self, scale: float = 1.0) -> None:
         if scale < 0:

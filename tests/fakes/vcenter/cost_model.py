@@ -90,7 +90,7 @@ class CostModel:
                 self._transfers[moref] = max(0, self._transfers.get(moref, 0) - 1)
 
     def _admit(self) -> None:
-        # First come, first served per host: a clone that must wait does not hold up one of other hosts.
+        # First come, first served per host: who waits does not hold up clones of other hosts.
         admitted: list[Callable[[], None]] = []
         with self._lock:
             waiting: deque[CloneAdmission] = deque()

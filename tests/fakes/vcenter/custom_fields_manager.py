@@ -51,7 +51,9 @@ class CustomFieldsManager(ManagedObject):
         fieldDefPolicy: Any,
         fieldPolicy: Any,
     ) -> Any:
-        """Define an attribute; DuplicateName when the name is taken, InvalidName when it is empty."""
+        """Define an attribute; DuplicateName when the name is taken, InvalidName when
+        it is empty.
+        """
         if not name:
             raise vim.fault.InvalidName(name=name)
         self._check_free(name)

@@ -18,7 +18,7 @@ from tests.fakes.vcenter import soap, wire
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.fault_rules import FaultRule
 from tests.fakes.vcenter.http_exchange import HttpExchange
-from tests.fakes.vcenter.session_manager import not_authenticated
+from tests.fakes.vcenter.session_manager import OutOfSessions, not_authenticated
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.managed_object import ManagedObject
@@ -72,7 +72,9 @@ def parameters_of(managed_type: Any, method: str) -> Mapping[str, Any]:
 
 
 def find_object(vcenter: VCenter, endpoint: str, moref: str) -> ManagedObject | None:
-    """The object that a moref means at this endpoint; PBM has some of its own under the same names."""
+    """The object that a moref means at this endpoint; PBM has some of its own under the
+    same names.
+    """
     if endpoint == "pbm":
         return vcenter.registry.get(f"pbm:{moref}") or vcenter.registry.get(moref)
     return vcenter.registry.get(moref)
@@ -178,6 +180,8 @@ class _Call:
                 return 200, self._answer(injected)
         except vmodl.MethodFault as fault:
             return 500, soap.fault_answer(self.endpoint, self.version, fault)
+        except OutOfSessions as error:
+            return 503, str(error).encode()
         except Exception as error:
             fault = self.vcenter.record_error(
                 f"{type(self.target).__name__}.{self.request.method}", error

@@ -138,7 +138,9 @@ class Folder(ManagedEntity):
             raise vmodl.fault.NotSupported(msg="This folder cannot hold virtual machines.")
 
     def MoveIntoFolder_Task(self, ctx: Context, list: Any) -> Task:
-        """Move objects of the same kind here; DuplicateName or InvalidFolder is the task's error."""
+        """Move objects of the same kind here; DuplicateName or InvalidFolder is the
+        task's error.
+        """
         moved = [self.vcenter.registry.require(ref) for ref in list]
 
         def move(task: Task) -> None:

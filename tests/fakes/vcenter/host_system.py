@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.managed_entity import ManagedEntity
@@ -45,7 +45,7 @@ class HostSystem(ManagedEntity):
     def check_usable(self) -> None:
         """HostNotConnected or InvalidHostState when operations cannot run on it."""
         if self.connection_state != "connected":
-            raise vim.fault.HostNotConnected(
+            raise vmodl.fault.HostNotConnected(
                 msg="Unable to communicate with the remote host, since it is disconnected."
             )
         if self.in_maintenance:

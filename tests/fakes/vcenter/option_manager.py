@@ -34,7 +34,9 @@ class OptionManager(ManagedObject):
         return [vim.option.OptionValue(key=key, value=value) for key, value in self._all().items()]
 
     def QueryOptions(self, ctx: Context, name: str | None) -> list[Any]:
-        """The setting of this name, or all below it when it ends with a dot; InvalidName for none."""
+        """The setting of this name, or all below it when it ends with a dot;
+        InvalidName for none.
+        """
         found = [
             option
             for option in self.setting

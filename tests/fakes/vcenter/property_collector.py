@@ -39,9 +39,10 @@ def read_properties(
     """Values (None: unset) and MissingProperty entries of what could not be read."""
     values: list[tuple[PropertyPath, Any]] = []
     missing: list[Any] = []
+    roots: dict[str, Any] = {}
     for path in paths:
         try:
-            values.append((path, path.read(obj, ctx)))
+            values.append((path, path.read(obj, ctx, roots)))
         except vmodl.MethodFault as fault:
             missing.append(_PC.MissingProperty(path=path.text, fault=fault))
         except Exception as error:  # a bug of the fake: shown to the client, recorded for the test
@@ -254,7 +255,9 @@ class PropertyCollector(ManagedObject):
         return True
 
     def _since(self, version: str) -> tuple[int | None, int]:
-        """The number that a version means, and for the rest of a truncated set where it had begun."""
+        """The number that a version means, and for the rest of a truncated set where it
+        had begun.
+        """
         if version == "":
             return None, 0
         if version in self._truncated:

@@ -119,9 +119,10 @@ class PropertyFilter(ManagedObject):
         if seen is None:
             return
         touched: dict[str, None] = {}
+        roots: dict[str, Any] = {}
         for path in self._compiled.paths_for(obj) or ():
             for changed in paths:
-                if path.touched_by(changed) and self._really_changed(obj, seen, path):
+                if path.touched_by(changed) and self._really_changed(obj, seen, path, roots):
                     finer = self.partialUpdates and len(changed) > len(path.text)
                     touched[changed if finer else path.text] = None
         self._note(obj, seen, touched)
@@ -145,8 +146,10 @@ class PropertyFilter(ManagedObject):
         self._selection.object_destroyed(obj)
         self._unwatch(obj)
 
-    def _really_changed(self, obj: ManagedObject, seen: _Seen, path: PropertyPath) -> bool:
-        value = path.read(obj, self._ctx)
+    def _really_changed(
+        self, obj: ManagedObject, seen: _Seen, path: PropertyPath, roots: dict[str, Any]
+    ) -> bool:
+        value = path.read(obj, self._ctx, roots)
         if not is_scalar(value):
             seen.values.pop(path.text, None)
             return True

@@ -43,10 +43,19 @@ class PropertyPath(NamedTuple):
     segments: tuple[Segment, ...]
     declared: Any
 
-    def read(self, obj: ManagedObject, ctx: Context) -> Any:
-        """The value, ready for the serialiser; None when unset."""
+    def read(self, obj: ManagedObject, ctx: Context, roots: dict[str, Any] | None = None) -> Any:
+        """The value, ready for the serialiser; None when unset.
+
+        `roots` keeps first segments already read of this object (objects build `config` anew at
+        each read, so that several paths below it should share one).
+        """
         first = self.segments[0]
-        value = obj.read(first.name, ctx)
+        if roots is None:
+            value = obj.read(first.name, ctx)
+        else:
+            if first.name not in roots:
+                roots[first.name] = obj.read(first.name, ctx)
+            value = roots[first.name]
         if first.key is not None:
             value = _element(value, first.key)
         for name, key in self.segments[1:]:

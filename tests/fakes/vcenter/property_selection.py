@@ -25,7 +25,9 @@ _PC = vmodl.query.PropertyCollector
 
 
 class Step:
-    """One TraversalSpec: from an object of `type` along `path` to others, and on by `next_steps`."""
+    """One TraversalSpec: from an object of `type` along `path` to others, and on by
+    `next_steps`.
+    """
 
     __slots__ = ("managed_type", "next_steps", "path", "skip")
 
@@ -253,7 +255,9 @@ class Selection:
         return obj in self._steps_at
 
     def property_changed(self, obj: ManagedObject, changed: str) -> None:
-        """A property of `obj` has another value: compare the targets of the steps that follow it."""
+        """A property of `obj` has another value: compare the targets of the steps that
+        follow it.
+        """
         for step in tuple(self._steps_at.get(obj, ())):
             if step.path.touched_by(changed):
                 old = self._targets[(obj, step)]

@@ -30,7 +30,7 @@ class Registry:
     """Objects by moref, by Python class and by vSphere type (supertypes included)."""
 
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(2)  # group-d1 is the root folder
         self._objects: dict[str, ManagedObject] = {}
         self._by_type: dict[type, dict[str, ManagedObject]] = {}
         self.placement_listeners: dict[PlacementListener, None] = {}
@@ -60,7 +60,9 @@ class Registry:
         return self._objects.get(moref)
 
     def find(self, ref: Any) -> ManagedObject | None:
-        """The object that a pyVmomi reference (or a ManagedObject) means, or None when it is gone."""
+        """The object that a pyVmomi reference (or a ManagedObject) means, or None when
+        it is gone.
+        """
         moref = getattr(ref, "moref", None) or getattr(ref, "_moId", None)
         return self._objects.get(moref) if moref else None
 

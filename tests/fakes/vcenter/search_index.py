@@ -57,7 +57,9 @@ class SearchIndex(ManagedObject):
                 yield obj
 
     def FindByInventoryPath(self, ctx: Context, inventoryPath: str) -> ManagedObject | None:
-        """The object at "DC0/vm/folder/name" (from the root folder, which is not named), or None."""
+        """The object at "DC0/vm/folder/name" (from the root folder, which is not
+        named), or None.
+        """
         current: ManagedObject | None = self.vcenter.root_folder
         for name in filter(None, inventoryPath.split("/")):
             current = self._child(current, name)

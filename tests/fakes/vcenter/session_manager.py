@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 COOKIE = "vmware_soap_session"
 
 
+class OutOfSessions(Exception):
+    """There are as many sessions as the server allows; it answers HTTP 503, not a SOAP fault."""
+
+
 class Session:
     """One login; `objects` end with it."""
 
@@ -151,6 +155,8 @@ class SessionManager(ManagedObject):
             self.end(session)
 
     def _open(self, ctx: Context, user: str, locale: str | None) -> Session:
+        if len(self.active()) >= self.max_sessions:
+            raise OutOfSessions(f"Out of HTTP sessions: Limited to {self.max_sessions}")
         session = Session(self.vcenter, user, locale, ctx)
         self._sessions[session.cookie] = session
         if ctx.set_cookies is not None:

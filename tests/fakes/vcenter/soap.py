@@ -173,7 +173,9 @@ class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
 
 
 def answer(endpoint: str, version: str, method: str, info: Any, value: Any) -> bytes:
-    """The envelope of a successful call; `info` is the method's (or property's) result description."""
+    """The envelope of a successful call; `info` is the method's (or property's) result
+    description.
+    """
     writer = StringIO()
     writer.write(SoapAdapter.XML_HEADER + "\n" + SoapAdapter.SOAP_START)
     writer.write(f'<{method}Response xmlns="{NAMESPACES[endpoint]}">')

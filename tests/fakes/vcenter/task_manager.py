@@ -181,36 +181,36 @@ class _Run:
         entity = self.task.entity
         names = (getattr(entity, "name", ""), entity.moref) if entity is not None else ()
         rule = self.vcenter.fault_rules.match(self.task.method, *names, on="task")
-        with self.vcenter.lock:
-            if self.task.done or self.task.abandoned:
-                return
-            self.task.started()
         if rule is not None:
             if rule.action is not None:
                 rule.action()
             self.delay_s += rule.delay_s
             if rule.fault is not None:
                 self.body = _raiser(rule.fault)
-        self._after(self.delay_s, self.step)
+        # One hold of the lock: who sees `running` (under the lock) also finds the timer set, so
+        # that advancing the clock then never comes too early.
+        with self.vcenter.lock:
+            if self.task.done or self.task.abandoned:
+                return
+            self.task.started()
+            if self.delay_s > 0:
+                self._continue_after(self.delay_s)
+            else:
+                self.step()
 
     def step(self) -> None:
         """Run the body up to its next yield or its end."""
-        wait_s: float | None = None
         with self.vcenter.lock:
             if self.task.done or self.task.abandoned:
                 return
             try:
-                wait_s = self._advance()
+                self._continue_after(self._advance())
             except StopIteration as stop:
                 self._succeed(stop.value)
             except vmodl.MethodFault as fault:
                 self._fail(fault)
-            except (
-                Exception
-            ) as error:  # a bug of the fake: shown to the client and recorded for the test
+            except Exception as error:  # a bug of the fake: shown to the client and recorded
                 self._fail(self.vcenter.record_error(f"task {self.task.method}", error))
-        if wait_s is not None:
-            self._after(wait_s, self.step)
 
     def _advance(self) -> float:
         if self._generator is None:
@@ -228,11 +228,12 @@ class _Run:
             )
         return float(next(self._generator))
 
-    def _after(self, wait_s: float, step: Callable[[], None]) -> None:
+    def _continue_after(self, wait_s: float) -> None:
         if wait_s > 0:
-            self.vcenter.clock.call_later(wait_s, lambda: self.manager.submit(step))
+            # Runs in the timer's thread or inside `advance`: what was due has then happened.
+            self.vcenter.clock.call_later(wait_s, self.step)
         else:
-            self.manager.submit(step)
+            self.manager.submit(self.step)
 
     def _succeed(self, result: Any) -> None:
         self.manager.finished(self)

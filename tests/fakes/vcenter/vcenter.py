@@ -207,7 +207,7 @@ class VCenter:
 
         The result has `size_bytes`, ``read(offset, length) -> bytes`` and ``sha256() -> str``.
         """
-        from tests.fakes.vcenter.disk import find_disk
+        from tests.fakes.vcenter.virtual_machine import find_disk
 
         with self.lock:
             return find_disk(self, vm_or_path)

@@ -27,7 +27,9 @@ def property_info(cls: Any, name: str) -> Any:
 
 
 def to_wire(value: Any, declared: Any) -> Any:
-    """`value` ready for the serialiser; `declared` is the pyVmomi type of the property or result."""
+    """`value` ready for the serialiser; `declared` is the pyVmomi type of the property
+    or result.
+    """
     if value is None:
         return None
     if isinstance(value, ManagedObject):

@@ -1,0 +1,61 @@
+"""What would let simulated time run out of step."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.fakes.vcenter import Clock
+
+
+def test_timers_run_late_or_in_the_wrong_order() -> None:
+    clock, seen = Clock(scale=0), []
+    for delay_s in (30, 10, 20):
+        clock.call_later(delay_s, lambda d=delay_s: seen.append((d, clock.monotonic())))
+    clock.advance(25)
+    assert seen == [(10, 10.0), (20, 20.0)]
+    clock.advance(5)
+    assert seen[-1] == (30, 30.0)
+
+
+def test_timer_set_by_a_timer_waits_for_the_next_advance() -> None:
+    clock, seen = Clock(scale=0), []
+    clock.call_later(10, lambda: clock.call_later(10, lambda: seen.append(clock.monotonic())))
+    clock.advance(30)
+    assert seen == [20.0]
+
+
+def test_cancelled_timer_runs() -> None:
+    clock, seen = Clock(scale=0), []
+    clock.call_later(1, lambda: seen.append(1)).cancel()
+    clock.advance(2)
+    assert seen == []
+
+
+def test_scaled_clock_makes_sleepers_wait_in_real_time() -> None:
+    clock, done = Clock(scale=100_000), threading.Event()
+    clock.call_later(3600, done.set)
+    assert done.wait(30)
+    clock.sleep(3600)
+    assert clock.monotonic() >= 7200
+    clock.stop()
+
+
+def test_stop_leaves_a_sleeper_asleep() -> None:
+    clock = Clock(scale=0)
+    sleeper = threading.Thread(target=clock.sleep, args=(10,), daemon=True)
+    sleeper.start()
+    while not clock._timers:
+        pass
+    clock.stop()
+    sleeper.join(30)
+    assert not sleeper.is_alive()
+
+
+@pytest.mark.parametrize("wrong", [-1])
+def test_time_goes_backwards(wrong: float) -> None:
+    with pytest.raises(ValueError, match="scale"):
+        Clock(scale=wrong)
+    with pytest.raises(ValueError, match="backwards"):
+        Clock().advance(wrong)

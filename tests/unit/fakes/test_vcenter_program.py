@@ -1,0 +1,96 @@
+"""What would spoil a first run by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.vcenter.__main__ import main, parser, password_of, size_bytes
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def program() -> Iterator[Any]:
+    environment = {**os.environ, "FAKE_VCENTER_PASSWORD": "from the environment"}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tests.fakes.vcenter", "--port", "0", "--datastore-size", "5G"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield running
+    running.kill()
+    running.communicate()
+
+
+def test_program_prints_no_url_or_does_not_stop_on_ctrl_c(program: Any) -> None:
+    url, ca_file = (program.stdout.readline().split()[-1] for _ in range(2))
+    assert url.startswith("https://127.0.0.1:") and url.endswith("/sdk")
+    assert Path(ca_file).exists()
+    assert "administrator@vsphere.local" in program.stdout.readline()
+    assert "Ctrl-C" in program.stdout.readline()
+    program.send_signal(signal.SIGINT)
+    output, errors = program.communicate(timeout=30)
+    assert program.returncode == 0
+    assert "served 0 requests" in output
+    assert errors == ""
+    assert not Path(ca_file).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("5", 5), ("500G", 500 << 30), ("1T", 1 << 40), ("2TiB", 2 << 40)]
+)
+def test_size_is_read_wrongly(text: str, size: int) -> None:
+    assert size_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--datastore-size", "huge"], "not a size: 'huge'"),
+        (["--hosts", "0"], "hosts_per_cluster must be at least 1"),
+        (["--profile", "gold"], "not NAME=DATASTORE"),
+        (["--time-scale", "-1"], "scale must be 0"),
+    ],
+)
+def test_bad_option_starts_a_server(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--port", "0", *arguments])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_password_comes_from_the_wrong_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAKE_VCENTER_PASSWORD", raising=False)
+    assert password_of(parser().parse_args([])) == "vmware"
+    monkeypatch.setenv("FAKE_VCENTER_PASSWORD", "environment")
+    assert password_of(parser().parse_args([])) == "environment"
+    secret = tmp_path / "password"
+    secret.write_text("file\n")
+    options = parser().parse_args(["--password-file", str(secret)])
+    assert password_of(options) == "file"
+    secret.write_text("")
+    with pytest.raises(SystemExit, match="empty"):
+        password_of(options)
+
+
+def test_taken_port_ends_in_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 1
+    assert "cannot listen on port" in capsys.readouterr().err
