@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from cinder import db
+from cinder.db import api as db_api
 from cinder.message import message_field
 from oslo_log import log as logging
 
@@ -76,10 +76,10 @@ class Feedback:
     """Tells users through Cinder's message API.
 
     :param messages: ``cinder.message.api.API()``
-    :param database: ``cinder.db``
+    :param database: ``cinder.db.api``
     """
 
-    def __init__(self, messages: MessageApi, database: Any = db) -> None:
+    def __init__(self, messages: MessageApi, database: Any = db_api) -> None:
         self._messages = messages
         self._database = database
 

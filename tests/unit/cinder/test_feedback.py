@@ -70,6 +70,12 @@ def test_a_lost_database_does_not_hide_the_volumes_own_error(
     assert "database is gone" in caplog.text
 
 
+def test_cinders_database_takes_the_arguments_that_are_sent() -> None:
+    inspect.signature(Feedback(Messages())._database.volume_glance_metadata_bulk_create).bind(
+        None, "v-1", {"image_cache": "hit"}
+    )
+
+
 def test_cinders_message_api_takes_the_arguments_that_are_sent() -> None:
     inspect.signature(api.API.create).bind(
         None, None, message_field.Action.ALL[0], resource_uuid="v", detail=None, level="ERROR"
@@ -77,7 +83,7 @@ def test_cinders_message_api_takes_the_arguments_that_are_sent() -> None:
 
 
 class Database:
-    """``cinder.db``, as far as a volume's image metadata goes: a key is written once."""
+    """``cinder.db.api``, as far as a volume's image metadata goes: a key is written once."""
 
     def __init__(self) -> None:
         self.metadata: dict[str, dict[str, str]] = {}
