@@ -72,7 +72,18 @@ class StoragePolicies:
         return {str(hub.hubId) for hub in found or () if hub.hubType == "Datastore"}
 
     def _call(self, method: str, ask: Callable[[Any], T]) -> T:
-        return self._session.guarded(lambda: ask(self._content()), method=method, safe=True)
+        def readable() -> T:
+            try:
+                return ask(self._content())
+            except (AttributeError, KeyError) as error:
+                # To a session it does not know, the service answers with a fault of vim's
+                # namespace, which pyVmomi cannot read here. If the session turns out to live,
+                # the guard makes a NoPermission of this.
+                raise errors.SessionExpired(
+                    f"the storage policy service's answer cannot be read: {error!r}", method=method
+                ) from error
+
+        return self._session.guarded(readable, method=method, safe=True)
 
     def _content(self) -> Any:
         with self._lock:

@@ -1,0 +1,173 @@
+"""Imports: the VM is whole or it is gone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import pytest
+
+from tests.contract.vcenters import Target
+from tests.contract.vim.conftest import (
+    IMAGE,
+    MIB,
+    RECORD_KEY,
+    Place,
+    content_of,
+    import_request,
+    import_vm,
+)
+from vmdk_cache import errors
+from vmdk_cache.vim import lease, template
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+
+def opened(
+    session: Session, waiter: TaskWaiter, place: Place, name: str = "image"
+) -> lease.ImportLease:
+    request = import_request(place, name)
+    return lease.open_import(
+        session, waiter, place.host.pool, place.folder, place.host.moref, request
+    )
+
+
+def test_an_import_makes_the_vm_that_was_asked_for(
+    session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    progress: list[int] = []
+
+    with opened(session, waiter, place, "my image") as held:
+        held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes), progress.append)
+        held.complete()
+        held.complete()
+
+    (vm,) = template.list_vms(session, place.folder, RECORD_KEY)
+    assert vm.moref == held.vm
+    assert vm.name == "my image"
+    assert vm.extra_config_record == '{"schema": 1}'
+    assert vm.annotation == "made by a test"
+    assert vm.datastores == (place.datastore.moref,)
+    assert vm.has_config
+    assert not vm.is_template
+    (disk,) = vm.disks
+    assert disk.capacity_bytes == MIB
+    assert disk.adapter == "lsiLogic"
+    assert disk.thin
+    assert progress[-1] == len(IMAGE.file_bytes)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with-length", "chunked"])
+def test_the_disk_holds_the_bytes_of_the_image(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place, known: bool
+) -> None:
+    with opened(session, waiter, place, f"bytes {known}") as held:
+        held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes) if known else None)
+        held.complete()
+
+    assert template.get_vm(session, held.vm, RECORD_KEY) is not None
+    if target.fake is not None:  # vcsim discards what is uploaded
+        content = content_of(target, held.vm)
+        assert hashlib.sha256(content).hexdigest() == IMAGE.disk_sha256
+
+
+def test_an_exception_in_the_block_leaves_no_vm(
+    session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    with pytest.raises(ZeroDivisionError), opened(session, waiter, place):
+        _ = 1 // 0
+
+    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+
+
+def test_an_exception_after_completion_leaves_no_vm(
+    session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    with pytest.raises(ZeroDivisionError), opened(session, waiter, place) as held:
+        held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
+        held.complete()
+        _ = 1 // 0
+
+    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+
+
+def test_a_stream_that_fails_is_reported_as_it_is_and_leaves_no_vm(
+    session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise errors.SourceUnavailable("glance went away")
+
+    with (
+        pytest.raises(errors.SourceUnavailable, match="glance went away"),
+        opened(session, waiter, place) as held,
+    ):
+        held.upload(Broken(), 100)
+
+    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+
+
+@pytest.mark.parametrize("claimed", [-1, 1], ids=["too-long", "too-short"])
+def test_a_stream_of_another_length_is_an_error(
+    session: Session, waiter: TaskWaiter, place: Place, claimed: int
+) -> None:
+    with pytest.raises(errors.ImageCorrupt), opened(session, waiter, place) as held:
+        held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes) + claimed)
+
+    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+
+
+def test_an_import_that_is_not_completed_leaves_no_vm(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    """vcsim keeps the VM of an aborted lease."""
+    with opened(session, waiter, place) as held:
+        held.abort()
+        held.abort()
+
+    assert (template.get_vm(session, held.vm, RECORD_KEY) is None) == (target.name == "fake")
+
+
+def test_a_second_import_of_a_name_is_refused_and_harms_nothing(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    """vcsim accepts the second."""
+    first = import_vm(session, waiter, place)
+    if target.name == "vcsim":
+        assert import_vm(session, waiter, place) != first
+        return
+
+    with pytest.raises(errors.NameTaken) as caught, opened(session, waiter, place):
+        pass
+
+    assert caught.value.moref in (None, first)
+    assert [vm.moref for vm in template.list_vms(session, place.folder, RECORD_KEY)] == [first]
+
+
+def test_an_import_is_seen_while_it_runs_and_not_after(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    """vcsim runs no task for an import."""
+    with opened(session, waiter, place) as held:
+        assert template.import_running(session, held.vm) == (target.name == "fake")
+        held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
+        held.complete()
+
+    assert not template.import_running(session, held.vm)
+    assert not template.import_running(session, "vm-999999")
+
+
+@pytest.mark.parametrize("adapter", ["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"])
+def test_the_disk_hangs_on_the_adapter_that_was_asked_for(
+    session: Session, waiter: TaskWaiter, place: Place, adapter: str
+) -> None:
+    request = import_request(place, adapter, adapter_type=adapter)
+    with lease.open_import(
+        session, waiter, place.host.pool, place.folder, place.host.moref, request
+    ) as held:
+        held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
+        held.complete()
+        vm = template.get_vm(session, held.vm, RECORD_KEY)
+
+    assert vm is not None
+    assert [disk.adapter for disk in vm.disks] == [adapter]

@@ -1,0 +1,96 @@
+// vcsim serves govmomi's simulated vCenter on loopback until SIGINT or SIGTERM: the second opinion
+// that the contract tests ask besides tests/fakes/vcenter.
+//
+// It is a program of its own because govmomi's vcsim is a module with a replace directive, which
+// "go install" refuses; the simulator library is the same. Build it with "make vcsim".
+//
+// Once it serves, it prints one line of JSON: {"url": ..., "ca_file": ...}.
+package main
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	_ "github.com/vmware/govmomi/pbm/simulator" // registers the /pbm endpoint
+	"github.com/vmware/govmomi/simulator"
+)
+
+func main() {
+	model := simulator.VPX()
+	listen := flag.String("l", "127.0.0.1:0", "address to listen on; port 0 picks a free one")
+	user := flag.String("username", "", "login user (empty: any)")
+	password := flag.String("password", "", "login password")
+	delays := flag.String("method-delay", "", "Method:milliseconds,... ; a task's name delays the task")
+	flag.IntVar(&model.Datacenter, "dc", 1, "datacenters")
+	flag.IntVar(&model.Cluster, "cluster", 1, "clusters per datacenter")
+	flag.IntVar(&model.ClusterHost, "host", 2, "hosts per cluster")
+	flag.IntVar(&model.Host, "standalone-host", 0, "hosts outside of clusters, per datacenter")
+	flag.IntVar(&model.Datastore, "ds", 2, "datastores per datacenter")
+	flag.IntVar(&model.Machine, "vm", 0, "virtual machines per resource pool")
+	flag.IntVar(&model.Pod, "pod", 0, "datastore clusters per datacenter")
+	flag.IntVar(&model.Folder, "folder", 0, "folders around each object")
+	flag.Parse()
+
+	methodDelay, err := parseDelays(*delays)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if methodDelay != nil {
+		model.DelayConfig.MethodDelay = methodDelay
+		simulator.TaskDelay.MethodDelay = methodDelay
+	}
+	if err := model.Create(); err != nil {
+		log.Fatal(err)
+	}
+	defer model.Remove()
+
+	model.Service.RegisterEndpoints = true
+	model.Service.TLS = new(tls.Config)
+	model.Service.Listen = &url.URL{Host: *listen}
+	if *user != "" {
+		model.Service.Listen.User = url.UserPassword(*user, *password)
+	}
+	server := model.Service.NewServer()
+	defer server.Close()
+
+	caFile, err := server.CertificateFile()
+	if err != nil {
+		log.Fatal(err)
+	}
+	address := *server.URL
+	address.User = nil
+	ready := map[string]string{"url": address.String(), "ca_file": caFile}
+	if err := json.NewEncoder(os.Stdout).Encode(ready); err != nil {
+		log.Fatal(err)
+	}
+
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	<-stop
+}
+
+// parseDelays reads "CloneVM_Task:200,CloneVm:100" into milliseconds by name; nil for "".
+func parseDelays(text string) (map[string]int, error) {
+	if text == "" {
+		return nil, nil
+	}
+	delays := make(map[string]int)
+	for item := range strings.SplitSeq(text, ",") {
+		name, value, found := strings.Cut(strings.TrimSpace(item), ":")
+		milliseconds, err := strconv.Atoi(value)
+		if !found || err != nil {
+			return nil, fmt.Errorf("-method-delay %q: want Method:milliseconds", item)
+		}
+		delays[name] = milliseconds
+	}
+	return delays, nil
+}
