@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pyVmomi import pbm
+from pyVmomi import pbm, vmodl
 
 from vmdk_cache import errors
 from vmdk_cache.vim.channel import Channel, Cookie
@@ -75,12 +75,13 @@ class StoragePolicies:
         def readable() -> T:
             try:
                 return ask(self._content())
-            except (AttributeError, KeyError) as error:
-                # To a session it does not know, the service answers with a fault of vim's
+            except (vmodl.fault.SecurityError, AttributeError, KeyError) as error:
+                # A session that it does not know gets a SecurityError, or a fault of vim's
                 # namespace, which pyVmomi cannot read here. If the session turns out to live,
                 # the guard makes a NoPermission of this.
                 raise errors.SessionExpired(
-                    f"the storage policy service's answer cannot be read: {error!r}", method=method
+                    f"the storage policy service refused the session ({type(error).__name__})",
+                    method=method,
                 ) from error
 
         return self._session.guarded(readable, method=method, safe=True)
