@@ -11,6 +11,7 @@ from pyVmomi import vim
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.custom_fields_manager import CustomFieldsManager
 from tests.fakes.vcenter.extension_manager import ExtensionManager
+from tests.fakes.vcenter.file_manager import FileManager
 from tests.fakes.vcenter.folder import Folder
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.option_manager import OptionManager
@@ -19,6 +20,7 @@ from tests.fakes.vcenter.search_index import SearchIndex
 from tests.fakes.vcenter.session_manager import SessionManager
 from tests.fakes.vcenter.task_manager import TaskManager
 from tests.fakes.vcenter.view_manager import ViewManager
+from tests.fakes.vcenter.virtual_disk_manager import VirtualDiskManager
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
@@ -39,16 +41,10 @@ def create_services(vcenter: VCenter) -> None:
         ExtensionManager,
         CustomFieldsManager,
         OptionManager,
+        FileManager,
+        VirtualDiskManager,
     ):
         service(vcenter)
-    try:
-        from tests.fakes.vcenter.file_manager import FileManager
-        from tests.fakes.vcenter.virtual_disk_manager import VirtualDiskManager
-
-        FileManager(vcenter)
-        VirtualDiskManager(vcenter)
-    except ModuleNotFoundError:
-        pass
     pbm.create_services(vcenter)
 
 
