@@ -7,9 +7,10 @@ datacenter, and by nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from oslo_log import log as logging
 
@@ -60,17 +61,19 @@ class VCenterTemplateStore:
     def find(self, key: CacheKey) -> CacheEntry | None:
         name = template_name(self._backend, key)
         for folder in self._folders():
-            found = template.find_vm(self._session, folder, name, RECORD_KEY)
-            if found is not None:
-                return self._entry(found)
+            with _folder_may_go(folder):
+                found = template.find_vm(self._session, folder, name, RECORD_KEY)
+                if found is not None:
+                    return self._entry(found)
         return None
 
     def list(self) -> list[CacheEntry]:
-        return [
-            self._entry(found)
-            for folder in self._folders()
-            for found in template.list_vms(self._session, folder, RECORD_KEY)
-        ]
+        entries = []
+        for folder in self._folders():
+            with _folder_may_go(folder):
+                found = template.list_vms(self._session, folder, RECORD_KEY)
+                entries += [self._entry(vm) for vm in found]
+        return entries
 
     def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
         record = Record(
@@ -111,10 +114,9 @@ class VCenterTemplateStore:
 
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
         assert entry.disk_key is not None, entry
-        folder = inventory.ensure_folder(self._session, place.datacenter, volume.folder)
         request = template.CloneRequest(
             name=volume.name,
-            folder=folder,
+            folder=inventory.ensure_folder(self._session, place.datacenter, volume.folder),
             datastore=place.datastore,
             host=place.host,
             pool=place.pool,
@@ -127,16 +129,9 @@ class VCenterTemplateStore:
         )
         try:
             moref = self._clone(entry, request, volume)
-            template.finish_clone(
-                self._session,
-                self._waiter,
-                moref,
-                capacity_bytes=max(volume.size_bytes, entry.size_bytes),
-                disk_uuid=volume.instance_uuid,
-                forbidden_key=RECORD_KEY,
-            )
+            self._finish(moref, max(volume.size_bytes, entry.size_bytes), volume)
         except BaseException:
-            self._remove_half_made(folder, volume)
+            self._remove_half_made(request.folder, volume)
             raise
 
     def destroy(self, entry: CacheEntry) -> None:
@@ -161,6 +156,22 @@ class VCenterTemplateStore:
                 if attempt == CLONE_ATTEMPTS or not self._destroy_volume(request.folder, volume):
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _finish(self, moref: str, capacity_bytes: int, volume: Volume) -> None:
+        """Size and uuid of the clone's disk; setting them twice does no harm."""
+        retry.call(
+            lambda: template.finish_clone(
+                self._session,
+                self._waiter,
+                moref,
+                capacity_bytes,
+                volume.instance_uuid,
+                forbidden_key=RECORD_KEY,
+            ),
+            attempts=CLONE_ATTEMPTS,
+            first_wait_s=1.0,
+            clock=self._clock,
+        )
 
     def _remove_half_made(self, folder: str, volume: Volume) -> None:
         try:
@@ -214,6 +225,16 @@ class VCenterTemplateStore:
             disk_key=found.disks[0].key if len(found.disks) == 1 else None,
             size_bytes=sum(disk.capacity_bytes for disk in found.disks),
         )
+
+
+@contextlib.contextmanager
+def _folder_may_go(folder: str) -> Iterator[None]:
+    """A folder that an admin deleted since it was found holds nothing."""
+    try:
+        yield
+    except errors.ObjectNotFound as gone:
+        if gone.moref != folder:
+            raise
 
 
 def _verify(found: template.VmInfo | None, record: Record) -> None:

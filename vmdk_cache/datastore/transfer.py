@@ -240,7 +240,7 @@ def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
     capacity_bytes = image.size_bytes
     if not capacity_bytes:
         raise NotCacheable(
-            "disk-format",
+            "size-unknown",
             f"image {image.id} holds the raw bytes of a disk and Glance does not say how many",
         )
     if capacity_bytes % SECTOR or capacity_bytes > MAX_CAPACITY_BYTES:

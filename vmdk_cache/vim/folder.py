@@ -53,6 +53,18 @@ def _walk(
     known = (root, *path)
     if known in session.folders:
         return session.folders[known]
+    try:
+        return _descend(session, datacenter, root, path, make=make)
+    except errors.ObjectNotFound:
+        # A remembered parent has been deleted: look once more, from the root.
+        for depth in range(1, len(path) + 1):
+            session.folders.pop((root, *path[:depth]), None)
+        return _descend(session, datacenter, root, path, make=make)
+
+
+def _descend(
+    session: Session, datacenter: Datacenter | str, root: str, path: Sequence[str], *, make: bool
+) -> str | None:
     folder = _vm_root(session, datacenter)
     for depth, name in enumerate(path, start=1):
         here = (root, *path[:depth])

@@ -1,0 +1,186 @@
+"""A fault at any step of import or clone leaves nothing behind, and the next request works."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from pyVmomi import vim, vmodl
+
+from tests.fakes.images import FakeImageSource, bit_flipped, not_a_vmdk, truncated
+from tests.scenario.conftest import Lab, volume
+from vmdk_cache import errors
+from vmdk_cache.vim.session import Session
+
+LEASE_TIMEOUT_S = 300
+
+#: Every method that a first volume calls after look-ups, and whether it starts a task.
+IMPORT_STEPS = [
+    "CreateFolder",
+    "ImportVApp",
+    "nfc:POST",
+    "HttpNfcLeaseComplete",
+    "MarkAsTemplate",
+]
+CLONE_STEPS = ["CloneVM_Task", "ReconfigVM_Task"]
+WAYS: dict[str, dict[str, Any]] = {
+    "fault": {"fault": vmodl.fault.SystemError(reason="made up")},
+    "no permission": {"fault": vim.fault.NoPermission(privilegeId="made.up")},
+    "dropped before": {"drop": "before", "times": None},
+    "dropped after": {"drop": "after"},
+    "busy server": {"http_status": 503, "times": None},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", IMPORT_STEPS)
+def test_a_fault_while_importing_leaves_nothing(lab: Lab, method: str, way: str) -> None:
+    rule = lab.vcenter.fault_rules.add(method, **WAYS[way])
+    try:
+        lab.create(1)
+    except errors.VmdkCacheError:
+        lab.vcenter.clock.advance(LEASE_TIMEOUT_S + 1)  # what a lost answer left, vCenter removes
+        lab.assert_nothing_left()
+    assert rule.hits >= 1
+    lab.vcenter.fault_rules.clear()
+    lab.create(2)
+    assert len(lab.templates()) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "on"), [(way, "call") for way in WAYS] + [("fault", "task"), ("no permission", "task")]
+)
+@pytest.mark.parametrize("method", CLONE_STEPS)
+def test_a_fault_while_cloning_leaves_the_template_and_no_half_made_volume(
+    lab: Lab, method: str, way: str, on: str
+) -> None:
+    rule = lab.vcenter.fault_rules.add(method, on=on, **WAYS[way])
+    try:
+        lab.create(1)
+    except errors.VmdkCacheError:
+        assert lab.vcenter.find_vm(volume(1).name) is None
+    else:
+        assert lab.vcenter.find_vm(volume(1).name) is not None
+    assert rule.hits >= 1
+    assert len(lab.templates()) == 1
+    lab.vcenter.fault_rules.clear()
+    assert lab.create(2)
+    held = {path.split("/")[0] for path in lab.vcenter.datastore("DC0_DS0").files()}
+    held |= {path.split("/")[0] for path in lab.vcenter.datastore("DC0_DS1").files()}
+    assert held == {vm.name for vm in lab.vcenter.vms()}
+
+
+@pytest.mark.parametrize("method", CLONE_STEPS)
+def test_one_lost_answer_does_not_cost_the_volume(lab: Lab, method: str) -> None:
+    lab.vcenter.fault_rules.add(method, drop="after")
+    lab.create(1)
+    assert lab.vcenter.find_vm(volume(1).name) is not None
+    assert len(lab.vcenter.vms()) == 2
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(lab: Lab) -> None:
+    half = len(lab.disk_image.file_bytes) // 2
+    source = FakeImageSource(lab.disk_image, fail_after_bytes=half)
+    with pytest.raises(errors.SourceUnavailable):
+        lab.cache.images.create_volume(lab.image, volume(1), source)
+    lab.assert_nothing_left()
+
+
+@pytest.mark.parametrize("damage", [truncated, bit_flipped])
+def test_altered_bytes_leave_nothing_and_name_both_hashes(lab: Lab, damage: Any) -> None:
+    broken = damage(lab.disk_image)
+    with pytest.raises(errors.ImageError):
+        lab.cache.images.create_volume(broken.image(), volume(1), FakeImageSource(broken))
+    lab.assert_nothing_left()
+
+
+def test_what_is_no_vmdk_never_reaches_vcenter(lab: Lab) -> None:
+    lab.vcenter.request_log.reset()
+    broken = not_a_vmdk()
+    with pytest.raises(errors.ImageFormatError):
+        lab.cache.images.create_volume(broken.image(), volume(1), FakeImageSource(broken))
+    assert lab.vcenter.request_log.count("ImportVApp") == 0
+    lab.assert_nothing_left()
+
+
+def test_a_session_that_expires_between_two_volumes_is_renewed(lab: Lab) -> None:
+    lab.create(1)
+    lab.vcenter.sessions.expire_all()
+    assert lab.create(2)
+
+
+@pytest.mark.parametrize("method", ["ImportVApp", "nfc:POST", "CloneVM_Task", "ReconfigVM_Task"])
+def test_a_session_lost_in_the_middle_leaves_no_half_made_vm(lab: Lab, method: str) -> None:
+    lab.vcenter.fault_rules.add(method, action=lab.vcenter.sessions.expire_all)
+    try:
+        lab.create(1)
+    except errors.VmdkCacheError:
+        assert lab.vcenter.find_vm(volume(1).name) is None
+    lab.vcenter.clock.advance(LEASE_TIMEOUT_S + 1)
+    assert lab.vcenter.leases() == []
+    assert all(vm.config.template for vm in lab.vcenter.vms() if vm.name != volume(1).name)
+
+
+def test_a_fresh_template_with_locked_files_is_tried_again(lab: Lab) -> None:
+    rule = lab.vcenter.fault_rules.add(
+        "CloneVM_Task", vim.fault.FileLocked(file="x.vmdk"), on="task", times=2
+    )
+    lab.create(1)
+    assert rule.hits == 2
+
+
+def test_a_template_deleted_by_an_admin_is_imported_again(lab: Lab) -> None:
+    lab.create(1)
+    (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
+    lab.cache.store.destroy(lab.cache.store.list()[0])
+    assert lab.vcenter.find_vm(template.name) is None
+    assert not lab.create(2)
+    assert len(lab.templates()) == 1
+
+
+def test_a_cache_folder_deleted_by_an_admin_is_made_again(lab: Lab) -> None:
+    lab.create(1)
+    (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
+    folder = template.parent.parent
+    lab.cache.session.invoke("Folder", folder.moref, "Destroy_Task")
+    while lab.vcenter.find_vm(template.name) is not None:
+        lab.vcenter.clock.advance(0)
+    assert not lab.create(2)
+    assert lab.cache.extra_provisioned_gib() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"password": "wrong"}, errors.LoginRefused, "vmware_host_password"),
+        ({"ca_file": None}, errors.CertificateRefused, "vmware_ca_file"),
+        ({"port": 1}, errors.Unreachable, "vmware_host_ip"),
+    ],
+    ids=["password", "certificate", "address"],
+)
+def test_a_wrong_option_is_named(
+    lab: Lab, change: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    wrong = dataclasses.replace(lab.endpoint, api_retry_count=1, **change)
+    with pytest.raises(error, match=says) as refused:
+        Session(wrong).open()
+    assert "wrong" not in str(refused.value)
+
+
+def test_an_unknown_cluster_is_named(lab: Lab) -> None:
+    other = lab.process(clusters=("no-such-cluster",))
+    with pytest.raises(errors.ConfigError, match="no-such-cluster"):
+        other.images.create_volume(lab.image, volume(1), lab.source)
+
+
+def test_no_datastore_that_fits_is_said_with_the_reasons(lab: Lab) -> None:
+    with pytest.raises(errors.NoPlacement):
+        lab.create(1, size_bytes=1 << 60)
+    lab.assert_nothing_left()
+
+
+def test_only_datastores_that_match_the_regex_are_used(lab: Lab) -> None:
+    lab.cache = lab.process(datastore_regex="DC0_DS1")
+    lab.create(1)
+    assert lab.vcenter.datastore("DC0_DS0").files() == {}
