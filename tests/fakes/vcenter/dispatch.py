@@ -178,8 +178,8 @@ class _Call:
         try:
             with self.vcenter.lock:
                 return 200, self._answer(injected)
-        except vmodl.MethodFault as fault:
-            return 500, soap.fault_answer(self.endpoint, self.version, fault)
+        except vmodl.MethodFault as raised:
+            return 500, soap.fault_answer(self.endpoint, self.version, raised)
         except OutOfSessions as error:
             return 503, str(error).encode()
         except Exception as error:

@@ -83,7 +83,7 @@ class HttpExchange:
             self._next_chunk()
             if self._body_ended:
                 return b""
-        data = self._handler.rfile.read1(min(size, self._left))  # type: ignore[attr-defined]
+        data = self._handler.rfile.read1(min(size, self._left))
         if not data:
             self._body_ended = True
             self._handler.close_connection = True

@@ -43,8 +43,8 @@ def read_properties(
     for path in paths:
         try:
             values.append((path, path.read(obj, ctx, roots)))
-        except vmodl.MethodFault as fault:
-            missing.append(_PC.MissingProperty(path=path.text, fault=fault))
+        except vmodl.MethodFault as unreadable:
+            missing.append(_PC.MissingProperty(path=path.text, fault=unreadable))
         except Exception as error:  # a bug of the fake: shown to the client, recorded for the test
             fault = ctx.vcenter.record_error(f"{type(obj).__name__}.{path.text}", error)
             missing.append(_PC.MissingProperty(path=path.text, fault=fault))
@@ -128,7 +128,7 @@ class PropertyCollector(ManagedObject):
 
     def _page(self, page: _Page, ctx: Context) -> Any:
         # Objects that vanished since the first page are left out, as with any that a walk misses.
-        contents = []
+        contents: list[Any] = []
         rest = page.found
         while rest and not contents:
             now, rest = rest[: page.size], rest[page.size :]

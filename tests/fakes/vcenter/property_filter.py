@@ -61,6 +61,7 @@ class PropertyFilter(ManagedObject):
         assert ctx.session is not None
         super().__init__(ctx.vcenter, ctx.session.new_moref())
         self.collector = collector
+        self._owner = ctx.session
         self.session = ctx.session
         self.spec = spec
         self.partialUpdates = partial_updates
@@ -225,7 +226,7 @@ class PropertyFilter(ManagedObject):
             obj.watchers.pop(self, None)
         self._watched.clear()
         self.collector.filters.pop(self.moref, None)
-        self.session.disown(self)
+        self._owner.disown(self)
         super().destroy_object()
 
     @property

@@ -67,7 +67,7 @@ class _ArgumentReader(SoapAdapter.SoapDeserializer):  # type: ignore[misc]
             return self.resultType
         top = self.stack[-1]
         if isinstance(top, list):
-            return top.Item
+            return top.Item  # type: ignore[attr-defined]
         if isinstance(top, VmomiSupport.DataObject):
             return top._GetPropertyInfo(tag.rpartition(_SEPARATOR)[2]).type
         return object
@@ -229,7 +229,7 @@ def default_message(fault: Any) -> str:
         "RequestCanceled": "The task was canceled by a user.",
         "NoDiskSpace": "There is not enough space on the file system for the operation.",
     }
-    return texts.get(name, name)
+    return str(texts.get(name, name))
 
 
 def _reference_text(ref: Any) -> str:

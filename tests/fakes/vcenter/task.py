@@ -38,7 +38,7 @@ class Task(ManagedObject):
         self.cancel_requested = False
         self.abandoned = False
         is_entity = entity is not None and issubclass(entity.TYPE, vim.ManagedEntity)
-        self.info = vim.TaskInfo(
+        self.info: Any = vim.TaskInfo(
             key=self.moref,
             task=self.ref,
             name=VmomiSupport.GuessWsdlMethod(name),

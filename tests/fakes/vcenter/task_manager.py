@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -174,7 +174,7 @@ class _Run:
         self.result_entity = result_entity
         self.delay_s = delay_s
         self.admission = admission
-        self._generator: Generator[float, None, Any] | None = None
+        self._generator: Any = None
 
     def begin(self) -> None:
         """queued -> running; fault rules for tasks act here."""

@@ -12,7 +12,7 @@ import threading
 import traceback
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyVmomi import vmodl
 
@@ -25,7 +25,10 @@ from tests.fakes.vcenter.request_log import RequestLog
 from tests.fakes.vcenter.switches import Switches
 
 if TYPE_CHECKING:
+    from tests.fakes.vcenter.custom_fields_manager import CustomFieldsManager
     from tests.fakes.vcenter.folder import Folder
+    from tests.fakes.vcenter.session_manager import SessionManager
+    from tests.fakes.vcenter.task_manager import TaskManager
 
 DEFAULT_USER = "administrator@vsphere.local"
 DEFAULT_PASSWORD = "vmware"
@@ -137,19 +140,19 @@ class VCenter:
     # -- singletons, by the names that handlers use
 
     @property
-    def sessions(self) -> Any:
+    def sessions(self) -> SessionManager:
         """The SessionManager."""
-        return self.registry.get("SessionManager")
+        return cast("SessionManager", self.registry.get("SessionManager"))
 
     @property
-    def tasks(self) -> Any:
+    def tasks(self) -> TaskManager:
         """The TaskManager."""
-        return self.registry.get("TaskManager")
+        return cast("TaskManager", self.registry.get("TaskManager"))
 
     @property
-    def custom_fields(self) -> Any:
+    def custom_fields(self) -> CustomFieldsManager:
         """The CustomFieldsManager."""
-        return self.registry.get("CustomFieldsManager")
+        return cast("CustomFieldsManager", self.registry.get("CustomFieldsManager"))
 
     # -- errors of the fake
 
