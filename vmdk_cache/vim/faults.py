@@ -160,7 +160,8 @@ def _from_connection(
 ) -> tuple[type[errors.VCenterError] | None, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         return errors.CertificateRefused, (
-            f"the certificate of {server} is not trusted: {error.verify_message}; set "
+            f"the certificate of {server} is not trusted: "
+            f"{getattr(error, 'verify_message', error)}; set "
             "vmware_ca_file to its issuer's certificates (or vmware_insecure in a test bed)"
         )
     if isinstance(error, socket.gaierror):

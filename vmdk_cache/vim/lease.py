@@ -27,7 +27,7 @@ from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
-_RENEW_EVERY_S = 30.0
+RENEW_EVERY_S = 30.0
 _READY_WITHIN_S = 600.0
 #: After an abort vCenter holds the VM for a moment.
 _UNDO_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -68,6 +68,8 @@ def open_import(
     folder: str,
     host: str | None,
     request: ImportRequest,
+    *,
+    renew_every_s: float = RENEW_EVERY_S,
 ) -> ImportLease:
     """Create the VM with an empty disk and hold the lease to fill it; use in a ``with`` block.
 
@@ -89,7 +91,7 @@ def open_import(
     except BaseException:
         _abort(session, lease)
         raise
-    return ImportLease(session, waiter, lease, values["info"], request)
+    return ImportLease(session, waiter, lease, values["info"], request, renew_every_s)
 
 
 class ImportLease:
@@ -99,7 +101,13 @@ class ImportLease:
     """
 
     def __init__(
-        self, session: Session, waiter: TaskWaiter, lease: str, info: Any, request: ImportRequest
+        self,
+        session: Session,
+        waiter: TaskWaiter,
+        lease: str,
+        info: Any,
+        request: ImportRequest,
+        renew_every_s: float,
     ) -> None:
         self.vm = str(info.entity._GetMoId())
         self._session = session
@@ -112,7 +120,7 @@ class ImportLease:
         self._upload: NfcUpload | None = None
         self._held = True
         self._stop = threading.Event()
-        pause_s = min(_RENEW_EVERY_S, (info.leaseTimeout or 300) / 4)
+        pause_s = min(renew_every_s, (info.leaseTimeout or 300) / 4)
         self._renewer = threading.Thread(
             target=self._renew, args=(pause_s,), name=f"lease-{self.vm}", daemon=True
         )
@@ -176,12 +184,10 @@ class ImportLease:
         self._check_lost()
         try:
             self._session.invoke("HttpNfcLease", self._lease, "HttpNfcLeaseComplete", safe=True)
-        except errors.ObjectNotFound as error:
-            # Gone either because an earlier attempt, whose answer was lost, has completed it, or
-            # because vCenter dropped it. Only in the first case there is a VM.
-            if not properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
+        except (errors.ObjectNotFound, errors.InUse) as error:
+            if not self._has_completed():
                 raise errors.LeaseLost(
-                    f"the lease of {self._request.name!r} is gone", moref=self.vm
+                    f"the lease of {self._request.name!r} has ended: {error}", moref=self.vm
                 ) from error
         self._held = False
 
@@ -237,6 +243,17 @@ class ImportLease:
                 if upload is not None:
                     upload.cancel()
                 return
+
+    def _has_completed(self) -> bool:
+        """Whether an earlier attempt, whose answer was lost, has completed the lease.
+
+        Then it is done or, soon after, gone; and there is a VM, which vCenter would have removed
+        had it dropped the lease.
+        """
+        state = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
+        if state.get(self._lease, {}).get("state", "done") != "done":
+            return False
+        return bool(properties.read(self._session, "VirtualMachine", [self.vm], ["name"]))
 
     def _end_renewal(self) -> None:
         self._stop.set()

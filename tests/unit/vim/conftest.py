@@ -1,0 +1,113 @@
+"""A fake vCenter of each test's own, to break as it likes, on a clock that stands still."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.contract.vcenters import Target
+from tests.contract.vim.conftest import RECORD_KEY, Place, import_vm
+from tests.fakes.vcenter import Clock, Model, VCenter
+from vmdk_cache.vim import folder, inventory, template
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+PATIENCE_S = 60.0
+
+
+@dataclass
+class ClientClock:
+    """The fake's time; sleeping takes none of it, and notes how long it would have been."""
+
+    clock: Clock
+    slept_s: float = 0.0
+
+    def now(self) -> datetime.datetime:
+        return self.clock.now()
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
+        time.sleep(0.001)
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait for a condition that another thread brings about; fails when it never does."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.002)
+
+
+class Background:
+    """A call in a thread of its own, with its outcome."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.result: object = None
+        self.error: BaseException | None = None
+        self._call = call
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._call()
+        except BaseException as error:
+            self.error = error
+
+    def join(self) -> object:
+        """Its result; raises what it raised."""
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive(), "the call never ended"
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+@pytest.fixture
+def vc() -> Iterator[VCenter]:
+    with VCenter(Model(), clock=Clock(scale=0.0)) as running:
+        yield running
+
+
+@pytest.fixture
+def target(vc: VCenter) -> Target:
+    return Target("fake", vc.host, vc.port, vc.user, vc.password, vc.ca_file, vc)
+
+
+@pytest.fixture
+def session(target: Target, vc: VCenter) -> Iterator[Session]:
+    with Session(target.endpoint(), ClientClock(vc.clock)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def waiter(session: Session) -> Iterator[TaskWaiter]:
+    made = TaskWaiter(session)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def place(session: Session) -> Place:
+    found = inventory.snapshot(session)
+    datacenter = found.datacenters[0]
+    own = folder.ensure_folder(session, datacenter, ["tests"])
+    return Place(own, found.hosts[0], found.datastores[0], datacenter)
+
+
+@pytest.fixture
+def source(session: Session, waiter: TaskWaiter, place: Place) -> template.VmInfo:
+    """A ready template."""
+    moref = import_vm(session, waiter, place)
+    template.mark_as_template(session, moref)
+    found = template.get_vm(session, moref, RECORD_KEY)
+    assert found is not None
+    return found
