@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -115,6 +116,19 @@ class Lab:
 
     def templates(self) -> list[str]:
         return [vm.name for vm in self.vcenter.vms() if vm.config.template]
+
+    def eventually(self, check: Callable[[], None], advancing_s: float = 0.0) -> None:
+        """``check`` holds at last; what vCenter does by itself takes a moment of its own."""
+        deadline = time.monotonic() + 20
+        while True:
+            self.vcenter.clock.advance(advancing_s)
+            try:
+                check()
+                return
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def assert_nothing_left(self) -> None:
         """No VM, no file, no lease, no bytes."""

@@ -40,8 +40,8 @@ def test_a_fault_while_importing_leaves_nothing(lab: Lab, method: str, way: str)
     try:
         lab.create(1)
     except errors.VmdkCacheError:
-        lab.vcenter.clock.advance(LEASE_TIMEOUT_S + 1)  # what a lost answer left, vCenter removes
-        lab.assert_nothing_left()
+        # What a lost answer left, vCenter removes with its lease.
+        lab.eventually(lab.assert_nothing_left, advancing_s=LEASE_TIMEOUT_S + 1)
     assert rule.hits >= 1
     lab.vcenter.fault_rules.clear()
     lab.create(2)
@@ -117,9 +117,12 @@ def test_a_session_lost_in_the_middle_leaves_no_half_made_vm(lab: Lab, method: s
         lab.create(1)
     except errors.VmdkCacheError:
         assert lab.vcenter.find_vm(volume(1).name) is None
-    lab.vcenter.clock.advance(LEASE_TIMEOUT_S + 1)
-    assert lab.vcenter.leases() == []
-    assert all(vm.config.template for vm in lab.vcenter.vms() if vm.name != volume(1).name)
+
+    def only_templates_and_the_volume() -> None:
+        assert lab.vcenter.leases() == []
+        assert all(vm.config.template for vm in lab.vcenter.vms() if vm.name != volume(1).name)
+
+    lab.eventually(only_templates_and_the_volume, advancing_s=LEASE_TIMEOUT_S + 1)
 
 
 def test_a_fresh_template_with_locked_files_is_tried_again(lab: Lab) -> None:
@@ -144,8 +147,11 @@ def test_a_cache_folder_deleted_by_an_admin_is_made_again(lab: Lab) -> None:
     (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
     folder = template.parent.parent
     lab.cache.session.invoke("Folder", folder.moref, "Destroy_Task")
-    while lab.vcenter.find_vm(template.name) is not None:
-        lab.vcenter.clock.advance(0)
+
+    def gone() -> None:
+        assert lab.vcenter.find_vm(template.name) is None
+
+    lab.eventually(gone)
     assert not lab.create(2)
     assert lab.cache.extra_provisioned_gib() == 1
 
