@@ -109,6 +109,10 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
         _end(upload, lease, whole=False)
         lease.fail(fault)
         exchange.respond(507, b"Insufficient disk space on the datastore\n")
+    except vim.fault.FileNotFound:
+        # The lease ended while this piece was on its way, and took the disk with it.
+        _end(upload, lease, whole=False)
+        exchange.drop()
     except (BodyIncomplete, OSError):
         _end(upload, lease, whole=False)
         raise
