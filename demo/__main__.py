@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--volumes", type=_at_least_two, default=20, help="default: %(default)s")
     parser.add_argument(
-        "--age", type=int, default=25, metavar="SECONDS",
+        "--age", type=int, default=20, metavar="SECONDS",
         help="image_cache_age_seconds: how long the template lives; raise it on a slow machine, "
         "where making the volumes takes longer than that (default: %(default)s)",
     )  # fmt: skip

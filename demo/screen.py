@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,8 +15,19 @@ from demo.proofs import Proof
 
 LABEL_WIDTH = 9
 
-Row = tuple[str, str, float]
-"""Name of a volume, what became of its wish for the cache, seconds until it was available."""
+
+class Row(NamedTuple):
+    """A volume.
+
+    :ivar outcome: what became of its wish for the cache: ``hit``, ``miss``, ``bypass: ...``
+    :ivar driver_s: seconds that the driver took, None if it did not say
+    :ivar available_after_s: seconds from the moment that all volumes were asked for
+    """
+
+    name: str
+    outcome: str
+    driver_s: float | None
+    available_after_s: float
 
 
 class Screen:
@@ -76,9 +88,11 @@ class Screen:
 
     def volumes(self, rows: Sequence[Row]) -> None:
         """The table of volumes, two columns of them so that it fits on one screen."""
-        table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
-        for title in ("volume", "cache", "seconds") * 2:
-            table.add_column(title, justify="right" if title == "seconds" else "left")
+        table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+        for title in ("volume", "cache", "driver s", "ready s") * 2:
+            table.add_column(
+                title, justify="right" if title.endswith(" s") else "left", no_wrap=True
+            )
         half = -(-len(rows) // 2)
         for left, right in zip(rows[:half], [*rows[half:], None], strict=False):
             table.add_row(*_cells(left), *_cells(right))
@@ -100,9 +114,10 @@ class Screen:
         self._console.print(text, markup=False)
 
 
-def _cells(row: Row | None) -> tuple[str, str, str]:
+def _cells(row: Row | None) -> tuple[str, str, str, str]:
     if row is None:
-        return ("", "", "")
-    name, outcome, seconds = row
-    colour = {"hit": "green", "miss": "yellow"}.get(outcome, "red")
-    return (name, f"[{colour}]{outcome}[/{colour}]", f"{seconds:.1f}")
+        return ("", "", "", "")
+    colour = {"hit": "green", "miss": "yellow"}.get(row.outcome, "red")
+    driver = "" if row.driver_s is None else f"{row.driver_s:.2f}"
+    outcome = f"[{colour}]{row.outcome}[/{colour}]"
+    return (row.name, outcome, driver, f"{row.available_after_s:.1f}")

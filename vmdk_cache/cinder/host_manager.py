@@ -49,7 +49,7 @@ def with_templates_counted(capability: Mapping[str, Any]) -> dict[str, Any]:
         return counted
     reported = capability.get("provisioned_capacity_gb", capability.get("allocated_capacity_gb", 0))
     provisioned_gb = _gigabytes(reported)
-    if extra_gb and provisioned_gb is not None:
+    if EXTRA_KEY in capability and provisioned_gb is not None:
         counted["provisioned_capacity_gb"] = provisioned_gb + extra_gb
     return counted
 

@@ -35,7 +35,10 @@ def glance_api_conf(directory: Path) -> str:
     return _render(
         {
             "DEFAULT": {"enabled_backends": "fs:file", "log_file": f"{directory}/glance.log"},
-            "database": {"connection": f"sqlite:///{directory}/glance.sqlite"},
+            "database": {
+                "connection": f"sqlite:///{directory}/glance.sqlite",
+                "sqlite_synchronous": "false",
+            },
             "glance_store": {"default_backend": "fs"},
             "fs": {"filesystem_store_datadir": f"{directory}/images"},
             "os_glance_staging_store": {"filesystem_store_datadir": f"{directory}/staging"},
@@ -95,7 +98,10 @@ def cinder_conf(
     return _render(
         {
             "DEFAULT": default,
-            "database": {"connection": f"sqlite:///{directory}/cinder.sqlite?timeout=60"},
+            "database": {
+                "connection": f"sqlite:///{directory}/cinder.sqlite?timeout=60",
+                "sqlite_synchronous": "false",  # nobody needs this database after a crash
+            },
             "oslo_concurrency": {"lock_path": str(directory)},
             "coordination": {"backend_url": f"file://{directory}/coordination"},
             **{
