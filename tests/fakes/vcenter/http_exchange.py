@@ -54,8 +54,6 @@ class HttpExchange:
         self.content_length = None if self._chunked else int(length or 0)
         self._left = self.content_length or 0
         self._body_ended = not self._chunked and self._left == 0
-        if "100-continue" in (self.headers.get("Expect") or "").lower():
-            self._handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # -- who asks
 

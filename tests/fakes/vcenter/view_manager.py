@@ -243,4 +243,13 @@ def contents(obj: ManagedObject) -> list[Any]:
 
 def _container_parents(obj: ManagedObject) -> list[ManagedObject]:
     parents = getattr(obj, "container_parents", None)
-    return parents() if parents is not None else []
+    if parents is None:
+        return []
+    # Pools and hosts are asked whether they still list the object: it may just be leaving them.
+    return [
+        parent
+        for parent in parents()
+        if not issubclass(obj.TYPE, vim.VirtualMachine)
+        or issubclass(parent.TYPE, vim.Folder)
+        or parent.has_member("vm", obj)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
 from tests.unit.fakes.vcenter_client import Client, told, view_spec
@@ -86,6 +87,27 @@ def test_container_view_misses_what_moves_in_or_out(client: Client) -> None:
     assert [each.name for each in view.view] == ["outside", "child", "grandchild"]
     client.vcenter.registry.get(client.vm_folder._moId)._move_in(moved)
     assert view.view == []
+
+
+def test_template_stays_in_the_view_of_its_pool(client: Client) -> None:
+    cluster = client.datacenter.hostFolder.childEntity[0]
+    files = vim.vm.FileInfo(vmPathName="[DC0_DS0]")
+    config = vim.vm.ConfigSpec(name="a", numCPUs=1, memoryMB=4, guestId="otherGuest", files=files)
+    task = client.vm_folder.CreateVM_Task(config, cluster.resourcePool, cluster.host[0])
+    WaitForTask(task)
+    pool, host, folder = (
+        client.content.viewManager.CreateContainerView(container, [vim.VirtualMachine], True)
+        for container in (cluster.resourcePool, cluster.host[0], client.vm_folder)
+    )
+    vm = task.info.result
+    assert pool.view == host.view == folder.view == [vm]
+    vm.MarkAsTemplate()
+    assert pool.view == []
+    assert host.view == folder.view == [vm]
+    vm.MarkAsVirtualMachine(cluster.resourcePool, None)
+    assert pool.view == [vm]
+    WaitForTask(vm.Destroy_Task())
+    assert pool.view == host.view == folder.view == []
 
 
 def test_container_view_of_something_that_contains_nothing(client: Client) -> None:
