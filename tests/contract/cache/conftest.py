@@ -1,0 +1,80 @@
+"""The engine's ports: in memory, on our fake vCenter, on govmomi's simulator."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.vcenters import Target, running_fake, running_vcsim
+from tests.fakes.clock import HastyClock, ManualClock
+from tests.fakes.memory import PLACE, MemoryStore
+from vmdk_cache.cache.ports import Place, TemplateStore
+from vmdk_cache.cache.template_store import VCenterTemplateStore
+from vmdk_cache.vim import inventory
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+_numbers = itertools.count(1)
+
+
+class Subject:
+    """A TemplateStore with an empty folder of its own, and a place to put VMs."""
+
+    def __init__(self, name: str, store: TemplateStore, backend: str, place: Place) -> None:
+        self.name = name
+        self.store = store
+        self.backend = backend
+        self.place = place
+
+
+@contextlib.contextmanager
+def on_vcenter(target: Target) -> Iterator[Subject]:
+    backend = f"b{next(_numbers)}"
+    clock = HastyClock()
+    with Session(target.endpoint(), clock) as session:
+        waiter = TaskWaiter(session)
+        store = VCenterTemplateStore(
+            session,
+            waiter,
+            backend=backend,
+            folder=("OpenStack", f"Project ({backend}_image_cache)", "Volumes"),
+            task_timeout_s=60,
+            clock=clock,
+        )
+        host = inventory.snapshot(session).hosts[0]
+        datastore = inventory.snapshot(session).datastores[0]
+        place = Place(datastore.moref, datastore.name, host.moref, host.pool, host.datacenter)
+        try:
+            yield Subject(target.name, store, backend, place)
+        finally:
+            waiter.close()
+
+
+@pytest.fixture(scope="session")
+def targets() -> Iterator[dict[str, Target]]:
+    """vCenters that are running, started when first wanted."""
+    with contextlib.ExitStack() as stack:
+        yield _Targets(stack)
+
+
+class _Targets(dict[str, Target]):
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        super().__init__()
+        self._stack = stack
+
+    def __missing__(self, name: str) -> Target:
+        start = running_fake if name == "fake" else running_vcsim
+        self[name] = self._stack.enter_context(start())
+        return self[name]
+
+
+@pytest.fixture(params=["memory", "fake", pytest.param("vcsim", marks=pytest.mark.vcsim)])
+def subject(request: pytest.FixtureRequest, targets: dict[str, Target]) -> Iterator[Subject]:
+    if request.param == "memory":
+        yield Subject("memory", MemoryStore(ManualClock()), "b1", PLACE)
+    else:
+        with on_vcenter(targets[request.param]) as made:
+            yield made
