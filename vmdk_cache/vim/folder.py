@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.entity_name import escape_name
-from vmdk_cache.vim.session import Session, managed_type
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
 
 if TYPE_CHECKING:
     from vmdk_cache.vim.inventory import Datacenter

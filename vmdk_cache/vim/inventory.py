@@ -16,7 +16,8 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.folder import ensure_folder, find_folder
 from vmdk_cache.vim.properties import Properties
-from vmdk_cache.vim.session import Session, managed_type
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
 
 __all__ = [
     "Datacenter",

@@ -168,6 +168,7 @@ class ImportLease:
             upload.send(stream, length, sent)
         except errors.VCenterError as error:
             self._check_lost(error)
+            self._check_held(error)
             raise
         finally:
             self._upload = None
@@ -257,6 +258,22 @@ class ImportLease:
 
     def _end_renewal(self) -> None:
         self._stop.set()
+
+    def _check_held(self, cause: errors.VCenterError) -> None:
+        """An upload also fails when vCenter ended the lease; then that is the error to report.
+
+        :raises LeaseLost: it did
+        """
+        try:
+            read = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
+        except errors.VCenterError:
+            return  # nothing can be said; the upload's own error stands
+        state = read.get(self._lease, {}).get("state", "gone")
+        if state != "ready":
+            raise errors.LeaseLost(
+                f"the lease of {self._request.name!r} is {state}; the upload failed: {cause}",
+                moref=self.vm,
+            ) from cause
 
     def _check_lost(self, cause: BaseException | None = None) -> None:
         if self._lost is not None:

@@ -18,7 +18,8 @@ from pyVmomi import vim, vmodl
 
 from vmdk_cache import errors
 from vmdk_cache.vim import faults
-from vmdk_cache.vim.session import Session, managed_type, without_references
+from vmdk_cache.vim.reference import managed_type, without_references
+from vmdk_cache.vim.session import Session
 
 Properties = dict[str, Any]
 """Property path -> value; paths that are unset or may not be read are absent. Managed objects are

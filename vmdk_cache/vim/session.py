@@ -17,76 +17,33 @@ Life:  new -> open() -> generation 1 -> (vCenter forgot it) -> generation 2 ... 
 from __future__ import annotations
 
 import datetime
-import functools
-import re
 import ssl
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pyVmomi import VmomiSupport, vim, vmodl
+from pyVmomi import vim, vmodl
 
 from vmdk_cache import errors, retry
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.vim import faults
+from vmdk_cache.vim.api_version import OLDEST_VERSION, newest_version
 from vmdk_cache.vim.channel import Channel, Cookie
+from vmdk_cache.vim.endpoint import Endpoint
+from vmdk_cache.vim.reference import managed_type, with_references, without_references
+
+__all__ = ["Endpoint", "Session"]
 
 T = TypeVar("T")
 
-#: The oldest API that we speak (vSphere 6.0); what the server can do is asked with it.
-_OLDEST_VERSION = "vim.version.version10"
 #: A new log-in is not tried for so long after vCenter refused one: repeating a wrong password
 #: locks the account.
 _LOGIN_REFUSED_PAUSE_S = 30.0
 _KEEP_ALIVE_AFTER_S = 600.0
 #: How long vCenter may think about a long poll; below the time-outs of proxies.
 LONG_POLL_S = 60
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where vCenter is and how to log in.
-
-    :ivar ca_file: PEM file of trusted issuers; None trusts what the system trusts
-    :ivar insecure: True checks no certificate, for test beds
-    :ivar pool_size: requests under way at a time; long polls have connections of their own
-    :ivar api_retry_count: attempts of a call that did not reach vCenter
-    """
-
-    host: str
-    user: str
-    password: str = field(repr=False)
-    port: int = 443
-    ca_file: str | None = None
-    insecure: bool = False
-    pool_size: int = 10
-    api_retry_count: int = 10
-    connect_timeout_s: float = 30.0
-    read_timeout_s: float = 180.0
-
-    @property
-    def server(self) -> str:
-        """``host:port``, as errors name it."""
-        return f"{self.host}:{self.port}"
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """A fresh context.
-
-        :raises ConfigError: ``ca_file`` cannot be used
-        """
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise errors.ConfigError(
-                f"vmware_ca_file {self.ca_file!r} cannot be used: {error}; "
-                "it must be a readable PEM file of certificates"
-            ) from error
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 @dataclass(frozen=True)
@@ -256,7 +213,7 @@ class Session:
         poll: bool,
     ) -> Any:
         kind = managed_type(type_name)
-        args = _with_references(kind, method, args)
+        args = with_references(kind, method, args)
 
         def once() -> Any:
             wire = self._open_wire()
@@ -359,7 +316,7 @@ class Session:
             self.endpoint.host,
             self.endpoint.port,
             cookie=cookie,
-            version=_OLDEST_VERSION,
+            version=OLDEST_VERSION,
             ssl_context=self.ssl_context,
             pool_size=self.endpoint.pool_size,
             connect_timeout_s=self.endpoint.connect_timeout_s,
@@ -370,47 +327,3 @@ class Session:
         for path, folder in list(self.folders.items()):
             if folder == moref:
                 self.folders.pop(path, None)
-
-
-def newest_version(api_version: str) -> str:
-    """pyVmomi's name of the newest vSphere API that both sides know.
-
-    :param api_version: ServiceContent.about.apiVersion, e.g. ``8.0.2.0``
-    """
-    limit = _numbers(api_version)
-    best = (_numbers("6.0"), _OLDEST_VERSION)
-    for wire_name, version in VmomiSupport.versionMap.items():
-        namespace, _, number = wire_name.partition("/")
-        if namespace == "vim25" and re.fullmatch(r"[\d.]+", number):
-            best = max(best, (_numbers(number), version)) if _numbers(number) <= limit else best
-    return best[1]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    numbers = [int(number) for number in re.findall(r"\d+", version)]
-    return (*numbers, 0, 0, 0, 0)[:4]
-
-
-@functools.cache
-def managed_type(type_name: str) -> Any:
-    """pyVmomi's class for the API's type name."""
-    return VmomiSupport.GuessWsdlType(type_name)
-
-
-def _with_references(kind: Any, method: str, args: dict[str, Any]) -> dict[str, Any]:
-    """``args`` with each moref in place of a managed object turned into pyVmomi's reference."""
-    converted = dict(args)
-    for parameter in getattr(kind, method).info.params:
-        value = args.get(parameter.name)
-        if isinstance(value, str) and issubclass(parameter.type, VmomiSupport.ManagedObject):
-            converted[parameter.name] = parameter.type(value)
-    return converted
-
-
-def without_references(value: Any) -> Any:
-    """``value`` with managed objects, itself or in a list, as morefs."""
-    if isinstance(value, VmomiSupport.ManagedObject):
-        return str(value._GetMoId())
-    if isinstance(value, list) and value and isinstance(value[0], VmomiSupport.ManagedObject):
-        return [str(item._GetMoId()) for item in value]
-    return value

@@ -17,7 +17,8 @@ from pyVmomi import vim, vmodl
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.properties import Properties
-from vmdk_cache.vim.session import LONG_POLL_S, Session, managed_type, without_references
+from vmdk_cache.vim.reference import managed_type, without_references
+from vmdk_cache.vim.session import LONG_POLL_S, Session
 
 _pc = vmodl.query.PropertyCollector
 

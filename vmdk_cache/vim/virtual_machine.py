@@ -11,7 +11,8 @@ from pyVmomi import vim
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.entity_name import escape_name, unescape_name
 from vmdk_cache.vim.properties import Properties
-from vmdk_cache.vim.session import Session, managed_type
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
 
 #: Controller type, most specific first -> adapter type as Glance and upstream's driver name it.
 _ADAPTERS: tuple[tuple[Any, str], ...] = (

@@ -10,7 +10,8 @@ import pytest
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import end_session
 from vmdk_cache import errors
-from vmdk_cache.vim.session import Session, newest_version
+from vmdk_cache.vim.api_version import newest_version
+from vmdk_cache.vim.session import Session
 
 
 def test_making_a_session_connects_nowhere() -> None:

@@ -1,0 +1,33 @@
+"""References to managed objects: morefs (``str``) outside, pyVmomi's objects on the wire."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from pyVmomi import VmomiSupport
+
+
+@functools.cache
+def managed_type(type_name: str) -> Any:
+    """pyVmomi's class for the API's type name."""
+    return VmomiSupport.GuessWsdlType(type_name)
+
+
+def with_references(kind: Any, method: str, args: dict[str, Any]) -> dict[str, Any]:
+    """``args`` with each moref in place of a managed object turned into pyVmomi's reference."""
+    converted = dict(args)
+    for parameter in getattr(kind, method).info.params:
+        value = args.get(parameter.name)
+        if isinstance(value, str) and issubclass(parameter.type, VmomiSupport.ManagedObject):
+            converted[parameter.name] = parameter.type(value)
+    return converted
+
+
+def without_references(value: Any) -> Any:
+    """``value`` with managed objects, itself or in a list, as morefs."""
+    if isinstance(value, VmomiSupport.ManagedObject):
+        return str(value._GetMoId())
+    if isinstance(value, list) and value and isinstance(value[0], VmomiSupport.ManagedObject):
+        return [str(item._GetMoId()) for item in value]
+    return value
