@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
@@ -52,7 +52,7 @@ def import_vapp(pool: Any, ctx: Context, spec: Any, folder: Any, host: Any) -> H
     def make() -> VirtualMachine:
         return make_vm(target_folder, spec.configSpec, pool, target_host)
 
-    pool.vcenter.tasks.submit(lambda: lease.prepare(make))
+    lease.begin("ImportVApp", make, pool.name, pool.moref)
     return lease
 
 
@@ -65,8 +65,21 @@ def export_vm(vm: VirtualMachine, ctx: Context) -> HttpNfcLease:
     except vmodl.MethodFault:
         lease.forget()
         raise
-    vm.vcenter.tasks.submit(lambda: lease.prepare(lambda: vm))
+    lease.begin("ExportVm", lambda: vm, vm.name, vm.moref)
     return lease
+
+
+class _Start:
+    """Admission of a lease's task: at once, but only when the lease says so."""
+
+    def __init__(self) -> None:
+        self.admitted: Callable[[], None] = lambda: None
+
+    def request(self, admitted: Callable[[], None]) -> None:
+        self.admitted = admitted
+
+    def release(self) -> None:
+        """Nothing is held."""
 
 
 class HttpNfcLease(ManagedObject):
@@ -117,12 +130,31 @@ class HttpNfcLease(ManagedObject):
 
     # Life
 
-    def prepare(self, make: Any) -> None:
-        """initializing -> ready, or error with the fault of making the VM. Runs on a worker."""
+    def begin(self, method: str, make: Any, *names: str) -> None:
+        """Get ready on a worker. A fault rule for `method` with on="task" acts on the lease."""
+        rule = self.vcenter.fault_rules.match(method, *names, on="task")
+
+        def prepare() -> None:
+            if rule is not None and rule.action is not None:
+                rule.action()
+            self._prepare(make, rule.fault if rule is not None else None)
+
+        def submit() -> None:
+            self.vcenter.tasks.submit(prepare)
+
+        if rule is not None and rule.delay_s:
+            self.vcenter.clock.call_later(rule.delay_s, submit)
+        else:
+            submit()
+
+    def _prepare(self, make: Any, injected: Exception | None) -> None:
+        """initializing -> ready, or error with the fault of making the VM."""
         with self.vcenter.lock:
             if not self.is_open:
                 return
             try:
+                if injected is not None:
+                    raise injected
                 vm = make()
                 if self._task is None:
                     self.hold(vm)
@@ -148,16 +180,25 @@ class HttpNfcLease(ManagedObject):
             if self.kind == "import"
             else ("ExportVm", "VirtualMachine.ExportVmLRO")
         )
-        vm.lock.check_free() if self.kind == "import" else vm.lock.take_shared(self)
+        start = _Start()
+        vm.lock.check_not_exclusive()
         self.vm = vm
-        self._task = self.vcenter.tasks.start(
-            vm, method, description, self._last, session=self.session, result_entity=vm
+        self._task = task = self.vcenter.tasks.start(
+            vm,
+            method,
+            description,
+            self._last,
+            session=self.session,
+            result_entity=vm,
+            admission=start,
         )
-        vm.lock.release(self)
+        # Fault rules go by this name, so that one for the call's own task is not counted twice.
+        task.method = f"{method}LRO"
+        start.admitted()
         if self.kind == "import":
-            vm.lock.take(self._task)
+            vm.lock.take(task)
         else:
-            vm.lock.take_shared(self._task)
+            vm.lock.take_shared(task)
 
     def _last(self, task: Task) -> Generator[float, None, None]:
         """The body of the task: waits for the end of the lease, whose error is its own."""

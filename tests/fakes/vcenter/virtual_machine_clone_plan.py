@@ -97,13 +97,25 @@ class ClonePlan:
     def resolve(source: VirtualMachine, folder: Any, spec: Any) -> Arguments:
         """ManagedObjectNotFound for any reference of the call that is gone."""
         location = spec.location
-        refs = (location.folder or folder, location.pool, location.host, location.datastore)
-        refs = (*refs, spec.snapshot)
-        require = source.vcenter.registry.require
-        found = [require(ref) if ref is not None else None for ref in refs]
+        registry = source.vcenter.registry
+        refs: list[Any] = []
+
+        def found(ref: Any) -> Any:
+            if ref is None:
+                return None
+            refs.append(ref)
+            return registry.require(ref)
+
+        arguments = {
+            "folder": found(location.folder or folder),
+            "pool": found(location.pool),
+            "host": found(location.host),
+            "datastore": found(location.datastore),
+            "snapshot": found(spec.snapshot),
+        }
         for locator in location.disk or []:
-            require(locator.datastore)
-        return Arguments(*found, refs=tuple(ref for ref in refs if ref is not None))
+            found(locator.datastore)
+        return Arguments(**arguments, refs=tuple(refs))
 
     @property
     def name(self) -> str:

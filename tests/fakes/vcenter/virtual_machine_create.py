@@ -38,7 +38,7 @@ def start(folder: Any, ctx: Context, spec: Any, pool: Any, host: Any) -> Task:
     def body(task: Task) -> VirtualMachine:
         return make_vm(folder, spec, target_pool, target_host)
 
-    return folder.vcenter.tasks.start(
+    task: Task = folder.vcenter.tasks.start(
         folder,
         "CreateVM_Task",
         "Folder.createVm",
@@ -46,6 +46,7 @@ def start(folder: Any, ctx: Context, spec: Any, pool: Any, host: Any) -> Task:
         session=ctx.session,
         delay_s=folder.vcenter.cost_model.task_seconds(),
     )
+    return task
 
 
 def make_vm(folder: Any, spec: Any, pool: Any, host: Any) -> VirtualMachine:
@@ -117,9 +118,10 @@ def start_register(
     def body(task: Task) -> VirtualMachine:
         return _register(folder, path, name, as_template, target_pool, target_host)
 
-    return folder.vcenter.tasks.start(
+    task: Task = folder.vcenter.tasks.start(
         folder, "RegisterVM_Task", "Folder.registerVm", body, session=ctx.session
     )
+    return task
 
 
 def _register(

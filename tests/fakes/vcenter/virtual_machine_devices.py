@@ -103,7 +103,8 @@ class Devices:
         if isinstance(controller, _device.VirtualSCSIController):
             controller.controllerKey, controller.scsiCtlrUnitNumber = 100, 7
             controller.unitNumber = 3 + controller.busNumber
-            controller.sharedBus = controller.sharedBus or "noSharing"
+            if not controller.sharedBus:
+                controller.sharedBus = vim.vm.device.VirtualSCSIController.Sharing.noSharing
             label = f"SCSI controller {controller.busNumber}"
             summary = _SCSI_LABELS.get(kind, kind)
         else:
@@ -227,10 +228,11 @@ def _key_base(controller: Any) -> int:
 
 def _disk_key(controller: Any, unit_number: int) -> int:
     """ESXi's numbering: 2000 + 16 per SCSI bus, 3000 + 2 per IDE bus, 16000 + 30 per SATA bus."""
+    bus: int = controller.busNumber
     if isinstance(controller, _device.VirtualIDEController):
-        return 3000 + 2 * controller.busNumber + unit_number
+        return 3000 + 2 * bus + unit_number
     if isinstance(controller, _device.VirtualAHCIController):
-        return 16000 + 30 * controller.busNumber + unit_number
+        return 16000 + 30 * bus + unit_number
     if isinstance(controller, _device.VirtualNVMEController):
-        return 32000 + 64 * controller.busNumber + unit_number
-    return 2000 + 16 * controller.busNumber + unit_number
+        return 32000 + 64 * bus + unit_number
+    return 2000 + 16 * bus + unit_number

@@ -58,9 +58,13 @@ class EntityLock:
         self._exclusive = task
 
     def take_shared(self, task: Any) -> None:
+        self.check_not_exclusive()
+        self._sharers.append(task)
+
+    def check_not_exclusive(self) -> None:
+        """TaskInProgress when somebody has it alone."""
         if self._exclusive is not None:
             raise task_in_progress(self._exclusive)
-        self._sharers.append(task)
 
     def release(self, task: Any) -> None:
         """Give it back; not holding it is fine."""

@@ -249,3 +249,13 @@ def test_a_rule_for_uploads_has_no_effect(vc: VCenter, client: Client) -> None:
             client.request("POST", url, data, STREAM)
     assert client.request("POST", url, data, STREAM)[0] == 200
     assert vc.request_log.count("nfc:POST") == 4
+
+
+def test_a_rule_for_the_import_is_a_fault_of_the_call(vc: VCenter, client: Client) -> None:
+    rule = vc.fault_rules.add("ImportVApp", vim.fault.NoCompatibleHost(), on="task", skip=1)
+    assert _import(client, "first").state == "ready"
+    lease = _import(client, "second")
+    assert lease.state == "error"
+    assert isinstance(lease.error, vim.fault.NoCompatibleHost)
+    assert (rule.seen, rule.hits) == (2, 1)
+    assert vc.find_vm("second") is None
