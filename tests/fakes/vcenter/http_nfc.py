@@ -101,7 +101,6 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
             if not lease.is_open:
                 exchange.drop()
             upload.feed(data)
-            lease.upload_moved()
     except vmdk.VmdkError as error:
         _end(upload, lease, whole=False)
         exchange.respond(400, f"Not a streamOptimized VMDK: {error}\n".encode())
@@ -134,7 +133,7 @@ def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool) -> bool:
         else:
             upload.device.is_broken = True
         upload.device.is_arriving = False
-        lease.upload_moved()
+        lease.upload_ended()
         return not upload.device.is_broken
 
 

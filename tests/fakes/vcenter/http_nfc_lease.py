@@ -264,8 +264,8 @@ class HttpNfcLease(ManagedObject):
     def device(self, target_id: str) -> LeaseDevice | None:
         return next((one for one in self.devices if one.target_id == target_id), None)
 
-    def upload_moved(self) -> None:
-        """An upload got bytes or ended: let HttpNfcLeaseComplete look again."""
+    def upload_ended(self) -> None:
+        """An upload has ended: let HttpNfcLeaseComplete look again at once."""
         with self.vcenter.lock:
             self._upload_changed.notify_all()
 

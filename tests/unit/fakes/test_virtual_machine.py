@@ -264,3 +264,22 @@ def test_a_move_keeps_its_old_place_occupied(vc: VCenter, client: Client) -> Non
     with pytest.raises(vim.fault.NoDiskSpace):
         wait(vm.RelocateVM_Task(full))
     assert vc.read_disk("vm").read(0, 5) == b"bytes"
+
+
+def test_an_unregistered_vm_cannot_come_back(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", MiB)
+    vc.find_vm("vm").disks[0].content.write(0, b"bytes")
+    host = vm.runtime.host
+    vm.UnregisterVM()
+    assert vc.vms() == []
+    path = "[DC0_DS0] vm/vm.vmx"
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        wait(client.folder.RegisterVM_Task(path, None, False, None, host))
+    again = wait(client.folder.RegisterVM_Task(path, "back", True, None, host))
+    assert again != vm
+    assert again.config.template
+    assert vc.read_disk("back").read(0, 5) == b"bytes"
+    with pytest.raises(vim.fault.FileNotFound):
+        wait(client.folder.RegisterVM_Task(path, "twice", True, None, host))
+    wait(again.Destroy_Task())
+    assert vc.datastore("DC0_DS0").files() == {}

@@ -243,6 +243,47 @@ def test_growing_a_clone_of_a_snapshot_is_believed(vc: VCenter, client: Client) 
     assert vc.read_disk("copy").read(0, 5) == bytes(5)
 
 
+def test_growing_with_shared_parents_is_granted(vc: VCenter, client: Client) -> None:
+    source = client.create("vm", 2 * MiB)
+    vc.find_vm("vm").disks[0].content.write(0, b"base")
+    wait(source.CreateSnapshot_Task("s", "", False, False))
+    vc.find_vm("vm").disks[0].content.write(0, b"more")
+    source.MarkAsTemplate()
+    sharing = {"diskMoveType": "moveAllDiskBackingsAndAllowSharing"}
+    with pytest.raises(vim.fault.InvalidDeviceOperation) as raised:
+        client.clone(source, "copy", config=_grow(source, capacityInKB=4096), **sharing)
+    assert "Disks with parents cannot be expanded" in raised.value.msg
+    shared = client.clone(source, "shared", **sharing)
+    assert disk_of(shared).backing.parent.fileName == "[DC0_DS0] vm/vm.vmdk"
+    assert vc.read_disk("shared").read(0, 4) == b"more"
+    full = client.clone(source, "full", config=_grow(source, capacityInKB=4096))
+    assert disk_of(full).backing.parent is None
+    assert vc.read_disk("full").read(0, 4) == b"more"
+    wait(source.Destroy_Task())
+    assert vc.read_disk("shared").read(0, 4) == b"more"
+
+
+def test_what_documents_leave_open_cannot_be_switched(vc: VCenter, client: Client) -> None:
+    source = client.template("image")
+    uuid = "5b2f4d3c-0000-4000-8000-000000000001"
+
+    def config() -> Any:
+        device = disk_of(source)
+        device.backing.uuid = uuid
+        return vim.vm.ConfigSpec(deviceChange=[edit(device)])
+
+    assert disk_of(client.clone(source, "ignored", config=config())).backing.uuid != uuid
+    vc.switches.set_disk_uuid_in_clone = True
+    vc.switches.clone_sets_create_date = False
+    vc.switches.stale_vm_storage_s = 60
+    clone = client.clone(source, "set", config=config())
+    assert disk_of(clone).backing.uuid == uuid
+    assert clone.config.createDate == source.config.createDate
+    assert clone.storage.perDatastoreUsage[0].committed == 0
+    clone.RefreshStorageInfo()
+    assert clone.storage.perDatastoreUsage[0].committed > 0
+
+
 class TestBusySource:
     """With costs on, a clone takes as long as the manual clock says."""
 
