@@ -59,13 +59,14 @@ func main() {
 	if *user != "" {
 		model.Service.Listen.User = url.UserPassword(*user, *password)
 	}
+	// The server is not closed at the end: that waits for long polls, up to a minute.
 	server := model.Service.NewServer()
-	defer server.Close()
 
 	caFile, err := server.CertificateFile()
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer os.Remove(caFile)
 	address := *server.URL
 	address.User = nil
 	ready := map[string]string{"url": address.String(), "ca_file": caFile}
