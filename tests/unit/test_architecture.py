@@ -1,0 +1,134 @@
+"""The prose about the tree is true: layers, error tree, file names in headers, sample file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import vmdk_cache
+from vmdk_cache import errors
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGE = ROOT / "vmdk_cache"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: Layers from top to bottom; what is not named here is level 0.
+LAYERS = ["cinder", "wiring", "periodic", "cache", "datastore", "vim"]
+#: Engine modules that speak to the world below; the rest of cache/ is pure.
+ADAPTERS = {"placement", "template_store"}
+#: Who may import what from outside.
+FOREIGN = {
+    "pyVmomi": {"vim"},
+    "pyVim": {"vim"},
+    "cinder": {"cinder"},
+    "eventlet": set(),
+    "tests": set(),
+}
+
+
+def layer_of(parts: tuple[str, ...]) -> str:
+    """``("cache", "engine")`` -> ``cache``; ``("conf",)`` -> level 0, an empty string."""
+    return parts[0] if parts and parts[0] in LAYERS else ""
+
+
+def imports(path: pathlib.Path) -> list[str]:
+    """Dotted names of everything a module imports, ``a.b.name`` for ``from a.b import name``."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def name_of(path: pathlib.Path) -> tuple[str, ...]:
+    return path.relative_to(PACKAGE).with_suffix("").parts
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: "/".join(name_of(p)))
+def test_a_module_imports_only_layers_below_its_own(path: pathlib.Path) -> None:
+    mine = layer_of(name_of(path))
+    level = LAYERS.index(mine) if mine else len(LAYERS)
+    for name in imports(path):
+        root, *rest = name.split(".")
+        if root != "vmdk_cache":
+            if root in FOREIGN:
+                assert mine in FOREIGN[root], f"{path} imports {name}"
+            continue
+        theirs = layer_of(tuple(rest))
+        if theirs and theirs != mine:
+            assert LAYERS.index(theirs) > level, f"{path} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if name_of(p)[0] == "cache" and p.stem not in ADAPTERS],
+    ids=lambda p: p.stem,
+)
+def test_the_engine_is_pure(path: pathlib.Path) -> None:
+    for name in imports(path):
+        theirs = layer_of(tuple(name.split(".")[1:])) if name.startswith("vmdk_cache.") else ""
+        assert theirs in ("", "cache"), f"{path} imports {name}: only adapters may"
+
+
+def test_importing_the_package_does_nothing_and_needs_no_cinder() -> None:
+    """Everything but vmdk_cache/cinder/ loads where Cinder is not installed."""
+    modules = [
+        ".".join(("vmdk_cache", *name_of(p))).removesuffix(".__init__")
+        for p in MODULES
+        if layer_of(name_of(p)) != "cinder"
+    ]
+    program = (
+        "import sys, threading, importlib\n"
+        "sys.modules['cinder'] = None\n"
+        f"[importlib.import_module(m) for m in {modules!r}]\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, cwd=ROOT)
+
+
+def test_the_error_tree_in_the_header_is_the_tree_in_the_code() -> None:
+    drawn: list[tuple[int, str]] = []
+    for line in inspect.getdoc(errors).splitlines():  # type: ignore[union-attr]
+        found = re.match(r"^( *)([A-Z][A-Za-z]+)(  +.*)?$", line)
+        if found and len(found[1]) >= 4:
+            drawn.append((len(found[1]) // 4, found[2]))
+
+    def walk(cls: type, depth: int) -> list[tuple[int, str]]:
+        below = [item for sub in cls.__subclasses__() for item in walk(sub, depth + 1)]
+        return [(depth, cls.__name__), *below]
+
+    assert drawn == walk(errors.VmdkCacheError, 1)
+
+
+def test_every_error_says_what_it_means() -> None:
+    for cls in vars(errors).values():
+        if inspect.isclass(cls):
+            assert cls.__doc__, cls
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: "/".join(name_of(p)))
+def test_a_header_names_only_files_that_exist(path: pathlib.Path) -> None:
+    header = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert header, f"{path} does not say what it is"
+    for named in re.findall(r"\b(?:vmdk_cache|tests|etc|docs|cache|vim)/[\w/.-]+\.\w+\b", header):
+        assert (ROOT / named).exists() or (PACKAGE / named).exists(), f"{path}: no {named}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: "/".join(name_of(p)))
+def test_a_module_can_be_read_in_one_sitting(path: pathlib.Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_layers_in_the_package_docstring_exist() -> None:
+    doc = vmdk_cache.__doc__ or ""
+    for named in re.findall(r"^    ([a-z]+)(?:/|\.py)", doc, flags=re.MULTILINE):
+        assert (PACKAGE / named).is_dir() or (PACKAGE / f"{named}.py").is_file(), named
