@@ -42,7 +42,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 )
 def test_the_log_names_the_wrong_option(running: Cloud, backend: str, said: str) -> None:
     def complaint() -> list[str]:
-        return running.openstack.cinder.log_lines(rf" ERROR .*{said}")
+        return running.openstack.cinder.log_lines(rf" ERROR .*Failed to initialize driver.*{said}")
 
     assert wait_until(complaint, what=f"a log line about {said}", timeout_s=60)
     pools = [pool["name"] for pool in running.cinder.pools()]
