@@ -75,7 +75,7 @@ class RunningCache:
         While vCenter cannot be asked, the last answer stands.
         """
         try:
-            sizes = [entry.size_bytes for entry in self.store.list()]
+            sizes = [entry.size_bytes for entry in self.store.entries()]
         except errors.VmdkCacheError as failure:
             LOG.warning("Could not list the cached templates, last count stands: %s", failure)
             with self._stats_lock:

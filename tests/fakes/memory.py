@@ -38,7 +38,7 @@ class MemoryStore:
         self._backend = backend
         self._lock = threading.RLock()
         self._ids = itertools.count(1)
-        self.entries: dict[str, CacheEntry] = {}
+        self.vms: dict[str, CacheEntry] = {}
         self.volumes: dict[str, str] = {}
         self.importing: set[str] = set()
         self.in_use: set[str] = set()
@@ -50,12 +50,12 @@ class MemoryStore:
         self._called("find")
         name = template_name(self._backend, key)
         with self._lock:
-            return next((e for e in self.entries.values() if e.name == name), None)
+            return next((e for e in self.vms.values() if e.name == name), None)
 
-    def list(self) -> list[CacheEntry]:
-        self._called("list")
+    def entries(self) -> list[CacheEntry]:
+        self._called("entries")
         with self._lock:
-            return list(self.entries.values())
+            return list(self.vms.values())
 
     def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
         entry = self.begin_import(key, disk.capacity_bytes)
@@ -66,7 +66,7 @@ class MemoryStore:
             disk.finish()
         except BaseException:
             with self._lock:
-                del self.entries[entry.moref]
+                del self.vms[entry.moref]
                 self.importing.discard(entry.moref)
             raise
         return self.finish_import(entry)
@@ -75,7 +75,7 @@ class MemoryStore:
         """An import that stops half-way, as another process's looks."""
         name = template_name(self._backend, key)
         with self._lock:
-            for entry in self.entries.values():
+            for entry in self.vms.values():
                 if entry.name == name:
                     raise errors.NameTaken(f"{name} exists", moref=entry.moref)
             record = Record(self._backend, key, capacity_bytes, self._clock.now(), "host:1")
@@ -83,7 +83,7 @@ class MemoryStore:
             entry = CacheEntry(
                 moref, name, Phase.IMPORTING, record, PLACE.datastore, None, capacity_bytes
             )
-            self.entries[moref] = entry
+            self.vms[moref] = entry
             self.importing.add(moref)
         return entry
 
@@ -98,7 +98,7 @@ class MemoryStore:
             entry.size_bytes,
         )
         with self._lock:
-            self.entries[entry.moref] = ready
+            self.vms[entry.moref] = ready
             self.importing.discard(entry.moref)
         return ready
 
@@ -108,9 +108,9 @@ class MemoryStore:
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
         self._called("clone")
         with self._lock:
-            if entry.moref not in self.entries:
+            if entry.moref not in self.vms:
                 raise errors.ObjectNotFound("gone", moref=entry.moref)
-            assert self.entries[entry.moref].phase is Phase.READY, "cloned from no template"
+            assert self.vms[entry.moref].phase is Phase.READY, "cloned from no template"
             assert volume.id not in self.volumes, "cloned twice"
             self.volumes[volume.id] = entry.moref
 
@@ -119,7 +119,7 @@ class MemoryStore:
         with self._lock:
             if entry.moref in self.in_use:
                 raise errors.InUse("being cloned", moref=entry.moref)
-            self.entries.pop(entry.moref, None)
+            self.vms.pop(entry.moref, None)
 
     def _called(self, verb: str) -> None:
         with self._lock:

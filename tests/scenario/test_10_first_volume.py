@@ -135,7 +135,7 @@ def test_a_disabled_cache_still_counts_and_purges(lab: Lab) -> None:
 def test_the_age_is_vcenters_not_this_hosts(lab: Lab) -> None:
     lab.vcenter.clock.advance(10 * 86400)
     lab.create(1)
-    (entry,) = lab.cache.store.list()
+    (entry,) = lab.cache.store.entries()
     assert entry.record is not None
     assert abs(entry.record.created_at - lab.vcenter.clock.now()) < datetime.timedelta(hours=1)
     assert lab.cache.purge.run() == []
@@ -143,7 +143,7 @@ def test_the_age_is_vcenters_not_this_hosts(lab: Lab) -> None:
 
 def test_no_folder_is_made_by_looking(lab: Lab) -> None:
     lab.vcenter.request_log.reset()
-    assert lab.cache.store.list() == []
+    assert lab.cache.store.entries() == []
     assert lab.cache.extra_provisioned_gib() == 0
     assert lab.cache.purge.run() == []
     assert lab.vcenter.request_log.count("CreateFolder") == 0

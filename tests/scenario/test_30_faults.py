@@ -136,7 +136,7 @@ def test_a_fresh_template_with_locked_files_is_tried_again(lab: Lab) -> None:
 def test_a_template_deleted_by_an_admin_is_imported_again(lab: Lab) -> None:
     lab.create(1)
     (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
-    lab.cache.store.destroy(lab.cache.store.list()[0])
+    lab.cache.store.destroy(lab.cache.store.entries()[0])
     assert lab.vcenter.find_vm(template.name) is None
     assert not lab.create(2)
     assert len(lab.templates()) == 1

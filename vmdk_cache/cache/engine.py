@@ -110,20 +110,23 @@ class ImageCache:
             entry, hit = self._ready_entry(key, image, source, place)
             admission.check_fits(image, entry.size_bytes, volume)
             try:
-                with self._leases.hold(entry.moref):
-                    retry.call(
-                        lambda entry=entry: self._store.clone(entry, volume, place),
-                        attempts=FILE_LOCKED_ATTEMPTS,
-                        when=lambda failure: isinstance(failure, errors.FileLocked),
-                        first_wait_s=2.0,
-                        max_wait_s=FILE_LOCKED_WAIT_S,
-                        clock=self._clock,
-                    )
+                self._clone_patiently(entry, volume, place)
                 return entry, hit
             except errors.ObjectNotFound as gone:
                 if gone.moref != entry.moref or attempt == ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _clone_patiently(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
+        with self._leases.hold(entry.moref):
+            retry.call(
+                lambda: self._store.clone(entry, volume, place),
+                attempts=FILE_LOCKED_ATTEMPTS,
+                when=lambda failure: isinstance(failure, errors.FileLocked),
+                first_wait_s=2.0,
+                max_wait_s=FILE_LOCKED_WAIT_S,
+                clock=self._clock,
+            )
 
     def _ready_entry(
         self, key: CacheKey, image: Image, source: ImageSource, place: Place

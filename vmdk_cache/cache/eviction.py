@@ -42,7 +42,8 @@ def plan_eviction(
 
     The caller must look again at each entry, under its lock, before removing it.
     """
-    keep, remove = [], []
+    keep: list[Verdict] = []
+    remove: list[Verdict] = []
     for entry in entries:
         expired, reason = _judge(entry, now, policy)
         (remove if expired else keep).append(Verdict(entry, reason))

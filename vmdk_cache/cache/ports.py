@@ -102,7 +102,7 @@ class TemplateStore(Protocol):
     def find(self, key: CacheKey) -> CacheEntry | None:
         """The VM that bears the key's name, in whatever phase, or None."""
 
-    def list(self) -> list[CacheEntry]:
+    def entries(self) -> list[CacheEntry]:
         """All that is in the cache's folders; never creates one."""
 
     def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:

@@ -67,7 +67,7 @@ class VCenterTemplateStore:
                     return self._entry(found)
         return None
 
-    def list(self) -> list[CacheEntry]:
+    def entries(self) -> list[CacheEntry]:
         entries = []
         for folder in self._folders():
             with _folder_may_go(folder):

@@ -39,6 +39,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
     """Creates volumes from images by cloning cached templates."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._stats: dict[str, Any] | None
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(conf.OPTIONS)
         self._settings = conf.Settings()
@@ -138,7 +139,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         super()._update_volume_stats()
         extra_gib = self._cache.extra_provisioned_gib() if self._cache else 0
         # A copy: the manager writes into what it is given, and upstream keeps its own for good.
-        self._stats = {**self._stats, EXTRA_KEY: extra_gib}
+        self._stats = {**(self._stats or {}), EXTRA_KEY: extra_gib}
 
     def _purge(self) -> None:
         if self._cache is None:

@@ -51,7 +51,7 @@ class Purge:
 
     def plan(self) -> EvictionPlan:
         """What a run would do now; changes nothing."""
-        return plan_eviction(self._store.list(), self._now(), self._policy)
+        return plan_eviction(self._store.entries(), self._now(), self._policy)
 
     def run(self) -> list[CacheEntry]:
         """Carry a new plan out; returns what was deleted.

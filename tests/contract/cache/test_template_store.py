@@ -27,7 +27,7 @@ def import_(subject: Subject, key: CacheKey = KEY, image: FakeImage = IMAGE) -> 
 
 
 def test_an_empty_cache_is_empty(subject: Subject) -> None:
-    assert subject.store.list() == []
+    assert subject.store.entries() == []
     assert subject.store.find(KEY) is None
 
 
@@ -39,7 +39,7 @@ def test_an_import_is_found_ready_under_its_key_and_no_other(subject: Subject) -
     assert made.record is not None
     assert made.record.key == KEY
     assert subject.store.find(KEY) == made
-    assert subject.store.list() == [made]
+    assert subject.store.entries() == [made]
     assert subject.store.find(dataclasses.replace(KEY, adapter_type="ide")) is None
     assert not subject.store.is_importing(made)
 
@@ -60,7 +60,7 @@ def test_a_stream_that_breaks_leaves_nothing(subject: Subject) -> None:
         open_disk(IMAGE.image(), source, read_ahead_bytes=1) as disk,
     ):
         subject.store.import_(KEY, disk, subject.place)
-    assert subject.store.list() == []
+    assert subject.store.entries() == []
 
 
 def test_bytes_that_differ_leave_nothing(subject: Subject) -> None:
@@ -70,7 +70,7 @@ def test_bytes_that_differ_leave_nothing(subject: Subject) -> None:
         open_disk(promised, FakeImageSource(IMAGE)) as disk,
     ):
         subject.store.import_(KEY, disk, subject.place)
-    assert subject.store.list() == []
+    assert subject.store.entries() == []
 
 
 def test_a_template_is_cloned_more_than_once_and_stays(subject: Subject) -> None:
@@ -98,7 +98,7 @@ def test_deleting_twice_is_deleting(subject: Subject) -> None:
     made = import_(subject)
     subject.store.destroy(made)
     subject.store.destroy(made)
-    assert subject.store.list() == []
+    assert subject.store.entries() == []
 
 
 def named(subject: Subject, number: int) -> Volume:

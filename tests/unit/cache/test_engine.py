@@ -78,7 +78,7 @@ def test_an_abandoned_import_is_replaced_and_not_cloned(world: World) -> None:
     world.store.importing.clear()
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert made.entry.moref != dead.moref
-    assert dead.moref not in world.store.entries
+    assert dead.moref not in world.store.vms
     assert world.clock.monotonic() >= ABANDONED_AFTER.total_seconds()
 
 
@@ -87,25 +87,25 @@ def test_an_import_that_still_runs_elsewhere_is_never_removed(world: World) -> N
     engine = world.process(Settings(enabled=True, lock_timeout_s=300), NoLocks())
     with pytest.raises(errors.LockTimeout):
         engine.create_volume(IMAGE, volume(), world.source)
-    assert rival.moref in world.store.entries
+    assert rival.moref in world.store.vms
 
 
 def test_somebody_elses_vm_of_that_name_is_left_alone(world: World) -> None:
     name = template_name("b1", KEY)
     theirs = CacheEntry("vm-9", name, Phase.FOREIGN, None, None, None, 0)
-    world.store.entries["vm-9"] = theirs
+    world.store.vms["vm-9"] = theirs
     with pytest.raises(errors.NotCacheable) as refusal:
         world.engine.create_volume(IMAGE, volume(), world.source)
     assert refusal.value.reason == Reason.NAME_TAKEN
     assert "vm-9" in str(refusal.value)
-    assert world.store.entries == {"vm-9": theirs}
+    assert world.store.vms == {"vm-9": theirs}
 
 
 def test_a_template_that_vanishes_before_the_clone_is_a_miss(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
     gone = errors.ObjectNotFound("deleted", moref=first.entry.moref)
     world.store.faults["clone"] = [gone]
-    world.store.during["clone"] = lambda: world.store.entries.pop(first.entry.moref, None) and None
+    world.store.during["clone"] = lambda: world.store.vms.pop(first.entry.moref, None) and None
     again = world.engine.create_volume(IMAGE, volume(2), world.source)
     assert not again.hit
     assert world.source.opened == 2
@@ -143,7 +143,7 @@ def test_a_failed_import_leaves_nothing(world: World, fault: errors.VmdkCacheErr
     world.store.faults["import_"] = [fault]
     with pytest.raises(type(fault)):
         world.engine.create_volume(IMAGE, volume(), world.source)
-    assert world.store.entries == {}
+    assert world.store.vms == {}
     assert world.placement.reserved == 0
 
 
@@ -151,14 +151,14 @@ def test_a_broken_stream_leaves_no_entry(world: World) -> None:
     source = MemorySource(b"half", fault=errors.SourceUnavailable("cut"))
     with pytest.raises(errors.SourceUnavailable):
         world.engine.create_volume(IMAGE, volume(), source)
-    assert world.store.entries == {}
+    assert world.store.vms == {}
 
 
 def test_altered_bytes_are_never_cloned(world: World) -> None:
     altered = dataclasses.replace(IMAGE, checksum="0" * 32)
     with pytest.raises(errors.ImageCorrupt):
         world.engine.create_volume(altered, volume(), world.source)
-    assert world.store.entries == {}
+    assert world.store.vms == {}
     assert world.store.volumes == {}
 
 
@@ -184,7 +184,7 @@ def test_an_oversize_image_is_not_cached(world: World, known: bool) -> None:
         engine.create_volume(image, volume(), world.source)
     assert refusal.value.reason == Reason.IMAGE_TOO_LARGE
     assert "image_cache_max_size_gb" in str(refusal.value)
-    assert world.store.entries == {}
+    assert world.store.vms == {}
 
 
 def test_no_limit_means_no_limit(world: World) -> None:

@@ -40,7 +40,7 @@ def test_an_expired_template_goes_and_a_young_one_stays(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(2, adapter_type="ide"), world.source)
     world.events.clear()
     (gone,) = purge(world).run()
-    assert [e.record.key.adapter_type for e in world.store.entries.values() if e.record] == ["ide"]
+    assert [e.record.key.adapter_type for e in world.store.vms.values() if e.record] == ["ide"]
     (event,) = world.events
     assert isinstance(event, Evicted)
     assert (event.template, event.size_bytes) == (gone.name, GIB)
@@ -52,18 +52,18 @@ def test_a_plan_changes_nothing_and_gives_a_reason_for_each(world: World) -> Non
     plan = purge(world).plan()
     assert len(plan.remove) == 1
     assert plan.remove[0].reason
-    assert len(world.store.entries) == 1
+    assert len(world.store.vms) == 1
 
 
 def test_age_zero_means_never(world: World) -> None:
     world.clock.advance(10**9)
     assert purge(world, age_s=0).run() == []
-    assert len(world.store.entries) == 1
+    assert len(world.store.vms) == 1
 
 
 def test_a_template_that_is_being_cloned_stays_until_the_next_run(world: World) -> None:
     world.clock.advance(101)
-    (moref,) = world.store.entries
+    (moref,) = world.store.vms
     with world.leases.hold(moref):
         assert purge(world).run() == []
     assert len(purge(world).run()) == 1
@@ -71,41 +71,41 @@ def test_a_template_that_is_being_cloned_stays_until_the_next_run(world: World) 
 
 def test_a_template_that_another_process_clones_stays(world: World) -> None:
     world.clock.advance(101)
-    world.store.in_use = set(world.store.entries)
+    world.store.in_use = set(world.store.vms)
     assert purge(world).run() == []
-    with world.leases.hold(*world.store.entries):  # not condemned for ever
+    with world.leases.hold(*world.store.vms):  # not condemned for ever
         pass
 
 
 def test_an_import_under_way_is_never_purged(world: World) -> None:
-    world.store.entries.clear()
+    world.store.vms.clear()
     world.store.begin_import(KEY, GIB)
     world.clock.advance(10**9)
     assert purge(world).run() == []
-    assert len(world.store.entries) == 1
+    assert len(world.store.vms) == 1
 
 
 def test_what_is_not_ours_is_never_purged(world: World) -> None:
     theirs = CacheEntry("vm-9", "golden image", Phase.FOREIGN, None, None, None, 0)
-    world.store.entries = {"vm-9": theirs}
+    world.store.vms = {"vm-9": theirs}
     world.clock.advance(10**9)
     assert purge(world).run() == []
-    assert world.store.entries == {"vm-9": theirs}
+    assert world.store.vms == {"vm-9": theirs}
 
 
 def test_a_template_made_anew_since_the_plan_is_not_deleted(world: World) -> None:
     world.clock.advance(101)
-    (old,) = world.store.entries.values()
+    (old,) = world.store.vms.values()
 
     def renew() -> None:
         world.store.during.clear()
-        world.store.entries.clear()
+        world.store.vms.clear()
         world.store.finish_import(world.store.begin_import(KEY, GIB))
 
     world.store.during["find"] = renew
     assert purge(world).run() == []
-    assert old.moref not in world.store.entries
-    assert len(world.store.entries) == 1
+    assert old.moref not in world.store.vms
+    assert len(world.store.vms) == 1
 
 
 def test_one_template_that_cannot_be_deleted_does_not_keep_the_others(world: World) -> None:
@@ -113,7 +113,7 @@ def test_one_template_that_cannot_be_deleted_does_not_keep_the_others(world: Wor
     world.clock.advance(101)
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
     assert len(purge(world).run()) == 1
-    assert len(world.store.entries) == 1
+    assert len(world.store.vms) == 1
 
 
 def test_two_processes_do_not_purge_at_once(world: World) -> None:
