@@ -7,6 +7,7 @@ import datetime
 import pytest
 from pyVmomi import vim
 
+from tests.fakes.images import FakeImageSource, as_stream_optimized
 from tests.scenario.conftest import GIB, RECORD_KEY, Lab, volume
 from vmdk_cache import errors
 from vmdk_cache.conf import Settings
@@ -122,6 +123,19 @@ def test_what_the_cache_holds_is_counted_and_purged_when_it_expires(lab: Lab) ->
     assert lab.vcenter.find_vm(volume(1).name) is not None
     assert gone.record is not None
     assert gone.record.created_at.tzinfo is not None
+
+
+def test_sizes_that_vcenter_shows_late_do_not_fail_an_import(lab: Lab) -> None:
+    lab.vcenter.switches.stale_vm_storage_s = 3600
+    lab.create(1)
+    assert len(lab.templates()) == 1
+
+
+def test_a_disk_of_zeros_is_a_disk(lab: Lab) -> None:
+    zeros = as_stream_optimized(b"", capacity_bytes=GIB)
+    made = lab.cache.images.create_volume(zeros.image(), volume(1), FakeImageSource(zeros))
+    assert not made.hit
+    assert lab.vcenter.read_disk(volume(1).name).size_bytes == GIB
 
 
 def test_a_disabled_cache_still_counts_and_purges(lab: Lab) -> None:

@@ -52,6 +52,10 @@ func main() {
 		log.Fatal(err)
 	}
 	defer model.Remove()
+	for _, datastore := range model.Map().All("Datastore") {
+		// "OTHER", as the simulator has it, is no type that volumes are placed on.
+		datastore.(*simulator.Datastore).Summary.Type = "VMFS"
+	}
 
 	model.Service.RegisterEndpoints = true
 	model.Service.TLS = new(tls.Config)

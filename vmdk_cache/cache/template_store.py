@@ -99,6 +99,7 @@ class VCenterTemplateStore:
             opened.upload(disk, disk.length)
             disk.finish()
             opened.complete()
+            template.refresh_storage(self._session, opened.vm)
             found = template.get_vm(self._session, opened.vm, RECORD_KEY)
             _verify(found, record)
             template.mark_as_template(self._session, opened.vm)

@@ -36,6 +36,7 @@ __all__ = [
     "import_running",
     "list_vms",
     "mark_as_template",
+    "refresh_storage",
 ]
 
 #: Reconfiguring a new VM and deleting one are matters of seconds; hours are allowed.
@@ -151,6 +152,12 @@ def mark_as_template(session: Session, moref: str) -> None:
         values = properties.read_one(session, "VirtualMachine", moref, ["config.template"])
         if not values.get("config.template"):
             raise
+
+
+def refresh_storage(session: Session, moref: str) -> None:
+    """Have vCenter look at the VM's files now: what it says of their sizes is old for a while
+    after an import (vSphere API reference, VirtualMachineStorageInfo.timestamp)."""
+    session.invoke("VirtualMachine", moref, "RefreshStorageInfo", safe=True)
 
 
 def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
