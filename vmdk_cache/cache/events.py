@@ -89,6 +89,8 @@ def log(event: Event) -> None:
 
 def reason_of(failure: BaseException) -> Reason:
     """The reason for a volume made without the cache because of ``failure``."""
+    if isinstance(failure, errors.NotCacheable):
+        return Reason(failure.reason)
     if isinstance(failure, errors.LockTimeout):
         return Reason.LOCK_TIMEOUT
     if isinstance(failure, errors.NoPlacement):

@@ -96,19 +96,14 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         except errors.ImageError as failure:
             self._feedback.volume_failed(context, volume.id, failure)
             raise _for_cinder(failure, image_meta["id"]) from failure
-        except errors.NotCacheable as refusal:
-            reason = refusal.reason
-            LOG.warning("Volume %s is made without the image cache (%s): %s",
-                        volume.id, reason, refusal)  # fmt: skip
         except Exception as failure:
             # A defect of the cache must not cost a user's volume; the trace is for debugging.
-            reason = events.reason_of(failure)
-            LOG.warning("Volume %s is made without the image cache (%s): %s",
-                        volume.id, reason, failure)  # fmt: skip
-            LOG.debug("The image cache failed for volume %s", volume.id, exc_info=True)
+            reason, why = events.reason_of(failure), str(failure) or repr(failure)
+            LOG.debug("The image cache did not make volume %s", volume.id, exc_info=True)
         else:
             self._feedback.outcome(context, volume.id, image_meta, "hit" if hit else "miss")
             return None, True
+        LOG.warning("Volume %s is made without the image cache (%s): %s", volume.id, reason, why)
         result = self._clone_plainly(plain)
         self._feedback.outcome(context, volume.id, image_meta, f"bypass: {reason}")
         return result
