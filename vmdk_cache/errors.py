@@ -27,6 +27,7 @@
         NotCacheable                the cache does not take this image or volume; says why
         NoPlacement                 no datastore and host fit the request
         LockTimeout                 another process held the lock for too long
+        LockUnavailable             the coordinator that grants locks failed
 
 ``retryable`` on each class says whether the same call, made again later, may succeed; nothing
 else decides that. ``str(error)`` is one line fit for a log and for an operator.
@@ -178,3 +179,7 @@ class NoPlacement(VmdkCacheError):
 
 class LockTimeout(VmdkCacheError):
     """Another process held the lock for too long."""
+
+
+class LockUnavailable(VmdkCacheError):
+    """The coordinator that grants locks failed."""

@@ -15,9 +15,12 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from oslo_log import log as logging
 from tooz import coordination
 
 from vmdk_cache import errors
+
+LOG = logging.getLogger(__name__)
 
 
 class Locks(Protocol):
@@ -28,6 +31,7 @@ class Locks(Protocol):
 
         :param timeout_s: how long to wait for it; 0 tries once
         :raises LockTimeout: another still holds it after that time
+        :raises LockUnavailable: the coordinator failed
         """
 
 
@@ -44,15 +48,31 @@ class ToozLocks:
 
     @contextlib.contextmanager
     def hold(self, name: str, timeout_s: float) -> Iterator[None]:
-        lock = self._get_lock(_safe_name(self._scope, name))
-        if not lock.acquire(blocking=timeout_s if timeout_s > 0 else False):
+        try:
+            lock = self._get_lock(_safe_name(self._scope, name))
+            acquired = lock.acquire(blocking=timeout_s if timeout_s > 0 else False)
+        except Exception as failure:
+            # tooz's drivers raise tooz's, their client's and the system's errors.
+            raise errors.LockUnavailable(
+                f"no lock {name!r} to be had, see [coordination] backend_url: {failure}"
+            ) from failure
+        if not acquired:
             raise errors.LockTimeout(
                 f"another process has held the lock {name!r} for more than {timeout_s:g} s"
             )
         try:
             yield
         finally:
-            lock.release()
+            _release(lock, name)
+
+
+def _release(lock: Any, name: str) -> None:
+    """The work under the lock is done; that its lock was lost or is stuck cannot undo it."""
+    try:
+        if not lock.release():
+            LOG.warning("The lock %s was lost while it was held.", name)
+    except Exception as failure:
+        LOG.warning("The lock %s could not be released: %s", name, failure)
 
 
 @contextlib.contextmanager

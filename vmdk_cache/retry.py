@@ -28,19 +28,23 @@ def call(
     attempts: int,
     when: Callable[[BaseException], bool] = is_retryable,
     first_wait_s: float = 0.2,
+    min_wait_s: float = 0.0,
     max_wait_s: float = 10.0,
     clock: Clock | None = None,
 ) -> T:
     """The function's result, after at most ``attempts`` calls.
 
-    The pause before attempt n+1 is random, at most ``first_wait_s * 2**n`` and ``max_wait_s``.
+    The pause before attempt n+1 is random, at most ``first_wait_s * 2**n`` and ``max_wait_s``, at
+    least ``min_wait_s``.
 
     :param when: which errors are worth another try
     :raises BaseException: the last call's error, as it is
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(max(1, attempts)),
-        wait=tenacity.wait_random_exponential(multiplier=first_wait_s, max=max_wait_s),
+        wait=tenacity.wait_random_exponential(
+            multiplier=first_wait_s, min=min_wait_s, max=max_wait_s
+        ),
         retry=tenacity.retry_if_exception(when),
         sleep=(clock or SystemClock()).sleep,
         reraise=True,

@@ -1,7 +1,7 @@
 """Builds a running cache from settings: the one file that sees every layer below it.
 
-Order: the session first, since everything speaks through it; then the task waiter, which is bound
-to the session; then what decides. Closing goes the other way.
+Nothing is connected until all is assembled, so that a wrong option leaves no session behind. The
+task waiter is closed before the session that it polls.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from oslo_log import log as logging
 
-from vmdk_cache import errors
 from vmdk_cache.cache.engine import ImageCache
+from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.lease import LeaseBook
@@ -75,8 +75,13 @@ class RunningCache:
         While vCenter cannot be asked, the last answer stands.
         """
         try:
-            sizes = [entry.size_bytes for entry in self.store.entries()]
-        except errors.VmdkCacheError as failure:
+            sizes = [
+                entry.size_bytes
+                for entry in self.store.entries()
+                if entry.phase is not Phase.FOREIGN
+            ]
+        except Exception as failure:
+            # Whatever it is: a report without this figure is better than none for the backend.
             LOG.warning("Could not list the cached templates, last count stands: %s", failure)
             with self._stats_lock:
                 return self._last_gib
@@ -106,7 +111,6 @@ def build(
     """
     clock = clock or SystemClock()
     session = Session(backend.endpoint, clock)
-    session.open()
     waiter = TaskWaiter(session)
     leases = LeaseBook()
     store = VCenterTemplateStore(
@@ -121,6 +125,7 @@ def build(
     placement = VCenterPlacement(
         session,
         StoragePolicies(session),
+        clock,
         clusters=backend.clusters,
         datastore_regex=backend.datastore_regex,
     )
@@ -144,4 +149,5 @@ def build(
         now=session.server_time,
         events=events,
     )
+    session.open()
     return RunningCache(session, waiter, store, images, purge)

@@ -30,24 +30,29 @@ from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import Locks
 
-#: A template may be deleted between look-up and clone; more often than this something is wrong.
-ATTEMPTS = 3
+#: How long a template that is being deleted may take to go.
+DELETED_WITHIN_S = 300.0
+#: Imports that find the name taken and nobody there; more often than this something is wrong.
+NAME_TAKEN_ROUNDS = 4
+#: The files of a template are lost (vSphere API reference, CloneVM_Task).
+FILES_LOST = "vim.fault.FileNotFound"
 #: An import that no NFC lease holds has only to be marked, which takes seconds; one that stays so
 #: for this long has lost its importer.
 ABANDONED_AFTER = datetime.timedelta(seconds=60)
-#: Between two looks at another process's import.
+#: Between two looks at what another process does.
 RIVAL_POLL_S = 2.0
 #: A fresh template's files may stay locked for a while on vSphere 8.0 U1 and later (reported to
 #: CloudStack as issues 11997 and 12328; gone by itself).
 FILE_LOCKED_ATTEMPTS = 6
-FILE_LOCKED_WAIT_S = 30.0
+FILE_LOCKED_MIN_S = 10.0
+FILE_LOCKED_MAX_S = 40.0
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The volume exists.
 
-    :ivar hit: it was cloned from a template that was there before the request
+    :ivar hit: it was cloned from a template that this request did not import
     :ivar seconds: from request to volume
     """
 
@@ -106,16 +111,37 @@ class ImageCache:
         self, key: CacheKey, image: Image, volume: Volume, source: ImageSource, place: Place
     ) -> tuple[CacheEntry, bool]:
         """Clone from the key's entry; one that vanishes on the way is a miss, not an error."""
-        for attempt in range(1, ATTEMPTS + 1):
+        deadline = self._clock.monotonic() + DELETED_WITHIN_S
+        while True:
             entry, hit = self._ready_entry(key, image, source, place)
             admission.check_fits(image, entry.size_bytes, volume)
             try:
                 self._clone_patiently(entry, volume, place)
                 return entry, hit
-            except errors.ObjectNotFound as gone:
-                if gone.moref != entry.moref or attempt == ATTEMPTS:
+            except (errors.ObjectNotFound, errors.InUse) as lost:
+                if self._clock.monotonic() >= deadline or not self._is_going(entry, key, lost):
                     raise
-        raise AssertionError("the last attempt returns or raises")
+            self._clock.sleep(RIVAL_POLL_S)
+
+    def _is_going(self, entry: CacheEntry, key: CacheKey, lost: errors.VCenterError) -> bool:
+        """Whether a clone failed because of its template: condemned here, under deletion by
+        another process (its clones then fail as in use), deleted already, or without its files,
+        which makes it go now."""
+        if lost.fault == FILES_LOST:
+            return self._discard(entry, key)
+        return isinstance(lost, errors.InUse) or lost.moref == entry.moref
+
+    def _discard(self, entry: CacheEntry, key: CacheKey) -> bool:
+        """Remove a template whose files are lost, unless somebody is just about it."""
+        try:
+            with (
+                self._locks.hold(lock_name(key), self._settings.lock_timeout_s),
+                self._leases.condemn(entry.moref),
+            ):
+                self._store.destroy(entry)
+        except errors.InUse:
+            return False
+        return True
 
     def _clone_patiently(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
         with self._leases.hold(entry.moref):
@@ -123,8 +149,8 @@ class ImageCache:
                 lambda: self._store.clone(entry, volume, place),
                 attempts=FILE_LOCKED_ATTEMPTS,
                 when=lambda failure: isinstance(failure, errors.FileLocked),
-                first_wait_s=2.0,
-                max_wait_s=FILE_LOCKED_WAIT_S,
+                min_wait_s=FILE_LOCKED_MIN_S,
+                max_wait_s=FILE_LOCKED_MAX_S,
                 clock=self._clock,
             )
 
@@ -151,15 +177,23 @@ class ImageCache:
     ) -> tuple[CacheEntry, bool]:
         """Under the key's lock: look again, import, or wait for a process that has another lock."""
         deadline = self._clock.monotonic() + self._settings.lock_timeout_s
+        rounds = 0
         while True:
             entry = self._store.find(key)
             if entry is None:
                 try:
                     return self._import(key, image, source, place), True
-                except errors.NameTaken:
-                    entry = self._store.find(key)
-            if entry is None:
-                continue  # the rival failed, or its VM was removed meanwhile
+                except errors.NameTaken as taken:
+                    rounds += 1
+                    if rounds == NAME_TAKEN_ROUNDS:
+                        raise errors.NotCacheable(
+                            Reason.NAME_TAKEN,
+                            f"something that is no VM, or that this account cannot see, bears the "
+                            f"template's name in the cache's folder: {taken}",
+                        ) from taken
+                # The rival's VM shows up a moment later, or its import has failed meanwhile.
+                self._clock.sleep(RIVAL_POLL_S)
+                continue
             if entry.phase is Phase.READY:
                 return entry, False
             if entry.phase is Phase.FOREIGN:

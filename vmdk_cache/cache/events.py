@@ -36,7 +36,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Hit(Event):
-    """A volume was cloned from a template that was there."""
+    """A volume was cloned from a template that another request had imported, or was importing."""
 
     volume_id: str
     datastore: str

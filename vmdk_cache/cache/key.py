@@ -11,6 +11,8 @@ from vmdk_cache.image import Image
 #: vCenter's limit for the name of a managed entity (vSphere API reference, ManagedEntity.name).
 MAX_NAME_LENGTH = 80
 _BACKEND_LENGTH = 20
+_FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
+_IMAGE_ID_LENGTH = 36
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,21 @@ def fingerprint(image: Image) -> str:
 
 def folder_name(backend: str) -> str:
     """Name of the cache's project folder, without upstream's ``Project (...)`` around it."""
-    return f"{backend}_image_cache"
+    return f"{_short(backend, _FOLDER_BACKEND_LENGTH)}_image_cache"
 
 
 def template_name(backend: str, key: CacheKey) -> str:
     """Name of the template VM, and so of its datastore directory: at most 80 characters."""
-    name = f"{_short(backend)}_image_cache ({key.image_id}) {key.tag}"
-    assert len(name) <= MAX_NAME_LENGTH, name
-    return name
+    image = _short(key.image_id, _IMAGE_ID_LENGTH)
+    return f"{_short(backend, _BACKEND_LENGTH)}_image_cache ({image}) {key.tag}"
 
 
-def _short(backend: str) -> str:
-    """The backend's name without what vCenter would escape, shortened so that it stays unique."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", backend)
-    if plain == backend and len(plain) <= _BACKEND_LENGTH:
+def _short(text: str, length: int) -> str:
+    """``text`` without what vCenter would escape, shortened so that it stays unique."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
+    if plain == text and len(plain) <= length:
         return plain
-    return f"{plain[: _BACKEND_LENGTH - 7]}-{_digest(backend)[:6]}"
+    return f"{plain[: length - 7]}-{_digest(text)[:6]}"
 
 
 def _digest(*parts: object) -> str:

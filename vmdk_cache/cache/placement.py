@@ -10,15 +10,19 @@ import contextlib
 import dataclasses
 import random
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vmdk_cache import errors
 from vmdk_cache.cache.ports import Place, Volume
+from vmdk_cache.clock import Clock
 from vmdk_cache.datastore.capacity import Reservations
 from vmdk_cache.datastore.selection import Need, choose
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
+
+SNAPSHOT_LIFE_S = 5.0
 
 
 class VCenterPlacement:
@@ -26,12 +30,14 @@ class VCenterPlacement:
 
     :param clusters: names of the clusters (``vmware_cluster_name``); empty: every host
     :param datastore_regex: names to use (``vmware_datastore_regex``); None: all
+    :raises ConfigError: that is no regular expression
     """
 
     def __init__(
         self,
         session: Session,
         policies: StoragePolicies,
+        clock: Clock,
         *,
         clusters: Sequence[str] = (),
         datastore_regex: str | None = None,
@@ -39,13 +45,16 @@ class VCenterPlacement:
         self._session = session
         self._policies = policies
         self._clusters = tuple(clusters)
-        self._regex = re.compile(datastore_regex) if datastore_regex else None
+        self._regex = _compiled(datastore_regex)
+        self._clock = clock
+        self._reading = threading.Lock()
+        self._last: tuple[float, inventory.Inventory | None] = (0.0, None)
         self._reservations = Reservations()
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
 
     @contextlib.contextmanager
     def for_volume(self, volume: Volume, size_bytes: int) -> Iterator[Place]:
-        snapshot = inventory.snapshot(self._session, self._clusters)
+        snapshot = self._snapshot()
         profile_id = None
         allowed = None
         if volume.storage_profile:
@@ -61,7 +70,7 @@ class VCenterPlacement:
 
     @contextlib.contextmanager
     def for_template(self, size_bytes: int, near: Place) -> Iterator[Place]:
-        snapshot = inventory.snapshot(self._session, self._clusters)
+        snapshot = self._snapshot()
 
         def choose_near(pending: Mapping[str, int]) -> Place:
             try:
@@ -72,6 +81,16 @@ class VCenterPlacement:
 
         with self._claim(size_bytes, choose_near) as place:
             yield place
+
+    def _snapshot(self) -> inventory.Inventory:
+        """The inventory, a few seconds old at most: a burst of creates reads it once. What these
+        creates take meanwhile is known from their reservations."""
+        with self._reading:
+            made_at, snapshot = self._last
+            if snapshot is None or self._clock.monotonic() - made_at > SNAPSHOT_LIFE_S:
+                snapshot = inventory.snapshot(self._session, self._clusters)
+                self._last = (self._clock.monotonic(), snapshot)
+            return snapshot
 
     def _claim(
         self, size_bytes: int, choose_place: Callable[[Mapping[str, int]], Place]
@@ -84,7 +103,12 @@ class VCenterPlacement:
     def _choose(
         self, snapshot: inventory.Inventory, need: Need, pending: Mapping[str, int]
     ) -> Place:
-        target = choose(snapshot, need, pending=pending, rng=self._random)
+        try:
+            target = choose(snapshot, need, pending=pending, rng=self._random)
+        except errors.NoPlacement:
+            # Promises steer; they do not refuse. Thin disks rarely take all that was promised,
+            # and upstream, which promises nothing, would still place the volume here.
+            target = choose(snapshot, need, pending={}, rng=self._random)
         return Place(
             datastore=target.datastore.moref,
             datastore_name=target.datastore.name,
@@ -92,3 +116,14 @@ class VCenterPlacement:
             pool=target.pool,
             datacenter=target.datacenter,
         )
+
+
+def _compiled(datastore_regex: str | None) -> re.Pattern[str] | None:
+    if not datastore_regex:
+        return None
+    try:
+        return re.compile(datastore_regex)
+    except re.error as error:
+        raise errors.ConfigError(
+            f"vmware_datastore_regex {datastore_regex!r} is not a regular expression: {error}"
+        ) from error

@@ -58,7 +58,7 @@ class Record:
             if data["schema"] != SCHEMA:
                 return None
             created_at = datetime.datetime.fromisoformat(data["created_at"])
-            if created_at.tzinfo is None or not isinstance(data["virtual_size_bytes"], int):
+            if created_at.tzinfo is None or type(data["virtual_size_bytes"]) is not int:
                 return None
             return cls(
                 backend=str(data["backend"]),

@@ -8,17 +8,19 @@ datacenter, and by nothing else.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from oslo_log import log as logging
 
-from vmdk_cache import errors, retry
-from vmdk_cache.cache.entry import CacheEntry, classify
+from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry, Phase, classify
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, Record
+from vmdk_cache.cache.volume_clone import VolumeClone
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import inventory, lease, template
 from vmdk_cache.vim.session import Session
@@ -26,8 +28,9 @@ from vmdk_cache.vim.task import TaskWaiter
 
 LOG = logging.getLogger(__name__)
 
-CLONE_ATTEMPTS = 3
-CLEAN_UP_ATTEMPTS = 6
+MIB = 1 << 20
+#: Smaller images are drowned by the few files that every VM has.
+SIZEABLE_BYTES = 64 * MIB
 ANNOTATION = "Image cache of the OpenStack volume service. Do not change or delete by hand."
 
 
@@ -64,7 +67,7 @@ class VCenterTemplateStore:
             with _folder_may_go(folder):
                 found = template.find_vm(self._session, folder, name, RECORD_KEY)
                 if found is not None:
-                    return self._entry(found)
+                    return self._of_key(self._entry(found), key)
         return None
 
     def entries(self) -> list[CacheEntry]:
@@ -86,7 +89,7 @@ class VCenterTemplateStore:
         request = lease.ImportRequest(
             name=template_name(self._backend, key),
             datastore=place.datastore_name,
-            capacity_bytes=disk.capacity_bytes,
+            capacity_bytes=_declared(disk.capacity_bytes),
             adapter_type=key.adapter_type,
             extra_config={RECORD_KEY: record.to_json()},
             annotation=ANNOTATION,
@@ -96,12 +99,11 @@ class VCenterTemplateStore:
         with lease.open_import(
             self._session, self._waiter, place.pool, folder, place.host, request
         ) as opened:
-            opened.upload(disk, disk.length)
+            opened.upload(disk, disk.length, self._deadline(request.name))
             disk.finish()
             opened.complete()
-            template.refresh_storage(self._session, opened.vm)
-            found = template.get_vm(self._session, opened.vm, RECORD_KEY)
-            _verify(found, record)
+            found = self._fresh_look(opened.vm)
+            _verify(found, record, disk.bytes_read)
             template.mark_as_template(self._session, opened.vm)
         ready = template.get_vm(self._session, opened.vm, RECORD_KEY)
         if ready is None:
@@ -110,14 +112,26 @@ class VCenterTemplateStore:
             )
         return self._entry(ready)
 
+    def _fresh_look(self, moref: str) -> template.VmInfo | None:
+        try:
+            template.refresh_storage(self._session, moref)
+        except errors.VCenterError as failure:
+            LOG.info("Sizes of %s could not be refreshed, the last known ones count: %s",
+                     moref, failure)  # fmt: skip
+        return template.get_vm(self._session, moref, RECORD_KEY)
+
     def is_importing(self, entry: CacheEntry) -> bool:
         return template.import_running(self._session, entry.moref)
 
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
         assert entry.disk_key is not None, entry
+
+        def folder() -> str:
+            return inventory.ensure_folder(self._session, place.datacenter, volume.folder)
+
         request = template.CloneRequest(
             name=volume.name,
-            folder=inventory.ensure_folder(self._session, place.datacenter, volume.folder),
+            folder=folder(),
             datastore=place.datastore,
             host=place.host,
             pool=place.pool,
@@ -128,84 +142,32 @@ class VCenterTemplateStore:
             managed_by=volume.managed_by,
             profile_id=place.profile_id,
         )
-        try:
-            moref = self._clone(entry, request, volume)
-            self._finish(moref, max(volume.size_bytes, entry.size_bytes), volume)
-        except BaseException:
-            self._remove_half_made(request.folder, volume)
-            raise
+        VolumeClone(
+            self._session,
+            self._waiter,
+            self._clock,
+            source=entry.moref,
+            request=request,
+            folder=folder,
+            capacity_bytes=max(volume.size_bytes, entry.size_bytes),
+            timeout_s=self._task_timeout_s,
+        ).make()
 
     def destroy(self, entry: CacheEntry) -> None:
         template.destroy(self._session, self._waiter, entry.moref)
 
-    def _clone(self, entry: CacheEntry, request: template.CloneRequest, volume: Volume) -> str:
-        """The clone's moref. A lost answer leaves open whether the clone was made; its name makes
-        the call safe to repeat: the second one is refused if the first one acted."""
-        for attempt in range(1, CLONE_ATTEMPTS + 1):
-            try:
-                return template.clone(
-                    self._session,
-                    self._waiter,
-                    entry.moref,
-                    request,
-                    timeout_s=self._task_timeout_s,
+    def _deadline(self, name: str) -> Callable[[int], None]:
+        """For the upload to ask after each piece: a trickle must not hold its lock for ever."""
+        ends_at = self._clock.monotonic() + self._task_timeout_s
+
+        def check(sent_bytes: int) -> None:
+            if self._clock.monotonic() > ends_at:
+                raise errors.TaskTimedOut(
+                    f"the import of {name!r} has sent {sent_bytes} bytes after "
+                    f"{self._task_timeout_s:g} s: see vmware_image_transfer_timeout_secs"
                 )
-            except (errors.Unreachable, errors.SessionExpired):
-                if attempt == CLONE_ATTEMPTS:
-                    raise
-            except errors.NameTaken:
-                if attempt == CLONE_ATTEMPTS or not self._destroy_volume(request.folder, volume):
-                    raise
-        raise AssertionError("the last attempt returns or raises")
 
-    def _finish(self, moref: str, capacity_bytes: int, volume: Volume) -> None:
-        """Size and uuid of the clone's disk; setting them twice does no harm."""
-        retry.call(
-            lambda: template.finish_clone(
-                self._session,
-                self._waiter,
-                moref,
-                capacity_bytes,
-                volume.instance_uuid,
-                forbidden_key=RECORD_KEY,
-            ),
-            attempts=CLONE_ATTEMPTS,
-            first_wait_s=1.0,
-            clock=self._clock,
-        )
-
-    def _remove_half_made(self, folder: str, volume: Volume) -> None:
-        try:
-            self._destroy_volume(folder, volume)
-        except errors.VCenterError as failure:
-            # The clone's own error matters more. Deleting the volume finds this VM by its uuid.
-            LOG.warning(
-                "Could not remove what the failed clone of volume %s left behind: %s",
-                volume.id,
-                failure,
-            )
-
-    def _destroy_volume(self, folder: str, volume: Volume) -> bool:
-        """Delete the volume's VM, and whether there was one.
-
-        By name and uuid: another VM of that name is not ours to touch. A clone that was given up
-        may hold its VM for a while.
-        """
-
-        def work() -> bool:
-            found = template.find_vm(self._session, folder, volume.name, RECORD_KEY)
-            if found is None or found.instance_uuid != volume.instance_uuid:
-                return False
-            template.destroy(self._session, self._waiter, found.moref)
-            return True
-
-        return retry.call(
-            work,
-            attempts=CLEAN_UP_ATTEMPTS,
-            when=lambda failure: isinstance(failure, errors.VCenterError),
-            first_wait_s=1.0,
-            clock=self._clock,
-        )
+        return check
 
     def _folders(self) -> list[str]:
         """The cache's folders that exist, one per datacenter at most."""
@@ -214,6 +176,12 @@ class VCenterTemplateStore:
             for datacenter in inventory.datacenters(self._session)
         )
         return [folder for folder in found if folder is not None]
+
+    def _of_key(self, entry: CacheEntry, key: CacheKey) -> CacheEntry:
+        """A name holds only a part of its key's digest; the record holds the key."""
+        if entry.record is not None and entry.record.key != key:
+            return dataclasses.replace(entry, phase=Phase.FOREIGN)
+        return entry
 
     def _entry(self, found: template.VmInfo) -> CacheEntry:
         record = Record.from_json(found.extra_config_record)
@@ -238,20 +206,31 @@ def _folder_may_go(folder: str) -> Iterator[None]:
             raise
 
 
-def _verify(found: template.VmInfo | None, record: Record) -> None:
+def _declared(capacity_bytes: int) -> int:
+    """The capacity to ask for: whole MiB, which every kind of datastore can have (vVols in
+    nothing less), and never below the image's own."""
+    return -(-capacity_bytes // MIB) * MIB
+
+
+def _verify(found: template.VmInfo | None, record: Record, image_bytes: int) -> None:
     """What vCenter made of the upload must be what was sent, before it becomes a template.
 
-    A broken upload can end as a disk of another capacity or without contents, and vCenter calls
-    it a success (seen in production by SAP's nova fork, and documented there).
+    A broken upload can end as a disk of another capacity (4096000 bytes) or without contents, and
+    vCenter calls it a success: both were seen in production by SAP's nova fork.
 
+    :param image_bytes: length of the image's file
     :raises TaskFailed: it is not
     """
     if found is None or len(found.disks) != 1:
         raise errors.TaskFailed("vCenter did not make exactly one disk of the import")
     capacity = found.disks[0].capacity_bytes
-    if capacity != record.virtual_size_bytes:
+    if not 0 <= capacity - record.virtual_size_bytes < MIB:
         raise errors.TaskFailed(
             f"vCenter made a disk of {capacity} bytes of an image of {record.virtual_size_bytes}"
         )
-    if found.committed_bytes <= 0:
-        raise errors.TaskFailed("vCenter reports an empty disk after the import")
+    # Arrays that deduplicate take less than what was sent, but not next to nothing.
+    if image_bytes >= SIZEABLE_BYTES and found.committed_bytes < image_bytes // 100:
+        raise errors.TaskFailed(
+            f"the disk takes {found.committed_bytes} bytes after an import of {image_bytes}: "
+            f"it is empty"
+        )

@@ -56,15 +56,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         self._validate_params()
         self._close_cache()
         self._settings = conf.Settings.from_options(self.configuration)
-        try:
-            self._cache = wiring.build(
-                self._settings,
-                upstream.backend(self.configuration),
-                upstream.locks(self.configuration),
-                events=events.log,
-            )
-        except errors.VmdkCacheError as failure:
-            raise exception.VolumeDriverException(message=str(failure)) from failure
+        self._cache = self._open_cache()
         try:
             super().do_setup(context)
         except BaseException:
@@ -89,9 +81,9 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
     ) -> tuple[dict[str, Any] | None, bool]:
         """Make ``volume`` from the image; see the module's table for the ways out."""
         plain = (context, volume, image_location, image_meta, image_service)
-        if not self._wants_cache(volume, image_meta):
-            return self._clone_plainly(plain)
         try:
+            if not self._wants_cache(volume, image_meta):
+                return self._clone_plainly(plain)
             hit = self._clone_from_cache(context, volume, image_meta, image_service)
         except errors.ImageError as failure:
             self._feedback.volume_failed(context, volume.id, failure)
@@ -103,16 +95,20 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         else:
             self._feedback.outcome(context, volume.id, image_meta, "hit" if hit else "miss")
             return None, True
-        LOG.warning("Volume %s is made without the image cache (%s): %s", volume.id, reason, why)
+        level = logging.INFO if reason is events.Reason.DISABLED else logging.WARNING
+        LOG.log(level, "Volume %s is made without the image cache (%s): %s",
+                volume.id, reason, why)  # fmt: skip
         result = self._clone_plainly(plain)
         self._feedback.outcome(context, volume.id, image_meta, f"bypass: {reason}")
         return result
 
     def _wants_cache(self, volume: Any, image_meta: dict[str, Any]) -> bool:
-        return self._settings.enabled and opt_in.wants_cache(
-            self._settings.opt_in,
+        ways = self._settings.opt_in
+        asks_type = conf.OPT_IN_BY_VOLUME_TYPE in ways
+        return opt_in.wants_cache(
+            ways,
             metadata=volume.metadata or {},
-            extra_spec=upstream.opt_in_extra_spec(volume),
+            extra_spec=upstream.opt_in_extra_spec(volume) if asks_type else None,
             image_properties=image_meta.get("properties") or {},
         )
 
@@ -120,7 +116,10 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         self, context: Any, volume: Any, image_meta: dict[str, Any], image_service: Any
     ) -> bool:
         """Whether it was a hit; raises for everything but a volume that is there."""
-        assert self._cache is not None, "do_setup runs before any volume is created"
+        if self._cache is None:
+            raise errors.NotCacheable(
+                events.Reason.DISABLED, "enable_image_cache is false for this backend"
+            )
         image = glance.describe(image_meta)
         request = upstream.volume_request(self, volume, image.adapter_type)
         source = glance.GlanceImageSource(context, image_service)
@@ -141,8 +140,28 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
             return
         try:
             self._cache.purge.run()
-        except errors.VmdkCacheError as failure:
+        except Exception as failure:
+            # The loop goes on; what fails for good fails again, and says so, next time.
             LOG.warning("The image cache could not be purged, next time: %s", failure)
+
+    def _open_cache(self) -> wiring.RunningCache | None:
+        """The cache, connected.
+
+        With the cache disabled, all that is lost without a connection is counting and purging what
+        is left over: no reason to keep a backend and its volumes from starting.
+        """
+        try:
+            return wiring.build(
+                self._settings,
+                upstream.backend(self.configuration),
+                upstream.locks(self.configuration),
+                events=events.log,
+            )
+        except errors.VmdkCacheError as failure:
+            if self._settings.enabled:
+                raise exception.VolumeDriverException(message=str(failure)) from failure
+            LOG.warning("Left-over image templates are neither counted nor purged: %s", failure)
+            return None
 
     def _close_cache(self) -> None:
         cache, self._cache = self._cache, None

@@ -13,7 +13,7 @@ from cinder.db import api as db_api
 from cinder.message import message_field
 from oslo_log import log as logging
 
-from vmdk_cache import errors
+from vmdk_cache.errors import ImageError, ImageFormatError
 
 LOG = logging.getLogger(__name__)
 
@@ -38,38 +38,15 @@ class MessageApi(Protocol):
 
 OUTCOME_KEY = "image_cache"
 
-_BY_ERROR: tuple[tuple[type[BaseException], UserMessage], ...] = (
-    # The first class that fits wins: the narrow ones stand first.
-    (
-        errors.ImageFormatError,
-        UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE),
-    ),
-    # Nothing in Cinder says "the bytes are not those that were promised"; SIGNATURE_VERIFICATION_
-    # FAILED would send the user looking for a signature that the image need not have.
-    (errors.ImageError, UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE)),
-    (
-        errors.SourceUnavailable,
-        UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE),
-    ),
-    (
-        errors.NoSpace,
-        UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.NOT_ENOUGH_SPACE_FOR_IMAGE),
-    ),
-    (
-        errors.NoPlacement,
-        UserMessage(_Action.CREATE_VOLUME_FROM_BACKEND, _Detail.NO_BACKEND_AVAILABLE),
-    ),
-)
-
-_ANY_OTHER = UserMessage(_Action.CREATE_VOLUME_FROM_BACKEND, _Detail.DRIVER_FAILED_CREATE)
+_FORMAT = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE)
+# Nothing in Cinder says "the bytes are not those that were promised"; SIGNATURE_VERIFICATION_FAILED
+# would send the user looking for a signature that the image need not have.
+_FAILED = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE)
 
 
-def message_for(error: BaseException) -> UserMessage:
+def message_for(error: ImageError) -> UserMessage:
     """The message that comes nearest to ``error``."""
-    for error_class, message in _BY_ERROR:
-        if isinstance(error, error_class):
-            return message
-    return _ANY_OTHER
+    return _FORMAT if isinstance(error, ImageFormatError) else _FAILED
 
 
 class Feedback:
@@ -83,7 +60,7 @@ class Feedback:
         self._messages = messages
         self._database = database
 
-    def volume_failed(self, context: Any, volume_id: str, error: BaseException) -> None:
+    def volume_failed(self, context: Any, volume_id: str, error: ImageError) -> None:
         """Leave a message of level ERROR on the volume; never raises.
 
         :param context: Cinder's request context; the message belongs to its project

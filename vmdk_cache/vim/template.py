@@ -8,6 +8,7 @@ takes no change but of name and annotation (vSphere API reference, MarkAsTemplat
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "Disk",
     "VmInfo",
     "clone",
+    "clone_running",
     "destroy",
     "find_vm",
     "finish_clone",
@@ -43,6 +45,8 @@ __all__ = [
 _SHORT_TASK_S = 3600.0
 #: ``descriptionId`` of the task that runs as long as an ImportVApp lease.
 _IMPORT_TASK = "ResourcePool.ImportVAppLRO"
+#: ``descriptionId`` of a clone's task; its entity is the source.
+_CLONE_TASK = "VirtualMachine.clone"
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,33 @@ def import_running(session: Session, moref: str) -> bool:
     return any(
         task.get("info.descriptionId") == _IMPORT_TASK
         and task.get("info.state") in ("queued", "running")
+        for task in tasks.values()
+    )
+
+
+def clone_running(session: Session, source: str, *, within_s: float) -> bool:
+    """Whether a clone of ``source`` that was asked for within the last seconds is under way.
+
+    vCenter tells a clone's source and not its target, so clones of others count as well.
+
+    :param source: moref; one that is gone has no clones
+    """
+    try:
+        tasks = properties.read_through(
+            session,
+            "VirtualMachine",
+            source,
+            [("VirtualMachine", "recentTask")],
+            "Task",
+            ["info.descriptionId", "info.state", "info.queueTime"],
+        )
+    except errors.ObjectNotFound:
+        return False
+    since = session.server_time() - datetime.timedelta(seconds=within_s)
+    return any(
+        task.get("info.descriptionId") == _CLONE_TASK
+        and task.get("info.state") in ("queued", "running")
+        and task.get("info.queueTime", since) >= since
         for task in tasks.values()
     )
 
