@@ -50,7 +50,9 @@ def running() -> Iterator[Cloud]:
         "image_cache_age_seconds": "0",
         "image_cache_max_size_gb": "1",
     }
-    with cloud({"vmware": (OUR_DRIVER, options)}) as running:
+    with cloud({"vmware": (OUR_DRIVER, options), "off": (OUR_DRIVER, {})}) as running:
+        for name in ("vmware", "off"):
+            running.cinder.create_volume_type(name, volume_backend_name=name)
         yield running
         assert running.vcenter.errors == []
 
@@ -75,10 +77,21 @@ def test_a_fault_while_a_template_is_cloned_costs_no_volume(
     check(running, cached_image_id, CLONE_FAULTS[name])
 
 
+def test_a_user_who_asks_where_the_cache_is_off_is_told_so(running: Cloud) -> None:
+    image_id = running.upload("off", IMAGE)
+    volume_id = create(running, image_id, volume_type="off")
+    assert outcome(running.cinder.show("volumes", volume_id)) == "bypass: cache-disabled"
+    running.assert_holds(volume_id, IMAGE, 1)
+    assert complaints(running, volume_id) == []
+    delete(running, volume_id)
+
+
 def test_an_image_that_is_too_large_for_the_cache_says_so(running: Cloud) -> None:
     large = as_stream_optimized(IMAGE.disk, capacity_bytes=2 << 30)
     image_id = running.upload("large", large)
-    volume_id = running.cinder.create_volume(2, imageRef=image_id, metadata=USE_CACHE)
+    volume_id = running.cinder.create_volume(
+        2, imageRef=image_id, metadata=USE_CACHE, volume_type="vmware"
+    )
     volume = running.cinder.wait("volumes", volume_id, "available")
     assert outcome(volume) == "bypass: image-too-large"
     running.assert_holds(volume_id, large, 2)
@@ -141,8 +154,10 @@ def no_stray_files(running: Cloud) -> bool:
     return all(path.rpartition("/")[0] in directories for path in running.files())
 
 
-def create(running: Cloud, image_id: str) -> str:
-    volume_id = running.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
+def create(running: Cloud, image_id: str, volume_type: str = "vmware") -> str:
+    volume_id = running.cinder.create_volume(
+        1, imageRef=image_id, metadata=USE_CACHE, volume_type=volume_type
+    )
     running.cinder.wait("volumes", volume_id, "available")
     return volume_id
 

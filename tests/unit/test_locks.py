@@ -55,3 +55,14 @@ def test_no_name_leaves_the_lock_directory(tmp_path: pathlib.Path, name: str) ->
     with coordinator(f"file://{inside}") as get_lock, ToozLocks(get_lock, "s").hold(name, 1):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"locks"}
+
+
+def test_a_coordinator_that_fails_is_an_error_of_ours() -> None:
+    def get_lock(name: str) -> None:
+        raise ConnectionError("etcd is down")
+
+    with (
+        pytest.raises(errors.LockUnavailable, match=r"backend_url.*etcd is down"),
+        ToozLocks(get_lock, "s").hold("x", 1),
+    ):
+        pass

@@ -11,11 +11,18 @@ import pytest
 from tests.fakes.memory import MemoryLocks, MemorySource, NoLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.engine import ABANDONED_AFTER, FILE_LOCKED_ATTEMPTS
+from vmdk_cache.cache.engine import (
+    ABANDONED_AFTER,
+    DELETED_WITHIN_S,
+    FILE_LOCKED_ATTEMPTS,
+    FILES_LOST,
+    NAME_TAKEN_ROUNDS,
+)
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, Reason
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.conf import Settings
+from vmdk_cache.locks import ToozLocks
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 
@@ -221,7 +228,63 @@ def test_reservations_end_with_the_request(world: World) -> None:
     assert world.placement.reserved == 0
 
 
-def test_a_condemned_template_is_not_cloned_from(world: World) -> None:
+def test_a_template_under_deletion_is_waited_for_and_then_a_miss(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    condemned = world.leases.condemn(first.entry.moref)
+    condemned.__enter__()
+
+    def end_of_deletion() -> None:
+        if len(world.clock.slept) == 3:
+            world.store.vms.pop(first.entry.moref, None)
+
+    world.store.during["find"] = end_of_deletion
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    condemned.__exit__(None, None, None)
+    assert not again.hit
+    assert again.entry.moref != first.entry.moref
+
+
+def test_a_deletion_that_is_called_off_gives_a_hit(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = [errors.InUse("being deleted by another process")] * 3
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert (again.hit, again.entry.moref) == (True, first.entry.moref)
+
+
+def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
     with world.leases.condemn(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert world.clock.monotonic() >= DELETED_WITHIN_S
+
+
+def test_a_template_without_its_files_is_replaced(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = [
+        errors.ObjectNotFound("no such file", moref="task-7", fault=FILES_LOST)
+    ]
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert not again.hit
+    assert list(world.store.vms) == [again.entry.moref]
+    assert again.entry.moref != first.entry.moref
+
+
+def test_a_name_that_nobody_seen_bears_ends_the_attempts(world: World) -> None:
+    world.store.faults["import_"] = [errors.NameTaken("a folder has it")] * 100
+    with pytest.raises(errors.NotCacheable) as refusal:
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert refusal.value.reason == Reason.NAME_TAKEN
+    assert world.store.calls["import_"] == NAME_TAKEN_ROUNDS
+
+
+def test_a_lost_lock_does_not_lose_the_import(world: World) -> None:
+    class Lost:
+        def acquire(self, blocking: object) -> bool:
+            return True
+
+        def release(self) -> bool:
+            raise OSError("coordinator is gone")
+
+    engine = world.process(locks=ToozLocks(lambda name: Lost(), "vc/b1"))
+    assert not engine.create_volume(IMAGE, volume(), world.source).hit
+    assert len(world.store.volumes) == 1

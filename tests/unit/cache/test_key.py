@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cache.conftest import IMAGE
-from vmdk_cache.cache.key import MAX_NAME_LENGTH, CacheKey, fingerprint, template_name
+from vmdk_cache.cache.key import (
+    MAX_NAME_LENGTH,
+    CacheKey,
+    fingerprint,
+    folder_name,
+    template_name,
+)
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 
@@ -18,6 +24,21 @@ def test_no_backend_name_breaks_vcenters_limit_or_needs_escaping(backend: str) -
     assert len(name) <= MAX_NAME_LENGTH
     assert not set(name) & set("/\\%")
     assert IMAGE.id in name
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_no_backend_name_makes_a_folder_that_vcenter_refuses(backend: str) -> None:
+    assert len(f"Project ({folder_name(backend)})") <= MAX_NAME_LENGTH
+
+
+def test_the_folder_of_a_usual_backend_bears_its_plain_name() -> None:
+    assert folder_name("vmware-az1_gold.2") == "vmware-az1_gold.2_image_cache"
+
+
+@given(st.text(max_size=200))
+def test_no_image_id_breaks_the_limit(image_id: str) -> None:
+    key = dataclasses.replace(KEY, image_id=image_id)
+    assert len(template_name("b" * 20, key)) <= MAX_NAME_LENGTH
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
