@@ -16,6 +16,8 @@ OPT_IN_BY_METADATA = "metadata"
 OPT_IN_BY_VOLUME_TYPE = "volume_type"
 OPT_IN_BY_IMAGE = "image"
 OPT_IN_ALWAYS = "always"
+EXPIRY_AGE = "age"
+EXPIRY_IDLE = "idle"
 _OPT_INS = (OPT_IN_BY_METADATA, OPT_IN_BY_VOLUME_TYPE, OPT_IN_BY_IMAGE, OPT_IN_ALWAYS)
 
 OPTIONS = [
@@ -42,11 +44,53 @@ OPTIONS = [
         "never. Raise it when the same images are imported again every day; lower it when "
         "templates that nobody uses take up space.",
     ),
+    cfg.StrOpt(
+        "image_cache_expiry",
+        default=EXPIRY_AGE,
+        choices=[
+            (EXPIRY_AGE, "since its import or its last warm-up"),
+            (EXPIRY_IDLE, "since its last use, import or warm-up"),
+        ],
+        help="From when a template's age counts. Choose idle when images that are in use every "
+        "day are imported anew every day.",
+    ),
     cfg.IntOpt(
         "image_cache_purge_interval",
         default=600,
         min=1,
         help="Seconds between two purge runs. A template outlives its age by at most this much.",
+    ),
+    cfg.IntOpt(
+        "image_cache_max_count",
+        default=0,
+        min=0,
+        help="Most templates that this backend keeps; the one used longest ago goes first. 0 means "
+        "no limit.",
+    ),
+    cfg.IntOpt(
+        "image_cache_max_total_gb",
+        default=0,
+        min=0,
+        help="Most GiB, by virtual size, that the templates of this backend may have together; the "
+        "one used longest ago goes first. 0 means no limit.",
+    ),
+    cfg.IntOpt(
+        "image_cache_max_percent",
+        default=0,
+        min=0,
+        max=100,
+        help="Most that the templates' virtual sizes may be together, in percent of the capacity "
+        "of the datastores that this backend uses; the one used longest ago goes first. 0 means no "
+        "limit.",
+    ),
+    cfg.IntOpt(
+        "image_cache_min_free_percent",
+        default=0,
+        min=0,
+        max=100,
+        help="Free space of a datastore, in percent of its capacity, that templates leave alone: "
+        "none is imported into it, and those on a datastore that has less free are deleted, the "
+        "one used longest ago first. 0 means that templates may fill a datastore.",
     ),
     cfg.ListOpt(
         "image_cache_opt_in",
@@ -81,9 +125,14 @@ class Settings:
     enabled: bool = False
     max_size_bytes: int = 100 << 30
     age_s: int = 86400
+    expiry: str = EXPIRY_AGE
     purge_interval_s: int = 600
     opt_in: frozenset[str] = frozenset({OPT_IN_BY_METADATA})
     lock_timeout_s: int = 7200
+    max_count: int = 0
+    max_total_bytes: int = 0
+    max_percent: int = 0
+    min_free_percent: int = 0
 
     @classmethod
     def from_options(cls, options: HasOptions) -> Settings:
@@ -91,9 +140,14 @@ class Settings:
             enabled=options.enable_image_cache,
             max_size_bytes=options.image_cache_max_size_gb << 30,
             age_s=options.image_cache_age_seconds,
+            expiry=options.image_cache_expiry,
             purge_interval_s=options.image_cache_purge_interval,
             opt_in=frozenset(options.image_cache_opt_in),
             lock_timeout_s=options.image_cache_lock_timeout,
+            max_count=options.image_cache_max_count,
+            max_total_bytes=options.image_cache_max_total_gb << 30,
+            max_percent=options.image_cache_max_percent,
+            min_free_percent=options.image_cache_min_free_percent,
         )
 
 

@@ -142,7 +142,7 @@ def build(
     )
     purge = Purge(
         backend.name,
-        Policy(age_s=settings.age_s),
+        Policy.of(settings),
         store=store,
         locks=locks,
         leases=leases,

@@ -5,11 +5,14 @@
     (absent)    not there                                  ImportVApp under its final name
     IMPORTING   ours by its record, no template yet        MarkAsTemplate (the commit point), or
                                                            destroyed by its importer, by the next
-                                                           importer once no NFC lease holds it
-    READY       a template with a record for its name;     condemned when it has expired
-                the only phase that is cloned from
-    FOREIGN     anything else in our folder: no record,    never touched by us
-                a broken one, another backend's
+                                                           importer or by a reconcile once no NFC
+                                                           lease holds it
+    READY       a template with a record for its name;     condemned when it has expired, is
+                the only phase that is cloned from         superseded, or has to make room
+    ADOPTED     a template that bears one of our names     condemned when it has expired or has to
+                and no record we can read: made by the     make room; never served
+                prior art, or altered by hand
+    FOREIGN     anything else in our folder                never touched by us
 
 An entry becomes READY once and never goes back. Who clones from it holds a lease (cache/lease.py);
 an entry is condemned, so that no new lease starts, before it is destroyed. An importer works only
@@ -24,7 +27,7 @@ import datetime
 import enum
 from dataclasses import dataclass
 
-from vmdk_cache.cache.key import template_name
+from vmdk_cache.cache.key import image_id_in, template_name
 from vmdk_cache.cache.record import Record
 
 
@@ -33,6 +36,7 @@ class Phase(enum.Enum):
 
     IMPORTING = "importing"
     READY = "ready"
+    ADOPTED = "adopted"
     FOREIGN = "foreign"
 
 
@@ -43,10 +47,15 @@ class CacheEntry:
     :ivar moref: managed object id of the VM
     :ivar name: its name
     :ivar phase: see the module's table
-    :ivar record: its record, None for most FOREIGN ones
+    :ivar record: its record, None for ADOPTED and most FOREIGN ones
     :ivar datastore: managed object id of the datastore its disk is on, None if unknown
     :ivar disk_key: device key of its disk, None if it has none or more than one
     :ivar size_bytes: capacity of its disks; what it counts as provisioned
+    :ivar unshared_bytes: space that deleting it frees, as vCenter last looked
+    :ivar made_at: when vCenter says it was created, aware UTC; not reliable for clones
+    :ivar used_at: last clone that was noted on it, aware UTC, None if none was
+    :ivar warmed_at: last warm-up that was noted on it, aware UTC, None if none was
+    :ivar accessible: False if vCenter cannot reach its files
     """
 
     moref: str
@@ -56,17 +65,31 @@ class CacheEntry:
     datastore: str | None
     disk_key: int | None
     size_bytes: int
+    unshared_bytes: int = 0
+    made_at: datetime.datetime | None = None
+    used_at: datetime.datetime | None = None
+    warmed_at: datetime.datetime | None = None
+    accessible: bool = True
 
-    def age(self, now: datetime.datetime) -> datetime.timedelta | None:
-        """Time since the import began; None without a record."""
-        return now - self.record.created_at if self.record else None
+    @property
+    def image_id(self) -> str | None:
+        """Glance image id that it is a copy of, None if that is not known."""
+        return self.record.key.image_id if self.record else image_id_in(self.name)
+
+    @property
+    def created_at(self) -> datetime.datetime | None:
+        """When its import began, by its record; else what vCenter says."""
+        return self.record.created_at if self.record else self.made_at
 
 
 def classify(
     backend: str, name: str, is_template: bool, disks: int, record: Record | None
 ) -> Phase:
     """The phase of a VM found in the cache's folder of ``backend``."""
-    if record is None or record.backend != backend or name != template_name(backend, record.key):
+    if record is None:
+        ours = is_template and image_id_in(name, backend) is not None
+        return Phase.ADOPTED if ours else Phase.FOREIGN
+    if record.backend != backend or name != template_name(backend, record.key):
         return Phase.FOREIGN
     if not is_template:
         return Phase.IMPORTING

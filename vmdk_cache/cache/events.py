@@ -20,6 +20,8 @@ class Reason(enum.StrEnum):
     IMAGE_TOO_LARGE = "image-too-large"
     NOT_STREAMABLE = "sparse-not-streamable"
     SIZE_UNKNOWN = "size-unknown"
+    NO_ROOM = "no-room"
+    NOT_ACTIVE = "image-not-active"
     NAME_TAKEN = "name-taken"
     LOCK_TIMEOUT = "lock-timeout"
     NO_PLACEMENT = "no-datastore-fits"

@@ -1,12 +1,27 @@
-"""Which templates go, and why: a pure plan that can be shown before it is carried out."""
+"""Which templates go, and why: pure plans that can be shown before they are carried out.
+
+    plan_eviction   what a purge removes: expired, superseded, stale, over a limit
+    plan_room       what must go so that one more template fits; refuses what never fits BEFORE
+                    anything is removed
+
+Every entry gets a reason, kept or removed. Limits are independent of each other; within one, the
+entry that was used longest ago goes first. What is not ours, is being imported or is in use is
+never a candidate, but an import takes its share of every limit.
+"""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from vmdk_cache import conf, errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.events import Reason
+
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+#: One request never removes more than this: it is a user who waits for it.
+MAX_REMOVALS_FOR_ROOM = 5
 
 
 @dataclass(frozen=True)
@@ -26,40 +41,263 @@ class EvictionPlan:
 
 
 @dataclass(frozen=True)
+class Space:
+    """A datastore that the backend uses."""
+
+    capacity_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
 class Policy:
-    """When an entry has to go.
+    """When an entry has to go; 0 switches each rule off (see the options of the same names)."""
 
-    :ivar age_s: a template older than this goes; 0 = never
-    """
+    age_s: int = 0
+    expiry: str = conf.EXPIRY_AGE
+    max_count: int = 0
+    max_total_bytes: int = 0
+    max_percent: int = 0
+    min_free_percent: int = 0
 
-    age_s: int
+    @classmethod
+    def of(cls, settings: conf.Settings) -> Policy:
+        return cls(
+            age_s=settings.age_s,
+            expiry=settings.expiry,
+            max_count=settings.max_count,
+            max_total_bytes=settings.max_total_bytes,
+            max_percent=settings.max_percent,
+            min_free_percent=settings.min_free_percent,
+        )
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether an import may have to make room first."""
+        return bool(
+            self.max_count or self.max_total_bytes or self.max_percent or self.min_free_percent
+        )
+
+    @property
+    def needs_space(self) -> bool:
+        """Whether the datastores must be looked at."""
+        return bool(self.max_percent or self.min_free_percent)
+
+
+@dataclass
+class _Tally:
+    """What the limits are about, as entries are taken away from it."""
+
+    policy: Policy
+    spaces: dict[str, Space]
+    count: int = 0
+    total_bytes: int = 0
+    freed_bytes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, size_bytes: int) -> None:
+        self.count += 1
+        self.total_bytes += size_bytes
+
+    def take_away(self, entry: CacheEntry) -> None:
+        self.count -= 1
+        self.total_bytes -= entry.size_bytes
+        if entry.datastore is not None:
+            freed = self.freed_bytes.get(entry.datastore, 0) + entry.unshared_bytes
+            self.freed_bytes[entry.datastore] = freed
+
+    def budget_bytes(self) -> list[tuple[str, int]]:
+        """Each limit on the total that is in force: option and bytes."""
+        policy = self.policy
+        budgets = []
+        if policy.max_total_bytes:
+            budgets.append(("image_cache_max_total_gb", policy.max_total_bytes))
+        if policy.max_percent:
+            capacity = sum(space.capacity_bytes for space in self.spaces.values())
+            budgets.append(("image_cache_max_percent", capacity * policy.max_percent // 100))
+        return budgets
+
+    def exceeded(self, datastore: str | None = None, wanted_bytes: int = 0) -> str | None:
+        """The option whose limit is exceeded by the whole cache or on this datastore, or None.
+
+        :param wanted_bytes: what is yet to be taken from the datastore
+        """
+        policy = self.policy
+        if policy.max_count and self.count > policy.max_count:
+            return "image_cache_max_count"
+        for option, budget in self.budget_bytes():
+            if self.total_bytes > budget:
+                return option
+        if policy.min_free_percent and datastore in self.spaces:
+            space = self.spaces[datastore]
+            free = space.free_bytes + self.freed_bytes.get(datastore, 0) - wanted_bytes
+            if free * 100 < space.capacity_bytes * policy.min_free_percent:
+                return "image_cache_min_free_percent"
+        return None
 
 
 def plan_eviction(
-    entries: Iterable[CacheEntry], now: datetime.datetime, policy: Policy
+    entries: Iterable[CacheEntry],
+    now: datetime.datetime,
+    policy: Policy,
+    *,
+    spaces: Mapping[str, Space] | None = None,
+    stale: Mapping[str, str] | None = None,
+    in_use: Collection[str] = (),
 ) -> EvictionPlan:
     """Sort ``entries`` into those to keep and those to remove.
 
     The caller must look again at each entry, under its lock, before removing it.
+
+    :param spaces: the backend's datastores by managed object id; needed for the percent limits
+    :param stale: image id -> why no copy of it may be served any more
+    :param in_use: managed object ids that are being cloned from
     """
+    everything = list(entries)
+    newest = _newest(everything)
     keep: list[Verdict] = []
     remove: list[Verdict] = []
-    for entry in entries:
-        expired, reason = _judge(entry, now, policy)
-        (remove if expired else keep).append(Verdict(entry, reason))
-    return EvictionPlan(tuple(keep), tuple(remove))
+    candidates: list[CacheEntry] = []
+    tally = _Tally(policy, dict(spaces or {}))
+    for entry in everything:
+        goes, reason = _judge(entry, now, policy, stale or {}, newest, in_use)
+        if goes:
+            remove.append(Verdict(entry, reason))
+            tally.freed_bytes[entry.datastore or ""] = (
+                tally.freed_bytes.get(entry.datastore or "", 0) + entry.unshared_bytes
+            )
+            continue
+        keep.append(Verdict(entry, reason))
+        if entry.phase is not Phase.FOREIGN:
+            tally.add(entry.size_bytes)
+        if _is_candidate(entry, in_use):
+            candidates.append(entry)
+    surplus = _surplus(sorted(candidates, key=_last_use), tally)
+    gone = {verdict.entry.moref for verdict in surplus}
+    return EvictionPlan(
+        tuple(verdict for verdict in keep if verdict.entry.moref not in gone),
+        (*remove, *surplus),
+    )
 
 
-def _judge(entry: CacheEntry, now: datetime.datetime, policy: Policy) -> tuple[bool, str]:
+def plan_room(
+    entries: Iterable[CacheEntry],
+    size_bytes: int,
+    datastore: str,
+    policy: Policy,
+    *,
+    spaces: Mapping[str, Space] | None = None,
+    in_use: Collection[str] = (),
+) -> tuple[Verdict, ...]:
+    """What to remove so that a template of ``size_bytes`` fits on ``datastore``.
+
+    :raises NotCacheable: it does not fit, or only by removing more than a request may
+    """
+    everything = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
+    tally = _Tally(policy, dict(spaces or {}))
+    for option, budget in tally.budget_bytes():
+        if size_bytes > budget:
+            raise errors.NotCacheable(
+                Reason.IMAGE_TOO_LARGE,
+                f"a template of {size_bytes / 2**30:.4g} GiB exceeds {option} by itself",
+            )
+    for entry in everything:
+        tally.add(entry.size_bytes)
+    tally.add(size_bytes)
+    candidates = sorted(
+        (entry for entry in everything if _is_candidate(entry, in_use)), key=_last_use
+    )
+    removed: list[Verdict] = []
+    while exceeded := tally.exceeded(datastore, size_bytes):
+        oldest = _next(candidates, exceeded, datastore)
+        if oldest is None or len(removed) == MAX_REMOVALS_FOR_ROOM:
+            raise errors.NotCacheable(
+                Reason.NO_ROOM,
+                f"a template of {size_bytes / 2**30:.4g} GiB would exceed {exceeded}, and "
+                f"{'nothing more' if oldest is None else 'too little'} can be removed for it",
+            )
+        candidates.remove(oldest)
+        tally.take_away(oldest)
+        removed.append(Verdict(oldest, f"makes room: {exceeded} would be exceeded"))
+    return tuple(removed)
+
+
+def _next(candidates: list[CacheEntry], option: str, datastore: str | None) -> CacheEntry | None:
+    """The candidate used longest ago whose removal helps against ``option``."""
+    if option != "image_cache_min_free_percent":
+        return candidates[0] if candidates else None
+    return next((entry for entry in candidates if entry.datastore == datastore), None)
+
+
+def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
+    """Candidates over a limit; one limit after another, the least recently used first."""
+    surplus = []
+    for datastore in (None, *sorted(tally.spaces)):
+        while option := tally.exceeded(datastore):
+            entry = _next(candidates, option, datastore)
+            if entry is None:
+                break
+            candidates.remove(entry)
+            tally.take_away(entry)
+            surplus.append(Verdict(entry, f"used longest ago, {option} is exceeded"))
+    return surplus
+
+
+def _is_candidate(entry: CacheEntry, in_use: Collection[str]) -> bool:
+    return entry.phase in (Phase.READY, Phase.ADOPTED) and entry.moref not in in_use
+
+
+def _last_use(entry: CacheEntry) -> datetime.datetime:
+    """What is not served comes before all that is."""
+    if entry.phase is Phase.ADOPTED:
+        return _EPOCH
+    times = (entry.created_at, entry.used_at, entry.warmed_at)
+    return max((time for time in times if time is not None), default=_EPOCH)
+
+
+def _newest(entries: Iterable[CacheEntry]) -> dict[tuple[str, str], CacheEntry]:
+    """Of each image and adapter, the READY entry that was imported last."""
+    newest: dict[tuple[str, str], CacheEntry] = {}
+    ready = [entry for entry in entries if entry.phase is Phase.READY]
+    for entry in sorted(ready, key=lambda entry: entry.created_at or _EPOCH):
+        if entry.record is not None:
+            newest[entry.record.key.image_id, entry.record.key.adapter_type] = entry
+    return newest
+
+
+def _judge(
+    entry: CacheEntry,
+    now: datetime.datetime,
+    policy: Policy,
+    stale: Mapping[str, str],
+    newest: Mapping[tuple[str, str], CacheEntry],
+    in_use: Collection[str],
+) -> tuple[bool, str]:
     if entry.phase is Phase.FOREIGN:
         return False, "not a template of this cache"
     if entry.phase is Phase.IMPORTING:
         return False, "import in progress"
-    age = entry.age(now)
-    assert age is not None, entry
-    age_s = age.total_seconds()
+    if entry.moref in in_use:
+        return False, "being cloned"
+    if entry.image_id in stale:
+        return True, stale[entry.image_id or ""]
+    if entry.record is not None:
+        key = entry.record.key
+        latest = newest.get((key.image_id, key.adapter_type))
+        if latest and latest.record and latest.record.key.fingerprint != key.fingerprint:
+            return True, f"superseded by {latest.name!r}: the image has changed"
+    return _judge_age(entry, now, policy)
+
+
+def _judge_age(entry: CacheEntry, now: datetime.datetime, policy: Policy) -> tuple[bool, str]:
+    times = [entry.created_at, entry.warmed_at]
+    if policy.expiry == conf.EXPIRY_IDLE:
+        times.append(entry.used_at)
+    since = max((time for time in times if time is not None), default=None)
+    if since is None:
+        return False, "its age is not known"
+    idle = policy.expiry == conf.EXPIRY_IDLE
+    age = f"{(now - since).total_seconds():.0f} s {'unused' if idle else 'old'}"
     if policy.age_s == 0:
-        return False, f"{age_s:.0f} s old, expiry is off"
-    if age_s > policy.age_s:
-        return True, f"{age_s:.0f} s old, older than {policy.age_s} s"
-    return False, f"{age_s:.0f} s old, younger than {policy.age_s} s"
+        return False, f"{age}, expiry is off"
+    if (now - since).total_seconds() > policy.age_s:
+        return True, f"{age}, more than {policy.age_s} s"
+    return False, f"{age}, less than {policy.age_s} s"

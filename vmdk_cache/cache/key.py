@@ -13,6 +13,10 @@ MAX_NAME_LENGTH = 80
 _BACKEND_LENGTH = 20
 _FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
 _IMAGE_ID_LENGTH = 36
+_NAME = re.compile(
+    r"(?P<backend>.+)_image_cache \((?P<image>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\)"
+    r"( [0-9a-f]{8})?"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,20 @@ def template_name(backend: str, key: CacheKey) -> str:
     """Name of the template VM, and so of its datastore directory: at most 80 characters."""
     image = _short(key.image_id, _IMAGE_ID_LENGTH)
     return f"{_short(backend, _BACKEND_LENGTH)}_image_cache ({image}) {key.tag}"
+
+
+def image_id_in(name: str, backend: str | None = None) -> str | None:
+    """The Glance image id in the name of a template, ours or the prior art's (which has no tag).
+
+    :param backend: whose template it must be; None for any backend's
+    :returns: None if the name is no such name
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    if backend is not None and found["backend"] not in (backend, _short(backend, _BACKEND_LENGTH)):
+        return None
+    return found["image"]
 
 
 def _short(text: str, length: int) -> str:

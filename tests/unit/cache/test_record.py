@@ -18,6 +18,7 @@ RECORD = Record(
     created_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     owner="host:1",
 )
+PRIOR_ART = "b1_image_cache (11111111-2222-3333-4444-555555555555)"
 JSON = json.loads(RECORD.to_json())
 
 
@@ -52,7 +53,11 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
     [
         ({}, Phase.READY),
         ({"is_template": False}, Phase.IMPORTING),
-        ({"record": None}, Phase.FOREIGN),
+        ({"record": None}, Phase.ADOPTED),
+        ({"record": None, "name": PRIOR_ART}, Phase.ADOPTED),
+        ({"record": None, "name": PRIOR_ART, "is_template": False}, Phase.FOREIGN),
+        ({"record": None, "name": PRIOR_ART, "backend": "b2"}, Phase.FOREIGN),
+        ({"record": None, "name": "golden image"}, Phase.FOREIGN),
         ({"backend": "b2"}, Phase.FOREIGN),
         ({"name": "renamed"}, Phase.FOREIGN),
         ({"disks": 0}, Phase.FOREIGN),

@@ -44,7 +44,7 @@ def test_an_expired_template_goes_and_a_young_one_stays(world: World) -> None:
     (event,) = world.events
     assert isinstance(event, Evicted)
     assert (event.template, event.size_bytes) == (gone.name, GIB)
-    assert "older than 100 s" in event.reason
+    assert "more than 100 s" in event.reason
 
 
 def test_a_plan_changes_nothing_and_gives_a_reason_for_each(world: World) -> None:
