@@ -148,7 +148,7 @@ def plan_eviction(
     The caller must look again at each entry, under its lock, before removing it.
 
     :param spaces: the backend's datastores by managed object id; needed for the percent limits
-    :param stale: image id -> why no copy of it may be served any more
+    :param stale: managed object id -> why this copy may not be served any more
     :param in_use: managed object ids that are being cloned from
     """
     everything = list(entries)
@@ -277,8 +277,8 @@ def _judge(
         return False, "import in progress"
     if entry.moref in in_use:
         return False, "being cloned"
-    if entry.image_id in stale:
-        return True, stale[entry.image_id or ""]
+    if entry.moref in stale:
+        return True, stale[entry.moref]
     if entry.record is not None:
         key = entry.record.key
         latest = newest.get((key.image_id, key.adapter_type))
