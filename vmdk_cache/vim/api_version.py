@@ -24,6 +24,11 @@ def newest_version(api_version: str) -> str:
     return best[1]
 
 
+def is_at_least(api_version: str, number: str) -> bool:
+    """Whether a vCenter of that version knows what came with ``number``, e.g. ``6.7``."""
+    return _numbers(api_version) >= _numbers(number)
+
+
 def _numbers(version: str) -> tuple[int, ...]:
     numbers = [int(number) for number in re.findall(r"\d+", version)]
     return (*numbers, 0, 0, 0, 0)[:4]

@@ -9,7 +9,7 @@ takes no change but of name and annotation (vSphere API reference, MarkAsTemplat
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from pyVmomi import vim
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.batch import Batch
+from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.entity_name import escape_name
 from vmdk_cache.vim.import_spec import disk_backing
 from vmdk_cache.vim.properties import Properties
@@ -116,6 +117,7 @@ def finish_clone(
     disk_uuid: str | None = None,
     *,
     forbidden_key: str | None = None,
+    forbidden_attributes: Sequence[str] = (),
     timeout_s: float = _SHORT_TASK_S,
 ) -> None:
     """Grow a clone's only disk and give it its uuid: one read (shared with clones that are
@@ -123,16 +125,19 @@ def finish_clone(
 
     :param capacity_bytes: at least the present capacity; None keeps that
     :param forbidden_key: extraConfig key that must not have come along from the source
+    :param forbidden_attributes: custom attributes whose values are taken away if they came along
+        from the source (whether they do is not documented): a request for each that did
     :raises TaskFailed: the key did, or the clone has not exactly one disk
     :raises NotSupported: ``capacity_bytes`` is less than the disk has
     """
-    values = _read_clone(session, moref, forbidden_key)
+    values = _read_clone(session, moref, forbidden_key, bool(forbidden_attributes))
     device = _only_disk(values.get("config.hardware.device") or (), moref)
     copied = values.get(_extra_config_path(forbidden_key)) if forbidden_key else None
     if copied is not None and copied.value:
         raise errors.TaskFailed(
             f"clone {moref} carries {forbidden_key!r} of its source", moref=moref
         )
+    CustomAttributes.of(session).blank(moref, values.get("customValue") or (), forbidden_attributes)
     change = _disk_change(device, capacity_bytes, disk_uuid, moref)
     if change is None:
         return
@@ -268,9 +273,13 @@ def _extra_config_path(key: str) -> str:
     return f'config.extraConfig["{key}"]'
 
 
-def _read_clone(session: Session, moref: str, forbidden_key: str | None) -> Properties:
+def _read_clone(
+    session: Session, moref: str, forbidden_key: str | None, attributes: bool
+) -> Properties:
     """What :func:`finish_clone` must know, in a request that concurrent clones share."""
     paths = ["config.hardware.device"]
+    if attributes:
+        paths.append("customValue")
     if forbidden_key is not None:
         paths.append(_extra_config_path(forbidden_key))
 
@@ -278,7 +287,7 @@ def _read_clone(session: Session, moref: str, forbidden_key: str | None) -> Prop
         return properties.read(session, "VirtualMachine", morefs, paths)
 
     batch: Batch[str, Properties] = session.shared(
-        ("finish_clone", forbidden_key), lambda: Batch(send)
+        ("finish_clone", forbidden_key, attributes), lambda: Batch(send)
     )
     values = batch.ask(moref)
     if values is None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyVmomi import vim
 
 from vmdk_cache.vim import properties
+from vmdk_cache.vim.api_version import is_at_least
+from vmdk_cache.vim.custom_attribute import NO_VALUES, CustomAttributes
 from vmdk_cache.vim.entity_name import escape_name, unescape_name
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.reference import managed_type
@@ -35,6 +38,10 @@ _PATHS = (
     "datastore",
     "storage.perDatastoreUsage",
 )
+#: vSphere API reference, VirtualMachineConfigInfo.createDate: since API 6.7; an older vCenter
+#: refuses to be asked.
+_CREATE_DATE = "config.createDate"
+_CREATE_DATE_SINCE = "6.7"
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,9 @@ class VmInfo:
     :ivar has_config: False when vCenter has no configuration of it (files lost, or just being made)
     :ivar path: ``[datastore] dir/name.vmx`` (``.vmtx`` of a template), '' without configuration
     :ivar connection_state: ``connected``, ``inaccessible``, ``orphaned``, ``invalid``, ...
+    :ivar custom_values: name -> value of the custom attributes that were asked for and are set
+    :ivar created_at: aware, UTC; None if vCenter does not say. A clone may show its source's, so
+        this proves no age (vSphere API reference, VirtualMachineConfigInfo.createDate)
     """
 
     moref: str
@@ -89,13 +99,19 @@ class VmInfo:
     annotation: str = ""
     path: str = ""
     connection_state: str = "connected"
+    custom_values: Mapping[str, str] = field(default_factory=lambda: NO_VALUES, hash=False)
+    created_at: datetime.datetime | None = None
 
 
-def list_vms(session: Session, folder: str, record_key: str) -> list[VmInfo]:
+def list_vms(
+    session: Session, folder: str, record_key: str, *, attributes: Sequence[str] = ()
+) -> list[VmInfo]:
     """VMs and templates that are children of a folder, in one request per page.
 
     :param folder: moref
     :param record_key: extraConfig key to read along, see ``VmInfo.extra_config_record``
+    :param attributes: custom attributes to read along, see ``VmInfo.custom_values``; costs a
+        second request when values turn up for the first time after a log-in
     :raises ObjectNotFound: the folder is gone
     """
     found = properties.read_through(
@@ -104,18 +120,27 @@ def list_vms(session: Session, folder: str, record_key: str) -> list[VmInfo]:
         folder,
         [("Folder", "childEntity")],
         "VirtualMachine",
-        _paths(record_key),
+        _paths(session, record_key, attributes),
     )
-    return [_info(moref, values, record_key) for moref, values in found.items()]
+    return [
+        _info(session, moref, values, record_key, attributes) for moref, values in found.items()
+    ]
 
 
-def get_vm(session: Session, moref: str, record_key: str) -> VmInfo | None:
-    """One VM, in one request; None if it is gone."""
-    found = properties.read(session, "VirtualMachine", [moref], _paths(record_key))
-    return _info(moref, found[moref], record_key) if moref in found else None
+def get_vm(
+    session: Session, moref: str, record_key: str, *, attributes: Sequence[str] = ()
+) -> VmInfo | None:
+    """One VM, in one request; None if it is gone. Parameters as of :func:`list_vms`."""
+    paths = _paths(session, record_key, attributes)
+    found = properties.read(session, "VirtualMachine", [moref], paths)
+    if moref not in found:
+        return None
+    return _info(session, moref, found[moref], record_key, attributes)
 
 
-def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo | None:
+def find_vm(
+    session: Session, folder: str, name: str, record_key: str, *, attributes: Sequence[str] = ()
+) -> VmInfo | None:
     """The VM of that (plain) name in a folder, in two requests; None if there is none."""
     moref = session.invoke(
         "SearchIndex",
@@ -125,18 +150,31 @@ def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo
         entity=managed_type("Folder")(folder),
         name=escape_name(name),
     )
-    return None if moref is None else get_vm(session, moref, record_key)
+    if moref is None:
+        return None
+    return get_vm(session, moref, record_key, attributes=attributes)
 
 
 def _record_path(record_key: str) -> str:
     return f'config.extraConfig["{record_key}"]'
 
 
-def _paths(record_key: str) -> list[str]:
-    return [*_PATHS, _record_path(record_key)]
+def _paths(session: Session, record_key: str, attributes: Sequence[str]) -> list[str]:
+    paths = [*_PATHS, _record_path(record_key)]
+    if is_at_least(str(session.content.about.apiVersion), _CREATE_DATE_SINCE):
+        paths.append(_CREATE_DATE)
+    if attributes:
+        paths.append("customValue")
+    return paths
 
 
-def _info(moref: str, values: Properties, record_key: str) -> VmInfo:
+def _info(
+    session: Session,
+    moref: str,
+    values: Properties,
+    record_key: str,
+    attributes: Sequence[str],
+) -> VmInfo:
     record = values.get(_record_path(record_key))
     usage = values.get("storage.perDatastoreUsage") or ()
     return VmInfo(
@@ -154,7 +192,18 @@ def _info(moref: str, values: Properties, record_key: str) -> VmInfo:
         annotation=values.get("config.annotation") or "",
         path=values.get("config.files.vmPathName") or "",
         connection_state=str(values.get("runtime.connectionState") or "connected"),
+        custom_values=CustomAttributes.of(session).named(
+            values.get("customValue") or (), attributes
+        ),
+        created_at=_aware(values.get(_CREATE_DATE)),
     )
+
+
+def _aware(time: datetime.datetime | None) -> datetime.datetime | None:
+    """In UTC; vCenter leaves the zone out where it means UTC."""
+    if time is None or time.tzinfo is not None:
+        return time and time.astimezone(datetime.UTC)
+    return time.replace(tzinfo=datetime.UTC)
 
 
 def disks_of(devices: Sequence[Any]) -> tuple[Disk, ...]:

@@ -104,6 +104,15 @@ class Datastore(ManagedEntity):
             and bool(info.accessible)
         )
 
+    def require_accessible(self) -> None:
+        """InaccessibleDatastore when no host sees it."""
+        if not self.accessible:
+            raise vim.fault.InaccessibleDatastore(
+                msg=f"Unable to access datastore '{self.name}'.",
+                datastore=self.ref,
+                name=self.name,
+            )
+
     def refresh(self) -> None:
         """Bytes have changed: forget what was summed up, and tell collectors."""
         self._uncommitted = None
@@ -270,10 +279,5 @@ def locate(vcenter: VCenter, name: str, datacenter: Any = None) -> tuple[Datasto
     path = DatastorePath.parse(name)
     within = vcenter.registry.require(datacenter) if datacenter else None
     datastore = find_datastore(vcenter, path.datastore, within)
-    if not datastore.accessible:
-        raise vim.fault.InaccessibleDatastore(
-            msg=f"Unable to access datastore '{datastore.name}'.",
-            datastore=datastore.ref,
-            name=datastore.name,
-        )
+    datastore.require_accessible()
     return datastore, path.path

@@ -1,8 +1,9 @@
 """HostDatastoreBrowser: looks for files in a datastore's directories (one browser per datastore).
 
 Folder paths come back as a real vCenter writes them: "[ds] dir/", with a space and a slash. Sizes
-are what a file occupies. Queries understood: VmDiskQuery (descriptors of virtual disks),
-FolderQuery and plain ones; without a query every file matches `matchPattern`.
+are what a file occupies. A datastore that no host sees is InaccessibleDatastore. Queries
+understood: VmDiskQuery (descriptors of virtual disks), FolderQuery and plain ones; without a query
+every file matches `matchPattern`.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class HostDatastoreBrowser(ManagedObject):
 
     def _directory(self, text: str) -> str:
         path = self._path(text)
+        self.owner.require_accessible()
         if not self.owner.storage.is_directory(path):
             raise self.owner.storage.not_found(path)
         return path

@@ -69,6 +69,7 @@ class VirtualMachine(Operations, ManagedEntity):
         self._known_disks: set[VirtualDisk] = set()
         self._known_datastores: set[Datastore] = set()
         self.storage_refreshed = False
+        self.files_lost = False
         self._config: Any = None
         host.add_member("vm", self)
         self.set_pool(pool)
@@ -218,6 +219,17 @@ class VirtualMachine(Operations, ManagedEntity):
         self._config = None
         self.changed("config", "summary", "storage", "layoutEx", "layout", "datastore", "snapshot")
 
+    def look_at_files(self) -> None:
+        """Learn that the configuration file has vanished, or is back. Until somebody looks (a
+        refresh, an operation that needs it) clients read what was."""
+        lost = self.home_datastore is not None and (
+            self.home_datastore.storage.get(self.vmx_path) is None
+        )
+        if lost != self.files_lost:
+            self.files_lost = lost
+            self.changed("runtime")
+            self.sync()
+
     def rename(self, new_name: str) -> None:
         """The name alone: files and directory keep theirs."""
         super().rename(new_name)
@@ -244,7 +256,11 @@ class VirtualMachine(Operations, ManagedEntity):
 
     @property
     def config(self) -> Any:
-        """Unset for a shell; kept until something changes, since it is read most."""
+        """Unset for a shell and for a VM that is known to have lost its files (vSphere API
+        reference, VirtualMachineConnectionState); kept until something changes, since it is read
+        most."""
+        if self.files_lost:
+            return None
         if self._config is None and self.complete:
             self._config = views.config(self)
         return self._config

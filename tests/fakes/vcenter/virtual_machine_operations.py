@@ -166,8 +166,8 @@ class Operations:
         vm = self._vm
         require_powered_off(vm)
         if vm.complete and vm.home_datastore is not None:
-            storage = vm.home_datastore.storage
-            if storage.get(vm.vmx_path) is None:
+            vm.look_at_files()
+            if vm.files_lost:
                 raise vmodl.fault.InvalidArgument(
                     msg="A specified parameter was not correct: ConfigSpec.files.vmPathName",
                     invalidProperty="ConfigSpec.files.vmPathName",
@@ -223,6 +223,10 @@ class Operations:
 
     # Reading
 
+    def Reload(self, ctx: Context) -> None:
+        """Look at the files again."""
+        self._vm.look_at_files()
+
     def ExportVm(self, ctx: Context) -> Any:
         from tests.fakes.vcenter import http_nfc_lease
 
@@ -231,6 +235,7 @@ class Operations:
     def RefreshStorageInfo(self, ctx: Context) -> None:
         """Look at the files again."""
         self._vm.storage_refreshed = True
+        self._vm.look_at_files()
         self._vm.sync()
 
 
@@ -246,6 +251,7 @@ def require_there(vm: VirtualMachine) -> None:
 
 def require_files(vm: VirtualMachine) -> None:
     """FileNotFound when the home or a disk has vanished from its datastore."""
+    vm.look_at_files()
     storage = vm.home_datastore.storage if vm.home_datastore else None
     if storage is not None:
         storage.file(vm.vmx_path)

@@ -26,6 +26,8 @@ def reconfigure(vm: VirtualMachine, spec: Any) -> None:
     if vm.template and set_fields(spec) - _OF_TEMPLATES:
         raise not_supported()
     vm.host.check_usable()
+    if vm.config is None:
+        raise vim.fault.InvalidState(msg="The configuration of the VM is not available.")
     if spec.changeVersion and spec.changeVersion != vm.config.changeVersion:
         raise vim.fault.ConcurrentAccess(
             msg="The operation cannot complete because the object has been changed by another."

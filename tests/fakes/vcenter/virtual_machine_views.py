@@ -137,9 +137,10 @@ def summary(vm: VirtualMachine) -> Any:
 def runtime(vm: VirtualMachine) -> Any:
     """The VirtualMachineRuntimeInfo; `host` stays set on templates."""
     connected = vm.host.connection_state == "connected"
+    seen = "inaccessible" if vm.files_lost else "connected"
     return vim.vm.RuntimeInfo(
         host=vm.host.ref,
-        connectionState="connected" if connected else "disconnected",
+        connectionState=seen if connected else "disconnected",
         powerState=vm.power_state,
         faultToleranceState="notConfigured",
         toolsInstallerMounted=False,

@@ -1,0 +1,124 @@
+"""Directories in the root of a datastore: which there are, which belong to VMs, delete one.
+
+A directory that no VM has files in is what a crash or a deletion by hand left behind. Whoever
+looks for such ones asks for :func:`directories` first and :func:`vm_directories` after it, so that
+a VM made in between is not missed, and gives young VMs time: while one is being made, vCenter may
+not tell its files yet.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pyVmomi import vim
+
+from vmdk_cache import errors
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.entity_name import unescape_name
+from vmdk_cache.vim.inventory import Datastore
+from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+_SEARCH_S = 600.0
+_DELETE_S = 3600.0
+#: Their directories bear ids in place of names, or both; what is whose cannot be told by name.
+_WITHOUT_NAMES = frozenset({"vsan", "vsand", "vvol"})
+_ROOT_DIRECTORY = re.compile(r"^\[[^\]]*\]\s*([^/]+)/")
+
+_VM_PATHS = ("name", "config.files.vmPathName", "summary.config.vmPathName", "layoutEx.file")
+
+
+def directories(
+    session: Session, waiter: TaskWaiter, datastore: Datastore, prefix: str
+) -> list[str]:
+    """Names of the directories in the root of the datastore that begin with ``prefix``, sorted.
+
+    Two requests and a task. Always empty on vSAN and vVol, where directories bear ids.
+
+    :param prefix: taken literally, upper and lower case included
+    :raises ObjectNotFound: the datastore is gone
+    :raises VCenterError: it is not accessible, or another fault
+    """
+    if datastore.type in _WITHOUT_NAMES:
+        return []
+    browser = properties.read_one(session, "Datastore", datastore.moref, ["browser"])["browser"]
+    task = session.invoke(
+        "HostDatastoreBrowser",
+        browser,
+        "SearchDatastore_Task",
+        safe=True,
+        datastorePath=f"[{datastore.name}]",
+        searchSpec=vim.host.DatastoreBrowser.SearchSpec(
+            query=[vim.host.DatastoreBrowser.FolderQuery()], matchPattern=[_pattern(prefix)]
+        ),
+    )
+    found = waiter.wait(task, timeout_s=_SEARCH_S)
+    names = (str(info.path) for info in (found.file if found is not None else None) or ())
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+def vm_directories(session: Session, datastore: str) -> set[str]:
+    """Names of the root directories that registered VMs and templates with files on the datastore
+    use: one request per page.
+
+    Rather too many than too few: what such a VM uses on other datastores is named as well, and a
+    VM without configuration (being made, or its files are lost) counts for the directory that
+    bears its name.
+
+    :param datastore: moref
+    :raises ObjectNotFound: the datastore is gone
+    """
+    found = properties.read_through(
+        session, "Datastore", datastore, [("Datastore", "vm")], "VirtualMachine", _VM_PATHS
+    )
+    used: set[str] = set()
+    for values in found.values():
+        used |= _directories_of(values)
+    return used
+
+
+def delete_directory(
+    session: Session, waiter: TaskWaiter, datastore: Datastore, datacenter: str, name: str
+) -> None:
+    """Delete a directory in the datastore's root with all that is in it, for good.
+
+    That it is gone already is success.
+
+    :param datacenter: moref
+    :raises ValueError: ``name`` is not the plain name of one directory
+    :raises InUse, FileLocked: a VM is at work on a file in it; retry
+    """
+    if name != name.strip() or name in ("", ".") or ".." in name or re.search(r"[/\\\0]", name):
+        raise ValueError(f"{name!r} is not the plain name of a directory in {datastore.name}")
+    try:
+        task = session.invoke(
+            "FileManager",
+            session.content.fileManager._GetMoId(),
+            "DeleteDatastoreFile_Task",
+            safe=True,
+            name=f"[{datastore.name}] {name}",
+            datacenter=managed_type("Datacenter")(datacenter),
+        )
+        waiter.wait(task, timeout_s=_DELETE_S)
+    except errors.ObjectNotFound as error:
+        if error.fault != "vim.fault.FileNotFound":
+            raise
+
+
+def _pattern(prefix: str) -> str:
+    """``prefix`` as the browser's pattern, what could be special in it replaced by ``?``: a search
+    that finds too much is sifted, one that finds too little is not noticed."""
+    return re.sub(r"[^A-Za-z0-9_. -]", "?", prefix) + "*"
+
+
+def _directories_of(values: Properties) -> set[str]:
+    paths: list[Any] = [file.name for file in values.get("layoutEx.file") or ()]
+    paths += [values.get("config.files.vmPathName"), values.get("summary.config.vmPathName")]
+    matches = [_ROOT_DIRECTORY.match(path) for path in paths if path]
+    used = {match[1] for match in matches if match is not None}
+    if "config.files.vmPathName" not in values:
+        used.add(unescape_name(values.get("name", "")))
+    return used
