@@ -52,6 +52,12 @@ class MemoryStore:
         with self._lock:
             return next((e for e in self.vms.values() if e.name == name), None)
 
+    def look_again(self, entry: CacheEntry) -> CacheEntry | None:
+        self._called("look_again")
+        with self._lock:
+            seen = self.vms.get(entry.moref)
+            return seen if seen is not None and seen.name == entry.name else None
+
     def entries(self) -> list[CacheEntry]:
         self._called("entries")
         with self._lock:

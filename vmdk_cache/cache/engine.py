@@ -21,7 +21,7 @@ from vmdk_cache import errors, retry
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Events, Hit, Imported, Miss, Reason
-from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.key import CacheKey, lock_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Transfer, Volume
 from vmdk_cache.cache.single_flight import SingleFlight
@@ -248,8 +248,3 @@ class ImageCache:
                 self._store.destroy(entry)
                 return
             self._clock.sleep(RIVAL_POLL_S)
-
-
-def lock_name(key: CacheKey) -> str:
-    """The lock that a process holds while it imports or deletes the key's template."""
-    return f"{key.image_id}-{key.tag}"

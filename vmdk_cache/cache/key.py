@@ -15,7 +15,7 @@ _FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
 _IMAGE_ID_LENGTH = 36
 _NAME = re.compile(
     r"(?P<backend>.+)_image_cache \((?P<image>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\)"
-    r"( [0-9a-f]{8})?"
+    r"( (?P<tag>[0-9a-f]{8}))?"
 )
 
 
@@ -83,6 +83,17 @@ def image_id_in(name: str, backend: str | None = None) -> str | None:
     if backend is not None and found["backend"] not in (backend, _short(backend, _BACKEND_LENGTH)):
         return None
     return found["image"]
+
+
+def lock_name(key: CacheKey) -> str:
+    """The lock that a process holds while it imports or deletes the key's template."""
+    return f"{key.image_id}-{key.tag}"
+
+
+def lock_name_of(name: str) -> str:
+    """The same lock, by the template's name; a template without a tag has one of its own."""
+    found = _NAME.fullmatch(name)
+    return f"{found['image']}-{found['tag']}" if found and found["tag"] else name
 
 
 def _short(text: str, length: int) -> str:

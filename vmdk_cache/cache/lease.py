@@ -41,6 +41,11 @@ class LeaseBook:
                 if not self._held[moref]:
                     del self._held[moref]
 
+    def held(self) -> frozenset[str]:
+        """The templates that somebody in this process is cloning from now."""
+        with self._lock:
+            return frozenset(self._held)
+
     @contextlib.contextmanager
     def condemn(self, moref: str) -> Iterator[None]:
         """Let no new lease start for the block, in which the template is to be deleted.
@@ -48,7 +53,7 @@ class LeaseBook:
         :raises InUse: somebody holds a lease, or has condemned it already
         """
         with self._lock:
-            if self._held[moref] or moref in self._condemned:
+            if moref in self._held or moref in self._condemned:
                 raise errors.InUse(f"template {moref} is being cloned or deleted", moref=moref)
             self._condemned.add(moref)
         try:

@@ -102,6 +102,9 @@ class TemplateStore(Protocol):
     def find(self, key: CacheKey) -> CacheEntry | None:
         """The VM that bears the key's name, in whatever phase, or None."""
 
+    def look_again(self, entry: CacheEntry) -> CacheEntry | None:
+        """The same VM as it is now, None if it is not in the cache's folder under its name."""
+
     def entries(self) -> list[CacheEntry]:
         """All that is in the cache's folders; never creates one."""
 

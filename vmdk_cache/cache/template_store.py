@@ -70,6 +70,14 @@ class VCenterTemplateStore:
                     return self._of_key(self._entry(found), key)
         return None
 
+    def look_again(self, entry: CacheEntry) -> CacheEntry | None:
+        for folder in self._folders():
+            with _folder_may_go(folder):
+                found = template.find_vm(self._session, folder, entry.name, RECORD_KEY)
+                if found is not None and found.moref == entry.moref:
+                    return self._entry(found)
+        return None
+
     def entries(self) -> list[CacheEntry]:
         entries = []
         for folder in self._folders():

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache.engine import lock_name
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events, Evicted
-from vmdk_cache.cache.eviction import EvictionPlan, Policy, Verdict, plan_eviction
+from vmdk_cache.cache.events import Events
+from vmdk_cache.cache.eviction import EvictionPlan, Policy, plan_eviction
+from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.locks import Locks
@@ -45,9 +45,8 @@ class Purge:
         self._policy = policy
         self._store = store
         self._locks = locks
-        self._leases = leases
         self._now = now
-        self._events = events
+        self._evictor = Evictor(backend, store=store, locks=locks, leases=leases, events=events)
 
     def plan(self) -> EvictionPlan:
         """What a run would do now; changes nothing."""
@@ -60,44 +59,7 @@ class Purge:
         """
         try:
             with self._locks.hold(LOCK, 0):
-                return [v.entry for v in self.plan().remove if self._remove(v)]
+                return [v.entry for v in self.plan().remove if self._evictor.remove(v)]
         except errors.LockTimeout:
             LOG.debug("Another process is purging the image cache of %s.", self._backend)
             return []
-
-    def _remove(self, verdict: Verdict) -> bool:
-        entry = verdict.entry
-        assert entry.record is not None, entry
-        try:
-            with (
-                self._locks.hold(lock_name(entry.record.key), 0),
-                self._leases.condemn(entry.moref),
-            ):
-                if not self._still_expired(entry):
-                    return False
-                self._store.destroy(entry)
-        except (errors.LockTimeout, errors.InUse) as busy:
-            LOG.debug("Expired template %s is in use, next time: %s", entry.name, busy)
-            return False
-        except errors.VCenterError as failure:
-            # One template that cannot be deleted must not keep the others.
-            LOG.warning("Expired template %s could not be deleted: %s", entry.name, failure)
-            return False
-        self._events(
-            Evicted(
-                self._backend,
-                entry.record.key.image_id,
-                entry.name,
-                verdict.reason,
-                entry.size_bytes,
-            )
-        )
-        return True
-
-    def _still_expired(self, planned: CacheEntry) -> bool:
-        """Look again: another process may have deleted it and imported it anew."""
-        assert planned.record is not None, planned
-        seen = self._store.find(planned.record.key)
-        if seen is None or seen.moref != planned.moref:
-            return False
-        return bool(plan_eviction([seen], self._now(), self._policy).remove)

@@ -5,11 +5,10 @@ import pytest
 from tests.fakes.memory import MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.engine import lock_name
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Evicted
 from vmdk_cache.cache.eviction import Policy
-from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.key import CacheKey, lock_name
 from vmdk_cache.periodic.purge import LOCK, Purge
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
@@ -102,7 +101,7 @@ def test_a_template_made_anew_since_the_plan_is_not_deleted(world: World) -> Non
         world.store.vms.clear()
         world.store.finish_import(world.store.begin_import(KEY, GIB))
 
-    world.store.during["find"] = renew
+    world.store.during["look_again"] = renew
     assert purge(world).run() == []
     assert old.moref not in world.store.vms
     assert len(world.store.vms) == 1

@@ -1,0 +1,103 @@
+"""Removes one planned entry: lock, condemn, look again, destroy.
+
+    lock of its key      held by another process that imports or removes it     -> next time
+    condemn its lease    a clone of this process is under way                   -> next time
+    look again           gone, made anew, or used since it was planned          -> not now
+    destroy              vCenter says that another process is cloning it        -> next time
+
+Nothing here waits for anybody: what is busy comes up again with the next plan.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Events, Evicted
+from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.key import lock_name, lock_name_of
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.ports import TemplateStore
+from vmdk_cache.locks import Locks
+
+LOG = logging.getLogger(__name__)
+
+
+class Evictor:
+    """Removes entries of one backend; safe for use by many threads."""
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        store: TemplateStore,
+        locks: Locks,
+        leases: LeaseBook,
+        events: Events,
+    ) -> None:
+        self._backend = backend
+        self._store = store
+        self._locks = locks
+        self._leases = leases
+        self._events = events
+
+    def remove(
+        self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
+    ) -> bool:
+        """Whether the entry was removed, with its files and an Evicted event; False: not now.
+
+        :param still: is given the entry as it is now, under its lock and with no lease on it;
+            whether it still has to go
+        :raises LockUnavailable: the coordinator failed
+        """
+        entry = verdict.entry
+        try:
+            with (
+                self._locks.hold(lock_of(entry), 0),
+                self._leases.condemn(entry.moref),
+            ):
+                if not self._is_same(entry, still):
+                    return False
+                self._store.destroy(entry)
+        except (errors.LockTimeout, errors.InUse, errors.FileLocked) as busy:
+            LOG.debug("Template %s is in use, next time: %s", entry.name, busy)
+            return False
+        except errors.VCenterError as failure:
+            # One template that cannot be deleted must not keep the others.
+            LOG.warning("Template %s could not be deleted, next time: %s", entry.name, failure)
+            return False
+        self._events(
+            Evicted(
+                self._backend,
+                entry.image_id or "",
+                entry.name,
+                verdict.reason,
+                entry.size_bytes,
+            )
+        )
+        return True
+
+    def _is_same(self, planned: CacheEntry, still: Callable[[CacheEntry], bool]) -> bool:
+        """Whether it is what was planned to go: another process may have deleted it and imported
+        it anew, or finished it, or used it; an admin may have moved or renamed it."""
+        seen = self._store.look_again(planned)
+        return (
+            seen is not None
+            and (seen.phase, seen.record) == (planned.phase, planned.record)
+            and not _is_later(seen.used_at, planned.used_at)
+            and not _is_later(seen.warmed_at, planned.warmed_at)
+            and still(seen)
+        )
+
+
+def lock_of(entry: CacheEntry) -> str:
+    """The lock of the entry's key; its name says which if it has no record."""
+    return lock_name(entry.record.key) if entry.record else lock_name_of(entry.name)
+
+
+def _is_later(time: datetime.datetime | None, than: datetime.datetime | None) -> bool:
+    return time is not None and (than is None or time > than)
