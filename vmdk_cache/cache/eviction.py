@@ -110,8 +110,8 @@ class _Tally:
         budgets = []
         if policy.max_total_bytes:
             budgets.append(("image_cache_max_total_gb", policy.max_total_bytes))
-        if policy.max_percent:
-            capacity = sum(space.capacity_bytes for space in self.spaces.values())
+        capacity = sum(space.capacity_bytes for space in self.spaces.values())
+        if policy.max_percent and capacity:  # none to be seen is not none there is
             budgets.append(("image_cache_max_percent", capacity * policy.max_percent // 100))
         return budgets
 

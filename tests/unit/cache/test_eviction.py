@@ -1,0 +1,502 @@
+"""The plans of cache/eviction.py: golden ones of a few lines, and what holds for every plan.
+
+A world is a list of one-line facts (see ``entry``); times are seconds before NOW.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmdk_cache import conf, errors
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.eviction import (
+    MAX_REMOVALS_FOR_ROOM,
+    EvictionPlan,
+    Policy,
+    Space,
+    plan_eviction,
+    plan_room,
+)
+from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.record import Record
+
+GIB = 1 << 30
+NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
+SPACES = {"ds1": Space(100 * GIB, 50 * GIB), "ds2": Space(100 * GIB, 50 * GIB)}
+
+
+def ago(seconds: float | None) -> datetime.datetime | None:
+    return None if seconds is None else NOW - datetime.timedelta(seconds=seconds)
+
+
+def entry(
+    moref: str,
+    age_s: float | None = 0,
+    *,
+    used_s: float | None = None,
+    warmed_s: float | None = None,
+    phase: Phase = Phase.READY,
+    image: str | None = None,
+    fingerprint: str = "f1",
+    adapter: str = "lsiLogic",
+    size_gib: int = 10,
+    unshared_gib: int | None = None,
+    datastore: str | None = "ds1",
+) -> CacheEntry:
+    """One VM; by default the only template of an image of its own."""
+    key = CacheKey(image or f"image-of-{moref}", fingerprint, adapter)
+    created = ago(age_s)
+    record = None
+    if phase in (Phase.READY, Phase.IMPORTING):
+        assert created is not None, "a record says when it was created"
+        record = Record("b1", key, size_gib * GIB, created, "host:1")
+    return CacheEntry(
+        moref,
+        template_name("b1", key),
+        phase,
+        record,
+        datastore,
+        2000,
+        size_gib * GIB,
+        (size_gib if unshared_gib is None else unshared_gib) * GIB,
+        created,
+        ago(used_s),
+        ago(warmed_s),
+    )
+
+
+def removed(plan: EvictionPlan) -> dict[str, str]:
+    return {verdict.entry.moref: verdict.reason for verdict in plan.remove}
+
+
+def kept(plan: EvictionPlan) -> dict[str, str]:
+    return {verdict.entry.moref: verdict.reason for verdict in plan.keep}
+
+
+# -- age and use
+
+
+@pytest.mark.parametrize(
+    ("expiry", "facts", "goes"),
+    [
+        ("age", {"age_s": 101}, True),
+        ("age", {"age_s": 100}, False),
+        ("age", {"age_s": 101, "used_s": 1}, True),
+        ("age", {"age_s": 500, "warmed_s": 100}, False),
+        ("age", {"age_s": 500, "warmed_s": 101}, True),
+        ("idle", {"age_s": 101}, True),
+        ("idle", {"age_s": 500, "used_s": 100}, False),
+        ("idle", {"age_s": 500, "used_s": 101}, True),
+        ("idle", {"age_s": 500, "used_s": 400, "warmed_s": 100}, False),
+        ("idle", {"age_s": 50, "used_s": 500}, False),
+        ("age", {"age_s": 101, "phase": Phase.ADOPTED}, True),
+        ("age", {"age_s": 100, "phase": Phase.ADOPTED}, False),
+        ("age", {"age_s": None, "phase": Phase.ADOPTED}, False),
+        ("age", {"age_s": -3600}, False),
+    ],
+)
+def test_age_counts_from_the_events_that_the_option_names(
+    expiry: str, facts: dict[str, float | None], goes: bool
+) -> None:
+    one = entry("vm-1", **facts)  # type: ignore[arg-type]
+    plan = plan_eviction([one], NOW, Policy(age_s=100, expiry=expiry))
+    assert bool(plan.remove) is goes
+    if goes:
+        assert "more than 100 s" in removed(plan)["vm-1"]
+
+
+def test_age_zero_removes_nothing_however_old() -> None:
+    old = [entry("vm-1", 10**9), entry("vm-2", 10**9, phase=Phase.ADOPTED)]
+    plan = plan_eviction(old, NOW, Policy(age_s=0))
+    assert removed(plan) == {}
+    assert all("expiry is off" in reason for reason in kept(plan).values())
+
+
+# -- superseded and stale
+
+
+def test_of_two_contents_of_one_image_and_adapter_the_newer_stays() -> None:
+    plan = plan_eviction(
+        [
+            entry("old", 90, image="i", fingerprint="f1"),
+            entry("new", 10, image="i", fingerprint="f2"),
+            entry("other-adapter", 80, image="i", fingerprint="f1", adapter="ide"),
+            entry("other-image", 80),
+        ],
+        NOW,
+        Policy(),
+    )
+    assert list(removed(plan)) == ["old"]
+    assert "the image has changed" in removed(plan)["old"]
+
+
+def test_an_import_under_way_supersedes_nothing_yet() -> None:
+    plan = plan_eviction(
+        [
+            entry("old", 90, image="i", fingerprint="f1"),
+            entry("new", 10, image="i", fingerprint="f2", phase=Phase.IMPORTING),
+        ],
+        NOW,
+        Policy(),
+    )
+    assert removed(plan) == {}
+
+
+def test_replicas_of_one_key_do_not_supersede_each_other() -> None:
+    replicas = [entry("vm-1", 90, image="i"), entry("vm-2", 10, image="i", datastore="ds2")]
+    assert removed(plan_eviction(replicas, NOW, Policy())) == {}
+
+
+def test_a_stale_copy_goes_with_the_reason_given_whatever_its_age() -> None:
+    entries = [entry("vm-1", 1), entry("vm-2", 1), entry("vm-3", 1, phase=Phase.ADOPTED)]
+    stale = {"vm-1": "image i was deleted in Glance", "vm-3": "image j is deactivated"}
+    plan = plan_eviction(entries, NOW, Policy(age_s=100), stale=stale)
+    assert removed(plan) == stale
+
+
+# -- limits, one at a time
+
+LRU = [
+    entry("first", 400, used_s=10),
+    entry("second", 300, used_s=200),
+    entry("third", 250, datastore="ds2"),
+    entry("fourth", 100, warmed_s=5, datastore="ds2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("policy", "option", "gone"),
+    [
+        (Policy(), "", []),
+        (Policy(max_count=4), "", []),
+        (Policy(max_count=2), "image_cache_max_count", ["third", "second"]),
+        (Policy(max_total_bytes=40 * GIB), "", []),
+        (Policy(max_total_bytes=39 * GIB), "image_cache_max_total_gb", ["third"]),
+        (Policy(max_percent=20), "", []),
+        (Policy(max_percent=19), "image_cache_max_percent", ["third"]),
+        (Policy(max_percent=5), "image_cache_max_percent", ["third", "second", "first"]),
+        (Policy(min_free_percent=50), "", []),
+        (Policy(min_free_percent=51), "image_cache_min_free_percent", ["second", "third"]),
+        (
+            Policy(min_free_percent=100),
+            "image_cache_min_free_percent",
+            ["second", "first", "third", "fourth"],
+        ),
+    ],
+    ids=str,
+)
+def test_each_limit_alone_removes_those_used_longest_ago(
+    policy: Policy, option: str, gone: list[str]
+) -> None:
+    plan = plan_eviction(LRU, NOW, policy, spaces=SPACES)
+    assert list(removed(plan)) == gone
+    assert all(option in reason for reason in removed(plan).values())
+
+
+def test_what_expires_anyway_does_not_count_against_the_others() -> None:
+    entries = [entry("expired", 500), entry("a", 50), entry("b", 40)]
+    plan = plan_eviction(entries, NOW, Policy(age_s=100, max_count=2))
+    assert list(removed(plan)) == ["expired"]
+
+
+def test_what_expires_anyway_frees_its_datastore_for_the_others() -> None:
+    spaces = {"ds1": Space(100 * GIB, 15 * GIB)}
+    entries = [entry("expired", 500), entry("a", 50), entry("b", 40)]
+    plan = plan_eviction(entries, NOW, Policy(age_s=100, min_free_percent=25), spaces=spaces)
+    assert list(removed(plan)) == ["expired"]
+
+
+def test_a_copy_that_is_never_served_goes_before_one_that_is() -> None:
+    entries = [entry("served", 90, used_s=80), entry("adopted", 10, phase=Phase.ADOPTED)]
+    assert list(removed(plan_eviction(entries, NOW, Policy(max_count=1)))) == ["adopted"]
+
+
+@pytest.mark.parametrize("spaces", [None, {}], ids=["not asked", "none usable now"])
+@pytest.mark.parametrize("policy", [Policy(max_percent=50), Policy(min_free_percent=50)], ids=str)
+def test_datastores_that_cannot_be_seen_do_not_empty_the_cache(
+    policy: Policy, spaces: Mapping[str, Space] | None
+) -> None:
+    """While every host is disconnected, the usable capacity is not known; it is not zero."""
+    assert removed(plan_eviction(LRU, NOW, policy, spaces=spaces)) == {}
+    assert plan_room(LRU, GIB, "ds1", policy, spaces=spaces) == ()
+
+
+def test_an_import_takes_its_share_of_the_limits() -> None:
+    entries = [entry("a", 50), entry("b", 40), entry("importing", 1, phase=Phase.IMPORTING)]
+    assert list(removed(plan_eviction(entries, NOW, Policy(max_count=2)))) == ["a"]
+    assert list(removed(plan_eviction(entries, NOW, Policy(max_total_bytes=20 * GIB)))) == ["a"]
+
+
+def test_a_foreign_vm_is_neither_counted_nor_removed() -> None:
+    entries = [entry("a", 50), entry("admins", 10**6, phase=Phase.FOREIGN, size_gib=90)]
+    policy = Policy(age_s=100, max_count=1, max_total_bytes=10 * GIB)
+    plan = plan_eviction(entries, NOW, policy, stale={"admins": "stale"})
+    assert removed(plan) == {}
+    assert kept(plan)["admins"] == "not a template of this cache"
+
+
+# -- room for one more
+
+
+@pytest.mark.parametrize(
+    ("policy", "size_gib", "gone"),
+    [
+        (Policy(), 10, []),
+        (Policy(max_count=5), 10, []),
+        (Policy(max_count=4), 10, ["third"]),
+        (Policy(max_total_bytes=50 * GIB), 10, []),
+        (Policy(max_total_bytes=50 * GIB), 11, ["third"]),
+        (Policy(max_percent=25), 10, []),
+        (Policy(max_percent=25), 21, ["third", "second"]),
+        (Policy(min_free_percent=40), 10, []),
+        (Policy(min_free_percent=40), 11, ["second"]),
+        (Policy(min_free_percent=40), 30, ["second", "first"]),
+    ],
+    ids=str,
+)
+def test_room_is_made_by_each_limit_alone(policy: Policy, size_gib: int, gone: list[str]) -> None:
+    verdicts = plan_room(LRU, size_gib * GIB, "ds1", policy, spaces=SPACES)
+    assert [verdict.entry.moref for verdict in verdicts] == gone
+    assert all(verdict.reason.startswith("makes room") for verdict in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("policy", "size_gib", "reason"),
+    [
+        (Policy(max_total_bytes=50 * GIB), 51, Reason.IMAGE_TOO_LARGE),
+        (Policy(max_percent=25), 51, Reason.IMAGE_TOO_LARGE),
+        (Policy(min_free_percent=40), 31, Reason.NO_ROOM),
+    ],
+    ids=str,
+)
+def test_an_oversize_image_is_refused_before_anything_is_removed(
+    policy: Policy, size_gib: int, reason: Reason
+) -> None:
+    """The refusal is raised, so there is no plan by which anything could have been removed."""
+    with pytest.raises(errors.NotCacheable) as refusal:
+        plan_room(LRU, size_gib * GIB, "ds1", policy, spaces=SPACES)
+    assert refusal.value.reason == reason
+
+
+def test_no_request_waits_for_more_than_a_few_deletions() -> None:
+    many = [entry(f"vm-{n}", n + 1, size_gib=1) for n in range(50)]
+    policy = Policy(max_total_bytes=50 * GIB)
+    most = plan_room(many, MAX_REMOVALS_FOR_ROOM * GIB, "ds1", policy)
+    assert len(most) == MAX_REMOVALS_FOR_ROOM
+    with pytest.raises(errors.NotCacheable, match="too little can be removed") as refusal:
+        plan_room(many, (MAX_REMOVALS_FOR_ROOM + 1) * GIB, "ds1", policy)
+    assert refusal.value.reason == Reason.NO_ROOM
+
+
+def test_what_is_in_use_or_imported_makes_no_room() -> None:
+    with pytest.raises(errors.NotCacheable, match="nothing more can be removed"):
+        plan_room(
+            [entry("a", 50), entry("b", 1, phase=Phase.IMPORTING)],
+            GIB,
+            "ds1",
+            Policy(max_count=2),
+            in_use={"a"},
+        )
+
+
+# -- what holds for every plan
+
+MOREFS = [f"vm-{n}" for n in range(12)]
+seconds = st.none() | st.integers(0, 300)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> list[CacheEntry]:
+    return [
+        entry(
+            moref,
+            draw(st.integers(0, 300)),
+            used_s=draw(seconds),
+            warmed_s=draw(seconds),
+            phase=draw(st.sampled_from(Phase)),
+            image=draw(st.sampled_from(["i1", "i2", "i3"])),
+            fingerprint=draw(st.sampled_from(["f1", "f2"])),
+            size_gib=draw(st.integers(0, 30)),
+            unshared_gib=draw(st.integers(0, 30)),
+            datastore=draw(st.sampled_from(["ds1", "ds2", "ds3", None])),
+        )
+        for moref in MOREFS[: draw(st.integers(0, len(MOREFS)))]
+    ]
+
+
+policies = st.builds(
+    Policy,
+    age_s=st.sampled_from([0, 100, 250]),
+    expiry=st.sampled_from([conf.EXPIRY_AGE, conf.EXPIRY_IDLE]),
+    max_count=st.integers(0, 6),
+    max_total_bytes=st.integers(0, 100).map(lambda gib: gib * GIB),
+    max_percent=st.integers(0, 60),
+    min_free_percent=st.integers(0, 90),
+)
+spaces_of_two = st.fixed_dictionaries(
+    {
+        name: st.integers(0, 100).map(lambda gib: Space(100 * GIB, gib * GIB))
+        for name in ("ds1", "ds2")
+    }
+)
+some_morefs = st.frozensets(st.sampled_from(MOREFS))
+
+
+def removable(entries: list[CacheEntry], in_use: frozenset[str]) -> list[CacheEntry]:
+    return [
+        entry
+        for entry in entries
+        if entry.phase in (Phase.READY, Phase.ADOPTED) and entry.moref not in in_use
+    ]
+
+
+def limits_exceeded(
+    entries: list[CacheEntry],
+    gone: list[CacheEntry],
+    policy: Policy,
+    spaces: Mapping[str, Space],
+) -> dict[str, str | None]:
+    """Option -> datastore it is about (None: all), for each limit that the rest exceeds."""
+    rest = [e for e in entries if e.phase is not Phase.FOREIGN and e not in gone]
+    total = sum(e.size_bytes for e in rest)
+    capacity = sum(space.capacity_bytes for space in spaces.values())
+    exceeded: dict[str, str | None] = {}
+    if policy.max_count and len(rest) > policy.max_count:
+        exceeded["count"] = None
+    if policy.max_total_bytes and total > policy.max_total_bytes:
+        exceeded["total"] = None
+    if policy.max_percent and total > capacity * policy.max_percent // 100:
+        exceeded["percent"] = None
+    for name, space in spaces.items():
+        free = space.free_bytes + sum(e.unshared_bytes for e in gone if e.datastore == name)
+        if policy.min_free_percent and free * 100 < space.capacity_bytes * policy.min_free_percent:
+            exceeded[f"free on {name}"] = name
+    return exceeded
+
+
+@given(worlds(), policies, spaces_of_two, some_morefs, some_morefs)
+def test_every_entry_is_in_one_part_of_the_plan_with_a_reason(
+    entries: list[CacheEntry],
+    policy: Policy,
+    spaces: dict[str, Space],
+    stale: frozenset[str],
+    in_use: frozenset[str],
+) -> None:
+    plan = plan_eviction(
+        entries,
+        NOW,
+        policy,
+        spaces=spaces,
+        stale=dict.fromkeys(stale, "is stale"),
+        in_use=in_use,
+    )
+    verdicts = [*plan.keep, *plan.remove]
+    assert sorted(v.entry.moref for v in verdicts) == sorted(e.moref for e in entries)
+    assert all(verdict.reason for verdict in verdicts)
+
+
+@given(worlds(), policies, spaces_of_two, some_morefs, some_morefs)
+def test_only_what_may_go_goes_and_what_is_stale_does(
+    entries: list[CacheEntry],
+    policy: Policy,
+    spaces: dict[str, Space],
+    stale: frozenset[str],
+    in_use: frozenset[str],
+) -> None:
+    plan = plan_eviction(
+        entries,
+        NOW,
+        policy,
+        spaces=spaces,
+        stale=dict.fromkeys(stale, "is stale"),
+        in_use=in_use,
+    )
+    candidates = removable(entries, in_use)
+    assert all(verdict.entry in candidates for verdict in plan.remove)
+    gone = {verdict.entry.moref for verdict in plan.remove}
+    assert {e.moref for e in candidates if e.moref in stale} <= gone
+
+
+@given(worlds(), policies, spaces_of_two, some_morefs)
+def test_no_limit_is_exceeded_while_something_could_be_removed(
+    entries: list[CacheEntry],
+    policy: Policy,
+    spaces: dict[str, Space],
+    in_use: frozenset[str],
+) -> None:
+    plan = plan_eviction(entries, NOW, policy, spaces=spaces, in_use=in_use)
+    gone = [verdict.entry for verdict in plan.remove]
+    left = [e for e in removable(entries, in_use) if e not in gone]
+    for datastore in limits_exceeded(entries, gone, policy, spaces).values():
+        assert [e for e in left if datastore in (None, e.datastore)] == []
+
+
+@given(worlds(), policies, spaces_of_two)
+def test_nothing_goes_for_a_limit_that_is_kept_without_it(
+    entries: list[CacheEntry], policy: Policy, spaces: dict[str, Space]
+) -> None:
+    """Whatever went last over a limit was still too much."""
+    plan = plan_eviction(entries, NOW, policy, spaces=spaces)
+    for number, verdict in enumerate(plan.remove):
+        if "exceeded" in verdict.reason:
+            before = [earlier.entry for earlier in plan.remove[:number]]
+            exceeded = limits_exceeded(entries, before, policy, spaces)
+            assert {None, verdict.entry.datastore} & set(exceeded.values())
+
+
+@given(worlds(), policies, spaces_of_two)
+def test_a_second_purge_has_nothing_to_remove(
+    entries: list[CacheEntry], policy: Policy, spaces: dict[str, Space]
+) -> None:
+    plan = plan_eviction(entries, NOW, policy, spaces=spaces)
+    gone = [verdict.entry for verdict in plan.remove]
+    later = {
+        name: Space(
+            space.capacity_bytes,
+            space.free_bytes + sum(e.unshared_bytes for e in gone if e.datastore == name),
+        )
+        for name, space in spaces.items()
+    }
+    left = [e for e in entries if e not in gone]
+    assert plan_eviction(left, NOW, policy, spaces=later).remove == ()
+
+
+@given(
+    worlds(),
+    policies,
+    spaces_of_two,
+    some_morefs,
+    st.integers(0, 40),
+    st.sampled_from(["ds1", "ds2"]),
+)
+def test_room_that_was_made_suffices(
+    entries: list[CacheEntry],
+    policy: Policy,
+    spaces: dict[str, Space],
+    in_use: frozenset[str],
+    size_gib: int,
+    datastore: str,
+) -> None:
+    size_bytes = size_gib * GIB
+    try:
+        verdicts = plan_room(entries, size_bytes, datastore, policy, spaces=spaces, in_use=in_use)
+    except errors.NotCacheable as refusal:
+        assert refusal.reason in (Reason.NO_ROOM, Reason.IMAGE_TOO_LARGE)
+        return
+    gone = [verdict.entry for verdict in verdicts]
+    assert len(gone) <= MAX_REMOVALS_FOR_ROOM
+    assert all(e in removable(entries, in_use) for e in gone)
+    one_more = entry("one-more", size_gib=size_gib, phase=Phase.IMPORTING, datastore=datastore)
+    taken = {
+        datastore: Space(
+            spaces[datastore].capacity_bytes, spaces[datastore].free_bytes - size_bytes
+        )
+    }
+    after = limits_exceeded([*entries, one_more], gone, policy, {**spaces, **taken})
+    assert set(after) - {f"free on {name}" for name in spaces if name != datastore} == set()
