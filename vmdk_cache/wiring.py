@@ -16,9 +16,12 @@ from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
+from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.placement import VCenterPlacement
+from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.template_store import VCenterTemplateStore
+from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.conf import Settings
 from vmdk_cache.datastore.capacity import provisioned_gib
@@ -129,12 +132,26 @@ def build(
         clusters=backend.clusters,
         datastore_regex=backend.datastore_regex,
     )
+    policy = Policy.of(settings)
+    usage = Usage(store, clock)
+    evictor = Evictor(backend.name, store=store, locks=locks, leases=leases, events=events)
+    room = Room(
+        policy,
+        store=store,
+        usage=usage,
+        evictor=evictor,
+        locks=locks,
+        leases=leases,
+        spaces=placement.spaces,
+    )
     images = ImageCache(
         backend.name,
         settings,
         store=store,
         placement=placement,
         transfer=open_disk,
+        room=room,
+        usage=usage,
         locks=locks,
         leases=leases,
         clock=clock,
@@ -142,7 +159,7 @@ def build(
     )
     purge = Purge(
         backend.name,
-        Policy.of(settings),
+        policy,
         store=store,
         locks=locks,
         leases=leases,
@@ -150,4 +167,9 @@ def build(
         events=events,
     )
     session.open()
+    try:
+        placement.check()
+    except BaseException:
+        session.close()
+        raise
     return RunningCache(session, waiter, store, images, purge)

@@ -7,6 +7,8 @@ use is not destroyed. ``faults`` makes the n-th call of a verb fail.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import datetime
 import hashlib
 import itertools
 import threading
@@ -63,9 +65,17 @@ class MemoryStore:
         with self._lock:
             return list(self.vms.values())
 
-    def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
+    def import_(
+        self,
+        key: CacheKey,
+        disk: Disk,
+        place: Place,
+        *,
+        started: Callable[[], None] = lambda: None,
+    ) -> CacheEntry:
         entry = self.begin_import(key, disk.capacity_bytes)
         try:
+            started()
             self._called("import_")
             while disk.read(1 << 16):
                 pass
@@ -119,6 +129,15 @@ class MemoryStore:
             assert self.vms[entry.moref].phase is Phase.READY, "cloned from no template"
             assert volume.id not in self.volumes, "cloned twice"
             self.volumes[volume.id] = entry.moref
+
+    def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
+        self._called("touch")
+        now = self._clock.now()
+        with self._lock:
+            if entry.moref in self.vms:
+                change = {"warmed_at": now} if warmed else {"used_at": now}
+                self.vms[entry.moref] = dataclasses.replace(self.vms[entry.moref], **change)
+        return now
 
     def destroy(self, entry: CacheEntry) -> None:
         self._called("destroy")
@@ -186,9 +205,9 @@ class MemoryPlacement:
             yield PLACE
 
     @contextlib.contextmanager
-    def for_template(self, size_bytes: int, near: Place) -> Iterator[Place]:
+    def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
         with self._reserve(size_bytes):
-            yield near
+            yield near or PLACE
 
     @contextlib.contextmanager
     def _reserve(self, size_bytes: int) -> Iterator[None]:

@@ -6,22 +6,25 @@ from vmdk_cache import errors
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.conf import Settings
-from vmdk_cache.image import Image
+from vmdk_cache.image import ACTIVE, Image
 
 DISK_FORMAT = "vmdk"
 #: Upstream takes an image without a container format as bare.
 CONTAINER_FORMATS = ("", "bare", "ova")
 
 
-def check_image(image: Image, volume: Volume, settings: Settings) -> None:
+def check_image(image: Image, settings: Settings) -> None:
     """Check what Glance says of the image.
 
     :raises NotCacheable: not for us; the plain import may take it
     :raises ImageFormatError: the plain import does not take it either
-    :raises VolumeTooSmall: its disk is larger than the volume
     """
     if not settings.enabled:
         raise errors.NotCacheable(Reason.DISABLED, "enable_image_cache is false for this backend")
+    if image.status != ACTIVE:
+        raise errors.NotCacheable(
+            Reason.NOT_ACTIVE, f"image {image.id} is {image.status} in Glance, not {ACTIVE}"
+        )
     if image.disk_format != DISK_FORMAT:
         raise errors.ImageFormatError(
             f"image {image.id} has disk_format {image.disk_format!r}; volumes here are made of "
@@ -33,7 +36,6 @@ def check_image(image: Image, volume: Volume, settings: Settings) -> None:
             f"{' and '.join(CONTAINER_FORMATS[1:])} are taken: upload the bare disk"
         )
     check_limit(image, image.virtual_size_bytes, settings)
-    check_fits(image, image.virtual_size_bytes, volume)
 
 
 def check_limit(image: Image, capacity_bytes: int, settings: Settings) -> None:

@@ -13,6 +13,7 @@ road leads to a volume from this image).
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ from vmdk_cache.cache.events import Event, Events, Hit, Imported, Miss, Reason
 from vmdk_cache.cache.key import CacheKey, lock_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Transfer, Volume
+from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
+from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
@@ -73,6 +76,8 @@ class ImageCache:
         store: TemplateStore,
         placement: Placement,
         transfer: Transfer,
+        room: Room,
+        usage: Usage,
         locks: Locks,
         leases: LeaseBook,
         clock: Clock,
@@ -83,6 +88,8 @@ class ImageCache:
         self._store = store
         self._placement = placement
         self._transfer = transfer
+        self._room = room
+        self._usage = usage
         self._locks = locks
         self._leases = leases
         self._clock = clock
@@ -98,7 +105,8 @@ class ImageCache:
         :raises VmdkCacheError: the cache failed; nothing is left behind
         """
         started = self._clock.monotonic()
-        admission.check_image(image, volume, self._settings)
+        admission.check_image(image, self._settings)
+        admission.check_fits(image, image.virtual_size_bytes, volume)
         key = CacheKey.of(image, volume.adapter_type)
         with self._placement.for_volume(volume, volume.size_bytes) as place:
             entry, hit = self._clone(key, image, volume, source, place)
@@ -106,6 +114,19 @@ class ImageCache:
         kind: Callable[..., Event] = Hit if hit else Miss
         self._events(kind(self._backend, image.id, volume.id, place.datastore_name, seconds))
         return Outcome(hit, entry, place, seconds)
+
+    def warm(self, image: Image, adapter_type: str, source: ImageSource) -> tuple[CacheEntry, bool]:
+        """Have a template of ``image`` ready; its age counts from now.
+
+        :param adapter_type: of the volumes to come; the image's own property wins
+        :returns: the entry, and whether it was there before
+        :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`
+        """
+        admission.check_image(image, self._settings)
+        key = CacheKey.of(image, image.adapter_type or adapter_type)
+        entry, was_there = self._ready_entry(key, image, source, None)
+        self._store.touch(entry, warmed=True)
+        return entry, was_there
 
     def _clone(
         self, key: CacheKey, image: Image, volume: Volume, source: ImageSource, place: Place
@@ -117,6 +138,7 @@ class ImageCache:
             admission.check_fits(image, entry.size_bytes, volume)
             try:
                 self._clone_patiently(entry, volume, place)
+                self._usage.note(entry)
                 return entry, hit
             except (errors.ObjectNotFound, errors.InUse) as lost:
                 if self._clock.monotonic() >= deadline or not self._is_going(entry, key, lost):
@@ -155,7 +177,7 @@ class ImageCache:
             )
 
     def _ready_entry(
-        self, key: CacheKey, image: Image, source: ImageSource, place: Place
+        self, key: CacheKey, image: Image, source: ImageSource, place: Place | None
     ) -> tuple[CacheEntry, bool]:
         """The key's READY entry, and whether it was there before this request."""
         entry = self._store.find(key)
@@ -173,7 +195,7 @@ class ImageCache:
         return entry, not imported
 
     def _find_or_import(
-        self, key: CacheKey, image: Image, source: ImageSource, place: Place
+        self, key: CacheKey, image: Image, source: ImageSource, place: Place | None
     ) -> tuple[CacheEntry, bool]:
         """Under the key's lock: look again, import, or wait for a process that has another lock."""
         deadline = self._clock.monotonic() + self._settings.lock_timeout_s
@@ -204,12 +226,18 @@ class ImageCache:
                 )
             self._outwait(entry, key, deadline)
 
-    def _import(self, key: CacheKey, image: Image, source: ImageSource, place: Place) -> CacheEntry:
+    def _import(
+        self, key: CacheKey, image: Image, source: ImageSource, place: Place | None
+    ) -> CacheEntry:
         started = self._clock.monotonic()
         with self._transfer(image, source) as disk:
             admission.check_limit(image, disk.capacity_bytes, self._settings)
-            with self._placement.for_template(disk.capacity_bytes, near=place) as home:
-                entry = self._store.import_(key, disk, home)
+            with (
+                self._placement.for_template(disk.capacity_bytes, near=place) as home,
+                contextlib.ExitStack() as room,
+            ):
+                room.enter_context(self._room.made(disk.capacity_bytes, home))
+                entry = self._store.import_(key, disk, home, started=room.close)
             seconds = self._clock.monotonic() - started
             self._events(
                 Imported(

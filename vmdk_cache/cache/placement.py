@@ -13,14 +13,19 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from oslo_log import log as logging
+
 from vmdk_cache import errors
+from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.clock import Clock
 from vmdk_cache.datastore.capacity import Reservations
-from vmdk_cache.datastore.selection import Need, choose
+from vmdk_cache.datastore.selection import DATASTORE_TYPES, Need, choose
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
+
+LOG = logging.getLogger(__name__)
 
 SNAPSHOT_LIFE_S = 5.0
 
@@ -69,18 +74,39 @@ class VCenterPlacement:
             yield dataclasses.replace(at, profile_id=profile_id)
 
     @contextlib.contextmanager
-    def for_template(self, size_bytes: int, near: Place) -> Iterator[Place]:
+    def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
         snapshot = self._snapshot()
 
         def choose_near(pending: Mapping[str, int]) -> Place:
             try:
-                wanted = self._need(size_bytes, frozenset({near.datastore}))
-                return self._choose(snapshot, wanted, pending)
+                wanted = frozenset({near.datastore}) if near else None
+                return self._choose(snapshot, self._need(size_bytes, wanted), pending)
             except errors.NoPlacement:
                 return self._choose(snapshot, self._need(size_bytes, None), pending)
 
         with self._claim(size_bytes, choose_near) as place:
             yield place
+
+    def spaces(self) -> dict[str, Space]:
+        """The datastores that this backend may use, by managed object id."""
+        return {
+            datastore.moref: Space(datastore.capacity_bytes, datastore.free_bytes)
+            for datastore in self._snapshot().datastores
+            if datastore.accessible
+            and datastore.type in DATASTORE_TYPES
+            and (self._regex is None or self._regex.match(datastore.name))
+        }
+
+    def check(self) -> None:
+        """Look whether the options fit what vCenter has, once, at start.
+
+        :raises ConfigError: a cluster that does not exist
+        """
+        if not self.spaces():
+            LOG.warning(
+                "No datastore of the clusters in use matches vmware_datastore_regex and is of a "
+                "type that volumes are placed on: no volume can be created."
+            )
 
     def _snapshot(self) -> inventory.Inventory:
         """The inventory, a few seconds old at most: a burst of creates reads it once. What these

@@ -7,7 +7,8 @@ tests/fakes/memory.py in memory. One suite of contract tests runs on both.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import datetime
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,6 +69,16 @@ class Disk(Protocol):
     def finish(self) -> None: ...
 
 
+class Catalog(Protocol):
+    """What Glance says of images now, whoever asked for them first."""
+
+    def describe(self, image_id: str) -> Image | None:
+        """The image as it is now, None if it is deleted.
+
+        :raises SourceUnavailable: that is not known now
+        """
+
+
 class Transfer(Protocol):
     """Opens an image's stream and checks what its head claims."""
 
@@ -88,9 +99,9 @@ class Placement(Protocol):
         """
 
     def for_template(
-        self, size_bytes: int, near: Place
+        self, size_bytes: int, near: Place | None
     ) -> contextlib.AbstractContextManager[Place]:
-        """A place for a template, on the datastore of ``near`` if it has the room.
+        """A place for a template, on the datastore of ``near`` if there is one with the room.
 
         :raises NoPlacement: nothing fits
         """
@@ -108,9 +119,12 @@ class TemplateStore(Protocol):
     def entries(self) -> list[CacheEntry]:
         """All that is in the cache's folders; never creates one."""
 
-    def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
+    def import_(
+        self, key: CacheKey, disk: Disk, place: Place, *, started: Callable[[], None] = ...
+    ) -> CacheEntry:
         """Make a READY entry of ``disk``; on any error nothing is left behind.
 
+        :param started: called once the VM exists, and so is among the entries
         :raises NameTaken: another import of this key is under way or done
         """
 
@@ -121,6 +135,12 @@ class TemplateStore(Protocol):
         """Make ``volume`` of a READY entry; on any error nothing is left behind.
 
         :raises ObjectNotFound: with the entry's moref if the template is gone
+        """
+
+    def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
+        """Note a use of the entry, or a warm-up, on the entry itself if the account may.
+
+        :returns: the time noted: the store's, not this host's; aware UTC
         """
 
     def destroy(self, entry: CacheEntry) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +21,11 @@ from vmdk_cache.cache.entry import CacheEntry, Phase, classify
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, Record
+from vmdk_cache.cache.usage import ATTRIBUTE, Times
 from vmdk_cache.cache.volume_clone import VolumeClone
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import inventory, lease, template
+from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -65,7 +68,9 @@ class VCenterTemplateStore:
         name = template_name(self._backend, key)
         for folder in self._folders():
             with _folder_may_go(folder):
-                found = template.find_vm(self._session, folder, name, RECORD_KEY)
+                found = template.find_vm(
+                    self._session, folder, name, RECORD_KEY, attributes=[ATTRIBUTE]
+                )
                 if found is not None:
                     return self._of_key(self._entry(found), key)
         return None
@@ -73,7 +78,9 @@ class VCenterTemplateStore:
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         for folder in self._folders():
             with _folder_may_go(folder):
-                found = template.find_vm(self._session, folder, entry.name, RECORD_KEY)
+                found = template.find_vm(
+                    self._session, folder, entry.name, RECORD_KEY, attributes=[ATTRIBUTE]
+                )
                 if found is not None and found.moref == entry.moref:
                     return self._entry(found)
         return None
@@ -82,11 +89,18 @@ class VCenterTemplateStore:
         entries = []
         for folder in self._folders():
             with _folder_may_go(folder):
-                found = template.list_vms(self._session, folder, RECORD_KEY)
+                found = template.list_vms(self._session, folder, RECORD_KEY, attributes=[ATTRIBUTE])
                 entries += [self._entry(vm) for vm in found]
         return entries
 
-    def import_(self, key: CacheKey, disk: Disk, place: Place) -> CacheEntry:
+    def import_(
+        self,
+        key: CacheKey,
+        disk: Disk,
+        place: Place,
+        *,
+        started: Callable[[], None] = lambda: None,
+    ) -> CacheEntry:
         record = Record(
             backend=self._backend,
             key=key,
@@ -107,6 +121,7 @@ class VCenterTemplateStore:
         with lease.open_import(
             self._session, self._waiter, place.pool, folder, place.host, request
         ) as opened:
+            started()
             opened.upload(disk, disk.length, self._deadline(request.name))
             disk.finish()
             opened.complete()
@@ -161,6 +176,14 @@ class VCenterTemplateStore:
             timeout_s=self._task_timeout_s,
         ).make()
 
+    def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
+        now = self._session.server_time()
+        times = Times(
+            used_at=entry.used_at if warmed else now, warmed_at=now if warmed else entry.warmed_at
+        )
+        CustomAttributes.of(self._session).set(entry.moref, ATTRIBUTE, times.to_json())
+        return now
+
     def destroy(self, entry: CacheEntry) -> None:
         template.destroy(self._session, self._waiter, entry.moref)
 
@@ -193,6 +216,7 @@ class VCenterTemplateStore:
 
     def _entry(self, found: template.VmInfo) -> CacheEntry:
         record = Record.from_json(found.extra_config_record)
+        times = Times.from_json(found.custom_values.get(ATTRIBUTE))
         return CacheEntry(
             moref=found.moref,
             name=found.name,
@@ -201,6 +225,11 @@ class VCenterTemplateStore:
             datastore=found.datastores[0] if found.datastores else None,
             disk_key=found.disks[0].key if len(found.disks) == 1 else None,
             size_bytes=sum(disk.capacity_bytes for disk in found.disks),
+            unshared_bytes=found.unshared_bytes,
+            made_at=found.created_at,
+            used_at=times.used_at,
+            warmed_at=times.warmed_at,
+            accessible=found.has_config and found.connection_state == "connected",
         )
 
 

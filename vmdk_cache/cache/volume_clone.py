@@ -20,6 +20,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
 from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import template
 from vmdk_cache.vim.session import Session
@@ -114,6 +115,7 @@ class VolumeClone:
                 self._capacity_bytes,
                 self._request.instance_uuid,
                 forbidden_key=RECORD_KEY,
+                forbidden_attributes=[ATTRIBUTE],
             ),
             attempts=ATTEMPTS,
             first_wait_s=1.0,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,12 @@ from tests.fakes.memory import (
 )
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Event
+from vmdk_cache.cache.eviction import Policy, Space
+from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Volume
+from vmdk_cache.cache.room import Room
+from vmdk_cache.cache.usage import Usage
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 
@@ -59,20 +64,31 @@ class World:
         self.source = MemorySource()
         self.leases = LeaseBook()
         self.events: list[Event] = []
+        self.spaces: dict[str, Space] = {}
         self.engine = self.process()
 
     def process(self, settings: Settings | None = None, locks: object = None) -> ImageCache:
         """Another process's engine on the same vCenter."""
+        settings = settings or Settings(enabled=True)
+        shared = locks or MemoryLocks()
+        usage = Usage(self.store, self.clock)
+        parts: dict[str, Any] = {"store": self.store, "locks": shared, "leases": self.leases}
         return ImageCache(
             "b1",
-            settings or Settings(enabled=True),
-            store=self.store,
+            settings,
             placement=self.placement,
             transfer=self.transfer,
-            locks=locks or MemoryLocks(),  # type: ignore[arg-type]
-            leases=self.leases,
+            room=Room(
+                Policy.of(settings),
+                usage=usage,
+                evictor=Evictor("b1", events=self.events.append, **parts),
+                spaces=lambda: self.spaces,
+                **parts,
+            ),
+            usage=usage,
             clock=self.clock,
             events=self.events.append,
+            **parts,
         )
 
     def kinds(self) -> list[str]:

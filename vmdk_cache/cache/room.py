@@ -1,0 +1,85 @@
+"""Room for one more template: limits are kept before an import, not after it.
+
+Under a lock of the whole backend the templates are counted, and what has to go goes; the lock is
+held until the new VM exists, from when on it counts itself. So no burst of imports, in however
+many processes, exceeds a limit. Nothing is removed for an image that would not fit anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.eviction import Policy, Space, Verdict, plan_room
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.ports import Place, TemplateStore
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.locks import Locks
+
+LOCK = "room"
+#: The lock is held for look-ups, a few deletions and the start of an import.
+LOCK_TIMEOUT_S = 600.0
+
+
+class Room:
+    """Keeps the limits of one backend.
+
+    :param spaces: the datastores that the backend uses, by managed object id
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        store: TemplateStore,
+        usage: Usage,
+        evictor: Evictor,
+        locks: Locks,
+        leases: LeaseBook,
+        spaces: Callable[[], Mapping[str, Space]],
+    ) -> None:
+        self._policy = policy
+        self._store = store
+        self._usage = usage
+        self._evictor = evictor
+        self._locks = locks
+        self._leases = leases
+        self._spaces = spaces
+
+    @contextlib.contextmanager
+    def made(self, size_bytes: int, place: Place) -> Iterator[None]:
+        """Room for a template of ``size_bytes`` at ``place``, kept free for the block.
+
+        :raises NotCacheable: there is none, and none to be made
+        """
+        if not self._policy.has_limits:
+            yield
+            return
+        with self._locks.hold(LOCK, LOCK_TIMEOUT_S):
+            for verdict in self._plan(size_bytes, place):
+                self._remove(verdict)
+            yield
+
+    def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
+        return plan_room(
+            self._usage.applied(self._store.entries()),
+            size_bytes,
+            place.datastore,
+            self._policy,
+            spaces=self._spaces() if self._policy.needs_space else {},
+            in_use=self._leases.held(),
+        )
+
+    def _remove(self, verdict: Verdict) -> None:
+        if not self._evictor.remove(verdict, self._is_unused):
+            raise errors.NotCacheable(
+                Reason.NO_ROOM,
+                f"{verdict.entry.name!r} should have made room and could not be removed now",
+            )
+
+    def _is_unused(self, entry: CacheEntry) -> bool:
+        return entry.moref not in self._leases.held()

@@ -1,0 +1,49 @@
+"""Which copies may not be served any more, by what Glance says of their images: pure.
+
+What Glance does not say decides nothing: a copy stays as long as its image is not known to have
+gone or changed. Nobody is served by mistake meanwhile, for each request shows its own image and a
+changed one has another key (cache/key.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.key import fingerprint
+from vmdk_cache.image import ACTIVE, Image
+
+_COPIES = (Phase.READY, Phase.ADOPTED)
+
+
+def images_of(entries: Iterable[CacheEntry]) -> list[str]:
+    """Ids of the images whose state decides about ``entries``, each once, sorted."""
+    copies = (entry for entry in entries if entry.phase in _COPIES)
+    return sorted({entry.image_id for entry in copies if entry.image_id is not None})
+
+
+def stale_copies(
+    entries: Iterable[CacheEntry], images: Mapping[str, Image | None]
+) -> dict[str, str]:
+    """Managed object id of each stale copy -> why it is stale, in words.
+
+    :param images: by id, None for one that is deleted; those not known now are left out
+    """
+    stale = {}
+    for entry in entries:
+        image_id = entry.image_id
+        if entry.phase in _COPIES and image_id is not None and image_id in images:
+            reason = _why(entry, images[image_id])
+            if reason is not None:
+                stale[entry.moref] = reason
+    return stale
+
+
+def _why(entry: CacheEntry, image: Image | None) -> str | None:
+    if image is None:
+        return "its image is deleted in Glance"
+    if image.status != ACTIVE:
+        return f"its image is {image.status} in Glance"
+    if entry.record is not None and entry.record.key.fingerprint != fingerprint(image):
+        return "its image has changed in Glance"
+    return None
