@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+#: The one status in which Glance hands out an image's data.
+ACTIVE = "active"
+
+
 @dataclass(frozen=True)
 class Image:
     """What Glance promises of an image.
@@ -24,6 +28,7 @@ class Image:
     :ivar os_hash_value: hex digest by that algorithm
     :ivar checksum: MD5 hex digest, None if Glance has none
     :ivar updated_at: ISO 8601 text of Glance's ``updated_at``
+    :ivar status: Glance's: ``active``, ``deactivated``, ``queued``, ``pending_delete``, ...
     """
 
     id: str
@@ -37,6 +42,7 @@ class Image:
     checksum: str | None = None
     updated_at: str = ""
     virtual_size_bytes: int = 0
+    status: str = ACTIVE
 
 
 class ImageSource(Protocol):
