@@ -41,7 +41,7 @@ fake: $(READY)  ## run the fake vCenter by hand until Ctrl-C; ARGS="--help" for 
 	@$(BIN)/python -m tests.fakes.vcenter $(ARGS)
 
 clean:  ## remove what the other commands made
-	rm -rf $(VENV) .tools .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .tools build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 
 $(READY): setup.cfg tests/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vmdk_cache needs Python 3.11 or later: make PYTHON=python3.11")'

@@ -99,8 +99,8 @@ OPTIONS = [
         help="Who may ask for the cache; any of the listed ways suffices. metadata: the volume's "
         "metadata has use_image_cache=true; volume_type: the volume type has the extra spec "
         "vmware:use_image_cache=true; image: the image has the property use_image_cache=true; "
-        "always: every volume from an image. Boot from volume through Nova passes no volume "
-        "metadata: use volume_type or image there.",
+        "always: every volume from an image; an empty list: nobody. Boot from volume through Nova "
+        "passes no volume metadata: use volume_type or image there.",
     ),
     cfg.IntOpt(
         "image_cache_lock_timeout",

@@ -27,9 +27,8 @@ from oslo_service import loopingcall
 
 from vmdk_cache import conf, errors, wiring
 from vmdk_cache.cache import events
-from vmdk_cache.cinder import glance, opt_in, upstream
+from vmdk_cache.cinder import EXTRA_KEY, glance, opt_in, upstream
 from vmdk_cache.cinder.feedback import Feedback
-from vmdk_cache.cinder.host_manager import EXTRA_KEY
 
 LOG = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
             self._feedback.outcome(context, volume.id, image_meta, "hit" if hit else "miss")
             return None, True
         level = logging.INFO if reason is events.Reason.DISABLED else logging.WARNING
-        LOG.log(level, "Volume %s is made without the image cache (%s): %s",
+        LOG.log(level, "Volume %s goes on without the image cache (%s): %s",
                 volume.id, reason, why)  # fmt: skip
         result = self._clone_plainly(plain)
         self._feedback.outcome(context, volume.id, image_meta, f"bypass: {reason}")
@@ -156,6 +155,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
                 upstream.backend(self.configuration),
                 upstream.locks(self.configuration),
                 events=events.log,
+                catalog=glance.GlanceCatalog(),
             )
         except errors.VmdkCacheError as failure:
             if self._settings.enabled:

@@ -25,9 +25,9 @@ from typing import Any
 from cinder.scheduler import host_manager
 from oslo_log import log as logging
 
-LOG = logging.getLogger(__name__)
+from vmdk_cache.cinder import EXTRA_KEY
 
-EXTRA_KEY = "extra_provisioned_capacity_gb"
+LOG = logging.getLogger(__name__)
 
 
 def with_templates_counted(capability: Mapping[str, Any]) -> dict[str, Any]:

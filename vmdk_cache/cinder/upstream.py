@@ -110,6 +110,7 @@ def _endpoint(configuration: Any) -> Endpoint:
         port=configuration.vmware_host_port,
         ca_file=ca_file,
         insecure=bool(configuration.vmware_insecure) and not ca_file,
-        pool_size=configuration.vmware_connection_pool_size,
-        api_retry_count=configuration.vmware_api_retry_count,
+        # Upstream takes less than one as well, and means one.
+        pool_size=max(1, configuration.vmware_connection_pool_size),
+        api_retry_count=max(1, configuration.vmware_api_retry_count),
     )
