@@ -8,7 +8,7 @@ import pytest
 from pyVmomi import vim
 
 from tests.contract.vcenters import Target
-from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, end_session
+from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, end_session, import_vm
 from vmdk_cache import errors
 from vmdk_cache.vim import template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
@@ -191,16 +191,18 @@ def test_who_does_not_ask_pays_nothing_and_sees_nothing(
         source.custom_values[name] = "y"  # type: ignore[index]
 
 
-def test_keys_are_read_anew_after_a_new_log_in(
+def test_what_was_renamed_has_its_new_name_after_a_new_log_in(
     session: Session, source: VmInfo, attributes: CustomAttributes, name: str
 ) -> None:
     attributes.set(source.moref, name, "1")
+    manager = session.content.customFieldsManager
+    manager.RenameCustomFieldDef(attributes.field_key(name), f"{name} (old)")
     end_session(session)
 
-    assert attributes.set(source.moref, name, "2")
+    assert values(session, source.moref, name, f"{name} (old)") == {f"{name} (old)": "1"}
 
     assert session.generation == 2
-    assert values(session, source.moref, name) == {name: "2"}
+    assert attributes.field_key(name) is None
 
 
 def test_a_clone_shows_no_value_of_its_template(
@@ -230,10 +232,10 @@ def test_a_clone_shows_no_value_of_its_template(
 
 
 def test_a_clone_without_values_costs_no_more_for_it(
-    session: Session, waiter: TaskWaiter, place: Place, source: VmInfo, name: str
+    session: Session, waiter: TaskWaiter, place: Place, name: str
 ) -> None:
-    request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=60)
+    """On a VM that no task of this session made, so that no poll is under way to be counted."""
+    moref = import_vm(session, waiter, place, "volume-1")
     before = session.request_count
 
     template.finish_clone(session, waiter, moref, forbidden_attributes=[name])

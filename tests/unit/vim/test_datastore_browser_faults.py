@@ -1,0 +1,114 @@
+"""Directories of datastores that are not to be had, of VMs being made, of locked files."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from pyVmomi import vim
+
+from tests.contract.vim.conftest import MIB, Place, clone_request, import_vm
+from tests.fakes.vcenter import VCenter
+from tests.unit.vim.conftest import Background, eventually
+from vmdk_cache import errors
+from vmdk_cache.vim import datastore_browser, template
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.template import VmInfo
+
+
+def test_a_datastore_that_is_not_accessible_is_said_not_taken_for_empty(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
+) -> None:
+    vc.datastore(place.datastore.name).reachable = False
+
+    with pytest.raises(errors.HostUnavailable, match=place.datastore.name):
+        datastore_browser.directories(session, waiter, place.datastore, "image")
+    with pytest.raises(errors.HostUnavailable, match=place.datastore.name):
+        datastore_browser.delete_directory(
+            session, waiter, place.datastore, place.datacenter.moref, "image"
+        )
+
+
+@pytest.mark.parametrize("kind", ["vsan", "vvol"])
+def test_where_directories_bear_ids_none_is_taken_for_an_orphan(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo, kind: str
+) -> None:
+    datastore = dataclasses.replace(place.datastore, type=kind)
+    vc.request_log.reset()
+
+    assert datastore_browser.directories(session, waiter, datastore, "") == []
+
+    assert vc.request_log.total() == 0
+
+
+def test_the_directory_of_a_clone_that_is_being_made_is_known(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
+) -> None:
+    vc.cost_model.enabled = True
+    vc.cost_model.fixed_clone_s = 100.0
+    vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
+    request = clone_request(place, source, "volume-1")
+    running = Background(lambda: template.clone(session, waiter, source, request, timeout_s=1000))
+    eventually(lambda: vc.find_vm("volume-1"))
+    assert "volume-1" in datastore_browser.directories(session, waiter, place.datastore, "vol")
+
+    used = datastore_browser.vm_directories(session, place.datastore.moref)
+
+    assert "volume-1" in used
+    vc.clock.advance(100)
+    running.join()
+
+
+def test_a_directory_with_only_a_disk_of_a_vm_is_known(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    moref = import_vm(session, waiter, place, "vm")
+    path = f"[{place.datastore.name}] elsewhere/data.vmdk"
+    backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo(fileName=path, diskMode="persistent")
+    backing.thinProvisioned = True
+    disk = vim.vm.device.VirtualDisk(
+        key=-7, controllerKey=1000, unitNumber=5, capacityInKB=MIB // 1024, backing=backing
+    )
+    change = vim.vm.device.VirtualDeviceSpec(operation="add", fileOperation="create", device=disk)
+    vc.datastore(place.datastore.name).storage.make_directory("elsewhere")
+    task = session.invoke(
+        "VirtualMachine", moref, "ReconfigVM_Task", spec=vim.vm.ConfigSpec(deviceChange=[change])
+    )
+    waiter.wait(task, timeout_s=100)
+
+    assert datastore_browser.vm_directories(session, place.datastore.moref) == {"vm", "elsewhere"}
+
+
+def test_a_vm_with_lost_files_keeps_its_name_from_the_orphans(
+    vc: VCenter, session: Session, place: Place, source: VmInfo
+) -> None:
+    vc.datastore(place.datastore.name).storage.delete("image")
+    template.refresh_storage(session, source.moref)
+
+    assert "image" in datastore_browser.vm_directories(session, place.datastore.moref)
+
+
+def test_a_file_that_is_locked_is_told_apart_from_one_that_is_gone(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    vc.fault_rules.add("DeleteDatastoreFile_Task", vim.fault.FileLocked(file="x"), on="task")
+
+    with pytest.raises(errors.FileLocked):
+        datastore_browser.delete_directory(
+            session, waiter, place.datastore, place.datacenter.moref, "orphan"
+        )
+
+
+def test_deleting_is_repeated_when_its_answer_is_lost(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    vc.datastore(place.datastore.name).storage.make_directory("orphan")
+    vc.fault_rules.add("DeleteDatastoreFile_Task", drop="after")
+
+    datastore_browser.delete_directory(
+        session, waiter, place.datastore, place.datacenter.moref, "orphan"
+    )
+
+    assert vc.datastore(place.datastore.name).directories() == []
+    assert vc.errors == []
