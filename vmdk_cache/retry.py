@@ -30,6 +30,7 @@ def call(
     first_wait_s: float = 0.2,
     min_wait_s: float = 0.0,
     max_wait_s: float = 10.0,
+    within_s: float | None = None,
     clock: Clock | None = None,
 ) -> T:
     """The function's result, after at most ``attempts`` calls.
@@ -38,15 +39,34 @@ def call(
     least ``min_wait_s``.
 
     :param when: which errors are worth another try
+    :param within_s: none that fails so long after the first failed is followed by another
     :raises BaseException: the last call's error, as it is
     """
+    clock = clock or SystemClock()
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(max(1, attempts)),
+        stop=_stop(max(1, attempts), within_s, clock),
         wait=tenacity.wait_random_exponential(
             multiplier=first_wait_s, min=min_wait_s, max=max_wait_s
         ),
         retry=tenacity.retry_if_exception(when),
-        sleep=(clock or SystemClock()).sleep,
+        sleep=clock.sleep,
         reraise=True,
     )
     return retrying(function)
+
+
+def _stop(
+    attempts: int, within_s: float | None, clock: Clock
+) -> Callable[[tenacity.RetryCallState], bool]:
+    """After so many attempts, or so many seconds since the first failed."""
+    failed_at: float | None = None
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        nonlocal failed_at
+        now = clock.monotonic()
+        if failed_at is None:
+            failed_at = now
+        late = within_s is not None and now - failed_at >= within_s
+        return late or state.attempt_number >= attempts
+
+    return stop

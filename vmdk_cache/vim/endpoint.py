@@ -15,7 +15,8 @@ class Endpoint:
     :ivar ca_file: PEM file of trusted issuers; None trusts what the system trusts
     :ivar insecure: True checks no certificate, for test beds
     :ivar pool_size: requests under way at a time; long polls have connections of their own
-    :ivar api_retry_count: attempts of a call that did not reach vCenter
+    :ivar api_retry_count: attempts in all of a call that got no answer and may be repeated: it
+        is safe to, or was never sent; none begins later than two minutes after the first failed
     """
 
     host: str

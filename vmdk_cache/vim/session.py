@@ -8,7 +8,7 @@ Life:  new -> open() -> generation 1 -> (vCenter forgot it) -> generation 2 ... 
   and NFC leases of the old one are gone, their owners compare and make them anew. An account that
   lacks a privilege may also see NotAuthenticated, so the log-in is checked first.
 - A call that got no answer may have acted. It is repeated only when it is ``safe`` to, or when
-  connecting failed, so that nothing was sent.
+  connecting failed, so that nothing was sent; for two minutes at most.
 - After 30 idle minutes vCenter forgets a session. Nothing breaks (see above), and a running
   :class:`~vmdk_cache.vim.task.TaskWaiter` calls :meth:`Session.keep_alive`, so that no thread
   is needed for that alone.
@@ -42,8 +42,12 @@ T = TypeVar("T")
 #: locks the account.
 _LOGIN_REFUSED_PAUSE_S = 30.0
 _KEEP_ALIVE_AFTER_S = 600.0
-#: How long vCenter may think about a long poll; below the time-outs of proxies.
-LONG_POLL_S = 60
+#: No safe call is tried again this long after its first attempt failed: one that hangs takes a
+#: whole read time-out each time.
+_REPEAT_WITHIN_S = 120.0
+#: How long vCenter may think about a long poll: below the time-outs of proxies (60 s in nginx,
+#: 50 s in HAProxy's examples).
+LONG_POLL_S = 30
 
 
 @dataclass(frozen=True)
@@ -247,7 +251,11 @@ class Session:
             )
 
         return retry.call(
-            function, attempts=self.endpoint.api_retry_count, when=again, clock=self.clock
+            function,
+            attempts=self.endpoint.api_retry_count,
+            when=again,
+            within_s=_REPEAT_WITHIN_S,
+            clock=self.clock,
         )
 
     def _open_wire(self) -> _Wire:

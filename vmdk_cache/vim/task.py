@@ -4,9 +4,9 @@ A task goes  queued -> running -> success | error ; the last two are final, what
 comes later says. vCenter queues tasks beyond its limits for as long as it takes (vSphere
 API reference, TaskInfo.state), so only the time a task RUNS counts against a time-out.
 
-One thread polls a :class:`~vmdk_cache.vim.task_watch.TaskWatch`. When the watch breaks (session
-lost, vCenter restarted, answer lost), all waiting tasks are read directly, then watched anew;
-tasks that vCenter no longer knows fail. No wait is left without an end.
+One thread polls a :class:`~vmdk_cache.vim.task_watch.TaskWatch`. When the watch breaks or cannot be
+made (session lost, vCenter restarted, answer lost), all waiting tasks are read directly, then
+watched anew; tasks that vCenter no longer knows fail. No wait is left without an end.
 
 Requests: 3 to begin with, then per task a share of a ModifyListView (threads that come together
 share one, and finished tasks leave with the next) and a share of the polls.
@@ -18,12 +18,16 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from oslo_log import log as logging
+
 from vmdk_cache import errors
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.batch import Batch
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
+
+LOG = logging.getLogger(__name__)
 
 #: With many tasks under way, updates are let to gather for so long per task, so that one answer
 #: carries many: tasks take seconds, a poll each would be dearer than the wait.
@@ -34,13 +38,20 @@ _PROGRESS_EVERY_S = 2.0
 _KEEP_ALIVE_CHECK_S = 60.0
 _REPAIRS = 5
 _REPAIR_PAUSE_S = 15.0
+#: A task in vCenter's queue is waited for without end, but not in silence.
+_QUEUED_WARNING_EVERY_S = 600.0
+#: How long a task that was told to stop may take to end.
+CANCELLED_WITHIN_S = 120.0
+#: Under load a task's state may be seen before its error.
+_LATE_ERROR_S = 1.0
 
 
 class _Pending:
     """A task that somebody waits for; guarded by the waiter's lock."""
 
-    def __init__(self, moref: str, lock: threading.Lock) -> None:
+    def __init__(self, moref: str, lock: threading.Lock, now: float) -> None:
         self.moref = moref
+        self.began_at = self.warned_at = now
         self.changed = threading.Condition(lock)
         self.values: Properties = {}
         self.started_at: float | None = None
@@ -56,18 +67,23 @@ class _Pending:
 
 
 class TaskWaiter:
-    """Thread-safe; does nothing before the first :meth:`wait`."""
+    """Thread-safe; does nothing before the first :meth:`wait`.
 
-    def __init__(self, session: Session) -> None:
+    :param cancelled_within_s: how long a task that ran out of time may take to end
+    """
+
+    def __init__(self, session: Session, *, cancelled_within_s: float = CANCELLED_WITHIN_S) -> None:
         self._session = session
+        self._cancelled_within_s = cancelled_within_s
         self._lock = threading.Lock()
         self._wanted = threading.Condition(self._lock)
         self._pending: dict[str, _Pending] = {}
         self._finished: set[str] = set()  # still in the view
         self._watch: TaskWatch | None = None
+        self._broken: list[TaskWatch] = []
         self._broken_in_a_row = 0
         self._closed = False
-        self._adds: Batch[str, None] = Batch(self._add)
+        self._adds: Batch[str | None, None] = Batch(self._add)
 
     def wait(
         self,
@@ -81,10 +97,10 @@ class TaskWaiter:
         :param task: moref; one thread waits for it
         :param timeout_s: how long it may run; the time in vCenter's queue does not count
         :param on_progress: told percents every 2 s, at the cost of a request each
-        :raises TaskTimedOut: it ran longer; vCenter was asked to cancel it, and may not have yet
+        :raises TaskTimedOut: it ran longer and was cancelled; the text says if it still runs
         :raises VCenterError: the task's error, or vCenter is out of reach
         """
-        entry = _Pending(task, self._lock)
+        entry = _Pending(task, self._lock, self._session.clock.monotonic())
         with self._lock:
             if self._closed:
                 raise errors.SessionExpired("the task waiter has been closed")
@@ -122,10 +138,23 @@ class TaskWaiter:
                 left_s = self._left_s(entry, timeout_s)
                 if left_s <= 0:
                     return False
-                bounds = [s for s in (left_s, at_most_s) if s is not None and s != float("inf")]
-                if not entry.changed.wait(min(bounds, default=None)) and at_most_s is not None:
+                self._warn_if_queued(entry)
+                bound_s = min(left_s, _QUEUED_WARNING_EVERY_S)
+                if at_most_s is not None:
+                    bound_s = min(bound_s, at_most_s)
+                if not entry.changed.wait(bound_s) and at_most_s is not None:
                     return entry.done
             return True
+
+    def _warn_if_queued(self, entry: _Pending) -> None:
+        now = self._session.clock.monotonic()
+        if entry.started_at is None and now - entry.warned_at >= _QUEUED_WARNING_EVERY_S:
+            entry.warned_at = now
+            LOG.warning(
+                "Task %s has not begun for %d s: it waits in vCenter's queue, and we for it",
+                entry.moref,
+                now - entry.began_at,
+            )
 
     def _left_s(self, entry: _Pending, timeout_s: float) -> float:
         if entry.started_at is None:
@@ -140,52 +169,121 @@ class TaskWaiter:
         return values.get(task, {}).get("info.progress") or 0
 
     def _give_up(self, entry: _Pending, timeout_s: float) -> None:
-        """The task ran too long, unless the last look says that it has just ended.
+        """The task ran too long: cancel it and see it end, since what it makes may come late.
 
-        That a task cannot be cancelled, or vCenter not be asked, changes nothing for the caller:
-        it cleans up by what it finds.
+        One that has just ended, or succeeds after all, has not timed out. That a task cannot be
+        cancelled, or vCenter not be asked, changes nothing for the caller: it cleans up by what it
+        finds.
         """
+        outcome = "whether it still runs is unknown"
         try:
             self._read_directly([entry.moref])
             if entry.done:
                 return
-            self._session.invoke("Task", entry.moref, "CancelTask", safe=True)
+            self._cancel(entry)
+            self._read_directly([entry.moref])
+            if not entry.done:
+                outcome = "it was told to stop, and still runs"
         except errors.VCenterError:
             pass
+        if entry.done and entry.error is None:
+            return
+        if entry.done and not isinstance(entry.error, errors.Unreachable | errors.SessionExpired):
+            outcome = f"it was told to stop, and ended: {entry.error}"
         raise errors.TaskTimedOut(
-            f"task {entry.moref} ran for more than {timeout_s:g} s", moref=entry.moref
-        )
+            f"task {entry.moref} ran for more than {timeout_s:g} s; {outcome}", moref=entry.moref
+        ) from entry.error
+
+    def _cancel(self, entry: _Pending) -> None:
+        """Tell the task to stop, and wait for its end, for a while."""
+        try:
+            self._session.invoke("Task", entry.moref, "CancelTask", safe=True)
+        except errors.VCenterError:
+            pass  # it cannot be cancelled, or has just ended; either way it may end soon
+        ends_at = self._session.clock.monotonic() + self._cancelled_within_s
+        with self._lock:
+            while not entry.done:
+                left_s = ends_at - self._session.clock.monotonic()
+                if left_s <= 0 or not entry.changed.wait(left_s):
+                    return
 
     # -- watching --------------------------------------------------------------------------------
 
-    def _add(self, tasks: list[str]) -> dict[str, None]:
-        """Put tasks under watch; called by one thread at a time, for all that came together."""
+    def _add(self, tasks: list[str | None]) -> dict[str | None, None]:
+        """Put tasks under watch; called by one thread at a time, for all that came together.
+
+        :param tasks: None stands for all that are pending: their watch broke
+        """
         watch = self._watch
+        adding = [task for task in tasks if task is not None]
         if watch is not None and watch.is_current:
             with self._lock:
                 leaving, self._finished = self._finished, set()
             try:
-                self._read_directly(watch.modify(add=tasks, remove=leaving))
+                self._read_directly(watch.modify(add=adding, remove=leaving))
                 return {}
-            except (errors.ObjectNotFound, errors.SessionExpired):
-                pass  # the log-in that the watch belongs to is over
-        self._rewatch()
+            except errors.VCenterError:
+                pass  # it is gone, or its vCenter
+        if watch is not None:
+            self._drop(watch)
+        self._repair()
         return {}
+
+    def _drop(self, broken: TaskWatch) -> bool:
+        """Use a watch no longer; whether it was in use."""
+        with self._lock:
+            if self._watch is not broken:
+                return False
+            self._watch = None
+            self._broken.append(broken)
+            self._broken_in_a_row += 1
+            return True
+
+    def _repair(self) -> None:
+        """There is no watch: read all tasks, then watch those that still run. For one thread."""
+        failure: Exception = errors.TaskFailed("tasks could not be watched")
+        first = max(0, self._broken_in_a_row - 1)
+        for attempt in range(first, first + _REPAIRS):
+            if attempt:
+                self._session.clock.sleep(min(2.0 ** (attempt - 1), _REPAIR_PAUSE_S))
+            with self._lock:
+                waiting = [entry.moref for entry in self._pending.values() if not entry.done]
+                if not waiting or self._closed:
+                    self._broken_in_a_row = 0
+                    return
+            try:
+                if self._broken_in_a_row:
+                    self._read_directly(waiting)
+                self._rewatch()
+                return
+            except errors.LoginRefused as error:
+                failure = error
+                break
+            except Exception as error:
+                failure = error
+        if not isinstance(failure, errors.VmdkCacheError):
+            failure = errors.TaskFailed(f"tasks could not be watched: {failure!r}")
+        self._fail(failure)
 
     def _rewatch(self) -> None:
         """A new watch over all pending tasks, and a thread that polls it."""
         watch = TaskWatch(self._session)
-        with self._lock:
-            tasks = [entry.moref for entry in self._pending.values() if not entry.done]
-            self._finished.clear()
-        unknown = watch.modify(add=tasks, remove=())
+        try:
+            with self._lock:
+                tasks = [entry.moref for entry in self._pending.values() if not entry.done]
+                self._finished.clear()
+            self._read_directly(watch.modify(add=tasks, remove=()))
+        except BaseException:
+            self._broken.append(watch)
+            raise
         with self._lock:
             if self._closed:
                 return
             self._watch = watch
         name = "vcenter-task-waiter"
         threading.Thread(target=self._poll, args=(watch,), name=name, daemon=True).start()
-        self._read_directly(unknown)
+        while self._broken:
+            self._broken.pop().close()
 
     def _poll(self, watch: TaskWatch) -> None:
         """The thread: ends when its watch breaks or is no longer the one in use."""
@@ -199,8 +297,9 @@ class TaskWaiter:
                 ]
                 self._read_directly(again)
                 self._broken_in_a_row = 0
-            except Exception as error:
-                self._repair(watch, error)
+            except Exception:
+                if self._drop(watch):
+                    self._adds.ask(None)
                 return
             if changes:
                 self._gather()
@@ -224,33 +323,6 @@ class TaskWaiter:
             tasks = len(self._pending)
         if tasks >= _GATHER_FROM_TASKS:
             self._session.clock.sleep(min(_GATHER_MAX_S, _GATHER_S_PER_TASK * tasks))
-
-    def _repair(self, broken: TaskWatch, failure: Exception) -> None:
-        """The watch broke: read all tasks, then watch those that still run anew."""
-        with self._lock:
-            if self._watch is not broken:
-                return
-            self._watch = None
-            self._broken_in_a_row += 1
-        for attempt in range(self._broken_in_a_row - 1, self._broken_in_a_row - 1 + _REPAIRS):
-            if attempt:
-                self._session.clock.sleep(min(2.0 ** (attempt - 1), _REPAIR_PAUSE_S))
-            with self._lock:
-                waiting = list(self._pending)
-                if not waiting or self._closed or self._watch is not None:
-                    return
-            try:
-                self._read_directly(waiting)
-                self._adds.ask(waiting[0])
-                return
-            except errors.LoginRefused as error:
-                failure = error
-                break
-            except Exception as error:
-                failure = error
-        if not isinstance(failure, errors.VmdkCacheError):
-            failure = errors.TaskFailed(f"tasks could not be watched: {failure!r}")
-        self._fail(failure)
 
     # -- what is known of tasks ------------------------------------------------------------------
 
@@ -279,15 +351,21 @@ class TaskWaiter:
 
     def _read_directly(self, tasks: Iterable[str]) -> None:
         """Learn from a read what the watch did not tell; tasks that are gone have failed."""
-        asked = [task for task in tasks if task in self._pending]
-        found = properties.read(self._session, "Task", asked, TASK_PATHS)
-        for task in asked:
-            if task not in found:
-                text = f"vCenter no longer knows task {task}, nor how it ended"
-                self._fail(errors.TaskFailed(text, moref=task), [task])
-            elif not self._learn(task, found[task]):
-                text = f"task {task} failed, and vCenter does not say why"
-                self._fail(errors.TaskFailed(text, moref=task), [task])
+        late = self._look_at([task for task in tasks if task in self._pending])
+        if late:
+            self._session.clock.sleep(_LATE_ERROR_S)
+            late = self._look_at(late)
+        for task in late:
+            text = f"task {task} failed, and vCenter does not say why"
+            self._fail(errors.TaskFailed(text, moref=task), [task])
+
+    def _look_at(self, tasks: list[str]) -> list[str]:
+        """Those of the tasks that have failed without a reason so far."""
+        found = properties.read(self._session, "Task", tasks, TASK_PATHS)
+        for task in set(tasks) - set(found):
+            text = f"vCenter no longer knows task {task}, nor how it ended"
+            self._fail(errors.TaskFailed(text, moref=task), [task])
+        return [task for task, values in found.items() if not self._learn(task, values)]
 
     def _fail(self, error: Exception, tasks: Iterable[str] | None = None) -> None:
         """End the waits for these tasks, or for all."""

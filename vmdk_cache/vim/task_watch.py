@@ -40,7 +40,8 @@ class TaskChange:
 
 
 class TaskWatch:
-    """Made with 3 requests, holding no tasks yet.
+    """Made with 3 requests, holding no tasks yet. A request is repeated when its answer was lost:
+    what the lost one made does nothing, and ends with the session.
 
     :raises VCenterError: it could not be made
     """
@@ -49,14 +50,31 @@ class TaskWatch:
         self._session = session
         self.generation = session.generation
         self._version = ""
-        views = session.content.viewManager._GetMoId()
-        main = session.content.propertyCollector._GetMoId()
-        self._collector = session.invoke("PropertyCollector", main, "CreatePropertyCollector")
-        self._view = session.invoke("ViewManager", views, "CreateListView", obj=[])
-        session.invoke(
+        self._collector = self._view = ""
+        try:
+            self._make()
+        except errors.Unreachable:
+            raise  # nor would vCenter hear that the rest is to go
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self) -> None:
+        content = self._session.content
+        self._collector = self._session.invoke(
+            "PropertyCollector",
+            content.propertyCollector._GetMoId(),
+            "CreatePropertyCollector",
+            safe=True,
+        )
+        self._view = self._session.invoke(
+            "ViewManager", content.viewManager._GetMoId(), "CreateListView", safe=True, obj=[]
+        )
+        self._session.invoke(
             "PropertyCollector",
             self._collector,
             "CreateFilter",
+            safe=True,
             spec=_filter_spec(self._view),
             partialUpdates=False,
         )
@@ -84,7 +102,7 @@ class TaskWatch:
         return [task for task in unknown or () if task in adding]
 
     def next_changes(self) -> list[TaskChange]:
-        """Wait for news, up to a minute; may be none. For one thread at a time.
+        """Wait for news, up to half a minute; may be none. For one thread at a time.
 
         :raises VCenterError: the watch is broken; make another
         """
@@ -110,12 +128,12 @@ class TaskWatch:
 
     def close(self) -> None:
         """Best effort: what is left ends with the session. Ends a poll that waits."""
-        if not self.is_current:
-            return
         for type_name, moref, method in (
             ("PropertyCollector", self._collector, "DestroyPropertyCollector"),
             ("ListView", self._view, "DestroyView"),
         ):
+            if not moref or not self.is_current:
+                continue
             try:
                 self._session.invoke(type_name, moref, method)
             except errors.VCenterError:

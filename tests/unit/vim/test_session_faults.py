@@ -8,6 +8,7 @@ from pyVmomi import vim
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import Place
 from tests.fakes.vcenter import VCenter
+from tests.unit.vim.conftest import ClientClock
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.session import Session
@@ -47,6 +48,20 @@ def test_a_safe_call_is_given_up_after_the_bound(vc: VCenter, session: Session) 
         session.server_time()
 
     assert rule.hits == session.endpoint.api_retry_count
+
+
+def test_a_server_that_hangs_is_not_asked_as_often_as_one_that_refuses(
+    vc: VCenter, target: Target
+) -> None:
+    with Session(target.endpoint(api_retry_count=10), ClientClock(vc.clock)) as session:
+        rule = vc.fault_rules.add(
+            "CurrentTime", drop="before", times=None, action=lambda: vc.clock.advance(60)
+        )
+
+        with pytest.raises(errors.Unreachable):
+            session.server_time()
+
+        assert rule.hits == 3
 
 
 def test_a_busy_server_is_asked_again(vc: VCenter, session: Session) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from pyVmomi import vim, vmodl
 
@@ -56,17 +58,68 @@ def test_the_error_of_a_task_is_translated(vc: VCenter, clone: Cloning) -> None:
         clone("volume-1").join()
 
 
-def test_a_task_that_runs_too_long_is_cancelled(
-    vc: VCenter, waiter: TaskWaiter, clone: Cloning
-) -> None:
+def overdue(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> Background:
+    """A clone that has run out of time and does not end by itself."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1", timeout_s=0.05)
     eventually(lambda: seen_running(waiter, 1))
     vc.clock.advance(1)
+    return running
 
-    with pytest.raises(errors.TaskTimedOut):
+
+def test_a_task_that_runs_too_long_is_cancelled(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    running = overdue(vc, waiter, clone)
+
+    with pytest.raises(errors.TaskTimedOut, match=r"told to stop, and ended.*RequestCanceled"):
         running.join()
     assert vc.request_log.count("CancelTask") == 1
+    assert vc.tasks.running() == []
+
+
+def test_a_task_that_succeeds_in_spite_of_being_cancelled_has_succeeded(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    rule = vc.fault_rules.add("CancelTask", vmodl.fault.NotSupported())
+    running = overdue(vc, waiter, clone)
+    eventually(lambda: rule.hits)
+    vc.clock.advance(10_000)
+
+    assert running.join() in [vm.moref for vm in vc.vms()]
+
+
+def test_a_task_that_cannot_be_cancelled_is_not_waited_for_without_end(
+    vc: VCenter, session: Session, place: Place, source: VmInfo
+) -> None:
+    waiter = TaskWaiter(session, cancelled_within_s=0.05)
+    vc.fault_rules.add("CancelTask", vmodl.fault.NotSupported())
+    running = overdue(vc, waiter, Cloning(session, waiter, place, source))
+
+    with pytest.raises(errors.TaskTimedOut, match="still runs"):
+        running.join()
+    waiter.close()
+
+
+def test_a_task_that_stays_in_the_queue_is_spoken_of(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning, caplog: pytest.LogCaptureFixture
+) -> None:
+    vc.cost_model.enabled = True
+    vc.cost_model.fixed_clone_s = 10_000.0
+    vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
+    clones = [clone(f"volume-{number}", timeout_s=1e6) for number in range(5)]
+    eventually(lambda: states(vc).count("queued") == 1 and seen_running(waiter, 4))
+    (queued,) = [entry for entry in waiter._pending.values() if entry.started_at is None]
+
+    vc.clock.advance(601)
+    with waiter._lock:
+        queued.changed.notify_all()
+
+    eventually(lambda: f"Task {queued.moref} has not begun for 601 s" in caplog.text)
+    vc.clock.advance(10_000)
+    vc.clock.advance(10_000)
+    assert all(done.join() for done in clones)
+    assert caplog.text.count("has not begun") == 1
 
 
 def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> None:
@@ -127,6 +180,87 @@ def test_a_poll_that_breaks_is_taken_up_again(
     assert running.join()
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["CreatePropertyCollector", "CreateListView", "CreateFilter", "ModifyListView"],
+)
+def test_answers_lost_while_the_first_watch_is_made_abandon_no_task(
+    vc: VCenter, session: Session, place: Place, source: VmInfo, method: str
+) -> None:
+    """More often than a call is repeated, so that the repair must see to it; for all at once."""
+    waiter = TaskWaiter(session)
+    clone = Cloning(session, waiter, place, source)
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=None)
+    rule = vc.fault_rules.add(method, drop="after", times=session.endpoint.api_retry_count + 1)
+    clones = [clone(f"volume-{number}") for number in range(4)]
+    eventually(lambda: seen_running(waiter, 4))
+
+    vc.clock.advance(100)
+
+    assert all(running.join() for running in clones)
+    assert rule.hits == session.endpoint.api_retry_count + 1
+    assert vc.request_log.count("CloneVM_Task") == 4
+    waiter.close()
+
+
+def test_answers_lost_while_a_task_joins_the_watch_abandon_no_task(
+    vc: VCenter, session: Session, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=None)
+    first = clone("volume-1")
+    eventually(lambda: seen_running(waiter, 1))
+    vc.fault_rules.add("ModifyListView", drop="before", times=session.endpoint.api_retry_count)
+
+    second = clone("volume-2")
+    eventually(lambda: seen_running(waiter, 2))
+    vc.clock.advance(100)
+
+    assert first.join()
+    assert second.join()
+
+
+ONE_WATCH = {"PropertyCollector": 1, "PropertyFilter": 1, "ListView": 1}
+
+
+def watching(vc: VCenter) -> Counter[str]:
+    """What the session owns to watch tasks: type -> count, the shared collector not counted."""
+    (owner,) = vc.sessions.active()
+    kinds = Counter(
+        type(obj).__name__ for obj in owner.objects.values() if obj is not owner.property_collector
+    )
+    return Counter({kind: count for kind, count in kinds.items() if kind in ONE_WATCH})
+
+
+def test_polls_that_break_leave_nothing_behind(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
+    rule = vc.fault_rules.add("WaitForUpdatesEx", drop="after", times=5)
+    running = clone("volume-1")
+    eventually(lambda: rule.hits == 5 and seen_running(waiter, 1))
+
+    eventually(lambda: watching(vc) == ONE_WATCH)
+    vc.clock.advance(100)
+    assert running.join()
+
+
+def test_a_watch_that_is_only_half_made_leaves_nothing_behind(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    vc.fault_rules.add("CreateFilter", vmodl.fault.SystemError())
+
+    assert clone("volume-1").join()
+
+    assert watching(vc) == ONE_WATCH
+
+
+def test_an_account_that_may_not_watch_tasks_fails_the_wait(vc: VCenter, clone: Cloning) -> None:
+    vc.fault_rules.add("CreateListView", vim.fault.NoPermission(), times=None)
+
+    with pytest.raises(errors.NoPermission):
+        clone("volume-1").join()
+
+
 def test_a_vcenter_that_stays_away_fails_all_waits(
     vc: VCenter, waiter: TaskWaiter, clone: Cloning
 ) -> None:
@@ -146,7 +280,7 @@ def test_an_error_that_comes_later_than_its_state_is_read_again(
     """Seen under load; here the state comes alone."""
     from vmdk_cache.vim.task import _Pending
 
-    entry = _Pending("task-1", waiter._lock)
+    entry = _Pending("task-1", waiter._lock, 0.0)
     waiter._pending["task-1"] = entry
 
     assert not waiter._learn("task-1", {"info.state": "error"})
@@ -155,10 +289,31 @@ def test_an_error_that_comes_later_than_its_state_is_read_again(
     assert isinstance(entry.error, errors.InUse)
 
 
+@pytest.mark.parametrize("reads", [1, 2, 3])
+def test_an_error_that_comes_much_later_than_its_state_is_waited_for_once(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning, reads: int
+) -> None:
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
+    running = clone("volume-1")
+    eventually(lambda: seen_running(waiter, 1))
+    (task,) = vc.tasks.running()
+
+    def tell() -> None:
+        task.info.error = vim.fault.FileLocked(msg="locked")
+
+    vc.fault_rules.add("RetrievePropertiesEx", skip=reads - 1, action=tell)
+    with vc.lock:
+        task.info.state = "error"
+        task.changed("info.state")
+
+    with pytest.raises(errors.TaskFailed if reads == 3 else errors.FileLocked):
+        running.join()
+
+
 def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
     from vmdk_cache.vim.task import _Pending
 
-    entry = _Pending("task-1", waiter._lock)
+    entry = _Pending("task-1", waiter._lock, 0.0)
     waiter._pending["task-1"] = entry
     waiter._learn("task-1", {"info.state": "success", "info.result": "vm-1"})
 
