@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-
 #: The one status in which Glance hands out an image's data.
 ACTIVE = "active"
 

@@ -19,6 +19,7 @@ from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.placement import VCenterPlacement
+from vmdk_cache.cache.ports import Catalog
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.template_store import VCenterTemplateStore
 from vmdk_cache.cache.usage import Usage
@@ -105,10 +106,12 @@ def build(
     locks: Locks,
     *,
     events: Events,
+    catalog: Catalog | None = None,
     clock: Clock | None = None,
 ) -> RunningCache:
     """Connect to vCenter and assemble the cache.
 
+    :param catalog: whom a purge asks what became of the images; None: nobody
     :raises VCenterError: vCenter is out of reach or refuses; the text names the option to change
     :raises ConfigError: an option does not fit what vCenter has
     """
@@ -161,10 +164,13 @@ def build(
         backend.name,
         policy,
         store=store,
+        usage=usage,
+        evictor=evictor,
         locks=locks,
         leases=leases,
         now=session.server_time,
-        events=events,
+        spaces=placement.spaces,
+        catalog=catalog,
     )
     session.open()
     try:

@@ -9,6 +9,10 @@ border at which the errors of Glance's client, of Cinder's image service and of 
 The client checks the hash itself while it iterates (python-glanceclient,
 ``common.utils.serious_integrity_iter``) and reports a difference as ``IOError(EPIPE)``; that one
 is corruption, every other break is a source that is out of reach.
+
+A purge has no user whose token it could show, so :class:`GlanceCatalog` asks as Cinder itself.
+Where Keystone is in use, that takes the user of ``[service_user]``, with the admin role: to anybody
+else Glance answers 404 for another project's private image as for a deleted one.
 """
 
 from __future__ import annotations
@@ -20,15 +24,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
-from cinder import exception
+from cinder import context as cinder_context
+from cinder import exception, service_auth
+from cinder.image import glance as cinder_glance
 from glanceclient import exc as glance_exc
+from oslo_config import cfg
 from urllib3 import exceptions as urllib3_exc
 
 from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
-from vmdk_cache.image import Image
+from vmdk_cache.image import ACTIVE, Image
 
 _HASH_DIFFERS = "Corrupt image download"
 """How python-glanceclient begins the text of its integrity error."""
+_ADMIN_ROLE = "admin"
+_WHO_TO_ASK_AS = (
+    "set send_service_user_token = true and the credentials of a user with the admin role in "
+    "[service_user]"
+)
 
 
 class GlanceImageSource:
@@ -64,6 +76,64 @@ class GlanceImageSource:
                     close()
 
 
+class GlanceCatalog:
+    """Describes images as Cinder itself, whoever owns them: a :class:`cache.ports.Catalog`.
+
+    :param image_service: ``cinder.image.glance.GlanceImageService`` or anything with its
+        ``show(context, image_id)``
+    """
+
+    def __init__(self, image_service: Any = None) -> None:
+        self._image_service = image_service or cinder_glance.get_default_image_service()
+
+    def describe(self, image_id: str) -> Image | None:
+        """The image as it is now, None if it is deleted; one request.
+
+        :raises SourceUnavailable: that is not known now
+        """
+        try:
+            context, sees_all = _as_cinder()
+            return describe(self._image_service.show(context, image_id))
+        except exception.ImageNotFound as gone:
+            if sees_all:
+                return None
+            raise SourceUnavailable(
+                f"Glance does not say whether image {image_id} is deleted or private to another "
+                f"project: {_WHO_TO_ASK_AS}"
+            ) from gone
+        except SourceUnavailable:
+            raise
+        except Exception as failure:
+            # Keystone's client, Glance's, HTTP, an empty service catalog: nothing is known.
+            raise SourceUnavailable(
+                f"Glance could not be asked for image {image_id}: {failure!r}"
+            ) from failure
+
+
+def _as_cinder() -> tuple[Any, bool]:
+    """A context for Cinder's own requests to Glance, and whether it sees every project's images.
+
+    :raises SourceUnavailable: Keystone is in use and Cinder has no user of its own
+    """
+    if cfg.CONF.auth_strategy != "keystone":
+        return cinder_context.get_admin_context(), True
+    user = service_auth.get_service_auth_plugin()
+    if user is None:
+        raise SourceUnavailable(f"Cinder has no user of its own to ask Glance as: {_WHO_TO_ASK_AS}")
+    session = service_auth.get_service_session()
+    interface = cfg.CONF.glance_catalog_info.split(":")[-1]
+    region = cfg.CONF.glance.region_name
+    url = session.get_endpoint(user, service_type="image", interface=interface, region_name=region)
+    context = cinder_context.RequestContext(
+        is_admin=True,
+        overwrite=False,
+        user_auth_plugin=user,
+        # Read only where glance_api_servers is not set.
+        service_catalog=[{"type": "image", "endpoints": [{interface: url, "region": region}]}],
+    )
+    return context, _ADMIN_ROLE in user.get_access(session).role_names
+
+
 @contextlib.contextmanager
 def _glance_errors(image_id: str) -> Iterator[None]:
     try:
@@ -91,7 +161,8 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
 
     :param image_meta: as of ``GlanceImageService.show``: ``id`` (the one key that must be there),
         ``size`` in bytes, ``disk_format``, ``container_format``, ``checksum``, ``os_hash_algo``,
-        ``os_hash_value``, ``updated_at`` (datetime or text), custom ones under ``properties``
+        ``os_hash_value``, ``updated_at`` (datetime or text), ``status``, custom ones under
+        ``properties``
     """
     properties = image_meta.get("properties") or {}
     return Image(
@@ -106,6 +177,7 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
         checksum=_text(image_meta.get("checksum")),
         updated_at=_iso_text(image_meta.get("updated_at")),
         virtual_size_bytes=_size_bytes(image_meta.get("virtual_size")),
+        status=_text(image_meta.get("status")) or ACTIVE,
     )
 
 

@@ -1,33 +1,44 @@
-"""Delete expired templates: plan with reasons, condemn, look again, destroy.
+"""Delete templates that have to go: one plan with a reason for each, carried out one by one.
 
+Expired, superseded, stale (Glance has deleted, changed or deactivated the image) and over a limit.
 One process purges a backend at a time. What is in use is skipped and comes up again in the next
 run: clones of this process hold a lease, those of another make vCenter refuse the deletion.
+
+Listing costs a few requests to vCenter and one to Glance for each image, whatever there is; only
+deletions cost requests for each template.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events
-from vmdk_cache.cache.eviction import EvictionPlan, Policy, plan_eviction
+from vmdk_cache.cache.eviction import EvictionPlan, Policy, Space, plan_eviction
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.lease import LeaseBook
-from vmdk_cache.cache.ports import TemplateStore
+from vmdk_cache.cache.ports import Catalog, TemplateStore
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.cache.validity import images_of, stale_copies
+from vmdk_cache.image import Image
 from vmdk_cache.locks import Locks
 
 LOG = logging.getLogger(__name__)
 LOCK = "purge"
+#: After so many images in a row of which Glance says nothing, the rest waits for the next run.
+GLANCE_ATTEMPTS = 3
 
 
 class Purge:
     """The purge of one backend's cache; ``run`` may be called by any thread at any time.
 
     :param now: vCenter's time, as in the records: this host's clock may differ
+    :param spaces: the datastores that the backend uses, by managed object id; asked only if the
+        policy needs them
+    :param catalog: None where there is no Glance to ask: then no copy is stale
     """
 
     def __init__(
@@ -36,26 +47,44 @@ class Purge:
         policy: Policy,
         *,
         store: TemplateStore,
+        usage: Usage,
+        evictor: Evictor,
         locks: Locks,
         leases: LeaseBook,
         now: Callable[[], datetime.datetime],
-        events: Events,
+        spaces: Callable[[], Mapping[str, Space]],
+        catalog: Catalog | None = None,
     ) -> None:
         self._backend = backend
         self._policy = policy
         self._store = store
+        self._usage = usage
+        self._evictor = evictor
         self._locks = locks
+        self._leases = leases
         self._now = now
-        self._evictor = Evictor(backend, store=store, locks=locks, leases=leases, events=events)
+        self._spaces = spaces
+        self._catalog = catalog
 
     def plan(self) -> EvictionPlan:
-        """What a run would do now; changes nothing."""
-        return plan_eviction(self._store.entries(), self._now(), self._policy)
+        """What a run would do now; changes nothing.
+
+        :raises VCenterError: templates or datastores could not be listed
+        """
+        entries = self._usage.applied(self._store.entries())
+        return plan_eviction(
+            entries,
+            self._now(),
+            self._policy,
+            spaces=self._spaces() if self._policy.needs_space else {},
+            stale=stale_copies(entries, self._images(images_of(entries))),
+            in_use=self._leases.held(),
+        )
 
     def run(self) -> list[CacheEntry]:
         """Carry a new plan out; returns what was deleted.
 
-        :raises VCenterError: the templates could not be listed
+        :raises VCenterError: templates or datastores could not be listed
         """
         try:
             with self._locks.hold(LOCK, 0):
@@ -63,3 +92,23 @@ class Purge:
         except errors.LockTimeout:
             LOG.debug("Another process is purging the image cache of %s.", self._backend)
             return []
+
+    def _images(self, image_ids: Iterable[str]) -> dict[str, Image | None]:
+        """What Glance says of the images; those of which it says nothing now are left out."""
+        if self._catalog is None:
+            return {}
+        images: dict[str, Image | None] = {}
+        unknown: list[errors.SourceUnavailable] = []
+        in_a_row = 0
+        for image_id in image_ids:
+            try:
+                images[image_id] = self._catalog.describe(image_id)
+                in_a_row = 0
+            except errors.SourceUnavailable as failure:
+                unknown.append(failure)
+                in_a_row += 1
+                if in_a_row == GLANCE_ATTEMPTS:
+                    break
+        if unknown:
+            LOG.info("Cached copies are kept whose images Glance did not describe: %s", unknown[0])
+        return images

@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime
 import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import requests
-from cinder import exception
+from cinder import exception, service_auth
+from cinder.image import glance as cinder_glance
 from glanceclient import exc as glance_exc
 from glanceclient.common import utils as glance_utils
+from keystoneauth1 import plugin
+from oslo_config import cfg
 
-from vmdk_cache.cinder.glance import GlanceImageSource, describe
+from vmdk_cache.cinder.glance import GlanceCatalog, GlanceImageSource, describe
 from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
 from vmdk_cache.image import Image
 
@@ -142,6 +145,7 @@ def test_an_image_is_described_in_full() -> None:
             "os_hash_algo": "sha512",
             "os_hash_value": "d" * 128,
             "updated_at": updated_at,
+            "status": "deactivated",
             "properties": {"vmware_disktype": "streamOptimized", "vmware_adaptertype": "ide"},
         }
     ) == Image(
@@ -156,6 +160,7 @@ def test_an_image_is_described_in_full() -> None:
         checksum="c" * 32,
         updated_at="2026-03-01T12:00:00+00:00",
         virtual_size_bytes=1 << 20,
+        status="deactivated",
     )
 
 
@@ -185,3 +190,132 @@ def test_one_moment_is_one_text_however_it_is_given() -> None:
     assert {describe({"id": "a", "updated_at": m}).updated_at for m in moments} == {
         "2026-03-01T12:00:00+00:00"
     }
+
+
+class Shows:
+    """Cinder's image service with one image, or with an answer that is an error.
+
+    :ivar contexts: of each request
+    """
+
+    def __init__(self, answer: dict[str, Any] | Exception) -> None:
+        self._answer = answer
+        self.contexts: list[Any] = []
+
+    def show(self, context: Any, image_id: str) -> dict[str, Any]:
+        self.contexts.append(context)
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return {"id": image_id, **self._answer}
+
+
+class Access:
+    def __init__(self, roles: tuple[str, ...]) -> None:
+        self.role_names = list(roles)
+
+
+class ServiceUser(plugin.BaseAuthPlugin):  # type: ignore[misc]  # keystoneauth is untyped
+    """The user of [service_user], logged in."""
+
+    def __init__(self, *roles: str) -> None:
+        super().__init__()
+        self._roles = roles
+
+    def get_token(self, session: Any, **kwargs: Any) -> str:
+        return "token"
+
+    def get_endpoint(self, session: Any, **kwargs: Any) -> str:
+        return "http://glance.example:9292"
+
+    def get_access(self, session: Any, **kwargs: Any) -> Access:
+        return Access(self._roles)
+
+
+@pytest.fixture
+def noauth() -> Iterator[None]:
+    cfg.CONF.set_override("auth_strategy", "noauth")
+    yield
+    cfg.CONF.clear_override("auth_strategy")
+
+
+@pytest.fixture
+def keystone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ServiceUser]]:
+    """With Keystone in use, as by default; called: logs a service user in that has these roles."""
+    option, section = "send_service_user_token", "service_user"
+
+    def log_in(*roles: str) -> ServiceUser:
+        cfg.CONF.set_override(option, True, section)
+        user = ServiceUser(*roles)
+        monkeypatch.setattr(service_auth, "_SERVICE_AUTH", user)
+        monkeypatch.setattr(service_auth, "_SERVICE_SESSION", None)
+        return user
+
+    yield log_in
+    cfg.CONF.clear_override(option, section)
+
+
+@pytest.mark.usefixtures("noauth")
+def test_the_catalog_describes_whosever_image_it_is() -> None:
+    service = Shows({"size": 4, "status": "active"})
+    found = GlanceCatalog(service).describe("abc")
+    assert found is not None
+    assert (found.id, found.size_bytes, found.status) == ("abc", 4, "active")
+    (context,) = service.contexts
+    assert context.is_admin
+
+
+@pytest.mark.usefixtures("noauth")
+def test_a_deleted_image_is_no_error() -> None:
+    gone = Shows(exception.ImageNotFound(image_id="abc"))
+    assert GlanceCatalog(gone).describe("abc") is None
+
+
+@pytest.mark.usefixtures("noauth")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        exception.ImageNotAuthorized(image_id="abc"),
+        exception.GlanceConnectionFailed(reason="refused"),
+        glance_exc.HTTPServiceUnavailable("busy"),
+        requests.ConnectionError("reset"),
+        StopIteration(),  # no endpoint in the service catalog
+        TypeError("none"),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+def test_no_trouble_with_glance_makes_an_image_look_deleted(trouble: Exception) -> None:
+    with pytest.raises(SourceUnavailable, match="abc"):
+        GlanceCatalog(Shows(trouble)).describe("abc")
+
+
+@pytest.mark.usefixtures("keystone")
+def test_without_a_user_of_its_own_cinder_asks_nothing_and_says_what_to_set() -> None:
+    service = Shows(exception.ImageNotFound(image_id="abc"))
+    with pytest.raises(SourceUnavailable, match="send_service_user_token"):
+        GlanceCatalog(service).describe("abc")
+    assert service.contexts == []
+
+
+def test_the_service_user_asks_with_its_token_and_finds_glance_in_its_catalog(
+    keystone: Callable[..., ServiceUser],
+) -> None:
+    user = keystone("service", "admin")
+    service = Shows({})
+    assert GlanceCatalog(service).describe("abc") is not None
+    (context,) = service.contexts
+    wrapped = service_auth.get_auth_plugin(context)
+    assert wrapped.get_headers(None)["X-Auth-Token"] == "token"
+    assert context.get_auth_plugin() is user
+    (server, use_ssl) = next(iter(cinder_glance.get_api_servers(context)))
+    assert (server, use_ssl) == ("glance.example:9292", False)
+
+
+def test_an_image_that_is_perhaps_only_private_does_not_look_deleted(
+    keystone: Callable[..., ServiceUser],
+) -> None:
+    gone = Shows(exception.ImageNotFound(image_id="abc"))
+    keystone("admin")
+    assert GlanceCatalog(gone).describe("abc") is None
+    keystone("service")
+    with pytest.raises(SourceUnavailable, match="admin role"):
+        GlanceCatalog(gone).describe("abc")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 
 from tests.fakes.memory import MemoryLocks
@@ -7,9 +10,12 @@ from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Evicted
-from vmdk_cache.cache.eviction import Policy
-from vmdk_cache.cache.key import CacheKey, lock_name
-from vmdk_cache.periodic.purge import LOCK, Purge
+from vmdk_cache.cache.eviction import Policy, Space
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of, template_name
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.image import Image
+from vmdk_cache.periodic.purge import GLANCE_ATTEMPTS, LOCK, Purge
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 
@@ -22,15 +28,42 @@ def world() -> World:
     return made
 
 
-def purge(world: World, age_s: int = 100, locks: MemoryLocks | None = None) -> Purge:
+class Glance:
+    """A Catalog: images by id, None for a deleted one, an error for one that cannot be asked for.
+
+    :ivar asked: ids, in the order in which they were asked for
+    """
+
+    def __init__(self, *images: Image) -> None:
+        self.images: dict[str, Image | Exception | None] = {image.id: image for image in images}
+        self.asked: list[str] = []
+
+    def describe(self, image_id: str) -> Image | None:
+        self.asked.append(image_id)
+        found = self.images[image_id]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def purge(
+    world: World,
+    age_s: int = 100,
+    locks: MemoryLocks | None = None,
+    catalog: Glance | None = None,
+    **policy: Any,
+) -> Purge:
+    locks = locks or MemoryLocks()
+    parts: dict[str, Any] = {"store": world.store, "locks": locks, "leases": world.leases}
     return Purge(
         "b1",
-        Policy(age_s),
-        store=world.store,
-        locks=locks or MemoryLocks(),
-        leases=world.leases,
+        Policy(age_s, **policy),
+        usage=Usage(world.store, world.clock),
+        evictor=Evictor("b1", events=world.events.append, **parts),
         now=world.clock.now,
-        events=world.events.append,
+        spaces=lambda: world.spaces,
+        catalog=catalog,
+        **parts,
     )
 
 
@@ -128,3 +161,120 @@ def test_a_template_whose_import_lock_is_held_stays(world: World) -> None:
     locks = MemoryLocks()
     with locks.hold(lock_name(KEY), 1):
         assert purge(world, locks=locks).run() == []
+
+
+def test_a_template_used_since_the_plan_is_not_deleted(world: World) -> None:
+    world.clock.advance(101)
+    (old,) = world.store.vms.values()
+
+    def use() -> None:
+        world.store.during.clear()
+        world.store.touch(old)
+
+    world.store.during["look_again"] = use
+    assert purge(world, expiry="idle").run() == []
+    assert purge(world, expiry="idle").run() == []  # and is no longer planned either
+    assert list(world.store.vms) == [old.moref]
+
+
+def test_a_template_of_the_prior_art_expires_under_the_lock_of_its_name(world: World) -> None:
+    name = f"b1_image_cache ({IMAGE.id})"
+    made_at = world.clock.now()
+    old = CacheEntry("vm-9", name, Phase.ADOPTED, None, None, 2000, GIB, made_at=made_at)
+    world.store.vms = {"vm-9": old}
+    world.clock.advance(101)
+    locks = MemoryLocks()
+    with locks.hold(name, 1):
+        assert purge(world, locks=locks).run() == []
+    assert purge(world, locks=locks).run() == [old]
+    (event,) = world.events
+    assert event.image_id == IMAGE.id
+
+
+def test_the_lock_of_a_name_is_the_lock_of_its_key() -> None:
+    assert lock_name_of(template_name("b1", KEY)) == lock_name(KEY)
+
+
+def test_a_limit_removes_what_was_used_longest_ago(world: World) -> None:
+    (first,) = world.store.vms.values()
+    world.clock.advance(10)
+    world.engine.create_volume(IMAGE, volume(2, adapter_type="ide"), world.source)
+    world.clock.advance(10)
+    world.store.touch(first)
+    (gone,) = purge(world, age_s=0, max_count=1).run()
+    assert gone.moref != first.moref
+    assert list(world.store.vms) == [first.moref]
+
+
+def test_datastores_are_looked_at_only_for_a_percentage(world: World) -> None:
+    world.spaces = {"datastore-1": Space(capacity_bytes=10 * GIB, free_bytes=0)}
+    assert purge(world, age_s=0).run() == []
+    (gone,) = purge(world, age_s=0, max_percent=1).run()
+    assert gone.size_bytes == GIB
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (None, "deleted"),
+        (dataclasses.replace(IMAGE, status="deactivated"), "deactivated"),
+        (dataclasses.replace(IMAGE, os_hash_value="cd" * 64), "changed"),
+    ],
+    ids=["deleted", "deactivated", "changed"],
+)
+def test_a_copy_of_an_image_that_is_gone_or_changed_goes(
+    world: World, now: Image | None, why: str
+) -> None:
+    glance = Glance()
+    glance.images[IMAGE.id] = now
+    assert len(purge(world, catalog=glance).run()) == 1
+    (event,) = world.events
+    assert why in event.reason  # type: ignore[attr-defined]
+
+
+def test_a_renamed_image_keeps_its_copy(world: World) -> None:
+    glance = Glance(dataclasses.replace(IMAGE, updated_at="2031-01-01T00:00:00+00:00"))
+    assert purge(world, catalog=glance).run() == []
+    assert glance.asked == [IMAGE.id]
+
+
+def test_a_copy_stays_while_glance_does_not_answer(world: World) -> None:
+    glance = Glance()
+    glance.images[IMAGE.id] = errors.SourceUnavailable("down")
+    assert purge(world, catalog=glance).run() == []
+    assert len(world.store.vms) == 1
+
+
+def test_an_expired_copy_goes_though_glance_does_not_answer(world: World) -> None:
+    glance = Glance()
+    glance.images[IMAGE.id] = errors.SourceUnavailable("down")
+    world.clock.advance(101)
+    assert len(purge(world, catalog=glance).run()) == 1
+
+
+def test_glance_is_asked_once_for_each_image_and_not_for_ever_when_it_is_down(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = [dataclasses.replace(IMAGE, id=f"{n:08}{IMAGE.id[8:]}") for n in range(10)]
+    for adapter_type in ("lsiLogic", "ide"):
+        for image in images:
+            key = CacheKey.of(image, adapter_type)
+            world.store.finish_import(world.store.begin_import(key, GIB))
+    glance = Glance(IMAGE, *images)
+    purge(world, catalog=glance).plan()
+    assert sorted(glance.asked) == sorted({*(image.id for image in images), IMAGE.id})
+    down = Glance()
+    down.images = dict.fromkeys(glance.images, errors.SourceUnavailable("down"))
+    caplog.set_level("INFO")
+    purge(world, catalog=down).plan()
+    assert len(down.asked) == GLANCE_ATTEMPTS
+    assert len(caplog.records) == 1
+
+
+def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world: World) -> None:
+    other = dataclasses.replace(IMAGE, id="0" * 8 + IMAGE.id[8:])
+    world.store.finish_import(world.store.begin_import(CacheKey.of(other, "lsiLogic"), GIB))
+    glance = Glance()
+    glance.images = {other.id: errors.SourceUnavailable("refused"), IMAGE.id: None}
+    (gone,) = purge(world, catalog=glance).run()
+    assert gone.image_id == IMAGE.id
