@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.fakes.vcenter import DEFAULT_PASSWORD, DEFAULT_USER, Clock, CostModel, Model, VCenter
@@ -15,6 +17,9 @@ from tests.fakes.vcenter.model import Profile
 
 PASSWORD_VARIABLE = "FAKE_VCENTER_PASSWORD"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LARGEST_BYTES = (1 << 63) - 1  # what an xsd:long holds
+# A year of real time still ends before datetime does.
+_LARGEST_TIME_SCALE = 5000
 
 
 def size_bytes(text: str) -> int:
@@ -22,20 +27,70 @@ def size_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise argparse.ArgumentTypeError(f"not a size: {text!r} (write 500G, 1T or bytes)")
-    return int(match.group(1)) * _UNITS[match.group(2).upper()]
+    size = int(match.group(1)) * _UNITS[match.group(2).upper()]
+    if not 0 < size <= _LARGEST_BYTES:
+        raise argparse.ArgumentTypeError(f"no datastore has this size: {text!r} (write 500G)")
+    return size
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """One size for all datastores, or one each, separated by commas."""
+    """Sizes by position, separated by commas; the last one repeats."""
     return tuple(size_bytes(part) for part in text.split(","))
 
 
 def profile(text: str) -> Profile:
     """A storage policy from "name=datastore,datastore"."""
     name, equals, datastores = text.partition("=")
-    if not name or not equals:
+    if not name.strip() or not equals:
         raise argparse.ArgumentTypeError(f"not NAME=DATASTORE,...: {text!r}")
     return Profile(name, tuple(filter(None, datastores.split(","))))
+
+
+def whole_number(at_least: int, at_most: float = math.inf) -> Callable[[str], int]:
+    """A reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if number < at_least:
+            raise argparse.ArgumentTypeError(f"must be at least {at_least}, not {number}")
+        if number > at_most:
+            raise argparse.ArgumentTypeError(f"must be at most {at_most}, not {number}")
+        return number
+
+    read.__name__ = "whole number"  # argparse says "invalid whole number value"
+    return read
+
+
+def timeout_s(text: str) -> float:
+    """Seconds, more than none."""
+    seconds = _number(text)
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
+    return seconds
+
+
+def time_scale(text: str) -> float:
+    """How many seconds of the fake's time pass in a real one."""
+    scale = _number(text)
+    if not 0 <= scale <= _LARGEST_TIME_SCALE:  # nor is nan
+        raise argparse.ArgumentTypeError(
+            f"not a factor from 0 (time stands still) to {_LARGEST_TIME_SCALE}: {text!r}"
+        )
+    return scale
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number: {text!r}") from None
+
+
+def user_name(text: str) -> str:
+    """Anything but nothing."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("nobody can log in without a name")
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,17 +101,28 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"The password is read from --password-file, else from the environment variable "
         f"{PASSWORD_VARIABLE}, else it is '{DEFAULT_PASSWORD}'.",
     )
-    made.add_argument("--port", type=int, default=8989, help="TCP port, 0 for any (%(default)s)")
-    made.add_argument("--datacenters", type=int, default=1, help="how many (%(default)s)")
-    made.add_argument("--clusters", type=int, default=1, help="per datacenter (%(default)s)")
-    made.add_argument("--hosts", type=int, default=2, help="per cluster (%(default)s)")
-    made.add_argument("--datastores", type=int, default=2, help="per datacenter (%(default)s)")
+    made.add_argument(
+        "--port",
+        type=whole_number(0, 65535),
+        default=8989,
+        help="TCP port, 0 for any (%(default)s)",
+    )
+    made.add_argument(
+        "--datacenters", type=whole_number(1), default=1, help="how many (%(default)s)"
+    )
+    made.add_argument(
+        "--clusters", type=whole_number(1), default=1, help="per datacenter (%(default)s)"
+    )
+    made.add_argument("--hosts", type=whole_number(1), default=2, help="per cluster (%(default)s)")
+    made.add_argument(
+        "--datastores", type=whole_number(1), default=2, help="per datacenter (%(default)s)"
+    )
     made.add_argument(
         "--datastore-size",
         type=sizes,
         default=(1 << 40,),
         metavar="SIZE[,SIZE...]",
-        help="capacity of all datastores, or of each, such as 500G,1T (1T)",
+        help="capacity of each datastore of a datacenter, as in 500G,1T; the last one repeats (1T)",
     )
     made.add_argument(
         "--datastore-type",
@@ -64,7 +130,9 @@ def parser() -> argparse.ArgumentParser:
         choices=["NFS", "NFS41", "VMFS", "vsan", "VVOL"],
         help="(%(default)s)",
     )
-    made.add_argument("--pods", type=int, default=0, help="datastore clusters (%(default)s)")
+    made.add_argument(
+        "--pods", type=whole_number(0), default=0, help="datastore clusters (%(default)s)"
+    )
     made.add_argument(
         "--profile",
         type=profile,
@@ -73,10 +141,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=DATASTORE,...",
         help="a storage policy and the datastores that satisfy it; may be repeated",
     )
-    made.add_argument("--user", default=DEFAULT_USER, help="(%(default)s)")
+    made.add_argument("--user", type=user_name, default=DEFAULT_USER, help="(%(default)s)")
     made.add_argument("--password-file", type=Path, help="file whose first line is the password")
     made.add_argument(
-        "--session-timeout", type=float, default=1800, metavar="SECONDS", help="(%(default)s)"
+        "--session-timeout",
+        type=timeout_s,
+        default=1800,
+        metavar="SECONDS",
+        help="when an idle session ends (%(default)s)",
     )
     made.add_argument(
         "--costs",
@@ -85,12 +157,41 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--time-scale",
-        type=float,
+        type=time_scale,
         default=1.0,
         metavar="FACTOR",
-        help="how much faster than real time the fake's clock runs (%(default)s)",
+        help="how much faster than real time the fake's clock runs, 0: not at all (%(default)s)",
     )
     return made
+
+
+def model_of(options: argparse.Namespace) -> Model:
+    """The inventory asked for; ValueError when options contradict each other."""
+    if len(options.datastore_size) > options.datastores:
+        raise ValueError(
+            f"argument --datastore-size: {len(options.datastore_size)} sizes for "
+            f"{options.datastores} datastores (see --datastores)"
+        )
+    names = [
+        f"DC{dc}_DS{n}" for dc in range(options.datacenters) for n in range(options.datastores)
+    ]
+    for each in options.profile:
+        unknown = [name for name in each.datastores if name not in names]
+        if unknown:
+            raise ValueError(
+                f"argument --profile: {each.name} names {', '.join(unknown)}; the datastores are "
+                f"{', '.join(names)}"
+            )
+    return Model(
+        datacenters=options.datacenters,
+        clusters=options.clusters,
+        hosts_per_cluster=options.hosts,
+        datastores=options.datastores,
+        datastore_bytes=options.datastore_size,
+        datastore_type=options.datastore_type,
+        pods=options.pods,
+        profiles=tuple(options.profile),
+    )
 
 
 def password_of(options: argparse.Namespace) -> str:
@@ -98,8 +199,8 @@ def password_of(options: argparse.Namespace) -> str:
     if options.password_file is not None:
         try:
             lines = options.password_file.read_text().splitlines()
-        except OSError as error:
-            sys.exit(f"cannot read the password file: {error}")
+        except (OSError, UnicodeDecodeError) as error:
+            sys.exit(f"cannot read the password file {options.password_file}: {error}")
         if not lines or not lines[0]:
             sys.exit(f"the password file {options.password_file} is empty")
         return str(lines[0])
@@ -113,17 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser()
     options = made.parse_args(arguments)
     try:
-        model = Model(
-            datacenters=options.datacenters,
-            clusters=options.clusters,
-            hosts_per_cluster=options.hosts,
-            datastores=options.datastores,
-            datastore_bytes=options.datastore_size,
-            datastore_type=options.datastore_type,
-            pods=options.pods,
-            profiles=tuple(options.profile),
-        )
-        clock = Clock(options.time_scale)
+        model = model_of(options)
     except ValueError as error:
         made.error(str(error))
     stopped = threading.Event()
@@ -135,10 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
             user=options.user,
             password=password_of(options),
             port=options.port,
-            clock=clock,
+            clock=Clock(options.time_scale),
             cost_model=CostModel(enabled=options.costs),
         )
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         print(f"cannot listen on port {options.port}: {error}", file=sys.stderr)
         return 1
     vcenter.sessions.idle_timeout_s = options.session_timeout

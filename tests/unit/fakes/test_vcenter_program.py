@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.vcenter.__main__ import main, parser, password_of, size_bytes
+from tests.fakes.vcenter.__main__ import main, model_of, parser, password_of, size_bytes
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,9 +58,23 @@ def test_size_is_read_wrongly(text: str, size: int) -> None:
     ("arguments", "said"),
     [
         (["--datastore-size", "huge"], "not a size: 'huge'"),
-        (["--hosts", "0"], "hosts_per_cluster must be at least 1"),
+        (["--datastore-size", "0"], "--datastore-size: no datastore has this size: '0'"),
+        (["--datastore-size", "9999999T"], "no datastore has this size: '9999999T'"),
+        (["--datastore-size", "1G,2G,3G"], "--datastore-size: 3 sizes for 2 datastores"),
+        (["--hosts", "0"], "--hosts: must be at least 1, not 0"),
+        (["--hosts", "two"], "--hosts: invalid whole number value: 'two'"),
+        (["--pods", "-1"], "--pods: must be at least 0, not -1"),
+        (["--port", "65536"], "--port: must be at most 65535"),
         (["--profile", "gold"], "not NAME=DATASTORE"),
-        (["--time-scale", "-1"], "scale must be 0"),
+        (["--profile", "gold=DC0_DS1,DS7"], "gold names DS7; the datastores are DC0_DS0, DC0_DS1"),
+        (["--user", " "], "--user: nobody can log in without a name"),
+        (["--session-timeout", "0"], "--session-timeout: not a number of seconds above 0"),
+        (["--session-timeout", "-5"], "--session-timeout: not a number of seconds above 0"),
+        (["--session-timeout", "nan"], "--session-timeout: not a number of seconds above 0"),
+        (["--session-timeout", "soon"], "--session-timeout: not a number: 'soon'"),
+        (["--time-scale", "-1"], "--time-scale: not a factor from 0"),
+        (["--time-scale", "nan"], "--time-scale: not a factor from 0"),
+        (["--time-scale", "inf"], "--time-scale: not a factor from 0"),
     ],
 )
 def test_bad_option_starts_a_server(
@@ -70,6 +84,13 @@ def test_bad_option_starts_a_server(
         main(["--port", "0", *arguments])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_sizes_are_given_to_the_wrong_datastores() -> None:
+    options = parser().parse_args(["--datastores", "3", "--datastore-size", "1G,2G"])
+    model = model_of(options)
+    assert [model.size_of(position) >> 30 for position in range(3)] == [1, 2, 2]
+    assert "the last one repeats" in " ".join(parser().format_help().split())
 
 
 def test_password_comes_from_the_wrong_place(
@@ -85,6 +106,9 @@ def test_password_comes_from_the_wrong_place(
     assert password_of(options) == "file"
     secret.write_text("")
     with pytest.raises(SystemExit, match="empty"):
+        password_of(options)
+    secret.write_bytes(b"\xff\xfe")
+    with pytest.raises(SystemExit, match="cannot read the password file"):
         password_of(options)
 
 
