@@ -174,10 +174,11 @@ def test_a_wrong_option_is_named(
     assert "wrong" not in str(refused.value)
 
 
-def test_an_unknown_cluster_is_named(lab: Lab) -> None:
-    other = lab.process(clusters=("no-such-cluster",))
-    with pytest.raises(errors.ConfigError, match="no-such-cluster"):
-        other.images.create_volume(lab.image, volume(1), lab.source)
+def test_an_unknown_cluster_is_named_and_leaves_no_session(lab: Lab) -> None:
+    before = len(lab.vcenter.sessions.active())
+    with pytest.raises(errors.ConfigError, match="vmware_cluster_name 'no-such-cluster'"):
+        lab.process(clusters=("no-such-cluster",))
+    assert len(lab.vcenter.sessions.active()) == before
 
 
 def test_no_datastore_that_fits_is_said_with_the_reasons(lab: Lab) -> None:

@@ -1,0 +1,141 @@
+"""The driver's life in cinder-volume: made before the fork, set up again and again, asked often."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cinder import coordination, exception, objects
+from oslo_config import cfg
+
+from tests.fakes.vcenter import VCenter
+from tests.scenario.conftest import Lab
+
+GROUP = "vmdk_cache_driver_tests"
+
+
+@pytest.fixture
+def make_driver(vcenter: VCenter, tmp_path: pathlib.Path) -> Iterator[Callable[..., Any]]:
+    """Drivers over the fake; their own ``do_setup`` is the test's business."""
+    objects.register_all()
+    from cinder.volume import configuration  # annotates with registered objects
+    from cinder.volume.drivers.vmware import vmdk
+
+    from vmdk_cache.cinder.driver import ImageCacheVmdkDriver
+
+    made: list[Any] = []
+    coordinator = coordination.COORDINATOR
+    cfg.CONF.set_override("backend_url", f"file://{tmp_path}", group="coordination")
+    cfg.CONF.set_override("connection", "sqlite://", group="database")
+    coordinator.start()
+
+    def make(**options: Any) -> Any:
+        settings = configuration.Configuration(vmdk.vmdk_opts, config_group=GROUP)
+        driver = ImageCacheVmdkDriver(configuration=settings, host="h@b")
+        values = {
+            "vmware_host_ip": vcenter.host,
+            "vmware_host_port": vcenter.port,
+            "vmware_host_username": vcenter.user,
+            "vmware_host_password": vcenter.password,
+            "vmware_ca_file": vcenter.ca_file,
+            "enable_image_cache": True,
+            **options,
+        }
+        for name, value in values.items():
+            cfg.CONF.set_override(name, value, group=GROUP)
+        made.append(driver)
+        return driver
+
+    yield make
+    for driver in made:
+        if driver._purge_loop is not None:
+            driver._purge_loop.stop()
+        driver._close_cache()
+        if driver.session is not None:
+            driver.session.logout()
+    coordinator.stop()
+    for option in list(cfg.CONF[GROUP]):
+        cfg.CONF.clear_override(option, group=GROUP)
+    cfg.CONF.clear_override("backend_url", group="coordination")
+    cfg.CONF.clear_override("connection", group="database")
+
+
+def sessions(vcenter: VCenter) -> int:
+    return len(vcenter.sessions.active())
+
+
+def test_nothing_is_connected_or_started_before_the_fork(
+    vcenter: VCenter, make_driver: Callable[..., Any]
+) -> None:
+    threads = threading.active_count()
+    vcenter.request_log.reset()
+    make_driver()
+    assert threading.active_count() == threads
+    assert vcenter.request_log.total() == 0
+
+
+def test_a_second_set_up_leaves_one_session_of_each_kind(
+    vcenter: VCenter, make_driver: Callable[..., Any]
+) -> None:
+    driver = make_driver()
+    driver.do_setup(None)
+    once = sessions(vcenter)
+    driver.session.logout()  # upstream's own is not logged out by a second set-up
+    driver.do_setup(None)
+    assert sessions(vcenter) == once
+
+
+def test_a_set_up_that_fails_behind_us_leaves_no_session_of_ours(
+    vcenter: VCenter, make_driver: Callable[..., Any]
+) -> None:
+    driver = make_driver(vmware_host_version="nonsense")
+    before = sessions(vcenter)
+    with pytest.raises(Exception):  # noqa: B017  # upstream raises what packaging raises
+        driver.do_setup(None)
+    driver.session.logout()
+    assert sessions(vcenter) == before
+
+
+def test_the_purge_is_started_once(make_driver: Callable[..., Any]) -> None:
+    driver = make_driver()
+    driver.do_setup(None)
+    driver.check_for_setup_error()
+    loop = driver._purge_loop
+    driver.check_for_setup_error()
+    assert driver._purge_loop is loop
+
+
+def test_an_unknown_cluster_is_named_with_its_option(make_driver: Callable[..., Any]) -> None:
+    with pytest.raises(exception.VolumeDriverException, match=r"vmware_cluster_name.*nowhere"):
+        make_driver(vmware_cluster_name=["nowhere"]).do_setup(None)
+
+
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_stats_carry_the_templates_and_belong_to_whoever_asked(
+    lab: Lab, make_driver: Callable[..., Any], real: bool, enabled: bool
+) -> None:
+    driver = make_driver(vmware_enable_volume_stats=real, enable_image_cache=enabled)
+    driver.do_setup(None)
+    first = driver.get_volume_stats(refresh=True)
+    first["allocated_capacity_gb"] = 77  # as Cinder's manager does
+    second = driver.get_volume_stats(refresh=True)
+    assert second is not first
+    if real:  # without stats upstream keeps one report for good, and we copy it
+        assert "allocated_capacity_gb" not in second
+    assert second["extra_provisioned_capacity_gb"] == 0
+
+
+def test_a_backend_without_the_cache_starts_when_only_the_cache_cannot(
+    vcenter: VCenter, make_driver: Callable[..., Any]
+) -> None:
+    from pyVmomi import vmodl
+
+    rule = vcenter.fault_rules.add("Login", vmodl.fault.SystemError(reason="made up"))
+    driver = make_driver(enable_image_cache=False)
+    driver.do_setup(None)
+    assert rule.hits == 1
+    assert driver.get_volume_stats(refresh=True)["extra_provisioned_capacity_gb"] == 0
