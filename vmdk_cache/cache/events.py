@@ -19,6 +19,7 @@ class Reason(enum.StrEnum):
     DISABLED = "cache-disabled"
     IMAGE_TOO_LARGE = "image-too-large"
     NOT_STREAMABLE = "sparse-not-streamable"
+    UNUSUAL_FORMAT = "unusual-format"
     SIZE_UNKNOWN = "size-unknown"
     NO_ROOM = "no-room"
     NOT_ACTIVE = "image-not-active"

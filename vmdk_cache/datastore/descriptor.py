@@ -3,6 +3,8 @@
 A descriptor can name other files (extents, a parent, a change-tracking file). Whoever opens such
 a VMDK opens those files too, which is how an image could read a hypervisor's own disk
 (CVE-2022-47951, CVE-2024-32498); so it is taken only when its one extent is the file itself.
+Readers differ in what they make of odd lines: where one of them might see the name of a file, the
+VMDK is refused; other lines are nobody's business.
 Source: VMware "Virtual Disk Format 5.0", "The Descriptor File".
 """
 
@@ -20,9 +22,15 @@ MAX_DESCRIPTOR_BYTES: Final = 1 << 20
 CREATE_TYPES: Final = frozenset({"streamoptimized", "monolithicsparse"})
 
 _NO_PARENT: Final = "ffffffff"
-_EXTENT: Final = re.compile(r'(rw|rdonly|noaccess) (\d+) (\w+) "([^"]*)"(?: (\d+))?', re.IGNORECASE)
-_SETTING: Final = re.compile(r'([\w.-]+)\s*=\s*(?:"([^"]*)"|(\S*))')
+_EXTENT: Final = re.compile(
+    r'(rw|rdonly|noaccess)\s+(\d+)\s+(\w+)\s+"([^"]*)"(?:\s+(\d+))?', re.IGNORECASE
+)
+_ACCESS: Final = re.compile(r"(rw|rdonly|noaccess)\b(?!\s*=)", re.IGNORECASE)
+_SETTING: Final = re.compile(r'([\w.-]+)\s*=\s*(?:"([^"]*)"|([^\s#"]*))')
+_CONTROL: Final = re.compile(r"[^\t\x20-\x7e\ufffd]")
 _FILE_SETTINGS: Final = ("parentfilenamehint", "changetrackpath", "digestfilename")
+_NO_FILE: Final = re.compile(rf'(?:{"|".join(_FILE_SETTINGS)})\s*=\s*(?:"")?', re.IGNORECASE)
+_ONCE: Final = frozenset({"createtype", "parentcid"})
 _ADAPTERS: Final = {
     "lsilogic": "lsiLogic",
     "buslogic": "busLogic",
@@ -47,20 +55,24 @@ class Descriptor:
     def parse(cls, data: bytes) -> Descriptor:
         """The descriptor in `data`, which zeros may follow.
 
-        :raises ImageFormatError: a line that no descriptor has
+        :raises ImageFormatError: a line that names another file, or that some reader may take for
+            one that does
         """
         settings: dict[str, str] = {}
         extents = []
         text = data.partition(b"\0")[0].decode("ascii", "replace")
-        for line in (line.strip() for line in text.split("\n")):
+        for line in (line.strip() for line in re.split(r"[\r\n]+", text)):
             if not line or line.startswith("#"):
                 continue
+            _check_names_no_file(line)
             if match := _EXTENT.fullmatch(line):
                 extents.append((int(match[2][:20]), match[3].upper(), match[4]))
-            elif match := _SETTING.fullmatch(line):
-                settings[match[1].lower()] = match[2] if match[2] is not None else match[3]
-            else:
+            elif _ACCESS.match(line) or _CONTROL.search(line):
                 raise ImageFormatError(f"the VMDK's descriptor has a strange line: {line[:80]!r}")
+            elif match := _SETTING.match(line):
+                key, value = match[1].lower(), match[2] if match[2] is not None else match[3]
+                if settings.setdefault(key, value) != value and key in _ONCE:
+                    raise ImageFormatError(f"the VMDK's descriptor has two values of {match[1]}")
         return cls(settings, tuple(extents))
 
     @property
@@ -81,9 +93,6 @@ class Descriptor:
             )
         if self.settings.get("parentcid", "").lower() != _NO_PARENT:
             raise ImageFormatError(f"the VMDK is a snapshot of another disk: {CONVERT}")
-        for name in _FILE_SETTINGS:
-            if self.settings.get(name):
-                raise ImageFormatError(f"the VMDK's descriptor names another file by {name}")
         if len(self.extents) != 1:
             raise ImageFormatError(
                 f"the VMDK's descriptor has {len(self.extents)} extents, not one: {CONVERT}"
@@ -98,6 +107,13 @@ class Descriptor:
                 f"the VMDK's descriptor claims {sectors} sectors, "
                 f"its header {capacity_bytes // SECTOR}"
             )
+
+
+def _check_names_no_file(line: str) -> None:
+    """:raises ImageFormatError: it does, or does so to a reader that only looks for the word"""
+    for name in _FILE_SETTINGS:
+        if name in line.lower() and not _NO_FILE.fullmatch(line):
+            raise ImageFormatError(f"the VMDK's descriptor names another file by {name}")
 
 
 CONVERT: Final = "convert it with 'qemu-img convert -O vmdk -o subformat=streamOptimized'"

@@ -6,7 +6,8 @@
     OVA                      the one disk in it, a VMDK as above
 
 Facts decide, not labels: a VMDK is what its header says, whatever ``vmware_disktype`` claims. All
-of this is checked before a byte goes to vCenter. Other files are refused with what to do.
+of this is checked before a byte goes to vCenter. Other files are refused with what to do. What is
+safe and yet of a kind that is not read here is left to the plain import (NotCacheable).
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from vmdk_cache.datastore.descriptor import (
     Descriptor,
 )
 from vmdk_cache.datastore.sparse_header import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
-from vmdk_cache.errors import ImageFormatError
+from vmdk_cache.errors import ImageFormatError, NotCacheable
 from vmdk_cache.image import Image
 
 SNIFF_BYTES: Final = HEADER_BYTES
 FLAT_DISK_TYPES: Final = frozenset({"preallocated", "thin"})
+UNUSUAL: Final = "unusual-format"
+"""Reason of NotCacheable: nothing unsafe, and nothing that this package reads."""
 
 _OTHER_FORMATS: Final = (
     (0, b"QFI\xfb", "a qcow2 image"),
@@ -96,6 +99,7 @@ def read_head(stream: ByteStream) -> VmdkHead:
     """The head of the sparse VMDK at the start of `stream`, which is left there.
 
     :raises ImageFormatError: what it claims is impossible or unsafe
+    :raises NotCacheable: it is unusual
     """
     header = SparseHeader.parse(stream.peek(HEADER_BYTES))
     # oslo's inspector, and qemu, look for it at sector 1 and nowhere else.
@@ -112,17 +116,21 @@ def read_head(stream: ByteStream) -> VmdkHead:
     head = stream.peek(end)
     if len(head) < end:
         raise ImageFormatError(f"the VMDK ends after {len(head)} bytes, within its descriptor")
-    _inspect(head)
     descriptor = Descriptor.parse(head[header.descriptor_offset :])
     descriptor.check(header.capacity_bytes, header.grain_bytes)
+    _inspect(head)
+    if header.unusual:
+        raise NotCacheable(UNUSUAL, f"the VMDK has {header.unusual}: {CONVERT}")
     return VmdkHead(header, descriptor)
 
 
 def _inspect(head: bytes) -> None:
-    """Ask oslo.utils' inspector as well: what Cinder and Glance refuse is refused here."""
+    """Ask oslo.utils' inspector as well, which also wants every line to be one that it knows."""
     inspector = format_inspector.VMDKInspector()
     try:
         inspector.eat_chunk(head)
         inspector.check_descriptor()
     except (format_inspector.ImageFormatError, format_inspector.SafetyViolation) as exc:
-        raise ImageFormatError(f"the VMDK is unsafe or damaged: {exc}; {CONVERT}") from exc
+        raise NotCacheable(
+            UNUSUAL, f"oslo.utils does not take the VMDK's descriptor: {exc}; {CONVERT}"
+        ) from exc

@@ -23,6 +23,7 @@ from vmdk_cache.image import Image, ImageSource
 LOG = logging.getLogger(__name__)
 
 READ_AHEAD_BYTES: Final = 8 << 20
+STALL_TIMEOUT_S: Final = 300.0
 STOP_TIMEOUT_S: Final = 10.0
 
 
@@ -30,15 +31,22 @@ class ReadAhead:
     """Iterator over the chunks of an image's file; ends in an error unless all of it was right.
 
     :param read_ahead_bytes: pause the reader when so much waits; exceeded by one chunk at most
+    :param stall_timeout_s: who waits for a chunk gives up when so long no byte came
     :raises ImageCorrupt: (while iterating) length or hash differ from what Glance promised
-    :raises SourceUnavailable: (while iterating) the source failed
+    :raises SourceUnavailable: (while iterating) the source failed or stalled, or this was closed
     """
 
     def __init__(
-        self, image: Image, source: ImageSource, *, read_ahead_bytes: int = READ_AHEAD_BYTES
+        self,
+        image: Image,
+        source: ImageSource,
+        *,
+        read_ahead_bytes: int = READ_AHEAD_BYTES,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
     ) -> None:
         self._image = image
         self._source = source
+        self._stall_timeout_s = stall_timeout_s
         self._limit_bytes = max(1, read_ahead_bytes)
         self._changed = threading.Condition()
         self._chunks: deque[bytes] = deque()
@@ -46,6 +54,7 @@ class ReadAhead:
         self._error: Exception | None = None
         self._ended = False
         self._stopped = False
+        self._left_alone = False
         self._tally = _Tally(image)
         self._thread = threading.Thread(
             target=self._run, name=f"read-image-{image.id}", daemon=True
@@ -63,7 +72,13 @@ class ReadAhead:
     def __next__(self) -> bytes:
         with self._changed:
             while not self._chunks and not self._ended and not self._stopped:
-                self._changed.wait()
+                before = self.bytes_read
+                if not self._changed.wait(self._stall_timeout_s) and self.bytes_read == before:
+                    self._stopped = True
+                    raise SourceUnavailable(
+                        f"Glance has sent nothing of image {self._image.id} for "
+                        f"{self._stall_timeout_s:g} s, after {before} bytes"
+                    )
             if self._chunks:
                 chunk = self._chunks.popleft()
                 self._waiting_bytes -= len(chunk)
@@ -71,6 +86,8 @@ class ReadAhead:
                 return chunk
             if self._error is not None:
                 raise self._error
+            if self._stopped:  # what has been handed out may look like all of it, and is not
+                raise SourceUnavailable(f"the download of image {self._image.id} was ended")
             raise StopIteration
 
     def close(self) -> None:
@@ -80,9 +97,12 @@ class ReadAhead:
             self._chunks.clear()
             self._waiting_bytes = 0
             self._changed.notify_all()
+            if self._left_alone:
+                return
         self._thread.join(STOP_TIMEOUT_S)
         if self._thread.is_alive():
             # Nothing can interrupt a read of the source from outside; its own time-out will.
+            self._left_alone = True
             LOG.warning("The reader of image %s ends with its current read", self._image.id)
 
     def _run(self) -> None:

@@ -16,12 +16,13 @@ SECTOR: Final = 512
 MAGIC: Final = b"KDMV"
 HEADER_BYTES: Final = SECTOR
 TABLE_ENTRIES: Final = 512
-"""Entries of a grain table; the format names no other number."""
+"""Entries of a grain table; the format names no other number, though its header has the field."""
 TABLE_BYTES: Final = TABLE_ENTRIES * 4
 MAX_CAPACITY_BYTES: Final = 62 << 40
 """The largest virtual disk of vSphere (VMware Configuration Maximums)."""
 MIN_GRAIN_BYTES: Final = 8 * SECTOR
 MAX_GRAIN_BYTES: Final = 128 * SECTOR
+"""Of grains that this package reads; the format knows no limit but the disk's size."""
 
 _LAYOUT: Final = struct.Struct("<4sIIQQQQIQQQB4sH433x")
 _VALID_NEWLINES: Final = 1
@@ -44,6 +45,7 @@ class SparseHeader:
     :ivar directory_offset: of the grain directory, None when only the footer knows
     :ivar redundant_offset: of its copy, None without one
     :ivar data_offset: where tables or grains may begin
+    :ivar unusual: what of it this package does not read, though others may; None if nothing
     """
 
     capacity_bytes: int
@@ -55,6 +57,7 @@ class SparseHeader:
     directory_offset: int | None
     redundant_offset: int | None
     data_offset: int
+    unusual: str | None = None
 
     @property
     def table_count(self) -> int:
@@ -93,6 +96,7 @@ class SparseHeader:
             directory_offset=None if directory == _AT_END else directory * SECTOR,
             redundant_offset=redundant * SECTOR if has_copy else None,
             data_offset=overhead * SECTOR,
+            unusual=_unusual(entries, grain * SECTOR),
         )
 
 
@@ -114,10 +118,8 @@ def _check_layout(version: int, flags: int, entries: int, newlines: bytes, algor
         raise ImageFormatError(f"the VMDK header has version {version}; 1, 2 and 3 are known")
     if flags & _VALID_NEWLINES and newlines != _NEWLINES:
         raise ImageFormatError("the VMDK was damaged by a transfer in text mode: copy it as binary")
-    if entries != TABLE_ENTRIES:
-        raise ImageFormatError(
-            f"the VMDK header has grain tables of {entries} entries, not {TABLE_ENTRIES}"
-        )
+    if not entries:
+        raise ImageFormatError("the VMDK header has grain tables of 0 entries")
     if bool(flags & _COMPRESSED) != bool(flags & _MARKERS):
         raise ImageFormatError("the VMDK header is neither streamOptimized nor monolithicSparse")
     if flags & _COMPRESSED and algorithm != _DEFLATE:
@@ -135,8 +137,16 @@ def _checked_capacity(sectors: int) -> int:
 
 def _checked_grain(sectors: int) -> int:
     size_bytes = sectors * SECTOR
-    if not MIN_GRAIN_BYTES <= size_bytes <= MAX_GRAIN_BYTES or sectors & (sectors - 1):
+    if not MIN_GRAIN_BYTES <= size_bytes <= MAX_CAPACITY_BYTES or sectors & (sectors - 1):
         raise ImageFormatError(
-            f"the VMDK header has grains of {sectors} sectors; want a power of two from 8 to 128"
+            f"the VMDK header has grains of {sectors} sectors; want a power of two, 8 or more"
         )
     return size_bytes
+
+
+def _unusual(entries: int, grain_bytes: int) -> str | None:
+    if entries != TABLE_ENTRIES:
+        return f"grain tables of {entries} entries, not {TABLE_ENTRIES}"
+    if grain_bytes > MAX_GRAIN_BYTES:
+        return f"grains of {grain_bytes} bytes, more than {MAX_GRAIN_BYTES}"
+    return None

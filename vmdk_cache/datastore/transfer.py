@@ -19,9 +19,9 @@ from typing import Self
 
 from vmdk_cache.datastore import front_tables, stream_optimized
 from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.image_format import SNIFF_BYTES, Format, read_head, sniff
+from vmdk_cache.datastore.image_format import SNIFF_BYTES, UNUSUAL, Format, read_head, sniff
 from vmdk_cache.datastore.ova import Ova
-from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES, ReadAhead
+from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES, STALL_TIMEOUT_S, ReadAhead
 from vmdk_cache.datastore.sparse_header import MAX_CAPACITY_BYTES, SECTOR
 from vmdk_cache.errors import ImageCorrupt, ImageFormatError, NotCacheable, VmdkCacheError
 from vmdk_cache.image import Image, ImageSource
@@ -32,19 +32,23 @@ def open_disk(
     source: ImageSource,
     *,
     read_ahead_bytes: int = READ_AHEAD_BYTES,
+    stall_timeout_s: float = STALL_TIMEOUT_S,
     on_bytes: Callable[[int], None] | None = None,
 ) -> DiskStream:
     """Open the image's stream and check what its head claims; nothing else has been read then.
 
     :param read_ahead_bytes: how much of the image may wait in memory for the upload
+    :param stall_timeout_s: give Glance up when it sends nothing for so long
     :param on_bytes: called with the bytes read from Glance so far, by the thread that reads the
         result
     :raises ImageFormatError: not a disk that is taken, or one whose claims are unsafe
     :raises ImageCorrupt: damaged, as far as is seen yet
-    :raises NotCacheable: a valid disk that cannot be converted in one pass
+    :raises NotCacheable: a valid disk that cannot be converted in one pass, or an unusual one
     :raises SourceUnavailable: Glance failed
     """
-    reader = ReadAhead(image, source, read_ahead_bytes=read_ahead_bytes)
+    reader = ReadAhead(
+        image, source, read_ahead_bytes=read_ahead_bytes, stall_timeout_s=stall_timeout_s
+    )
     try:
         with _naming(image):
             stream = ByteStream(reader)
@@ -120,7 +124,10 @@ class DiskStream:
         self._guarded(self._drain)
 
     def close(self) -> None:
-        """End the download, complete or not; harmless when repeated."""
+        """End the download, complete or not; harmless when repeated.
+
+        Any thread may do so: one that waits in `read` gets SourceUnavailable at once.
+        """
         self._reader.close()
 
     def __enter__(self) -> Self:
@@ -243,10 +250,15 @@ def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
             "size-unknown",
             f"image {image.id} holds the raw bytes of a disk and Glance does not say how many",
         )
-    if capacity_bytes % SECTOR or capacity_bytes > MAX_CAPACITY_BYTES:
+    if capacity_bytes > MAX_CAPACITY_BYTES:
         raise ImageFormatError(
-            f"image {image.id} has {capacity_bytes} bytes, so it is not the raw bytes of a disk: "
-            f"want a multiple of {SECTOR}, at most 62 TiB"
+            f"image {image.id} has {capacity_bytes} bytes; the largest virtual disk has 62 TiB"
+        )
+    if capacity_bytes % SECTOR:
+        raise NotCacheable(
+            UNUSUAL,
+            f"image {image.id} holds the raw bytes of a disk and has {capacity_bytes} of them, "
+            f"not a multiple of {SECTOR}",
         )
     grains = stream_optimized.compressed(_flat_pieces(stream, capacity_bytes))
     output = stream_optimized.written(capacity_bytes, grains, adapter=image.adapter_type)

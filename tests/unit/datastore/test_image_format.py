@@ -15,7 +15,7 @@ from tests.fakes.images import (
 from vmdk_cache.datastore.descriptor import Descriptor, stream_descriptor
 from vmdk_cache.datastore.image_format import Format, sniff
 from vmdk_cache.datastore.transfer import open_disk
-from vmdk_cache.errors import ImageError, ImageFormatError
+from vmdk_cache.errors import ImageError, ImageFormatError, NotCacheable
 
 DISK = b"data".ljust(1 << 20, b"\0")
 STREAM = as_stream_optimized(DISK)
@@ -56,7 +56,7 @@ def with_field(offset: int, layout: str, value: object) -> FakeImage:
         (36, "<Q", 0, "no descriptor at sector 1"),
         (36, "<Q", 1 << 40, "no descriptor at sector 1"),
         (36, "<Q", 500, "overlap"),
-        (44, "<I", 1, "tables of 1 entries"),
+        (44, "<I", 0, "tables of 0 entries"),
         (64, "<Q", 1 << 63, "data at sector"),
         (64, "<Q", 0, "overlap"),
         (73, "4s", b"\n \n\n", "text mode"),
@@ -74,25 +74,33 @@ def test_an_impossible_header_is_refused(
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ('createType="streamOptimized"', 'createType="vmfs"', "unsafe|createType"),
-        ('createType="streamOptimized"', 'createType="monolithicFlat"', "unsafe|createType"),
-        ('createType="streamOptimized"\n', "", "unsafe|createType"),
+        ('createType="streamOptimized"', 'createType="vmfs"', "createType"),
+        ('createType="streamOptimized"', 'createType="monolithicFlat"', "createType"),
+        ('createType="streamOptimized"\n', "", "createType"),
         ("parentCID=ffffffff", "parentCID=12345678", "snapshot"),
         ("parentCID=ffffffff\n", "", "snapshot"),
         ("CID=12345678", 'parentFileNameHint="base.vmdk"', "parentfilenamehint"),
         ("CID=12345678", 'changeTrackPath="disk-ctk.vmdk"', "changetrackpath"),
-        ('RW 2048 SPARSE "disk.vmdk"\n', "", "unsafe"),
-        ('"disk.vmdk"', '"/etc/passwd"', "unsafe"),
+        ('CID=12345678', 'parentFileNameHint = base.vmdk', "parentfilenamehint"),
+        ('CID=12345678', 'CID=1 parentFileNameHint="base.vmdk"', "parentfilenamehint"),
+        ('CID=12345678', 'x="y"\rparentFileNameHint="base.vmdk"', "parentfilenamehint"),
+        ('CID=12345678', 'x="y"\rRW 1 FLAT "/etc/passwd" 0', "2 extents"),
+        ('CID=12345678', 'x="y"\x0bRW 1 FLAT "/etc/passwd" 0', "strange line"),
+        ('CID=12345678', 'parentCID=00000001', "two values of parentCID"),
+        ('CID=12345678', 'createType="vmfs"', "two values of createType"),
+        ('RW 2048 SPARSE "disk.vmdk"', 'RW\t2048 SPARSE\t"/dev/sda"', "names another file"),
+        ('RW 2048 SPARSE "disk.vmdk"\n', "", "0 extents"),
+        ('"disk.vmdk"', '"/etc/passwd"', "names another file"),
         ('"disk.vmdk"', r'"..\\other.vmdk"', "names another file"),
-        ('"disk.vmdk"', '"../other.vmdk"', "unsafe"),
+        ('"disk.vmdk"', '"../other.vmdk"', "names another file"),
         ('"disk.vmdk"', '""', "names another file"),
         ('SPARSE "disk.vmdk"', 'FLAT "disk.vmdk" 0', "names another file, FLAT"),
         ('SPARSE "disk.vmdk"', 'VMFS "disk.vmdk"', "names another file, VMFS"),
         ('RW 2048 SPARSE "disk.vmdk"',
          'RW 1024 SPARSE "disk.vmdk"\nRW 1024 SPARSE "b.vmdk"', "2 extents"),
         ("RW 2048 ", "RW 2049 ", "claims 2049 sectors"),
-        ("version=1", "something else", "unsafe|strange line"),
         ("version=1", "RW and so on", "strange line"),
+        ("version=1", 'rw 2048 sparse "disk.vmdk" and so on', "strange line"),
     ],
 )  # fmt: skip
 def test_an_unsafe_descriptor_is_refused(old: str, new: str, match: str) -> None:
@@ -103,10 +111,57 @@ def test_an_unsafe_descriptor_is_refused(old: str, new: str, match: str) -> None
         open_disk(image.image(), FakeImageSource(image))
 
 
-def test_the_descriptor_unchanged_is_taken() -> None:
-    image = as_stream_optimized(DISK, descriptor=DESCRIPTOR.encode())
+@pytest.mark.parametrize(
+    "line",
+    [
+        "version=1",
+        "encoding=windows-1252 and more",
+        'toolsVersion="10.0"  # of the guest',
+        "ddb.comment = made by hand, on a Sunday",
+        'ddb.toolsInstallType = "4" "5"',
+        'ddb.uuid.image="1" // of VirtualBox',
+        'parentFileNameHint=""',
+        "changeTrackPath=",
+        "rw=1",
+        "version=1\r",
+    ],
+)
+def test_a_descriptor_with_harmless_lines_is_taken(line: str) -> None:
+    text = DESCRIPTOR.replace("version=1", line)
+    image = as_stream_optimized(DISK, descriptor=text.encode())
     with open_disk(image.image(), FakeImageSource(image)) as disk:
         assert disk.capacity_bytes == len(DISK)
+        assert disk.adapter_hint == "lsiLogic"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        with_field(44, "<I", 1024),
+        with_field(20, "<Q", 256),
+        with_field(20, "<Q", 2048),
+        as_stream_optimized(
+            DISK, descriptor=DESCRIPTOR.replace("version=1", "something else").encode()
+        ),
+        as_stream_optimized(
+            DISK, descriptor=DESCRIPTOR.replace("version=1", "ddb.comment=\xe9").encode()
+        ),
+    ],
+    ids=["tables of 1024", "grains of 128 KiB", "grains of 1 MiB", "strange line", "not ASCII"],
+)
+def test_what_is_safe_and_unusual_is_left_to_the_plain_import(image: FakeImage) -> None:
+    with pytest.raises(NotCacheable) as caught:
+        open_disk(image.image(), FakeImageSource(image))
+    assert caught.value.reason == "unusual-format"
+
+
+def test_what_is_unusual_and_unsafe_is_refused() -> None:
+    text = DESCRIPTOR.replace("disk.vmdk", "/etc/passwd")
+    data = bytearray(as_stream_optimized(DISK, descriptor=text.encode()).file_bytes)
+    struct.pack_into("<I", data, 44, 1024)
+    image = FakeImage(bytes(data), len(DISK))
+    with pytest.raises(ImageFormatError, match="names another file"):
+        open_disk(image.image(), FakeImageSource(image))
 
 
 def test_our_own_descriptor_passes_our_own_check() -> None:

@@ -262,7 +262,7 @@ def test_a_descriptor_that_names_other_files_is_refused() -> None:
     refused(descriptor_pointing_at(), ImageFormatError, "text descriptor.*qemu-img convert")
     refused(descriptor_pointing_at(), ImageFormatError, "text descriptor",
             disk_type="preallocated")  # fmt: skip
-    refused(descriptor_pointing_at(embedded=True), ImageFormatError, "unsafe")
+    refused(descriptor_pointing_at(embedded=True), ImageFormatError, "names another file")
 
 
 def test_another_format_is_refused_whatever_its_label() -> None:
@@ -276,8 +276,12 @@ def test_raw_bytes_need_their_label() -> None:
     refused(as_flat(DISK), ImageFormatError, "no VMDK", disk_type="streamOptimized")
 
 
-def test_raw_bytes_are_whole_sectors() -> None:
-    refused(as_flat(DISK[:1000]), ImageFormatError, "1000 bytes.*multiple of 512")
+def test_raw_bytes_that_are_no_whole_sectors_are_left_to_the_plain_import() -> None:
+    refused(as_flat(DISK[:1000]), NotCacheable, "1000 of them, not a multiple of 512")
+
+
+def test_more_raw_bytes_than_a_disk_can_have_are_refused() -> None:
+    refused(as_flat(DISK), ImageFormatError, "62 TiB", size_bytes=(62 << 40) + 512)
 
 
 def test_an_empty_file_is_refused() -> None:
@@ -335,6 +339,49 @@ def test_a_source_that_cannot_be_opened_is_unavailable() -> None:
 
     with pytest.raises(SourceUnavailable, match="no route to host"):
         open_disk(STREAM.image(), Closed())
+
+
+def test_a_source_that_stalls_is_given_up() -> None:
+    gate = threading.Event()
+    source = FakeImageSource(STREAM, gate=gate, gate_after_bytes=1 << 20)
+    with open_disk(STREAM.image(), source, stall_timeout_s=0.05) as disk:
+        with pytest.raises(SourceUnavailable, match=r"nothing of image .* for 0\.05 s"):
+            for _ in disk:
+                pass
+        gate.set()
+
+
+def test_a_source_that_stalls_at_once_is_given_up() -> None:
+    gate = threading.Event()
+    source = FakeImageSource(STREAM, gate=gate, gate_after_bytes=0)
+    timer = threading.Timer(1.0, gate.set)  # or closing would wait for the reader in vain
+    timer.start()
+    with pytest.raises(SourceUnavailable, match="after 0 bytes"):
+        open_disk(STREAM.image(), source, stall_timeout_s=0.05)
+    timer.join()
+
+
+def test_closing_wakes_who_waits_for_the_source() -> None:
+    gate = threading.Event()
+    source = FakeImageSource(STREAM, gate=gate, gate_after_bytes=1 << 20)
+    disk = open_disk(STREAM.image(), source)
+    caught: list[BaseException] = []
+
+    def consume() -> None:
+        try:
+            for _ in disk:
+                pass
+        except BaseException as error:
+            caught.append(error)
+            gate.set()
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    disk.close()
+    consumer.join()
+    assert [type(error) for error in caught] == [SourceUnavailable]
+    with pytest.raises(SourceUnavailable):
+        disk.read(1)
 
 
 def test_an_error_stays() -> None:
