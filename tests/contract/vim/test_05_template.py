@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from tests.contract.vim.conftest import (
 )
 from vmdk_cache import errors
 from vmdk_cache.vim import template
-from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.template import VmInfo
 
@@ -197,10 +199,32 @@ def test_destroying_what_is_gone_is_success(
     assert template.list_vms(session, place.folder, RECORD_KEY) == []
 
 
-def test_a_hundred_clones_cost_less_than_three_requests_each(
-    session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
+class CountingSession(Session):
+    """Counts what is asked of it, by method; thread-safe."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.asked: list[str] = []
+
+    def invoke(
+        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
+    ) -> Any:
+        self.asked.append(method)
+        return super().invoke(type_name, moref, method, safe=safe, **args)
+
+
+def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
+    target: Target, place: Place, source: VmInfo
 ) -> None:
+    """What a volume sends for itself is exact.
+
+    What volumes share depends on which of them come together, and so on the machine's speed: a
+    place in the watch (once a task at most), a look at the new VM (once a volume at most), and the
+    long polls, which are not counted here. What it comes to is a matter for the benchmarks.
+    """
     failures: list[BaseException] = []
+    session = CountingSession(target.endpoint())
+    waiter = TaskWaiter(session)
 
     def make(number: int) -> None:
         try:
@@ -210,16 +234,26 @@ def test_a_hundred_clones_cost_less_than_three_requests_each(
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=make, args=(number,)) for number in range(100)]
-    before = session.request_count
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    with session:
+        threads = [threading.Thread(target=make, args=(number,)) for number in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        asked = Counter(session.asked)
+        waiter.close()
+        assert not failures
+        assert len(template.list_vms(session, place.folder, RECORD_KEY)) == 101
 
-    assert not failures
-    assert len(template.list_vms(session, place.folder, RECORD_KEY)) == 101
-    assert session.request_count - before < 300
+    assert 1 <= asked.pop("ModifyListView") <= 200
+    assert 1 <= asked.pop("RetrievePropertiesEx") <= 100
+    assert asked == {
+        "CloneVM_Task": 100,
+        "ReconfigVM_Task": 100,
+        "CreatePropertyCollector": 1,
+        "CreateListView": 1,
+        "CreateFilter": 1,
+    }
 
 
 def test_clones_go_on_over_a_lost_session(
