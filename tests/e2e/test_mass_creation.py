@@ -36,9 +36,7 @@ def test_first_creates_at_once_import_the_image_once(the_cloud: Cloud) -> None:
     identities = {the_cloud.backing(volume_id).config.instanceUuid for volume_id in ids}
     assert identities == set(ids)
 
-    for volume_id in ids:
-        cinder.delete("volumes", volume_id)
-    cinder.wait_gone("volumes", *ids)
+    the_cloud.delete_all(ids)
     assert [vm.config.template for vm in the_cloud.vcenter.vms()] == [True]
     assert the_cloud.vcenter.leases() == []
     assert all("_image_cache" in path for path in the_cloud.files())
