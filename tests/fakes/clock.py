@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 import time
+from typing import Protocol
 
 from vmdk_cache.clock import SystemClock
 
@@ -41,3 +42,28 @@ class HastyClock(SystemClock):
 
     def sleep(self, seconds: float) -> None:
         time.sleep(min(seconds, 0.05))
+
+
+class Moved(Protocol):
+    """A clock that somebody moves, such as the fake vCenter's with ``scale=0``."""
+
+    def now(self) -> datetime.datetime: ...
+    def monotonic(self) -> float: ...
+    def advance(self, seconds: float) -> None: ...
+
+
+class SharedClock:
+    """A client on the clock of its server: who sleeps lets the time of both pass, at once."""
+
+    def __init__(self, clock: Moved) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime.datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+        time.sleep(0.001)  # what became due is done by other threads

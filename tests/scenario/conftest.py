@@ -17,6 +17,7 @@ from vmdk_cache import wiring
 from vmdk_cache.cache.events import Event
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.locks import ToozLocks, coordinator
@@ -62,6 +63,7 @@ def running_cache(
     locks_url: str,
     events: Callable[[Event], None],
     settings: Settings | None = None,
+    clock: Clock | None = None,
     **backend: object,
 ) -> Iterator[wiring.RunningCache]:
     """A cache as a process of its own would run it."""
@@ -71,7 +73,7 @@ def running_cache(
             wiring.Backend(name="b1", endpoint=endpoint, folder=FOLDER, **backend),  # type: ignore[arg-type]
             ToozLocks(get_lock, "fake/b1"),
             events=events,
-            clock=HastyClock(),
+            clock=clock or HastyClock(),
         )
         try:
             yield cache
@@ -89,6 +91,7 @@ class Lab:
         self.source = FakeImageSource(disk_image)
         self.events: list[Event] = []
         self.locks_url = f"file://{path}"
+        self.clock: Clock = HastyClock()
         self.stack = contextlib.ExitStack()
         self.cache = self.process()
 
@@ -105,7 +108,14 @@ class Lab:
 
     def process(self, settings: Settings | None = None, **backend: object) -> wiring.RunningCache:
         return self.stack.enter_context(
-            running_cache(self.endpoint, self.locks_url, self.events.append, settings, **backend)
+            running_cache(
+                self.endpoint,
+                self.locks_url,
+                self.events.append,
+                settings,
+                self.clock,
+                **backend,
+            )
         )
 
     def create(self, number: int = 1, **changes: object) -> bool:

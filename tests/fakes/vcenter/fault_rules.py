@@ -1,10 +1,10 @@
 """Faults on demand, by count and never by chance.
 
-A rule names a method ("CloneVM_Task", "nfc:POST", "folder:PUT"), where it acts (`on="call"`: the
-request itself; `on="task"`: the task that the request starts), and optionally the object it is
-addressed to (by name or moref). It lets `skip` matching requests pass, then hits `times` (None: for
-ever). A hit waits `delay_s`, runs `action`, and then raises `fault`, answers `http_status`, or
-drops the connection. A rule with none of these only delays or acts.
+A rule names a method ("CloneVM_Task", "nfc:POST", "folder:PUT", or "*" for any), where it acts
+(`on="call"`: the request itself; `on="task"`: the task that the request starts), and optionally the
+object it is addressed to (by name or moref). It lets `skip` matching requests pass, then hits
+`times` (None: for ever). A hit waits `delay_s`, runs `action`, and then raises `fault`, answers
+`http_status`, or drops the connection. A rule with none of these only delays or acts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FaultRule:
     hits: int = field(default=0, init=False)
 
     def _takes(self, method: str, names: tuple[str, ...], on: Where) -> bool:
-        if self.method != method or self.on != on:
+        if self.method not in ("*", method) or self.on != on:
             return False
         if self.object_name is not None and self.object_name not in names:
             return False

@@ -93,3 +93,12 @@ def test_requests_are_counted_wrongly(client: Client) -> None:
     assert log.recent()[-1].target == folder._moId
     log.reset()
     assert log.by_method() == {}
+
+
+def test_rule_for_any_method_spares_some(client: Client) -> None:
+    rule = client.vcenter.fault_rules.add("*", vim.fault.InvalidState(), times=None)
+    with pytest.raises(vim.fault.InvalidState):
+        client.vm_folder.CreateFolder("a")
+    with pytest.raises(vim.fault.InvalidState):
+        client.vm_folder.Rename_Task("b")
+    assert rule.hits == 2
