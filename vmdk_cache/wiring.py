@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from oslo_log import log as logging
 
+from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.events import Events
@@ -21,6 +22,7 @@ from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.placement import VCenterPlacement
 from vmdk_cache.cache.ports import Catalog
 from vmdk_cache.cache.room import Room
+from vmdk_cache.cache.template_directories import VCenterDirectories
 from vmdk_cache.cache.template_store import VCenterTemplateStore
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock, SystemClock
@@ -28,7 +30,9 @@ from vmdk_cache.conf import Settings
 from vmdk_cache.datastore.capacity import provisioned_gib
 from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.locks import Locks
+from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.periodic.purge import Purge
+from vmdk_cache.periodic.reconcile import Reconcile
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.task import TaskWaiter
@@ -62,7 +66,9 @@ class RunningCache:
     """A cache with its connection to vCenter.
 
     :ivar images: creates volumes from images
-    :ivar purge: deletes expired templates
+    :ivar purge: deletes templates that have to go
+    :ivar reconcile: finds what is not as it should be
+    :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
     """
 
     session: Session
@@ -70,6 +76,8 @@ class RunningCache:
     store: VCenterTemplateStore
     images: ImageCache
     purge: Purge
+    reconcile: Reconcile
+    housekeeping: Housekeeping
     _last_gib: int = 0
     _stats_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -93,6 +101,13 @@ class RunningCache:
         with self._stats_lock:
             self._last_gib = gib
         return gib
+
+    def capacity(self) -> tuple[Capacity, ...]:
+        """What the cache takes on each datastore.
+
+        :raises VCenterError: vCenter cannot be asked
+        """
+        return capacity_by_datastore(self.store.entries())
 
     def close(self) -> None:
         """Log out; safe to call twice."""
@@ -172,10 +187,20 @@ def build(
         spaces=placement.spaces,
         catalog=catalog,
     )
+    reconcile = Reconcile(
+        backend.name,
+        store=store,
+        directories=VCenterDirectories(session, waiter, placement.datastores),
+        evictor=evictor,
+        locks=locks,
+        clock=clock,
+        now=session.server_time,
+    )
+    housekeeping = Housekeeping(purge, reconcile, clock)
     session.open()
     try:
         placement.check()
     except BaseException:
         session.close()
         raise
-    return RunningCache(session, waiter, store, images, purge)
+    return RunningCache(session, waiter, store, images, purge, reconcile, housekeeping)

@@ -13,13 +13,13 @@ import hashlib
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey, template_name
-from vmdk_cache.cache.ports import Disk, Place, Volume
+from vmdk_cache.cache.ports import Directory, Disk, Place, Volume
 from vmdk_cache.cache.record import Record
 from vmdk_cache.image import Image, ImageSource
 
@@ -154,6 +154,39 @@ class MemoryStore:
             self.during[verb]()
         if fault is not None:
             raise fault
+
+
+class MemoryDirectories:
+    """Directories on one datastore.
+
+    :ivar names: of all directories
+    :ivar in_use: those that registered VMs have files in
+    :ivar fault: raised by every search, if set
+    """
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.in_use: set[str] = set()
+        self.searches = 0
+        self.fault: Exception | None = None
+
+    def datastores(self) -> list[str]:
+        return [PLACE.datastore]
+
+    def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
+        self.searches += 1
+        if self.fault is not None:
+            raise self.fault
+        return [
+            Directory(datastore, PLACE.datastore_name, name)
+            for name in sorted(self.names - self.in_use - set(known))
+            if name.startswith(prefix)
+        ]
+
+    def delete(self, directory: Directory) -> None:
+        if directory.name in self.in_use:
+            raise errors.InUse(f"{directory.path} is in use")
+        self.names.discard(directory.name)
 
 
 class MemoryDisk:

@@ -218,7 +218,7 @@ class ImageCache:
                 continue
             if entry.phase is Phase.READY:
                 return entry, False
-            if entry.phase is Phase.FOREIGN:
+            if entry.phase is not Phase.IMPORTING:
                 raise errors.NotCacheable(
                     Reason.NAME_TAKEN,
                     f"the VM {entry.name!r} ({entry.moref}) in the cache's folder is no template "

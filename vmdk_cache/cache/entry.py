@@ -55,7 +55,8 @@ class CacheEntry:
     :ivar made_at: when vCenter says it was created, aware UTC; not reliable for clones
     :ivar used_at: last clone that was noted on it, aware UTC, None if none was
     :ivar warmed_at: last warm-up that was noted on it, aware UTC, None if none was
-    :ivar accessible: False if vCenter cannot reach its files
+    :ivar accessible: False if vCenter says that its files are lost or out of reach
+    :ivar has_config: False if vCenter has no configuration of it: files lost, or just being made
     """
 
     moref: str
@@ -70,6 +71,7 @@ class CacheEntry:
     used_at: datetime.datetime | None = None
     warmed_at: datetime.datetime | None = None
     accessible: bool = True
+    has_config: bool = True
 
     @property
     def image_id(self) -> str | None:

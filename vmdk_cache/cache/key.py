@@ -67,8 +67,18 @@ def folder_name(backend: str) -> str:
 
 def template_name(backend: str, key: CacheKey) -> str:
     """Name of the template VM, and so of its datastore directory: at most 80 characters."""
-    image = _short(key.image_id, _IMAGE_ID_LENGTH)
-    return f"{_short(backend, _BACKEND_LENGTH)}_image_cache ({image}) {key.tag}"
+    return f"{name_prefix(backend)}{_short(key.image_id, _IMAGE_ID_LENGTH)}) {key.tag}"
+
+
+def name_prefix(backend: str) -> str:
+    """What the names of all templates of ``backend`` begin with, and so their directories'."""
+    return f"{_short(backend, _BACKEND_LENGTH)}_image_cache ("
+
+
+def has_tag(name: str) -> bool:
+    """Whether a template's name is one that we give: the prior art's end with the image id."""
+    found = _NAME.fullmatch(name)
+    return found is not None and found["tag"] is not None
 
 
 def image_id_in(name: str, backend: str | None = None) -> str | None:

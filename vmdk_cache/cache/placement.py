@@ -87,14 +87,21 @@ class VCenterPlacement:
         with self._claim(size_bytes, choose_near) as place:
             yield place
 
-    def spaces(self) -> dict[str, Space]:
-        """The datastores that this backend may use, by managed object id."""
-        return {
-            datastore.moref: Space(datastore.capacity_bytes, datastore.free_bytes)
+    def datastores(self) -> list[inventory.Datastore]:
+        """The datastores that this backend may use."""
+        return [
+            datastore
             for datastore in self._snapshot().datastores
             if datastore.accessible
             and datastore.type in DATASTORE_TYPES
             and (self._regex is None or self._regex.match(datastore.name))
+        ]
+
+    def spaces(self) -> dict[str, Space]:
+        """What they hold, by managed object id."""
+        return {
+            datastore.moref: Space(datastore.capacity_bytes, datastore.free_bytes)
+            for datastore in self.datastores()
         }
 
     def check(self) -> None:

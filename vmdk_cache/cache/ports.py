@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,6 +105,39 @@ class Placement(Protocol):
 
         :raises NoPlacement: nothing fits
         """
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory in the root of a datastore.
+
+    :ivar datastore: managed object id
+    """
+
+    datastore: str
+    datastore_name: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """As vSphere writes it."""
+        return f"[{self.datastore_name}] {self.name}"
+
+
+class Directories(Protocol):
+    """What deletions and crashes left on the backend's datastores."""
+
+    def datastores(self) -> list[str]:
+        """Managed object ids of the datastores that the backend uses."""
+
+    def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
+        """Directories whose names begin with ``prefix`` and in which no registered VM has files.
+
+        :param known: names that are left out without a look
+        """
+
+    def delete(self, directory: Directory) -> None:
+        """Delete the directory with all that is in it; gone already is fine."""
 
 
 class TemplateStore(Protocol):

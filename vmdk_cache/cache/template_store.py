@@ -34,6 +34,8 @@ LOG = logging.getLogger(__name__)
 MIB = 1 << 20
 #: Smaller images are drowned by the few files that every VM has.
 SIZEABLE_BYTES = 64 * MIB
+#: vSphere API reference, VirtualMachineConnectionState; ``disconnected`` is the host, and passes.
+LOST_STATES = frozenset({"inaccessible", "orphaned", "invalid"})
 ANNOTATION = "Image cache of the OpenStack volume service. Do not change or delete by hand."
 
 
@@ -229,7 +231,8 @@ class VCenterTemplateStore:
             made_at=found.created_at,
             used_at=times.used_at,
             warmed_at=times.warmed_at,
-            accessible=found.has_config and found.connection_state == "connected",
+            accessible=found.connection_state not in LOST_STATES,
+            has_config=found.has_config,
         )
 
 

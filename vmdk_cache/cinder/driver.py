@@ -136,13 +136,8 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         self._stats = {**(self._stats or {}), EXTRA_KEY: extra_gib}
 
     def _purge(self) -> None:
-        if self._cache is None:
-            return
-        try:
-            self._cache.purge.run()
-        except Exception as failure:
-            # The loop goes on; what fails for good fails again, and says so, next time.
-            LOG.warning("The image cache could not be purged, next time: %s", failure)
+        if self._cache is not None:
+            self._cache.housekeeping.run()
 
     def _open_cache(self) -> wiring.RunningCache | None:
         """The cache, connected.

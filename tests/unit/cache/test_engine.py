@@ -288,3 +288,13 @@ def test_a_lost_lock_does_not_lose_the_import(world: World) -> None:
     engine = world.process(locks=ToozLocks(lambda name: Lost(), "vc/b1"))
     assert not engine.create_volume(IMAGE, volume(), world.source).hit
     assert len(world.store.volumes) == 1
+
+
+def test_a_template_whose_record_nobody_can_read_does_not_hold_up_requests(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    (entry,) = world.store.vms.values()
+    world.store.vms[entry.moref] = dataclasses.replace(entry, phase=Phase.ADOPTED, record=None)
+    with pytest.raises(errors.NotCacheable) as refused:
+        world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert refused.value.reason == Reason.NAME_TAKEN
+    assert world.clock.slept == []

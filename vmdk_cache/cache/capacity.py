@@ -1,0 +1,45 @@
+"""What the cache takes, datastore by datastore: pure sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vmdk_cache.cache.entry import CacheEntry, Phase
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cache takes on one datastore.
+
+    :ivar datastore: managed object id, None for entries of which vCenter does not say it
+    :ivar provisioned_bytes: the capacity of all disks: what they may grow to
+    :ivar unshared_bytes: space that deleting all of them frees, as vCenter last looked
+    :ivar templates: ours, and the prior art's
+    :ivar imports: under way, or broken off
+    """
+
+    datastore: str | None
+    provisioned_bytes: int = 0
+    unshared_bytes: int = 0
+    templates: int = 0
+    imports: int = 0
+
+
+def capacity_by_datastore(entries: Iterable[CacheEntry]) -> tuple[Capacity, ...]:
+    """One each for the datastores that hold something of ours, sorted; what is not ours does not
+    count."""
+    counted: dict[str | None, Capacity] = {}
+    for entry in entries:
+        if entry.phase is Phase.FOREIGN:
+            continue
+        before = counted.get(entry.datastore, Capacity(entry.datastore))
+        importing = entry.phase is Phase.IMPORTING
+        counted[entry.datastore] = Capacity(
+            datastore=entry.datastore,
+            provisioned_bytes=before.provisioned_bytes + entry.size_bytes,
+            unshared_bytes=before.unshared_bytes + entry.unshared_bytes,
+            templates=before.templates + (not importing),
+            imports=before.imports + importing,
+        )
+    return tuple(sorted(counted.values(), key=lambda capacity: capacity.datastore or ""))

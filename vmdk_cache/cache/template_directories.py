@@ -1,0 +1,48 @@
+"""Directories on the backend's datastores: the engine's Directories, spoken to vim/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from vmdk_cache import errors
+from vmdk_cache.cache.ports import Directory
+from vmdk_cache.vim import datastore_browser
+from vmdk_cache.vim.inventory import Datastore
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+
+class VCenterDirectories:
+    """:param usable: the datastores that the backend uses now"""
+
+    def __init__(
+        self, session: Session, waiter: TaskWaiter, usable: Callable[[], Sequence[Datastore]]
+    ) -> None:
+        self._session = session
+        self._waiter = waiter
+        self._usable = usable
+
+    def datastores(self) -> list[str]:
+        return [datastore.moref for datastore in self._usable()]
+
+    def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
+        home = self._datastore(datastore)
+        there = datastore_browser.directories(self._session, self._waiter, home, prefix)
+        names = [name for name in there if name not in known]
+        if not names:
+            return []  # whose all the other directories are is a long list
+        # Only now: a VM that was made since the directories were listed is seen.
+        in_use = datastore_browser.vm_directories(self._session, datastore)
+        return [Directory(datastore, home.name, name) for name in names if name not in in_use]
+
+    def delete(self, directory: Directory) -> None:
+        home = self._datastore(directory.datastore)
+        datastore_browser.delete_directory(
+            self._session, self._waiter, home, home.datacenter, directory.name
+        )
+
+    def _datastore(self, moref: str) -> Datastore:
+        for datastore in self._usable():
+            if datastore.moref == moref:
+                return datastore
+        raise errors.ObjectNotFound(f"the backend does not use datastore {moref}", moref=moref)

@@ -1,0 +1,132 @@
+"""What is not as it should be in the cache's folder: pure diagnosis of one entry.
+
+    kind                 what it is                                          fixed by
+    ------------------   -------------------------------------------------   ------------------
+    HALF_IMPORTED        not made a template, its importer is gone           deleting it
+    FILES_LOST           bears a name of this cache, files are lost          unregistering it
+    RECORD_BROKEN        bears a name of this cache, no record to be read    deleting it
+    WITHOUT_CONFIG       vCenter has no configuration of it, for a while     deleting it, if ours
+    DIRECTORY_ORPHANED   bears our prefix, no VM has files in it             deleting it, if asked
+    DATASTORE_UNREAD     could not be searched for such directories          an operator
+    OTHER_BACKEND        a template of another backend                       left alone
+    FOREIGN              anything else that is not ours                      left alone
+
+What has expired, is superseded or stale is in order: that is the purge's (periodic/purge.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.key import has_tag, image_id_in
+
+
+class Kind(enum.StrEnum):
+    """See the module's table."""
+
+    HALF_IMPORTED = "half-imported"
+    FILES_LOST = "files-lost"
+    RECORD_BROKEN = "record-broken"
+    WITHOUT_CONFIG = "without-config"
+    DIRECTORY_ORPHANED = "directory-orphaned"
+    DATASTORE_UNREAD = "datastore-unread"
+    OTHER_BACKEND = "other-backend"
+    FOREIGN = "foreign"
+
+
+#: Not ours to touch: told to the operator, for they are in our folder.
+LEFT_ALONE = frozenset({Kind.OTHER_BACKEND, Kind.FOREIGN})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    :ivar name: of the VM or directory
+    :ivar where: managed object id, or ``[datastore] directory``
+    :ivar says: one sentence with what to do
+    :ivar fixed: it is as it should be now
+    """
+
+    kind: Kind
+    name: str
+    where: str
+    says: str
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    :ivar skipped: another process was at it; nothing was looked at
+    """
+
+    findings: tuple[Finding, ...]
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """:ivar ours: may be removed; where an import may be under way, only once it is abandoned"""
+
+    kind: Kind
+    says: str
+    ours: bool = False
+
+    @property
+    def may_be_an_import(self) -> bool:
+        return self.ours and self.kind in (Kind.HALF_IMPORTED, Kind.WITHOUT_CONFIG)
+
+
+def diagnose(entry: CacheEntry, backend: str) -> Diagnosis | None:
+    """What is wrong with ``entry``, None if it is in order or only being imported or purged."""
+    ours = image_id_in(entry.name, backend) is not None and (
+        entry.record is None or entry.record.backend == backend
+    )
+    if ours and not entry.accessible:
+        return Diagnosis(
+            Kind.FILES_LOST,
+            "its files are lost or out of reach: it serves nobody, take it out of the inventory",
+            ours,
+        )
+    if not entry.has_config:
+        return Diagnosis(
+            Kind.WITHOUT_CONFIG,
+            "vCenter has no configuration of it: "
+            + ("delete it" if ours else "look after its files, or take it out of the inventory"),
+            ours,
+        )
+    if entry.phase is Phase.IMPORTING:
+        return Diagnosis(
+            Kind.HALF_IMPORTED, "its import was broken off and nobody goes on: delete it", ours
+        )
+    if entry.phase is Phase.ADOPTED and has_tag(entry.name):
+        return Diagnosis(
+            Kind.RECORD_BROKEN,
+            "nobody can read any more what it is a copy of, so it is never served: delete it",
+            ours,
+        )
+    if entry.phase is Phase.FOREIGN:
+        return _foreign(entry, backend, ours)
+    return None
+
+
+def _foreign(entry: CacheEntry, backend: str, bears_our_name: bool) -> Diagnosis:
+    if entry.record is not None and entry.record.backend != backend:
+        return Diagnosis(
+            Kind.OTHER_BACKEND,
+            f"it belongs to the cache of {entry.record.backend!r} and is left alone: give each "
+            f"backend a section and so a folder of its own",
+        )
+    if bears_our_name:
+        return Diagnosis(
+            Kind.FOREIGN,
+            "it bears a name of this cache and was altered by hand, so that its image cannot be "
+            "cached: rename or delete it",
+        )
+    return Diagnosis(
+        Kind.FOREIGN, "it is no template of this cache and is left alone: move it elsewhere"
+    )

@@ -1,0 +1,211 @@
+"""Find what is not as it should be, and put it right where that harms nobody.
+
+A check lists the cache's folder and the directories on the backend's datastores, diagnoses each
+entry (periodic/findings.py) and, asked to fix, removes what is ours and of no use: under the lock
+of its key, after another look, like every template (cache/evictor.py). One process at a time.
+
+What looks like an import is given time, for between the end of its NFC lease and MarkAsTemplate
+no task tells of it: it is removed once nobody has been at work on it in two looks that lie
+ABANDONED_AFTER apart. The first look may be an earlier check of the same object; where there was
+none and the import is not a recent one, the check waits for the second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+from vmdk_cache.cache.engine import ABANDONED_AFTER
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.key import has_tag, image_id_in, lock_name_of, name_prefix
+from vmdk_cache.cache.ports import Directories, Directory, TemplateStore
+from vmdk_cache.clock import Clock
+from vmdk_cache.locks import Locks
+from vmdk_cache.periodic.findings import Diagnosis, Finding, Kind, Report, diagnose
+
+LOG = logging.getLogger(__name__)
+LOCK = "reconcile"
+
+
+class Reconcile:
+    """The checks of one backend's cache; ``check`` may be called by any thread at any time.
+
+    :param clock: to wait between two looks
+    :param now: vCenter's time, as in the records: this host's clock may differ
+    """
+
+    def __init__(
+        self,
+        backend: str,
+        *,
+        store: TemplateStore,
+        directories: Directories,
+        evictor: Evictor,
+        locks: Locks,
+        clock: Clock,
+        now: Callable[[], datetime.datetime],
+    ) -> None:
+        self._backend = backend
+        self._store = store
+        self._directories = directories
+        self._evictor = evictor
+        self._locks = locks
+        self._clock = clock
+        self._now = now
+        self._idle_since: dict[str, datetime.datetime] = {}
+
+    def check(
+        self, fix: bool = False, remove_directories: bool = False, directories: bool = True
+    ) -> Report:
+        """Look at everything; one object that resists does not keep the others.
+
+        :param fix: remove what is ours and of no use
+        :param remove_directories: delete orphaned directories, for good. Whether another vCenter
+            with a backend of the same name uses the datastore cannot be seen from here.
+        :param directories: whether to search the datastores at all
+        :raises VCenterError: the cache's folder or the datastores could not be listed
+        """
+        try:
+            with self._locks.hold(LOCK, 0):
+                entries = self._store.entries()
+                findings = list(self._check_entries(entries, fix))
+                if directories:
+                    known = {entry.name for entry in entries}
+                    findings += self._check_datastores(known, remove_directories)
+                return Report(tuple(findings))
+        except errors.LockTimeout:
+            LOG.debug("Another process is checking the image cache of %s.", self._backend)
+            return Report((), skipped=True)
+
+    def _check_entries(self, entries: Iterable[CacheEntry], fix: bool) -> Iterator[Finding]:
+        found = [
+            (entry, diagnosis)
+            for entry in entries
+            if (diagnosis := diagnose(entry, self._backend)) is not None
+        ]
+        imports = [entry for entry, diagnosis in found if diagnosis.may_be_an_import]
+        abandoned = self._abandoned(imports, wait=fix)
+        reachable = set(self._directories.datastores()) if found and fix else set()
+        for entry, diagnosis in found:
+            if diagnosis.may_be_an_import and entry.moref not in abandoned:
+                continue
+            finding = Finding(diagnosis.kind, entry.name, entry.moref, diagnosis.says)
+            if not fix or not diagnosis.ours:
+                yield finding
+            elif entry.datastore not in (None, *reachable):
+                # Lost, or only out of reach for an hour: nobody can tell now.
+                yield dataclasses.replace(
+                    finding, says=f"{finding.says} (not now: its datastore is not accessible)"
+                )
+            else:
+                fixed = self._fixed(entry, diagnosis, finding)
+                if fixed is not None:
+                    yield fixed
+
+    def _fixed(self, entry: CacheEntry, diagnosis: Diagnosis, finding: Finding) -> Finding | None:
+        """Removed, unless somebody is at it; None if it has been put right since it was listed."""
+
+        def still(seen: CacheEntry) -> bool:
+            return diagnose(seen, self._backend) == diagnosis and not (
+                diagnosis.may_be_an_import and self._store.is_importing(seen)
+            )
+
+        if self._evictor.remove(Verdict(entry, diagnosis.kind.value), still):
+            return dataclasses.replace(finding, fixed=True)
+        try:
+            seen = self._store.look_again(entry)
+        except errors.VCenterError:
+            seen = entry  # as good as any news
+        if seen is None or diagnose(seen, self._backend) != diagnosis:
+            return None
+        return dataclasses.replace(
+            finding, says=f"{finding.says} (not now: it is in use, or vCenter refuses: see the log)"
+        )
+
+    def _abandoned(self, imports: list[CacheEntry], *, wait: bool) -> set[str]:
+        """Those of ``imports`` at which nobody is at work any more.
+
+        :param wait: for a second look at those that this process has not seen before
+        """
+        now = self._now()
+        idle = [entry for entry in imports if not self._is_importing(entry)]
+        self._idle_since = {entry.moref: self._idle_since.get(entry.moref, now) for entry in idle}
+        abandoned = {
+            moref for moref, since in self._idle_since.items() if now - since >= ABANDONED_AFTER
+        }
+        old = [
+            entry
+            for entry in idle
+            if entry.moref not in abandoned
+            and entry.created_at is not None
+            and now - entry.created_at >= ABANDONED_AFTER
+        ]
+        if old and wait:
+            self._clock.sleep(ABANDONED_AFTER.total_seconds())
+            old = [entry for entry in old if not self._is_importing(entry)]
+        return abandoned | {entry.moref for entry in old}
+
+    def _is_importing(self, entry: CacheEntry) -> bool:
+        try:
+            return self._store.is_importing(entry)
+        except errors.VCenterError as failure:
+            # Taken for busy, it is looked at again in the next check.
+            LOG.info("Whether %s is being imported is not known: %s", entry.name, failure)
+            return True
+
+    def _check_datastores(self, known: Collection[str], remove: bool) -> Iterator[Finding]:
+        prefix = name_prefix(self._backend)
+        for datastore in self._directories.datastores():
+            try:
+                unused = self._directories.unused(datastore, prefix, known)
+            except errors.VCenterError as failure:
+                yield Finding(
+                    Kind.DATASTORE_UNREAD,
+                    datastore,
+                    datastore,
+                    f"could not be searched for orphaned directories, which takes the privilege "
+                    f"Datastore.Browse: {failure}",
+                )
+                continue
+            for directory in unused:
+                if not _is_ours(directory.name, self._backend):
+                    continue
+                finding = self._orphan(directory, remove)
+                if finding is not None:
+                    yield finding
+
+    def _orphan(self, directory: Directory, remove: bool) -> Finding | None:
+        """None if it turns out to be in use, or gone."""
+        finding = Finding(
+            Kind.DIRECTORY_ORPHANED,
+            directory.name,
+            directory.path,
+            "no registered VM has files in it: if no other vCenter uses the datastore, delete it",
+        )
+        if not remove:
+            return finding
+        try:
+            with self._locks.hold(lock_name_of(_template_of(directory.name)), 0):
+                if directory not in self._directories.unused(directory.datastore, directory.name):
+                    return None
+                self._directories.delete(directory)
+        except (errors.VCenterError, errors.LockTimeout) as failure:
+            return dataclasses.replace(finding, says=f"{finding.says} (not now: {failure})")
+        return dataclasses.replace(finding, fixed=True)
+
+
+def _template_of(directory: str) -> str:
+    """vCenter adds ``_1`` to the name of a VM whose directory exists already."""
+    return re.sub(r"_\d+$", "", directory)
+
+
+def _is_ours(directory: str, backend: str) -> bool:
+    name = _template_of(directory)
+    return image_id_in(name, backend) is not None and has_tag(name)
