@@ -14,6 +14,7 @@ from rich.table import Table
 from demo.proofs import Proof
 
 LABEL_WIDTH = 9
+REDRAWS_PER_S = 2
 
 
 class Row(NamedTuple):
@@ -49,7 +50,7 @@ class Screen:
         """One line of the story that takes a while: a spinner, then the line with its seconds."""
         started_at = time.monotonic()
         if self._console.is_terminal:
-            with self._console.status(f"{text} ..."):
+            with self._console.status(f"{text} ...", refresh_per_second=REDRAWS_PER_S):
                 yield
         else:
             yield
@@ -68,7 +69,9 @@ class Screen:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self._console) as progress:
+        with Progress(
+            *columns, console=self._console, refresh_per_second=REDRAWS_PER_S
+        ) as progress:
             task = progress.add_task(label, total=total)
             yield lambda done: progress.update(task, completed=done)
 

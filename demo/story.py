@@ -1,7 +1,8 @@
 """The demo's story, from an empty vCenter to an empty vCenter.
 
 Boot; upload an image; ask for all volumes at once; show and prove what became of them; delete
-them; let the template's age pass; show that the purge removed it.
+them; let the template's age pass on vCenter's clock, by which the cache tells ages; show that the
+purge removed it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from tests.fakes.vcenter import Model
 
 DISK_BYTES = 32 << 20
 VOLUME_GB = 1
+AGE_S = 3600
+"""image_cache_age_seconds. vCenter's clock is put forward by so much once the volumes are gone, so
+that no template expires before, however slow the machine."""
 STEP_TIMEOUT_S = 180.0
 
 
@@ -29,7 +33,6 @@ class Plan:
     """What varies between two runs of the demo."""
 
     volumes: int
-    age_s: int
     threads: Threads
 
 
@@ -37,7 +40,7 @@ def tell(plan: Plan, screen: Screen) -> bool:
     """Run the demo; :returns: whether everything held."""
     options = {
         "enable_image_cache": "true",
-        "image_cache_age_seconds": str(plan.age_s),
+        "image_cache_age_seconds": str(AGE_S),
         "image_cache_purge_interval": "1",
     }
     image = as_stream_optimized(filesystem_disk(DISK_BYTES))
@@ -69,8 +72,6 @@ def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
     )
     ids, rows = _create(plan, screen, running, image_id)
     screen.volumes(rows)
-    if max(row.available_after_s for row in rows) > plan.age_s:
-        screen.say("Note", f"this took longer than a template lives ({plan.age_s} s): use --age")
     prove(proofs.one_miss_and_hits([row.outcome for row in rows]))
     prove(proofs.one_download(running, image_id))
     prove(proofs.same_bytes(running, ids, image, VOLUME_GB))
@@ -78,11 +79,14 @@ def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
     _await_pool(running, extra_gb=1)
     prove(proofs.pool_counts(running, 1))
     _delete(screen, running, ids)
-    with screen.step("Wait", f"until the template is {plan.age_s} s old and the purge comes"):
+    # Cinder calls once a minute: in an hour that really passed its sessions would not be idle.
+    running.vcenter.sessions.idle_timeout_s = 2.0 * AGE_S
+    running.vcenter.clock.advance(AGE_S)
+    with screen.step("Wait", f"for the purge: vCenter's clock is {AGE_S} s ahead now"):
         wait_until(
             lambda: not running.vcenter.vms(),
             what="the purge to remove the template",
-            timeout_s=plan.age_s + STEP_TIMEOUT_S,
+            timeout_s=STEP_TIMEOUT_S,
         )
     prove(proofs.no_template(running))
     _await_pool(running, extra_gb=0)
@@ -143,9 +147,7 @@ def _seconds_in_the_driver(running: Cloud) -> dict[str, float]:
 
 def _delete(screen: Screen, running: Cloud, ids: list[str]) -> None:
     with screen.step("Delete", "all volumes"):
-        with ThreadPoolExecutor(len(ids)) as pool:
-            list(pool.map(lambda volume_id: running.cinder.delete("volumes", volume_id), ids))
-        running.cinder.wait_gone("volumes", *ids)
+        running.delete_all(ids)
 
 
 def _await_pool(running: Cloud, extra_gb: int) -> None:
@@ -154,7 +156,7 @@ def _await_pool(running: Cloud, extra_gb: int) -> None:
         wait_until(
             lambda: proofs.pool(running).get("extra_provisioned_capacity_gb") == extra_gb,
             what="the scheduler",
-            timeout_s=20,
+            timeout_s=60,
         )
     except StackError:
         return
