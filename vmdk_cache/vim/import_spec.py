@@ -1,4 +1,8 @@
-"""The VM that an import creates, as vSphere's ConfigSpec: upstream's shadow VM with one disk."""
+"""The VM that an import creates, as vSphere's ConfigSpec: upstream's shadow VM with one disk.
+
+As upstream (cinder, volumeops.py, ``_create_specs_for_disk_add``), an IDE disk goes to the first of
+the two IDE controllers that every VM has, and keys of new devices are negative placeholders.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,9 @@ _CONTROLLERS: dict[str, Any] = {
     "busLogic": vim.vm.device.VirtualBusLogicController,
     "lsiLogicsas": vim.vm.device.VirtualLsiLogicSASController,
     "paraVirtual": vim.vm.device.ParaVirtualSCSIController,
-    "ide": vim.vm.device.VirtualIDEController,
 }
 _IDE_CONTROLLER_KEY = 200
-_SCSI_CONTROLLER_KEY = 1000
-#: Placeholder of a device that is being added; vCenter gives the real one.
+_NEW_CONTROLLER_KEY = -100
 _NEW_DISK_KEY = -101
 
 
@@ -44,7 +46,7 @@ def config_spec(request: ImportRequest) -> Any:
             vim.option.OptionValue(key=key, value=value)
             for key, value in request.extra_config.items()
         ],
-        deviceChange=[_controller(request.adapter_type), _disk(request)],
+        deviceChange=_devices(request),
     )
 
 
@@ -69,24 +71,24 @@ def _profiles(request: ImportRequest) -> list[Any]:
     return [vim.vm.DefinedProfileSpec(profileId=request.profile_id)]
 
 
-def _controller(adapter_type: str) -> Any:
-    if adapter_type not in _CONTROLLERS:
-        raise ValueError(f"adapter type {adapter_type!r}: must be one of {', '.join(_CONTROLLERS)}")
-    controller = _CONTROLLERS[adapter_type](key=_controller_key(adapter_type), busNumber=0)
-    if adapter_type != "ide":
-        controller.sharedBus = "noSharing"
-    return vim.vm.device.VirtualDeviceSpec(operation="add", device=controller)
+def _devices(request: ImportRequest) -> list[Any]:
+    if request.adapter_type == "ide":
+        return [_disk(request, _IDE_CONTROLLER_KEY)]
+    if request.adapter_type not in _CONTROLLERS:
+        known = ", ".join((*_CONTROLLERS, "ide"))
+        raise ValueError(f"adapter type {request.adapter_type!r}: must be one of {known}")
+    controller = _CONTROLLERS[request.adapter_type](
+        key=_NEW_CONTROLLER_KEY, busNumber=0, sharedBus="noSharing"
+    )
+    added = vim.vm.device.VirtualDeviceSpec(operation="add", device=controller)
+    return [added, _disk(request, _NEW_CONTROLLER_KEY)]
 
 
-def _controller_key(adapter_type: str) -> int:
-    return _IDE_CONTROLLER_KEY if adapter_type == "ide" else _SCSI_CONTROLLER_KEY
-
-
-def _disk(request: ImportRequest) -> Any:
+def _disk(request: ImportRequest, controller_key: int) -> Any:
     capacity_kib = -(-request.capacity_bytes // 1024)
     disk = vim.vm.device.VirtualDisk(
         key=_NEW_DISK_KEY,
-        controllerKey=_controller_key(request.adapter_type),
+        controllerKey=controller_key,
         unitNumber=0,
         capacityInKB=capacity_kib,
         capacityInBytes=capacity_kib * 1024,

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from oslo_log import log as logging
 from pyVmomi import vim
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.vim import faults, properties, template
 from vmdk_cache.vim.import_spec import config_spec
 from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
@@ -27,8 +28,13 @@ from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
+LOG = logging.getLogger(__name__)
+
 RENEW_EVERY_S = 30.0
 _READY_WITHIN_S = 600.0
+_GONE = "gone"
+#: A lease that is ready may still be held by another operation for a moment.
+_COMPLETE_ATTEMPTS = 6
 #: After an abort vCenter holds the VM for a moment.
 _UNDO_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -87,11 +93,11 @@ def open_import(
         host=host,
     )
     try:
-        values = _until_ready(session, lease)
+        info = _until_ready(session, lease)["info"]
+        return ImportLease(session, waiter, lease, info, request, renew_every_s)
     except BaseException:
         _abort(session, lease)
         raise
-    return ImportLease(session, waiter, lease, values["info"], request, renew_every_s)
 
 
 class ImportLease:
@@ -148,6 +154,8 @@ class ImportLease:
     ) -> None:
         """Send the disk as a streamOptimized VMDK.
 
+        :param stream: closed, if it can be, when the lease is lost while it is read: a source that
+            is silent must not keep a lost import waiting
         :param length: bytes of the stream, None if unknown
         :param on_progress: told how many bytes have gone out, after each MiB or so
         :raises LeaseLost: the lease could not be renewed meanwhile
@@ -166,9 +174,10 @@ class ImportLease:
         try:
             self._check_lost()
             upload.send(stream, length, sent)
-        except errors.VCenterError as error:
+        except Exception as error:
             self._check_lost(error)
-            self._check_held(error)
+            if isinstance(error, errors.VCenterError):
+                self._check_held(error)
             raise
         finally:
             self._upload = None
@@ -178,19 +187,33 @@ class ImportLease:
         """The disk is whole: end the lease, keep the VM. A second call does nothing.
 
         :raises LeaseLost: the lease is gone, and with it the VM
+        :raises InUse: it is held, and another operation was in the way for too long
         """
         if not self._held:
             return
         self._end_renewal()
         self._check_lost()
+        retry.call(
+            self._complete_once,
+            attempts=_COMPLETE_ATTEMPTS,
+            when=lambda failure: isinstance(failure, errors.InUse),
+            first_wait_s=0.5,
+            clock=self._session.clock,
+        )
+        self._held = False
+
+    def _complete_once(self) -> None:
+        """:raises InUse: not now, but the lease is still ready"""
         try:
             self._session.invoke("HttpNfcLease", self._lease, "HttpNfcLeaseComplete", safe=True)
         except (errors.ObjectNotFound, errors.InUse) as error:
-            if not self._has_completed():
+            state = self._state()
+            if state == "ready":
+                raise
+            if not self._has_completed(state):
                 raise errors.LeaseLost(
                     f"the lease of {self._request.name!r} has ended: {error}", moref=self.vm
                 ) from error
-        self._held = False
 
     def abort(self) -> None:
         """Give up; vCenter removes the VM. Never raises for that; does nothing once it ended."""
@@ -202,6 +225,7 @@ class ImportLease:
     def _undo(self) -> None:
         """Whatever happened in the block: no lease, no VM. Its error matters more than ours."""
         self.abort()
+        failure: errors.VCenterError | None = None
         for pause_s in _UNDO_PAUSES_S:
             try:
                 if not properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
@@ -209,9 +233,16 @@ class ImportLease:
                 template.destroy(self._session, self._waiter, self.vm)
                 return
             except errors.VCenterError as error:
+                failure = error
                 if not error.retryable:
-                    return  # an orphan is found and removed later by its record
+                    break
                 self._session.clock.sleep(pause_s)
+        LOG.warning(
+            "The VM %r (%s) of a failed import could not be removed, the purge will find it: %s",
+            self._request.name,
+            self.vm,
+            failure,
+        )
 
     def _disk_url(self) -> tuple[str, str]:
         for device in self._devices:
@@ -245,16 +276,20 @@ class ImportLease:
                     upload.cancel()
                 return
 
-    def _has_completed(self) -> bool:
+    def _has_completed(self, state: str) -> bool:
         """Whether an earlier attempt, whose answer was lost, has completed the lease.
 
         Then it is done or, soon after, gone; and there is a VM, which vCenter would have removed
         had it dropped the lease.
         """
-        state = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
-        if state.get(self._lease, {}).get("state", "done") != "done":
+        if state not in ("done", _GONE):
             return False
         return bool(properties.read(self._session, "VirtualMachine", [self.vm], ["name"]))
+
+    def _state(self) -> str:
+        """What vCenter says of the lease, or that it is gone."""
+        read = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
+        return str(read.get(self._lease, {}).get("state", _GONE))
 
     def _end_renewal(self) -> None:
         self._stop.set()
@@ -265,10 +300,9 @@ class ImportLease:
         :raises LeaseLost: it did
         """
         try:
-            read = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
+            state = self._state()
         except errors.VCenterError:
             return  # nothing can be said; the upload's own error stands
-        state = read.get(self._lease, {}).get("state", "gone")
         if state != "ready":
             raise errors.LeaseLost(
                 f"the lease of {self._request.name!r} is {state}; the upload failed: {cause}",
@@ -287,7 +321,7 @@ def _until_ready(session: Session, lease: str) -> Properties:
     while True:
         values = properties.read_one(session, "HttpNfcLease", lease, ["state", "error", "info"])
         state = values.get("state")
-        if state == "ready":
+        if state == "ready" and values.get("info") is not None:
             return values
         if state == "error":
             fault = values.get("error")

@@ -2,8 +2,9 @@
 
 The stream is a streamOptimized VMDK; the host converts it into the disk as it comes in. The
 host's certificate is not vCenter's: it is pinned by the thumbprint that vCenter vouches for in
-the lease (vSphere API reference, HttpNfcLeaseDeviceUrl.sslThumbprint). The host's answer is read
-and checked: an upload that it refused can leave a disk that looks complete.
+the lease (vSphere API reference, HttpNfcLeaseDeviceUrl.sslThumbprint), and verified as vCenter's
+own when there is none (as govmomi does, nfc/lease.go). The host's answer is read and checked: an
+upload that it refused can leave a disk that looks complete.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import ssl
 import threading
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.vim import faults
 from vmdk_cache.vim.session import Session
+
+LOG = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _METHOD = "NFC upload"
@@ -34,7 +39,8 @@ class Readable(Protocol):
 
 
 class NfcUpload:
-    """One upload; ``cancel`` ends it from another thread, also while it is stuck in a send.
+    """One upload; ``cancel`` ends it from another thread, also while it is stuck in a send, or in
+    a read of a stream that has ``close``.
 
     :param url: of the lease's device; ``*`` stands for vCenter's own host
     :param thumbprint: of the host's certificate, '' if vCenter gives none
@@ -45,18 +51,20 @@ class NfcUpload:
         self._own_tls = session.ssl_context
         self._timeout_s = session.endpoint.read_timeout_s
         self._thumbprint = thumbprint
-        parts = urlsplit(url.replace("://*", f"://{session.endpoint.host}", 1))
-        self._host = parts.hostname or session.endpoint.host
+        self._vcenter = session.endpoint.host.strip("[]").lower()
+        parts = urlsplit(url.replace("://*", f"://{_in_url(self._vcenter)}", 1))
+        self._host = parts.hostname or self._vcenter
         self._port = parts.port or 443
         self._secure = parts.scheme == "https"
         self._path = parts.path + (f"?{parts.query}" if parts.query else "")
         self._connection: HTTPConnection | None = None
+        self._stream: Readable | None = None
         self._cancelled = threading.Event()
 
     @property
     def server(self) -> str:
         """``host:port`` that the bytes go to."""
-        return f"{self._host}:{self._port}"
+        return f"{_in_url(self._host)}:{self._port}"
 
     def send(self, stream: Readable, length: int | None, sent: Callable[[int], None]) -> None:
         """POST the stream to its end and check the host's answer.
@@ -64,8 +72,11 @@ class NfcUpload:
         :param length: its bytes; None sends it chunked
         :param sent: told after each block how many bytes have gone out in all
         :raises Unreachable, CertificateRefused, TaskFailed: the host, with its name
+        :raises LeaseLost: it was cancelled
         :raises BaseException: what ``stream.read`` raises, as it is
         """
+        self._stream = stream  # before the look at the flag: cancel sets the flag first
+        self._check_cancelled()
         connection = self._connect()
         try:
             self._start(connection, length)
@@ -75,14 +86,24 @@ class NfcUpload:
             connection.close()
 
     def cancel(self) -> None:
-        """Make a running ``send`` fail soon."""
+        """Make a running ``send`` fail soon; closes its stream."""
         self._cancelled.set()
         connection = self._connection
         if connection is not None and connection.sock is not None:
             try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                _shut_down(connection.sock)
             except OSError:
                 pass  # it has ended by itself
+        close = getattr(self._stream, "close", None)
+        if callable(close):
+            try:
+                close()
+            except Exception:  # whatever a stream may raise, its reader is told by the flag
+                LOG.debug("closing the stream of a cancelled upload", exc_info=True)
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise errors.LeaseLost("the upload was cancelled", method=_METHOD)
 
     def _connect(self) -> HTTPConnection:
         with faults.translated(method=_METHOD, server=self.server):
@@ -97,7 +118,8 @@ class NfcUpload:
                 plain.connect()
                 self._connection = plain
                 return plain
-            pinned = self._host != self._endpoint.host and not self._endpoint.insecure
+            foreign = self._host != self._vcenter and not self._endpoint.insecure
+            pinned = foreign and bool(self._thumbprint)
             tls = _unverified() if pinned else self._own_tls
             secure = HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=tls)
             self._connection = secure
@@ -148,8 +170,7 @@ class NfcUpload:
         """Send all; an error of the connection is returned, since the host may have answered."""
         total = 0
         while block := stream.read(_CHUNK_BYTES):
-            if self._cancelled.is_set():
-                raise errors.LeaseLost("the upload was cancelled", method=_METHOD)
+            self._check_cancelled()
             total += len(block)
             if length is not None and total > length:
                 raise errors.ImageCorrupt(f"the stream is longer than its {length} bytes")
@@ -181,6 +202,19 @@ class NfcUpload:
                 f"{self.server} refused the upload: HTTP {answer.status} {answer.reason} {text}",
                 method=_METHOD,
             )
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _shut_down(sock: Any) -> None:
+    """Both directions, under TLS as well: ``SSLSocket.shutdown`` drops TLS before it shuts, so that
+    a send in another thread could go out in plain text."""
+    if isinstance(sock, socket.SocketType):
+        socket.SocketType.shutdown(sock, socket.SHUT_RDWR)
+    else:
+        sock.shutdown(socket.SHUT_RDWR)  # eventlet's, which only wraps one
 
 
 def _http_chunk(block: bytes) -> bytes:

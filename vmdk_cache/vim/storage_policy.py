@@ -21,36 +21,44 @@ from vmdk_cache.vim.session import Session
 T = TypeVar("T")
 
 _VERSION = "pbm.version.version2"
+#: An admin may delete a policy and make another of its name.
+_IDS_KEPT_S = 300.0
 
 
 @dataclass(frozen=True)
 class _Service:
     generation: int
+    channel: Channel
     content: Any
 
 
 class StoragePolicies:
-    """Thread-safe; connects on first use. Ids of profiles are remembered."""
+    """Thread-safe; connects on first use. Ids of policies are remembered for 5 minutes, or until
+    one does not serve."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lock = threading.Lock()
         self._service: _Service | None = None
         self._ids: dict[str, str] = {}
+        self._ids_read_at = 0.0
 
     def profile_id(self, name: str) -> str:
         """Unique id of the policy of that name.
 
         :raises ConfigError: there is none
         """
-        if name not in self._ids:
-            self._ids = self._call("PbmRetrieveContent", _read_ids)
-        if name not in self._ids:
-            known = ", ".join(sorted(self._ids))
+        now = self._session.clock.monotonic()
+        ids = self._ids
+        if name not in ids or now - self._ids_read_at >= _IDS_KEPT_S:
+            ids = self._call("PbmRetrieveContent", _read_ids)
+            self._ids, self._ids_read_at = ids, now
+        if name not in ids:
+            known = ", ".join(sorted(ids))
             raise errors.ConfigError(
                 f"storage policy {name!r} does not exist in vCenter; it has: {known or '(none)'}"
             )
-        return self._ids[name]
+        return ids[name]
 
     def compliant_datastores(self, profile_id: str, datastores: Iterable[str]) -> set[str]:
         """Those of the datastores (morefs) that comply, in one request.
@@ -68,7 +76,13 @@ class StoragePolicies:
                 hubsToSearch=hubs, profile=pbm.profile.ProfileId(uniqueId=profile_id)
             )
 
-        found = self._call("PbmQueryMatchingHub", ask)
+        try:
+            found = self._call("PbmQueryMatchingHub", ask)
+        except errors.VCenterError:
+            self._ids = {}
+            raise
+        if not found:
+            self._ids = {}
         return {str(hub.hubId) for hub in found or () if hub.hubType == "Datastore"}
 
     def _call(self, method: str, ask: Callable[[Any], T]) -> T:
@@ -90,6 +104,8 @@ class StoragePolicies:
         with self._lock:
             service = self._service
             if service is None or service.generation != self._session.generation:
+                if service is not None:
+                    service.channel.close()
                 self._service = service = self._connect()
             return service.content
 
@@ -110,7 +126,7 @@ class StoragePolicies:
             request_context={"vcSessionCookie": header},
         )
         instance: Any = pbm.ServiceInstance("ServiceInstance", channel)
-        return _Service(generation, instance.PbmRetrieveServiceContent())
+        return _Service(generation, channel, instance.PbmRetrieveServiceContent())
 
 
 def _read_ids(content: Any) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.batch import Batch
 from vmdk_cache.vim.custom_attribute import CustomAttributes
@@ -44,6 +44,8 @@ __all__ = [
 
 #: Reconfiguring a new VM and deleting one are matters of seconds; hours are allowed.
 _SHORT_TASK_S = 3600.0
+#: vCenter holds a VM for moments after each operation on it.
+_IN_USE_ATTEMPTS = 6
 #: ``descriptionId`` of the task that runs as long as an ImportVApp lease.
 _IMPORT_TASK = "ResourcePool.ImportVAppLRO"
 #: ``descriptionId`` of a clone's task; its entity is the source.
@@ -106,7 +108,17 @@ def clone(
         name=escape_name(request.name),
         spec=_clone_spec(request),
     )
-    return str(waiter.wait(task, timeout_s=timeout_s))
+    made = waiter.wait(task, timeout_s=timeout_s)
+    return str(made or _late_result(session, task))
+
+
+def _late_result(session: Session, task: str) -> str:
+    """Under load a task's state may be seen before its result."""
+    values = properties.read(session, "Task", [task], ["info.result"])
+    made = values.get(task, {}).get("info.result")
+    if not made:
+        raise errors.TaskFailed(f"task {task} has made a clone and does not say which", moref=task)
+    return str(made)
 
 
 def finish_clone(
@@ -153,10 +165,16 @@ def finish_clone(
 def mark_as_template(session: Session, moref: str) -> None:
     """Turn a powered-off VM into a template; one that is a template already stays one.
 
-    :raises InUse: another operation holds the VM; retry
+    :raises InUse: another operation holds the VM, and did not let go of it meanwhile
     """
     try:
-        session.invoke("VirtualMachine", moref, "MarkAsTemplate", safe=True)
+        retry.call(
+            lambda: session.invoke("VirtualMachine", moref, "MarkAsTemplate", safe=True),
+            attempts=_IN_USE_ATTEMPTS,
+            when=lambda failure: isinstance(failure, errors.InUse),
+            first_wait_s=0.5,
+            clock=session.clock,
+        )
     except errors.NotSupported:
         values = properties.read_one(session, "VirtualMachine", moref, ["config.template"])
         if not values.get("config.template"):

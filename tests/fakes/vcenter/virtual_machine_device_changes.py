@@ -69,7 +69,7 @@ class DeviceChanges:
                 self._remove(index, spec)
         for index, spec in self.specs:
             if spec.operation == "add" and not isinstance(spec.device, _Disk):
-                self._add_other(spec.device)
+                self._add_other(index, spec.device)
             elif spec.operation is None:
                 raise invalid_spec(index, "virtualDeviceSpec.operation")
         for index, spec in self.specs:
@@ -102,7 +102,11 @@ class DeviceChanges:
 
     # add
 
-    def _add_other(self, asked: Any) -> None:
+    def _add_other(self, index: int, asked: Any) -> None:
+        if isinstance(asked, vim.vm.device.VirtualIDEController):
+            # A VM has two and cannot have more (vSphere Virtual Machine Administration, "Virtual
+            # Machine Hardware").
+            raise invalid_spec(index, "virtualDeviceSpec.device.busNumber")
         if isinstance(asked, vim.vm.device.VirtualController):
             self._keys[asked.key] = self.devices.add_controller(asked).key
             return

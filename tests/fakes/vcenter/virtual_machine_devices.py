@@ -94,8 +94,6 @@ class Devices:
         controller.device = []
         base = _key_base(controller)
         taken = {c.busNumber for c in self.controllers if _key_base(c) == base}
-        if isinstance(controller, _device.VirtualIDEController):
-            taken |= {0, 1}
         if controller.busNumber in taken:
             controller.busNumber = next(bus for bus in range(len(taken) + 1) if bus not in taken)
         controller.key = base + controller.busNumber

@@ -221,6 +221,20 @@ def test_a_detached_disk_loses_its_file(vc: VCenter, client: Client) -> None:
     assert "vm/vm-flat.vmdk" not in store.files()
 
 
+def test_a_vm_has_two_ide_controllers_and_gets_no_third(client: Client) -> None:
+    vm = client.create("vm", 0)
+    disk, _ = disk_changes(MiB)
+    third = vim.vm.device.VirtualDeviceSpec(
+        operation="add", device=vim.vm.device.VirtualIDEController(key=-100, busNumber=0)
+    )
+    with pytest.raises(vim.fault.InvalidDeviceSpec):
+        wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[third, disk])))
+
+    disk.device.controllerKey = 200
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[disk])))
+    assert (disk_of(vm).controllerKey, disk_of(vm).key) == (200, 3000)
+
+
 def test_an_old_change_version_wins(client: Client) -> None:
     vm = client.create("vm")
     version = vm.config.changeVersion

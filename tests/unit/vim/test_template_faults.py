@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pyVmomi import vim, vmodl
 
-from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request
+from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import Background, eventually
 from vmdk_cache import errors
@@ -60,6 +62,67 @@ def test_deleting_is_repeated_when_its_answer_is_lost(
     template.destroy(session, waiter, source.moref)
 
     assert vc.vms() == []
+
+
+def test_marking_is_repeated_while_something_else_holds_the_vm(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    moref = import_vm(session, waiter, place)
+    rule = vc.fault_rules.add("MarkAsTemplate", vim.fault.InvalidState(), times=3)
+
+    template.mark_as_template(session, moref)
+
+    assert rule.hits == 3
+    assert template.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
+
+
+def test_marking_is_not_repeated_without_end(
+    vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    moref = import_vm(session, waiter, place)
+    rule = vc.fault_rules.add("MarkAsTemplate", vim.fault.InvalidState(), times=None)
+
+    with pytest.raises(errors.InUse):
+        template.mark_as_template(session, moref)
+
+    assert rule.hits == 6
+
+
+class Hasty(TaskWaiter):
+    """Sees success before the result, as happens under load."""
+
+    forget: VCenter | None = None
+
+    def wait(self, task: str, **how: Any) -> Any:
+        super().wait(task, **how)
+        if self.forget is not None:
+            self.forget.tasks.forget_all()
+
+
+def test_a_clone_whose_result_comes_late_is_asked_for_again(
+    session: Session, place: Place, source: VmInfo
+) -> None:
+    waiter = Hasty(session)
+    request = clone_request(place, source, "volume-1")
+
+    moref = template.clone(session, waiter, source, request, timeout_s=100)
+
+    found = template.get_vm(session, moref, RECORD_KEY)
+    assert found is not None
+    assert found.name == "volume-1"
+    waiter.close()
+
+
+def test_a_clone_whose_result_never_comes_is_an_error(
+    vc: VCenter, session: Session, place: Place, source: VmInfo
+) -> None:
+    waiter = Hasty(session)
+    waiter.forget = vc
+    request = clone_request(place, source, "volume-1")
+
+    with pytest.raises(errors.TaskFailed, match="does not say which"):
+        template.clone(session, waiter, source, request, timeout_s=100)
+    waiter.close()
 
 
 def test_a_full_datastore_is_said(
