@@ -70,8 +70,8 @@ def running_cache(
     with coordinator(locks_url) as get_lock:
         cache = wiring.build(
             settings or Settings(enabled=True),
-            wiring.Backend(name="b1", endpoint=endpoint, folder=FOLDER, **backend),  # type: ignore[arg-type]
-            ToozLocks(get_lock, "fake/b1"),
+            wiring.Backend(**{"name": "b1", "endpoint": endpoint, "folder": FOLDER, **backend}),  # type: ignore[arg-type]
+            ToozLocks(get_lock, f"fake/{backend.get('name', 'b1')}"),
             events=events,
             clock=clock or HastyClock(),
         )

@@ -23,7 +23,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.engine import ABANDONED_AFTER
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.eviction import Verdict
-from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.evictor import Evictor, lock_of
 from vmdk_cache.cache.key import has_tag, image_id_in, lock_name_of, name_prefix
 from vmdk_cache.cache.ports import Directories, Directory, TemplateStore
 from vmdk_cache.clock import Clock
@@ -153,8 +153,13 @@ class Reconcile:
         return abandoned | {entry.moref for entry in old}
 
     def _is_importing(self, entry: CacheEntry) -> bool:
+        """Whether somebody is at work on it: vCenter's task tells of the importer, and so does the
+        lock of its key, in which case it is about to be finished or removed."""
         try:
-            return self._store.is_importing(entry)
+            with self._locks.hold(lock_of(entry), 0):
+                return self._store.is_importing(entry)
+        except errors.LockTimeout:
+            return True
         except errors.VCenterError as failure:
             # Taken for busy, it is looked at again in the next check.
             LOG.info("Whether %s is being imported is not known: %s", entry.name, failure)

@@ -136,14 +136,24 @@ def test_an_import_that_was_seen_at_work_again_is_given_time_again(world: Checke
     assert len(world.store.vms) == 1
 
 
-def test_a_half_import_whose_key_is_locked_stays(world: Checked) -> None:
+def test_an_import_whose_key_is_locked_is_somebodys(world: Checked) -> None:
     world.break_off()
+    for _ in range(3):
+        world.clock.advance(10**6)
+        with world.locks.hold(lock_name(KEY), 1):
+            assert world.check(fix=True) == []
+    assert len(world.store.vms) == 1
+
+
+def test_a_half_import_that_vcenter_holds_stays_until_the_next_check(world: Checked) -> None:
+    entry = world.break_off()
     world.clock.advance(10**6)
-    with world.locks.hold(lock_name(KEY), 1):
-        (finding,) = world.check(fix=True)
+    world.store.in_use = {entry.moref}
+    (finding,) = world.check(fix=True)
     assert not finding.fixed
     assert "in use" in finding.says
-    assert len(world.store.vms) == 1
+    world.store.in_use = set()
+    assert kinds(world.check(fix=True)) == [(Kind.HALF_IMPORTED, True)]
 
 
 def test_a_template_without_its_files_is_removed_at_once(world: Checked) -> None:

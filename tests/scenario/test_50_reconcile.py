@@ -1,0 +1,282 @@
+"""What crashes, admins and broken storage leave in the cache's folder, on the fake vCenter."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+from typing import Any
+
+import pytest
+from pyVmomi import vim, vmodl
+
+from tests.fakes.images import FakeImage, FakeImageSource
+from tests.scenario.conftest import FOLDER, RECORD_KEY, Lab, running_cache, volume
+from vmdk_cache import errors
+from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.record import Record
+from vmdk_cache.conf import Settings
+from vmdk_cache.periodic.findings import Kind
+from vmdk_cache.vim import inventory, template
+from vmdk_cache.vim.session import Endpoint
+
+LEASE_TIMEOUT_S = 300
+DATASTORES = ("DC0_DS0", "DC0_DS1")
+
+
+def kinds(lab: Lab, **options: bool) -> list[tuple[Kind, bool]]:
+    report = lab.cache.reconcile.check(**options)
+    return [(finding.kind, finding.fixed) for finding in report.findings]
+
+
+def template_vm(lab: Lab) -> Any:
+    (name,) = lab.templates()
+    return lab.vcenter.find_vm(name)
+
+
+def storage_of(lab: Lab, vm: Any) -> Any:
+    return lab.vcenter.datastore(vm.config.files.vmPathName[1:].split("]")[0]).storage
+
+
+def import_in_a_process(endpoint: Endpoint, locks_url: str, disk_image: FakeImage) -> None:
+    with running_cache(endpoint, locks_url, lambda event: None) as cache:
+        cache.images.create_volume(disk_image.image(), volume(1), FakeImageSource(disk_image))
+
+
+def kill_an_importer(lab: Lab, method: str) -> None:
+    """A process dies just before vCenter hears of its call of ``method``."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(
+        target=import_in_a_process, args=(lab.endpoint, lab.locks_url, lab.disk_image)
+    )
+    process.start()
+
+    def kill() -> None:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+
+    rule = lab.vcenter.fault_rules.add(method, drop="before", action=kill)
+    process.join(60)
+    assert (rule.hits, process.exitcode) == (1, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("method", ["nfc:POST", "HttpNfcLeaseComplete"])
+def test_an_importer_killed_under_its_lease_leaves_nothing(lab: Lab, method: str) -> None:
+    kill_an_importer(lab, method)
+    assert kinds(lab, fix=True) == []  # vCenter's task says that somebody may still be at it
+    lab.eventually(lab.assert_nothing_left, advancing_s=LEASE_TIMEOUT_S + 1)
+    assert kinds(lab, fix=True) == []
+
+
+@pytest.mark.parametrize("method", ["RefreshStorageInfo", "MarkAsTemplate"])
+def test_an_importer_killed_after_its_lease_leaves_a_vm_that_a_check_removes(
+    lab: Lab, method: str
+) -> None:
+    kill_an_importer(lab, method)
+    assert kinds(lab, fix=True) == []
+    assert len(lab.vcenter.vms()) == 1
+    lab.vcenter.clock.advance(61)
+    assert kinds(lab) == [(Kind.HALF_IMPORTED, False)]
+    assert kinds(lab, fix=True) == [(Kind.HALF_IMPORTED, True)]
+    lab.assert_nothing_left()
+
+
+def test_a_process_that_was_just_started_removes_an_old_half_import(lab: Lab) -> None:
+    kill_an_importer(lab, "MarkAsTemplate")
+    lab.vcenter.clock.advance(61)
+    lab.cache = lab.process(Settings(enabled=False))
+    assert kinds(lab, fix=True) == [(Kind.HALF_IMPORTED, True)]
+    lab.assert_nothing_left()
+
+
+def test_a_check_in_the_middle_of_an_import_does_no_harm(lab: Lab) -> None:
+    other = lab.process()
+
+    def check() -> None:
+        lab.vcenter.clock.advance(61)
+        assert other.reconcile.check(fix=True, remove_directories=True).findings == ()
+
+    for method in ("nfc:POST", "HttpNfcLeaseComplete", "RefreshStorageInfo", "MarkAsTemplate"):
+        lab.vcenter.fault_rules.add(method, action=check)
+    assert [lab.create(1), lab.create(2)] == [False, True]
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_template_whose_files_were_deleted_goes_and_is_imported_anew(
+    lab: Lab, noticed: bool
+) -> None:
+    lab.create(1)
+    vm = template_vm(lab)
+    storage_of(lab, vm).delete(vm.name)
+    if noticed:
+        template.refresh_storage(lab.cache.session, vm.moref)
+        assert kinds(lab) == [(Kind.FILES_LOST, False)]
+        assert kinds(lab, fix=True) == [(Kind.FILES_LOST, True)]
+        assert lab.vcenter.find_vm(vm.name) is None
+    assert not lab.create(2)
+    assert len(lab.templates()) == 1
+
+
+def test_a_template_without_a_record_goes_and_is_imported_anew(lab: Lab) -> None:
+    lab.create(1)
+    session, moref = lab.cache.session, template_vm(lab).moref
+    host = inventory.snapshot(session).hosts[0]
+    pool = vim.ResourcePool(host.pool)
+    session.invoke(
+        "VirtualMachine", moref, "MarkAsVirtualMachine", pool=pool, host=vim.HostSystem(host.moref)
+    )
+    blank = vim.option.OptionValue(key=RECORD_KEY, value="{}")
+    task = session.invoke(
+        "VirtualMachine", moref, "ReconfigVM_Task", spec=vim.vm.ConfigSpec(extraConfig=[blank])
+    )
+    lab.cache.waiter.wait(task, timeout_s=60)
+    template.mark_as_template(session, moref)
+
+    with pytest.raises(errors.NotCacheable):
+        lab.create(2)
+    assert kinds(lab) == [(Kind.RECORD_BROKEN, False)]
+    assert kinds(lab, fix=True) == [(Kind.RECORD_BROKEN, True)]
+    assert not lab.create(3)
+
+
+def test_an_admins_vm_in_our_folder_is_told_and_left_alone(lab: Lab) -> None:
+    lab.create(1, folder=FOLDER)
+    assert kinds(lab, fix=True, remove_directories=True) == [(Kind.FOREIGN, False)]
+    lab.vcenter.clock.advance(10**7)
+    assert len(lab.cache.purge.run()) == 1
+    vm = lab.vcenter.find_vm(volume(1).name)
+    storage_of(lab, vm).delete(vm.name)
+    template.refresh_storage(lab.cache.session, vm.moref)
+    for _ in range(2):
+        assert kinds(lab, fix=True, remove_directories=True) == [(Kind.WITHOUT_CONFIG, False)]
+        lab.vcenter.clock.advance(61)
+    assert lab.vcenter.find_vm(volume(1).name) is not None
+
+
+def test_templates_of_another_backend_are_told_and_left_alone(lab: Lab) -> None:
+    lab.create(1)
+    own, lab.cache = lab.cache, lab.process(name="b2")
+    lab.create(2)
+    assert kinds(lab, fix=True, remove_directories=True) == [(Kind.OTHER_BACKEND, False)]
+    lab.cache = own
+    assert kinds(lab, fix=True, remove_directories=True) == [(Kind.OTHER_BACKEND, False)]
+    lab.vcenter.clock.advance(10**7)
+    (gone,) = own.purge.run()
+    assert gone.name.startswith("b1_")
+    assert [name[:3] for name in lab.templates()] == ["b2_"]
+
+
+def test_orphaned_directories_are_listed_and_deleted_only_when_that_is_asked_for(lab: Lab) -> None:
+    lab.create(1)
+    (used,) = lab.templates()
+    storage = storage_of(lab, lab.vcenter.find_vm(used))
+    ours = template_name("b1", CacheKey(lab.image.id, "left", "ide"))
+    others = [template_name("b2", CacheKey(lab.image.id, "left", "ide")), "b1_image_cache (mine)"]
+    for name in (ours, *others):
+        storage.make_directory(name)
+        storage.create(f"{name}/disk.vmdk")
+    (finding,) = lab.cache.reconcile.check(fix=True).findings
+    assert (finding.kind, finding.fixed) == (Kind.DIRECTORY_ORPHANED, False)
+    assert finding.where == f"[{storage.name}] {ours}"
+    assert storage.is_directory(ours)
+    assert kinds(lab, remove_directories=True) == [(Kind.DIRECTORY_ORPHANED, True)]
+    assert not storage.exists(ours)
+    assert {used, *others} <= set(storage.directories())
+    assert lab.create(2)
+
+
+def test_no_datastore_outside_the_backends_is_searched(lab: Lab) -> None:
+    ours = template_name("b1", CacheKey(lab.image.id, "left", "ide"))
+    for name in DATASTORES:
+        lab.vcenter.datastore(name).storage.make_directory(ours)
+    lab.cache = lab.process(datastore_regex="DC0_DS1")
+    (finding,) = lab.cache.reconcile.check().findings
+    assert finding.where == f"[DC0_DS1] {ours}"
+
+
+def test_a_datastore_that_may_not_be_searched_is_told(lab: Lab) -> None:
+    refusal = vim.fault.NoPermission(privilegeId="Datastore.Browse")
+    lab.vcenter.fault_rules.add("SearchDatastore_Task", refusal, times=None)
+    assert kinds(lab) == [(Kind.DATASTORE_UNREAD, False)] * 2
+
+
+@pytest.mark.parametrize("ever", [True, False])
+def test_a_cache_folder_that_is_not_there_is_no_error(lab: Lab, ever: bool) -> None:
+    if ever:
+        lab.create(1)
+        folder = template_vm(lab).parent.moref
+        task = lab.cache.session.invoke("Folder", folder, "Destroy_Task")
+        lab.cache.waiter.wait(task, timeout_s=60)
+    lab.vcenter.request_log.reset()
+    lab.cache.housekeeping.run()
+    assert kinds(lab, fix=True) == []
+    assert lab.cache.capacity() == ()
+    assert lab.vcenter.request_log.count("CreateFolder") == 0
+    assert not lab.create(2)
+
+
+def test_what_a_check_cannot_delete_keeps_nothing_else(lab: Lab) -> None:
+    kill_an_importer(lab, "MarkAsTemplate")
+    lab.cache = lab.process()
+    ours = template_name("b1", CacheKey(lab.image.id, "left", "ide"))
+    storage = lab.vcenter.datastore(DATASTORES[0]).storage
+    storage.make_directory(ours)
+    lab.vcenter.clock.advance(61)
+    rule = lab.vcenter.fault_rules.add("Destroy_Task", vmodl.fault.SystemError(reason="made up"))
+    assert kinds(lab, fix=True, remove_directories=True) == [
+        (Kind.HALF_IMPORTED, False),
+        (Kind.DIRECTORY_ORPHANED, True),
+    ]
+    assert rule.hits == 1
+    assert kinds(lab, fix=True) == [(Kind.HALF_IMPORTED, True)]
+
+
+def copy_template(lab: Lab, count: int) -> None:
+    """As many templates more, each of an image of its own, made without the engine."""
+    (source,) = lab.cache.store.entries()
+    assert source.record is not None
+    assert source.disk_key is not None
+    vm = lab.vcenter.find_vm(source.name)
+    disk_key, session = source.disk_key, lab.cache.session
+    host = inventory.snapshot(session).hosts[0]
+    fingerprint = source.record.key.fingerprint
+
+    def copy(number: int) -> None:
+        image_id = f"c0000000-0000-4000-8000-{number:012}"
+        key = CacheKey(image_id, fingerprint, "lsiLogic")
+        record = Record("b1", key, source.size_bytes, session.server_time(), "host:1")
+        request = template.CloneRequest(
+            name=template_name("b1", key),
+            folder=vm.parent.moref,
+            datastore=source.datastore or "",
+            host=host.moref,
+            pool=host.pool,
+            disk_key=disk_key,
+            extra_config={RECORD_KEY: record.to_json()},
+            as_template=True,
+        )
+        template.clone(session, lab.cache.waiter, source.moref, request, timeout_s=60)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(copy, range(count)))
+
+
+def test_housekeeping_costs_the_same_however_many_templates_there_are(lab: Lab) -> None:
+    lab.create(1)
+    storage = storage_of(lab, template_vm(lab))
+    storage.make_directory(template_name("b1", CacheKey(lab.image.id, "left", "ide")))
+    counts = []
+    for more in (0, 200):
+        copy_template(lab, more)
+        lab.cache.reconcile.check()  # the custom attribute's name is read once
+        lab.vcenter.request_log.reset()
+        assert lab.cache.purge.run() == []
+        assert len(lab.cache.reconcile.check(fix=True).findings) == 1
+        counts.append(lab.vcenter.request_log.total())
+    assert len(lab.templates()) == 201
+    assert counts[1] <= counts[0] + 2  # the pages of two lists
+    (capacity,) = lab.cache.capacity()
+    assert capacity.templates == 201
+    assert capacity.provisioned_bytes == 201 * lab.disk_image.capacity_bytes
+    assert 0 < capacity.unshared_bytes < capacity.provisioned_bytes * 2
