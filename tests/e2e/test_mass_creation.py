@@ -86,3 +86,19 @@ def test_a_volume_that_did_not_ask_is_made_without_the_cache(the_cloud: Cloud) -
     the_cloud.assert_holds(volume_id, IMAGE, 1)
     the_cloud.cinder.delete("volumes", volume_id)
     the_cloud.cinder.wait_gone("volumes", volume_id)
+
+
+def test_the_template_of_a_deleted_image_goes_and_its_volumes_stay(the_cloud: Cloud) -> None:
+    image_id, kept_id = the_cloud.upload("doomed", IMAGE), the_cloud.upload("kept", IMAGE)
+    for one in (image_id, kept_id):
+        volume_id = the_cloud.cinder.create_volume(1, imageRef=one, metadata=USE_CACHE)
+        the_cloud.cinder.wait("volumes", volume_id, "available")
+
+    def templates(of: str) -> int:
+        return sum(vm.config.template and of in vm.name for vm in the_cloud.vcenter.vms())
+
+    assert (templates(image_id), templates(kept_id)) == (1, 1)
+    the_cloud.glance.delete(image_id)
+    wait_until(lambda: not templates(image_id), what="the next purge", timeout_s=60)
+    assert templates(kept_id) == 1
+    the_cloud.assert_holds(volume_id, IMAGE, 1)

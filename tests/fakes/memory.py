@@ -134,9 +134,12 @@ class MemoryStore:
         self._called("touch")
         now = self._clock.now()
         with self._lock:
-            if entry.moref in self.vms:
-                change = {"warmed_at": now} if warmed else {"used_at": now}
-                self.vms[entry.moref] = dataclasses.replace(self.vms[entry.moref], **change)
+            if (seen := self.vms.get(entry.moref)) is not None:
+                self.vms[entry.moref] = (
+                    dataclasses.replace(seen, warmed_at=now)
+                    if warmed
+                    else dataclasses.replace(seen, used_at=now)
+                )
         return now
 
     def destroy(self, entry: CacheEntry) -> None:

@@ -10,8 +10,8 @@
     READY       a template with a record for its name;     condemned when it has expired, is
                 the only phase that is cloned from         superseded, or has to make room
     ADOPTED     a template that bears one of our names     condemned when it has expired or has to
-                and no record we can read: made by the     make room; never served
-                prior art, or altered by hand
+                and no record we can read: made by the     make room; with a name that only we give,
+                prior art, or altered by hand              by the next reconcile; never served
     FOREIGN     anything else in our folder                never touched by us
 
 An entry becomes READY once and never goes back. Who clones from it holds a lease (cache/lease.py);

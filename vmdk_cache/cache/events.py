@@ -81,7 +81,7 @@ class Evicted(Event):
 class Events(Protocol):
     """A listener; it must not raise and must not take long."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event, /) -> None: ...
 
 
 def log(event: Event) -> None:

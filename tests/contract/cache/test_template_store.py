@@ -94,6 +94,16 @@ def test_a_deleted_template_is_reported_by_its_moref(subject: Subject) -> None:
     assert subject.store.find(KEY) is None
 
 
+def test_a_second_look_sees_the_same_vm_and_no_other_of_its_name(subject: Subject) -> None:
+    made = import_(subject)
+    assert subject.store.look_again(made) == made
+    subject.store.destroy(made)
+    assert subject.store.look_again(made) is None
+    anew = import_(subject)
+    assert subject.store.look_again(made) is None
+    assert subject.store.look_again(anew) == anew
+
+
 def test_deleting_twice_is_deleting(subject: Subject) -> None:
     made = import_(subject)
     subject.store.destroy(made)

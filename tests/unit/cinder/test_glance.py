@@ -214,7 +214,7 @@ class Access:
         self.role_names = list(roles)
 
 
-class ServiceUser(plugin.BaseAuthPlugin):  # type: ignore[misc]  # keystoneauth is untyped
+class ServiceUser(plugin.BaseAuthPlugin):
     """The user of [service_user], logged in."""
 
     def __init__(self, *roles: str) -> None:

@@ -315,7 +315,7 @@ def test_a_directory_that_an_import_took_since_it_was_listed_is_not_deleted(
         world.directories.in_use = {NAME}
         return found
 
-    world.directories.unused = taken  # type: ignore[method-assign]
+    world.directories.unused = taken  # type: ignore[method-assign, assignment]
     assert world.check(remove_directories=True) == []
     assert world.directories.names == {NAME}
 
