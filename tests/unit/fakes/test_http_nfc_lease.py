@@ -128,6 +128,9 @@ def test_an_upload_that_stops_half_way_blocks_for_ever(vc: VCenter, client: Clie
     for name, value in {**STREAM, "Content-Length": str(len(data))}.items():
         connection.putheader(name, value)
     connection.endheaders(data[: len(data) // 2])
+    (held,) = vc.leases()
+    while not held.devices[0].is_arriving:  # the server has yet to read the request
+        time.sleep(0.01)
     lease.HttpNfcLeaseComplete()
     connection.close()
     assert disk_of(vm).capacityInBytes == 4_096_000
