@@ -44,7 +44,8 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         self._settings = conf.Settings()
         self._cache: wiring.RunningCache | None = None
         self._purge_loop: loopingcall.FixedIntervalLoopingCall | None = None
-        self._feedback: Feedback
+        # Here and not later, as VolumeManager does: it drops the process's database connections.
+        self._feedback = Feedback(message_api.API())
 
     @staticmethod
     def get_driver_options() -> list[cfg.Opt]:
@@ -54,7 +55,6 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         """Connect the cache, then upstream: our errors name the option that is wrong."""
         self._validate_params()
         self._close_cache()
-        self._feedback = Feedback(message_api.API())  # opens the database
         self._settings = conf.Settings.from_options(self.configuration)
         self._cache = self._open_cache()
         try:
