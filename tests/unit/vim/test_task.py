@@ -117,6 +117,7 @@ def test_a_task_that_stays_in_the_queue_is_spoken_of(
 
     eventually(lambda: f"Task {queued.moref} has not begun for 601 s" in caplog.text)
     vc.clock.advance(10_000)
+    eventually(lambda: states(vc).count("running") == 1 and seen_running(waiter, 1))
     vc.clock.advance(10_000)
     assert all(done.join() for done in clones)
     assert caplog.text.count("has not begun") == 1
