@@ -18,6 +18,8 @@ OPT_IN_BY_IMAGE = "image"
 OPT_IN_ALWAYS = "always"
 EXPIRY_AGE = "age"
 EXPIRY_IDLE = "idle"
+REPLICAS_OFF = "off"
+REPLICAS_ON_DEMAND = "on_demand"
 _OPT_INS = (OPT_IN_BY_METADATA, OPT_IN_BY_VOLUME_TYPE, OPT_IN_BY_IMAGE, OPT_IN_ALWAYS)
 
 OPTIONS = [
@@ -92,6 +94,32 @@ OPTIONS = [
         "none is imported into it, and those on a datastore that has less free are deleted, the "
         "one used longest ago first. 0 means that templates may fill a datastore.",
     ),
+    cfg.StrOpt(
+        "image_cache_replicas",
+        default=REPLICAS_ON_DEMAND,
+        choices=[
+            (REPLICAS_OFF, "one template per image; volumes elsewhere are cloned across"),
+            (REPLICAS_ON_DEMAND, "a template on each datastore that is used repeatedly"),
+        ],
+        help="Whether further copies of a template are made, in the background, where volumes are "
+        "cloned to. A clone within a datastore can be offloaded to the array and loads no network. "
+        "Replicas count for every limit and expire with their template; none is made where "
+        "another template would have to go for it.",
+    ),
+    cfg.IntOpt(
+        "image_cache_replicate_after",
+        default=2,
+        min=1,
+        help="Volumes cloned from another datastore's template before a datastore gets a replica.",
+    ),
+    cfg.IntOpt(
+        "image_cache_clones_per_template",
+        default=8,
+        min=1,
+        help="Clones that one process runs from one template at a time; further ones wait for the "
+        "copy that will be free first. vCenter charges each clone to the template's host, which "
+        "takes 8 at a time (4 onto the same host).",
+    ),
     cfg.ListOpt(
         "image_cache_opt_in",
         default=[OPT_IN_BY_METADATA],
@@ -133,6 +161,9 @@ class Settings:
     max_total_bytes: int = 0
     max_percent: int = 0
     min_free_percent: int = 0
+    replicas: str = REPLICAS_ON_DEMAND
+    replicate_after: int = 2
+    clones_per_template: int = 8
 
     @classmethod
     def from_options(cls, options: HasOptions) -> Settings:
@@ -148,6 +179,9 @@ class Settings:
             max_total_bytes=options.image_cache_max_total_gb << 30,
             max_percent=options.image_cache_max_percent,
             min_free_percent=options.image_cache_min_free_percent,
+            replicas=options.image_cache_replicas,
+            replicate_after=options.image_cache_replicate_after,
+            clones_per_template=options.image_cache_clones_per_template,
         )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.ports import Directory, Disk, Place, Volume
 from vmdk_cache.cache.record import Record
 from vmdk_cache.image import Image, ImageSource
@@ -53,6 +53,15 @@ class MemoryStore:
         name = template_name(self._backend, key)
         with self._lock:
             return next((e for e in self.vms.values() if e.name == name), None)
+
+    def copies(self, key: CacheKey, *, fresh: bool = False) -> tuple[CacheEntry, ...]:
+        self._called("copies")
+        with self._lock:
+            return tuple(
+                e
+                for e in self.vms.values()
+                if e.phase is Phase.READY and e.record is not None and e.record.key == key
+            )
 
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         self._called("look_again")
@@ -129,6 +138,28 @@ class MemoryStore:
             assert self.vms[entry.moref].phase is Phase.READY, "cloned from no template"
             assert volume.id not in self.volumes, "cloned twice"
             self.volumes[volume.id] = entry.moref
+
+    def replicate(self, entry: CacheEntry, place: Place) -> CacheEntry:
+        self._called("replicate")
+        assert entry.record is not None
+        name = replica_name(self._backend, entry.record.key, place.datastore)
+        with self._lock:
+            if entry.moref not in self.vms:
+                raise errors.ObjectNotFound("gone", moref=entry.moref)
+            if any(e.name == name for e in self.vms.values()):
+                raise errors.NameTaken(f"{name} exists")
+            moref = f"vm-{next(self._ids)}"
+            self.vms[moref] = dataclasses.replace(
+                entry, moref=moref, name=name, datastore=place.datastore, host=place.host
+            )
+            return self.vms[moref]
+
+    def move(self, entry: CacheEntry, host: str) -> None:
+        self._called("move")
+        with self._lock:
+            if entry.moref not in self.vms:
+                raise errors.ObjectNotFound("gone", moref=entry.moref)
+            self.vms[entry.moref] = dataclasses.replace(self.vms[entry.moref], host=host)
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
         self._called("touch")
@@ -226,24 +257,47 @@ class MemoryTransfer:
 
 
 class MemoryPlacement:
-    """A Placement with one datastore.
+    """A Placement that gives its places out in turn.
 
     :ivar reserved: bytes promised and not released
+    :ivar sick_hosts: morefs of hosts that are in maintenance or disconnected
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *places: Place) -> None:
         self._lock = threading.Lock()
+        self._places = places or (PLACE,)
+        self._turns = itertools.cycle(self._places)
         self.reserved = 0
+        self.sick_hosts: set[str] = set()
 
     @contextlib.contextmanager
     def for_volume(self, volume: Volume, size_bytes: int) -> Iterator[Place]:
+        with self._lock:
+            place = next(self._turns)
         with self._reserve(size_bytes):
-            yield PLACE
+            yield place
+
+    @contextlib.contextmanager
+    def for_replica(self, size_bytes: int, datastore: str) -> Iterator[Place]:
+        for place in self._places:
+            if place.datastore == datastore:
+                with self._reserve(size_bytes):
+                    yield place
+                return
+        raise errors.NoPlacement(f"{datastore} does not fit")
+
+    def reader(self, entry: CacheEntry) -> str | None:
+        if entry.host is None or entry.host not in self.sick_hosts:
+            return entry.host
+        for place in self._places:
+            if place.datastore == entry.datastore and place.host not in self.sick_hosts:
+                return place.host
+        return None
 
     @contextlib.contextmanager
     def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
         with self._reserve(size_bytes):
-            yield near or PLACE
+            yield near or self._places[0]
 
     @contextlib.contextmanager
     def _reserve(self, size_bytes: int) -> Iterator[None]:

@@ -14,6 +14,8 @@
                 prior art, or altered by hand              by the next reconcile; never served
     FOREIGN     anything else in our folder                never touched by us
 
+A replica is READY at once: one CloneVM_Task of a READY copy makes it, whole or not at all.
+
 An entry becomes READY once and never goes back. Who clones from it holds a lease (cache/lease.py);
 an entry is condemned, so that no new lease starts, before it is destroyed. An importer works only
 on the VM that it created itself, by its managed object id, so no loser of a race harms a winner.
@@ -27,7 +29,7 @@ import datetime
 import enum
 from dataclasses import dataclass
 
-from vmdk_cache.cache.key import image_id_in, template_name
+from vmdk_cache.cache.key import image_id_in, is_copy_name
 from vmdk_cache.cache.record import Record
 
 
@@ -55,6 +57,8 @@ class CacheEntry:
     :ivar made_at: when vCenter says it was created, aware UTC; not reliable for clones
     :ivar used_at: last clone that was noted on it, aware UTC, None if none was
     :ivar warmed_at: last warm-up that was noted on it, aware UTC, None if none was
+    :ivar host: managed object id of the host that it is registered on and that does its reads, None
+        if unknown
     :ivar accessible: False if vCenter says that its files are lost or out of reach
     :ivar has_config: False if vCenter has no configuration of it: files lost, or just being made
     """
@@ -70,6 +74,7 @@ class CacheEntry:
     made_at: datetime.datetime | None = None
     used_at: datetime.datetime | None = None
     warmed_at: datetime.datetime | None = None
+    host: str | None = None
     accessible: bool = True
     has_config: bool = True
 
@@ -91,7 +96,7 @@ def classify(
     if record is None:
         ours = is_template and image_id_in(name, backend) is not None
         return Phase.ADOPTED if ours else Phase.FOREIGN
-    if record.backend != backend or name != template_name(backend, record.key):
+    if record.backend != backend or not is_copy_name(name, backend, record.key):
         return Phase.FOREIGN
     if not is_template:
         return Phase.IMPORTING

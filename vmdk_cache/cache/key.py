@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from vmdk_cache.image import Image
 
 #: vCenter's limit for the name of a managed entity (vSphere API reference, ManagedEntity.name).
 MAX_NAME_LENGTH = 80
-_BACKEND_LENGTH = 20
+_BACKEND_LENGTH = 15
 _FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
 _IMAGE_ID_LENGTH = 36
 _NAME = re.compile(
     r"(?P<backend>.+)_image_cache \((?P<image>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\)"
-    r"( (?P<tag>[0-9a-f]{8}))?"
+    r"( (?P<tag>[0-9a-f]{8})(-[a-z2-7]{4})?)?"
 )
 
 
@@ -70,6 +71,22 @@ def template_name(backend: str, key: CacheKey) -> str:
     return f"{name_prefix(backend)}{_short(key.image_id, _IMAGE_ID_LENGTH)}) {key.tag}"
 
 
+def replica_name(backend: str, key: CacheKey, datastore: str) -> str:
+    """Name of a further copy of the key's template.
+
+    :param datastore: managed object id of the one that the copy is on. Four letters of a digest
+        tell datastores apart; two of a kind make one replica less, and no harm
+    """
+    digest = hashlib.sha256(datastore.encode()).digest()
+    return f"{template_name(backend, key)}-{base64.b32encode(digest).decode()[:4].lower()}"
+
+
+def is_copy_name(name: str, backend: str, key: CacheKey) -> bool:
+    """Whether a VM of that name is the key's template or a replica of it."""
+    first = template_name(backend, key)
+    return name == first or (name.startswith(f"{first}-") and _NAME.fullmatch(name) is not None)
+
+
 def name_prefix(backend: str) -> str:
     """What the names of all templates of ``backend`` begin with, and so their directories'."""
     return f"{_short(backend, _BACKEND_LENGTH)}_image_cache ("
@@ -96,7 +113,7 @@ def image_id_in(name: str, backend: str | None = None) -> str | None:
 
 
 def lock_name(key: CacheKey) -> str:
-    """The lock that a process holds while it imports or deletes the key's template."""
+    """The lock that a process holds while it imports, replicates or deletes a copy of the key."""
     return f"{key.image_id}-{key.tag}"
 
 

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.clock import Clock
 from vmdk_cache.datastore.capacity import Reservations
-from vmdk_cache.datastore.selection import DATASTORE_TYPES, Need, choose
+from vmdk_cache.datastore.selection import DATASTORE_TYPES, Need, choose, usable_hosts
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
@@ -86,6 +87,29 @@ class VCenterPlacement:
 
         with self._claim(size_bytes, choose_near) as place:
             yield place
+
+    @contextlib.contextmanager
+    def for_replica(self, size_bytes: int, datastore: str) -> Iterator[Place]:
+        snapshot = self._snapshot()
+        need = self._need(size_bytes, frozenset({datastore}))
+        with self._claim(size_bytes, lambda pending: self._choose(snapshot, need, pending)) as at:
+            yield at
+
+    def reader(self, entry: CacheEntry) -> str | None:
+        """See :class:`~vmdk_cache.cache.ports.Placement`; among others, one of the same cluster."""
+        snapshot = self._snapshot()
+        hosts = {host.moref: host for host in snapshot.hosts}
+        own = hosts.get(entry.host or "")
+        if own is None or (own.connected and not own.in_maintenance):
+            return entry.host  # where the backend does not see it, vCenter decides
+        others = [
+            host
+            for datastore in snapshot.datastores
+            if datastore.moref == entry.datastore
+            for host in usable_hosts(datastore, hosts)
+        ]
+        others.sort(key=lambda host: host.cluster != own.cluster)
+        return others[0].moref if others else None
 
     def datastores(self) -> list[inventory.Datastore]:
         """The datastores that this backend may use."""

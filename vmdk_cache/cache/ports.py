@@ -106,6 +106,18 @@ class Placement(Protocol):
         :raises NoPlacement: nothing fits
         """
 
+    def for_replica(
+        self, size_bytes: int, datastore: str
+    ) -> contextlib.AbstractContextManager[Place]:
+        """A place on that very datastore.
+
+        :raises NoPlacement: it does not fit
+        """
+
+    def reader(self, entry: CacheEntry) -> str | None:
+        """The host that can do an entry's reads now: its own if that is in order, else another that
+        has its datastore mounted; None if there is none. A managed object id."""
+
 
 @dataclass(frozen=True)
 class Directory:
@@ -146,6 +158,12 @@ class TemplateStore(Protocol):
     def find(self, key: CacheKey) -> CacheEntry | None:
         """The VM that bears the key's name, in whatever phase, or None."""
 
+    def copies(self, key: CacheKey, *, fresh: bool = False) -> tuple[CacheEntry, ...]:
+        """The READY copies of the key, in no particular order.
+
+        :param fresh: as they are now; else as they were a moment ago, which may be for nothing
+        """
+
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         """The same VM as it is now, None if it is not in the cache's folder under its name."""
 
@@ -168,6 +186,19 @@ class TemplateStore(Protocol):
         """Make ``volume`` of a READY entry; on any error nothing is left behind.
 
         :raises ObjectNotFound: with the entry's moref if the template is gone
+        """
+
+    def replicate(self, entry: CacheEntry, place: Place) -> CacheEntry:
+        """Make another READY copy of a READY entry, as old as that; whole or not at all.
+
+        :raises NameTaken: a copy for that datastore is there, or being made
+        """
+
+    def move(self, entry: CacheEntry, host: str) -> None:
+        """Register a READY entry on another host of its datastore; its files stay where they are.
+
+        :param host: managed object id
+        :raises InUse: another operation holds it
         """
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:

@@ -18,7 +18,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase, classify
-from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Times
@@ -77,6 +77,13 @@ class VCenterTemplateStore:
                     return self._of_key(self._entry(found), key)
         return None
 
+    def copies(self, key: CacheKey, *, fresh: bool = False) -> tuple[CacheEntry, ...]:
+        return tuple(
+            entry
+            for entry in self.entries()
+            if entry.phase is Phase.READY and entry.record is not None and entry.record.key == key
+        )
+
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         for folder in self._folders():
             with _folder_may_go(folder):
@@ -108,7 +115,7 @@ class VCenterTemplateStore:
             key=key,
             virtual_size_bytes=disk.capacity_bytes,
             created_at=self._session.server_time(),
-            owner=f"{socket.gethostname()}:{os.getpid()}",
+            owner=_this_process(),
         )
         request = lease.ImportRequest(
             name=template_name(self._backend, key),
@@ -130,10 +137,13 @@ class VCenterTemplateStore:
             found = self._fresh_look(opened.vm)
             _verify(found, record, disk.bytes_read)
             template.mark_as_template(self._session, opened.vm)
-        ready = template.get_vm(self._session, opened.vm, RECORD_KEY)
+        return self._made(opened.vm, request.name)
+
+    def _made(self, moref: str, name: str) -> CacheEntry:
+        ready = template.get_vm(self._session, moref, RECORD_KEY)
         if ready is None:
             raise errors.ObjectNotFound(
-                f"template {request.name!r} was deleted right after its import", moref=opened.vm
+                f"template {name!r} was deleted as soon as it was made", moref=moref
             )
         return self._entry(ready)
 
@@ -177,6 +187,30 @@ class VCenterTemplateStore:
             capacity_bytes=max(volume.size_bytes, entry.size_bytes),
             timeout_s=self._task_timeout_s,
         ).make()
+
+    def replicate(self, entry: CacheEntry, place: Place) -> CacheEntry:
+        assert entry.record is not None, entry
+        assert entry.disk_key is not None, entry
+        record = dataclasses.replace(entry.record, owner=_this_process())
+        request = template.CloneRequest(
+            name=replica_name(self._backend, record.key, place.datastore),
+            folder=inventory.ensure_folder(self._session, place.datacenter, self._folder),
+            datastore=place.datastore,
+            host=place.host,
+            pool=place.pool,
+            disk_key=entry.disk_key,
+            extra_config={RECORD_KEY: record.to_json()},
+            annotation=ANNOTATION,
+            managed_by=self._managed_by,
+            as_template=True,
+        )
+        made = template.clone(
+            self._session, self._waiter, entry.moref, request, timeout_s=self._task_timeout_s
+        )
+        return self._made(made, request.name)
+
+    def move(self, entry: CacheEntry, host: str) -> None:
+        template.move_to_host(self._session, self._waiter, entry.moref, host)
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
         now = self._session.server_time()
@@ -231,6 +265,7 @@ class VCenterTemplateStore:
             made_at=found.created_at,
             used_at=times.used_at,
             warmed_at=times.warmed_at,
+            host=found.host,
             accessible=found.connection_state not in LOST_STATES,
             has_config=found.has_config,
         )
@@ -244,6 +279,10 @@ def _folder_may_go(folder: str) -> Iterator[None]:
     except errors.ObjectNotFound as gone:
         if gone.moref != folder:
             raise
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _declared(capacity_bytes: int) -> int:

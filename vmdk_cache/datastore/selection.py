@@ -70,7 +70,7 @@ def choose(
     for datastore in inventory.datastores:
         free_bytes = datastore.free_bytes - pending.get(datastore.moref, 0)
         reason = _refusal(datastore, free_bytes, need)
-        usable = [] if reason else _usable_hosts(datastore, hosts)
+        usable = [] if reason else usable_hosts(datastore, hosts)
         if reason or not usable:
             refusals[reason or "no connected host has it mounted read-write"] += 1
             continue
@@ -111,7 +111,7 @@ def _refusal(datastore: Datastore, free_bytes: int, need: Need) -> str | None:
     return next((reason for holds, reason in rules if not holds), None)
 
 
-def _usable_hosts(datastore: Datastore, hosts: Mapping[str, Host]) -> list[Host]:
+def usable_hosts(datastore: Datastore, hosts: Mapping[str, Host]) -> list[Host]:
     """Hosts that can write to the datastore now."""
     mounted = (
         hosts[mount.host]

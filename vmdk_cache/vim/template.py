@@ -39,6 +39,7 @@ __all__ = [
     "import_running",
     "list_vms",
     "mark_as_template",
+    "move_to_host",
     "refresh_storage",
 ]
 
@@ -179,6 +180,18 @@ def mark_as_template(session: Session, moref: str) -> None:
         values = properties.read_one(session, "VirtualMachine", moref, ["config.template"])
         if not values.get("config.template"):
             raise
+
+
+def move_to_host(session: Session, waiter: TaskWaiter, moref: str, host: str) -> None:
+    """Register a template on another host that has its datastore; its files stay (vSphere API
+    reference, RelocateVM_Task: "should the current host become inactive").
+
+    :param host: moref
+    :raises InUse: another operation holds it; retry
+    """
+    spec = vim.vm.RelocateSpec(host=vim.HostSystem(host))
+    task = session.invoke("VirtualMachine", moref, "RelocateVM_Task", safe=True, spec=spec)
+    waiter.wait(task, timeout_s=_SHORT_TASK_S)
 
 
 def refresh_storage(session: Session, moref: str) -> None:
