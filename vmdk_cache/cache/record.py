@@ -3,6 +3,11 @@
 Only a template's name and annotation can be changed (vSphere API reference, ReconfigVM_Task), so
 all that must be known later is in the record before MarkAsTemplate. It holds nothing of the user
 who asked first: any account with read rights in vCenter can see it.
+
+While a cloud is upgraded, processes of two versions share a folder. A record of a later schema is
+somebody's good template, of which this version knows no more than that: it neither serves nor
+removes it. So ``schema`` is what every version must write under this name, as a number, and raise
+when earlier ones must keep their hands off.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from vmdk_cache.cache.key import CacheKey
 #: The extraConfig key. Clones must blank it (an empty value deletes a key).
 RECORD_KEY = "vmdk_cache.record"
 SCHEMA = 1
+_UNKNOWN_TIME = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Record:
     :ivar virtual_size_bytes: capacity of its disk
     :ivar created_at: aware UTC, when the import began
     :ivar owner: host and process id of the importer, for an operator's eyes
+    :ivar schema: which facts a record has; of a later schema than ours nothing else is known, and
+        the other fields are empty
     """
 
     backend: str
@@ -34,11 +42,18 @@ class Record:
     virtual_size_bytes: int
     created_at: datetime.datetime
     owner: str
+    schema: int = SCHEMA
+
+    @property
+    def is_of_later_version(self) -> bool:
+        """Whether a later version of this package wrote it."""
+        return self.schema > SCHEMA
 
     def to_json(self) -> str:
+        assert self.schema == SCHEMA, "only a record of our own schema is known well enough"
         return json.dumps(
             {
-                "schema": SCHEMA,
+                "schema": self.schema,
                 "backend": self.backend,
                 "image_id": self.key.image_id,
                 "fingerprint": self.key.fingerprint,
@@ -52,10 +67,16 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str | None) -> Record | None:
-        """The record, or None for anything that is not one of ours in a schema we know."""
+        """The record, or None for anything that no version of ours has written.
+
+        Of a record of a later version only the schema is read.
+        """
         try:
             data = json.loads(text or "")
-            if data["schema"] != SCHEMA:
+            schema = data["schema"]
+            if type(schema) is int and schema > SCHEMA:
+                return cls("", CacheKey("", "", ""), 0, _UNKNOWN_TIME, "", schema)
+            if schema != SCHEMA:
                 return None
             created_at = datetime.datetime.fromisoformat(data["created_at"])
             if created_at.tzinfo is None or type(data["virtual_size_bytes"]) is not int:

@@ -9,7 +9,7 @@
     DIRECTORY_ORPHANED   bears our prefix, no VM has files in it             deleting it, if asked
     DATASTORE_UNREAD     could not be searched for such directories          an operator
     OTHER_BACKEND        a template of another backend                       left alone
-    FOREIGN              anything else that is not ours                      left alone
+    FOREIGN              not ours, or of a later version of this package     left alone
 
 What has expired, is superseded or stale is in order: that is the purge's (periodic/purge.py).
 """
@@ -83,6 +83,12 @@ class Diagnosis:
 
 def diagnose(entry: CacheEntry, backend: str) -> Diagnosis | None:
     """What is wrong with ``entry``, None if it is in order or only being imported or purged."""
+    if entry.record is not None and entry.record.is_of_later_version:
+        return Diagnosis(
+            Kind.FOREIGN,
+            f"a later version of this package made it (record schema {entry.record.schema}): it is "
+            f"left alone and not served here; upgrade this host too",
+        )
     ours = image_id_in(entry.name, backend) is not None and (
         entry.record is None or entry.record.backend == backend
     )

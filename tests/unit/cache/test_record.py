@@ -48,6 +48,27 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
     assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
 
 
+LATER = json.dumps({"schema": 2, "everything": "else"})
+
+
+@pytest.mark.parametrize("more", [{}, {k: v for k, v in JSON.items() if k != "schema"}])
+def test_a_record_of_a_later_version_is_known_as_such_and_nothing_else_of_it(
+    more: dict[str, object],
+) -> None:
+    record = Record.from_json(json.dumps({"schema": 2, **more}))
+    assert record is not None
+    assert record.is_of_later_version
+    assert (record.backend, record.key.image_id, record.schema) == ("", "", 2)
+    assert not RECORD.is_of_later_version
+    with pytest.raises(AssertionError):
+        record.to_json()
+
+
+@pytest.mark.parametrize("schema", [0, -1, "2", 2.5, None, [2]])
+def test_what_no_version_writes_as_its_schema_is_no_record(schema: object) -> None:
+    assert Record.from_json(json.dumps({**JSON, "schema": schema})) is None
+
+
 @pytest.mark.parametrize(
     ("change", "phase"),
     [
@@ -62,6 +83,8 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
         ({"name": "renamed"}, Phase.FOREIGN),
         ({"disks": 0}, Phase.FOREIGN),
         ({"disks": 2}, Phase.FOREIGN),
+        ({"record": Record.from_json(LATER)}, Phase.FOREIGN),
+        ({"record": Record.from_json(LATER), "is_template": False}, Phase.FOREIGN),
     ],
     ids=str,
 )

@@ -209,12 +209,16 @@ OF_B2 = dataclasses.replace(
     name=template_name("b2", KEY),
     record=Record("b2", KEY, GIB, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), "h:1"),
 )
+OF_A_LATER_VERSION = dataclasses.replace(
+    THEIRS, name=NAME, record=Record.from_json('{"schema": 2}'), accessible=False
+)
 
 
 @pytest.mark.parametrize(
     ("entry", "kind"),
     [
         (THEIRS, Kind.FOREIGN),
+        (OF_A_LATER_VERSION, Kind.FOREIGN),
         (dataclasses.replace(THEIRS, has_config=False), Kind.WITHOUT_CONFIG),
         (dataclasses.replace(THEIRS, has_config=False, accessible=False), Kind.WITHOUT_CONFIG),
         (dataclasses.replace(THEIRS, name=NAME), Kind.FOREIGN),
@@ -232,6 +236,13 @@ def test_what_is_not_ours_is_told_and_never_touched(
         assert finding.says
     assert world.store.vms == {entry.moref: entry}
     assert world.store.calls["destroy"] == 0
+
+
+def test_a_template_of_a_later_version_is_not_told_to_be_deleted(world: Checked) -> None:
+    world.store.vms = {OF_A_LATER_VERSION.moref: OF_A_LATER_VERSION}
+    (finding,) = world.check(fix=True)
+    assert "a later version" in finding.says
+    assert "delete" not in finding.says
 
 
 def test_a_check_that_is_not_to_fix_changes_nothing_and_waits_for_nothing(world: Checked) -> None:
