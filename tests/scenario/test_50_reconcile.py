@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import collections
+import dataclasses
+import datetime
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pyVmomi import vim, vmodl
 
 from tests.fakes.images import FakeImage, FakeImageSource
+from tests.fakes.vcenter.virtual_machine import VirtualMachine
+from tests.fakes.vcenter.virtual_machine_create import make_directory
+from tests.fakes.vcenter.virtual_machine_devices import Devices
 from tests.scenario.conftest import FOLDER, RECORD_KEY, Lab, running_cache, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.key import CacheKey, template_name
@@ -118,26 +124,43 @@ def test_a_template_whose_files_were_deleted_goes_and_is_imported_anew(
     assert len(lab.templates()) == 1
 
 
-def test_a_template_without_a_record_goes_and_is_imported_anew(lab: Lab) -> None:
-    lab.create(1)
+def write_record(lab: Lab, text: str) -> None:
+    """Have the one template say something else of itself, as an admin could."""
     session, moref = lab.cache.session, template_vm(lab).moref
     host = inventory.snapshot(session).hosts[0]
     pool = vim.ResourcePool(host.pool)
     session.invoke(
         "VirtualMachine", moref, "MarkAsVirtualMachine", pool=pool, host=vim.HostSystem(host.moref)
     )
-    blank = vim.option.OptionValue(key=RECORD_KEY, value="{}")
+    option = vim.option.OptionValue(key=RECORD_KEY, value=text)
     task = session.invoke(
-        "VirtualMachine", moref, "ReconfigVM_Task", spec=vim.vm.ConfigSpec(extraConfig=[blank])
+        "VirtualMachine", moref, "ReconfigVM_Task", spec=vim.vm.ConfigSpec(extraConfig=[option])
     )
     lab.cache.waiter.wait(task, timeout_s=60)
     template.mark_as_template(session, moref)
 
+
+def test_a_template_without_a_record_goes_and_is_imported_anew(lab: Lab) -> None:
+    lab.create(1)
+    write_record(lab, "{}")
     with pytest.raises(errors.NotCacheable):
         lab.create(2)
     assert kinds(lab) == [(Kind.RECORD_BROKEN, False)]
     assert kinds(lab, fix=True) == [(Kind.RECORD_BROKEN, True)]
     assert not lab.create(3)
+
+
+def test_a_template_of_a_later_version_is_told_and_left_alone_and_not_served(lab: Lab) -> None:
+    """While a cloud is upgraded, processes of two versions share the folder."""
+    lab.create(1)
+    (name,) = lab.templates()
+    write_record(lab, '{"schema": 2, "content": "whatever that version says of it"}')
+    with pytest.raises(errors.NotCacheable):
+        lab.create(2)
+    lab.vcenter.clock.advance(10**7)
+    assert lab.cache.purge.run() == []
+    assert kinds(lab, fix=True, remove_directories=True) == [(Kind.FOREIGN, False)]
+    assert lab.templates() == [name]
 
 
 def test_an_admins_vm_in_our_folder_is_told_and_left_alone(lab: Lab) -> None:
@@ -232,51 +255,82 @@ def test_what_a_check_cannot_delete_keeps_nothing_else(lab: Lab) -> None:
     assert kinds(lab, fix=True) == [(Kind.HALF_IMPORTED, True)]
 
 
-def copy_template(lab: Lab, count: int) -> None:
-    """As many templates more, each of an image of its own, made without the engine."""
-    (source,) = lab.cache.store.entries()
-    assert source.record is not None
-    assert source.disk_key is not None
-    vm = lab.vcenter.find_vm(source.name)
-    disk_key, session = source.disk_key, lab.cache.session
-    host = inventory.snapshot(session).hosts[0]
-    fingerprint = source.record.key.fingerprint
+def put_templates(lab: Lab, count: int, *, age_s: int, first: int) -> None:
+    """Copies of the one template, each of an image of its own, put into the fake's inventory.
 
-    def copy(number: int) -> None:
-        image_id = f"c0000000-0000-4000-8000-{number:012}"
-        key = CacheKey(image_id, fingerprint, "lsiLogic")
-        record = Record("b1", key, source.size_bytes, session.server_time(), "host:1")
-        request = template.CloneRequest(
-            name=template_name("b1", key),
-            folder=vm.parent.moref,
-            datastore=source.datastore or "",
-            host=host.moref,
-            pool=host.pool,
-            disk_key=disk_key,
-            extra_config={RECORD_KEY: record.to_json()},
-            as_template=True,
-        )
-        template.clone(session, lab.cache.waiter, source.moref, request, timeout_s=60)
+    :param first: of the numbers that tell them apart
+    """
+    entry = lab.cache.store.find(CacheKey.of(lab.image, volume().adapter_type))
+    assert entry is not None
+    assert entry.record is not None
+    source = lab.vcenter.find_vm(entry.name)
+    born = lab.cache.session.server_time() - datetime.timedelta(seconds=age_s)
+    with lab.vcenter.lock:
+        for number in range(first, first + count):
+            key = dataclasses.replace(entry.record.key, image_id=f"{number:08x}{lab.image.id[8:]}")
+            record = dataclasses.replace(entry.record, key=key, created_at=born)
+            put_template(source, template_name("b1", key), record)
 
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(copy, range(count)))
+
+def put_template(source: Any, name: str, record: Record) -> None:
+    """A template like ``source`` where it stands, with another name and record."""
+    vm = VirtualMachine(source.vcenter, name, source.host, pool=None)
+    vm.template = True
+    source.parent.add_child(vm)
+    datastore = source.home_datastore
+    directory, base_name = make_directory(datastore, "", name)
+    vm.make_home(datastore, directory, base_name)
+    (attached,) = source.devices.disks
+    path = vm.new_disk_path(datastore)
+    disk = attached.disk.copy_to(datastore.storage, path, provisioning=attached.disk.provisioning)
+    vm.devices = Devices(controllers=list(source.devices.controllers))
+    vm.devices.add_disk(disk, attached.controller_key, attached.unit_number, mode=attached.mode)
+    vm.settings = source.settings.for_clone()
+    option = vim.option.OptionValue(key=RECORD_KEY, value=record.to_json())
+    vm.settings.apply(vim.vm.ConfigSpec(extraConfig=[option]))
+    vm.complete = True
+    vm.touch()
+
+
+def requests_of(lab: Lab, work: Callable[[], object]) -> collections.Counter[str]:
+    """Requests by method, but for the waits for tasks, whose number is the machine's."""
+    lab.vcenter.request_log.reset()
+    work()
+    counts = lab.vcenter.request_log.by_method()
+    return collections.Counter({m: n for m, n in counts.items() if m != "WaitForUpdatesEx"})
+
+
+def times(count: int, requests: collections.Counter[str]) -> collections.Counter[str]:
+    return collections.Counter({method: count * each for method, each in requests.items()})
 
 
 def test_housekeeping_costs_the_same_however_many_templates_there_are(lab: Lab) -> None:
+    """Of 1,000 templates as much as of one; only what is deleted costs requests of its own."""
+    two_days_s = 2 * 86400
     lab.create(1)
-    storage = storage_of(lab, template_vm(lab))
-    storage.make_directory(template_name("b1", CacheKey(lab.image.id, "left", "ide")))
-    counts = []
-    for more in (0, 200):
-        copy_template(lab, more)
-        lab.cache.reconcile.check()  # the custom attribute's name is read once
-        lab.vcenter.request_log.reset()
-        assert lab.cache.purge.run() == []
-        assert len(lab.cache.reconcile.check(fix=True).findings) == 1
-        counts.append(lab.vcenter.request_log.total())
-    assert len(lab.templates()) == 201
-    assert counts[1] <= counts[0] + 2  # the pages of two lists
+    purge, check = lab.cache.purge.run, lab.cache.reconcile.check
+    storage_of(lab, template_vm(lab)).make_directory(
+        template_name("b1", CacheKey(lab.image.id, "left", "ide"))
+    )
+    check()  # the custom attribute's name is read once
+    purge_of_one, check_of_one = requests_of(lab, purge), requests_of(lab, check)
+    put_templates(lab, 1, age_s=two_days_s, first=1)
+    one_deletion = requests_of(lab, purge) - purge_of_one
+    assert one_deletion["Destroy_Task"] == 1
+
+    put_templates(lab, 899, age_s=0, first=2)
+    put_templates(lab, 100, age_s=two_days_s, first=901)
+    assert len(lab.templates()) == 1000
+    assert requests_of(lab, purge) == purge_of_one + times(100, one_deletion)
+    assert len(lab.templates()) == 900
+    # The inventory is read anew once it is old, and VMs come in pages of a thousand.
+    assert requests_of(lab, check).total() <= check_of_one.total() + 2
+
+
+def test_every_template_counts_as_provisioned(lab: Lab) -> None:
+    lab.create(1)
+    put_templates(lab, 19, age_s=0, first=1)
     (capacity,) = lab.cache.capacity()
-    assert capacity.templates == 201
-    assert capacity.provisioned_bytes == 201 * lab.disk_image.capacity_bytes
+    assert capacity.templates == 20
+    assert capacity.provisioned_bytes == 20 * lab.disk_image.capacity_bytes
     assert 0 < capacity.unshared_bytes < capacity.provisioned_bytes * 2
