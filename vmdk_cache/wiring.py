@@ -18,6 +18,7 @@ from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.placement import VCenterPlacement
 from vmdk_cache.cache.ports import Catalog
@@ -162,13 +163,23 @@ def build(
         leases=leases,
         spaces=placement.spaces,
     )
-    images = ImageCache(
+    importer = Importer(
         backend.name,
         settings,
         store=store,
         placement=placement,
         transfer=open_disk,
         room=room,
+        locks=locks,
+        clock=clock,
+        events=events,
+    )
+    images = ImageCache(
+        backend.name,
+        settings,
+        store=store,
+        placement=placement,
+        importer=importer,
         usage=usage,
         locks=locks,
         leases=leases,

@@ -2,9 +2,10 @@
 
     create_volume
       admission      what the cache does not take is refused before anything happens
-      find           a READY entry for the key?            -> hit
-      import         else one thread of one process imports it, the others wait   -> miss
-      clone          from the entry, under a lease
+      place          where the volume goes
+      copies         READY copies of the image, in memory?      -> hit
+      importer       else one thread of one process imports it, the others wait   -> miss
+      clone          from a copy, the same datastore's if there is one, under a lease
 
 Every way out is one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError (the
 volume does not exist, nothing is left in vCenter; the caller takes the plain road), ImageError (no
@@ -13,19 +14,17 @@ road leads to a volume from this image).
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vmdk_cache import errors, retry
-from vmdk_cache.cache import admission
-from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Event, Events, Hit, Imported, Miss, Reason
+from vmdk_cache import errors
+from vmdk_cache.cache import admission, file_locked
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Event, Events, Hit, Miss
+from vmdk_cache.cache.importer import RIVAL_POLL_S, Importer
 from vmdk_cache.cache.key import CacheKey, lock_name
 from vmdk_cache.cache.lease import LeaseBook
-from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Transfer, Volume
-from vmdk_cache.cache.room import Room
+from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock
@@ -35,20 +34,12 @@ from vmdk_cache.locks import Locks
 
 #: How long a template that is being deleted may take to go.
 DELETED_WITHIN_S = 300.0
-#: Imports that find the name taken and nobody there; more often than this something is wrong.
-NAME_TAKEN_ROUNDS = 4
+#: Another thread's move of a template to a host, a matter of seconds.
+MOVED_WITHIN_S = 600.0
 #: The files of a template are lost (vSphere API reference, CloneVM_Task).
 FILES_LOST = "vim.fault.FileNotFound"
-#: An import that no NFC lease holds has only to be marked, which takes seconds; one that stays so
-#: for this long has lost its importer.
-ABANDONED_AFTER = datetime.timedelta(seconds=60)
-#: Between two looks at what another process does.
-RIVAL_POLL_S = 2.0
-#: A fresh template's files may stay locked for a while on vSphere 8.0 U1 and later (reported to
-#: CloudStack as issues 11997 and 12328; gone by itself).
-FILE_LOCKED_ATTEMPTS = 6
-FILE_LOCKED_MIN_S = 10.0
-FILE_LOCKED_MAX_S = 40.0
+#: The volume's host is older than the one that the template was made on.
+HARDWARE_TOO_NEW = "vim.fault.VirtualHardwareVersionNotSupported"
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,7 @@ class Outcome:
     """The volume exists.
 
     :ivar hit: it was cloned from a template that this request did not import
+    :ivar entry: the copy that it was cloned from
     :ivar seconds: from request to volume
     """
 
@@ -75,8 +67,7 @@ class ImageCache:
         *,
         store: TemplateStore,
         placement: Placement,
-        transfer: Transfer,
-        room: Room,
+        importer: Importer,
         usage: Usage,
         locks: Locks,
         leases: LeaseBook,
@@ -87,14 +78,13 @@ class ImageCache:
         self._settings = settings
         self._store = store
         self._placement = placement
-        self._transfer = transfer
-        self._room = room
+        self._importer = importer
         self._usage = usage
         self._locks = locks
         self._leases = leases
         self._clock = clock
         self._events = events
-        self._flights: SingleFlight[CacheKey, CacheEntry] = SingleFlight()
+        self._moves: SingleFlight[str, None] = SingleFlight()
 
     def create_volume(self, image: Image, volume: Volume, source: ImageSource) -> Outcome:
         """Make ``volume`` from ``image``.
@@ -116,34 +106,97 @@ class ImageCache:
         return Outcome(hit, entry, place, seconds)
 
     def warm(self, image: Image, adapter_type: str, source: ImageSource) -> tuple[CacheEntry, bool]:
-        """Have a template of ``image`` ready; its age counts from now.
+        """Have a template of ``image`` ready; its age, and that of its replicas, counts from now.
 
         :param adapter_type: of the volumes to come; the image's own property wins
-        :returns: the entry, and whether it was there before
+        :returns: a copy, and whether there was one before
         :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`
         """
         admission.check_image(image, self._settings)
         key = CacheKey.of(image, image.adapter_type or adapter_type)
-        entry, was_there = self._ready_entry(key, image, source, None)
-        self._store.touch(entry, warmed=True)
-        return entry, was_there
+        entry, imported = self._importer.ready(key, image, source, None)
+        for copy in self._store.copies(key, fresh=True):
+            self._store.touch(copy, warmed=True)
+        return entry, not imported
 
     def _clone(
         self, key: CacheKey, image: Image, volume: Volume, source: ImageSource, place: Place
     ) -> tuple[CacheEntry, bool]:
-        """Clone from the key's entry; one that vanishes on the way is a miss, not an error."""
+        """Clone from one of the key's copies; one that vanishes on the way is a miss, no error."""
         deadline = self._clock.monotonic() + DELETED_WITHIN_S
+        copies = self._store.copies(key)
+        imported = False
         while True:
-            entry, hit = self._ready_entry(key, image, source, place)
-            admission.check_fits(image, entry.size_bytes, volume)
-            try:
-                self._clone_patiently(entry, volume, place)
-                self._usage.note(entry)
-                return entry, hit
-            except (errors.ObjectNotFound, errors.InUse) as lost:
-                if self._clock.monotonic() >= deadline or not self._is_going(entry, key, lost):
-                    raise
+            if not copies:
+                entry, imported_now = self._importer.ready(key, image, source, place)
+                copies, imported = (entry,), imported or imported_now
+            admission.check_fits(image, copies[0].size_bytes, volume)
+            cloned = self._clone_from(key, copies, volume, place, deadline)
+            if cloned is not None:
+                self._usage.note(cloned)
+                return cloned, not imported
             self._clock.sleep(RIVAL_POLL_S)
+            copies = self._store.copies(key, fresh=True)
+
+    def _clone_from(
+        self,
+        key: CacheKey,
+        copies: Sequence[CacheEntry],
+        volume: Volume,
+        place: Place,
+        deadline: float,
+    ) -> CacheEntry | None:
+        """The copy that the volume was cloned from; None if the one chosen is going."""
+        choice = self._readable(copies)
+        while True:
+            try:
+                return file_locked.outwait(
+                    lambda: self._clone_once(key, choice, volume, place, deadline),  # noqa: B023
+                    self._clock,
+                )
+            except _UnfitCopy as unfit:
+                choice = [copy for copy in choice if copy.moref != unfit.moref]
+                if not choice:
+                    raise unfit.failure from None
+
+    def _clone_once(
+        self,
+        key: CacheKey,
+        choice: Sequence[CacheEntry],
+        volume: Volume,
+        place: Place,
+        deadline: float,
+    ) -> CacheEntry | None:
+        entry = next((copy for copy in choice if copy.datastore == place.datastore), choice[0])
+        try:
+            with self._leases.hold(entry.moref):
+                self._have_it_readable(entry)
+                self._store.clone(entry, volume, place)
+        except (errors.ObjectNotFound, errors.InUse) as lost:
+            if self._clock.monotonic() >= deadline or not self._is_going(entry, key, lost):
+                raise
+            return None
+        except errors.VCenterError as failure:
+            if failure.fault == HARDWARE_TOO_NEW:
+                raise _UnfitCopy(entry.moref, failure) from failure
+            raise
+        return entry
+
+    def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
+        """Those whose hosts can read them now; all, if there are none."""
+        return [copy for copy in copies if self._placement.reader(copy) == copy.host] or copies
+
+    def _have_it_readable(self, entry: CacheEntry) -> None:
+        """See to it that the template is registered on a host that can read it: vCenter clones none
+        whose host is in maintenance or disconnected.
+
+        :raises InUse: another process is just moving it
+        """
+        host = self._placement.reader(entry)
+        if host is not None and host != entry.host:
+            self._moves.run(
+                entry.moref, lambda: self._store.move(entry, host), timeout_s=MOVED_WITHIN_S
+            )
 
     def _is_going(self, entry: CacheEntry, key: CacheKey, lost: errors.VCenterError) -> bool:
         """Whether a clone failed because of its template: condemned here, under deletion by
@@ -165,114 +218,10 @@ class ImageCache:
             return False
         return True
 
-    def _clone_patiently(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
-        with self._leases.hold(entry.moref):
-            retry.call(
-                lambda: self._store.clone(entry, volume, place),
-                attempts=FILE_LOCKED_ATTEMPTS,
-                when=lambda failure: isinstance(failure, errors.FileLocked),
-                min_wait_s=FILE_LOCKED_MIN_S,
-                max_wait_s=FILE_LOCKED_MAX_S,
-                clock=self._clock,
-            )
 
-    def _ready_entry(
-        self, key: CacheKey, image: Image, source: ImageSource, place: Place | None
-    ) -> tuple[CacheEntry, bool]:
-        """The key's READY entry, and whether it was there before this request."""
-        entry = self._store.find(key)
-        if entry is not None and entry.phase is Phase.READY:
-            return entry, True
-        imported = False
+@dataclass
+class _UnfitCopy(Exception):
+    """This copy cannot become the volume there; another may."""
 
-        def fly() -> CacheEntry:
-            nonlocal imported
-            with self._locks.hold(lock_name(key), self._settings.lock_timeout_s):
-                entry, imported = self._find_or_import(key, image, source, place)
-                return entry
-
-        entry, _leads = self._flights.run(key, fly, self._settings.lock_timeout_s)
-        return entry, not imported
-
-    def _find_or_import(
-        self, key: CacheKey, image: Image, source: ImageSource, place: Place | None
-    ) -> tuple[CacheEntry, bool]:
-        """Under the key's lock: look again, import, or wait for a process that has another lock."""
-        deadline = self._clock.monotonic() + self._settings.lock_timeout_s
-        rounds = 0
-        while True:
-            entry = self._store.find(key)
-            if entry is None:
-                try:
-                    return self._import(key, image, source, place), True
-                except errors.NameTaken as taken:
-                    rounds += 1
-                    if rounds == NAME_TAKEN_ROUNDS:
-                        raise errors.NotCacheable(
-                            Reason.NAME_TAKEN,
-                            f"something that is no VM, or that this account cannot see, bears the "
-                            f"template's name in the cache's folder: {taken}",
-                        ) from taken
-                # The rival's VM shows up a moment later, or its import has failed meanwhile.
-                self._clock.sleep(RIVAL_POLL_S)
-                continue
-            if entry.phase is Phase.READY:
-                return entry, False
-            if entry.phase is not Phase.IMPORTING:
-                raise errors.NotCacheable(
-                    Reason.NAME_TAKEN,
-                    f"the VM {entry.name!r} ({entry.moref}) in the cache's folder is no template "
-                    f"of this cache but bears the name of one: rename or delete it",
-                )
-            self._outwait(entry, key, deadline)
-
-    def _import(
-        self, key: CacheKey, image: Image, source: ImageSource, place: Place | None
-    ) -> CacheEntry:
-        started = self._clock.monotonic()
-        with self._transfer(image, source) as disk:
-            admission.check_limit(image, disk.capacity_bytes, self._settings)
-            with (
-                self._placement.for_template(disk.capacity_bytes, near=place) as home,
-                contextlib.ExitStack() as room,
-            ):
-                room.enter_context(self._room.made(disk.capacity_bytes, home))
-                entry = self._store.import_(key, disk, home, started=room.close)
-            seconds = self._clock.monotonic() - started
-            self._events(
-                Imported(
-                    self._backend,
-                    image.id,
-                    entry.name,
-                    home.datastore_name,
-                    entry.size_bytes,
-                    disk.bytes_read,
-                    seconds,
-                )
-            )
-        return entry
-
-    def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
-        """Return when ``entry`` is no longer being imported; remove it if nobody imports it.
-
-        Whoever holds our lock is not the importer, so it is a process with which we share no
-        coordinator, or one that died.
-
-        :raises LockTimeout: it is still being imported at ``deadline``
-        """
-        idle_since: float | None = None
-        while True:
-            now = self._clock.monotonic()
-            if now >= deadline:
-                raise errors.LockTimeout(f"another process is still importing {entry.name!r}")
-            seen = self._store.find(key)
-            if seen is None or seen.moref != entry.moref or seen.phase is not Phase.IMPORTING:
-                return
-            if self._store.is_importing(entry):
-                idle_since = None
-            elif idle_since is None:
-                idle_since = now
-            elif now - idle_since >= ABANDONED_AFTER.total_seconds():
-                self._store.destroy(entry)
-                return
-            self._clock.sleep(RIVAL_POLL_S)
+    moref: str
+    failure: errors.VCenterError

@@ -20,10 +20,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache.engine import ABANDONED_AFTER
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor, lock_of
+from vmdk_cache.cache.importer import ABANDONED_AFTER
 from vmdk_cache.cache.key import has_tag, image_id_in, lock_name_of, name_prefix
 from vmdk_cache.cache.ports import Directories, Directory, TemplateStore
 from vmdk_cache.clock import Clock

@@ -18,6 +18,7 @@ from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Event
 from vmdk_cache.cache.eviction import Policy, Space
 from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.room import Room
@@ -73,18 +74,29 @@ class World:
         shared = locks or MemoryLocks()
         usage = Usage(self.store, self.clock)
         parts: dict[str, Any] = {"store": self.store, "locks": shared, "leases": self.leases}
+        room = Room(
+            Policy.of(settings),
+            usage=usage,
+            evictor=Evictor("b1", events=self.events.append, **parts),
+            spaces=lambda: self.spaces,
+            **parts,
+        )
+        importer = Importer(
+            "b1",
+            settings,
+            store=self.store,
+            placement=self.placement,
+            transfer=self.transfer,
+            room=room,
+            locks=shared,  # type: ignore[arg-type]
+            clock=self.clock,
+            events=self.events.append,
+        )
         return ImageCache(
             "b1",
             settings,
             placement=self.placement,
-            transfer=self.transfer,
-            room=Room(
-                Policy.of(settings),
-                usage=usage,
-                evictor=Evictor("b1", events=self.events.append, **parts),
-                spaces=lambda: self.spaces,
-                **parts,
-            ),
+            importer=importer,
             usage=usage,
             clock=self.clock,
             events=self.events.append,

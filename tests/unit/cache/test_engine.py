@@ -8,18 +8,14 @@ import threading
 
 import pytest
 
-from tests.fakes.memory import MemoryLocks, MemorySource, NoLocks
+from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemorySource, NoLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.engine import (
-    ABANDONED_AFTER,
-    DELETED_WITHIN_S,
-    FILE_LOCKED_ATTEMPTS,
-    FILES_LOST,
-    NAME_TAKEN_ROUNDS,
-)
+from vmdk_cache.cache import file_locked
+from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, HARDWARE_TOO_NEW
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, Reason
+from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_TAKEN_ROUNDS
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.conf import Settings
 from vmdk_cache.locks import ToozLocks
@@ -128,17 +124,17 @@ def test_another_object_that_vanishes_is_not_mistaken_for_the_template(world: Wo
 
 def test_a_locked_fresh_template_is_tried_again(world: World) -> None:
     locked = errors.FileLocked("locked")
-    world.store.faults["clone"] = [locked] * (FILE_LOCKED_ATTEMPTS - 1)
+    world.store.faults["clone"] = [locked] * (file_locked.ATTEMPTS - 1)
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert world.store.volumes == {"volume-id-1": made.entry.moref}
-    assert len(world.clock.slept) == FILE_LOCKED_ATTEMPTS - 1
+    assert len(world.clock.slept) == file_locked.ATTEMPTS - 1
 
 
 def test_a_template_that_stays_locked_gives_up(world: World) -> None:
-    world.store.faults["clone"] = [errors.FileLocked("locked")] * FILE_LOCKED_ATTEMPTS
+    world.store.faults["clone"] = [errors.FileLocked("locked")] * file_locked.ATTEMPTS
     with pytest.raises(errors.FileLocked):
         world.engine.create_volume(IMAGE, volume(), world.source)
-    assert world.store.calls["clone"] == FILE_LOCKED_ATTEMPTS
+    assert world.store.calls["clone"] == file_locked.ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -237,7 +233,7 @@ def test_a_template_under_deletion_is_waited_for_and_then_a_miss(world: World) -
         if len(world.clock.slept) == 3:
             world.store.vms.pop(first.entry.moref, None)
 
-    world.store.during["find"] = end_of_deletion
+    world.store.during["copies"] = end_of_deletion
     again = world.engine.create_volume(IMAGE, volume(2), world.source)
     condemned.__exit__(None, None, None)
     assert not again.hit
@@ -298,3 +294,67 @@ def test_a_template_whose_record_nobody_can_read_does_not_hold_up_requests(world
         world.engine.create_volume(IMAGE, volume(2), world.source)
     assert refused.value.reason == Reason.NAME_TAKEN
     assert world.clock.slept == []
+
+
+OTHER = dataclasses.replace(PLACE, datastore="datastore-2", datastore_name="ds2", host="host-2")
+
+
+def with_two_copies(world: World) -> CacheEntry:
+    """The replica, on the other datastore, of a template."""
+    world.placement = MemoryPlacement(PLACE, OTHER)
+    world.engine = world.process()
+    first = world.engine.warm(IMAGE, "lsiLogic", world.source)[0]
+    world.store.vms[first.moref] = first = dataclasses.replace(first, host=PLACE.host)
+    return world.store.replicate(first, OTHER)
+
+
+def test_a_volume_is_cloned_from_its_own_datastores_copy(world: World) -> None:
+    with_two_copies(world)
+    made = [world.engine.create_volume(IMAGE, volume(n), world.source) for n in (1, 2)]
+    assert {outcome.entry.datastore for outcome in made} == {"datastore-1", "datastore-2"}
+    assert all(outcome.entry.datastore == outcome.place.datastore for outcome in made)
+    assert world.source.opened == 1
+
+
+def test_a_copy_too_new_for_the_volumes_host_gives_way_to_another(world: World) -> None:
+    replica = with_two_copies(world)
+    refusal = errors.NotSupported("too new", fault=HARDWARE_TOO_NEW)
+    world.store.faults["clone"] = [refusal]
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert made.entry.moref == replica.moref
+
+
+def test_when_no_copy_fits_the_volumes_host_the_reason_is_the_faults(world: World) -> None:
+    with_two_copies(world)
+    refusal = errors.NotSupported("too new", fault=HARDWARE_TOO_NEW)
+    world.store.faults["clone"] = [refusal, refusal]
+    with pytest.raises(errors.NotSupported, match="too new"):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+
+
+def test_a_copy_whose_host_is_in_maintenance_is_not_asked_while_there_is_another(
+    world: World,
+) -> None:
+    replica = with_two_copies(world)
+    world.placement.sick_hosts = {PLACE.host}
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert made.entry.moref == replica.moref
+    assert world.store.calls["move"] == 0
+
+
+def test_the_only_copy_moves_to_a_host_that_can_read_it(world: World) -> None:
+    neighbour = dataclasses.replace(PLACE, host="host-9")
+    world.placement = MemoryPlacement(PLACE, neighbour)
+    world.engine = world.process()
+    first = world.engine.warm(IMAGE, "lsiLogic", world.source)[0]
+    world.store.vms[first.moref] = dataclasses.replace(first, host=PLACE.host)
+    world.placement.sick_hosts = {PLACE.host}
+    assert world.engine.create_volume(IMAGE, volume(1), world.source).hit
+    assert world.store.vms[first.moref].host == "host-9"
+
+
+def test_a_warm_up_counts_for_every_copy(world: World) -> None:
+    with_two_copies(world)
+    world.clock.advance(1000)
+    world.engine.warm(IMAGE, "lsiLogic", world.source)
+    assert {entry.warmed_at for entry in world.store.vms.values()} == {world.clock.now()}

@@ -9,9 +9,9 @@ import pytest
 from tests.fakes.memory import PLACE, MemoryDirectories, MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.engine import ABANDONED_AFTER
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.importer import ABANDONED_AFTER
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.record import Record
 from vmdk_cache.periodic.findings import Finding, Kind
