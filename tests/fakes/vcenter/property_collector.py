@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vmodl
 
+from tests.fakes.vcenter.activity import Pause
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.property_filter import Change, PropertyFilter
@@ -87,6 +88,7 @@ class PropertyCollector(ManagedObject):
         self._truncated: dict[str, tuple[int | None, int]] = {}
         self._news = threading.Condition(vcenter.lock)
         self._waiting = False
+        self._pauses: list[Pause] = []
         self._cancelled = 0
         self._ended = False
 
@@ -185,7 +187,7 @@ class PropertyCollector(ManagedObject):
                 each.destroy_object()
             if self.session is not None:
                 self.session.disown(self)
-            self._news.notify_all()
+            self.news()
             super().destroy_object()
 
     # -- waiting
@@ -197,6 +199,8 @@ class PropertyCollector(ManagedObject):
 
     def news(self) -> None:
         """Wake who waits: a filter has changes (or there is a new filter)."""
+        for pause in self._pauses:
+            pause.end()
         self._news.notify_all()
 
     def WaitForUpdatesEx(self, ctx: Context, version: str | None, options: Any) -> Any:
@@ -222,7 +226,7 @@ class PropertyCollector(ManagedObject):
         """Let the waiting call, if there is one, end with RequestCanceled."""
         collector = self._of(ctx)
         collector._cancelled += 1
-        collector._news.notify_all()
+        collector.news()
 
     def _wait(self, version: str, max_wait_s: float | None, max_objects: int | None) -> Any:
         # Real seconds, not the fake's: the client's own time-out runs in real time too.
@@ -235,6 +239,8 @@ class PropertyCollector(ManagedObject):
         try:
             since, base = self._since(version)
             while True:
+                if self._ended:  # while this call was on its way
+                    raise vmodl.fault.RequestCanceled(msg="The wait for updates was canceled.")
                 update = self._update_set(version, since, base, max_objects)
                 if update is not None:
                     return update
@@ -242,14 +248,19 @@ class PropertyCollector(ManagedObject):
                     return None
         finally:
             self._waiting = False
-            self._news.notify_all()
+            self.news()
 
     def _sleep(self, deadline: float | None, cancelled: int) -> bool:
         """Wait for news with the lock given back; False when time is up."""
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             return False
-        self._news.wait(left_s)
+        with self.vcenter.clock.activity.pause() as pause:
+            self._pauses.append(pause)
+            try:
+                self._news.wait(left_s)
+            finally:
+                self._pauses.remove(pause)
         if self._ended or self._cancelled != cancelled:
             raise vmodl.fault.RequestCanceled(msg="The wait for updates was canceled.")
         return True

@@ -1,0 +1,285 @@
+"""A change stream whose collector, session, connection or vCenter is lost."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from pyVmomi import vim, vmodl
+
+from tests.contract.vim.conftest import Place
+from tests.contract.vim.test_10_change_stream import SCOPE, children_of, destroy, make, names
+from tests.fakes.vcenter import VCenter
+from tests.unit.vim.conftest import Background
+from vmdk_cache import errors
+from vmdk_cache.vim.change_stream import ChangeStream
+from vmdk_cache.vim.object_table import apply_update
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+_pc = vmodl.query.PropertyCollector
+
+
+@pytest.fixture
+def stream(session: Session, place: Place) -> ChangeStream:
+    """One that knows the folder ``tests`` and a child of it."""
+    make(session, place.folder, "a")
+    made = ChangeStream(session, session.clock, objects_per_answer=2)
+    made.follow(SCOPE, children_of(place.folder))
+    made.refresh()
+    assert names(made) == {"tests", "a"}
+    return made
+
+
+def test_a_destroyed_collector_is_made_anew(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    (collector,) = [
+        request.target for request in vc.request_log.recent() if request.method == "CreateFilter"
+    ]
+    session.invoke("PropertyCollector", collector, "DestroyPropertyCollector")
+    make(session, place.folder, "b")
+    stream.refresh()
+    assert names(stream) == {"tests", "a", "b"}
+    assert session.generation == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        vmodl.query.InvalidCollectorVersion(),
+        vmodl.fault.RequestCanceled(),
+        vmodl.fault.InvalidArgument(invalidProperty="version"),
+        vmodl.fault.SystemError(reason="vpxd is starting"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_what_vcenter_no_longer_knows_is_read_anew_and_missed_nothing(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place, fault: Exception
+) -> None:
+    rule = vc.fault_rules.add("WaitForUpdatesEx", fault)
+    make(session, place.folder, "b")
+    stream.refresh()
+    assert rule.hits == 1
+    assert names(stream) == {"tests", "a", "b"}
+
+
+def test_a_fault_that_stays_is_raised_and_not_asked_for_ever(
+    vc: VCenter, session: Session, stream: ChangeStream
+) -> None:
+    rule = vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.SystemError(), times=None)
+    with pytest.raises(errors.TaskFailed):
+        stream.refresh()
+    assert rule.hits < 10
+    assert names(stream) == {"tests", "a"}
+    vc.fault_rules.clear()
+    stream.refresh()
+    assert names(stream) == {"tests", "a"}
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+@pytest.mark.parametrize("method", ["WaitForUpdatesEx", "CreatePropertyCollector", "CreateFilter"])
+def test_a_lost_answer_loses_no_change(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place, method: str, drop: str
+) -> None:
+    inner = make(session, place.folder, "inner")
+    stream.follow("inner", children_of(inner))
+    vc.fault_rules.add(method, drop=drop)  # type: ignore[arg-type]
+    for name in ("b", "c", "d"):
+        make(session, inner, name)
+        stream.refresh()
+    assert names(stream, "inner") == {"inner", "b", "c", "d"}
+    assert names(stream) == {"tests", "a", "inner"}
+
+
+def test_a_filter_made_twice_by_a_lost_answer_does_not_stay(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    stream.follow("inner", children_of(make(session, place.folder, "inner")))
+    vc.fault_rules.add("CreateFilter", drop="after")
+    stream.refresh()
+    stream.refresh()
+    with vc.lock:
+        filters = vc.registry.of_type(_pc.Filter)
+    assert len(filters) == 2
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2])
+def test_an_answer_in_pieces_that_breaks_off_publishes_nothing_and_misses_nothing(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place, skip: int
+) -> None:
+    for number in range(6):
+        make(session, place.folder, f"b{number}")
+    rule = vc.fault_rules.add("WaitForUpdatesEx", drop="after", skip=skip, times=3)
+    with pytest.raises(errors.Unreachable):
+        stream.refresh()
+    assert rule.hits == 3
+    assert names(stream) == {"tests", "a"}
+    stream.refresh()
+    assert names(stream) == {"tests", "a", *(f"b{number}" for number in range(6))}
+
+
+def test_a_session_that_ends_between_the_pieces_publishes_no_half(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    for number in range(6):
+        make(session, place.folder, f"b{number}")
+    vc.fault_rules.add("WaitForUpdatesEx", skip=1, action=vc.sessions.expire_all)
+    stream.refresh()
+    assert len(stream.table(SCOPE)) == 8
+    assert session.generation == 2
+
+
+@pytest.mark.parametrize("method", ["WaitForUpdatesEx", "CreateFilter", "CreatePropertyCollector"])
+def test_a_session_that_ends_on_the_way_is_renewed(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place, method: str
+) -> None:
+    stream.follow("inner", children_of(make(session, place.folder, "inner")))
+    vc.fault_rules.add(method, action=vc.sessions.expire_all)
+    stream.refresh()
+    assert names(stream, "inner") == {"inner"}
+    assert names(stream) == {"tests", "a", "inner"}
+
+
+def test_a_restart_of_vcenter_replaces_the_tables_as_a_whole(
+    vc: VCenter, session: Session, waiter: TaskWaiter, stream: ChangeStream, place: Place
+) -> None:
+    gone = make(session, place.folder, "gone")
+    stream.refresh()
+    destroy(session, waiter, gone)
+    vc.restart()
+    make(session, place.folder, "b")
+    stream.refresh()
+    assert names(stream) == {"tests", "a", "b"}
+
+
+def test_a_vcenter_out_of_reach_leaves_what_was_known(
+    vc: VCenter, session: Session, stream: ChangeStream
+) -> None:
+    rule = vc.fault_rules.add("*", drop="before", times=None)
+    with pytest.raises(errors.Unreachable):
+        stream.refresh()
+    assert names(stream) == {"tests", "a"}
+    vc.fault_rules.remove(rule)
+    stream.refresh()
+
+
+def test_a_privilege_that_is_missing_is_not_met_with_log_ins(
+    vc: VCenter, session: Session, stream: ChangeStream
+) -> None:
+    fault = vim.fault.NoPermission(privilegeId="System.View", object=vim.Folder("group-d1"))
+    rule = vc.fault_rules.add("WaitForUpdatesEx", fault, times=None)
+    with pytest.raises(errors.NoPermission, match=r"System\.View"):
+        stream.refresh()
+    assert rule.hits == 1
+    assert session.generation == 1
+
+
+def test_those_who_wait_while_one_asks_share_its_successor(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        under_way.set()
+        assert go_on.wait(60)
+
+    vc.fault_rules.add("WaitForUpdatesEx", action=hold)
+    vc.request_log.reset()
+    first = Background(stream.refresh)
+    assert under_way.wait(60)
+    make(session, place.folder, "b")
+
+    def ask() -> bool:
+        stream.refresh()
+        return "b" in names(stream)
+
+    others = [Background(ask) for _ in range(10)]
+    while len(stream._batch._queue) < len(others):
+        threading.Event().wait(0.001)
+    go_on.set()
+    first.join()
+    assert all(other.join() for other in others)
+    assert vc.request_log.count("WaitForUpdatesEx") == 2
+
+
+def test_what_expires_while_one_asks_is_asked_again(
+    vc: VCenter, session: Session, stream: ChangeStream
+) -> None:
+    vc.fault_rules.add("WaitForUpdatesEx", action=stream.expire)
+    stream.refresh()
+    vc.request_log.reset()
+    stream.refresh(3600)
+    assert vc.request_log.count("WaitForUpdatesEx") == 1
+
+
+def update(kind: str, *changes: object, missing: tuple[object, ...] = ()) -> object:
+    return _pc.FilterUpdate(
+        objectSet=[
+            _pc.ObjectUpdate(
+                kind=kind, obj=vim.Folder("f"), changeSet=list(changes), missingSet=list(missing)
+            )
+        ]
+    )
+
+
+def assign(name: str, value: object) -> object:
+    return _pc.Change(name=name, op="assign", val=value)
+
+
+BEFORE = {"name": "x", "parent": "group-d1"}
+KEY = ("Folder", "f")
+
+
+@pytest.mark.parametrize(
+    ("news", "after"),
+    [
+        (update("modify", assign("name", "y")), BEFORE | {"name": "y"}),
+        (update("modify", assign("parent", None)), {"name": "x"}),
+        (update("modify", _pc.Change(name="parent", op="remove")), {"name": "x"}),
+        (update("modify", _pc.Change(name="parent", op="indirectRemove")), {"name": "x"}),
+        (update("modify", assign("parent", vim.Folder("g"))), BEFORE | {"parent": "g"}),
+        (
+            update(
+                "modify",
+                missing=(_pc.MissingProperty(path="name", fault=vim.fault.NoPermission()),),
+            ),
+            {"parent": "group-d1"},
+        ),
+        (update("enter", assign("name", "y")), {"name": "y"}),
+        (update("leave"), None),
+        (
+            _pc.FilterUpdate(
+                missingSet=[
+                    _pc.MissingObject(
+                        obj=vim.Folder("f"), fault=vmodl.fault.ManagedObjectNotFound()
+                    )
+                ]
+            ),
+            None,
+        ),
+    ],
+)
+def test_a_row_becomes_what_the_update_says_and_is_not_changed_itself(
+    news: object, after: dict[str, object] | None
+) -> None:
+    row = dict(BEFORE)
+    rows: dict[tuple[str, str], object] = {KEY: row}
+    apply_update(rows, news)  # type: ignore[arg-type]
+    assert rows.get(KEY) == after
+    assert row == BEFORE
+
+
+def test_a_lost_session_is_no_missing_property() -> None:
+    news = update(
+        "modify", missing=(_pc.MissingProperty(path="name", fault=vim.fault.NotAuthenticated()),)
+    )
+    with pytest.raises(errors.SessionExpired):
+        apply_update({KEY: BEFORE}, news)
+
+
+def test_a_lost_session_is_no_missing_object() -> None:
+    fault = vim.fault.NotAuthenticated()
+    news = _pc.FilterUpdate(missingSet=[_pc.MissingObject(obj=vim.Folder("f"), fault=fault)])
+    with pytest.raises(errors.SessionExpired):
+        apply_update({KEY: BEFORE}, news)

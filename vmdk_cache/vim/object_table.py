@@ -1,0 +1,94 @@
+"""A table of objects as a PropertyCollector's updates make it: pure.
+
+An update is a ``FilterUpdate`` of a filter without partial updates, so a change of a property, or
+of anything within it, brings the whole property (vSphere API reference, PropertyCollector,
+CreateFilter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from pyVmomi import VmomiSupport, vim
+
+from vmdk_cache.vim import faults
+from vmdk_cache.vim.reference import without_references
+
+ObjectKey = tuple[str, str]
+"""(managed object type, moref)."""
+Row = Mapping[str, Any]
+"""Property path -> value; paths that are unset or may not be read are absent. Managed objects are
+morefs (``str``). A row never changes: an object that changes gets another."""
+Table = Mapping[ObjectKey, Row]
+"""Objects. A table never changes either."""
+
+NO_OBJECTS: Table = MappingProxyType({})
+
+
+def apply_update(rows: dict[ObjectKey, Row], update: Any) -> None:
+    """Do to ``rows`` what a FilterUpdate tells; rows that are in there are replaced, not changed.
+
+    :raises SessionExpired: it tells of properties that may not be read without a log-in
+    """
+    for change in update.objectSet or ():
+        key = _key_of(change.obj)
+        if change.kind == "leave":
+            rows.pop(key, None)
+            continue
+        row = dict(rows.get(key, {})) if change.kind == "modify" else {}
+        for value in change.changeSet or ():
+            if value.op in ("assign", "add") and value.val is not None:
+                row[value.name] = without_references(value.val)
+            else:  # assigned nothing, removed, or gone with what it was a part of
+                row.pop(value.name, None)
+        for missing in change.missingSet or ():
+            _check_log_in(missing.fault)
+            row.pop(missing.path, None)
+        rows[key] = row
+    for missing in update.missingSet or ():
+        _check_log_in(missing.fault)
+        rows.pop(_key_of(missing.obj), None)
+
+
+def _key_of(obj: Any) -> ObjectKey:
+    return type(obj)._wsdlName, str(obj._GetMoId())
+
+
+def _check_log_in(fault: Any) -> None:
+    if isinstance(fault, vim.fault.NotAuthenticated):
+        raise faults.translate(fault, method="WaitForUpdatesEx")
+
+
+def merged(before: Table, rows: Mapping[ObjectKey, Row]) -> Table:
+    """A table of ``rows``, in which those that are as they were before are the same objects;
+    ``before`` itself if all are."""
+    kept = {
+        key: before[key] if key in before and _same(before[key], row) else row
+        for key, row in rows.items()
+    }
+    if kept.keys() == before.keys() and all(row is before[key] for key, row in kept.items()):
+        return before
+    return MappingProxyType(kept)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality, of pyVmomi's data objects too, which know only identity."""
+    if one is other:
+        return True
+    if isinstance(one, VmomiSupport.DataObject):
+        return type(one) is type(other) and _same(vars(one), vars(other))
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(_same(value, other[key]) for key, value in one.items())
+        )
+    if isinstance(one, list):
+        return (
+            isinstance(other, list)
+            and len(one) == len(other)
+            and all(_same(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+        )
+    return bool(one == other)
