@@ -150,7 +150,13 @@ class MemoryStore:
                 raise errors.NameTaken(f"{name} exists")
             moref = f"vm-{next(self._ids)}"
             self.vms[moref] = dataclasses.replace(
-                entry, moref=moref, name=name, datastore=place.datastore, host=place.host
+                entry,
+                moref=moref,
+                name=name,
+                datastore=place.datastore,
+                host=place.host,
+                used_at=None,
+                warmed_at=None,
             )
             return self.vms[moref]
 
@@ -166,10 +172,11 @@ class MemoryStore:
         now = self._clock.now()
         with self._lock:
             if (seen := self.vms.get(entry.moref)) is not None:
+                # Both times stand in one value: what the entry does not say is lost.
                 self.vms[entry.moref] = (
-                    dataclasses.replace(seen, warmed_at=now)
+                    dataclasses.replace(seen, used_at=entry.used_at, warmed_at=now)
                     if warmed
-                    else dataclasses.replace(seen, used_at=now)
+                    else dataclasses.replace(seen, used_at=now, warmed_at=entry.warmed_at)
                 )
         return now
 

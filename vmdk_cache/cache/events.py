@@ -70,6 +70,15 @@ class Imported(Event):
 
 
 @dataclass(frozen=True)
+class Replicated(Event):
+    """A further copy of a template is ready, on another datastore."""
+
+    template: str
+    datastore: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Evicted(Event):
     """A template was deleted; ``reason`` is the plan's."""
 

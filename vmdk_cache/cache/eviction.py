@@ -5,19 +5,23 @@
                     anything is removed
 
 Every entry gets a reason, kept or removed. Limits are independent of each other; within one, the
-entry that was used longest ago goes first. What is not ours, is being imported or is in use is
-never a candidate, but an import takes its share of every limit.
+entry that was used longest ago goes first, but every copy of which the image has another before
+the last one of any image: losing that costs a clone across datastores, losing this an import. What
+is not ours, is being imported or is in use is never a candidate, but an import takes its share of
+every limit. A replica is an entry like any other: of its template's age, with uses of its own.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.key import CacheKey
 
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 #: One request never removes more than this: it is a user who waits for it.
@@ -92,12 +96,24 @@ class _Tally:
     count: int = 0
     total_bytes: int = 0
     freed_bytes: dict[str, int] = field(default_factory=dict)
+    copies: Counter[CacheKey] = field(default_factory=Counter)
 
     def add(self, size_bytes: int) -> None:
         self.count += 1
         self.total_bytes += size_bytes
 
+    def add_entry(self, entry: CacheEntry) -> None:
+        self.add(entry.size_bytes)
+        if entry.phase is Phase.READY and entry.record is not None:
+            self.copies[entry.record.key] += 1
+
+    def is_spare(self, entry: CacheEntry) -> bool:
+        """Whether the image has another copy."""
+        return entry.record is not None and self.copies[entry.record.key] > 1
+
     def take_away(self, entry: CacheEntry) -> None:
+        if entry.record is not None:
+            self.copies[entry.record.key] -= 1
         self.count -= 1
         self.total_bytes -= entry.size_bytes
         if entry.datastore is not None:
@@ -167,7 +183,7 @@ def plan_eviction(
             continue
         keep.append(Verdict(entry, reason))
         if entry.phase is not Phase.FOREIGN:
-            tally.add(entry.size_bytes)
+            tally.add_entry(entry)
         if _is_candidate(entry, in_use):
             candidates.append(entry)
     surplus = _surplus(sorted(candidates, key=_last_use), tally)
@@ -200,14 +216,14 @@ def plan_room(
                 f"a template of {size_bytes / 2**30:.4g} GiB exceeds {option} by itself",
             )
     for entry in everything:
-        tally.add(entry.size_bytes)
+        tally.add_entry(entry)
     tally.add(size_bytes)
     candidates = sorted(
         (entry for entry in everything if _is_candidate(entry, in_use)), key=_last_use
     )
     removed: list[Verdict] = []
     while exceeded := tally.exceeded(datastore, size_bytes):
-        oldest = _next(candidates, exceeded, datastore)
+        oldest = _next(candidates, exceeded, datastore, tally)
         if oldest is None or len(removed) == MAX_REMOVALS_FOR_ROOM:
             raise errors.NotCacheable(
                 Reason.NO_ROOM,
@@ -220,24 +236,32 @@ def plan_room(
     return tuple(removed)
 
 
-def _next(candidates: list[CacheEntry], option: str, datastore: str | None) -> CacheEntry | None:
-    """The candidate used longest ago whose removal helps against ``option``."""
-    if option != "image_cache_min_free_percent":
-        return candidates[0] if candidates else None
-    return next((entry for entry in candidates if entry.datastore == datastore), None)
+def _next(
+    candidates: list[CacheEntry], option: str, datastore: str | None, tally: _Tally
+) -> CacheEntry | None:
+    """The candidate whose removal helps against ``option``: first what is not served, then the
+    spare ones, and of these the one used longest ago.
+
+    :param candidates: by their last use
+    """
+    everywhere = option != "image_cache_min_free_percent"
+    helpful = [entry for entry in candidates if everywhere or entry.datastore == datastore]
+    spare = (e for e in helpful if e.phase is Phase.ADOPTED or tally.is_spare(e))
+    return next(spare, helpful[0] if helpful else None)
 
 
 def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
-    """Candidates over a limit; one limit after another, the least recently used first."""
+    """Candidates over a limit; one limit after another."""
     surplus = []
     for datastore in (None, *sorted(tally.spaces)):
         while option := tally.exceeded(datastore):
-            entry = _next(candidates, option, datastore)
+            entry = _next(candidates, option, datastore, tally)
             if entry is None:
                 break
+            why = "its image has another copy" if tally.is_spare(entry) else "used longest ago"
             candidates.remove(entry)
             tally.take_away(entry)
-            surplus.append(Verdict(entry, f"used longest ago, {option} is exceeded"))
+            surplus.append(Verdict(entry, f"{why}, {option} is exceeded"))
     return surplus
 
 

@@ -46,6 +46,11 @@ class LeaseBook:
         with self._lock:
             return frozenset(self._held)
 
+    def holders(self, moref: str) -> int:
+        """How many in this process are cloning from the template now."""
+        with self._lock:
+            return self._held[moref]
+
     @contextlib.contextmanager
     def condemn(self, moref: str) -> Iterator[None]:
         """Let no new lease start for the block, in which the template is to be deleted.

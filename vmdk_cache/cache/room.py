@@ -3,15 +3,20 @@
 Under a lock of the whole backend the templates are counted, and what has to go goes; the lock is
 held until the new VM exists, from when on it counts itself. So no burst of imports, in however
 many processes, exceeds a limit. Nothing is removed for an image that would not fit anyway.
+
+A replica takes only what is free, and gets it promised: it has no size that others could count
+until vCenter is done with it, and imports must not wait for that. Other processes know nothing of
+the promise, so they may exceed a limit by the replicas in the making, until the next purge.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.eviction import Policy, Space, Verdict, plan_room
 from vmdk_cache.cache.evictor import Evictor
@@ -49,6 +54,8 @@ class Room:
         self._locks = locks
         self._leases = leases
         self._spaces = spaces
+        self._promises_lock = threading.Lock()
+        self._promises: dict[str, CacheEntry] = {}
 
     @contextlib.contextmanager
     def made(self, size_bytes: int, place: Place) -> Iterator[None]:
@@ -64,15 +71,47 @@ class Room:
                 self._remove(verdict)
             yield
 
+    @contextlib.contextmanager
+    def free_for(self, name: str, size_bytes: int, place: Place) -> Iterator[None]:
+        """Room for a replica of ``size_bytes`` at ``place`` that is there already, promised to it
+        for the block, in which it is made.
+
+        :param name: the replica's
+        :raises NotCacheable: there is none, or only if another template goes
+        """
+        if not self._policy.has_limits:
+            yield
+            return
+        with self._locks.hold(LOCK, LOCK_TIMEOUT_S):
+            if plan := self._plan(size_bytes, place):
+                raise errors.NotCacheable(
+                    Reason.NO_ROOM, f"{plan[0].entry.name!r} would have to make room for it"
+                )
+            promise = CacheEntry("", name, Phase.IMPORTING, None, place.datastore, None, size_bytes)
+            with self._promises_lock:
+                self._promises[name] = promise
+        try:
+            yield
+        finally:
+            with self._promises_lock:
+                del self._promises[name]
+
     def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
+        entries = self._usage.applied(self._store.entries())
         return plan_room(
-            self._usage.applied(self._store.entries()),
+            [*entries, *self._promised(entries)],
             size_bytes,
             place.datastore,
             self._policy,
             spaces=self._spaces() if self._policy.needs_space else {},
             in_use=self._leases.held(),
         )
+
+    def _promised(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
+        """What replicas in the making will take; those that are done count themselves."""
+        counted = {entry.name for entry in entries if entry.phase is not Phase.FOREIGN}
+        with self._promises_lock:
+            return [p for name, p in self._promises.items() if name not in counted]
 
     def _remove(self, verdict: Verdict) -> None:
         if not self._evictor.remove(verdict, self._is_unused):

@@ -74,7 +74,7 @@ class World:
         shared = locks or MemoryLocks()
         usage = Usage(self.store, self.clock)
         parts: dict[str, Any] = {"store": self.store, "locks": shared, "leases": self.leases}
-        room = Room(
+        self.room = Room(
             Policy.of(settings),
             usage=usage,
             evictor=Evictor("b1", events=self.events.append, **parts),
@@ -87,7 +87,7 @@ class World:
             store=self.store,
             placement=self.placement,
             transfer=self.transfer,
-            room=room,
+            room=self.room,
             locks=shared,  # type: ignore[arg-type]
             clock=self.clock,
             events=self.events.append,

@@ -305,6 +305,60 @@ def test_what_is_in_use_or_imported_makes_no_room() -> None:
         )
 
 
+# -- replicas
+
+COPIES = [
+    entry("hot-1", 100, used_s=1, image="hot"),
+    entry("hot-2", 100, used_s=2, image="hot", datastore="ds2"),
+    entry("cold", 100, used_s=50, datastore="ds2"),
+    entry("adopted", 1, phase=Phase.ADOPTED),
+]
+
+
+def test_no_copy_is_superseded_by_another_of_its_key() -> None:
+    assert removed(plan_eviction(COPIES, NOW, Policy())) == {}
+
+
+def test_a_changed_image_supersedes_all_copies_of_what_it_was() -> None:
+    changed = entry("new", 1, image="hot", fingerprint="f2")
+    plan = plan_eviction([*COPIES, changed], NOW, Policy())
+    assert set(removed(plan)) == {"hot-1", "hot-2"}
+
+
+def test_copies_expire_together_however_young_the_replica_is() -> None:
+    plan = plan_eviction(COPIES[:2], NOW, Policy(age_s=99))
+    assert set(removed(plan)) == {"hot-1", "hot-2"}
+
+
+@pytest.mark.parametrize(
+    ("max_count", "gone"),
+    [
+        (4, []),
+        (3, ["adopted"]),
+        (2, ["adopted", "hot-2"]),
+        (1, ["adopted", "hot-2", "cold"]),
+    ],
+)
+def test_a_spare_copy_goes_before_the_last_one_of_an_image_that_nobody_uses(
+    max_count: int, gone: list[str]
+) -> None:
+    assert list(removed(plan_eviction(COPIES, NOW, Policy(max_count=max_count)))) == gone
+    made = plan_room(COPIES[:3], GIB, "ds1", Policy(max_count=3))
+    assert [verdict.entry.moref for verdict in made] == ["hot-2"]
+
+
+def test_a_copy_is_not_spare_once_the_other_goes_anyway() -> None:
+    """The image's other copy is stale: whoever is left is the last."""
+    plan = plan_eviction(COPIES[:3], NOW, Policy(max_count=1), stale={"hot-1": "is stale"})
+    assert list(removed(plan)) == ["hot-1", "cold"]
+
+
+def test_a_full_datastore_loses_its_spare_copies_first_and_others_none() -> None:
+    spaces = {"ds1": SPACES["ds1"], "ds2": Space(100 * GIB, 15 * GIB)}
+    plan = plan_eviction(COPIES[:3], NOW, Policy(min_free_percent=20), spaces=spaces)
+    assert list(removed(plan)) == ["hot-2"]
+
+
 # -- what holds for every plan
 
 MOREFS = [f"vm-{n}" for n in range(12)]

@@ -45,3 +45,11 @@ def test_other_templates_do_not_matter() -> None:
     book = LeaseBook()
     with book.hold("vm-1"), book.condemn("vm-2"):
         pass
+
+
+def test_holders_are_counted_by_template() -> None:
+    book = LeaseBook()
+    with book.hold("vm-1"), book.hold("vm-1"), book.hold("vm-2"):
+        assert [book.holders(moref) for moref in ("vm-1", "vm-2", "vm-3")] == [2, 1, 0]
+    assert book.holders("vm-1") == 0
+    assert book.held() == frozenset()

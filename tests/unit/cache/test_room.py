@@ -13,6 +13,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.eviction import Space
+from vmdk_cache.cache.key import replica_name
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 
@@ -97,6 +98,45 @@ def test_a_burst_of_imports_over_processes_never_exceeds_the_limit(world: World)
         list(pool.map(create, range(1, 10)))
     assert 0 < most <= 3
     assert len(world.store.vms) <= 3
+
+
+def test_what_a_replica_was_promised_is_not_given_to_an_import(world: World) -> None:
+    settings = Settings(enabled=True, max_count=2)
+    engine, room = world.process(settings), world.room
+    fill(world, engine, 1)
+    (only,) = world.store.vms.values()
+    with room.free_for("replica", GIB, PLACE):
+        with world.leases.hold(only.moref), pytest.raises(errors.NotCacheable) as refusal:
+            engine.create_volume(image(2), volume(2), world.source)
+        assert refusal.value.reason == Reason.NO_ROOM
+    engine.create_volume(image(2), volume(2), world.source)
+    assert cached(world) == [image(1).id, image(2).id]
+
+
+def test_a_replica_that_is_made_is_not_counted_twice(world: World) -> None:
+    settings = Settings(enabled=True, max_count=3)
+    engine, room = world.process(settings), world.room
+    fill(world, engine, 1)
+    (only,) = world.store.vms.values()
+    assert only.record is not None
+    elsewhere = dataclasses.replace(PLACE, datastore="datastore-2")
+    with room.free_for(replica_name("b1", only.record.key, "datastore-2"), GIB, elsewhere):
+        world.store.replicate(only, elsewhere)
+        engine.create_volume(image(2), volume(2), world.source)
+    assert len(world.store.vms) == 3
+
+
+def test_a_replica_takes_no_room_that_another_template_has_to_make(world: World) -> None:
+    engine = world.process(Settings(enabled=True, max_count=1))
+    fill(world, engine, 1)
+    with (
+        pytest.raises(errors.NotCacheable, match="would have to make room") as refusal,
+        world.room.free_for("replica", GIB, PLACE),
+    ):
+        pytest.fail("there was no room")
+    assert refusal.value.reason == Reason.NO_ROOM
+    assert cached(world) == [image(1).id]
+    engine.create_volume(image(2), volume(2), world.source)  # no promise is left
 
 
 def test_without_limits_nothing_is_counted(world: World) -> None:

@@ -1,0 +1,520 @@
+"""When replicas are made, of what, and that nobody suffers from one that is not."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import datetime
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from tests.fakes.clock import ManualClock
+from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemoryStore
+from tests.unit.cache.conftest import GIB, IMAGE
+from vmdk_cache import conf, errors
+from vmdk_cache.cache import file_locked
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.events import Event, Replicated
+from vmdk_cache.cache.eviction import Policy, Verdict, plan_eviction
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.key import CacheKey, lock_name, replica_name
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.ports import Place
+from vmdk_cache.cache.replication import (
+    AT_ONCE,
+    DEMAND_LIFE_S,
+    PAUSE_AFTER_FAILURE_S,
+    THREAD_NAME,
+    Replication,
+)
+from vmdk_cache.cache.room import Room
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.conf import Settings
+
+SECOND = Place("datastore-2", "ds2", "host-2", "pool-1", "datacenter-1")
+THIRD = Place("datastore-3", "ds3", "host-3", "pool-1", "datacenter-1")
+AFTER = 2  # image_cache_replicate_after
+
+
+def key(number: int = 1) -> CacheKey:
+    image = dataclasses.replace(IMAGE, id=f"{number:08}-0000-4000-8000-000000000000")
+    return CacheKey.of(image, "lsiLogic")
+
+
+class World:
+    """A replication on ports in memory; every template starts on ``PLACE``."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore(self.clock)
+        self.placement = MemoryPlacement(PLACE, SECOND, THIRD)
+        self.locks = MemoryLocks()
+        self.leases = LeaseBook()
+        self.events: list[Event] = []
+        self.changed: list[CacheEntry] = []
+        self.replication = self.process()
+
+    def process(self, **options: Any) -> Replication:
+        """Another one that shares vCenter, locks and leases."""
+        settings = Settings(enabled=True, replicate_after=AFTER, **options)
+        parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "leases": self.leases}
+        self.evictor = Evictor("b1", events=self.events.append, **parts)
+        self.room = Room(
+            Policy.of(settings),
+            usage=Usage(self.store, self.clock),
+            evictor=self.evictor,
+            spaces=dict,
+            **parts,
+        )
+        self.replication = Replication(
+            "b1",
+            settings,
+            placement=self.placement,
+            room=self.room,
+            events=self.events.append,
+            clock=self.clock,
+            copies_changed=self.changed.append,
+            **parts,
+        )
+        return self.replication
+
+    def template(self, of: CacheKey, host: str = PLACE.host) -> CacheEntry:
+        made = self.store.finish_import(self.store.begin_import(of, GIB))
+        self.store.vms[made.moref] = dataclasses.replace(made, host=host)
+        return self.store.vms[made.moref]
+
+    def ask(self, of: CacheKey, place: Place = SECOND, times: int = AFTER + 1) -> None:
+        for _ in range(times):
+            self.replication.asked(of, self.store.copies(of), place)
+
+    def replicas(self) -> list[str]:
+        """Where they are, of whatever image."""
+        return sorted(e.datastore or "" for e in self.store.vms.values() if "-" in e.name[-5:])
+
+
+def at_work() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == THREAD_NAME}
+
+
+def settle() -> None:
+    """Let all replicas that were begun come to their ends."""
+    for thread in at_work():
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(10)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# -- when
+
+
+def test_a_datastore_gets_its_replica_with_the_first_volume_beyond_the_option(world: World) -> None:
+    template = world.template(key())
+    world.ask(key(), times=AFTER)
+    settle()
+    assert world.replicas() == []
+    world.ask(key(), times=1)
+    settle()
+    (replica,) = (e for e in world.store.vms.values() if e.moref != template.moref)
+    assert replica.name == replica_name("b1", key(), SECOND.datastore)
+    assert (replica.phase, replica.datastore) == (Phase.READY, SECOND.datastore)
+    assert replica.record == template.record
+    assert [entry.moref for entry in world.changed] == [replica.moref]
+    assert world.events == [
+        Replicated("b1", key().image_id, replica.name, SECOND.datastore_name, 0.0)
+    ]
+
+
+def test_datastores_and_images_are_counted_apart(world: World) -> None:
+    world.template(key(1))
+    world.template(key(2))
+    for place in (SECOND, THIRD):
+        world.ask(key(1), place, times=AFTER)
+        world.ask(key(2), place, times=AFTER)
+    settle()
+    assert world.replicas() == []
+
+
+def test_volumes_days_apart_make_no_replica(world: World) -> None:
+    world.template(key())
+    for _ in range(3 * AFTER):
+        world.ask(key(), times=1)
+        world.clock.advance(DEMAND_LIFE_S + 1)
+    settle()
+    assert world.replicas() == []
+
+
+def test_a_burst_makes_one_replica(world: World) -> None:
+    world.template(key())
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        for _ in range(100):
+            pool.submit(world.ask, key(), times=1)
+    settle()
+    assert world.store.calls["replicate"] == 1
+
+
+def test_several_processes_make_one_replica(world: World) -> None:
+    world.template(key())
+    copies = world.store.copies(key())
+    both = [world.replication, world.process()]
+    go = threading.Event()
+    world.store.during["replicate"] = lambda: wait_for(go)
+    for replication in both:
+        for _ in range(AFTER + 1):
+            replication.asked(key(), copies, SECOND)
+    go.set()
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+    assert world.store.calls["replicate"] == 1
+
+
+@pytest.mark.parametrize("option", [conf.REPLICAS_OFF, conf.REPLICAS_ON_DEMAND])
+def test_the_option_switches_replicas_off(world: World, option: str) -> None:
+    world.process(replicas=option)
+    world.template(key())
+    world.ask(key(), times=100)
+    settle()
+    assert bool(world.replicas()) is (option == conf.REPLICAS_ON_DEMAND)
+
+
+def test_a_volume_beside_a_copy_asks_for_nothing(world: World) -> None:
+    world.template(key())
+    world.ask(key(), PLACE, times=100)
+    settle()
+    assert world.store.calls["replicate"] == 0
+
+
+def test_the_last_copy_may_be_deleted_before_its_replica_is_begun(world: World) -> None:
+    template = world.template(key())
+    del world.store.vms[template.moref]
+    for _ in range(AFTER + 1):
+        world.replication.asked(key(), [template], SECOND)
+    settle()
+    assert world.store.calls["replicate"] == 0
+
+
+def test_a_replica_that_was_deleted_is_made_again_when_asked_for_again(world: World) -> None:
+    world.template(key())
+    world.ask(key())
+    settle()
+    (replica,) = world.changed
+    del world.store.vms[replica.moref]
+    world.ask(key(), times=AFTER)
+    settle()
+    assert world.replicas() == []
+    world.ask(key(), times=1)
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+# -- how many at a time
+
+
+def test_no_more_than_a_few_are_made_at_a_time_and_all_in_the_end(world: World) -> None:
+    keys = [key(number) for number in range(1, 2 * AT_ONCE + 2)]
+    entered, go = threading.Semaphore(0), threading.Event()
+    at_work, most, guard = 0, 0, threading.Lock()
+
+    def count() -> None:
+        nonlocal at_work, most
+        with guard:
+            at_work += 1
+            most = max(most, at_work)
+        entered.release()
+        wait_for(go)
+        with guard:
+            at_work -= 1
+
+    world.store.during["replicate"] = count
+    for one in keys:
+        world.template(one)
+        world.ask(one)
+    for _ in range(AT_ONCE):
+        assert entered.acquire(timeout=10)
+    go.set()
+    settle()
+    assert most == AT_ONCE
+    assert world.replicas() == [SECOND.datastore] * len(keys)
+
+
+def test_the_second_replica_of_a_key_waits_for_the_first_without_taking_a_turn(
+    world: World,
+) -> None:
+    """Else one image with many datastores would hold up all others."""
+    entered, go = threading.Semaphore(0), threading.Event()
+    sources: list[int] = []
+
+    def look() -> None:
+        sources.append(len(world.store.copies(key(1))))
+        entered.release()
+        wait_for(go)
+
+    world.store.during["replicate"] = look
+    world.template(key(1))
+    world.template(key(2))
+    world.ask(key(1), SECOND)
+    assert entered.acquire(timeout=10)
+    world.ask(key(1), THIRD)
+    world.ask(key(2), SECOND)
+    assert entered.acquire(timeout=10)
+    assert sources == [1, 1]
+    go.set()
+    settle()
+    assert world.replicas() == [SECOND.datastore, SECOND.datastore, THIRD.datastore]
+    assert sources == [1, 1, 2]
+
+
+def test_asking_does_not_wait_for_a_replica(world: World) -> None:
+    """It is the thread of a user that asks."""
+    world.template(key())
+    go = threading.Event()
+    world.store.during["replicate"] = lambda: wait_for(go)
+    world.ask(key(), times=100)
+    assert world.replicas() == []
+    go.set()
+    settle()
+
+
+def test_after_close_none_is_begun_and_what_waits_is_dropped(world: World) -> None:
+    keys = [key(number) for number in range(1, AT_ONCE + 2)]
+    entered, go = threading.Semaphore(0), threading.Event()
+
+    def wait() -> None:
+        entered.release()
+        wait_for(go)
+
+    world.store.during["replicate"] = wait
+    for one in keys:
+        world.template(one)
+        world.ask(one)
+    for _ in range(AT_ONCE):
+        assert entered.acquire(timeout=10)
+    world.replication.close()
+    world.replication.close()
+    world.ask(keys[0], THIRD)
+    go.set()
+    settle()
+    assert world.replicas() == [SECOND.datastore] * AT_ONCE
+
+
+# -- from which copy
+
+
+def test_a_copy_whose_host_cannot_read_it_is_no_source(world: World) -> None:
+    sick = world.template(key(), host="host-9")
+    world.placement.sick_hosts.add("host-9")
+    world.ask(key())
+    settle()
+    assert world.replicas() == []
+    well = world.store.replicate(world.store.vms[sick.moref], THIRD)
+    world.clock.advance(PAUSE_AFTER_FAILURE_S)
+    from_which: list[str] = []
+    world.store.during["replicate"] = lambda: from_which.extend(world.leases.held())
+    world.ask(key())
+    settle()
+    assert from_which == [well.moref]
+
+
+def test_the_copy_that_fewest_clone_from_is_the_source(world: World) -> None:
+    template = world.template(key())
+    other = world.store.replicate(template, THIRD)
+    from_which: list[frozenset[str]] = []
+    with world.leases.hold(template.moref):
+        world.store.during["replicate"] = lambda: from_which.append(world.leases.held())
+        world.ask(key())
+        settle()
+    assert from_which == [frozenset({template.moref, other.moref})]
+
+
+def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None:
+    """The source is leased, and both bear a name whose lock is held."""
+    template = world.template(key())
+    unfinished = dataclasses.replace(
+        template,
+        moref="vm-8",
+        name=replica_name("b1", key(), SECOND.datastore),
+        phase=Phase.FOREIGN,
+        record=None,
+        has_config=False,
+    )
+    removed: list[bool] = []
+
+    def try_to_delete() -> None:
+        entries = (template, unfinished)
+        removed.extend(world.evictor.remove(Verdict(entry, "")) for entry in entries)
+        with pytest.raises(errors.InUse), world.leases.condemn(template.moref):
+            pass
+
+    world.store.during["replicate"] = try_to_delete
+    world.ask(key())
+    settle()
+    assert removed == [False, False]
+    assert world.replicas() == [SECOND.datastore]
+    with world.locks.hold(lock_name(key()), 0), world.leases.condemn(template.moref):
+        pass
+
+
+# -- trouble
+
+
+def tried(world: World) -> int:
+    return world.store.calls["replicate"]
+
+
+def infos(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [r for r in caplog.records if r.name == "vmdk_cache.cache.replication"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        errors.NoSpace("full"),
+        errors.NameTaken("there"),
+        errors.Unreachable("away"),
+        errors.ObjectNotFound("gone", moref="vm-1"),
+        RuntimeError("a defect"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_failed_replica_is_a_line_in_the_log_and_is_tried_again_after_a_pause(
+    world: World, fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    template = world.template(key())
+    world.store.faults["replicate"] = [fault]
+    world.ask(key())
+    settle()
+    world.ask(key(), times=100)
+    settle()
+    assert tried(world) == 1
+    (line,) = infos(caplog)
+    assert (line.levelno, line.exc_info) == (logging.INFO, None)
+    assert str(fault) in line.getMessage()
+    assert key().image_id in line.getMessage()
+    assert list(world.store.vms) == [template.moref]
+    assert (world.placement.reserved, world.leases.held()) == (0, frozenset())
+
+    world.clock.advance(PAUSE_AFTER_FAILURE_S)
+    world.ask(key(), times=1)
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+def test_a_datastore_without_space_gets_none(world: World) -> None:
+    world.template(key())
+    nowhere = dataclasses.replace(SECOND, datastore="datastore-9")
+    world.ask(key(), nowhere)
+    settle()
+    assert tried(world) == 0
+
+
+@pytest.mark.parametrize("failure", [errors.LockTimeout("held"), errors.LockUnavailable("broken")])
+def test_without_the_lock_of_the_key_none_is_made_now(world: World, failure: Exception) -> None:
+    world.template(key())
+    world.locks.broken = failure
+    world.ask(key())
+    settle()
+    assert tried(world) == 0
+    world.locks.broken = None
+    world.clock.advance(PAUSE_AFTER_FAILURE_S)
+    world.ask(key())
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+def test_a_fresh_template_that_is_locked_for_a_while_gets_its_replica(world: World) -> None:
+    world.template(key())
+    world.store.faults["replicate"] = [errors.FileLocked("locked")] * (file_locked.ATTEMPTS - 1)
+    world.ask(key())
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+def test_a_host_without_threads_left_makes_none_and_tells_no_user(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.template(key())
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        world.ask(key())
+    world.clock.advance(PAUSE_AFTER_FAILURE_S)
+    world.ask(key())
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+def test_nothing_is_evicted_for_a_replica(world: World) -> None:
+    world.process(max_count=2)
+    world.template(key(1))
+    world.template(key(2))
+    world.ask(key(1))
+    settle()
+    assert world.replicas() == []
+    assert len(world.store.vms) == 2
+
+
+def test_replicas_that_are_made_at_once_keep_the_limit_together(world: World) -> None:
+    world.process(max_count=3)
+    for number in (1, 2):
+        world.template(key(number))
+    entered, go = threading.Semaphore(0), threading.Event()
+
+    def wait() -> None:
+        entered.release()
+        wait_for(go)
+
+    world.store.during["replicate"] = wait
+    world.ask(key(1))
+    assert entered.acquire(timeout=10)
+    first = at_work()
+    world.ask(key(2))
+    for second in at_work() - first:
+        second.join(10)
+    go.set()
+    settle()
+    assert tried(world) == 1
+    assert len(world.store.vms) == 3
+
+
+# -- the replica's age
+
+
+@pytest.mark.parametrize("expiry", [conf.EXPIRY_AGE, conf.EXPIRY_IDLE])
+def test_the_replica_of_an_old_template_in_use_does_not_expire_at_once(
+    world: World, expiry: str
+) -> None:
+    template = world.template(key())
+    world.clock.advance(5000)
+    world.store.touch(template, warmed=expiry == conf.EXPIRY_AGE)
+    world.ask(key())
+    settle()
+    (replica,) = world.changed
+    policy = Policy(age_s=1000, expiry=expiry)
+    now = world.clock.now() + datetime.timedelta(seconds=999)
+    assert plan_eviction(world.store.entries(), now, policy).remove == ()
+    later = now + datetime.timedelta(seconds=2)
+    gone = {verdict.entry.moref for verdict in plan_eviction([replica], later, policy).remove}
+    assert gone == {replica.moref}
+
+
+def test_a_use_that_cannot_be_noted_keeps_no_replica_from_being_one(world: World) -> None:
+    world.template(key())
+    world.store.faults["touch"] = [errors.NoPermission("Global.SetCustomField")]
+    world.ask(key())
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+    assert [type(event) for event in world.events] == [Replicated]
