@@ -10,5 +10,15 @@ from tests.fakes.vcenter.cost_model import CostModel
 from tests.fakes.vcenter.model import Model
 from tests.fakes.vcenter.switches import Switches
 from tests.fakes.vcenter.vcenter import DEFAULT_PASSWORD, DEFAULT_USER, VCenter
+from tests.fakes.vcenter.virtual_time import VirtualTime
 
-__all__ = ["DEFAULT_PASSWORD", "DEFAULT_USER", "Clock", "CostModel", "Model", "Switches", "VCenter"]
+__all__ = [
+    "DEFAULT_PASSWORD",
+    "DEFAULT_USER",
+    "Clock",
+    "CostModel",
+    "Model",
+    "Switches",
+    "VCenter",
+    "VirtualTime",
+]

@@ -5,6 +5,8 @@
 timers that became due in the caller's thread, in order of their deadlines, before it returns; so a
 test that advances past a lease's time-out finds the lease gone. Otherwise one background thread
 runs due timers. Timers must be short and may take the vCenter's lock.
+
+virtual_time.py moves a clock that stands still from timer to timer while nobody is at work.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from tests.fakes.vcenter.activity import Activity
+
 
 class Timer:
     """A pending call; `cancel` is safe at any time, also from inside the call itself."""
 
-    def __init__(self, deadline: float, call: Callable[[], None]) -> None:
+    def __init__(self, deadline: float, call: Callable[[], None], awaited: bool) -> None:
         self.deadline = deadline
         self.call = call
+        self.awaited = awaited
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -30,15 +35,31 @@ class Timer:
         self.cancelled = True
 
 
+class _Sleep:
+    """A thread that sleeps on the clock."""
+
+    def __init__(self, activity: Activity) -> None:
+        self._pause = activity.pause()
+        self._woken = threading.Event()
+
+    def wake(self) -> None:
+        self._pause.end()
+        self._woken.set()
+
+    def wait(self) -> None:
+        self._woken.wait()
+
+
 class Clock:
     """Time as seen by everything inside the fake (task times, idle sessions, lease
-    timers, costs).
+    timers, costs). `activity` tells who is at work under this clock.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
         if scale < 0:
             raise ValueError(f"clock scale must be 0 (manual) or positive, not {scale}")
         self.scale = scale
+        self.activity = Activity()
         self._real_start = time.monotonic()
         self._start = datetime.now(UTC)
         self._advanced_s = 0.0
@@ -56,11 +77,16 @@ class Clock:
         """The date in the fake's own time, aware, in UTC."""
         return self._start + timedelta(seconds=self.monotonic())
 
-    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+    def call_later(
+        self, delay_s: float, call: Callable[[], None], *, awaited: bool = True
+    ) -> Timer:
         """Run `call` after `delay_s` seconds of the fake's time, in the timer thread or inside
         `advance`.
+
+        :param awaited: False for what ends only what was neglected, such as a lease's time-out:
+            virtual time does not pass for its sake
         """
-        timer = Timer(self.monotonic() + max(0.0, delay_s), call)
+        timer = Timer(self.monotonic() + max(0.0, delay_s), call, awaited)
         with self._changed:
             heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
             if self._thread is None and not self._stopped:
@@ -78,16 +104,27 @@ class Clock:
         """
         if delay_s <= 0:
             return
-        woken = threading.Event()
-        self.call_later(delay_s, woken.set)
-        woken.wait()
+        sleep = _Sleep(self.activity)
+        self.call_later(delay_s, sleep.wake)
+        sleep.wait()
 
     def advance(self, seconds: float) -> None:
         """Move time forward at once and run every timer that became due, earliest first."""
         if seconds < 0:
             raise ValueError("time cannot go backwards")
+        self.advance_to(self.monotonic() + seconds)
+
+    def next_awaited(self) -> float | None:
+        """When the next timer that somebody waits for is due, by `monotonic`; None without one."""
         with self._changed:
-            target = self.monotonic() + seconds
+            return min(
+                (due for due, _, timer in self._timers if timer.awaited and not timer.cancelled),
+                default=None,
+            )
+
+    def advance_to(self, target: float) -> None:
+        """As `advance`, to a moment of `monotonic`; one that has passed runs what is due."""
+        with self._changed:
             while self._timers and self._timers[0][0] <= target:
                 deadline, _, timer = heapq.heappop(self._timers)
                 # A timer sees the time it was set for, so that what it starts is timed from there.
@@ -105,15 +142,17 @@ class Clock:
             self._changed.notify_all()
         for _, _, timer in pending:
             owner = getattr(timer.call, "__self__", None)
-            if isinstance(owner, threading.Event):
-                owner.set()
+            if isinstance(owner, _Sleep):
+                owner.wake()
 
     def _call_unlocked(self, timer: Timer) -> None:
+        self.activity.begin(told=False)
         self._changed.release()
         try:
             timer.call()
         finally:
             self._changed.acquire()
+            self.activity.end()
 
     def _run(self) -> None:
         with self._changed:

@@ -1,145 +1,157 @@
-"""What work costs, off by default: clone times by bytes and bandwidth, and vCenter's queue.
+"""What work costs, off by default: bandwidths, vCenter's queue, and fixed times.
 
-With ``CostModel(enabled=True)`` a clone takes its bytes over the slower of the bandwidths involved,
-and each host takes only so many clones at a time: 8 units per involved host, 1 for a clone between
-two hosts, 2 for one that stays on its host, so 8 and 4 at a time. (VMware KB 326281: cost 16 per
-host, clones cost 2 and 4.) What exceeds it stays `queued`.
+With ``CostModel(enabled=True)`` whatever moves bytes is a transfer (transfers.py) along a route
+that is worked out here: a clone or a copy of a disk through the datastores and the host that does
+the work, or inside the array; an import or an export through Glance's link, the client's process
+and the host. Operations wait for their turn as in vCenter (operation_queue.py).
+
+Nothing of 20 GiB need be moved to see what 20 GiB cost: each byte that really moves counts as
+`bytes_scale` bytes. An image with 5 MiB of data under a scale of 4096 is one of 20 GiB, to its
+upload and to all of its clones. Space on datastores is counted as it is.
+
+Each number says where it is from. What is called an assumption is one: a rate that depends on the
+hardware, to be set by whoever knows theirs.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-MIB = 1 << 20
-SLOTS_PER_HOST = 8
+from tests.fakes.vcenter.operation_queue import Admission, OperationQueue
+from tests.fakes.vcenter.transfers import Route
+
+# TCP payload of a 10 Gbit/s Ethernet link in one direction: frames of 1538 bytes on the wire carry
+# 1448 bytes (IEEE 802.3 preamble, header, FCS and gap; IPv4, TCP with timestamps, RFC 7323).
+TEN_GBE = 10e9 / 8 * 1448 / 1538
+# Units that a host takes at a time and what a clone needs: 16 units, of which cloning on one host
+# takes 4, so 4 at a time; per host involved half of it, so 8. Written in units of two. (VMware
+# performance blog, "vCenter Limits for Tasks Running at the Same Time", 2021-02; VMware KB 326281.)
+# That a clone between two hosts takes half on each is inferred from the documented 8 before 6.0.
+UNITS_PER_HOST = 8
+SAME_HOST_UNITS = 2
+EACH_HOST_UNITS = 1
+# "vCenter can execute approximately 640 concurrent operations before incoming requests are queued"
+# (same blog).
+OPERATIONS_AT_A_TIME = 640
 
 
 @dataclass
 class CostModel:
-    """Bandwidths in bytes per second of the fake's time; 0 means unlimited.
+    """Bandwidths are bytes per second of the fake's time; 0 means unlimited.
 
-    :param datastore_bandwidth: what one datastore reads or writes, shared by the clones under way
-        on it
-    :param host_bandwidth: what one host moves, shared likewise
-    :param fixed_clone_s: time of a clone beside its bytes
-    :param fixed_task_s: time of any other task on a virtual machine
+    :param datastore_bandwidth: what one datastore reads. Assumption: the array serves each
+        datastore through one 10 GbE port
+    :param write_share: what it writes at the same time, in parts of that. Assumption
+    :param vaai: whether the arrays copy by themselves (VAAI XCOPY, or Full File Clone on NFS) when
+        a clone stays on its datastore. Off, as NFS needs the vendor's plug-in for it (VMware
+        vSphere 8.0 Storage, "Hardware Acceleration on NAS Devices")
+    :param vaai_bandwidth: what such an array copies. Assumption; published figures of all-flash
+        arrays go up to 7 GB/s (J. Odgers, "Cloning VMs - Why less is better", 2015)
+    :param host_bandwidth: what one host copies, in and out at once, as full duplex allows: one
+        10 GbE uplink for storage
+    :param nfc_stream_bandwidth: what one upload or download of a lease gets at most. "NFC is single
+        threaded ... you will never move faster than the single thread", and encrypted (Broadcom KB
+        307001); the number is an assumption
+    :param glance_bandwidth: the link of Glance, which all imports share: one 10 GbE link
+    :param importer_bandwidth: what one session, that is one cinder-volume process, passes on from
+        Glance to a lease. Assumption: a Python process that reads TLS and writes TLS
+    :param fixed_clone_s: a clone beside its bytes. Assumption
+    :param fixed_task_s: any other task on a virtual machine. Assumption
+    :param snapshot_s: making, and removing again, the snapshot that vCenter takes of a source that
+        runs. Assumption
+    :param operations_at_a_time: in the whole vCenter; more are queued
+    :param bytes_scale: how many bytes one byte stands for
     """
 
     enabled: bool = False
-    datastore_bandwidth: float = 200.0 * MIB
-    host_bandwidth: float = 800.0 * MIB
+    datastore_bandwidth: float = TEN_GBE
+    write_share: float = 0.5
+    vaai: bool = False
+    vaai_bandwidth: float = 2e9
+    host_bandwidth: float = TEN_GBE
+    nfc_stream_bandwidth: float = 120e6
+    glance_bandwidth: float = TEN_GBE
+    importer_bandwidth: float = 200e6
     fixed_clone_s: float = 1.0
     fixed_task_s: float = 0.2
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _used: dict[str, int] = field(default_factory=dict, repr=False)
-    _queue: deque[CloneAdmission] = field(default_factory=deque, repr=False)
-    _transfers: dict[str, int] = field(default_factory=dict, repr=False)
+    snapshot_s: float = 1.0
+    operations_at_a_time: int = OPERATIONS_AT_A_TIME
+    bytes_scale: float = 1.0
+    queue: OperationQueue = field(init=False, repr=False, compare=False)
 
-    def clone_admission(self, source_host: Any, target_host: Any) -> CloneAdmission | None:
+    def __post_init__(self) -> None:
+        self.queue = OperationQueue(UNITS_PER_HOST, lambda: self.operations_at_a_time)
+
+    # Turns
+
+    def clone_admission(self, source_host: Any, target_host: Any) -> Admission | None:
         """The queue place of a clone from a VM of one host to another (or the same); None when
         costs are off.
         """
         if not self.enabled:
             return None
         if source_host is target_host:
-            units = {source_host.moref: 2}
-        else:
-            units = {source_host.moref: 1, target_host.moref: 1}
-        return CloneAdmission(self, units)
+            return self.queue.new({source_host.moref: SAME_HOST_UNITS})
+        hosts = (source_host.moref, target_host.moref)
+        return self.queue.new(dict.fromkeys(hosts, EACH_HOST_UNITS))
+
+    def admission(self) -> Admission | None:
+        """The queue place of any other operation; None when costs are off."""
+        return self.queue.new() if self.enabled else None
+
+    # Times
 
     def task_seconds(self) -> float:
-        """How long a task other than a clone takes."""
+        """How long a task takes that moves no bytes."""
         return self.fixed_task_s if self.enabled else 0.0
 
-    def clone_seconds(
-        self, copied_bytes: int, source_datastore: Any, target_datastore: Any, host: Any
-    ) -> float:
-        """How long a copy of so many bytes takes if nothing else starts; 0 when costs are off.
+    # Bytes
 
-        Bandwidth is divided by the copies under way when this one starts: an approximation that
-        neither slows those down nor speeds this one up later. Pair it with `transfer_started` and
-        `transfer_ended`.
+    def counted(self, size_bytes: int) -> float:
+        """What so many real bytes stand for."""
+        return size_bytes * self.bytes_scale
+
+    def copy_route(self, source: Any, target: Any, host: Any, *, offloadable: bool) -> Route:
+        """From one datastore to another, or the same, by the host that owns the source.
+
+        :param host: None for a copy of files; vCenter then picks a host that nobody else uses
+        :param offloadable: whether an array that can copy by itself may do so here
         """
-        if not self.enabled:
-            return 0.0
-        rates = []
-        with self._lock:
-            for key, bandwidth in (
-                (source_datastore.moref, self.datastore_bandwidth),
-                (target_datastore.moref, self.datastore_bandwidth),
-                (host.moref, self.host_bandwidth),
-            ):
-                if bandwidth > 0:
-                    rates.append(bandwidth / max(1, self._transfers.get(key, 0)))
-        return self.fixed_clone_s + (copied_bytes / min(rates) if rates else 0.0)
+        if self.vaai and offloadable and source is target:
+            return _route({f"{source.moref} copy": self.vaai_bandwidth})
+        resources = {**self._read(source), **self._write(target)}
+        if host is not None:
+            resources[host.moref] = self.host_bandwidth
+        return _route(resources)
 
-    def transfer_started(self, *places: Any) -> None:
-        """A copy begins to use these datastores and hosts (each once)."""
-        with self._lock:
-            for moref in {place.moref for place in places}:
-                self._transfers[moref] = self._transfers.get(moref, 0) + 1
+    def import_route(self, importer: str, host: Any, datastore: Any) -> Route:
+        """From Glance through a client's process to a host and its datastore, all at once.
 
-    def transfer_ended(self, *places: Any) -> None:
-        """The copy that used these datastores and hosts has ended."""
-        with self._lock:
-            for moref in {place.moref for place in places}:
-                self._transfers[moref] = max(0, self._transfers.get(moref, 0) - 1)
+        :param importer: tells client processes apart
+        :param host: None for a file that is sent to vCenter itself
+        """
+        return self._nfc({**self._client(importer), **self._write(datastore)}, host)
 
-    def _admit(self) -> None:
-        # First come, first served per host: who waits does not hold up clones of other hosts.
-        admitted: list[Callable[[], None]] = []
-        with self._lock:
-            waiting: deque[CloneAdmission] = deque()
-            blocked: set[str] = set()
-            for place in self._queue:
-                full = any(
-                    host in blocked or self._used.get(host, 0) + units > SLOTS_PER_HOST
-                    for host, units in place.units.items()
-                )
-                if full:
-                    blocked.update(place.units)
-                    waiting.append(place)
-                    continue
-                for host, units in place.units.items():
-                    self._used[host] = self._used.get(host, 0) + units
-                place.admitted = True
-                assert place.callback is not None
-                admitted.append(place.callback)
-            self._queue = waiting
-        for callback in admitted:
-            callback()
+    def export_route(self, importer: str, host: Any, datastore: Any) -> Route:
+        """The other way round."""
+        return self._nfc({**self._client(importer), **self._read(datastore)}, host)
+
+    def _read(self, datastore: Any) -> dict[str, float]:
+        return {f"{datastore.moref} read": self.datastore_bandwidth}
+
+    def _write(self, datastore: Any) -> dict[str, float]:
+        return {f"{datastore.moref} write": self.datastore_bandwidth * self.write_share}
+
+    def _client(self, importer: str) -> dict[str, float]:
+        return {"glance": self.glance_bandwidth, f"client {importer}": self.importer_bandwidth}
+
+    def _nfc(self, resources: dict[str, float], host: Any) -> Route:
+        if host is not None:
+            resources[host.moref] = self.host_bandwidth
+        return _route(resources, self.nfc_stream_bandwidth)
 
 
-class CloneAdmission:
-    """One clone's place in the queue: requested -> admitted -> released."""
-
-    def __init__(self, model: CostModel, units: dict[str, int]) -> None:
-        self.units = units
-        self.admitted = False
-        self.callback: Callable[[], None] | None = None
-        self._model = model
-        self._released = False
-
-    def request(self, admitted: Callable[[], None]) -> None:
-        """Call `admitted` once, now or when enough clones on these hosts have ended."""
-        self.callback = admitted
-        with self._model._lock:
-            self._model._queue.append(self)
-        self._model._admit()
-
-    def release(self) -> None:
-        """Give the units back, or leave the queue; twice is fine."""
-        with self._model._lock:
-            if self._released:
-                return
-            self._released = True
-            if self.admitted:
-                for host, units in self.units.items():
-                    self._model._used[host] -= units
-            elif self in self._model._queue:
-                self._model._queue.remove(self)
-        self._model._admit()
+def _route(resources: dict[str, float], limit: float = 0.0) -> Route:
+    limited = {name: bandwidth for name, bandwidth in resources.items() if bandwidth > 0}
+    return Route(limited, limit) if limit > 0 else Route(limited)

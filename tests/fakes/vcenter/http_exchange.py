@@ -81,7 +81,8 @@ class HttpExchange:
             self._next_chunk()
             if self._body_ended:
                 return b""
-        data = self._handler.rfile.read1(min(size, self._left))
+        with self.vcenter.clock.activity.pause():  # who is slow to send may wait for the clock
+            data = self._handler.rfile.read1(min(size, self._left))
         if not data:
             self._body_ended = True
             self._handler.close_connection = True

@@ -20,6 +20,7 @@ from tests.fakes.vcenter.datastore_files import DatastoreFile
 from tests.fakes.vcenter.datastore_path import clean
 from tests.fakes.vcenter.http_exchange import HttpExchange
 from tests.fakes.vcenter.http_nfc import drop_answer
+from tests.fakes.vcenter.http_transfer import pass_file_time
 
 _PIECE_BYTES = 1 << 20
 _TICKET = re.compile(r"vmware_cgi_ticket\s*=\s*\"?([^\";\s]+)")
@@ -73,6 +74,12 @@ def _is_allowed(exchange: HttpExchange) -> bool:
     return url is not None and unquote(urlsplit(url).path) == exchange.path
 
 
+def _client(exchange: HttpExchange) -> str:
+    """Tells client processes apart: by session, as far as there is one."""
+    session = exchange.session
+    return session.key if session is not None else exchange.client_address
+
+
 def _find_datastore(exchange: HttpExchange) -> Datastore | None:
     vcenter = exchange.vcenter
     wanted = exchange.query.get("dcPath", "").strip("/")
@@ -101,6 +108,8 @@ def _put(exchange: HttpExchange, datastore: Datastore, path: str) -> None:
     try:
         file = storage.create(path, thick=True, overwrite=True, parents=True)
         _receive(exchange, datastore, file)
+        route = exchange.vcenter.cost_model.import_route(_client(exchange), None, datastore)
+        pass_file_time(exchange.vcenter, file.content.size_bytes, route)
     except vim.fault.NoDiskSpace:
         if storage.get(path) is not None:
             storage.delete(path)
@@ -142,6 +151,9 @@ def _get(exchange: HttpExchange, datastore: Datastore, path: str) -> None:
         exchange.respond(200, f"<ul>{names}</ul>\n".encode(), "text/html; charset=utf-8")
         return
     content = file.content.copy()
+    if exchange.method == "GET":
+        route = exchange.vcenter.cost_model.export_route(_client(exchange), None, datastore)
+        pass_file_time(exchange.vcenter, content.size_bytes, route)
     exchange.start(200, content.size_bytes, "application/octet-stream")
     if exchange.method == "GET":
         for offset in range(0, content.size_bytes, _PIECE_BYTES):

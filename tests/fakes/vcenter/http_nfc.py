@@ -18,6 +18,7 @@ from tests.fakes.vcenter import vmdk
 from tests.fakes.vcenter.fault_rules import FaultRule
 from tests.fakes.vcenter.http_exchange import BodyIncomplete, HttpExchange
 from tests.fakes.vcenter.http_nfc_lease import HttpNfcLease
+from tests.fakes.vcenter.http_transfer import pass_lease_time
 from tests.fakes.vcenter.lease_device import DiskUpload, LeaseDevice
 
 STREAM_VMDK = "application/x-vnd.vmware-streamvmdk"
@@ -43,7 +44,7 @@ def handle(exchange: HttpExchange) -> None:
     if lease is None or device is None:
         exchange.respond(404, b"No such transfer\n")
     elif lease.kind == "export":
-        _download(exchange, device)
+        _download(exchange, lease, device)
     elif _is_upload(exchange):
         _upload(exchange, lease, device)
 
@@ -101,6 +102,9 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
             if not lease.is_open:
                 exchange.drop()
             upload.feed(data)
+        pass_lease_time(lease, device, device.received_bytes)
+        if not lease.is_open:
+            exchange.drop()
     except vmdk.VmdkError as error:
         _end(upload, lease, whole=False)
         exchange.respond(400, f"Not a streamOptimized VMDK: {error}\n".encode())
@@ -137,7 +141,7 @@ def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool) -> bool:
         return not upload.device.is_broken
 
 
-def _download(exchange: HttpExchange, device: LeaseDevice) -> None:
+def _download(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) -> None:
     if exchange.method not in ("GET", "HEAD"):
         exchange.respond(405, b"Method Not Allowed\n", headers={"Allow": "GET, HEAD"})
         return
@@ -149,6 +153,8 @@ def _download(exchange: HttpExchange, device: LeaseDevice) -> None:
             sha256.update(piece)
             spool.write(piece)
         size_bytes = spool.tell()
+        if exchange.method == "GET":
+            pass_lease_time(lease, device, size_bytes)
         exchange.start(200, size_bytes, "application/x-vnd.vmware-streamVmdk")
         if exchange.method == "GET":
             _send(exchange, spool)

@@ -14,10 +14,12 @@ imports of exactly 4096000 bytes)
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 LEASE_TIMEOUT_S = 300
 BROKEN_BYTES = 4_096_000
 _STALLED_UPLOAD_S = 2.0
-_HELD_S = 86_400.0
 
 
 def import_vapp(pool: Any, ctx: Context, spec: Any, folder: Any, host: Any) -> HttpNfcLease:
@@ -105,6 +106,7 @@ class HttpNfcLease(ManagedObject):
         self._task: Task | None = None
         self._timer: Any = None
         self._upload_changed = threading.Condition(self.vcenter.lock)
+        self._busy: list[Callable[[], None]] = []  # ends what passes a transfer's time
 
     @property
     def is_open(self) -> bool:
@@ -204,7 +206,7 @@ class HttpNfcLease(ManagedObject):
         """The body of the task: waits for the end of the lease, whose error is its own."""
         try:
             while self.is_open:
-                yield _HELD_S
+                yield math.inf
         except vmodl.fault.RequestCanceled as fault:
             self._fail(fault)
             raise
@@ -214,11 +216,13 @@ class HttpNfcLease(ManagedObject):
     def _renew(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.vcenter.clock.call_later(LEASE_TIMEOUT_S, self._time_out)
+        self._timer = self.vcenter.clock.call_later(LEASE_TIMEOUT_S, self._time_out, awaited=False)
 
     def _time_out(self) -> None:
         with self.vcenter.lock:
-            if self.is_open:
+            if self.is_open and self._busy:
+                self._renew()
+            elif self.is_open:
                 self._fail(vim.fault.Timedout(msg="The lease has timed out."))
             else:
                 self.forget()
@@ -253,6 +257,8 @@ class HttpNfcLease(ManagedObject):
         if self.vm is not None and self._task is not None:
             self.vm.lock.release(self._task)
         self._upload_changed.notify_all()
+        for end in self._busy:
+            end()
         self._renew()
         self.changed("state", "error", "info")
         if self._task is not None and self._task.info.state == "running":
@@ -269,6 +275,26 @@ class HttpNfcLease(ManagedObject):
         with self.vcenter.lock:
             self._upload_changed.notify_all()
 
+    @contextlib.contextmanager
+    def busy(self, end: Callable[[], None]) -> Iterator[None]:
+        """For the block, a transfer takes its time: neither lease nor session run out. `end` is
+        called when the lease ends, also if it has ended already.
+        """
+        with self.vcenter.lock:
+            self._busy.append(end)
+            self.session.outstanding += 1
+            if not self.is_open:
+                end()
+        try:
+            yield
+        finally:
+            with self.vcenter.lock:
+                self._busy.remove(end)
+                self.session.outstanding -= 1
+                self.session.last_active = self.vcenter.clock.monotonic()
+                if self.is_open:
+                    self._renew()
+
     def _wait_for_uploads(self) -> None:
         """Give an upload that is under way the time it needs, as long as bytes arrive."""
         last, since = -1, time.monotonic()
@@ -276,9 +302,12 @@ class HttpNfcLease(ManagedObject):
             received = sum(device.received_bytes for device in self.devices)
             if received != last:
                 last, since = received, time.monotonic()
+            elif self._busy:
+                since = time.monotonic()
             elif time.monotonic() - since > _STALLED_UPLOAD_S:
                 return
-            self._upload_changed.wait(0.1)
+            with self.vcenter.clock.activity.pause():
+                self._upload_changed.wait(None if self._busy else 0.1)
 
     # The vSphere API
 

@@ -127,7 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         try:
-            route(exchange)
+            with exchange.vcenter.clock.activity.working():
+                route(exchange)
         except (ConnectionDropped, BodyIncomplete, OSError):
             self.close_connection = True
         except Exception as error:

@@ -2,23 +2,26 @@
 
 The body of a task is a function ``body(task)``. It runs on a worker thread with the vCenter's lock
 held, so it is atomic for everybody else. What takes time is written as a generator: each ``yield
-seconds`` gives the lock and the worker back and goes on after so much of the fake's time; a
-cancelled task sees RequestCanceled raised at its yield, and `finally` blocks run. The body's return
-value becomes info.result, a pyVmomi fault becomes info.error.
+seconds`` gives the lock and the worker back and goes on after so much of the fake's time, each
+``yield transfer`` when the transfer has ended, and ``yield math.inf`` only when the task is woken
+by `cancel`. A cancelled task sees RequestCanceled raised at its yield, and `finally` blocks run.
+The body's return value becomes info.result, a pyVmomi fault becomes info.error.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
+from tests.fakes.vcenter.transfers import Transfer
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.session_manager import Session
@@ -40,6 +43,7 @@ class Admission(Protocol):
 
 
 Body = Callable[[Task], Any]
+Wait = float | Transfer  # what a body yields
 
 
 class TaskManager(ManagedObject):
@@ -73,6 +77,8 @@ class TaskManager(ManagedObject):
         :param delay_s: running time before the body acts, in the fake's seconds
         :param admission: keeps the task `queued` until there is room for it
         """
+        if admission is None:
+            admission = self.vcenter.cost_model.admission()
         with self.vcenter.lock:
             self._forget_old()
             user = session.user if session else "com.vmware.vc"
@@ -87,12 +93,21 @@ class TaskManager(ManagedObject):
 
     def submit(self, step: Callable[[], None]) -> None:
         """Have a worker run one step of a task; after `stop` it is dropped."""
+        activity = self.vcenter.clock.activity
+
+        def work() -> None:
+            try:
+                step()
+            finally:
+                activity.end()
+
+        activity.begin(told=False)
         try:
-            self._workers.submit(step)
+            self._workers.submit(work)
         except (
             RuntimeError
         ):  # the pool is shut down: the vCenter is stopping, nobody waits for this task
-            return
+            activity.end()
 
     def cancel(self, task: Task) -> None:
         """Make a cancel request effective (queued: at once; running: at its next yield)."""
@@ -212,7 +227,7 @@ class _Run:
             except Exception as error:  # a bug of the fake: shown to the client and recorded
                 self._fail(self.vcenter.record_error(f"task {self.task.method}", error))
 
-    def _advance(self) -> float:
+    def _advance(self) -> Wait:
         if self._generator is None:
             if self.task.cancel_requested:
                 raise vmodl.fault.RequestCanceled(msg="The task was canceled by a user.")
@@ -221,17 +236,18 @@ class _Run:
                 raise StopIteration(outcome)
             self._generator = outcome
         elif self.task.cancel_requested:
-            return float(
-                self._generator.throw(
-                    vmodl.fault.RequestCanceled(msg="The task was canceled by a user.")
-                )
-            )
-        return float(next(self._generator))
+            fault = vmodl.fault.RequestCanceled(msg="The task was canceled by a user.")
+            return cast("Wait", self._generator.throw(fault))
+        return cast("Wait", next(self._generator))
 
-    def _continue_after(self, wait_s: float) -> None:
-        if wait_s > 0:
-            # Runs in the timer's thread or inside `advance`: what was due has then happened.
-            self.vcenter.clock.call_later(wait_s, self.step)
+    def _continue_after(self, wait: Wait) -> None:
+        # Goes on in the timer's thread or inside `advance`: what was due has then happened.
+        if isinstance(wait, Transfer):
+            wait.begin(self.step)
+        elif wait == math.inf:
+            return
+        elif wait > 0:
+            self.vcenter.clock.call_later(wait, self.step)
         else:
             self.manager.submit(self.step)
 

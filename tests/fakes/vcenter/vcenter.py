@@ -23,6 +23,7 @@ from tests.fakes.vcenter.model import Model
 from tests.fakes.vcenter.registry import Registry
 from tests.fakes.vcenter.request_log import RequestLog
 from tests.fakes.vcenter.switches import Switches
+from tests.fakes.vcenter.transfers import Transfers
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.custom_fields_manager import CustomFieldsManager
@@ -68,6 +69,7 @@ class VCenter:
         self.clock = clock or Clock()
         self.switches = switches or Switches()
         self.cost_model = cost_model or CostModel()
+        self.transfers = Transfers(self.clock)
         self.registry = Registry()
         self.request_log = RequestLog()
         self.fault_rules = FaultRules()
@@ -94,6 +96,7 @@ class VCenter:
         self._server.stop()
         self.sessions.expire_all()
         self.tasks.stop()
+        self.transfers.stop()
         self.clock.stop()
 
     def restart(self) -> None:

@@ -9,6 +9,7 @@ VirtualDiskManager; govmomi on destSpec)
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
@@ -18,6 +19,7 @@ from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.datastore import Datastore, locate
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
+from tests.fakes.vcenter.transfers import Transfer
 from tests.fakes.vcenter.virtual_disk import (
     Provisioning,
     VirtualDisk,
@@ -81,11 +83,12 @@ class VirtualDiskManager(ManagedObject):
         if destSpec is not None:
             raise vmodl.fault.NotImplemented(msg="destSpec is not implemented by vCenter.")
 
-        def body() -> str:
+        def body() -> Generator[float | Transfer, None, str]:
             source = self._open(sourceName, sourceDatacenter)
             datastore, path = locate(self.vcenter, destName, destDatacenter or sourceDatacenter)
             if datastore.storage.exists(path):
                 raise already_exists(datastore, path)
+            yield from self._take_time(source, datastore)
             copied = source.copy_to(
                 datastore.storage,
                 path,
@@ -188,6 +191,21 @@ class VirtualDiskManager(ManagedObject):
             refresh(disk)
 
         return self._start(ctx, method, description, datacenter, body)
+
+    def _take_time(
+        self, source: VirtualDisk, target: Datastore
+    ) -> Generator[float | Transfer, None, None]:
+        costs = self.vcenter.cost_model
+        if not costs.enabled:
+            return
+        route = costs.copy_route(
+            source.datastore, target, None, offloadable=source.parent is None and not source.sparse
+        )
+        transfer = self.vcenter.transfers.new(costs.counted(source.occupied_bytes), route)
+        try:
+            yield transfer
+        finally:
+            transfer.cancel()
 
     def _open(self, name: str, datacenter: Any) -> VirtualDisk:
         datastore, path = locate(self.vcenter, name, datacenter)

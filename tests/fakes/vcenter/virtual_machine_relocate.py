@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.task import Task
+from tests.fakes.vcenter.transfers import Transfer
 from tests.fakes.vcenter.virtual_disk import Provisioning, VirtualDisk
 from tests.fakes.vcenter.virtual_machine import VirtualMachine
 from tests.fakes.vcenter.virtual_machine_device_changes import provisioning_of
@@ -52,14 +53,13 @@ def start(vm: VirtualMachine, ctx: Context, spec: Any) -> Task:
     target_datastore = require(spec.datastore) if spec.datastore else None
     locators = {one.diskId: (require(one.datastore), one) for one in spec.disk or []}
 
-    def body(task: Task) -> Generator[float, None, None]:
+    def body(task: Task) -> Generator[float | Transfer, None, None]:
         with vm.lock.exclusive(task):
             require_there(vm)
             moves = _plan(vm, target_datastore, locators)
             host, pool = _place(vm, target_host, target_pool, target_datastore, moves)
             _check_space(vm, moves, target_datastore)
-            moved = sum(move.attached.disk.occupied_bytes for move in moves if move.is_needed)
-            yield _seconds(vm, target_datastore, moved)
+            yield from _take_time(vm, moves)
             if not vm.template:
                 vm.set_pool(pool)
             vm.set_host(host)
@@ -70,11 +70,23 @@ def start(vm: VirtualMachine, ctx: Context, spec: Any) -> Task:
     )
 
 
-def _seconds(vm: VirtualMachine, datastore: Any, moved_bytes: int) -> float:
-    if not moved_bytes:
-        return vm.vcenter.cost_model.task_seconds()
-    target = datastore or vm.home_datastore
-    return vm.vcenter.cost_model.clone_seconds(moved_bytes, vm.home_datastore, target, vm.host)
+def _take_time(
+    vm: VirtualMachine, moves: list[DiskMove]
+) -> Generator[float | Transfer, None, None]:
+    """Wait as long as the disks take, one after the other, by the VM's host."""
+    costs = vm.vcenter.cost_model
+    yield costs.task_seconds()
+    if not costs.enabled:
+        return
+    for move in moves:
+        if move.is_needed:
+            disk = move.attached.disk
+            route = costs.copy_route(disk.datastore, move.datastore, vm.host, offloadable=False)
+            transfer = vm.vcenter.transfers.new(costs.counted(disk.occupied_bytes), route)
+            try:
+                yield transfer
+            finally:
+                transfer.cancel()
 
 
 def _plan(vm: VirtualMachine, datastore: Any, locators: dict[int, Any]) -> list[DiskMove]:

@@ -11,7 +11,8 @@ from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter import VCenter
-from tests.fakes.vcenter.cost_model import CloneAdmission, CostModel
+from tests.fakes.vcenter.cost_model import CostModel
+from tests.fakes.vcenter.operation_queue import Admission
 from tests.fakes.vcenter.task import Task
 from tests.unit.fakes.vcenter_client import Client
 
@@ -158,7 +159,7 @@ def test_clones_beyond_the_limit_run_at_once(
     source, other = hosts(vcenter)
     target = source if same_host else other
 
-    def admission() -> CloneAdmission:
+    def admission() -> Admission:
         place = costs.clone_admission(source, target)
         assert place is not None
         return place
@@ -195,14 +196,3 @@ def test_cancelled_clone_keeps_its_place_in_the_queue(client: Client) -> None:
     state_becomes(tasks[5], "running")
 
 
-def test_copies_of_one_datastore_do_not_slow_each_other(vcenter: VCenter) -> None:
-    costs = CostModel(enabled=True, datastore_bandwidth=100.0, host_bandwidth=0, fixed_clone_s=1)
-    one, two = (vcenter.datastore(f"DC0_DS{number}") for number in range(2))
-    host = hosts(vcenter)[0]
-    assert costs.clone_seconds(1000, one, two, host) == 11
-    costs.transfer_started(one, two)
-    costs.transfer_started(one)
-    assert costs.clone_seconds(1000, one, two, host) == 21
-    costs.transfer_ended(one)
-    assert costs.clone_seconds(1000, one, two, host) == 11
-    assert CostModel().clone_seconds(1000, one, two, host) == 0
