@@ -1,0 +1,292 @@
+"""Which of those who wait may clone now, and from which copy: a decision, made anew at each event.
+
+- A clone goes to the copy that will have it done first. That may be a busy one on the volume's own
+  datastore: who prefers it goes on waiting, and is bound to nothing until a slot is free.
+- Images take turns, whoever has how many volumes waiting. Within an image, who came first goes
+  first, but for a volume whose own datastore has a copy: it goes before those who have to copy
+  across, until they have been overtaken MAX_OVERTAKEN times.
+- Who cannot go is passed by others who can, so that a full host holds up nobody else. Who is first
+  of its image and was passed MAX_SKIPPED times goes before all others and takes any copy; for the
+  one of those that was passed most, what it needs is set aside as it falls free. So nobody waits
+  for ever, and no more than one clone's worth of slots is idle for it.
+- A host does HOST_UNITS at a time. More would wait in vCenter's own queue, which is first come
+  first served and would undo all this.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from vmdk_cache.cache.clone_pace import Pace
+from vmdk_cache.cache.entry import CacheEntry
+
+#: vCenter admits so many units of provisioning on a host at a time; a clone between two hosts costs
+#: each of them one, a clone on one host two (VMware KB 326281, vpxd.ResourceManager.*, in the units
+#: of before 6.0; since then both limit and costs are twice as high).
+HOST_UNITS = 8
+#: How often those who came later, and have a copy on their own datastore, may go first.
+MAX_OVERTAKEN = 8
+#: How often the first of its image may be passed. It is passed all the time by those who want other
+#: hosts and copies, which costs it nothing; so this is several times what runs on a host at a time.
+MAX_SKIPPED = 32
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """Somebody who waits to clone.
+
+    :ivar ticket: who came earlier has a smaller one
+    :ivar datastore: where the volume goes, a managed object id; so is ``host``
+    :ivar overtaken: how many of its image came later and went first
+    :ivar skipped: how many went while it was first of its image and could not
+    """
+
+    ticket: int
+    datastore: str
+    host: str
+    size_bytes: int
+    overtaken: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """Those who wait for one image.
+
+    :ivar turn: lines with a smaller one are asked first; no two have the same
+    :ivar copies: to clone from, at least one
+    """
+
+    turn: int
+    copies: tuple[CacheEntry, ...]
+    waiters: tuple[Waiter, ...]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A clone under way.
+
+    :ivar source: moref of the copy
+    :ivar units: what it costs which host
+    :ivar ends_at: when it is expected to end, on the monotonic clock
+    """
+
+    source: str
+    units: Mapping[str, int]
+    ends_at: float
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Who may clone now, and from what."""
+
+    ticket: int
+    copy: CacheEntry
+    running: Running
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an event leads to.
+
+    :ivar grants: in the order in which turns were taken
+    :ivar overtaken: how often each of those who still wait has been overtaken now, by ticket
+    :ivar skipped: how often each has been passed as the first of its image now, by ticket
+    """
+
+    grants: tuple[Grant, ...]
+    overtaken: Mapping[int, int]
+    skipped: Mapping[int, int]
+
+
+def units(copy: CacheEntry, host: str) -> dict[str, int]:
+    """What a clone of ``copy`` to ``host`` costs which host; an unknown one is not charged."""
+    return dict(collections.Counter(known for known in (copy.host, host) if known))
+
+
+def decide(
+    lines: Sequence[Line],
+    running: Sequence[Running],
+    clones_per_template: int,
+    pace: Pace,
+    now: float,
+) -> Decision:
+    """Who may clone now.
+
+    :param clones_per_template: at a time from one copy, at least 1
+    :param now: on the monotonic clock
+    """
+    room = _Room(running, clones_per_template, pace, now)
+    grants, passed = _settle_claims(lines, room)
+    served = {grant.ticket for grant in grants}
+    declined: set[int] = set()  # lines of which somebody could not go
+    asked = collections.deque((line, _in_order(line, served)) for line in _by_turn(lines, served))
+    while asked:
+        line, those = asked.popleft()
+        for waiter in those:
+            copy = room.best(waiter, line.copies)
+            if room.fits(waiter, copy):
+                grants.append(room.grant(waiter, copy))
+                asked.append((line, those))
+                break
+            room.expect(waiter, copy)
+            if line.turn not in declined:
+                declined.add(line.turn)
+                passed.setdefault(waiter.ticket, len(grants))
+            if not room.is_open(line.copies):
+                break
+    served = {grant.ticket for grant in grants}
+    return Decision(
+        grants=tuple(grants),
+        overtaken=_overtaken(lines, served),
+        skipped={
+            ticket: len(grants) - before
+            for ticket, before in passed.items()
+            if ticket not in served and before < len(grants)
+        },
+    )
+
+
+def _settle_claims(lines: Sequence[Line], room: _Room) -> tuple[list[Grant], dict[int, int]]:
+    """Those who were passed too often go first.
+
+    :returns: who of them goes, and the others' tickets with the number of grants before them
+    """
+    claims = [
+        (waiter, line) for line in lines for waiter in line.waiters if waiter.skipped >= MAX_SKIPPED
+    ]
+    claims.sort(key=lambda claim: (-claim[0].skipped, claim[0].ticket))
+    grants = []
+    for waiter, line in claims:
+        fitting = [copy for copy in line.copies if room.fits(waiter, copy)]
+        if not fitting:
+            # Always the same copy, lest the slots it waits for change with every estimate.
+            room.set_aside(waiter, min(line.copies, key=lambda c: (not _near(waiter, c), c.moref)))
+            break
+        grants.append(room.grant(waiter, room.best(waiter, fitting)))
+    return grants, {waiter.ticket: 0 for waiter, _line in claims[len(grants) :]}
+
+
+def _by_turn(lines: Sequence[Line], served: set[int]) -> list[Line]:
+    """Lines that have just had a turn come last."""
+    return sorted(
+        lines, key=lambda line: (any(w.ticket in served for w in line.waiters), line.turn)
+    )
+
+
+def _in_order(line: Line, served: set[int]) -> Iterator[Waiter]:
+    """Those of a line who are still waiting, who goes first first."""
+    datastores = {copy.datastore for copy in line.copies}
+
+    def rank(waiter: Waiter) -> tuple[bool, bool, int]:
+        late = waiter.overtaken >= MAX_OVERTAKEN
+        return (not late, not late and waiter.datastore not in datastores, waiter.ticket)
+
+    yield from sorted((w for w in line.waiters if w.ticket not in served), key=rank)
+
+
+def _overtaken(lines: Sequence[Line], served: set[int]) -> dict[int, int]:
+    found = {}
+    for line in lines:
+        went = sorted(waiter.ticket for waiter in line.waiters if waiter.ticket in served)
+        if went:
+            for waiter in line.waiters:
+                if waiter.ticket not in served and waiter.ticket < went[-1]:
+                    found[waiter.ticket] = len(went) - bisect.bisect(went, waiter.ticket)
+    return found
+
+
+def _near(waiter: Waiter, copy: CacheEntry) -> bool:
+    return copy.datastore == waiter.datastore
+
+
+class _Room:
+    """Slots of copies and units of hosts: what is free now, and when more will be.
+
+    Expectations are kept as the times at which each slot or unit falls free, earliest first.
+    """
+
+    def __init__(
+        self, running: Sequence[Running], clones_per_template: int, pace: Pace, now: float
+    ) -> None:
+        self._slots = clones_per_template
+        self._pace = pace
+        self._now = now
+        self._cloning: collections.Counter[str] = collections.Counter()  # by copy
+        self._used: collections.Counter[str] = collections.Counter()  # units, by host
+        self._kept_slots: collections.Counter[str] = collections.Counter()
+        self._kept_units: collections.Counter[str] = collections.Counter()
+        self._slot_times: dict[str, list[float]] = {}
+        self._unit_times: dict[str, list[float]] = {}
+        for clone in running:
+            # One that is late is expected to be late as long again.
+            self._start(clone.source, clone.units, now + abs(clone.ends_at - now))
+
+    def fits(self, waiter: Waiter, copy: CacheEntry) -> bool:
+        """Whether the clone may run now."""
+        source = copy.moref
+        return self._cloning[source] + self._kept_slots[source] < self._slots and all(
+            self._used[host] + self._kept_units[host] + cost <= HOST_UNITS
+            for host, cost in units(copy, waiter.host).items()
+        )
+
+    def is_open(self, copies: Sequence[CacheEntry]) -> bool:
+        """Whether anybody at all could clone from one of the copies now."""
+        return any(
+            self._cloning[copy.moref] < self._slots
+            and (not copy.host or self._used[copy.host] < HOST_UNITS)
+            for copy in copies
+        )
+
+    def best(self, waiter: Waiter, copies: Sequence[CacheEntry]) -> CacheEntry:
+        """The copy that will have the clone done first."""
+
+        def rank(copy: CacheEntry) -> tuple[float, bool, int, str]:
+            near = _near(waiter, copy)
+            return (self._ends_at(waiter, copy), not near, self._cloning[copy.moref], copy.moref)
+
+        return copies[0] if len(copies) == 1 else min(copies, key=rank)
+
+    def grant(self, waiter: Waiter, copy: CacheEntry) -> Grant:
+        """Take what the clone needs."""
+        running = Running(copy.moref, units(copy, waiter.host), self._ends_at(waiter, copy))
+        self._start(running.source, running.units, running.ends_at)
+        return Grant(waiter.ticket, copy, running)
+
+    def expect(self, waiter: Waiter, copy: CacheEntry) -> None:
+        """The clone will run from ``copy`` as soon as it can; others come after it."""
+        self._book(copy.moref, units(copy, waiter.host), self._ends_at(waiter, copy))
+
+    def set_aside(self, waiter: Waiter, copy: CacheEntry) -> None:
+        """Nobody else takes the last of what the clone needs."""
+        self._kept_slots[copy.moref] += 1
+        self._kept_units.update(units(copy, waiter.host))
+
+    def _ends_at(self, waiter: Waiter, copy: CacheEntry) -> float:
+        start = self._now
+        if not self.fits(waiter, copy):
+            start = self._times(copy.moref)[0]
+            for host, cost in units(copy, waiter.host).items():
+                start = max(start, sorted(self._times_of_host(host))[cost - 1])
+        return start + self._pace.seconds(_near(waiter, copy), waiter.size_bytes)
+
+    def _start(self, source: str, costs: Mapping[str, int], ends_at: float) -> None:
+        self._cloning[source] += 1
+        self._used.update(costs)
+        self._book(source, costs, ends_at)
+
+    def _book(self, source: str, costs: Mapping[str, int], ends_at: float) -> None:
+        heapq.heapreplace(self._times(source), ends_at)
+        for host, cost in costs.items():
+            for _ in range(cost):
+                heapq.heapreplace(self._times_of_host(host), ends_at)
+
+    def _times(self, source: str) -> list[float]:
+        return self._slot_times.setdefault(source, [self._now] * self._slots)
+
+    def _times_of_host(self, host: str) -> list[float]:
+        return self._unit_times.setdefault(host, [self._now] * HOST_UNITS)
