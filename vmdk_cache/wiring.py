@@ -1,7 +1,7 @@
 """Builds a running cache from settings: the one file that sees every layer below it.
 
 Nothing is connected until all is assembled, so that a wrong option leaves no session behind. The
-task waiter is closed before the session that it polls.
+task waiter is closed before the session that it polls, and after those who give it work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from oslo_log import log as logging
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import Phase
+from vmdk_cache.cache.entry_index import A_MOMENT_S
 from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
@@ -22,10 +23,12 @@ from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.placement import VCenterPlacement
 from vmdk_cache.cache.ports import Catalog
+from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.template_directories import VCenterDirectories
 from vmdk_cache.cache.template_store import VCenterTemplateStore
-from vmdk_cache.cache.usage import Usage
+from vmdk_cache.cache.usage import ATTRIBUTE, Usage
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.conf import Settings
 from vmdk_cache.datastore.capacity import provisioned_gib
@@ -34,6 +37,7 @@ from vmdk_cache.locks import Locks
 from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
+from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.task import TaskWaiter
@@ -67,6 +71,7 @@ class RunningCache:
     """A cache with its connection to vCenter.
 
     :ivar images: creates volumes from images
+    :ivar replication: makes further copies of templates, in threads of its own
     :ivar purge: deletes templates that have to go
     :ivar reconcile: finds what is not as it should be
     :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
@@ -76,6 +81,7 @@ class RunningCache:
     waiter: TaskWaiter
     store: VCenterTemplateStore
     images: ImageCache
+    replication: Replication
     purge: Purge
     reconcile: Reconcile
     housekeeping: Housekeeping
@@ -90,7 +96,7 @@ class RunningCache:
         try:
             sizes = [
                 entry.size_bytes
-                for entry in self.store.entries()
+                for entry in self.store.entries(A_MOMENT_S)
                 if entry.phase is not Phase.FOREIGN
             ]
         except Exception as failure:
@@ -111,7 +117,8 @@ class RunningCache:
         return capacity_by_datastore(self.store.entries())
 
     def close(self) -> None:
-        """Log out; safe to call twice."""
+        """Log out; safe to call twice. Replicas that are being made are vCenter's to finish."""
+        self.replication.close()
         self.waiter.close()
         self.session.close()
 
@@ -135,9 +142,18 @@ def build(
     session = Session(backend.endpoint, clock)
     waiter = TaskWaiter(session)
     leases = LeaseBook()
+    index = InventoryIndex(
+        session,
+        clock,
+        folder=backend.folder,
+        record_key=RECORD_KEY,
+        cluster_names=backend.clusters,
+        attributes=[ATTRIBUTE],
+    )
     store = VCenterTemplateStore(
         session,
         waiter,
+        index,
         backend=backend.name,
         folder=backend.folder,
         task_timeout_s=backend.task_timeout_s,
@@ -145,10 +161,8 @@ def build(
         managed_by=backend.managed_by,
     )
     placement = VCenterPlacement(
-        session,
+        index,
         StoragePolicies(session),
-        clock,
-        clusters=backend.clusters,
         datastore_regex=backend.datastore_regex,
     )
     policy = Policy.of(settings)
@@ -173,6 +187,18 @@ def build(
         locks=locks,
         clock=clock,
         events=events,
+    )
+    replication = Replication(
+        backend.name,
+        settings,
+        store=store,
+        placement=placement,
+        room=room,
+        locks=locks,
+        leases=leases,
+        events=events,
+        clock=clock,
+        copies_changed=lambda entry: None,
     )
     images = ImageCache(
         backend.name,
@@ -214,4 +240,4 @@ def build(
     except BaseException:
         session.close()
         raise
-    return RunningCache(session, waiter, store, images, purge, reconcile, housekeeping)
+    return RunningCache(session, waiter, store, images, replication, purge, reconcile, housekeeping)

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Layers from top to bottom; what is not named here is level 0.
 LAYERS = ["cinder", "wiring", "periodic", "cache", "datastore", "vim"]
 #: Engine modules that speak to the world below; the rest of cache/ is pure.
-ADAPTERS = {"placement", "template_directories", "template_store", "volume_clone"}
+ADAPTERS = {"entry_index", "placement", "template_directories", "template_store", "volume_clone"}
 #: Who may import what from outside.
 FOREIGN = {
     "pyVmomi": {"vim"},

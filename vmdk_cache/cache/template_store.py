@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry, Phase, classify
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.entry_index import EntryIndex
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, Record
@@ -26,6 +27,7 @@ from vmdk_cache.cache.volume_clone import VolumeClone
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import inventory, lease, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
+from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -34,14 +36,13 @@ LOG = logging.getLogger(__name__)
 MIB = 1 << 20
 #: Smaller images are drowned by the few files that every VM has.
 SIZEABLE_BYTES = 64 * MIB
-#: vSphere API reference, VirtualMachineConnectionState; ``disconnected`` is the host, and passes.
-LOST_STATES = frozenset({"inaccessible", "orphaned", "invalid"})
 ANNOTATION = "Image cache of the OpenStack volume service. Do not change or delete by hand."
 
 
 class VCenterTemplateStore:
     """Templates of one backend.
 
+    :param index: follows the cache's folders, see :class:`~vmdk_cache.cache.entry_index.EntryIndex`
     :param folder: inventory path of the cache's folder below a datacenter's VM folder
     :param managed_by: extension key and type that mark a VM as Cinder's, or None
     :param task_timeout_s: how long a clone or an import may run
@@ -51,6 +52,7 @@ class VCenterTemplateStore:
         self,
         session: Session,
         waiter: TaskWaiter,
+        index: InventoryIndex,
         *,
         backend: str,
         folder: Sequence[str],
@@ -60,6 +62,8 @@ class VCenterTemplateStore:
     ) -> None:
         self._session = session
         self._waiter = waiter
+        self._index = index
+        self._entries = EntryIndex(session, index, backend)
         self._backend = backend
         self._folder = tuple(folder)
         self._task_timeout_s = task_timeout_s
@@ -67,40 +71,16 @@ class VCenterTemplateStore:
         self._managed_by = managed_by
 
     def find(self, key: CacheKey) -> CacheEntry | None:
-        name = template_name(self._backend, key)
-        for folder in self._folders():
-            with _folder_may_go(folder):
-                found = template.find_vm(
-                    self._session, folder, name, RECORD_KEY, attributes=[ATTRIBUTE]
-                )
-                if found is not None:
-                    return self._of_key(self._entry(found), key)
-        return None
+        return self._entries.find(key)
 
     def copies(self, key: CacheKey, *, fresh: bool = False) -> tuple[CacheEntry, ...]:
-        return tuple(
-            entry
-            for entry in self.entries()
-            if entry.phase is Phase.READY and entry.record is not None and entry.record.key == key
-        )
+        return self._entries.copies(key, fresh=fresh)
 
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
-        for folder in self._folders():
-            with _folder_may_go(folder):
-                found = template.find_vm(
-                    self._session, folder, entry.name, RECORD_KEY, attributes=[ATTRIBUTE]
-                )
-                if found is not None and found.moref == entry.moref:
-                    return self._entry(found)
-        return None
+        return self._entries.look_again(entry)
 
-    def entries(self) -> list[CacheEntry]:
-        entries = []
-        for folder in self._folders():
-            with _folder_may_go(folder):
-                found = template.list_vms(self._session, folder, RECORD_KEY, attributes=[ATTRIBUTE])
-                entries += [self._entry(vm) for vm in found]
-        return entries
+    def entries(self, max_age_s: float = 0.0) -> list[CacheEntry]:
+        return self._entries.entries(max_age_s)
 
     def import_(
         self,
@@ -127,9 +107,12 @@ class VCenterTemplateStore:
             managed_by=self._managed_by,
         )
         folder = inventory.ensure_folder(self._session, place.datacenter, self._folder)
-        with lease.open_import(
-            self._session, self._waiter, place.pool, folder, place.host, request
-        ) as opened:
+        with (
+            self._changing(),
+            lease.open_import(
+                self._session, self._waiter, place.pool, folder, place.host, request
+            ) as opened,
+        ):
             started()
             opened.upload(disk, disk.length, self._deadline(request.name))
             disk.finish()
@@ -145,7 +128,7 @@ class VCenterTemplateStore:
             raise errors.ObjectNotFound(
                 f"template {name!r} was deleted as soon as it was made", moref=moref
             )
-        return self._entry(ready)
+        return self._entries.entry_of(ready)
 
     def _fresh_look(self, moref: str) -> template.VmInfo | None:
         try:
@@ -204,13 +187,15 @@ class VCenterTemplateStore:
             managed_by=self._managed_by,
             as_template=True,
         )
-        made = template.clone(
-            self._session, self._waiter, entry.moref, request, timeout_s=self._task_timeout_s
-        )
+        with self._changing():
+            made = template.clone(
+                self._session, self._waiter, entry.moref, request, timeout_s=self._task_timeout_s
+            )
         return self._made(made, request.name)
 
     def move(self, entry: CacheEntry, host: str) -> None:
-        template.move_to_host(self._session, self._waiter, entry.moref, host)
+        with self._changing():
+            template.move_to_host(self._session, self._waiter, entry.moref, host)
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
         now = self._session.server_time()
@@ -221,7 +206,8 @@ class VCenterTemplateStore:
         return now
 
     def destroy(self, entry: CacheEntry) -> None:
-        template.destroy(self._session, self._waiter, entry.moref)
+        with self._changing():
+            template.destroy(self._session, self._waiter, entry.moref)
 
     def _deadline(self, name: str) -> Callable[[int], None]:
         """For the upload to ask after each piece: a trickle must not hold its lock for ever."""
@@ -236,49 +222,13 @@ class VCenterTemplateStore:
 
         return check
 
-    def _folders(self) -> list[str]:
-        """The cache's folders that exist, one per datacenter at most."""
-        found = (
-            inventory.find_folder(self._session, datacenter.moref, self._folder)
-            for datacenter in inventory.datacenters(self._session)
-        )
-        return [folder for folder in found if folder is not None]
-
-    def _of_key(self, entry: CacheEntry, key: CacheKey) -> CacheEntry:
-        """A name holds only a part of its key's digest; the record holds the key."""
-        if entry.record is not None and entry.record.key != key:
-            return dataclasses.replace(entry, phase=Phase.FOREIGN)
-        return entry
-
-    def _entry(self, found: template.VmInfo) -> CacheEntry:
-        record = Record.from_json(found.extra_config_record)
-        times = Times.from_json(found.custom_values.get(ATTRIBUTE))
-        return CacheEntry(
-            moref=found.moref,
-            name=found.name,
-            phase=classify(self._backend, found.name, found.is_template, len(found.disks), record),
-            record=record,
-            datastore=found.datastores[0] if found.datastores else None,
-            disk_key=found.disks[0].key if len(found.disks) == 1 else None,
-            size_bytes=sum(disk.capacity_bytes for disk in found.disks),
-            unshared_bytes=found.unshared_bytes,
-            made_at=found.created_at,
-            used_at=times.used_at,
-            warmed_at=times.warmed_at,
-            host=found.host,
-            accessible=found.connection_state not in LOST_STATES,
-            has_config=found.has_config,
-        )
-
-
-@contextlib.contextmanager
-def _folder_may_go(folder: str) -> Iterator[None]:
-    """A folder that an admin deleted since it was found holds nothing."""
-    try:
-        yield
-    except errors.ObjectNotFound as gone:
-        if gone.moref != folder:
-            raise
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Whatever becomes of it, what was known before the block is too old after it."""
+        try:
+            yield
+        finally:
+            self._index.expire()
 
 
 def _this_process() -> str:

@@ -1,6 +1,8 @@
 """What vCenter has to place volumes on: datacenters, hosts, datastores (folders: folder.py).
 
-A :class:`Inventory` is a snapshot: nothing in it changes, and nothing in it is kept up to date.
+A :class:`Inventory` is a snapshot: nothing in it changes, and nothing in it is kept up to date. It
+is read at once (:func:`snapshot`), or assembled from a table that follows vCenter
+(vim/inventory_index.py).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.folder import ensure_folder, find_folder
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.object_table import Row, Table
 from vmdk_cache.vim.reference import managed_type
 from vmdk_cache.vim.session import Session
 
@@ -25,8 +27,10 @@ __all__ = [
     "Host",
     "Inventory",
     "Mount",
-    "datacenters",
+    "assembled",
+    "datacenters_in",
     "ensure_folder",
+    "filter_spec",
     "find_folder",
     "snapshot",
 ]
@@ -114,17 +118,36 @@ class Inventory:
     datastores: tuple[Datastore, ...]
 
 
-_Found = dict[str, dict[str, Properties]]
+_Found = dict[str, dict[str, Row]]
 """Managed object type -> moref -> properties."""
 
 
 def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
     """Hosts, their datacenters and datastores, in one request per page of vCenter's choice.
 
+    :raises ConfigError: see :func:`assembled`
+    """
+    objects = properties.retrieve(session, filter_spec(session))
+    return assembled({(kind, moref): row for kind, moref, row in objects}, cluster_names)
+
+
+def filter_spec(session: Session) -> Any:
+    """The PropertyFilterSpec of all that an inventory is assembled from: one traversal from the
+    root folder, which enters no folder of VMs."""
+    root = session.content.rootFolder
+    return _pc.FilterSpec(
+        objectSet=[_pc.ObjectSpec(obj=root, skip=False, selectSet=_to_datacenters(_FOLDER_DEPTH))],
+        propSet=[properties.property_spec(kind, names) for kind, names in _PATHS.items()],
+    )
+
+
+def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
+    """An inventory of what :func:`filter_spec` selects.
+
     :param cluster_names: clusters to take hosts from; empty: all, and hosts that stand alone
     :raises ConfigError: a cluster of that name does not exist, or there are two
     """
-    found = _read(session, _to_datacenters(_FOLDER_DEPTH, deep=True), _PATHS)
+    found = _by_type(objects)
     computes = found.get("ComputeResource", {}) | found.get("ClusterComputeResource", {})
     chosen = _choose(found.get("ClusterComputeResource", {}), cluster_names)
     if not cluster_names:
@@ -132,7 +155,7 @@ def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
     owner = _datacenter_of(found)
     hosts = sorted(_hosts(found, chosen, owner), key=lambda host: host.name)
     in_use = {host.datacenter for host in hosts}
-    owners = [datacenter for datacenter in _datacenters(found) if datacenter.moref in in_use]
+    owners = [found_in for found_in in datacenters_in(objects) if found_in.moref in in_use]
     wanted_hosts = {host.moref for host in hosts}
     datastores = [
         _datastore(moref, found["Datastore"][moref], datacenter.moref, wanted_hosts)
@@ -145,6 +168,16 @@ def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
         tuple(hosts),
         tuple(sorted(datastores, key=lambda datastore: datastore.name)),
     )
+
+
+def datacenters_in(objects: Table) -> list[Datacenter]:
+    """All datacenters among what :func:`filter_spec` selects, by name."""
+    made = [
+        Datacenter(moref, unescape_name(row["name"]), row["vmFolder"])
+        for (kind, moref), row in objects.items()
+        if kind == "Datacenter"
+    ]
+    return sorted(made, key=lambda datacenter: datacenter.name)
 
 
 _PATHS: dict[str, list[str]] = {
@@ -166,40 +199,19 @@ _PATHS: dict[str, list[str]] = {
 }
 
 
-def datacenters(session: Session) -> list[Datacenter]:
-    """All datacenters, by name, in one request."""
-    paths = {"Datacenter": ["name", "vmFolder"]}
-    return _datacenters(_read(session, _to_datacenters(_FOLDER_DEPTH, deep=False), paths))
-
-
-def _datacenters(found: _Found) -> list[Datacenter]:
-    made = [
-        Datacenter(moref, unescape_name(values["name"]), values["vmFolder"])
-        for moref, values in found.get("Datacenter", {}).items()
-    ]
-    return sorted(made, key=lambda datacenter: datacenter.name)
-
-
-def _read(session: Session, select: list[Any], paths: Mapping[str, list[str]]) -> _Found:
-    """What one traversal from the root folder finds; it enters no folder of VMs."""
-    root = session.content.rootFolder
-    spec = _pc.FilterSpec(
-        objectSet=[_pc.ObjectSpec(obj=root, skip=False, selectSet=select)],
-        propSet=[properties.property_spec(kind, names) for kind, names in paths.items()],
-    )
+def _by_type(objects: Table) -> _Found:
     found: _Found = {}
-    for type_name, moref, values in properties.retrieve(session, spec):
-        found.setdefault(type_name, {})[moref] = values
+    for (kind, moref), row in objects.items():
+        found.setdefault(kind, {})[moref] = row
     return found
 
 
-def _to_datacenters(depth: int, *, deep: bool) -> list[Any]:
-    """From a folder of datacenters down; ``deep``: on to their hosts and datastores. Levels are
+def _to_datacenters(depth: int) -> list[Any]:
+    """From a folder of datacenters down to them, and on to their hosts and datastores. Levels are
     spelled out, as a specification that refers to itself is known to hang simulators."""
-    below = _to_datacenters(depth - 1, deep=deep) if depth else []
-    if deep:
-        below.append(_traversal("Datacenter", "hostFolder", _to_hosts(_FOLDER_DEPTH)))
-        below.append(_traversal("Datacenter", "datastore", []))
+    below = _to_datacenters(depth - 1) if depth else []
+    below.append(_traversal("Datacenter", "hostFolder", _to_hosts(_FOLDER_DEPTH)))
+    below.append(_traversal("Datacenter", "datastore", []))
     return [_traversal("Folder", "childEntity", below)]
 
 
@@ -213,8 +225,8 @@ def _traversal(type_name: str, path: str, select: list[Any]) -> Any:
     return _pc.TraversalSpec(type=managed_type(type_name), path=path, selectSet=select)
 
 
-def _choose(clusters: Mapping[str, Properties], names: Sequence[str]) -> dict[str, Properties]:
-    chosen: dict[str, Properties] = {}
+def _choose(clusters: Mapping[str, Row], names: Sequence[str]) -> dict[str, Row]:
+    chosen: dict[str, Row] = {}
     for name in names:
         matches = {
             moref: values
@@ -253,9 +265,7 @@ def _datacenter_of(found: _Found) -> dict[str, str]:
     return owner
 
 
-def _hosts(
-    found: _Found, computes: Mapping[str, Properties], owner: Mapping[str, str]
-) -> Iterator[Host]:
+def _hosts(found: _Found, computes: Mapping[str, Row], owner: Mapping[str, str]) -> Iterator[Host]:
     for moref, values in found.get("HostSystem", {}).items():
         cluster = values.get("parent", "")
         pool = computes.get(cluster, {}).get("resourcePool")
@@ -271,9 +281,7 @@ def _hosts(
             )
 
 
-def _datastore(
-    moref: str, values: Properties, datacenter: str, wanted_hosts: set[str]
-) -> Datastore:
+def _datastore(moref: str, values: Row, datacenter: str, wanted_hosts: set[str]) -> Datastore:
     mounts = [_mount(mount) for mount in values.get("host", ())]
     return Datastore(
         moref=moref,

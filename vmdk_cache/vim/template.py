@@ -24,7 +24,15 @@ from vmdk_cache.vim.import_spec import disk_backing
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.virtual_machine import Disk, VmInfo, disks_of, find_vm, get_vm, list_vms
+from vmdk_cache.vim.virtual_machine import (
+    Disk,
+    VmInfo,
+    disks_of,
+    find_vm,
+    get_vm,
+    get_vms,
+    list_vms,
+)
 
 __all__ = [
     "CloneRequest",
@@ -36,6 +44,7 @@ __all__ = [
     "find_vm",
     "finish_clone",
     "get_vm",
+    "get_vms",
     "import_running",
     "list_vms",
     "mark_as_template",

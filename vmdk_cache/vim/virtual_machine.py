@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.api_version import is_at_least
 from vmdk_cache.vim.custom_attribute import NO_VALUES, CustomAttributes
 from vmdk_cache.vim.entity_name import escape_name, unescape_name
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.object_table import Row
 from vmdk_cache.vim.reference import managed_type
 from vmdk_cache.vim.session import Session
 
@@ -120,10 +120,10 @@ def list_vms(
         folder,
         [("Folder", "childEntity")],
         "VirtualMachine",
-        _paths(session, record_key, attributes),
+        paths(session, record_key, attributes),
     )
     return [
-        _info(session, moref, values, record_key, attributes) for moref, values in found.items()
+        info_of(session, moref, values, record_key, attributes) for moref, values in found.items()
     ]
 
 
@@ -131,11 +131,20 @@ def get_vm(
     session: Session, moref: str, record_key: str, *, attributes: Sequence[str] = ()
 ) -> VmInfo | None:
     """One VM, in one request; None if it is gone. Parameters as of :func:`list_vms`."""
-    paths = _paths(session, record_key, attributes)
-    found = properties.read(session, "VirtualMachine", [moref], paths)
-    if moref not in found:
-        return None
-    return _info(session, moref, found[moref], record_key, attributes)
+    return get_vms(session, [moref], record_key, attributes=attributes).get(moref)
+
+
+def get_vms(
+    session: Session, morefs: Iterable[str], record_key: str, *, attributes: Sequence[str] = ()
+) -> dict[str, VmInfo]:
+    """Those of the VMs that exist, by moref, in one request per 500. Parameters as of
+    :func:`list_vms`."""
+    wanted = paths(session, record_key, attributes)
+    found = properties.read(session, "VirtualMachine", morefs, wanted)
+    return {
+        moref: info_of(session, moref, values, record_key, attributes)
+        for moref, values in found.items()
+    }
 
 
 def find_vm(
@@ -159,22 +168,25 @@ def _record_path(record_key: str) -> str:
     return f'config.extraConfig["{record_key}"]'
 
 
-def _paths(session: Session, record_key: str, attributes: Sequence[str]) -> list[str]:
-    paths = [*_PATHS, _record_path(record_key)]
+def paths(session: Session, record_key: str, attributes: Sequence[str]) -> list[str]:
+    """The properties that :func:`info_of` makes a VmInfo of."""
+    wanted = [*_PATHS, _record_path(record_key)]
     if is_at_least(str(session.content.about.apiVersion), _CREATE_DATE_SINCE):
-        paths.append(_CREATE_DATE)
+        wanted.append(_CREATE_DATE)
     if attributes:
-        paths.append("customValue")
-    return paths
+        wanted.append("customValue")
+    return wanted
 
 
-def _info(
+def info_of(
     session: Session,
     moref: str,
-    values: Properties,
+    values: Row,
     record_key: str,
     attributes: Sequence[str],
 ) -> VmInfo:
+    """The VM of these properties. Costs a request when values of custom attributes turn up for the
+    first time after a log-in."""
     record = values.get(_record_path(record_key))
     usage = values.get("storage.perDatastoreUsage") or ()
     return VmInfo(

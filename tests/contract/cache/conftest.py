@@ -12,8 +12,11 @@ from tests.contract.vcenters import Target, running_fake, running_vcsim
 from tests.fakes.clock import HastyClock, ManualClock
 from tests.fakes.memory import PLACE, MemoryStore
 from vmdk_cache.cache.ports import Place, TemplateStore
+from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.template_store import VCenterTemplateStore
+from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.vim import inventory
+from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -36,11 +39,15 @@ def on_vcenter(target: Target) -> Iterator[Subject]:
     clock = HastyClock()
     with Session(target.endpoint(), clock) as session:
         waiter = TaskWaiter(session)
+        folder = ("OpenStack", f"Project ({backend}_image_cache)", "Volumes")
         store = VCenterTemplateStore(
             session,
             waiter,
+            InventoryIndex(
+                session, clock, folder=folder, record_key=RECORD_KEY, attributes=[ATTRIBUTE]
+            ),
             backend=backend,
-            folder=("OpenStack", f"Project ({backend}_image_cache)", "Volumes"),
+            folder=folder,
             task_timeout_s=60,
             clock=clock,
         )

@@ -44,13 +44,6 @@ def test_an_unknown_cluster_is_a_config_error_that_lists_the_known(session: Sess
         inventory.snapshot(session, ["DC0_C0", "prod"])
 
 
-def test_datacenters_are_one_request(session: Session, place: Place) -> None:
-    before = session.request_count
-
-    assert inventory.datacenters(session) == [place.datacenter]
-    assert session.request_count - before == 1
-
-
 def test_a_folder_that_is_not_there_is_none_and_not_made(session: Session, place: Place) -> None:
     path = ["tests", "never made"]
 

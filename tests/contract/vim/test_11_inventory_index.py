@@ -1,0 +1,192 @@
+"""The index: the same as a fresh look, at the price of one request."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+
+from tests.contract.vcenters import Target
+from tests.contract.vim.conftest import RECORD_KEY, Place, end_session, import_vm
+from tests.fakes.clock import ManualClock
+from vmdk_cache import errors
+from vmdk_cache.vim import folder, inventory, template
+from vmdk_cache.vim.inventory_index import InventoryIndex
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.task import TaskWaiter
+
+_numbers = itertools.count(1)
+
+
+def index_of(
+    session: Session, path: Sequence[str], clusters: Sequence[str] = (), attribute: str = "note"
+) -> InventoryIndex:
+    return InventoryIndex(
+        session,
+        ManualClock(),
+        folder=path,
+        record_key=RECORD_KEY,
+        cluster_names=clusters,
+        attributes=[attribute],
+    )
+
+
+@pytest.fixture
+def path() -> list[str]:
+    """Of a folder that does not exist yet."""
+    return ["tests", f"indexed-{next(_numbers)}"]
+
+
+@pytest.fixture
+def index(session: Session, path: list[str]) -> InventoryIndex:
+    return index_of(session, path)
+
+
+@pytest.fixture
+def cached(session: Session, place: Place, path: list[str]) -> Place:
+    """The place whose folder is the index's."""
+    own = folder.ensure_folder(session, place.datacenter, path)
+    return Place(own, place.host, place.datastore, place.datacenter)
+
+
+def test_the_inventory_is_the_one_that_a_fresh_look_shows(
+    session: Session, index: InventoryIndex
+) -> None:
+    assert index.inventory() == inventory.snapshot(session)
+
+
+def test_an_unknown_cluster_is_a_config_error_that_lists_the_known(
+    session: Session, path: list[str]
+) -> None:
+    index = index_of(session, path, ["DC0_C0", "prod"])
+    for _ in range(2):
+        with pytest.raises(errors.ConfigError, match=r"vmware_cluster_name 'prod'.*DC0_C0"):
+            index.inventory()
+
+
+def test_a_folder_that_nobody_made_has_no_vms_and_is_not_made(
+    session: Session, index: InventoryIndex, place: Place, path: list[str]
+) -> None:
+    assert index.vms() == ()
+    assert folder.find_folder(session, place.datacenter, path) is None
+
+
+def test_a_folder_that_another_process_makes_is_found(
+    target: Target, index: InventoryIndex, place: Place, path: list[str]
+) -> None:
+    assert index.vms() == ()
+    with Session(target.endpoint()) as other:
+        own = folder.ensure_folder(other, place.datacenter, path)
+        waiter = TaskWaiter(other)
+        made = import_vm(
+            other, waiter, Place(own, place.host, place.datastore, place.datacenter), "theirs"
+        )
+        waiter.close()
+    assert [vm.moref for vm in index.vms()] == [made]
+
+
+def test_vms_are_those_that_a_listing_of_the_folder_shows(
+    session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
+) -> None:
+    for name in ("one", "two"):
+        import_vm(session, waiter, cached, name)
+    wanted = template.list_vms(session, cached.folder, RECORD_KEY, attributes=["note"])
+    assert sorted(index.vms(), key=str) == sorted(wanted, key=str)
+
+
+def test_nothing_changed_is_one_request_and_the_same_objects(
+    session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
+) -> None:
+    import_vm(session, waiter, cached)
+    vms, found = index.vms(), index.inventory(5)
+    before = session.request_count
+    assert index.vms() is vms
+    assert session.request_count - before == 1
+    assert index.inventory(5) is found
+    assert session.request_count - before == 1
+
+
+def test_a_vm_that_comes_or_goes_leaves_the_others_the_same_objects(
+    session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
+) -> None:
+    first = import_vm(session, waiter, cached, "first")
+    (before,) = index.vms()
+    second = import_vm(session, waiter, cached, "second")
+    by_moref = {vm.moref: vm for vm in index.vms()}
+    assert by_moref.keys() == {first, second}
+    assert by_moref[first] is before
+    template.destroy(session, waiter, second)
+    assert [vm.moref for vm in index.vms()] == [first]
+
+
+def test_a_template_is_seen_as_one_once_it_is_marked(
+    target: Target, session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
+) -> None:
+    if target.name == "vcsim":
+        pytest.skip("vcsim: MarkAsTemplate tells no collector of it")
+    moref = import_vm(session, waiter, cached)
+    assert [vm.is_template for vm in index.vms()] == [False]
+    template.mark_as_template(session, moref)
+    assert [vm.is_template for vm in index.vms()] == [True]
+
+
+def test_a_folder_that_is_deleted_and_made_anew_is_followed(
+    target: Target,
+    session: Session,
+    waiter: TaskWaiter,
+    index: InventoryIndex,
+    cached: Place,
+    path: list[str],
+) -> None:
+    if target.name == "vcsim":
+        pytest.skip("vcsim: a filter forgets its objects when its root changes, and tells no leave")
+    import_vm(session, waiter, cached)
+    assert len(index.vms()) == 1
+    waiter.wait(session.invoke("Folder", cached.folder, "Destroy_Task"), timeout_s=60)
+    assert index.vms() == ()
+    own = folder.ensure_folder(session, cached.datacenter, path)
+    anew = import_vm(session, waiter, Place(own, cached.host, cached.datastore, cached.datacenter))
+    assert [vm.moref for vm in index.vms()] == [anew]
+
+
+def test_a_folder_that_is_renamed_is_the_caches_no_more(
+    target: Target,
+    session: Session,
+    waiter: TaskWaiter,
+    index: InventoryIndex,
+    cached: Place,
+    path: list[str],
+) -> None:
+    if target.name == "vcsim":
+        pytest.skip("vcsim: a filter forgets its objects when its root changes, and tells no leave")
+    import_vm(session, waiter, cached)
+    assert len(index.vms()) == 1
+    task = session.invoke("Folder", cached.folder, "Rename_Task", newName=f"{path[-1]} aside")
+    waiter.wait(task, timeout_s=60)
+    assert index.vms() == ()
+    assert folder.ensure_folder(session, cached.datacenter, path) != cached.folder
+
+
+def test_a_vm_under_the_folders_name_is_a_config_error_and_the_inventory_stands(
+    session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    import_vm(session, waiter, place, "no folder")
+    own = next(known for known, moref in session.folders.items() if moref == place.folder)
+    index = index_of(session, [*own[1:], "no folder"])
+    assert index.inventory().hosts
+    with pytest.raises(errors.ConfigError, match=r"'no folder'.*rename or remove"):
+        index.vms()
+
+
+def test_a_new_log_in_is_met_with_a_whole_new_look(
+    session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
+) -> None:
+    first = import_vm(session, waiter, cached, "first")
+    before = index.vms()
+    end_session(session)
+    second = import_vm(session, waiter, cached, "second")
+    after = index.vms()
+    assert session.generation == 2
+    assert {vm.moref for vm in after} == {first, second}
+    assert before[0] in after

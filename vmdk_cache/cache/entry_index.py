@@ -1,0 +1,138 @@
+"""The VMs in the cache's folders as entries of the cache, answered from memory.
+
+vim/inventory_index.py follows the VMs; an entry is made once for each state of one. What is found
+IMPORTING is looked at itself before it is handed out: whether somebody waits for it, or removes it,
+must not rest on news that was late.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from vmdk_cache.cache.entry import CacheEntry, Phase, classify
+from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.record import RECORD_KEY, Record
+from vmdk_cache.cache.usage import ATTRIBUTE, Times
+from vmdk_cache.vim import template
+from vmdk_cache.vim.inventory_index import InventoryIndex
+from vmdk_cache.vim.session import Session
+
+#: How old an answer may be where a wrong one costs a second look and no more.
+A_MOMENT_S = 5.0
+#: vSphere API reference, VirtualMachineConnectionState; ``disconnected`` is the host, and passes.
+LOST_STATES = frozenset({"inaccessible", "orphaned", "invalid"})
+
+
+@dataclass(frozen=True)
+class _State:
+    """Entries as made of ``vms``, in that order, and ways to find them."""
+
+    vms: tuple[template.VmInfo, ...] = ()
+    entries: tuple[CacheEntry, ...] = ()
+    by_name: dict[str, CacheEntry] = field(default_factory=dict)
+    by_moref: dict[str, CacheEntry] = field(default_factory=dict)
+    copies: dict[CacheKey, tuple[CacheEntry, ...]] = field(default_factory=dict)
+
+
+class EntryIndex:
+    """Thread-safe.
+
+    :param index: follows the cache's folders, with :data:`RECORD_KEY` and :data:`ATTRIBUTE`
+    :param backend: whose templates they are
+    """
+
+    def __init__(self, session: Session, index: InventoryIndex, backend: str) -> None:
+        self._session = session
+        self._index = index
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._last = _State()
+
+    def find(self, key: CacheKey) -> CacheEntry | None:
+        """The entry of the key's name as it is now, or None."""
+        found = self._state(0).by_name.get(template_name(self._backend, key))
+        for entry in self._now([found] if found else []):
+            # A name holds only a part of its key's digest; the record holds the key.
+            if entry.record is not None and entry.record.key != key:
+                return dataclasses.replace(entry, phase=Phase.FOREIGN)
+            return entry
+        return None
+
+    def copies(self, key: CacheKey, *, fresh: bool) -> tuple[CacheEntry, ...]:
+        """The READY entries of the key: as they are now, or as they were a moment ago."""
+        return self._state(0 if fresh else A_MOMENT_S).copies.get(key, ())
+
+    def look_again(self, entry: CacheEntry) -> CacheEntry | None:
+        """The same VM as it is now, None if it has gone or has another name."""
+        found = self._state(0).by_moref.get(entry.moref)
+        if found is None or found.name != entry.name:
+            return None
+        return next(iter(self._now([found])), None)
+
+    def entries(self, max_age_s: float) -> list[CacheEntry]:
+        """All of them, known less than ``max_age_s`` ago."""
+        entries = self._state(max_age_s).entries
+        return list(entries) if max_age_s else self._now(entries)
+
+    def entry_of(self, vm: template.VmInfo) -> CacheEntry:
+        """The entry that the VM is."""
+        record = Record.from_json(vm.extra_config_record)
+        times = Times.from_json(vm.custom_values.get(ATTRIBUTE))
+        return CacheEntry(
+            moref=vm.moref,
+            name=vm.name,
+            phase=classify(self._backend, vm.name, vm.is_template, len(vm.disks), record),
+            record=record,
+            datastore=vm.datastores[0] if vm.datastores else None,
+            disk_key=vm.disks[0].key if len(vm.disks) == 1 else None,
+            size_bytes=sum(disk.capacity_bytes for disk in vm.disks),
+            unshared_bytes=vm.unshared_bytes,
+            made_at=vm.created_at,
+            used_at=times.used_at,
+            warmed_at=times.warmed_at,
+            host=vm.host,
+            accessible=vm.connection_state not in LOST_STATES,
+            has_config=vm.has_config,
+        )
+
+    def _now(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
+        """The entries, those that are IMPORTING as a read of their own shows them."""
+        entries = list(entries)
+        importing = [entry.moref for entry in entries if entry.phase is Phase.IMPORTING]
+        if not importing:
+            return entries
+        read = template.get_vms(self._session, importing, RECORD_KEY, attributes=[ATTRIBUTE])
+        return [
+            entry if entry.moref not in importing else self.entry_of(read[entry.moref])
+            for entry in entries
+            if entry.moref not in importing or entry.moref in read
+        ]
+
+    def _state(self, max_age_s: float) -> _State:
+        vms = self._index.vms(max_age_s)
+        with self._lock:
+            if self._last.vms is not vms:
+                self._last = self._made(vms)
+            return self._last
+
+    def _made(self, vms: tuple[template.VmInfo, ...]) -> _State:
+        before = {
+            vm.moref: (vm, entry)
+            for vm, entry in zip(self._last.vms, self._last.entries, strict=True)
+        }
+        state = _State(vms, tuple(self._kept(vm, before.get(vm.moref)) for vm in vms))
+        for entry in state.entries:
+            state.by_name.setdefault(entry.name, entry)
+            state.by_moref[entry.moref] = entry
+            if entry.phase is Phase.READY and entry.record is not None:
+                others = state.copies.get(entry.record.key, ())
+                state.copies[entry.record.key] = (*others, entry)
+        return state
+
+    def _kept(
+        self, vm: template.VmInfo, before: tuple[template.VmInfo, CacheEntry] | None
+    ) -> CacheEntry:
+        return before[1] if before is not None and before[0] is vm else self.entry_of(vm)

@@ -1,0 +1,200 @@
+"""What the cache must know of vCenter to choose and to look up, kept in memory.
+
+    inventory   datacenters, hosts and datastores: one filter from the root folder, which enters no
+                folder of VMs
+    vms         the VMs in the cache's folder of every datacenter: one filter per folder that exists
+
+A folder is found by its path and followed by its moref. One that is renamed or deleted is let go of
+and looked for again; one that does not exist is looked for at each refresh, since another process
+may have made it: one request per datacenter that has none.
+
+What nothing has happened to is not made again: objects live as long as the rows they were made of
+(vim/object_table.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyVmomi import vmodl
+
+from vmdk_cache import errors
+from vmdk_cache.clock import Clock
+from vmdk_cache.vim import inventory, properties, virtual_machine
+from vmdk_cache.vim.change_stream import ChangeStream
+from vmdk_cache.vim.folder import find_folder, forget_folder
+from vmdk_cache.vim.inventory import Datacenter, Inventory
+from vmdk_cache.vim.object_table import NO_OBJECTS, Row, Table
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.virtual_machine import VmInfo
+
+_pc = vmodl.query.PropertyCollector
+_INVENTORY = "inventory"
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """One of the cache's folders.
+
+    :ivar name: as vCenter told it first; None before
+    """
+
+    moref: str
+    name: str | None = None
+
+    @property
+    def scope(self) -> str:
+        return f"folder {self.moref}"
+
+
+class InventoryIndex:
+    """Thread-safe; no request before the first question.
+
+    :param folder: plain names of the cache's folder below a datacenter's root of VM folders
+    :param record_key: extraConfig key to read along, see ``VmInfo.extra_config_record``
+    :param cluster_names: clusters to take hosts from; empty: every host
+    :param attributes: custom attributes to read along, see ``VmInfo.custom_values``
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        clock: Clock,
+        *,
+        folder: Sequence[str],
+        record_key: str,
+        cluster_names: Sequence[str] = (),
+        attributes: Sequence[str] = (),
+    ) -> None:
+        self._session = session
+        self._path = tuple(folder)
+        self._record_key = record_key
+        self._cluster_names = tuple(cluster_names)
+        self._attributes = tuple(attributes)
+        self._stream = ChangeStream(session, clock, on_refresh=self._look_for_folders)
+        self._stream.follow(_INVENTORY, lambda: inventory.filter_spec(session))
+        self._folders: dict[str, _Folder] = {}
+        self._unusable: errors.VmdkCacheError | None = None
+        self._lock = threading.Lock()
+        self._assembled_of: Table = NO_OBJECTS
+        self._inventory: Inventory | None = None
+        self._vms_of: list[Table] = []
+        self._vms: tuple[VmInfo, ...] = ()
+        self._made_of: dict[str, tuple[Row, VmInfo]] = {}
+
+    def inventory(self, max_age_s: float = 0.0) -> Inventory:
+        """Hosts, datastores and datacenters, known less than ``max_age_s`` ago.
+
+        The same object as long as nothing has changed.
+
+        :raises ConfigError: a cluster of ``cluster_names`` does not exist, or there are two
+        :raises VCenterError: vCenter cannot be asked
+        """
+        self._stream.refresh(max_age_s)
+        with self._lock:
+            table = self._stream.table(_INVENTORY)
+            if self._inventory is None or table is not self._assembled_of:
+                self._inventory = inventory.assembled(table, self._cluster_names)
+                self._assembled_of = table
+            return self._inventory
+
+    def vms(self, max_age_s: float = 0.0) -> tuple[VmInfo, ...]:
+        """The VMs and templates in the cache's folders of all datacenters, known less than
+        ``max_age_s`` ago.
+
+        The same objects as long as nothing has changed.
+
+        :raises ConfigError: something else than a folder bears the name of the cache's
+        :raises VCenterError: vCenter cannot be asked, or does not let the account see a folder
+        """
+        self._stream.refresh(max_age_s)
+        if self._unusable is not None:
+            raise self._unusable
+        with self._lock:
+            tables = [self._stream.table(folder.scope) for folder in self._folders.values()]
+            if not _are_identical(tables, self._vms_of):
+                made_of = {
+                    moref: (row, self._info(moref, row))
+                    for table in tables
+                    for (kind, moref), row in table.items()
+                    if kind == "VirtualMachine"
+                }
+                self._vms = tuple(info for _, info in made_of.values())
+                self._made_of, self._vms_of = made_of, tables
+            return self._vms
+
+    def expire(self) -> None:
+        """The caller has changed something in vCenter: what is known is too old for everybody."""
+        self._stream.expire()
+
+    def _info(self, moref: str, row: Row) -> VmInfo:
+        known = self._made_of.get(moref)
+        if known is not None and known[0] is row:
+            return known[1]
+        return virtual_machine.info_of(
+            self._session, moref, row, self._record_key, self._attributes
+        )
+
+    def _look_for_folders(self) -> None:
+        """Follow the folders that exist. The stream's refresh calls this, in one thread at a time;
+        what it follows anew is read before that refresh ends."""
+        unusable: errors.VmdkCacheError | None = None
+        folders: dict[str, _Folder] = {}
+        for datacenter in inventory.datacenters_in(self._stream.table(_INVENTORY)):
+            folder = self._still_there(self._folders.get(datacenter.moref))
+            if folder is None:
+                try:
+                    folder = self._find(datacenter)
+                except (errors.ConfigError, errors.NoPermission) as error:
+                    unusable = error  # the rest of the inventory can be used all the same
+            if folder is not None:
+                folders[datacenter.moref] = folder
+        for gone in {f.scope for f in self._folders.values()} - {f.scope for f in folders.values()}:
+            self._stream.unfollow(gone)
+        self._folders, self._unusable = folders, unusable
+
+    def _still_there(self, folder: _Folder | None) -> _Folder | None:
+        """The folder with its name; None if it is gone or has been renamed."""
+        if folder is None:
+            return None
+        row = self._stream.table(folder.scope).get(("Folder", folder.moref))
+        if row is None or (folder.name is not None and row.get("name") != folder.name):
+            forget_folder(self._session, folder.moref)
+            self._stream.unfollow(folder.scope)
+            return None
+        return _Folder(folder.moref, row.get("name"))
+
+    def _find(self, datacenter: Datacenter) -> _Folder | None:
+        try:
+            moref = find_folder(self._session, datacenter, self._path)
+        except errors.ObjectNotFound:
+            return None  # the datacenter is being removed
+        if moref is None:
+            return None
+        found = _Folder(moref)
+        self._stream.follow(found.scope, lambda: self._spec(moref))
+        return found
+
+    def _spec(self, folder: str) -> Any:
+        """The PropertyFilterSpec of a folder and the VMs that are its children."""
+        kind = managed_type("Folder")
+        down = _pc.TraversalSpec(type=kind, path="childEntity")
+        wanted = virtual_machine.paths(self._session, self._record_key, self._attributes)
+        return _pc.FilterSpec(
+            objectSet=[_pc.ObjectSpec(obj=kind(folder), skip=False, selectSet=[down])],
+            propSet=[
+                properties.property_spec("Folder", ["name"]),
+                properties.property_spec("VirtualMachine", wanted),
+            ],
+            reportMissingObjectsInResults=True,
+        )
+
+
+def _are_identical(tables: Sequence[Table], others: Sequence[Table]) -> bool:
+    return len(tables) == len(others) and all(
+        one is other for one, other in zip(tables, others, strict=True)
+    )
