@@ -277,32 +277,39 @@ class World:
                     assert known.datastore in {c.datastore for c in copies}, f"{known} just waits"
 
 
-EVENTS = st.lists(
-    st.tuples(st.just("arrive"), st.integers(0, 2), DATASTORES, HOSTS)
-    | st.tuples(st.just("end"), st.integers(0, 50), st.just(""), st.just("")),
-    max_size=80,
-)
+ARRIVALS = st.tuples(st.integers(0, 2), DATASTORES, HOSTS)
+EVENTS = st.lists(ARRIVALS | st.integers(0, 50), max_size=60)
 
 
 @settings(deadline=None)
-@given(st.tuples(*map(copies_of, "abc")), st.integers(1, 4), EVENTS)
+@given(
+    st.tuples(*map(copies_of, "abc")),
+    st.integers(1, 9),
+    st.lists(ARRIVALS, min_size=1, max_size=5),
+    st.integers(0, 60),
+    EVENTS,
+)
 def test_limits_hold_nobody_waits_for_nothing_and_all_are_served(
     images: tuple[tuple[CacheEntry, ...], ...],
     slots: int,
-    events: list[tuple[str, int, str, str]],
+    crowd: list[tuple[int, str, str]],
+    crowd_size: int,
+    events: list[tuple[int, str, str] | int],
 ) -> None:
+    """An event is somebody's arrival, or the end of one of the clones under way."""
     world = World(images, slots)
-    for event, number, datastore, host in events:
-        if event == "arrive":
-            world.arrive(number, datastore, host)
+    arrivals = list(itertools.islice(itertools.cycle(crowd), crowd_size))
+    for event in itertools.chain(arrivals, events):
+        if isinstance(event, int):
+            world.end(event)
         else:
-            world.end(number)
+            world.arrive(*event)
         world.settle()
         world.check_limits()
         claims = (w.skipped >= MAX_SKIPPED for waiting in world.waiting for w in waiting.values())
         if not any(claims):
             world.check_nobody_waits_for_nothing()
-    arrived = sum(event == "arrive" for event, *_ in events)
+    arrived = crowd_size + sum(not isinstance(event, int) for event in events)
     for _ in range(arrived):
         world.end(0)
         world.settle()

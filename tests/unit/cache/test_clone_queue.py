@@ -169,6 +169,19 @@ def test_who_came_first_goes_first(line: Line) -> None:
         now.end()
 
 
+@pytest.mark.parametrize("clones_per_template", [HOST_UNITS])
+def test_an_image_that_had_its_turn_waits_until_the_others_had_theirs(line: Line) -> None:
+    """Both have their template on the host that is full."""
+    other = copy("vm-o", key=OTHER_KEY)
+    at = [place(host=f"host-{n + 10}") for n in range(HOST_UNITS + 6)]
+    running = [line.join(A, at=at.pop()) for _ in range(HOST_UNITS)]
+    many = [line.join(A, at=at.pop()) for _ in range(4)]
+    few = [line.join(other, at=at.pop(), key=OTHER_KEY) for _ in range(2)]
+    for expected in (many[0], few[0], many[1], few[1], many[2], many[3]):
+        running.pop().end()
+        expected.runs_from()
+
+
 def test_a_new_copy_is_given_to_those_who_wait(line: Line) -> None:
     line.join(A).runs_from()
     waiting = line.join(A)
