@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -24,13 +25,18 @@ from tests.fakes.clock import SharedClock
 from tests.fakes.images import FakeImage, FakeImageSource
 from tests.fakes.vcenter import Clock, Model, VCenter
 from tests.scenario.conftest import GIB, Lab, running_cache, volume
+from vmdk_cache import wiring
 from vmdk_cache.cache.entry import Phase
+from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.ports import Place
+from vmdk_cache.cache.replication import THREAD_NAME
 from vmdk_cache.conf import Settings
 from vmdk_cache.vim.session import Endpoint
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "lifecycle.rst"
 LEASE_TIMEOUT_S = 300
 AGE_S = 86400
+REPLICA_NAME = re.compile(r" [0-9a-f]{8}-[a-z2-7]{4}$")
 READS = {
     "CreateFilter",
     "CreateListView",
@@ -114,7 +120,7 @@ def prepare(lab: Lab, work: str) -> set[str]:
     if work in ("import", "first note of a use"):
         return set()
     lab.create(9, folder=("OpenStack", "Project (p9)", "Volumes"))
-    if work == "clone":
+    if work in ("clone", "replicate"):
         return {vm.name for vm in lab.vcenter.vms()}
     lab.vcenter.clock.advance(AGE_S + 1)
     if work == "delete, files lost":
@@ -161,6 +167,31 @@ def purge(endpoint: Endpoint, locks_url: str) -> None:
         cache.purge.run()
 
 
+def replicate(endpoint: Endpoint, locks_url: str, image: FakeImage, datastores: list[str]) -> None:
+    """The work of the process that is killed: one replica."""
+    with running_cache(endpoint, locks_url, lambda event: None) as cache:
+        make_replica(cache, image, datastores)
+
+
+def make_replica(cache: wiring.RunningCache, image: FakeImage, datastores: list[str]) -> None:
+    """As many volumes as it takes go to the datastore without a copy.
+
+    :param datastores: managed object ids of all
+    """
+    key = CacheKey.of(image.image(), volume().adapter_type)
+    copies = cache.store.copies(key)
+    (elsewhere,) = set(datastores) - {copy.datastore for copy in copies}
+    for _ in range(Settings().replicate_after + 1):
+        cache.replication.asked(key, copies, Place(elsewhere, elsewhere, "", "", ""))
+    for thread in threading.enumerate():
+        if thread.name == THREAD_NAME:
+            thread.join(60)
+
+
+def datastores_of(lab: Lab) -> list[str]:
+    return [lab.vcenter.datastore(f"DC0_DS{number}").moref for number in (0, 1)]
+
+
 def kill_a_process(lab: Lab, row: Row) -> None:
     """Run the row's work in a process of its own and kill it where the row says."""
     context = multiprocessing.get_context("forkserver")
@@ -174,6 +205,8 @@ def kill_a_process(lab: Lab, row: Row) -> None:
     action: Callable[[], None] = kill
     if not row.work.startswith("delete"):
         arguments += (lab.disk_image,)
+    if row.work == "replicate":
+        arguments += (datastores_of(lab),)
     if (row.when, row.method) == ("while", "nfc:POST"):
         half_sent = context.Event()
         arguments += (half_sent,)
@@ -185,8 +218,12 @@ def kill_a_process(lab: Lab, row: Row) -> None:
         drop="before" if row.when == "before" else None,
         action=action,
     )
-    work = purge if row.work.startswith("delete") else create
-    process = context.Process(target=work, args=arguments)
+    work: dict[str, Callable[..., None]] = {
+        "delete": purge,
+        "delete, files lost": purge,
+        "replicate": replicate,
+    }
+    process = context.Process(target=work.get(row.work, create), args=arguments)
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL, "the process came through: the call was not made"
@@ -213,7 +250,7 @@ def in_words(lab: Lab, vm: Any) -> str:
     if vm.files_lost:
         return "a machine without its files"
     if vm.config.template:
-        return "the template"
+        return "the replica" if REPLICA_NAME.search(vm.name) else "the template"
     if vm.name == volume(1).name:
         assert vm.config.instanceUuid == volume(1).instance_uuid
         (disk,) = vm.disks
@@ -294,7 +331,8 @@ def all_is_well(lab: Lab) -> None:
     assert lab.vcenter.leases() == []
     assert lab.vcenter.tasks.running() == []
     entries = lab.cache.store.entries()
-    assert [entry.phase for entry in entries] in ([], [Phase.READY])
+    assert {entry.phase for entry in entries} <= {Phase.READY}
+    assert len({entry.datastore for entry in entries}) == len(entries)
     templates = {entry.moref for entry in entries}
     with lab.vcenter.lock:
         for vm in lab.vcenter.vms():
@@ -323,7 +361,7 @@ def test_what_a_killed_process_leaves_is_cleaned_up(lab: Lab, row: Row, cleaner:
     lab.eventually(lambda: all_is_well(lab))
     lab.create(3)
     all_is_well(lab)
-    assert len(lab.templates()) == 1
+    assert len(lab.templates()) == (2 if row.left == "the replica" else 1)
 
 
 # -- nothing is missing from the table
@@ -360,3 +398,7 @@ def test_no_changing_call_is_missing_from_the_table(lab: Lab) -> None:
     lab.vcenter.request_log.reset()
     assert len(lab.cache.purge.run()) == 1
     assert changes(lab) == in_table("delete, files lost")
+    lab.create(4)
+    lab.vcenter.request_log.reset()
+    make_replica(lab.cache, lab.disk_image, datastores_of(lab))
+    assert changes(lab) == in_table("replicate")

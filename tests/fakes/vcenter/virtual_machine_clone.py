@@ -2,8 +2,9 @@
 
 Order: queued (host slots of the cost model) -> plan checked -> shell under the final name -> disks
 copied -> config applied -> complete. The source is locked shared throughout, so clones of one
-template, or of one VM that is off, run in parallel. A fault or a cancel removes the half-made VM
-and its files. The task's entity is the source, its result the new VM.
+template, or of one VM that is off, run in parallel. The new VM is locked until it is complete. A
+fault or a cancel removes the half-made VM and its files. The task's entity is the source, its
+result the new VM.
 
 With costs on, a source that runs is cloned by one task at a time: vCenter takes a snapshot of it
 for the copy and removes it again, and has the VM to itself meanwhile. (vSphere API reference,
@@ -105,6 +106,14 @@ def _alone(source: VirtualMachine) -> Wait:
 
 def _clone(plan: ClonePlan, task: Task) -> Generator[float | Transfer, None, VirtualMachine]:
     vm = VirtualMachine(plan.source.vcenter, plan.name, plan.placement.host, plan.placement.pool)
+    with vm.lock.exclusive(task):
+        yield from _fill(vm, plan, task)
+    vm.touch()
+    return vm
+
+
+def _fill(vm: VirtualMachine, plan: ClonePlan, task: Task) -> Wait:
+    """Make the clone of an empty shell; nothing stays of one that fails."""
     try:
         plan.folder.add_child(vm)
         vm.template = plan.template
@@ -118,8 +127,6 @@ def _clone(plan: ClonePlan, task: Task) -> Generator[float | Transfer, None, Vir
         vm.destroy()
         raise
     vm.complete = True
-    vm.touch()
-    return vm
 
 
 def _take_time(plan: ClonePlan, task: Task, copies: list[_Copy]) -> Wait:
