@@ -45,7 +45,9 @@ class Datastore(ManagedEntity):
         self.url = f"ds:///vmfs/volumes/{uuid.uuid4()}/"
         self.mounts: dict[ManagedObject, Any] = {}
         self.browser = HostDatastoreBrowser(vcenter, self)
-        self._uncommitted: int | None = None
+        self._uncommitted_bytes = 0
+        self._uncommitted_of: dict[ManagedObject, int] | None = None  # None: to be summed up
+        self._changed_vms: set[Any] = set()
 
     # For tests
 
@@ -113,9 +115,14 @@ class Datastore(ManagedEntity):
                 name=self.name,
             )
 
-    def refresh(self) -> None:
-        """Bytes have changed: forget what was summed up, and tell collectors."""
-        self._uncommitted = None
+    def refresh(self, vm: ManagedObject | None = None) -> None:
+        """Bytes have changed, of one VM or of anybody: sum them up anew when they are read, and
+        tell collectors. With the VM named the others on the datastore cost nothing.
+        """
+        if vm is None:
+            self._uncommitted_of = None
+        else:
+            self._changed_vms.add(vm)
         self.changed("summary", "info")
 
     # Properties
@@ -128,9 +135,16 @@ class Datastore(ManagedEntity):
     @property
     def uncommitted_bytes(self) -> int:
         """What thin disks of registered virtual machines may still take."""
-        if self._uncommitted is None:
-            self._uncommitted = sum(vm.usage_on(self).uncommitted for vm in self.members("vm"))
-        return self._uncommitted
+        if self._uncommitted_of is None:
+            self._uncommitted_bytes, self._uncommitted_of = 0, {}
+            self._changed_vms = set(self.members("vm"))
+        for vm in self._changed_vms:
+            now = vm.usage_on(self).uncommitted if self.has_member("vm", vm) else 0
+            self._uncommitted_bytes += now - self._uncommitted_of.pop(vm, 0)
+            if now:
+                self._uncommitted_of[vm] = now
+        self._changed_vms.clear()
+        return self._uncommitted_bytes
 
     @property
     def summary(self) -> Any:

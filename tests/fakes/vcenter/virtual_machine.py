@@ -214,7 +214,7 @@ class VirtualMachine(Operations, ManagedEntity):
         for datastore in datastores - self._known_datastores:
             datastore.add_member("vm", self)
         for datastore in self._known_datastores | datastores:
-            datastore.refresh()
+            datastore.refresh(self)
         self._known_datastores = datastores
         self._config = None
         self.changed("config", "summary", "storage", "layoutEx", "layout", "datastore", "snapshot")
@@ -244,7 +244,7 @@ class VirtualMachine(Operations, ManagedEntity):
         self._known_disks = set()
         for datastore in self._known_datastores:
             datastore.remove_member("vm", self)
-            datastore.refresh()
+            datastore.refresh(self)
         self._known_datastores = set()
         self.host.remove_member("vm", self)
         self.set_pool(None)

@@ -62,6 +62,29 @@ def test_a_created_vm_lacks_what_cinder_reads(vc: VCenter, client: Client) -> No
     assert vm in client.datastores[0].vm
 
 
+def test_what_vms_may_still_take_of_a_datastore_follows_them(vc: VCenter, client: Client) -> None:
+    datastore = vc.datastore("DC0_DS0")
+    assert datastore.uncommitted_bytes == 0
+    one = client.create("one", GiB)
+    assert datastore.uncommitted_bytes == GiB
+    two = client.create("two", 2 * GiB)
+    wait(one.Destroy_Task())
+    assert datastore.uncommitted_bytes == 2 * GiB
+    two.UnregisterVM()
+    assert datastore.uncommitted_bytes == 0
+
+
+def test_a_change_of_one_vm_costs_nothing_for_the_others_on_its_datastore(
+    vc: VCenter, client: Client
+) -> None:
+    client.create("bystander", GiB)
+    datastore = vc.datastore("DC0_DS0")
+    assert datastore.uncommitted_bytes == GiB
+    vc.find_vm("bystander").usage_on = lambda datastore: pytest.fail("looked at")
+    client.create("other", GiB)
+    assert datastore.uncommitted_bytes == 2 * GiB
+
+
 def test_two_vms_of_one_folder_share_a_name(vc: VCenter, client: Client) -> None:
     first = client.create("twin")
     task = client.folder.CreateVM_Task(create_spec("twin"), client.pool)
