@@ -138,6 +138,7 @@ def write_record(lab: Lab, text: str) -> None:
     )
     lab.cache.waiter.wait(task, timeout_s=60)
     template.mark_as_template(session, moref)
+    lab.cache = lab.process()  # one that does not remember what it said a moment ago
 
 
 def test_a_template_without_a_record_goes_and_is_imported_anew(lab: Lab) -> None:
@@ -293,11 +294,10 @@ def put_template(source: Any, name: str, record: Record) -> None:
 
 
 def requests_of(lab: Lab, work: Callable[[], object]) -> collections.Counter[str]:
-    """Requests by method, but for the waits for tasks, whose number is the machine's."""
+    """Requests by method."""
     lab.vcenter.request_log.reset()
     work()
-    counts = lab.vcenter.request_log.by_method()
-    return collections.Counter({m: n for m, n in counts.items() if m != "WaitForUpdatesEx"})
+    return collections.Counter(lab.vcenter.request_log.by_method())
 
 
 def times(count: int, requests: collections.Counter[str]) -> collections.Counter[str]:
@@ -321,10 +321,16 @@ def test_housekeeping_costs_the_same_however_many_templates_there_are(lab: Lab) 
     put_templates(lab, 899, age_s=0, first=2)
     put_templates(lab, 100, age_s=two_days_s, first=901)
     assert len(lab.templates()) == 1000
-    assert requests_of(lab, purge) == purge_of_one + times(100, one_deletion)
+    purge_of_many = requests_of(lab, purge)
     assert len(lab.templates()) == 900
+    check_of_many = requests_of(lab, check)
+
+    # In how many pieces vCenter gives news, of tasks too, is a matter of the moment.
+    for counts in (purge_of_one, purge_of_many, one_deletion):
+        assert counts.pop("WaitForUpdatesEx", 0) <= 3 * (1 + counts["Destroy_Task"])
+    assert purge_of_many == purge_of_one + times(100, one_deletion)
     # The inventory is read anew once it is old, and VMs come in pages of a thousand.
-    assert requests_of(lab, check).total() <= check_of_one.total() + 2
+    assert check_of_many.total() <= check_of_one.total() + 4
 
 
 def test_every_template_counts_as_provisioned(lab: Lab) -> None:
