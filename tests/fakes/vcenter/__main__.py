@@ -153,7 +153,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--costs",
         action="store_true",
-        help="let clones take time by bytes and bandwidth, and queue as in vCenter (off)",
+        help="let clones, uploads and downloads take time by bytes and bandwidth, and operations "
+        "queue as in vCenter (off)",
     )
     made.add_argument(
         "--time-scale",

@@ -7,7 +7,8 @@ and the host. Operations wait for their turn as in vCenter (operation_queue.py).
 
 Nothing of 20 GiB need be moved to see what 20 GiB cost: each byte that really moves counts as
 `bytes_scale` bytes. An image with 5 MiB of data under a scale of 4096 is one of 20 GiB, to its
-upload and to all of its clones. Space on datastores is counted as it is.
+upload and to all of its clones. Space on datastores is counted as it is. A thick disk occupies, and
+therefore moves, its whole capacity.
 
 Each number says where it is from. What is called an assumption is one: a rate that depends on the
 hardware, to be set by whoever knows theirs.
@@ -82,6 +83,14 @@ class CostModel:
 
     def __post_init__(self) -> None:
         self.queue = OperationQueue(UNITS_PER_HOST, lambda: self.operations_at_a_time)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Costs can be sent to another process; who waits here stays here."""
+        return {name: value for name, value in vars(self).items() if name != "queue"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()
 
     # Turns
 
