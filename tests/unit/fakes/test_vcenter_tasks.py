@@ -194,5 +194,3 @@ def test_cancelled_clone_keeps_its_place_in_the_queue(client: Client) -> None:
     state_becomes(tasks[4], "error")
     client.vcenter.clock.advance(11)
     state_becomes(tasks[5], "running")
-
-
