@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.template_store import VCenterTemplateStore
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.vim import inventory
+from vmdk_cache.vim.inventory import Inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -24,13 +26,19 @@ _numbers = itertools.count(1)
 
 
 class Subject:
-    """A TemplateStore with an empty folder of its own, and a place to put VMs."""
+    """A TemplateStore with an empty folder of its own, and places to put VMs.
 
-    def __init__(self, name: str, store: TemplateStore, backend: str, place: Place) -> None:
+    :ivar elsewhere: another host of the same cluster, and another datastore if there is one
+    """
+
+    def __init__(
+        self, name: str, store: TemplateStore, backend: str, place: Place, elsewhere: Place
+    ) -> None:
         self.name = name
         self.store = store
         self.backend = backend
         self.place = place
+        self.elsewhere = elsewhere
 
 
 @contextlib.contextmanager
@@ -51,13 +59,25 @@ def on_vcenter(target: Target) -> Iterator[Subject]:
             task_timeout_s=60,
             clock=clock,
         )
-        host = inventory.snapshot(session).hosts[0]
-        datastore = inventory.snapshot(session).datastores[0]
-        place = Place(datastore.moref, datastore.name, host.moref, host.pool, host.datacenter)
         try:
-            yield Subject(target.name, store, backend, place)
+            yield Subject(target.name, store, backend, *_two_places(inventory.snapshot(session)))
         finally:
             waiter.close()
+
+
+def _two_places(found: Inventory) -> tuple[Place, Place]:
+    """On two hosts of one cluster."""
+    host, other = next(
+        (one, another)
+        for one, another in itertools.combinations(found.hosts, 2)
+        if one.cluster == another.cluster
+    )
+    datastores = (found.datastores[0], found.datastores[-1])
+    first, second = (
+        Place(at.moref, at.name, one.moref, one.pool, one.datacenter)
+        for at, one in zip(datastores, (host, other), strict=True)
+    )
+    return first, second
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +101,10 @@ class _Targets(dict[str, Target]):
 @pytest.fixture(params=["memory", "fake", pytest.param("vcsim", marks=pytest.mark.vcsim)])
 def subject(request: pytest.FixtureRequest, targets: dict[str, Target]) -> Iterator[Subject]:
     if request.param == "memory":
-        yield Subject("memory", MemoryStore(ManualClock()), "b1", PLACE)
+        elsewhere = dataclasses.replace(
+            PLACE, datastore="datastore-2", datastore_name="ds2", host="host-2"
+        )
+        yield Subject("memory", MemoryStore(ManualClock()), "b1", PLACE, elsewhere)
     else:
         with on_vcenter(targets[request.param]) as made:
             yield made

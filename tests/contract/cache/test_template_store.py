@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+from collections.abc import Iterable
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, 
 from tests.unit.cache.conftest import volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.datastore.transfer import open_disk
 
@@ -109,6 +110,98 @@ def test_deleting_twice_is_deleting(subject: Subject) -> None:
     subject.store.destroy(made)
     subject.store.destroy(made)
     assert subject.store.entries() == []
+
+
+def test_a_replica_is_another_ready_copy_where_it_was_asked_for(subject: Subject) -> None:
+    first = import_(subject)
+    replica = subject.store.replicate(first, subject.elsewhere)
+    assert replica.phase is Phase.READY
+    assert replica.moref != first.moref
+    assert replica.name == replica_name(subject.backend, KEY, subject.elsewhere.datastore)
+    assert (replica.datastore, replica.host) == (
+        subject.elsewhere.datastore,
+        subject.elsewhere.host,
+    )
+    assert replica.size_bytes == first.size_bytes
+    assert by_moref(subject.store.copies(KEY, fresh=True)) == by_moref([first, replica])
+    assert subject.store.find(KEY) == first
+
+
+def test_a_replica_is_as_old_as_what_it_was_made_of(subject: Subject) -> None:
+    first = import_(subject)
+    replica = subject.store.replicate(first, subject.elsewhere)
+    assert first.record is not None
+    assert replica.record is not None
+    assert dataclasses.replace(replica.record, owner=first.record.owner) == first.record
+    assert replica.created_at == first.created_at
+
+
+def test_a_second_replica_for_a_datastore_harms_nothing(subject: Subject) -> None:
+    first = import_(subject)
+    replica = subject.store.replicate(first, subject.elsewhere)
+    with pytest.raises(errors.NameTaken):
+        subject.store.replicate(first, subject.elsewhere)
+    assert by_moref(subject.store.entries()) == by_moref([first, replica])
+
+
+def test_a_replica_is_cloned_from_when_the_first_copy_is_gone(subject: Subject) -> None:
+    first = import_(subject)
+    replica = subject.store.replicate(first, subject.elsewhere)
+    subject.store.destroy(first)
+    assert subject.store.find(KEY) is None
+    subject.store.clone(replica, named(subject, 1), subject.place)
+    subject.store.clone(replica, named(subject, 2), subject.elsewhere)
+    assert subject.store.copies(KEY, fresh=True) == (replica,)
+
+
+def test_a_replica_is_replicated_when_the_first_copy_is_gone(subject: Subject) -> None:
+    if subject.name == "vcsim":
+        pytest.skip("vcsim: has one datastore only")
+    first = import_(subject)
+    replica = subject.store.replicate(first, subject.elsewhere)
+    subject.store.destroy(first)
+    again = subject.store.replicate(replica, subject.place)
+    assert again.name == replica_name(subject.backend, KEY, subject.place.datastore)
+    assert again.record == replica.record
+    assert by_moref(subject.store.copies(KEY, fresh=True)) == by_moref([replica, again])
+
+
+def test_replicating_a_deleted_template_leaves_nothing(subject: Subject) -> None:
+    first = import_(subject)
+    subject.store.destroy(first)
+    with pytest.raises(errors.ObjectNotFound) as gone:
+        subject.store.replicate(first, subject.elsewhere)
+    assert gone.value.moref == first.moref
+    assert subject.store.entries() == []
+
+
+def test_a_moved_template_is_the_same_on_another_host(subject: Subject) -> None:
+    made = import_(subject)
+    subject.store.move(made, subject.elsewhere.host)
+    moved = subject.store.look_again(made)
+    assert moved == dataclasses.replace(made, host=subject.elsewhere.host)
+    subject.store.clone(moved, named(subject, 1), subject.place)
+    subject.store.clone(made, named(subject, 2), subject.elsewhere)  # by one who has not noticed
+    assert subject.store.copies(KEY, fresh=True) == (moved,)
+
+
+def test_moving_a_template_to_where_it_is_harms_nothing(subject: Subject) -> None:
+    made = import_(subject)
+    subject.store.move(made, subject.elsewhere.host)
+    subject.store.move(made, subject.elsewhere.host)
+    assert subject.store.find(KEY) == dataclasses.replace(made, host=subject.elsewhere.host)
+
+
+def test_a_template_that_is_gone_cannot_be_moved(subject: Subject) -> None:
+    made = import_(subject)
+    subject.store.destroy(made)
+    with pytest.raises(errors.ObjectNotFound) as gone:
+        subject.store.move(made, subject.elsewhere.host)
+    assert gone.value.moref == made.moref
+
+
+def by_moref(entries: Iterable[CacheEntry]) -> dict[str, CacheEntry]:
+    return {entry.moref: entry for entry in entries}
 
 
 def named(subject: Subject, number: int) -> Volume:
