@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from oslo_log import log as logging
 
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
+from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import Phase
-from vmdk_cache.cache.entry_index import A_MOMENT_S
 from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
@@ -96,7 +96,7 @@ class RunningCache:
         try:
             sizes = [
                 entry.size_bytes
-                for entry in self.store.entries(A_MOMENT_S)
+                for entry in self.store.entries()
                 if entry.phase is not Phase.FOREIGN
             ]
         except Exception as failure:
@@ -188,6 +188,7 @@ def build(
         clock=clock,
         events=events,
     )
+    queue = CloneQueue(settings.clones_per_template, clock)
     replication = Replication(
         backend.name,
         settings,
@@ -198,7 +199,7 @@ def build(
         leases=leases,
         events=events,
         clock=clock,
-        copies_changed=lambda entry: None,
+        copies_changed=queue.add,
     )
     images = ImageCache(
         backend.name,
@@ -206,6 +207,8 @@ def build(
         store=store,
         placement=placement,
         importer=importer,
+        queue=queue,
+        replication=replication,
         usage=usage,
         locks=locks,
         leases=leases,

@@ -41,6 +41,8 @@ class Waiter:
 
     :ivar ticket: who came earlier has a smaller one
     :ivar datastore: where the volume goes, a managed object id; so is ``host``
+    :ivar unfit: morefs of copies that have turned out not to become its volume; none of them is
+        chosen while there is another
     :ivar overtaken: how many of its image came later and went first
     :ivar skipped: how many went while it was first of its image and could not
     """
@@ -49,8 +51,15 @@ class Waiter:
     datastore: str
     host: str
     size_bytes: int
+    unfit: frozenset[str] = frozenset()
     overtaken: int = 0
     skipped: int = 0
+
+    def choice(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
+        """Those that may be given to it."""
+        if not self.unfit:
+            return copies
+        return [copy for copy in copies if copy.moref not in self.unfit] or copies
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ def decide(
     while asked:
         line, those = asked.popleft()
         for waiter in those:
-            copy = room.best(waiter, line.copies)
+            copy = room.best(waiter, waiter.choice(line.copies))
             if room.fits(waiter, copy):
                 grants.append(room.grant(waiter, copy))
                 asked.append((line, those))
@@ -162,10 +171,11 @@ def _settle_claims(lines: Sequence[Line], room: _Room) -> tuple[list[Grant], dic
     claims.sort(key=lambda claim: (-claim[0].skipped, claim[0].ticket))
     grants = []
     for waiter, line in claims:
-        fitting = [copy for copy in line.copies if room.fits(waiter, copy)]
+        choice = waiter.choice(line.copies)
+        fitting = [copy for copy in choice if room.fits(waiter, copy)]
         if not fitting:
             # Always the same copy, lest the slots it waits for change with every estimate.
-            room.set_aside(waiter, min(line.copies, key=lambda c: (not _near(waiter, c), c.moref)))
+            room.set_aside(waiter, min(choice, key=lambda c: (not _near(waiter, c), c.moref)))
             break
         grants.append(room.grant(waiter, room.best(waiter, fitting)))
     return grants, {waiter.ticket: 0 for waiter, _line in claims[len(grants) :]}
@@ -245,9 +255,16 @@ class _Room:
     def best(self, waiter: Waiter, copies: Sequence[CacheEntry]) -> CacheEntry:
         """The copy that will have the clone done first."""
 
-        def rank(copy: CacheEntry) -> tuple[float, bool, int, str]:
-            near = _near(waiter, copy)
-            return (self._ends_at(waiter, copy), not near, self._cloning[copy.moref], copy.moref)
+        def rank(copy: CacheEntry) -> tuple[float, bool, bool, int, str]:
+            busy, near = not self.fits(waiter, copy), _near(waiter, copy)
+            # A clone that is due now may still take a while: one that can begin wins the tie.
+            return (
+                self._ends_at(waiter, copy),
+                busy,
+                not near,
+                self._cloning[copy.moref],
+                copy.moref,
+            )
 
         return copies[0] if len(copies) == 1 else min(copies, key=rank)
 

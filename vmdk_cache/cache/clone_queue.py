@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vmdk_cache.cache import clone_order
@@ -80,15 +80,23 @@ class CloneQueue:
 
     @contextlib.contextmanager
     def turn(
-        self, key: CacheKey, copies: Sequence[CacheEntry], place: Place, size_bytes: int
+        self,
+        key: CacheKey,
+        copies: Sequence[CacheEntry],
+        place: Place,
+        size_bytes: int,
+        *,
+        unfit: Collection[str] = (),
     ) -> Iterator[CacheEntry]:
         """Wait for a slot; the copy to clone from, and the slot for the block.
 
         :param copies: READY ones of the key, at least one; those that are added later count too
         :param size_bytes: what the clone has to copy
+        :param unfit: morefs of copies not to be given, unless there is no other
         """
         assert copies, "whoever wants to clone has something to clone from"
-        seat = _Seat(Waiter(next(self._numbers), place.datastore, place.host, size_bytes))
+        ticket = next(self._numbers)
+        seat = _Seat(Waiter(ticket, place.datastore, place.host, size_bytes, frozenset(unfit)))
         try:
             self._join(key, copies, seat)
             seat.called.wait()
@@ -99,7 +107,7 @@ class CloneQueue:
             # One that fails says nothing about how long clones take.
             self._learn(near, self._clock.monotonic() - began, size_bytes)
         finally:
-            self._leave(key, seat.waiter.ticket)
+            self._leave(key, ticket)
 
     def add(self, entry: CacheEntry) -> None:
         """A new READY copy, or a change of one: those who wait for its key may get it from now."""

@@ -5,7 +5,8 @@
       place          where the volume goes
       copies         READY copies of the image, in memory?      -> hit
       importer       else one thread of one process imports it, the others wait   -> miss
-      clone          from a copy, the same datastore's if there is one, under a lease
+      queue          which copy the clone runs from, and when
+      clone          from that copy, under a lease
 
 Every way out is one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError (the
 volume does not exist, nothing is left in vCenter; the caller takes the plain road), ImageError (no
@@ -17,20 +18,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from oslo_log import log as logging
+
 from vmdk_cache import errors
 from vmdk_cache.cache import admission, file_locked
+from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Event, Events, Hit, Miss
 from vmdk_cache.cache.importer import RIVAL_POLL_S, Importer
 from vmdk_cache.cache.key import CacheKey, lock_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
+from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import Locks
+
+LOG = logging.getLogger(__name__)
 
 #: How long a template that is being deleted may take to go.
 DELETED_WITHIN_S = 300.0
@@ -68,6 +75,8 @@ class ImageCache:
         store: TemplateStore,
         placement: Placement,
         importer: Importer,
+        queue: CloneQueue,
+        replication: Replication,
         usage: Usage,
         locks: Locks,
         leases: LeaseBook,
@@ -79,6 +88,8 @@ class ImageCache:
         self._store = store
         self._placement = placement
         self._importer = importer
+        self._queue = queue
+        self._replication = replication
         self._usage = usage
         self._locks = locks
         self._leases = leases
@@ -114,18 +125,20 @@ class ImageCache:
         """
         admission.check_image(image, self._settings)
         key = CacheKey.of(image, image.adapter_type or adapter_type)
-        entry, imported = self._importer.ready(key, image, source, None)
-        for copy in self._store.copies(key, fresh=True):
+        copies, imported = self._store.copies(key, fresh=True), False
+        if not copies:
+            entry, imported = self._importer.ready(key, image, source, None)
+            copies = (entry,)
+        for copy in copies:
             self._store.touch(copy, warmed=True)
-        return entry, not imported
+        return copies[0], not imported
 
     def _clone(
         self, key: CacheKey, image: Image, volume: Volume, source: ImageSource, place: Place
     ) -> tuple[CacheEntry, bool]:
         """Clone from one of the key's copies; one that vanishes on the way is a miss, no error."""
         deadline = self._clock.monotonic() + DELETED_WITHIN_S
-        copies = self._store.copies(key)
-        imported = False
+        copies, imported = self._store.copies(key), False
         while True:
             if not copies:
                 entry, imported_now = self._importer.ready(key, image, source, place)
@@ -147,40 +160,45 @@ class ImageCache:
         deadline: float,
     ) -> CacheEntry | None:
         """The copy that the volume was cloned from; None if the one chosen is going."""
+        if all(copy.datastore != place.datastore for copy in copies):
+            self._replication.asked(key, copies, place)
         choice = self._readable(copies)
+        unfit: set[str] = set()
         while True:
             try:
                 return file_locked.outwait(
-                    lambda: self._clone_once(key, choice, volume, place, deadline),  # noqa: B023
-                    self._clock,
+                    lambda: self._clone_once(key, choice, unfit, volume, place), self._clock
                 )
-            except _UnfitCopy as unfit:
-                choice = [copy for copy in choice if copy.moref != unfit.moref]
-                if not choice:
-                    raise unfit.failure from None
+            except _UnfitCopyError as refused:
+                if refused.moref in unfit or len(unfit) + 1 >= len(choice):
+                    raise refused.failure from None
+                unfit.add(refused.moref)
+            except _GoingCopyError as going:
+                if self._clock.monotonic() >= deadline:
+                    raise going.failure from None
+                return None
 
     def _clone_once(
         self,
         key: CacheKey,
         choice: Sequence[CacheEntry],
+        unfit: set[str],
         volume: Volume,
         place: Place,
-        deadline: float,
-    ) -> CacheEntry | None:
-        entry = next((copy for copy in choice if copy.datastore == place.datastore), choice[0])
-        try:
-            with self._leases.hold(entry.moref):
-                self._have_it_readable(entry)
-                self._store.clone(entry, volume, place)
-        except (errors.ObjectNotFound, errors.InUse) as lost:
-            if self._clock.monotonic() >= deadline or not self._is_going(entry, key, lost):
+    ) -> CacheEntry:
+        size_bytes = choice[0].size_bytes
+        with self._queue.turn(key, choice, place, size_bytes, unfit=unfit) as entry:
+            try:
+                with self._leases.hold(entry.moref):
+                    self._have_it_readable(entry)
+                    self._store.clone(entry, volume, place)
+            except errors.VCenterError as failure:
+                if failure.fault == HARDWARE_TOO_NEW:
+                    raise _UnfitCopyError(entry.moref, failure) from failure
+                if self._is_going(entry, key, failure):
+                    raise _GoingCopyError(entry.moref, failure) from failure
                 raise
-            return None
-        except errors.VCenterError as failure:
-            if failure.fault == HARDWARE_TOO_NEW:
-                raise _UnfitCopy(entry.moref, failure) from failure
-            raise
-        return entry
+            return entry
 
     def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
         """Those whose hosts can read them now; all, if there are none."""
@@ -198,30 +216,43 @@ class ImageCache:
                 entry.moref, lambda: self._store.move(entry, host), timeout_s=MOVED_WITHIN_S
             )
 
-    def _is_going(self, entry: CacheEntry, key: CacheKey, lost: errors.VCenterError) -> bool:
+    def _is_going(self, entry: CacheEntry, key: CacheKey, failure: errors.VCenterError) -> bool:
         """Whether a clone failed because of its template: condemned here, under deletion by
         another process (its clones then fail as in use), deleted already, or without its files,
         which makes it go now."""
-        if lost.fault == FILES_LOST:
+        if failure.fault == FILES_LOST:
             return self._discard(entry, key)
-        return isinstance(lost, errors.InUse) or lost.moref == entry.moref
+        if isinstance(failure, errors.ObjectNotFound) and failure.moref == entry.moref:
+            self._queue.remove(entry.moref)
+            return True
+        return isinstance(failure, errors.InUse)
 
     def _discard(self, entry: CacheEntry, key: CacheKey) -> bool:
-        """Remove a template whose files are lost, unless somebody is just about it."""
+        """Remove a template whose files are lost; whether it is gone, or somebody is at it."""
+        self._queue.remove(entry.moref)
         try:
             with (
-                self._locks.hold(lock_name(key), self._settings.lock_timeout_s),
+                self._locks.hold(lock_name(key), 0),
                 self._leases.condemn(entry.moref),
             ):
                 self._store.destroy(entry)
-        except errors.InUse:
-            return False
+        except (errors.InUse, errors.LockTimeout):
+            LOG.info("Template %s has lost its files and cannot be removed now", entry.name)
         return True
 
 
-@dataclass
-class _UnfitCopy(Exception):
-    """This copy cannot become the volume there; another may."""
+class _CopyError(Exception):
+    """A volume cannot be cloned from this copy, perhaps from another, or later."""
 
-    moref: str
-    failure: errors.VCenterError
+    def __init__(self, moref: str, failure: errors.VCenterError) -> None:
+        super().__init__(moref, failure)
+        self.moref = moref
+        self.failure = failure
+
+
+class _UnfitCopyError(_CopyError):
+    """It cannot become this volume at this place."""
+
+
+class _GoingCopyError(_CopyError):
+    """It is gone, or about to go."""

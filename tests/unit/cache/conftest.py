@@ -14,6 +14,7 @@ from tests.fakes.memory import (
     MemoryStore,
     MemoryTransfer,
 )
+from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Event
 from vmdk_cache.cache.eviction import Policy, Space
@@ -21,6 +22,7 @@ from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Volume
+from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.conf import Settings
@@ -92,11 +94,24 @@ class World:
             clock=self.clock,
             events=self.events.append,
         )
+        queue = CloneQueue(settings.clones_per_template, self.clock)
+        replication = Replication(
+            "b1",
+            settings,
+            placement=self.placement,
+            room=self.room,
+            clock=self.clock,
+            events=self.events.append,
+            copies_changed=queue.add,
+            **parts,
+        )
         return ImageCache(
             "b1",
             settings,
             placement=self.placement,
             importer=importer,
+            queue=queue,
+            replication=replication,
             usage=usage,
             clock=self.clock,
             events=self.events.append,
