@@ -155,8 +155,6 @@ def test_a_replica_is_cloned_from_when_the_first_copy_is_gone(subject: Subject) 
 
 
 def test_a_replica_is_replicated_when_the_first_copy_is_gone(subject: Subject) -> None:
-    if subject.name == "vcsim":
-        pytest.skip("vcsim: has one datastore only")
     first = import_(subject)
     replica = subject.store.replicate(first, subject.elsewhere)
     subject.store.destroy(first)

@@ -32,8 +32,14 @@ def copy(moref: str, datastore: str = "ds-1", host: str | None = "host-1") -> Ca
     return CacheEntry(moref, moref, Phase.READY, None, datastore, 2000, GIB, host=host)
 
 
-def waiter(ticket: int, datastore: str = "ds-1", host: str = "host-2", **known: int) -> Waiter:
-    return Waiter(ticket, datastore, host, GIB, **known)
+def waiter(
+    ticket: int,
+    datastore: str = "ds-1",
+    host: str = "host-2",
+    unfit: Iterable[str] = (),
+    **known: int,
+) -> Waiter:
+    return Waiter(ticket, datastore, host, GIB, frozenset(unfit), **known)
 
 
 def run(source: CacheEntry, host: str = "host-2", ends_at: float = 10.0) -> Running:
@@ -113,6 +119,23 @@ def test_a_clone_that_never_ends_is_not_waited_for_for_ever() -> None:
     line = Line(0, (NEAR, FAR), (waiter(0),))
     decision = decide([line], [run(NEAR, ends_at=10.0)], 1, PACE, 100.0)
     assert [grant.copy.moref for grant in decision.grants] == ["vm-far"]
+
+
+def test_a_copy_that_was_unfit_is_not_given_again_while_there_is_another() -> None:
+    line = Line(0, (NEAR, FAR), (waiter(0, unfit=["vm-near"]), waiter(1)))
+    assert granted(line) == {0: "vm-far", 1: "vm-near"}
+    claims = waiter(0, unfit=["vm-near"], skipped=MAX_SKIPPED)
+    assert granted(dataclasses.replace(line, waiters=(claims,))) == {0: "vm-far"}
+
+
+def test_who_waits_for_the_only_fit_copy_leaves_the_unfit_one_to_others() -> None:
+    line = Line(0, (NEAR, FAR), (waiter(0, unfit=["vm-near"]), waiter(1)))
+    assert granted(line, running=[run(FAR)], slots=1) == {1: "vm-near"}
+
+
+def test_nobody_hangs_when_every_copy_was_unfit() -> None:
+    line = Line(0, (NEAR, FAR), (waiter(0, unfit=["vm-near", "vm-far"]),))
+    assert granted(line) == {0: "vm-near"}
 
 
 def test_equal_copies_share_the_load() -> None:
@@ -219,7 +242,8 @@ class World:
         ticket = next(self.numbers)
         if not self.waiting[image]:
             self.turns[image] = next(self.numbers)
-        self.waiting[image][ticket] = waiter(ticket, datastore, host)
+        unfit = [self.images[image][0].moref] if ticket % 5 == 0 else []
+        self.waiting[image][ticket] = waiter(ticket, datastore, host, unfit)
         return ticket
 
     def end(self, choice: int) -> None:
@@ -270,7 +294,7 @@ class World:
         """A free slot that somebody could use is left free only for a nearer copy."""
         for image, waiting in enumerate(self.waiting):
             for known in waiting.values():
-                copies = self.images[image]
+                copies = known.choice(self.images[image])
                 fitting = {c.datastore == known.datastore for c in copies if self.fits(known, c)}
                 assert True not in fitting, f"{known} waits beside a free copy"
                 if fitting:

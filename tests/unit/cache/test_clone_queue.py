@@ -207,6 +207,14 @@ def test_a_lost_copy_is_given_to_nobody_who_has_another(line: Line) -> None:
     assert waiting.runs_from() == "vm-b"
 
 
+def test_a_copy_that_was_unfit_is_not_given_again() -> None:
+    queue = CloneQueue(1, ManualClock())
+    with queue.turn(KEY, [A, B], place(), GIB, unfit={"vm-a"}) as entry:
+        assert entry == B
+    with queue.turn(KEY, [A], place(), GIB, unfit={"vm-a"}) as entry:
+        assert entry == A
+
+
 def test_nobody_hangs_when_the_last_copy_is_lost(line: Line) -> None:
     first, second, third = line.join(A), line.join(A), line.join(A)
     line.queue.remove("vm-a")
