@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BENCH  := $(VENV)/.ready-bench
 VCSIM  := .tools/vcsim
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format sample vcsim fake clean
+.PHONY: help demo test check bench format sample vcsim fake clean
 
 help:  ## print this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | \
@@ -25,7 +26,12 @@ check: $(READY)  ## ruff, mypy --strict, generated files up to date
 	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf \
 	  --output-file .tools/vmdk-cache.conf.sample
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
+	$(BIN)/python -m benchmarks.document --check
 	$(BIN)/reno -q lint
+
+bench: $(BENCH)  ## measure everything (under 10 minutes); ARGS="requests import" measures some
+	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.document
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -48,6 +54,10 @@ $(READY): setup.cfg tests/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[cinder,test]'
 	mkdir -p .tools
+	touch $@
+
+$(BENCH): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[bench]'
 	touch $@
 
 $(VCSIM): tests/vcsim/main.go tests/vcsim/go.mod tests/vcsim/go.sum

@@ -1,0 +1,38 @@
+"""An ESXi host that is faster than whoever sends to it.
+
+The fake's own reads, checks and hashes every grain, in Python: slower than both clients that are
+to be compared, so it would hide what they differ in. This one looks at the head of a stream, counts
+the rest, and writes a part of the disk so that it does not look empty.
+"""
+
+from __future__ import annotations
+
+from tests.fakes.vcenter import VCenter, http_nfc
+from tests.fakes.vcenter.lease_device import DiskUpload
+
+_HEAD_BYTES = 1 << 20
+_WRITTEN_PART = 32  # a 32nd of what came: more than the 100th that an import must have left
+
+
+class HeadOnlyUpload(DiskUpload):
+    """Parses the first MiB; see the module's text."""
+
+    def feed(self, data: bytes) -> None:
+        if self.device.received_bytes < _HEAD_BYTES:
+            super().feed(data)
+        else:
+            self.device.received_bytes += len(data)
+
+    def end(self, *, whole: bool) -> None:
+        device, content = self.device, self._content
+        device.is_arriving = False
+        device.is_broken = not whole or content is None
+        if content is not None:
+            content.write(0, b"\1" * (device.received_bytes // _WRITTEN_PART))
+            device.disk.fill(content)
+        device.vm.sync()
+
+
+def count_only(vcenter: VCenter) -> None:
+    """Have the fake receive disks this way from now on; runs in its process."""
+    setattr(http_nfc, "DiskUpload", HeadOnlyUpload)  # noqa: B010  # a type, to type checkers

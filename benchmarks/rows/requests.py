@@ -1,0 +1,67 @@
+"""SOAP requests that a volume costs, counted at the server.
+
+Parallel creates from an image whose template is there; the peers do the same work their way, at
+once as well. How many more a peer sends on a real vCenter depends on how long tasks take: upstream
+polls each task every two seconds, and here tasks take no time, which is kind to the peers.
+"""
+
+from __future__ import annotations
+
+from benchmarks import population
+from benchmarks.fresh_process import FreshProcess
+from benchmarks.row import Bar, Outcome, Row
+from benchmarks.vcenter_process import VCenterProcess
+from tests.fakes.vcenter import Model
+
+BAR = 4.0
+MODEL = Model(hosts_per_cluster=8, datastores=4)
+#: What stands around in the same vCenter.
+OTHER_VMS = 500
+PEERS = {
+    "upstream, plain import": "import",
+    "upstream, clone of a volume": "clone",
+    "prior art's flow": "prior art",
+}
+
+
+def measure(volumes: int = 100, peer_volumes: int = 25, other_vms: int = OTHER_VMS) -> Outcome:
+    """
+    :param volumes: created at once by the cache and by bare pyVmomi
+    :param peer_volumes: by the peers, whose requests each cost so much more CPU; 0 leaves them out
+    """
+    with VCenterProcess(MODEL) as vcenter:
+        vcenter.call(population.add_vms, other_vms)
+        by_method = {
+            "this cache": _count(vcenter, "cache:create_volumes", volumes),
+            "bare pyVmomi": _count(vcenter, "bare_pyvmomi:create_volumes", volumes),
+        }
+    for name, flow in PEERS.items() if peer_volumes else ():
+        with VCenterProcess(MODEL) as vcenter:
+            vcenter.call(population.add_vms, other_vms)
+            by_method[name] = _count(vcenter, "upstream:create_volumes", peer_volumes, flow=flow)
+    per_volume = {name: sum(counts.values()) for name, counts in by_method.items()}
+    ours = per_volume["this cache"]
+    return Outcome(
+        bars=(Bar(f"at most {BAR:g} requests a volume", f"{ours:.2f}", ours <= BAR),),
+        figures=tuple((name, f"{count:.2f} requests") for name, count in per_volume.items()),
+        values={"volumes": volumes, "peer_volumes": peer_volumes, "per_volume": by_method},
+    )
+
+
+def _count(
+    vcenter: VCenterProcess, client: str, volumes: int, **arguments: str
+) -> dict[str, float]:
+    """Requests a volume, by method, most frequent first."""
+    with FreshProcess(
+        f"benchmarks.clients.{client}", endpoint=vcenter.endpoint, volumes=volumes, **arguments
+    ) as process:
+        process.wait_until_ready()
+        vcenter.reset()
+        process.work()
+        counted = vcenter.requests()
+        process.result()
+    ordered = sorted(counted.items(), key=lambda item: -item[1])
+    return {method: round(count / volumes, 3) for method, count in ordered}
+
+
+ROW = Row("requests", "SOAP requests a volume, 100 parallel hits", measure)
