@@ -18,13 +18,15 @@ from vmdk_cache.cache.events import Event
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.clock import Clock
-from vmdk_cache.conf import Settings
+from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.image import Image
 from vmdk_cache.locks import ToozLocks, coordinator
 from vmdk_cache.vim.session import Endpoint
 
 MIB = 1 << 20
 GIB = 1 << 30
+#: Replicas are made in the background, at a time of their own: tests/scenario/test_25_replicas.py.
+SETTINGS = Settings(enabled=True, replicas=REPLICAS_OFF)
 FOLDER = ("OpenStack", "Project (b1_image_cache)", "Volumes")
 
 
@@ -69,7 +71,7 @@ def running_cache(
     """A cache as a process of its own would run it."""
     with coordinator(locks_url) as get_lock:
         cache = wiring.build(
-            settings or Settings(enabled=True),
+            settings or SETTINGS,
             wiring.Backend(**{"name": "b1", "endpoint": endpoint, "folder": FOLDER, **backend}),  # type: ignore[arg-type]
             ToozLocks(get_lock, f"fake/{backend.get('name', 'b1')}"),
             events=events,
@@ -156,4 +158,4 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Iter
         yield made
 
 
-__all__ = ["FOLDER", "GIB", "MIB", "RECORD_KEY", "Lab", "running_cache", "volume"]
+__all__ = ["FOLDER", "GIB", "MIB", "RECORD_KEY", "SETTINGS", "Lab", "running_cache", "volume"]

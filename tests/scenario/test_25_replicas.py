@@ -210,7 +210,12 @@ def test_one_whole_template_of_a_datastore_comes_of_processes_that_share_no_lock
     with contextlib.ExitStack() as stack:
         others = [
             stack.enter_context(
-                running_cache(lab.endpoint, f"file://{tmp_path}-{number}", lab.events.append)
+                running_cache(
+                    lab.endpoint,
+                    f"file://{tmp_path}-{number}",
+                    lab.events.append,
+                    Settings(enabled=True),
+                )
             )
             for number in range(3)
         ]
@@ -305,7 +310,8 @@ def test_what_a_crash_of_vcenter_leaves_of_a_replica_is_removed(lab: Lab) -> Non
 
 def test_a_service_that_ends_leaves_its_replica_to_vcenter(lab: Lab) -> None:
     lab.create(1)
-    with running_cache(lab.endpoint, lab.locks_url, lab.events.append) as ending:
+    settings = Settings(enabled=True)
+    with running_cache(lab.endpoint, lab.locks_url, lab.events.append, settings) as ending:
         lab.vcenter.cost_model.enabled = True
         place = elsewhere(lab)[0]
         ask(lab, place, ending)

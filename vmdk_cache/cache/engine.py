@@ -45,8 +45,6 @@ DELETED_WITHIN_S = 300.0
 MOVED_WITHIN_S = 600.0
 #: The files of a template are lost (vSphere API reference, CloneVM_Task).
 FILES_LOST = "vim.fault.FileNotFound"
-#: The volume's host is older than the one that the template was made on.
-HARDWARE_TOO_NEW = "vim.fault.VirtualHardwareVersionNotSupported"
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ class ImageCache:
                     self._have_it_readable(entry)
                     self._store.clone(entry, volume, place)
             except errors.VCenterError as failure:
-                if failure.fault == HARDWARE_TOO_NEW:
+                if isinstance(failure, errors.HardwareTooNew):
                     raise _UnfitCopyError(entry.moref, failure) from failure
                 if self._is_going(entry, key, failure):
                     raise _GoingCopyError(entry.moref, failure) from failure
@@ -219,12 +217,15 @@ class ImageCache:
     def _is_going(self, entry: CacheEntry, key: CacheKey, failure: errors.VCenterError) -> bool:
         """Whether a clone failed because of its template: condemned here, under deletion by
         another process (its clones then fail as in use), deleted already, or without its files,
-        which makes it go now."""
+        which makes it go now; or on a host that has just gone."""
         if failure.fault == FILES_LOST:
             return self._discard(entry, key)
         if isinstance(failure, errors.ObjectNotFound) and failure.moref == entry.moref:
             self._queue.remove(entry.moref)
             return True
+        if isinstance(failure, errors.HostUnavailable):
+            self._store.copies(key, fresh=True)  # and with them, what is known of hosts
+            return self._placement.reader(entry) != entry.host
         return isinstance(failure, errors.InUse)
 
     def _discard(self, entry: CacheEntry, key: CacheKey) -> bool:

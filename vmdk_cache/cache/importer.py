@@ -105,11 +105,7 @@ class Importer:
             elif entry.phase is Phase.IMPORTING:
                 self._outwait(entry, key, deadline)
             elif entry.phase is not Phase.READY:
-                raise errors.NotCacheable(
-                    Reason.NAME_TAKEN,
-                    f"the VM {entry.name!r} ({entry.moref}) in the cache's folder is no template "
-                    f"of this cache but bears the name of one: rename or delete it",
-                )
+                raise errors.NotCacheable(Reason.NAME_TAKEN, _who_has_the_name(entry))
 
     def _import(
         self, key: CacheKey, image: Image, source: ImageSource, near: Place | None
@@ -161,3 +157,10 @@ class Importer:
                 self._store.destroy(entry)
                 return
             self._clock.sleep(RIVAL_POLL_S)
+
+
+def _who_has_the_name(entry: CacheEntry) -> str:
+    vm = f"the VM {entry.name!r} ({entry.moref}) in the cache's folder"
+    if entry.record is not None and entry.record.is_of_later_version:
+        return f"{vm} was made by a later version of this package: upgrade this host"
+    return f"{vm} is no template of this cache but bears the name of one: rename or delete it"

@@ -15,7 +15,7 @@ from tests.fakes.images import FakeImageSource, as_stream_optimized, noise
 from tests.unit.cache.conftest import volume
 from vmdk_cache import errors, wiring
 from vmdk_cache.cache.ports import Volume
-from vmdk_cache.conf import Settings
+from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.locks import ToozLocks, coordinator
 
 IMAGE = as_stream_optimized(noise(1 << 20))
@@ -28,7 +28,7 @@ def cache(target: Target, tmp_path: pathlib.Path) -> Iterator[wiring.RunningCach
     folder = ("OpenStack", f"Project ({name}_image_cache)", "Volumes")
     with coordinator(f"file://{tmp_path}") as get_lock:
         running = wiring.build(
-            Settings(enabled=True),
+            Settings(enabled=True, replicas=REPLICAS_OFF),  # they come when they please
             wiring.Backend(name, target.endpoint(), folder),
             ToozLocks(get_lock, name),
             events=lambda event: None,

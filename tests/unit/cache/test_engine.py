@@ -12,7 +12,7 @@ from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemorySource
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache import file_locked
-from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, HARDWARE_TOO_NEW
+from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, Reason
 from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_TAKEN_ROUNDS
@@ -318,7 +318,7 @@ def test_a_volume_is_cloned_from_its_own_datastores_copy(world: World) -> None:
 
 def test_a_copy_too_new_for_the_volumes_host_gives_way_to_another(world: World) -> None:
     replica = with_two_copies(world)
-    refusal = errors.NotSupported("too new", fault=HARDWARE_TOO_NEW)
+    refusal = errors.HardwareTooNew("too new")
     world.store.faults["clone"] = [refusal]
     made = world.engine.create_volume(IMAGE, volume(1), world.source)
     assert made.entry.moref == replica.moref
@@ -326,9 +326,9 @@ def test_a_copy_too_new_for_the_volumes_host_gives_way_to_another(world: World) 
 
 def test_when_no_copy_fits_the_volumes_host_the_reason_is_the_faults(world: World) -> None:
     with_two_copies(world)
-    refusal = errors.NotSupported("too new", fault=HARDWARE_TOO_NEW)
+    refusal = errors.HardwareTooNew("too new")
     world.store.faults["clone"] = [refusal, refusal]
-    with pytest.raises(errors.NotSupported, match="too new"):
+    with pytest.raises(errors.HardwareTooNew):
         world.engine.create_volume(IMAGE, volume(1), world.source)
 
 
@@ -351,6 +351,31 @@ def test_the_only_copy_moves_to_a_host_that_can_read_it(world: World) -> None:
     world.placement.sick_hosts = {PLACE.host}
     assert world.engine.create_volume(IMAGE, volume(1), world.source).hit
     assert world.store.vms[first.moref].host == "host-9"
+
+
+def test_a_host_that_goes_meanwhile_costs_no_volume(world: World) -> None:
+    replica = with_two_copies(world)
+    world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-1")]
+    world.store.during["clone"] = lambda: world.placement.sick_hosts.add(PLACE.host)
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert made.entry.moref == replica.moref
+
+
+def test_a_volumes_own_host_that_goes_is_no_fault_of_the_template(world: World) -> None:
+    with_two_copies(world)
+    world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-7")]
+    with pytest.raises(errors.HostUnavailable):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+
+
+def test_a_template_without_its_files_gives_way_to_its_replica(world: World) -> None:
+    replica = with_two_copies(world)
+    world.store.faults["clone"] = [
+        errors.ObjectNotFound("no such file", moref="task-7", fault=FILES_LOST)
+    ]
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert (made.hit, made.entry.moref) == (True, replica.moref)
+    assert list(world.store.vms) == [replica.moref]
 
 
 def test_a_warm_up_counts_for_every_copy(world: World) -> None:
