@@ -169,7 +169,8 @@ def purge(endpoint: Endpoint, locks_url: str) -> None:
 
 def replicate(endpoint: Endpoint, locks_url: str, image: FakeImage, datastores: list[str]) -> None:
     """The work of the process that is killed: one replica."""
-    with running_cache(endpoint, locks_url, lambda event: None) as cache:
+    settings = Settings(enabled=True)
+    with running_cache(endpoint, locks_url, lambda event: None, settings) as cache:
         make_replica(cache, image, datastores)
 
 

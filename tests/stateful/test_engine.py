@@ -23,6 +23,7 @@ from pyVmomi import vim, vmodl
 from tests.stateful.world import DATASTORES, GIB, IMAGE_IDS, World
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import Phase
+from vmdk_cache.cache.entry_index import A_MOMENT_S
 from vmdk_cache.conf import EXPIRY_AGE, EXPIRY_IDLE, Settings
 
 AGE_S = 1000
@@ -37,6 +38,7 @@ IMPORT_CALLS = {
     "UnregisterVM": 1,
     "nfc:POST": 1,
 }
+REPLICA_CALLS = {"CloneVM_Task": 1, "SetField": 1}
 CLONE_CALLS = {"AddCustomFieldDef": 1, "CloneVM_Task": 1, "ReconfigVM_Task": 1, "SetField": 2}
 LOOKS = {
     "CreateFilter": 1,
@@ -121,6 +123,14 @@ class CacheMachine(RuleBasedStateMachine):
         for image_id in IMAGE_IDS:
             self.create(image_id, adapter)
 
+    @rule(adapter=adapters)
+    def crowd(self, adapter: str) -> None:
+        """Volumes of each image, enough on all datastores for a replica on each."""
+        for image_id in IMAGE_IDS:
+            self.create(image_id, adapter)
+            if self.world.glance.file(image_id) is not None:
+                self.world.replicate(image_id, adapter)
+
     @rule(number=any_number)
     @precondition(lambda self: self.world.volumes)
     def delete_volume(self, number: int) -> None:
@@ -164,7 +174,7 @@ class CacheMachine(RuleBasedStateMachine):
         if world.glance.file(image_id) is None:
             return
         served = world.serves(image_id, adapter)
-        fault = world.vcenter.fault_rules.add(moment[0], skip=moment[1], **WAYS[way])
+        fault = world.add_fault(*moment, **WAYS[way])
         try:
             hit = world.create(image_id, world.new_volume(adapter))
             assert served or not hit
@@ -182,9 +192,30 @@ class CacheMachine(RuleBasedStateMachine):
         self.create(image_id, "lsiLogic")
         self.create_under_a_fault(image_id, "lsiLogic", moment, way)
 
+    @rule(
+        image_id=image_ids,
+        adapter=adapters,
+        moment=calls_of(REPLICA_CALLS, LOOKS),
+        way=st.sampled_from([*WAYS]),
+    )
+    def replicate_under_a_fault(
+        self, image_id: str, adapter: str, moment: tuple[str, int], way: str
+    ) -> None:
+        self.create(image_id, adapter)
+        if self.world.glance.file(image_id) is None:
+            return
+        fault = self.world.add_fault(*moment, **WAYS[way])
+        try:
+            self.world.replicate(image_id, adapter)
+        except errors.VCenterError:
+            assert fault.hits  # the copies could not be listed
+        self.world.vcenter.fault_rules.clear()
+        if fault.hits:
+            self.world.trouble()
+
     @rule(moment=moments, way=st.sampled_from([*WAYS]))
     def housekeeping_under_a_fault(self, moment: tuple[str, int], way: str) -> None:
-        fault = self.world.vcenter.fault_rules.add(moment[0], skip=moment[1], **WAYS[way])
+        fault = self.world.add_fault(*moment, **WAYS[way])
         self.world.cache.housekeeping.run()
         self.world.vcenter.fault_rules.clear()
         if fault.hits:
@@ -227,6 +258,16 @@ class CacheMachine(RuleBasedStateMachine):
         if made.name not in world.volumes:
             world.delete_volume(made)
 
+    @rule(image_id=image_ids, adapter=adapters, moment=calls_of(REPLICA_CALLS), acted=st.booleans())
+    def die_replicating(
+        self, image_id: str, adapter: str, moment: tuple[str, int], acted: bool
+    ) -> None:
+        self.create(image_id, adapter)
+        if self.world.glance.file(image_id) is not None:
+            self.world.until_it_dies(
+                *moment, acted, lambda: self.world.replicate(image_id, adapter)
+            )
+
     @rule(moment=moments, acted=st.booleans())
     def die_housekeeping(self, moment: tuple[str, int], acted: bool) -> None:
         self.world.until_it_dies(*moment, acted, self.world.cache.housekeeping.run)
@@ -262,6 +303,8 @@ class CacheMachine(RuleBasedStateMachine):
         def rename(moref: str) -> None:
             self.world.vm(moref).rename(f"renamed {moref}")
             self.world.others[moref] = self.world.as_it_is(moref)
+            # It serves for as long as the cache's last look at vCenter does.
+            self.world.vcenter.clock.advance(A_MOMENT_S + 1)
 
         self._with_a_template(number, rename)
 

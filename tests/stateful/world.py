@@ -22,13 +22,15 @@ from pyVmomi import vim
 from tests.fakes.clock import SharedClock
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, noise
 from tests.fakes.vcenter import Clock, Model, VCenter
+from tests.fakes.vcenter.fault_rules import FaultRule
 from tests.scenario.conftest import FOLDER, volume
 from vmdk_cache import errors, wiring
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Reason
 from vmdk_cache.cache.key import CacheKey, name_prefix, template_name
-from vmdk_cache.cache.ports import Volume
+from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.cache.replication import THREAD_NAME
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 from vmdk_cache.image import Image
@@ -40,6 +42,9 @@ GIB = 1 << 30
 DATA_BYTES = 128 << 10
 VOLUME_BYTES = 4 * GIB
 LEASE_TIMEOUT_S = 300
+#: Calls after whose refusal a process does not set custom attributes, and for how long.
+ATTRIBUTE_CALLS = frozenset({"AddCustomFieldDef", "SetField"})
+REFUSED_S = 600.0
 IMAGE_IDS = tuple(f"a0000000-0000-4000-8000-{number:012}" for number in range(1, 4))
 DATASTORES = ("DC0_DS0", "DC0_DS1")
 
@@ -95,10 +100,14 @@ class Glance:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A volume that a user has, and the content that it was made with."""
+    """A volume that a user has, and the content that it was made with.
+
+    :ivar may_tell_uses: the account was not allowed to take away the template's times of use
+    """
 
     volume: Volume
     data: bytes
+    may_tell_uses: bool
 
 
 @dataclass
@@ -117,6 +126,7 @@ class World:
     :ivar others: moref -> what was there when it was put there
     :ivar robbed: morefs of templates whose files somebody deleted
     :ivar troubled_at: last time a fault or a crash may have left a lease behind
+    :ivar refused_at: last time the account was not allowed to set the attribute of the uses
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -137,6 +147,7 @@ class World:
         self.robbed: set[str] = set()
         self.data_of: dict[str, bytes] = {}
         self.troubled_at = float("-inf")
+        self.refused_at = float("-inf")
         self.events: list[Event] = []
         self.auditor = self.start(Settings())
         self.process = self.start(settings)
@@ -178,6 +189,15 @@ class World:
         self.process.stack.close()
         self.settings = type(self.settings)(**{**vars(self.settings), **changes})
         self.process = self.start(self.settings)
+
+    def add_fault(self, call: str, skip: int, **way: Any) -> FaultRule:
+        """A fault at a call of vCenter; what it means for volumes to come is taken down."""
+
+        def note() -> None:
+            if call in ATTRIBUTE_CALLS and isinstance(way.get("fault"), vim.fault.NoPermission):
+                self.refused_at = self.vcenter.clock.monotonic()
+
+        return self.vcenter.fault_rules.add(call, skip=skip, action=note, **way)
 
     def until_it_dies(self, call: str, skip: int, acted: bool, work: Callable[[], None]) -> bool:
         """Do ``work`` in the process; whether it was killed at a call of vCenter meanwhile.
@@ -227,8 +247,21 @@ class World:
         key = CacheKey.of(image, made.adapter_type)
         self.data_of[key.fingerprint] = file.disk
         outcome = self.cache.images.create_volume(image, made, FakeImageSource(file))
-        self.volumes[made.name] = Wanted(made, file.disk)
+        since_s = self.vcenter.clock.monotonic() - self.refused_at
+        self.volumes[made.name] = Wanted(made, file.disk, since_s <= REFUSED_S)
         return outcome.hit
+
+    def replicate(self, image_id: str, adapter: str) -> None:
+        """So many volumes go to every datastore that each without a copy gets one, if it may."""
+        file = self.glance.file(image_id)
+        assert file is not None
+        key = CacheKey.of(file.image(image_id), adapter)
+        copies = self.cache.store.copies(key)
+        for name in DATASTORES:
+            place = Place(self.vcenter.datastore(name).moref, name, "", "", "")
+            for _ in range(self.settings.replicate_after + 1):
+                self.cache.replication.asked(key, copies, place)
+        self.settle()
 
     def serves(self, image_id: str, adapter: str) -> bool:
         """Whether there is a template that a volume can be cloned from now."""
@@ -370,7 +403,12 @@ class World:
         )
 
     def settle(self) -> None:
-        """Let vCenter end what it has begun; leases may stay open."""
+        """Let replicas come to their ends, and vCenter with what it has begun; leases may stay
+        open."""
+        for thread in threading.enumerate():
+            if thread.name == THREAD_NAME:
+                thread.join(30)
+                assert not thread.is_alive(), "a replica that does not end"
         deadline = time.monotonic() + 30
         while True:
             with self.vcenter.lock:
@@ -420,7 +458,7 @@ class World:
             options = {option.key: option.value for option in vm.config.extraConfig}
             assert RECORD_KEY not in options
             assert options["cinder.volume.id"] == wanted.volume.id
-            assert not any(vm.custom_values.get(key) for key in usage)
+            assert wanted.may_tell_uses or not any(vm.custom_values.get(key) for key in usage)
 
     def keeps_its_limits(self) -> bool:
         """Whether the cache is as small as its options say."""
