@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import multiprocessing
 import threading
+from collections import Counter
 from multiprocessing.synchronize import Barrier
 
 from tests.fakes.images import FakeImage, FakeImageSource
@@ -27,6 +28,15 @@ def test_fifty_first_volumes_in_one_process_import_once(lab: Lab) -> None:
     assert lab.vcenter.request_log.count("ImportVApp") == 1
     assert len(lab.templates()) == 1
     assert len(lab.vcenter.vms()) == 51
+
+
+def test_templates_spread_over_the_hosts(lab: Lab) -> None:
+    """vCenter charges every clone to the template's host as well."""
+    for number in range(1, 5):
+        image = dataclasses.replace(lab.image, id=f"a0000000-0000-4000-8000-{number:012}")
+        lab.cache.images.create_volume(image, volume(number), lab.source)
+    hosts = Counter(vm.host.name for vm in lab.vcenter.vms() if vm.config.template)
+    assert sorted(hosts.values()) == [2, 2]
 
 
 def create_in_a_process(

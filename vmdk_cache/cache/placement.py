@@ -1,7 +1,8 @@
 """Where a volume goes, and where a template: upstream's rules on what vCenter has now.
 
-Space that was promised and is not yet taken counts as used, so that a burst of creates spreads
-over the datastores instead of filling the emptiest one.
+What was promised and is not yet taken counts, so that a burst of creates spreads over datastores
+and hosts instead of filling the best one. Templates spread over the hosts for good: vCenter charges
+each clone to the template's host as well, and takes only so many of a host at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import dataclasses
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from oslo_log import log as logging
@@ -70,23 +72,28 @@ class VCenterPlacement:
 
     @contextlib.contextmanager
     def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
-        found = self._inventory()
+        found, templates = self._inventory(), self._templates_of_hosts()
 
         def choose_near(pending: Mapping[str, int]) -> Place:
+            load = templates + Counter(pending)
             try:
                 wanted = frozenset({near.datastore}) if near else None
-                return self._choose(found, self._need(size_bytes, wanted), pending)
+                return self._choose(found, self._need(size_bytes, wanted), load)
             except errors.NoPlacement:
-                return self._choose(found, self._need(size_bytes, None), pending)
+                return self._choose(found, self._need(size_bytes, None), load)
 
         with self._claim(size_bytes, choose_near) as place:
             yield place
 
     @contextlib.contextmanager
     def for_replica(self, size_bytes: int, datastore: str) -> Iterator[Place]:
-        found = self._inventory()
+        found, templates = self._inventory(), self._templates_of_hosts()
         need = self._need(size_bytes, frozenset({datastore}))
-        with self._claim(size_bytes, lambda pending: self._choose(found, need, pending)) as at:
+
+        def choose_host(pending: Mapping[str, int]) -> Place:
+            return self._choose(found, need, templates + Counter(pending))
+
+        with self._claim(size_bytes, choose_host) as at:
             yield at
 
     def reader(self, entry: CacheEntry) -> str | None:
@@ -102,7 +109,8 @@ class VCenterPlacement:
             if datastore.moref == entry.datastore
             for host in usable_hosts(datastore, hosts)
         ]
-        others.sort(key=lambda host: host.cluster != own.cluster)
+        load = self._templates_of_hosts()
+        others.sort(key=lambda host: (host.cluster != own.cluster, load[host.moref]))
         return others[0].moref if others else None
 
     def datastores(self) -> list[Datastore]:
@@ -136,10 +144,15 @@ class VCenterPlacement:
     def _inventory(self) -> Inventory:
         return self._index.inventory(INVENTORY_AGE_S)
 
+    def _templates_of_hosts(self) -> Counter[str]:
+        return Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S) if vm.host)
+
     def _claim(
         self, size_bytes: int, choose_place: Callable[[Mapping[str, int]], Place]
     ) -> contextlib.AbstractContextManager[Place]:
-        return self._reservations.claim(choose_place, lambda place: place.datastore, size_bytes)
+        return self._reservations.claim(
+            choose_place, lambda place: {place.datastore: size_bytes, place.host: 1}
+        )
 
     def _need(self, size_bytes: int, allowed: frozenset[str] | None) -> Need:
         return Need(size_bytes=size_bytes, allowed_datastores=allowed, name_regex=self._regex)
@@ -150,7 +163,8 @@ class VCenterPlacement:
         except errors.NoPlacement:
             # Promises steer; they do not refuse. Thin disks rarely take all that was promised,
             # and upstream, which promises nothing, would still place the volume here.
-            target = choose(found, need, pending={}, rng=self._random)
+            hosts = {host.moref: pending.get(host.moref, 0) for host in found.hosts}
+            target = choose(found, need, pending=hosts, rng=self._random)
         return Place(
             datastore=target.datastore.moref,
             datastore_name=target.datastore.name,

@@ -2,9 +2,10 @@
 
 The rules are those of Cinder's own driver (cinder.volume.drivers.vmware.datastore), so that
 switching the cache on moves no volume to another kind of place: of the datastores that fit, the
-one mounted by most hosts wins, then the least used; of its usable hosts, any. Two things are
-ours. Space promised to creates that still run counts as used, so that a burst spreads; and a
-refusal says how many datastores were refused for which reason.
+one mounted by most hosts wins, then the least used; of its usable hosts, any. Three things are
+ours. Space promised to creates that still run counts as used, so that a burst spreads; of the
+usable hosts one is taken that has least to do; and a refusal says how many datastores were refused
+for which reason.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def choose(
     """The best place in `inventory` for `need`.
 
     :param inventory: its hosts are the only ones considered
-    :param pending: bytes promised on a datastore and not yet taken, by moref
+    :param pending: by moref: bytes promised on a datastore and not yet taken, VMs that a host has
+        to do with now
     :param rng: picks one of equally good hosts
     :raises NoPlacement: nothing fits; the text counts the datastores by reason
     """
@@ -79,7 +81,8 @@ def choose(
     if not fitting:
         raise NoPlacement(_explain(need, refusals))
     *_, datastore, usable = min(fitting, key=lambda candidate: candidate[:2])
-    host = rng.choice(usable)
+    least = min(pending.get(host.moref, 0) for host in usable)
+    host = rng.choice([host for host in usable if pending.get(host.moref, 0) == least])
     return Target(datastore, host, host.pool, datastore.datacenter)
 
 

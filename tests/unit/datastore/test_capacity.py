@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -17,10 +18,16 @@ def test_only_the_sum_is_rounded_up(sizes: list[int], gib: int) -> None:
     assert provisioned_gib(sizes) == gib
 
 
+def reserve(
+    reservations: Reservations, moref: str, amount: int
+) -> contextlib.AbstractContextManager[str]:
+    return reservations.claim(lambda pending: moref, lambda chosen: {chosen: amount})
+
+
 def test_a_promise_ends_with_its_block_even_on_error() -> None:
     reservations = Reservations()
-    with pytest.raises(RuntimeError), reservations.reserve("ds-1", 10):
-        with reservations.reserve("ds-1", 5), reservations.reserve("ds-2", 1):
+    with pytest.raises(RuntimeError), reserve(reservations, "ds-1", 10):
+        with reserve(reservations, "ds-1", 5), reserve(reservations, "ds-2", 1):
             assert reservations.pending() == {"ds-1": 15, "ds-2": 1}
         assert reservations.pending() == {"ds-1": 10}
         raise RuntimeError
@@ -29,13 +36,13 @@ def test_a_promise_ends_with_its_block_even_on_error() -> None:
 
 def test_a_copy_is_handed_out() -> None:
     reservations = Reservations()
-    with reservations.reserve("ds-1", 1):
+    with reserve(reservations, "ds-1", 1):
         reservations.pending()["ds-1"] = 99
         assert reservations.pending() == {"ds-1": 1}
 
 
 def test_a_negative_promise_is_refused() -> None:
-    with pytest.raises(ValueError, match="-1"), Reservations().reserve("ds-1", -1):
+    with pytest.raises(ValueError, match="-1"), reserve(Reservations(), "ds-1", -1):
         pass
 
 
@@ -49,7 +56,7 @@ def test_choosing_sees_every_promise_made_before_it() -> None:
         return min(("ds-1", "ds-2"), key=lambda moref: pending.get(moref, 0))
 
     def create() -> None:
-        with reservations.claim(emptiest, lambda moref: moref, 1):
+        with reservations.claim(emptiest, lambda moref: {moref: 1}):
             held.wait(timeout=60)
             most.append(max(reservations.pending().values(), default=0))
             held.wait(timeout=60)
@@ -68,6 +75,6 @@ def test_a_refused_choice_promises_nothing() -> None:
         raise LookupError("nothing fits")
 
     reservations = Reservations()
-    with pytest.raises(LookupError), reservations.claim(refuse, lambda moref: moref, 1):
+    with pytest.raises(LookupError), reservations.claim(refuse, lambda moref: {moref: 1}):
         pass
     assert reservations.pending() == {}

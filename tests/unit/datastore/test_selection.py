@@ -80,6 +80,14 @@ def test_every_usable_host_gets_its_turn_and_no_other() -> None:
     assert seen == {"host-1", "host-2"}
 
 
+def test_the_host_that_has_least_to_do_is_taken() -> None:
+    inventory = world(datastore(1, (1, 2, 3)), hosts=(host(1), host(2), host(3)))
+    busy = {"host-1": 2, "host-2": 1, "host-3": 1}
+    rng = random.Random(1)
+    seen = {choose(inventory, TEN_GIB, pending=busy, rng=rng).host.moref for _ in range(100)}
+    assert seen == {"host-2", "host-3"}
+
+
 def test_a_datastore_without_a_usable_host_makes_way_for_the_next() -> None:
     inventory = world(datastore(1, (2,), free_gib=190), datastore(2, (1,)),
                       hosts=(host(1), host(2, connected=False)))  # fmt: skip
