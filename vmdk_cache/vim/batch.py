@@ -26,10 +26,16 @@ class Batch(Generic[K, V]):
     """Thread-safe.
 
     :param send: does the work for all keys at once; a key that is absent from its result has None
+    :param gather: called before each request; callers that come until it returns are on board
     """
 
-    def __init__(self, send: Callable[[list[K]], Mapping[K, V]]) -> None:
+    def __init__(
+        self,
+        send: Callable[[list[K]], Mapping[K, V]],
+        gather: Callable[[], None] = lambda: None,
+    ) -> None:
         self._send = send
+        self._gather = gather
         self._queue: list[_Seat[K, V]] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()
@@ -44,6 +50,7 @@ class Batch(Generic[K, V]):
             self._queue.append(seat)
         with self._turn:
             if not seat.served:
+                self._gather()
                 self._serve()
         if seat.error is not None:
             raise seat.error

@@ -29,11 +29,17 @@ from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
 
 LOG = logging.getLogger(__name__)
 
-#: With many tasks under way, updates are let to gather for so long per task, so that one answer
-#: carries many: tasks take seconds, a poll each would be dearer than the wait.
+#: With many tasks under way, new ones and news of old ones are let to gather, so that one request
+#: carries many: for a moment per task, or for a part of the time that tasks take of late, if that
+#: is more. What is not watched yet runs on meanwhile; news that wait make a volume late.
 _GATHER_S_PER_TASK = 0.002
-_GATHER_MAX_S = 0.1
+_GATHER_SHORT_S = 0.1
+_GATHER_LONG_S = 1.0
+_NEWS_PART = 0.05
+_WATCH_PART = 0.25
 _GATHER_FROM_TASKS = 5
+#: Weight of the newest task in the mean.
+_NEWEST_WEIGHT = 0.1
 _PROGRESS_EVERY_S = 2.0
 _KEEP_ALIVE_CHECK_S = 60.0
 _REPAIRS = 5
@@ -83,7 +89,8 @@ class TaskWaiter:
         self._broken: list[TaskWatch] = []
         self._broken_in_a_row = 0
         self._closed = False
-        self._adds: Batch[str | None, None] = Batch(self._add)
+        self._typical_s = 0.0  # how long tasks take, of late
+        self._adds: Batch[str | None, None] = Batch(self._add, lambda: self._gather(_WATCH_PART))
 
     def wait(
         self,
@@ -117,6 +124,8 @@ class TaskWaiter:
             with self._lock:
                 self._pending.pop(task, None)
                 self._finished.add(task)
+                took_s = self._session.clock.monotonic() - entry.began_at
+                self._typical_s += _NEWEST_WEIGHT * (took_s - self._typical_s)
         if entry.error is not None:
             raise entry.error
         return entry.result
@@ -302,7 +311,7 @@ class TaskWaiter:
                     self._adds.ask(None)
                 return
             if changes:
-                self._gather()
+                self._gather(_NEWS_PART)
 
     def _is_needed(self, watch: TaskWatch) -> bool:
         """Sleep while nothing is pending, and keep the session alive meanwhile."""
@@ -318,11 +327,12 @@ class TaskWaiter:
             except errors.VmdkCacheError:
                 pass  # the next call finds out, and says so to somebody who can act
 
-    def _gather(self) -> None:
+    def _gather(self, part: float) -> None:
         with self._lock:
-            tasks = len(self._pending)
+            tasks, long_s = len(self._pending), self._typical_s * part
         if tasks >= _GATHER_FROM_TASKS:
-            self._session.clock.sleep(min(_GATHER_MAX_S, _GATHER_S_PER_TASK * tasks))
+            short_s = min(_GATHER_SHORT_S, _GATHER_S_PER_TASK * tasks)
+            self._session.clock.sleep(max(short_s, min(_GATHER_LONG_S, long_s)))
 
     # -- what is known of tasks ------------------------------------------------------------------
 

@@ -61,6 +61,33 @@ def test_those_who_come_while_a_request_is_under_way_share_the_next() -> None:
     assert answers == {key: key * key for key in range(20)}
 
 
+def test_those_who_come_while_callers_gather_are_on_board() -> None:
+    sent: list[list[int]] = []
+    gathering, go_on = threading.Event(), threading.Event()
+
+    def send(keys: list[int]) -> dict[int, int]:
+        sent.append(sorted(keys))
+        return {}
+
+    def gather() -> None:
+        gathering.set()
+        assert go_on.wait(30)
+
+    batch = Batch(send, gather)
+    threads = [threading.Thread(target=batch.ask, args=(key,)) for key in range(3)]
+    threads[0].start()
+    assert gathering.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while len(batch._queue) < len(threads):
+        threading.Event().wait(0.001)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+
+    assert sent == [[0, 1, 2]]
+
+
 def test_an_error_reaches_its_caller_and_the_next_request_goes_out() -> None:
     def send(keys: list[str]) -> dict[str, int]:
         if "bad" in keys:
