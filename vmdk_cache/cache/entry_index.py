@@ -72,10 +72,9 @@ class EntryIndex:
             return None
         return next(iter(self._now([found])), None)
 
-    def entries(self, max_age_s: float) -> list[CacheEntry]:
-        """All of them, known less than ``max_age_s`` ago."""
-        entries = self._state(max_age_s).entries
-        return list(entries) if max_age_s else self._now(entries)
+    def entries(self) -> list[CacheEntry]:
+        """All of them as they are now."""
+        return self._now(self._state(0).entries)
 
     def entry_of(self, vm: template.VmInfo) -> CacheEntry:
         """The entry that the VM is."""

@@ -79,8 +79,8 @@ class VCenterTemplateStore:
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         return self._entries.look_again(entry)
 
-    def entries(self, max_age_s: float = 0.0) -> list[CacheEntry]:
-        return self._entries.entries(max_age_s)
+    def entries(self) -> list[CacheEntry]:
+        return self._entries.entries()
 
     def import_(
         self,
