@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import results
+from benchmarks.rows import all_rows
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "performance.rst"
 BEGIN = ".. Written by python -m benchmarks.document from here\n"
@@ -32,7 +33,8 @@ def written(page: str, measured: dict[str, Any]) -> str:
 
 def tables(measured: dict[str, Any]) -> str:
     """One table of bars, one of figures, and a line on the machine."""
-    rows = measured["rows"]
+    order = {name: number for number, name in enumerate(all_rows())}
+    rows = dict(sorted(measured["rows"].items(), key=lambda row: order.get(row[0], len(order))))
     bars = [
         (row["title"], bar["text"], bar["found"], "yes" if bar["met"] else "**no**")
         for row in rows.values()

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.link import Link
 from benchmarks.stream_image import StreamImage
 from vmdk_cache.image import Image
 
@@ -24,11 +25,13 @@ CHUNK_BYTES = 64 << 10
 class ImageServer:
     """Serves one image under any path.
 
+    :param bytes_per_s: that a download gets at most, 0: no limit
     :ivar downloads: how often it was asked for
     """
 
-    def __init__(self, stream: StreamImage) -> None:
+    def __init__(self, stream: StreamImage, bytes_per_s: float = 0) -> None:
         self._stream = stream
+        self._bytes_per_s = bytes_per_s
         self._lock = threading.Lock()
         self.downloads = 0
         self._http = _Server(self)
@@ -59,8 +62,10 @@ class ImageServer:
         handler.send_response(200)
         handler.send_header("Content-Length", str(self._stream.image().size_bytes))
         handler.end_headers()
+        link = Link(self._bytes_per_s)
         for chunk in self._stream.chunks():
             handler.wfile.write(chunk)
+            link.pass_on(len(chunk))
 
 
 class _Server(ThreadingHTTPServer):

@@ -55,10 +55,14 @@ def _bars(axes: Any, numbers: dict[str, float], ours: str, label: str) -> None:
     names = list(numbers)[::-1]
     colours = [_OURS if name.startswith(ours) else _PEER for name in names]
     drawn = axes.barh(names, [numbers[name] for name in names], color=colours)
-    axes.bar_label(drawn, fmt="%.3g", padding=3)
+    axes.bar_label(drawn, fmt=_number, padding=3)
     axes.margins(x=0.12)
     axes.set_xlabel(label)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _growth(figure: Any, axes: Any, values: dict[str, Any]) -> None:
@@ -72,7 +76,8 @@ def _growth(figure: Any, axes: Any, values: dict[str, Any]) -> None:
             place = grid[line][column]
             place.plot([p["size"] for p in points], [p[key] for p in points], "o-", color=_OURS)
             place.set_xscale("log")
-            place.set_ylim(bottom=0)
+            highest = max(p[key] for each in values["curves"].values() for p in each)
+            place.set_ylim(0, 1.1 * highest)  # no point of any curve is cut off
             place.spines[["top", "right"]].set_visible(False)
             if column == 0:
                 place.set_ylabel(label)

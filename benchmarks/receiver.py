@@ -7,8 +7,9 @@ the rest, and writes a part of the disk so that it does not look empty.
 
 from __future__ import annotations
 
+from benchmarks.link import Link
 from tests.fakes.vcenter import VCenter, http_nfc
-from tests.fakes.vcenter.lease_device import DiskUpload
+from tests.fakes.vcenter.lease_device import DiskUpload, LeaseDevice
 
 _HEAD_BYTES = 1 << 20
 _WRITTEN_PART = 32  # a 32nd of what came: more than the 100th that an import must have left
@@ -17,11 +18,18 @@ _WRITTEN_PART = 32  # a 32nd of what came: more than the 100th that an import mu
 class HeadOnlyUpload(DiskUpload):
     """Parses the first MiB; see the module's text."""
 
+    bytes_per_s = 0.0
+
+    def __init__(self, device: LeaseDevice) -> None:
+        super().__init__(device)
+        self._link = Link(self.bytes_per_s)
+
     def feed(self, data: bytes) -> None:
         if self.device.received_bytes < _HEAD_BYTES:
             super().feed(data)
         else:
             self.device.received_bytes += len(data)
+        self._link.pass_on(len(data))
 
     def end(self, *, whole: bool) -> None:
         device, content = self.device, self._content
@@ -33,6 +41,10 @@ class HeadOnlyUpload(DiskUpload):
         device.vm.sync()
 
 
-def count_only(vcenter: VCenter) -> None:
-    """Have the fake receive disks this way from now on; runs in its process."""
+def count_only(vcenter: VCenter, bytes_per_s: float) -> None:
+    """Have the fake receive disks this way from now on; runs in its process.
+
+    :param bytes_per_s: of one upload at most, 0: no limit
+    """
+    HeadOnlyUpload.bytes_per_s = bytes_per_s
     setattr(http_nfc, "DiskUpload", HeadOnlyUpload)  # noqa: B010  # a type, to type checkers

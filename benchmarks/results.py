@@ -41,7 +41,7 @@ def save(row: Row, outcome: Outcome, seconds: float) -> None:
         **_rounded(outcome.as_json()),
     }
     DIRECTORY.mkdir(exist_ok=True)
-    text = json.dumps(results, indent=1, sort_keys=True)
+    text = json.dumps(results, indent=1)
     FILE.write_text(text + "\n", encoding="utf-8")
 
 
