@@ -71,6 +71,10 @@ class Cinder:
     def stop(self) -> None:
         self._process.stop()
 
+    def stacks(self) -> str:
+        """Where each of Cinder's threads is, green ones included."""
+        return self._process.stacks()
+
     def log_lines(self, pattern: str = "") -> list[str]:
         """Lines of Cinder's log that contain a match of ``pattern``."""
         if not self.log.exists():

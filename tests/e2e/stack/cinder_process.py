@@ -28,6 +28,7 @@ from cinder.common import config, constants  # noqa: E402
 from cinder.db import migration  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 from oslo_log import log as logging  # noqa: E402
+from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
 from sqlalchemy import event  # noqa: E402
 
@@ -39,6 +40,8 @@ CONF = cfg.CONF
 def main(arguments: list[str]) -> None:
     """Serve until a signal ends the process."""
     configure(arguments)
+    # As Cinder's console scripts do: on SIGUSR2 it tells the stack of every thread.
+    gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
     start_services()
     if monkey_patch.is_patched():
         import eventlet

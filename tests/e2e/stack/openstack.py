@@ -61,6 +61,7 @@ class OpenStack:
                 self.cinder.wait_answering()
         except BaseException as exc:
             exc.add_note(self.logs())
+            exc.add_note(f"--- Cinder: where its threads are\n{self.cinder.stacks()}")
             self.close()
             raise
         return self

@@ -29,6 +29,8 @@ _NOISE = re.compile(
     r"alembic|INFO (cinder\.(api|volume\.api|quota)|eventlet\.wsgi|glance\.api)|oslo_policy"
 )
 _LINE_LENGTH = 400
+#: Of a report of oslo.reports: from one heading to another.
+_THREADS = re.compile(r"^=+ +Threads +=+$.*(?=^=+ +Processes +=+$)", re.MULTILINE | re.DOTALL)
 
 
 class StackError(Exception):
@@ -81,6 +83,20 @@ class ServiceProcess:
             raise StackError(f"{self.module} runs for more than {timeout_s} s") from exc
         if status:
             raise StackError(f"{self.module} ended with {status}:\n{tail(self.log)}")
+
+    def stacks(self, timeout_s: float = 10) -> str:
+        """Where each thread of the process is, by its own report (oslo.reports, SIGUSR2)."""
+        if self._process is None or self._process.poll() is not None:
+            return "(it does not run)"
+        before = self.log.stat().st_size
+        self._process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            told = self.log.read_bytes()[before:].decode(errors="replace")
+            if found := _THREADS.search(told):
+                return found[0]
+            time.sleep(0.1)
+        return "(it does not answer)"
 
     def stop(self, grace_s: float = 10) -> None:
         """SIGTERM, and SIGKILL to what is left after ``grace_s``. Does nothing when ended."""
