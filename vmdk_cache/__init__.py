@@ -4,9 +4,9 @@ Layers, top to bottom; a layer imports only layers below it (tests/unit/test_arc
 
     cinder/      what Cinder loads: the volume driver and the scheduler's host manager
     wiring.py    builds a running cache from settings
-    periodic/    what happens by the clock: purge
+    periodic/    what happens by the clock: purge, reconcile
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
     datastore/   where a volume goes, and how an image's stream becomes a disk
-    vim/         everything said to vCenter: session, properties, tasks, templates, leases
+    vim/         everything said to vCenter: session, change stream, tasks, templates, leases
     conf.py errors.py clock.py retry.py locks.py
 """
