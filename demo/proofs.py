@@ -52,18 +52,24 @@ def same_bytes(cloud: Cloud, volume_ids: Sequence[str], image: FakeImage, size_g
 
 
 def one_template(cloud: Cloud) -> Proof:
-    templates = [vm for vm in cloud.vcenter.vms() if vm.config.template]
-    if len(templates) != 1:
-        return Proof(f"{len(templates)} templates in vCenter, one was expected", False)
-    (template,) = templates
-    datastore = template.datastore[0].name
-    prefix = template.config.files.vmPathName.rpartition("/")[0] + "/"
-    size_bytes = sum(size for path, size in cloud.files().items() if path.startswith(prefix))
-    return Proof(
-        f"template {template.name}\n          in {folder_path(template)}\n"
-        f"          on {datastore}, {size_bytes / MIB:.1f} MiB",
-        True,
+    """One import made one template; a datastore that it is not on may have got a replica since."""
+    copies = sorted(
+        (vm for vm in cloud.vcenter.vms() if vm.config.template), key=lambda vm: len(vm.name)
     )
+    homes = [copy.datastore[0].name for copy in copies]
+    if not copies or len(set(homes)) != len(homes):
+        return Proof(f"templates on {', '.join(homes) or 'no datastore'}: one each expected", False)
+    template = copies[0]
+    lines = [f"template {template.name}", f"          in {folder_path(template)}"]
+    for copy, home in zip(copies, homes, strict=True):
+        what = "on" if copy is template else "and, since volumes go there as well, a replica on"
+        lines.append(f"          {what} {home}, {_size_bytes(cloud, copy) / MIB:.1f} MiB")
+    return Proof("\n".join(lines), all(copy.name.startswith(template.name) for copy in copies))
+
+
+def _size_bytes(cloud: Cloud, vm: Any) -> int:
+    directory = vm.config.files.vmPathName.rpartition("/")[0] + "/"
+    return sum(size for path, size in cloud.files().items() if path.startswith(directory))
 
 
 def no_template(cloud: Cloud) -> Proof:
