@@ -172,11 +172,10 @@ class MemoryStore:
         now = self._clock.now()
         with self._lock:
             if (seen := self.vms.get(entry.moref)) is not None:
-                # Both times stand in one value: what the entry does not say is lost.
-                self.vms[entry.moref] = (
-                    dataclasses.replace(seen, used_at=entry.used_at, warmed_at=now)
-                    if warmed
-                    else dataclasses.replace(seen, used_at=now, warmed_at=entry.warmed_at)
+                self.vms[entry.moref] = dataclasses.replace(
+                    seen,
+                    used_at=seen.used_at or entry.used_at if warmed else now,
+                    warmed_at=now if warmed else seen.warmed_at or entry.warmed_at,
                 )
         return now
 

@@ -199,8 +199,12 @@ class VCenterTemplateStore:
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
         now = self._session.server_time()
+        # Both times stand in one value, and whoever holds the entry may have read it long ago: a
+        # use that is noted after hours in a queue must not undo a warm-up of this morning.
+        seen = self._entries.look_again(entry) or entry
         times = Times(
-            used_at=entry.used_at if warmed else now, warmed_at=now if warmed else entry.warmed_at
+            used_at=seen.used_at or entry.used_at if warmed else now,
+            warmed_at=now if warmed else seen.warmed_at or entry.warmed_at,
         )
         CustomAttributes.of(self._session).set(entry.moref, ATTRIBUTE, times.to_json())
         return now

@@ -112,6 +112,20 @@ def test_deleting_twice_is_deleting(subject: Subject) -> None:
     assert subject.store.entries() == []
 
 
+def test_a_use_by_who_read_the_entry_long_ago_does_not_undo_a_warm_up(subject: Subject) -> None:
+    """Both times stand in one value of one custom attribute."""
+    if subject.name == "vcsim":
+        pytest.skip("vcsim tells no filter of a SetField")
+    read_long_ago = import_(subject)
+    warmed_at = subject.store.touch(read_long_ago, warmed=True)
+    used_at = subject.store.touch(read_long_ago)
+    (seen,) = subject.store.copies(KEY, fresh=True)
+    assert (seen.warmed_at, seen.used_at) == (warmed_at, used_at)
+    subject.store.touch(read_long_ago, warmed=True)
+    (seen,) = subject.store.copies(KEY, fresh=True)
+    assert seen.used_at == used_at
+
+
 def test_a_replica_is_another_ready_copy_where_it_was_asked_for(subject: Subject) -> None:
     first = import_(subject)
     replica = subject.store.replicate(first, subject.elsewhere)
