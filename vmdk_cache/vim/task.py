@@ -9,7 +9,9 @@ made (session lost, vCenter restarted, answer lost), all waiting tasks are read 
 watched anew; tasks that vCenter no longer knows fail. No wait is left without an end.
 
 Requests: 3 to begin with, then per task a share of a ModifyListView (threads that come together
-share one, and finished tasks leave with the next) and a share of the polls.
+share one, and finished tasks leave with the next) and a share of the polls. Both are let to gather
+while many tasks are under way, for longer where tasks take longer, so that requests are bounded by
+time and not by the number of tasks.
 """
 
 from __future__ import annotations
@@ -29,15 +31,17 @@ from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
 
 LOG = logging.getLogger(__name__)
 
-#: With many tasks under way, new ones and news of old ones are let to gather, so that one request
-#: carries many: for a moment per task, or for a part of the time that tasks take of late, if that
-#: is more. What is not watched yet runs on meanwhile; news that wait make a volume late.
-_GATHER_S_PER_TASK = 0.002
+#: With several tasks under way, new ones and news of old ones are let to gather, so that one
+#: request carries many: for a moment per task, or for a part of the time that tasks take of late,
+#: if that is more. What is not watched yet runs on meanwhile; news that wait make a volume late.
+_GATHER_S_PER_TASK = 0.005
 _GATHER_SHORT_S = 0.1
 _GATHER_LONG_S = 1.0
-_NEWS_PART = 0.05
+_NEWS_PART = 0.08
 _WATCH_PART = 0.25
-_GATHER_FROM_TASKS = 5
+_GATHER_FROM_TASKS = 3
+#: Threads that were woken by the same news come together again within this.
+_REGROUP_S = 0.05
 #: Weight of the newest task in the mean.
 _NEWEST_WEIGHT = 0.1
 _PROGRESS_EVERY_S = 2.0
@@ -129,6 +133,11 @@ class TaskWaiter:
         if entry.error is not None:
             raise entry.error
         return entry.result
+
+    def regroup(self) -> None:
+        """Pause if many tasks are under way: threads whose tasks have ended together, and that all
+        have something to ask for next, may ask for it together."""
+        self._gather(_NEWS_PART, _REGROUP_S)
 
     def close(self) -> None:
         """Fail all waits and stop; safe to call twice."""
@@ -327,11 +336,11 @@ class TaskWaiter:
             except errors.VmdkCacheError:
                 pass  # the next call finds out, and says so to somebody who can act
 
-    def _gather(self, part: float) -> None:
+    def _gather(self, part: float, short_s: float = _GATHER_SHORT_S) -> None:
         with self._lock:
             tasks, long_s = len(self._pending), self._typical_s * part
         if tasks >= _GATHER_FROM_TASKS:
-            short_s = min(_GATHER_SHORT_S, _GATHER_S_PER_TASK * tasks)
+            short_s = min(short_s, _GATHER_S_PER_TASK * tasks)
             self._session.clock.sleep(max(short_s, min(_GATHER_LONG_S, long_s)))
 
     # -- what is known of tasks ------------------------------------------------------------------

@@ -152,7 +152,7 @@ def finish_clone(
     :raises TaskFailed: the key did, or the clone has not exactly one disk
     :raises NotSupported: ``capacity_bytes`` is less than the disk has
     """
-    values = _read_clone(session, moref, forbidden_key, bool(forbidden_attributes))
+    values = _read_clone(session, waiter, moref, forbidden_key, bool(forbidden_attributes))
     device = _only_disk(values.get("config.hardware.device") or (), moref)
     copied = values.get(_extra_config_path(forbidden_key)) if forbidden_key else None
     if copied is not None and copied.value:
@@ -314,7 +314,11 @@ def _extra_config_path(key: str) -> str:
 
 
 def _read_clone(
-    session: Session, moref: str, forbidden_key: str | None, attributes: bool
+    session: Session,
+    waiter: TaskWaiter,
+    moref: str,
+    forbidden_key: str | None,
+    attributes: bool,
 ) -> Properties:
     """What :func:`finish_clone` must know, in a request that concurrent clones share."""
     paths = ["config.hardware.device"]
@@ -327,7 +331,7 @@ def _read_clone(
         return properties.read(session, "VirtualMachine", morefs, paths)
 
     batch: Batch[str, Properties] = session.shared(
-        ("finish_clone", forbidden_key, attributes), lambda: Batch(send)
+        ("finish_clone", forbidden_key, attributes), lambda: Batch(send, waiter.regroup)
     )
     values = batch.ask(moref)
     if values is None:
