@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from oslo_log import log as logging
-from tooz import coordination
 
 from vmdk_cache import errors
 
@@ -81,6 +80,10 @@ def coordinator(backend_url: str) -> Iterator[Callable[[str], Any]]:
 
     :param backend_url: as Cinder's ``[coordination] backend_url``, e.g. ``file:///var/lib/x``
     """
+    # Here, since it takes as long to import as the rest of the engine, and a third of the memory;
+    # who uses Cinder's coordinator, or holds no lock, does without.
+    from tooz import coordination
+
     member = f"vmdk-cache-{socket.gethostname()}-{os.getpid()}".encode()
     opened = coordination.get_coordinator(backend_url, member)
     opened.start(start_heart=True)
