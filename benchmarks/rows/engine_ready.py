@@ -1,12 +1,14 @@
 """Seconds and memory from nothing to a session that works, each in a process that did nothing else.
 
-The bar on time is on connecting, as the suds session's well-known seconds are; importing the
-modules comes on top for both, and inside Cinder most of them are there already.
+From the first import to the session: inside Cinder, where most of the modules are there already, it
+is less. There the engine uses Cinder's coordinator, so it is measured without one of its own, and
+with one, as other processes that import images have it, on a line of its own.
 """
 
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 from benchmarks import fresh_process
 from benchmarks.row import Bar, Outcome, Row
@@ -16,36 +18,49 @@ from tests.fakes.vcenter import Model
 
 BAR_S = 0.5
 BAR_MIB = 60.0
+OURS = "this cache"
+PEER = "oslo.vmware on suds"
+CLIENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    OURS: ("cache", {}),
+    "this cache with a coordinator of its own": ("cache", {"coordinated": True}),
+    PEER: ("oslo_session", {}),
+}
 
 
 def measure(rounds: int = 5, peer_rounds: int = 3) -> Outcome:
     """
     :param rounds: fresh processes of ours; ``peer_rounds``: of oslo.vmware's, in turns with ours
     """
-    results: dict[str, list[dict[str, float]]] = {"cache": [], "oslo_session": []}
+    results: dict[str, list[dict[str, float]]] = {label: [] for label in CLIENTS}
     with VCenterProcess(Model()) as vcenter:
         for number in range(max(rounds, peer_rounds)):
-            for name, wanted in (("cache", rounds), ("oslo_session", peer_rounds)):
-                if number < wanted:
-                    function = f"benchmarks.clients.start_up:{name}"
-                    results[name].append(fresh_process.run(function, endpoint=vcenter.endpoint))
+            for label, (function, more) in CLIENTS.items():
+                if number < (peer_rounds if label == PEER else rounds):
+                    client = f"benchmarks.clients.start_up:{function}"
+                    results[label].append(
+                        fresh_process.run(client, endpoint=vcenter.endpoint, **more)
+                    )
+    ready_s = {
+        label: [one["import_s"] + one["connect_s"] for one in found]
+        for label, found in results.items()
+    }
 
-    def median(name: str, key: str) -> float:
-        return statistics.median(result[key] for result in results[name])
+    def median(label: str, key: str) -> float:
+        return statistics.median(one[key] for one in results[label])
 
-    connect_s, mib = median("cache", "connect_s"), median("cache", "mib")
+    ours_s, mib = statistics.median(ready_s[OURS]), median(OURS, "mib")
     figures = [
         (
             label,
-            f"connected in {spread([one['connect_s'] for one in results[name]])} s, "
-            f"imports {median(name, 'import_s'):.2f} s, {median(name, 'mib'):.0f} MiB",
+            f"{spread(ready_s[label])} s, of it imports {median(label, 'import_s'):.2f} s; "
+            f"{median(label, 'mib'):.0f} MiB",
         )
-        for name, label in (("cache", "this cache"), ("oslo_session", "oslo.vmware on suds"))
-        if results[name]
+        for label in CLIENTS
+        if results[label]
     ]
     return Outcome(
         bars=(
-            Bar(f"connected within {BAR_S:g} s", f"{connect_s:.2f} s", connect_s <= BAR_S),
+            Bar(f"within {BAR_S:g} s, imports included", f"{ours_s:.2f} s", ours_s <= BAR_S),
             Bar(f"at most {BAR_MIB:g} MiB", f"{mib:.0f} MiB", mib <= BAR_MIB),
         ),
         figures=tuple(figures),

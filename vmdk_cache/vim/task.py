@@ -9,9 +9,7 @@ made (session lost, vCenter restarted, answer lost), all waiting tasks are read 
 watched anew; tasks that vCenter no longer knows fail. No wait is left without an end.
 
 Requests: 3 to begin with, then per task a share of a ModifyListView (threads that come together
-share one, and finished tasks leave with the next) and a share of the polls. Both are let to gather
-while many tasks are under way, for longer where tasks take longer, so that requests are bounded by
-time and not by the number of tasks.
+share one, and finished tasks leave with the next) and a share of the polls.
 """
 
 from __future__ import annotations
@@ -135,8 +133,7 @@ class TaskWaiter:
         return entry.result
 
     def regroup(self) -> None:
-        """Pause if many tasks are under way: threads whose tasks have ended together, and that all
-        have something to ask for next, may ask for it together."""
+        """Pause if many tasks are under way: for threads whose tasks have ended together."""
         self._gather(_NEWS_PART, _REGROUP_S)
 
     def close(self) -> None:
