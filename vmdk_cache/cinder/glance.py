@@ -6,9 +6,10 @@ Cinder hands a driver ``image_meta`` (the dict of ``GlanceImageService.show``) a
 border at which the errors of Glance's client, of Cinder's image service and of HTTP become
 :class:`~vmdk_cache.errors.SourceUnavailable` or :class:`~vmdk_cache.errors.ImageCorrupt`.
 
-The client checks the hash itself while it iterates (python-glanceclient,
-``common.utils.serious_integrity_iter``) and reports a difference as ``IOError(EPIPE)``; that one
-is corruption, every other break is a source that is out of reach.
+The reader of a stream checks its hash (datastore/read_ahead.py), so the client is asked not to
+where the image has one. Where it has none known to us, the client checks what it knows
+(python-glanceclient, ``common.utils.serious_integrity_iter``) and reports a difference as
+``IOError(EPIPE)``; that one is corruption, every other break is a source that is out of reach.
 
 A purge has no user whose token it could show, so :class:`GlanceCatalog` asks as Cinder itself.
 Where Keystone is in use, that takes the user of ``[service_user]``, with the admin role: to anybody
@@ -31,6 +32,7 @@ from glanceclient import exc as glance_exc
 from oslo_config import cfg
 from urllib3 import exceptions as urllib3_exc
 
+from vmdk_cache.cinder import upstream
 from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image
 
@@ -61,10 +63,16 @@ class GlanceImageSource:
         The request is sent when the first chunk is asked for. An empty file has no chunks.
 
         :raises SourceUnavailable: Glance refused, is out of reach, or the stream broke off
-        :raises ImageCorrupt: the bytes differ from the image's hash; known after the last chunk
+        :raises ImageCorrupt: the bytes differ from a hash that only the client knows; known after
+            the last chunk
         """
         with _glance_errors(image.id):
-            chunks = self._image_service.download(self._context, image.id)
+            chunks = upstream.download(
+                self._context,
+                self._image_service,
+                image.id,
+                hashed_by_us=bool(image.os_hash_value or image.checksum),
+            )
             try:
                 yield from chunks
             finally:
@@ -138,9 +146,13 @@ def _as_cinder() -> tuple[Any, bool]:
 def _glance_errors(image_id: str) -> Iterator[None]:
     try:
         yield
-    except exception.ImageNotFound as exc:
+    except (exception.ImageNotFound, glance_exc.HTTPNotFound) as exc:
         raise SourceUnavailable(f"Glance has no image {image_id} for this project") from exc
-    except exception.NotAuthorized as exc:  # ImageNotAuthorized is one
+    except (
+        exception.NotAuthorized,  # ImageNotAuthorized is one
+        glance_exc.HTTPForbidden,
+        glance_exc.HTTPUnauthorized,
+    ) as exc:
         raise SourceUnavailable(f"Glance refuses image {image_id} to this project") from exc
     except OSError as exc:  # requests' errors are OSErrors too
         if exc.errno == errno.EPIPE and _HASH_DIFFERS in str(exc):

@@ -1,4 +1,4 @@
-"""Every use of a private name of Cinder's VMDK driver, in one place.
+"""Every use of a private name of Cinder, in one place; nearly all are of its VMDK driver.
 
 :class:`VMwareVcVmdkDriver` was written to be run, not to be extended: what our driver needs of it
 beyond the public driver interface is asked for here, and :data:`PRIVATE_NAMES` lets a test say
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from cinder import coordination
+from cinder.image import glance
 from cinder.volume import volume_types
 from cinder.volume.drivers.vmware import vmdk, volumeops
 
@@ -31,6 +32,7 @@ PRIVATE_NAMES: dict[Any, tuple[str, ...]] = {
         "_validate_params",
     ),
     volumeops.VirtualDiskAdapterType: ("is_valid",),
+    glance.GlanceImageService(client=object()): ("_client",),  # instances only have it
 }
 
 OPT_IN_EXTRA_SPEC = "vmware:use_image_cache"
@@ -84,6 +86,20 @@ def locks(configuration: Any) -> ToozLocks:
         f"/{configuration.config_group}"
     )
     return ToozLocks(coordination.COORDINATOR.get_lock, scope)
+
+
+def download(context: Any, image_service: Any, image_id: str, *, hashed_by_us: bool) -> Any:
+    """The image's file, in chunks; raises what Cinder and Glance's client raise.
+
+    :param hashed_by_us: have Glance's client not check the hash as well, which would cost as much
+        CPU time as all the rest of an import. An image service that is not Cinder's own decides
+        for itself
+    """
+    if not (hashed_by_us and isinstance(image_service, glance.GlanceImageService)):
+        return image_service.download(context, image_id)
+    # None where there is no data (python-glanceclient, v2.images.Controller.data).
+    chunks = image_service._client.call(context, "data", image_id, do_checksum=False)
+    return () if chunks is None else chunks
 
 
 def opt_in_extra_spec(volume: Any) -> str | None:

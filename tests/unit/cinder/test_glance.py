@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import errno
 import hashlib
@@ -83,6 +84,8 @@ def test_a_reader_that_stops_early_closes_the_connection() -> None:
         exception.ImageDownloadFailed(image_href="abc", reason="no data"),
         glance_exc.CommunicationError("down"),
         glance_exc.HTTPServiceUnavailable("busy"),
+        glance_exc.HTTPNotFound("gone"),
+        glance_exc.HTTPForbidden("not yours"),
         requests.ConnectionError("reset"),
         ConnectionResetError(errno.ECONNRESET, "reset"),
     ],
@@ -123,6 +126,44 @@ def test_bytes_that_do_not_match_glances_md5_are_corrupt() -> None:
     checked = glance_utils.integrity_iter(iter([b"ab"]), "0" * 32)
     with pytest.raises(ImageCorrupt, match="abc"):
         list(GlanceImageSource(None, ImageService(checked)).open(IMAGE))
+
+
+class GlanceClient:
+    """Cinder's wrapper of Glance's client, with one image; notes how its data were asked for."""
+
+    def __init__(self, body: Body | None) -> None:
+        self._body = body
+        self.asked: list[dict[str, Any]] = []
+
+    def call(self, context: object, method: str, image_id: str, **options: Any) -> Body | None:
+        assert (method, image_id) == ("data", IMAGE.id)
+        self.asked.append(options)
+        return self._body
+
+
+@pytest.mark.parametrize(
+    ("known", "options"),
+    [
+        ({"os_hash_algo": "sha512", "os_hash_value": "0" * 128}, [{"do_checksum": False}]),
+        ({"checksum": "0" * 32}, [{"do_checksum": False}]),
+        ({}, [{}]),
+    ],
+    ids=["hash", "checksum", "neither"],
+)
+def test_what_the_reader_hashes_is_not_hashed_by_the_client_as_well(
+    known: dict[str, str], options: list[dict[str, bool]]
+) -> None:
+    client = GlanceClient(Body(b"ab", b"cd"))
+    source = GlanceImageSource(None, cinder_glance.GlanceImageService(client))
+    chunks = source.open(dataclasses.replace(IMAGE, **known))  # type: ignore[arg-type]
+    assert b"".join(chunks) == b"abcd"
+    assert client.asked == options
+
+
+def test_an_image_without_data_has_no_chunks() -> None:
+    image = dataclasses.replace(IMAGE, checksum="0" * 32)
+    service = cinder_glance.GlanceImageService(GlanceClient(None))
+    assert list(GlanceImageSource(None, service).open(image)) == []
 
 
 def test_a_fault_of_the_reader_is_not_translated() -> None:
