@@ -199,7 +199,7 @@ def build(
         leases=leases,
         events=events,
         clock=clock,
-        copies_changed=queue.add,
+        queue=queue,
     )
     images = ImageCache(
         backend.name,

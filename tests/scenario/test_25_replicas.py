@@ -49,8 +49,8 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Iter
 
 def settle() -> None:
     """Let all replicas that were begun in this process come to their ends."""
-    for thread in threading.enumerate():
-        if thread.name == THREAD_NAME:
+    while threads := [t for t in threading.enumerate() if t.name == THREAD_NAME]:
+        for thread in threads:
             thread.join(20)
             assert not thread.is_alive()
 
@@ -258,7 +258,7 @@ def check(cache: wiring.RunningCache) -> list[tuple[Kind, bool]]:
 def test_nobody_takes_a_replica_in_the_making_for_a_broken_one(
     lab: Lab, tmp_path: pathlib.Path
 ) -> None:
-    """The lock of the key says so, and to those who do not share it vCenter does."""
+    """The lock of its name says so, and to those who do not share it vCenter does."""
     lab.create(1)
     same = lab.process()
     with running_cache(lab.endpoint, f"file://{tmp_path}-other", lab.events.append) as other:

@@ -405,8 +405,8 @@ class World:
     def settle(self) -> None:
         """Let replicas come to their ends, and vCenter with what it has begun; leases may stay
         open."""
-        for thread in threading.enumerate():
-            if thread.name == THREAD_NAME:
+        while threads := [t for t in threading.enumerate() if t.name == THREAD_NAME]:
+            for thread in threads:
                 thread.join(30)
                 assert not thread.is_alive(), "a replica that does not end"
         deadline = time.monotonic() + 30

@@ -1,7 +1,8 @@
 """Which of those who wait may clone now, and from which copy: a decision, made anew at each event.
 
 - A clone goes to the copy that will have it done first. That may be a busy one on the volume's own
-  datastore: who prefers it goes on waiting, and is bound to nothing until a slot is free.
+  datastore, or one that is only in the making there: who prefers it goes on waiting, and is bound
+  to nothing until a slot is free.
 - Images take turns, whoever has how many volumes waiting. Within an image, who came first goes
   first, but for a volume whose own datastore has a copy: it goes before those who have to copy
   across, until they have been overtaken MAX_OVERTAKEN times.
@@ -63,16 +64,30 @@ class Waiter:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """A copy in the making: its slots fall free when it is ready.
+
+    :ivar datastore: managed object id
+    :ivar ready_at: when it is expected to be, on the monotonic clock
+    """
+
+    datastore: str
+    ready_at: float
+
+
+@dataclass(frozen=True)
 class Line:
     """Those who wait for one image.
 
     :ivar turn: lines with a smaller one are asked first; no two have the same
     :ivar copies: to clone from, at least one
+    :ivar promises: copies in the making, at most one of a datastore
     """
 
     turn: int
     copies: tuple[CacheEntry, ...]
     waiters: tuple[Waiter, ...]
+    promises: tuple[Promise, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,13 +95,19 @@ class Running:
     """A clone under way.
 
     :ivar source: moref of the copy
+    :ivar target: the datastore it goes to, a managed object id
+    :ivar near: it stays on that datastore
     :ivar units: what it costs which host
-    :ivar ends_at: when it is expected to end, on the monotonic clock
+    :ivar began_at: on the monotonic clock
+    :ivar alone_s: how long it is expected to take if it has the datastore to itself
     """
 
     source: str
+    target: str
+    near: bool
     units: Mapping[str, int]
-    ends_at: float
+    began_at: float
+    alone_s: float
 
 
 @dataclass(frozen=True)
@@ -130,6 +151,8 @@ def decide(
     :param now: on the monotonic clock
     """
     room = _Room(running, clones_per_template, pace, now)
+    for line in lines:
+        room.keep_for_replicas(line)
     grants, passed = _settle_claims(lines, room)
     served = {grant.ticket for grant in grants}
     declined: set[int] = set()  # lines of which somebody could not go
@@ -138,11 +161,12 @@ def decide(
         line, those = asked.popleft()
         for waiter in those:
             copy = room.best(waiter, waiter.choice(line.copies))
-            if room.fits(waiter, copy):
-                grants.append(room.grant(waiter, copy))
-                asked.append((line, those))
-                break
-            room.expect(waiter, copy)
+            if not room.expect_promised(waiter, copy, line):
+                if room.fits(waiter, copy):
+                    grants.append(room.grant(waiter, copy))
+                    asked.append((line, those))
+                    break
+                room.expect(waiter, copy)
             if line.turn not in declined:
                 declined.add(line.turn)
                 passed.setdefault(waiter.ticket, len(grants))
@@ -161,7 +185,7 @@ def decide(
 
 
 def _settle_claims(lines: Sequence[Line], room: _Room) -> tuple[list[Grant], dict[int, int]]:
-    """Those who were passed too often go first.
+    """Those who were passed too often go first, and wait for nothing that is only promised.
 
     :returns: who of them goes, and the others' tickets with the number of grants before them
     """
@@ -217,7 +241,8 @@ def _near(waiter: Waiter, copy: CacheEntry) -> bool:
 class _Room:
     """Slots of copies and units of hosts: what is free now, and when more will be.
 
-    Expectations are kept as the times at which each slot or unit falls free, earliest first.
+    Expectations are kept as the times at which each slot or unit falls free, earliest first. Clones
+    to one datastore are taken to share it evenly.
     """
 
     def __init__(
@@ -232,9 +257,16 @@ class _Room:
         self._kept_units: collections.Counter[str] = collections.Counter()
         self._slot_times: dict[str, list[float]] = {}
         self._unit_times: dict[str, list[float]] = {}
+        self._promised_times: dict[tuple[int, str], list[float]] = {}
+        self._alike = collections.Counter((clone.target, clone.near) for clone in running)
         for clone in running:
-            # One that is late is expected to be late as long again.
-            self._start(clone.source, clone.units, now + abs(clone.ends_at - now))
+            took_s = clone.alone_s * self._alike[clone.target, clone.near]
+            self._start(clone.source, clone.units, self._expected(clone.began_at + took_s))
+
+    def keep_for_replicas(self, line: Line) -> None:
+        """A unit of each host that replicas are read by, lest they stand in vCenter's queue."""
+        if line.promises:
+            self._kept_units.update(copy.host for copy in line.copies if copy.host)
 
     def fits(self, waiter: Waiter, copy: CacheEntry) -> bool:
         """Whether the clone may run now."""
@@ -270,13 +302,34 @@ class _Room:
 
     def grant(self, waiter: Waiter, copy: CacheEntry) -> Grant:
         """Take what the clone needs."""
-        running = Running(copy.moref, units(copy, waiter.host), self._ends_at(waiter, copy))
-        self._start(running.source, running.units, running.ends_at)
+        near, costs = _near(waiter, copy), units(copy, waiter.host)
+        self._start(copy.moref, costs, self._ends_at(waiter, copy))
+        self._alike[waiter.datastore, near] += 1
+        alone_s = self._pace.seconds(near, waiter.size_bytes)
+        running = Running(copy.moref, waiter.datastore, near, costs, self._now, alone_s)
         return Grant(waiter.ticket, copy, running)
 
     def expect(self, waiter: Waiter, copy: CacheEntry) -> None:
         """The clone will run from ``copy`` as soon as it can; others come after it."""
         self._book(copy.moref, units(copy, waiter.host), self._ends_at(waiter, copy))
+
+    def expect_promised(self, waiter: Waiter, copy: CacheEntry, line: Line) -> bool:
+        """Whether the clone will be done sooner from the copy in the making on its own datastore
+        than across, from ``copy``; if so, others come after it there.
+
+        Replicas read what those read who clone across, and one writes where this one would write.
+        Who went across now would share with each of them.
+        """
+        promise = next((p for p in line.promises if p.datastore == waiter.datastore), None)
+        if promise is None or _near(waiter, copy):
+            return False
+        times = self._times_of_promise(line, promise)
+        promised = times[0] + self._seconds(waiter, near=True, begins_now=False)
+        shared = len(line.promises) * self._pace.seconds(False, waiter.size_bytes)
+        if promised >= self._ends_at(waiter, copy) + shared:
+            return False
+        heapq.heapreplace(times, promised)
+        return True
 
     def set_aside(self, waiter: Waiter, copy: CacheEntry) -> None:
         """Nobody else takes the last of what the clone needs."""
@@ -284,12 +337,20 @@ class _Room:
         self._kept_units.update(units(copy, waiter.host))
 
     def _ends_at(self, waiter: Waiter, copy: CacheEntry) -> float:
-        start = self._now
-        if not self.fits(waiter, copy):
+        start, begins_now = self._now, self.fits(waiter, copy)
+        if not begins_now:
             start = self._times(copy.moref)[0]
             for host, cost in units(copy, waiter.host).items():
                 start = max(start, sorted(self._times_of_host(host))[cost - 1])
-        return start + self._pace.seconds(_near(waiter, copy), waiter.size_bytes)
+        return start + self._seconds(waiter, near=_near(waiter, copy), begins_now=begins_now)
+
+    def _seconds(self, waiter: Waiter, *, near: bool, begins_now: bool) -> float:
+        """How long the clone takes among the others to its datastore. One that begins later takes
+        the place of one of these.
+        """
+        others = self._alike[waiter.datastore, near]
+        sharing = others + 1 if begins_now else max(others, 1)
+        return sharing * self._pace.seconds(near, waiter.size_bytes)
 
     def _start(self, source: str, costs: Mapping[str, int], ends_at: float) -> None:
         self._cloning[source] += 1
@@ -304,6 +365,14 @@ class _Room:
 
     def _times(self, source: str) -> list[float]:
         return self._slot_times.setdefault(source, [self._now] * self._slots)
+
+    def _times_of_promise(self, line: Line, promise: Promise) -> list[float]:
+        slots = [self._expected(promise.ready_at)] * self._slots
+        return self._promised_times.setdefault((line.turn, promise.datastore), slots)
+
+    def _expected(self, at: float) -> float:
+        """What is late is expected to be late as long again."""
+        return self._now + abs(at - self._now)
 
     def _times_of_host(self, host: str) -> list[float]:
         return self._unit_times.setdefault(host, [self._now] * HOST_UNITS)

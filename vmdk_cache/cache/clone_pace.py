@@ -1,4 +1,9 @@
-"""How long clones took lately, and so how long the next one is expected to run."""
+"""How long clones took lately, and so how long the next one is expected to run.
+
+All times are those of a clone that has its datastore to itself. What was seen is divided by how
+many there were to the same datastore at a time, what is expected is multiplied by it: so times in a
+crowd and times of few can be compared.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +54,7 @@ class Pace:
         return dataclasses.replace(self, across=self.across.learned(seconds, size_bytes))
 
     def seconds(self, near: bool, size_bytes: int) -> float:
-        """How long a clone is expected to run."""
+        """How long a clone is expected to run, alone."""
         within, across = self.within.s_per_gib, self.across.s_per_gib
         if within is None:
             within = FIRST_GUESS_S_PER_GIB if across is None else across / ACROSS_FACTOR

@@ -25,8 +25,9 @@ from vmdk_cache.cache import admission, file_locked
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Event, Events, Hit, Miss
+from vmdk_cache.cache.evictor import lock_of
 from vmdk_cache.cache.importer import RIVAL_POLL_S, Importer
-from vmdk_cache.cache.key import CacheKey, lock_name
+from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
 from vmdk_cache.cache.replication import Replication
@@ -137,10 +138,12 @@ class ImageCache:
         """Clone from one of the key's copies; one that vanishes on the way is a miss, no error."""
         deadline = self._clock.monotonic() + DELETED_WITHIN_S
         copies, imported = self._store.copies(key), False
+        self._replication.asked(key, copies, place)
         while True:
             if not copies:
                 entry, imported_now = self._importer.ready(key, image, source, place)
                 copies, imported = (entry,), imported or imported_now
+                self._replication.begin(key, copies)
             admission.check_fits(image, copies[0].size_bytes, volume)
             cloned = self._clone_from(key, copies, volume, place, deadline)
             if cloned is not None:
@@ -158,8 +161,6 @@ class ImageCache:
         deadline: float,
     ) -> CacheEntry | None:
         """The copy that the volume was cloned from; None if the one chosen is going."""
-        if all(copy.datastore != place.datastore for copy in copies):
-            self._replication.asked(key, copies, place)
         choice = self._readable(copies)
         unfit: set[str] = set()
         while True:
@@ -219,7 +220,7 @@ class ImageCache:
         another process (its clones then fail as in use), deleted already, or without its files,
         which makes it go now; or on a host that has just gone."""
         if failure.fault == FILES_LOST:
-            return self._discard(entry, key)
+            return self._discard(entry)
         if isinstance(failure, errors.ObjectNotFound) and failure.moref == entry.moref:
             self._queue.remove(entry.moref)
             return True
@@ -228,12 +229,12 @@ class ImageCache:
             return self._placement.reader(entry) != entry.host
         return isinstance(failure, errors.InUse)
 
-    def _discard(self, entry: CacheEntry, key: CacheKey) -> bool:
+    def _discard(self, entry: CacheEntry) -> bool:
         """Remove a template whose files are lost; whether it is gone, or somebody is at it."""
         self._queue.remove(entry.moref)
         try:
             with (
-                self._locks.hold(lock_name(key), 0),
+                self._locks.hold(lock_of(entry), 0),
                 self._leases.condemn(entry.moref),
             ):
                 self._store.destroy(entry)

@@ -1,6 +1,6 @@
 """Removes one planned entry: lock, condemn, look again, destroy.
 
-    lock of its key      held by another process that imports or removes it     -> next time
+    lock of its name     held by another process that makes or removes it       -> next time
     condemn its lease    a clone of this process is under way                   -> next time
     look again           gone, made anew, or used since it was planned          -> not now
     destroy              vCenter says that another process is cloning it        -> next time
@@ -19,7 +19,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Evicted
 from vmdk_cache.cache.eviction import Verdict
-from vmdk_cache.cache.key import lock_name, lock_name_of
+from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.locks import Locks
@@ -95,8 +95,14 @@ class Evictor:
 
 
 def lock_of(entry: CacheEntry) -> str:
-    """The lock of the entry's key; its name says which if it has no record."""
-    return lock_name(entry.record.key) if entry.record else lock_name_of(entry.name)
+    """The lock of the entry's name, under which it is made and removed. The template's is the one
+    that an importer holds for the key; a replica has one of its own, so that others of the key are
+    made and removed meanwhile.
+    """
+    if entry.record is None:
+        return lock_name_of(entry.name)
+    key = entry.record.key
+    return lock_name(key) + entry.name.removeprefix(template_name(entry.record.backend, key))
 
 
 def _is_later(time: datetime.datetime | None, than: datetime.datetime | None) -> bool:

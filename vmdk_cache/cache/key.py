@@ -16,7 +16,7 @@ _FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
 _IMAGE_ID_LENGTH = 36
 _NAME = re.compile(
     r"(?P<backend>.+)_image_cache \((?P<image>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\)"
-    r"( (?P<tag>[0-9a-f]{8})(-[a-z2-7]{4})?)?"
+    r"( (?P<tag>[0-9a-f]{8})(?P<replica>-[a-z2-7]{4})?)?"
 )
 
 
@@ -113,14 +113,18 @@ def image_id_in(name: str, backend: str | None = None) -> str | None:
 
 
 def lock_name(key: CacheKey) -> str:
-    """The lock that a process holds while it imports, replicates or deletes a copy of the key."""
+    """The lock that a process holds while it imports or deletes the key's template."""
     return f"{key.image_id}-{key.tag}"
 
 
 def lock_name_of(name: str) -> str:
-    """The same lock, by the template's name; a template without a tag has one of its own."""
+    """The lock that a process holds while it makes or deletes the copy of that name: the template's
+    as above, one for each replica, and one for each template without a tag.
+    """
     found = _NAME.fullmatch(name)
-    return f"{found['image']}-{found['tag']}" if found and found["tag"] else name
+    if found is None or not found["tag"]:
+        return name
+    return f"{found['image']}-{found['tag']}{found['replica'] or ''}"
 
 
 def _short(text: str, length: int) -> str:

@@ -1,34 +1,49 @@
 """Replicas: further copies of a template, made in the background where volumes are cloned to.
 
     counted    a volume goes to a datastore that has no copy of its image
-    queued     image_cache_replicate_after volumes of the image went there before
-    at work    lock of the key, another look, a source that is in order, room, CloneVM_Task
-    over       made, or given up: the count starts anew, after a failure not without a pause
+    queued     image_cache_replicate_after volumes of the image went there before, and there is a
+               copy to make it from; promised to those who wait in the clone queue
+    at work    lock of its name, another look, a source that is in order, room, CloneVM_Task
+    over       made, or given up: the promise ends and the count starts anew, after a failure not
+               without a pause
 
-No user waits for a replica, none fails with one, and no other template goes for it. Of a key one
-is made at a time, and AT_ONCE in all: each loads the hosts and datastores that volumes are cloned
-over meanwhile, and the second of a key can be made from the first.
+A user waits for a replica only where that is faster than to clone across, none fails with one, and
+no other template goes for it. Of a key as many are made at a time as there are copies to read from,
+each from another, so they double: 1, 2, 4; and AT_ONCE in all, for each loads the hosts and
+datastores that volumes are cloned over meanwhile.
 
-Whoever makes one holds the lock of the key, as for an import, so nobody takes a replica in the
-making for a broken one. Between processes without a shared lock vCenter refuses the second VM of
-the name, and the removal of one that a task works on. A process that dies leaves a whole replica
-or none, since vCenter finishes the clone, or removes what it began.
+Whoever makes one holds the lock of its name, so nobody takes a replica in the making for a broken
+one, and no two make the same. Others of the key go on meanwhile, each of them safe by itself:
+
+    an import       of the key needs that there is no copy. The source is one until the replica is,
+                    and vCenter keeps it for as long as it is read; so none begins meanwhile.
+    a removal       of the source is refused by its lease here, by vCenter for other processes; if
+                    it comes first, there is nothing to clone, and the replica is given up. Of the
+                    replica: it is not READY before it is made, and then it is a copy like any.
+    a reconcile     finds a machine without configuration; the lock of its name is held.
+
+Between processes without a shared lock vCenter refuses the second VM of the name, and the removal
+of one that a task works on. A process that dies leaves a whole replica or none, since vCenter
+finishes the clone, or removes what it began.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache import file_locked
+from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Replicated
-from vmdk_cache.cache.key import CacheKey, lock_name, replica_name
+from vmdk_cache.cache.key import CacheKey, lock_name_of, replica_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore
 from vmdk_cache.cache.room import Room
@@ -39,8 +54,8 @@ from vmdk_cache.locks import Locks
 LOG = logging.getLogger(__name__)
 
 #: Replicas that one process makes at a time for one backend.
-AT_ONCE = 2
-#: The lock's other holders replicate the key to another datastore, or delete a copy.
+AT_ONCE = 4
+#: The lock's other holders make the same replica, or delete it.
 LOCK_WAIT_S = 600.0
 #: What kept a replica from being made rarely changes sooner.
 PAUSE_AFTER_FAILURE_S = 600.0
@@ -74,7 +89,7 @@ class _Demand:
 class Replication:
     """Makes the replicas of one backend. Safe for use by many threads.
 
-    :param copies_changed: told each new replica, which is READY
+    :param queue: told what is being made, and each new replica, which is READY
     """
 
     def __init__(
@@ -89,7 +104,7 @@ class Replication:
         leases: LeaseBook,
         events: Events,
         clock: Clock,
-        copies_changed: Callable[[CacheEntry], None],
+        queue: CloneQueue,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -100,119 +115,171 @@ class Replication:
         self._leases = leases
         self._events = events
         self._clock = clock
-        self._copies_changed = copies_changed
+        self._clone_queue = queue
         self._lock = threading.Lock()
-        self._demands: dict[_Wanted, _Demand] = {}
-        self._queue: list[_Wanted] = []
-        self._keys_at_work: set[CacheKey] = set()
-        self._threads = 0
+        self._demands: dict[CacheKey, dict[str, _Demand]] = {}  # by datastore
+        self._waiting: list[_Wanted] = []
+        self._at_work: set[_Wanted] = set()
+        self._copies: dict[CacheKey, int] = {}  # to read from, when last seen
+        self._readers: collections.Counter[str] = collections.Counter()  # replicas, by source
         self._closed = False
 
     def asked(self, key: CacheKey, copies: Sequence[CacheEntry], place: Place) -> None:
-        """A volume goes to ``place``, and is about to be cloned from one of ``copies``.
+        """A volume goes to ``place``.
 
-        To be told of each such volume before it is cloned, so that a burst gets its replica while
-        it lasts. Neither blocks nor raises.
+        To be told of each such volume once, before it is cloned, and before it waits for an import
+        that others wait for as well: so a burst gets its replica while it lasts. Neither blocks
+        nor raises.
 
-        :param copies: of the key; nothing happens if there is none, or one on that datastore
+        :param copies: of the key, perhaps none yet; one on that datastore is all it takes
         """
-        if self._settings.replicas == REPLICAS_OFF or not copies:
+        if self._settings.replicas == REPLICAS_OFF:
             return
-        if any(copy.datastore == place.datastore for copy in copies):
+        if all(copy.datastore != place.datastore for copy in copies):
+            with self._lock:
+                self._count(key, place.datastore)
+        self.begin(key, copies)
+
+    def begin(self, key: CacheKey, copies: Sequence[CacheEntry]) -> None:
+        """There are ``copies`` now, of which replicas are made wherever enough volumes go.
+
+        Neither blocks nor raises; nothing happens if there is no copy.
+        """
+        if not copies:
             return
         with self._lock:
-            if self._closed or not self._is_due(_Wanted(key, place.datastore)):
+            due = [] if self._closed else self._due(key, {copy.datastore for copy in copies})
+            if not due:
                 return
-            self._queue.append(_Wanted(key, place.datastore))
-            if self._threads == AT_ONCE:
-                return
-            self._threads += 1
-        self._start_thread()
+            self._copies[key] = len(copies)
+            for wanted in due:
+                self._waiting.append(wanted)
+                rounds = self._rounds(key)
+                self._clone_queue.promise(key, wanted.datastore, copies[0].size_bytes, rounds)
+            self._start_threads()
 
     def close(self) -> None:
         """Begin no further replica; one that is at work ends by itself. Safe to call twice."""
         with self._lock:
             self._closed = True
-            self._queue.clear()
+            self._drop_waiting()
 
-    def _is_due(self, wanted: _Wanted) -> bool:
-        """Count one more volume; whether the replica is to be queued now."""
+    def _count(self, key: CacheKey, datastore: str) -> None:
         now = self._clock.monotonic()
-        if wanted not in self._demands:
+        if datastore not in self._demands.get(key, {}):
             self._forget_old_demands(now)
-        demand = self._demands.setdefault(wanted, _Demand(now))
+        demand = self._demands.setdefault(key, {}).setdefault(datastore, _Demand(now))
         if now - demand.asked_at > DEMAND_LIFE_S:
             demand.volumes = 0
         demand.asked_at = now
         demand.volumes += 1
-        if demand.is_pending or now < demand.not_before:
-            return False
-        demand.is_pending = demand.volumes > self._settings.replicate_after
-        return demand.is_pending
+
+    def _due(self, key: CacheKey, there: set[str | None]) -> list[_Wanted]:
+        """The replicas of the key that are to be queued now."""
+        now = self._clock.monotonic()
+        due = []
+        for datastore, demand in self._demands.get(key, {}).items():
+            if demand.is_pending or now < demand.not_before or datastore in there:
+                continue
+            if demand.volumes > self._settings.replicate_after:
+                demand.is_pending = True
+                due.append(_Wanted(key, datastore))
+        return due
+
+    def _rounds(self, key: CacheKey) -> int:
+        """How many replicas are made one after the other, up to the last that waits."""
+        place, readers, rounds = self._of_key(key), self._copies[key], 0
+        while place > 0:
+            place, readers, rounds = place - readers, 2 * readers, rounds + 1
+        return max(rounds, -(-(len(self._waiting) + len(self._at_work)) // AT_ONCE))
+
+    def _of_key(self, key: CacheKey) -> int:
+        return sum(wanted.key == key for wanted in (*self._waiting, *self._at_work))
 
     def _forget_old_demands(self, now: float) -> None:
-        self._demands = {
-            wanted: demand
-            for wanted, demand in self._demands.items()
-            if demand.is_pending or now - demand.asked_at <= DEMAND_LIFE_S
-        }
+        for key, demands in list(self._demands.items()):
+            for datastore, demand in list(demands.items()):
+                if not demand.is_pending and now - demand.asked_at > DEMAND_LIFE_S:
+                    del demands[datastore]
+            if not demands:
+                del self._demands[key]
 
     # -- the threads -----------------------------------------------------------------------------
 
-    def _start_thread(self) -> None:
-        try:
-            threading.Thread(target=self._work, name=THREAD_NAME, daemon=True).start()
-        except RuntimeError as failure:
-            LOG.info("No thread to make replicas in: %s", failure)
-            with self._lock:
-                self._threads -= 1
-                if not self._threads:  # else another thread comes to what is queued
-                    for wanted in self._queue:
-                        self._put_off(wanted)
-                    self._queue.clear()
-
-    def _work(self) -> None:
-        """The thread: ends when there is nothing for it to do."""
+    def _start_threads(self) -> None:
+        """One for each replica that can be made now."""
         while (wanted := self._next()) is not None:
-            made = False
+            thread = threading.Thread(
+                target=self._work, args=(wanted,), name=THREAD_NAME, daemon=True
+            )
             try:
-                made = self._make(wanted)
-            finally:
-                with self._lock:
-                    self._keys_at_work.discard(wanted.key)
-                    if made:
-                        self._demands.pop(wanted, None)
-                    else:
-                        self._put_off(wanted)
+                thread.start()
+            except RuntimeError as failure:
+                LOG.info("No thread to make replicas in: %s", failure)
+                self._at_work.discard(wanted)
+                self._waiting.insert(0, wanted)
+                if not self._at_work:  # else whoever ends comes to what waits
+                    self._drop_waiting()
+                return
 
     def _next(self) -> _Wanted | None:
-        """What waited longest and is of no key at work; the thread at work on a key comes back
-        for the rest of it."""
-        with self._lock:
-            for wanted in self._queue:
-                if wanted.key not in self._keys_at_work:
-                    self._queue.remove(wanted)
-                    self._keys_at_work.add(wanted.key)
-                    return wanted
-            self._threads -= 1
+        """What waited longest and has a copy that no other replica is read from."""
+        if len(self._at_work) == AT_ONCE:
             return None
+        busy = collections.Counter(wanted.key for wanted in self._at_work)
+        for wanted in self._waiting:
+            if busy[wanted.key] < self._copies[wanted.key]:
+                self._waiting.remove(wanted)
+                self._at_work.add(wanted)
+                return wanted
+        return None
+
+    def _work(self, wanted: _Wanted) -> None:
+        """The thread of one replica."""
+        made = False
+        try:
+            made = self._make(wanted)
+        finally:
+            with self._lock:
+                self._at_work.discard(wanted)
+                if made:
+                    self._demands.get(wanted.key, {}).pop(wanted.datastore, None)
+                else:
+                    self._put_off(wanted)
+                self._clone_queue.withdraw(*wanted)
+                self._start_threads()
+                if not self._of_key(wanted.key):
+                    self._copies.pop(wanted.key, None)
+
+    def _drop_waiting(self) -> None:
+        for wanted in self._waiting:
+            self._put_off(wanted)
+            self._clone_queue.withdraw(*wanted)
+        self._waiting.clear()
 
     def _put_off(self, wanted: _Wanted) -> None:
         now = self._clock.monotonic()
-        self._demands[wanted] = _Demand(now, not_before=now + PAUSE_AFTER_FAILURE_S)
+        demand = _Demand(now, not_before=now + PAUSE_AFTER_FAILURE_S)
+        self._demands.setdefault(wanted.key, {})[wanted.datastore] = demand
 
     # -- one replica -----------------------------------------------------------------------------
 
     def _make(self, wanted: _Wanted) -> bool:
         """Whether there is nothing more to do; False: to be tried later."""
         started = self._clock.monotonic()
+        name = replica_name(self._backend, wanted.key, wanted.datastore)
         try:
-            with self._locks.hold(lock_name(wanted.key), LOCK_WAIT_S):
+            with self._locks.hold(lock_name_of(name), LOCK_WAIT_S):
                 copies = self._store.copies(wanted.key, fresh=True)
-                if not copies or any(copy.datastore == wanted.datastore for copy in copies):
+                there = next((c for c in copies if c.datastore == wanted.datastore), None)
+                if there is not None:
+                    self._clone_queue.add(there)
+                if there is not None or not copies:
                     return True
-                made, place = self._replicate(wanted, self._source(copies))
-            self._copies_changed(made)
+                made, place, clone_s = self._replicate(wanted, name, copies)
+            with self._lock:
+                self._copies[wanted.key] = len(copies) + 1
+            self._clone_queue.add(made, clone_s)
             self._events(
                 Replicated(
                     self._backend,
@@ -233,8 +300,25 @@ class Replication:
             return False
         return True
 
-    def _source(self, copies: Sequence[CacheEntry]) -> CacheEntry:
-        """Of those whose own host can read them, the one that the fewest are cloning from.
+    def _replicate(
+        self, wanted: _Wanted, name: str, copies: Sequence[CacheEntry]
+    ) -> tuple[CacheEntry, Place, float]:
+        """The copy, where it is, and how long vCenter took to make it."""
+        with (
+            self._source(copies) as source,
+            self._placement.for_replica(source.size_bytes, wanted.datastore) as place,
+            self._room.free_for(name, source.size_bytes, place),
+        ):
+            self._clone_queue.promise(wanted.key, wanted.datastore, source.size_bytes)
+            began = self._clock.monotonic()
+            made = file_locked.outwait(lambda: self._store.replicate(source, place), self._clock)
+            clone_s = self._clock.monotonic() - began
+            return self._with_times(made, source), place, clone_s
+
+    @contextlib.contextmanager
+    def _source(self, copies: Sequence[CacheEntry]) -> Iterator[CacheEntry]:
+        """Of those whose own host can read them, one that no other replica is made from, if there
+        is one, and that the fewest are cloning from; leased, like that of a volume.
 
         :raises HostUnavailable: there is none; a replica moves no template, users do
         """
@@ -243,17 +327,15 @@ class Replication:
         ]
         if not fit:
             raise errors.HostUnavailable("no copy of it is on a host that can read it now")
-        return min(fit, key=lambda copy: self._leases.holders(copy.moref))
-
-    def _replicate(self, wanted: _Wanted, source: CacheEntry) -> tuple[CacheEntry, Place]:
-        name = replica_name(self._backend, wanted.key, wanted.datastore)
-        with (
-            self._leases.hold(source.moref),
-            self._placement.for_replica(source.size_bytes, wanted.datastore) as place,
-            self._room.free_for(name, source.size_bytes, place),
-        ):
-            made = file_locked.outwait(lambda: self._store.replicate(source, place), self._clock)
-            return self._with_times(made, source), place
+        with self._lock:
+            source = min(fit, key=lambda c: (self._readers[c.moref], self._leases.holders(c.moref)))
+            self._readers[source.moref] += 1
+        try:
+            with self._leases.hold(source.moref):
+                yield source
+        finally:
+            with self._lock:
+                self._readers[source.moref] -= 1
 
     def _with_times(self, made: CacheEntry, source: CacheEntry) -> CacheEntry:
         """Warmed up when its source was, and used now: else it might expire as soon as it is made,

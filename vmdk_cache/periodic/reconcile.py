@@ -2,7 +2,7 @@
 
 A check lists the cache's folder and the directories on the backend's datastores, diagnoses each
 entry (periodic/findings.py) and, asked to fix, removes what is ours and of no use: under the lock
-of its key, after another look, like every template (cache/evictor.py). One process at a time.
+of its name, after another look, like every template (cache/evictor.py). One process at a time.
 
 What looks like an import is given time, for between the end of its NFC lease and MarkAsTemplate
 no task tells of it: it is removed once nobody has been at work on it in two looks that lie
@@ -154,7 +154,7 @@ class Reconcile:
 
     def _is_importing(self, entry: CacheEntry) -> bool:
         """Whether somebody is at work on it: vCenter's task tells of the importer, and so does the
-        lock of its key, in which case it is about to be finished or removed."""
+        lock of its name, in which case it is about to be finished or removed."""
         try:
             with self._locks.hold(lock_of(entry), 0):
                 return self._store.is_importing(entry)

@@ -102,7 +102,7 @@ class World:
             room=self.room,
             clock=self.clock,
             events=self.events.append,
-            copies_changed=queue.add,
+            queue=queue,
             **parts,
         )
         return ImageCache(

@@ -16,6 +16,7 @@ from vmdk_cache.cache.clone_order import (
     MAX_SKIPPED,
     Decision,
     Line,
+    Promise,
     Running,
     Waiter,
     decide,
@@ -42,8 +43,12 @@ def waiter(
     return Waiter(ticket, datastore, host, GIB, frozenset(unfit), **known)
 
 
-def run(source: CacheEntry, host: str = "host-2", ends_at: float = 10.0) -> Running:
-    return Running(source.moref, clone_order.units(source, host), ends_at)
+def run(
+    source: CacheEntry, host: str = "host-2", ends_at: float = 10.0, target: str = "ds-9"
+) -> Running:
+    """A clone that began at 0 and shares its target with nobody, unless that is said."""
+    units = clone_order.units(source, host)
+    return Running(source.moref, target, target == source.datastore, units, 0.0, ends_at)
 
 
 def granted(*lines: Line, running: Sequence[Running] = (), slots: int = SLOTS) -> dict[int, str]:
@@ -107,6 +112,75 @@ def test_those_ahead_count_when_one_considers_to_wait() -> None:
     """From 15 s on for 10 s each; across, 30 s from now."""
     line = Line(0, (NEAR, FAR), tuple(waiter(n) for n in range(3)))
     assert granted(line, running=[run(NEAR, ends_at=15.0)], slots=1) == {1: "vm-far"}
+
+
+def test_those_who_clone_across_to_a_datastore_share_it() -> None:
+    """The copy there is free in 35 s; a clone across takes 30 s alone, 60 s beside another."""
+    busy = run(NEAR, ends_at=35.0)
+    line = Line(0, (NEAR, FAR), (waiter(0),))
+    elsewhere, beside = (run(B, ends_at=99.0, target=ds) for ds in ("ds-8", "ds-1"))
+    beside = dataclasses.replace(beside, near=False)
+    assert granted(line, running=[busy, elsewhere], slots=1) == {0: "vm-far"}
+    assert granted(line, running=[busy, beside], slots=1) == {}
+
+
+def test_clones_that_share_a_datastore_end_later() -> None:
+    """Two on ds-1 that would take 10 s each are there until 20: no time to wait for them."""
+    running = [run(NEAR, ends_at=10.0, target="ds-1") for _ in range(2)]
+    line = Line(0, (NEAR, FAR), (waiter(0),))
+    assert granted(line, running=running, slots=2) == {0: "vm-far"}
+    assert granted(line, running=running[:1], slots=1) == {}
+
+
+# -- copies in the making
+
+
+def promised(ready_at: float, *waiters: Waiter, datastore: str = "ds-1") -> Line:
+    """Volumes of ds-1 with a copy elsewhere; a clone across takes 30 s alone, one within 10 s."""
+    return Line(0, (FAR,), waiters or (waiter(0),), (Promise(datastore, ready_at),))
+
+
+@pytest.mark.parametrize(
+    ("ready_at", "expected"),
+    [(5.0, {}), (49.0, {}), (51.0, {0: "vm-far"})],
+    ids=["soon", "just in time", "too late"],
+)
+def test_one_waits_for_a_copy_in_the_making_only_if_that_is_done_sooner(
+    ready_at: float, expected: dict[int, str]
+) -> None:
+    """Across it would share with the replica: 60 s."""
+    assert granted(promised(ready_at)) == expected
+
+
+def test_a_copy_in_the_making_elsewhere_is_waited_for_by_nobody() -> None:
+    assert granted(promised(5.0, datastore="ds-3")) == {0: "vm-far"}
+
+
+def test_a_copy_in_the_making_has_no_more_slots_than_any() -> None:
+    """Ready at 20 and then 10 s each, one after the other: the fourth would not end before 60."""
+    line = promised(20.0, *(waiter(n) for n in range(4)))
+    assert granted(line, slots=1) == {3: "vm-far"}
+
+
+def test_a_copy_in_the_making_that_is_late_is_not_waited_for_for_ever() -> None:
+    for now, goes in ((15.0, False), (80.0, True)):
+        decision = decide([promised(10.0)], [], SLOTS, PACE, now)
+        assert bool(decision.grants) is goes
+
+
+def test_who_was_skipped_too_often_waits_for_no_copy_in_the_making() -> None:
+    assert granted(promised(1.0, waiter(0, skipped=MAX_SKIPPED))) == {0: "vm-far"}
+
+
+def test_a_free_copy_beside_the_volume_is_taken_whatever_is_promised() -> None:
+    line = Line(0, (NEAR, FAR), (waiter(0),), (Promise("ds-1", 1.0),))
+    assert granted(line) == {0: "vm-near"}
+
+
+def test_hosts_that_read_for_a_replica_keep_a_unit_for_it() -> None:
+    waiters = tuple(waiter(n, "ds-2") for n in range(20))
+    line = Line(0, (FAR,), waiters, (Promise("ds-1", 1.0),))
+    assert len(granted(line, slots=100)) == HOST_UNITS - 1
 
 
 def test_a_full_host_of_a_copy_makes_another_copy_better() -> None:
@@ -229,7 +303,8 @@ class World:
     """Waiters and clones under way, as the queue would keep them."""
 
     def __init__(self, images: Iterable[tuple[CacheEntry, ...]], slots: int) -> None:
-        self.images = tuple(images)
+        self.images = list(images)
+        self.promises: list[dict[str, Promise]] = [{} for _ in self.images]
         self.slots = slots
         self.numbers = itertools.count()
         self.turns = [next(self.numbers) for _ in self.images]
@@ -246,6 +321,16 @@ class World:
         self.waiting[image][ticket] = waiter(ticket, datastore, host, unfit)
         return ticket
 
+    def promise(self, image: int, datastore: str, ready_in_s: int) -> None:
+        self.promises[image][datastore] = Promise(datastore, self.now + ready_in_s)
+
+    def keep_or_break_promises(self, image: int, made: bool) -> None:
+        """The copies are made, or they will never be."""
+        if made:
+            new = (copy(f"vm-{next(self.numbers)}", ds, "host-1") for ds in self.promises[image])
+            self.images[image] += tuple(new)
+        self.promises[image].clear()
+
     def end(self, choice: int) -> None:
         if self.running:
             del self.running[sorted(self.running)[choice % len(self.running)]]
@@ -253,7 +338,12 @@ class World:
 
     def settle(self) -> Decision:
         lines = [
-            Line(self.turns[n], self.images[n], tuple(waiting.values()))
+            Line(
+                self.turns[n],
+                self.images[n],
+                tuple(waiting.values()),
+                tuple(self.promises[n].values()),
+            )
             for n, waiting in enumerate(self.waiting)
             if waiting
         ]
@@ -291,18 +381,24 @@ class World:
         assert max(sources.values(), default=0) <= self.slots
 
     def check_nobody_waits_for_nothing(self) -> None:
-        """A free slot that somebody could use is left free only for a nearer copy."""
+        """A free slot that somebody could use is left free only for a nearer copy, which may be
+        in the making, or for making one.
+        """
         for image, waiting in enumerate(self.waiting):
             for known in waiting.values():
                 copies = known.choice(self.images[image])
                 fitting = {c.datastore == known.datastore for c in copies if self.fits(known, c)}
+                if any(self.promises):
+                    continue  # a unit is kept of hosts that are used by other images as well
                 assert True not in fitting, f"{known} waits beside a free copy"
                 if fitting:
                     assert known.datastore in {c.datastore for c in copies}, f"{known} just waits"
 
 
 ARRIVALS = st.tuples(st.integers(0, 2), DATASTORES, HOSTS)
-EVENTS = st.lists(ARRIVALS | st.integers(0, 50), max_size=60)
+PROMISES = st.tuples(st.integers(0, 2), DATASTORES, st.integers(0, 99))
+KEPT = st.tuples(st.integers(0, 2), st.booleans())
+EVENTS = st.lists(ARRIVALS | st.integers(0, 50) | PROMISES | KEPT, max_size=60)
 
 
 @settings(deadline=None)
@@ -318,22 +414,33 @@ def test_limits_hold_nobody_waits_for_nothing_and_all_are_served(
     slots: int,
     crowd: list[tuple[int, str, str]],
     crowd_size: int,
-    events: list[tuple[int, str, str] | int],
+    events: list[tuple[int, str, str] | int | tuple[int, str, int] | tuple[int, bool]],
 ) -> None:
-    """An event is somebody's arrival, or the end of one of the clones under way."""
+    """An event is somebody's arrival, the end of one of the clones under way, the promise of a copy
+    or the end of an image's promises.
+    """
     world = World(images, slots)
     arrivals = list(itertools.islice(itertools.cycle(crowd), crowd_size))
+    arrived = 0
     for event in itertools.chain(arrivals, events):
-        if isinstance(event, int):
-            world.end(event)
-        else:
-            world.arrive(*event)
+        match event:
+            case int():
+                world.end(event)
+            case int(image), str(datastore), str(host):
+                world.arrive(image, datastore, host)
+                arrived += 1
+            case int(image), str(datastore), int(ready_in_s):
+                world.promise(image, datastore, ready_in_s)
+            case int(image), bool(made):
+                world.keep_or_break_promises(image, made)
         world.settle()
         world.check_limits()
         claims = (w.skipped >= MAX_SKIPPED for waiting in world.waiting for w in waiting.values())
         if not any(claims):
             world.check_nobody_waits_for_nothing()
-    arrived = crowd_size + sum(not isinstance(event, int) for event in events)
+    for image in range(3):
+        world.keep_or_break_promises(image, made=False)
+    world.settle()
     for _ in range(arrived):
         world.end(0)
         world.settle()

@@ -196,6 +196,63 @@ def test_a_copy_of_another_image_is_given_to_nobody(line: Line) -> None:
     assert waiting.runs_from() == "vm-a"
 
 
+# -- copies in the making
+
+
+def test_who_goes_where_a_copy_is_in_the_making_waits_for_it(line: Line) -> None:
+    line.queue.promise(KEY, "ds-2", GIB)
+    waiting, elsewhere = line.join(A, at=place("ds-2")), line.join(A, at=place("ds-3"))
+    assert elsewhere.runs_from() == "vm-a"
+    assert waiting.source is None
+    line.queue.add(copy("vm-b", "ds-2", "host-4"), made_in_s=30.0)
+    assert waiting.runs_from() == "vm-b"
+
+
+def test_nobody_waits_for_a_copy_that_is_not_made_after_all(line: Line) -> None:
+    line.queue.promise(KEY, "ds-2", GIB)
+    waiting = line.join(A, at=place("ds-2"))
+    assert waiting.source is None
+    line.queue.withdraw(OTHER_KEY, "ds-2")
+    line.queue.withdraw(KEY, "ds-3")
+    assert waiting.source is None
+    line.queue.withdraw(KEY, "ds-2")
+    assert waiting.runs_from() == "vm-a"
+    line.queue.withdraw(KEY, "ds-2")
+
+
+def test_a_copy_of_another_image_in_the_making_holds_nobody_up(line: Line) -> None:
+    line.queue.promise(OTHER_KEY, "ds-2", GIB)
+    assert line.join(A, at=place("ds-2")).runs_from() == "vm-a"
+
+
+def test_a_copy_that_was_made_is_promised_no_more(line: Line) -> None:
+    line.queue.promise(KEY, "ds-2", GIB)
+    line.queue.add(copy("vm-b", "ds-2", "host-4"))
+    line.queue.remove("vm-b")
+    assert line.join(A, at=place("ds-2")).runs_from() == "vm-a"
+
+
+def test_how_long_a_copy_took_tells_how_long_the_next_will(line: Line) -> None:
+    """Within ds-1 a clone takes 10 s; without the copy's 100 s, one across would seem to be 30."""
+    near = copy("vm-near")
+    line.run(near, at=place(), seconds=10.0)
+    line.queue.add(copy("vm-b", "ds-2", "host-4"), made_in_s=100.0)
+    first = line.join(near, FAR)
+    line.clock.advance(9.0)
+    assert (first.runs_from(), line.join(near, FAR).source) == ("vm-near", None)
+
+
+def test_nobody_hangs_when_a_copy_in_the_making_is_late_and_nothing_else_happens() -> None:
+    made = Line(1)
+    made.queue = CloneQueue(1, made.clock, look_again_s=0.01)
+    made.queue.promise(KEY, "ds-2", GIB)
+    waiting = made.join(A, at=place("ds-2"))
+    assert waiting.source is None
+    made.clock.advance(100_000.0)
+    assert waiting.runs_from() == "vm-a"
+    waiting.end()
+
+
 def test_a_lost_copy_is_given_to_nobody_who_has_another(line: Line) -> None:
     on_a, on_b = line.join(A, B), line.join(A, B)
     assert {on_a.runs_from(), on_b.runs_from()} == {"vm-a", "vm-b"}

@@ -16,11 +16,12 @@ from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemoryStore
 from tests.unit.cache.conftest import GIB, IMAGE
 from vmdk_cache import conf, errors
 from vmdk_cache.cache import file_locked
+from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Replicated
 from vmdk_cache.cache.eviction import Policy, Verdict, plan_eviction
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.key import CacheKey, lock_name, replica_name
+from vmdk_cache.cache.key import CacheKey, lock_name_of, replica_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.replication import (
@@ -32,10 +33,13 @@ from vmdk_cache.cache.replication import (
 )
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.usage import Usage
+from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 
 SECOND = Place("datastore-2", "ds2", "host-2", "pool-1", "datacenter-1")
 THIRD = Place("datastore-3", "ds3", "host-3", "pool-1", "datacenter-1")
+FOURTH = Place("datastore-4", "ds4", "host-4", "pool-1", "datacenter-1")
+FIFTH = Place("datastore-5", "ds5", "host-5", "pool-1", "datacenter-1")
 AFTER = 2  # image_cache_replicate_after
 
 
@@ -44,17 +48,42 @@ def key(number: int = 1) -> CacheKey:
     return CacheKey.of(image, "lsiLogic")
 
 
+class RecordingQueue(CloneQueue):
+    """Nobody waits in it.
+
+    :ivar changed: copies that were added
+    :ivar promised: datastores that a copy is promised on, and in how many rounds
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(1, clock)
+        self.changed: list[CacheEntry] = []
+        self.promised: dict[str, int] = {}
+
+    def add(self, entry: CacheEntry, made_in_s: float | None = None) -> None:
+        super().add(entry, made_in_s)
+        self.changed.append(entry)
+
+    def promise(self, key: CacheKey, datastore: str, size_bytes: int, rounds: int = 1) -> None:
+        super().promise(key, datastore, size_bytes, rounds)
+        self.promised[datastore] = rounds
+
+    def withdraw(self, key: CacheKey, datastore: str) -> None:
+        super().withdraw(key, datastore)
+        self.promised.pop(datastore, None)
+
+
 class World:
     """A replication on ports in memory; every template starts on ``PLACE``."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = MemoryStore(self.clock)
-        self.placement = MemoryPlacement(PLACE, SECOND, THIRD)
+        self.placement = MemoryPlacement(PLACE, SECOND, THIRD, FOURTH, FIFTH)
         self.locks = MemoryLocks()
         self.leases = LeaseBook()
         self.events: list[Event] = []
-        self.changed: list[CacheEntry] = []
+        self.queue = RecordingQueue(self.clock)
         self.replication = self.process()
 
     def process(self, **options: Any) -> Replication:
@@ -76,7 +105,7 @@ class World:
             room=self.room,
             events=self.events.append,
             clock=self.clock,
-            copies_changed=self.changed.append,
+            queue=self.queue,
             **parts,
         )
         return self.replication
@@ -101,9 +130,10 @@ def at_work() -> set[threading.Thread]:
 
 def settle() -> None:
     """Let all replicas that were begun come to their ends."""
-    for thread in at_work():
-        thread.join(10)
-        assert not thread.is_alive()
+    while threads := at_work():
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def wait_for(event: threading.Event) -> None:
@@ -129,7 +159,7 @@ def test_a_datastore_gets_its_replica_with_the_first_volume_beyond_the_option(wo
     assert replica.name == replica_name("b1", key(), SECOND.datastore)
     assert (replica.phase, replica.datastore) == (Phase.READY, SECOND.datastore)
     assert replica.record == template.record
-    assert [entry.moref for entry in world.changed] == [replica.moref]
+    assert [entry.moref for entry in world.queue.changed] == [replica.moref]
     assert world.events == [
         Replicated("b1", key().image_id, replica.name, SECOND.datastore_name, 0.0)
     ]
@@ -207,7 +237,7 @@ def test_a_replica_that_was_deleted_is_made_again_when_asked_for_again(world: Wo
     world.template(key())
     world.ask(key())
     settle()
-    (replica,) = world.changed
+    (replica,) = world.queue.changed
     del world.store.vms[replica.moref]
     world.ask(key(), times=AFTER)
     settle()
@@ -247,31 +277,100 @@ def test_no_more_than_a_few_are_made_at_a_time_and_all_in_the_end(world: World) 
     assert world.replicas() == [SECOND.datastore] * len(keys)
 
 
-def test_the_second_replica_of_a_key_waits_for_the_first_without_taking_a_turn(
-    world: World,
-) -> None:
-    """Else one image with many datastores would hold up all others."""
-    entered, go = threading.Semaphore(0), threading.Event()
-    sources: list[int] = []
+def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
+    """Each is read from another copy: one first, then two. Another image has a turn meanwhile."""
+    entered, go = threading.Semaphore(0), {n: threading.Event() for n in (1, 2)}
+    begun: list[int] = []
+    sources: list[frozenset[str]] = []
 
     def look() -> None:
-        sources.append(len(world.store.copies(key(1))))
+        copies = len(world.store.copies(key(1)))
+        begun.append(copies)
+        sources.append(world.leases.held())
+        entered.release()
+        wait_for(go[copies])
+
+    world.store.during["replicate"] = look
+    first = world.template(key(1))
+    for place in (SECOND, THIRD, FOURTH):
+        world.ask(key(1), place)
+    assert entered.acquire(timeout=10)
+    assert world.queue.promised == {SECOND.datastore: 1, THIRD.datastore: 2, FOURTH.datastore: 2}
+    other = world.template(key(2))
+    world.ask(key(2), FIFTH)
+    assert entered.acquire(timeout=10)
+    assert sources == [frozenset({first.moref}), frozenset({first.moref, other.moref})]
+    go[1].set()
+    for _ in range(2):
+        assert entered.acquire(timeout=10)
+    (replica,) = (e for e in world.queue.changed if e.datastore == SECOND.datastore)
+    assert begun == [1, 1, 2, 2]
+    assert sources[-1] == {first.moref, replica.moref}
+    go[2].set()
+    settle()
+    assert world.replicas() == [SECOND.datastore, THIRD.datastore, FOURTH.datastore, "datastore-5"]
+    assert world.queue.promised == {}
+
+
+def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world: World) -> None:
+    """Else one image with many datastores would hold up all others."""
+    entered, go = threading.Semaphore(0), threading.Event()
+
+    def wait() -> None:
         entered.release()
         wait_for(go)
 
-    world.store.during["replicate"] = look
+    world.store.during["replicate"] = wait
     world.template(key(1))
-    world.template(key(2))
-    world.ask(key(1), SECOND)
+    for place in (SECOND, THIRD, FOURTH, FIFTH):
+        world.ask(key(1), place)
     assert entered.acquire(timeout=10)
-    world.ask(key(1), THIRD)
-    world.ask(key(2), SECOND)
-    assert entered.acquire(timeout=10)
-    assert sources == [1, 1]
+    for number in range(2, AT_ONCE + 1):
+        world.template(key(number))
+        world.ask(key(number))
+        assert entered.acquire(timeout=10)
+    assert len(at_work()) == AT_ONCE
     go.set()
     settle()
-    assert world.replicas() == [SECOND.datastore, SECOND.datastore, THIRD.datastore]
-    assert sources == [1, 1, 2]
+    assert len(world.replicas()) == 4 + AT_ONCE - 1
+
+
+def test_those_who_waited_for_the_import_have_their_replicas_begun_with_it(world: World) -> None:
+    for place, volumes in ((PLACE, 9), (SECOND, AFTER + 1), (THIRD, AFTER)):
+        for _ in range(volumes):
+            world.replication.asked(key(), [], place)
+    settle()
+    assert world.replicas() == []
+    copies = [world.template(key())]
+    world.replication.begin(key(), copies)
+    world.replication.begin(key(), copies)
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+def test_a_promise_ends_with_the_replica_or_with_the_attempt(world: World) -> None:
+    world.template(key())
+    promised: list[dict[str, int]] = []
+    world.store.during["replicate"] = lambda: promised.append(dict(world.queue.promised))
+    world.store.faults["replicate"] = [errors.NoSpace("full")]
+    world.ask(key())
+    settle()
+    assert world.queue.promised == {}
+    world.clock.advance(PAUSE_AFTER_FAILURE_S)
+    world.ask(key())
+    settle()
+    assert world.queue.promised == {}
+    assert promised[-1] == {SECOND.datastore: 1}
+
+
+def test_what_another_process_has_made_meanwhile_is_given_to_those_who_wait(world: World) -> None:
+    template = world.template(key())
+    made = world.store.replicate(template, SECOND)
+    for _ in range(AFTER + 1):
+        world.replication.asked(key(), [template], SECOND)
+    settle()
+    assert [entry.moref for entry in world.queue.changed] == [made.moref]
+    assert world.queue.promised == {}
 
 
 def test_asking_does_not_wait_for_a_replica(world: World) -> None:
@@ -360,7 +459,8 @@ def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None
     settle()
     assert removed == [False, False]
     assert world.replicas() == [SECOND.datastore]
-    with world.locks.hold(lock_name(key()), 0), world.leases.condemn(template.moref):
+    lock = lock_name_of(replica_name("b1", key(), SECOND.datastore))
+    with world.locks.hold(lock, 0), world.leases.condemn(template.moref):
         pass
 
 
@@ -419,7 +519,7 @@ def test_a_datastore_without_space_gets_none(world: World) -> None:
 
 
 @pytest.mark.parametrize("failure", [errors.LockTimeout("held"), errors.LockUnavailable("broken")])
-def test_without_the_lock_of_the_key_none_is_made_now(world: World, failure: Exception) -> None:
+def test_without_the_lock_of_its_name_none_is_made_now(world: World, failure: Exception) -> None:
     world.template(key())
     world.locks.broken = failure
     world.ask(key())
@@ -502,7 +602,7 @@ def test_the_replica_of_an_old_template_in_use_does_not_expire_at_once(
     world.store.touch(template, warmed=expiry == conf.EXPIRY_AGE)
     world.ask(key())
     settle()
-    (replica,) = world.changed
+    (replica,) = world.queue.changed
     policy = Policy(age_s=1000, expiry=expiry)
     now = world.clock.now() + datetime.timedelta(seconds=999)
     assert plan_eviction(world.store.entries(), now, policy).remove == ()
