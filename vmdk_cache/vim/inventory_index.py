@@ -6,7 +6,8 @@
 
 A folder is found by its path and followed by its moref. One that is renamed or deleted is let go of
 and looked for again; one that does not exist is looked for at each refresh, since another process
-may have made it: one request per datacenter that has none.
+may have made it: one request per datacenter that has none. In datacenters without a host of ours
+nobody makes one, and what earlier settings left there is in no hurry: LEFT_OVER_EVERY_S.
 
 What nothing has happened to is not made again: objects live as long as the rows they were made of
 (vim/object_table.py).
@@ -34,6 +35,8 @@ from vmdk_cache.vim.virtual_machine import VmInfo
 
 _pc = vmodl.query.PropertyCollector
 _INVENTORY = "inventory"
+#: How often a folder is looked for where none of our hosts is.
+LEFT_OVER_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class InventoryIndex:
         attributes: Sequence[str] = (),
     ) -> None:
         self._session = session
+        self._clock = clock
         self._path = tuple(folder)
         self._record_key = record_key
         self._cluster_names = tuple(cluster_names)
@@ -78,10 +82,13 @@ class InventoryIndex:
         self._stream = ChangeStream(session, clock, on_refresh=self._look_for_folders)
         self._stream.follow(_INVENTORY, lambda: inventory.filter_spec(session))
         self._folders: dict[str, _Folder] = {}
+        self._looked_at: dict[str, float] = {}  # for a folder, by datacenter
         self._unusable: errors.VmdkCacheError | None = None
-        self._lock = threading.Lock()
+        self._inventory_lock = threading.Lock()
         self._assembled_of: Table = NO_OBJECTS
         self._inventory: Inventory | None = None
+        # Making VMs may take a request, which those who want the inventory do not wait for.
+        self._vms_lock = threading.Lock()
         self._vms_of: list[Table] = []
         self._vms: tuple[VmInfo, ...] = ()
         self._made_of: dict[str, tuple[Row, VmInfo]] = {}
@@ -95,12 +102,7 @@ class InventoryIndex:
         :raises VCenterError: vCenter cannot be asked
         """
         self._stream.refresh(max_age_s)
-        with self._lock:
-            table = self._stream.table(_INVENTORY)
-            if self._inventory is None or table is not self._assembled_of:
-                self._inventory = inventory.assembled(table, self._cluster_names)
-                self._assembled_of = table
-            return self._inventory
+        return self._assembled()
 
     def vms(self, max_age_s: float = 0.0) -> tuple[VmInfo, ...]:
         """The VMs and templates in the cache's folders of all datacenters, known less than
@@ -114,7 +116,7 @@ class InventoryIndex:
         self._stream.refresh(max_age_s)
         if self._unusable is not None:
             raise self._unusable
-        with self._lock:
+        with self._vms_lock:
             tables = [self._stream.table(folder.scope) for folder in self._folders.values()]
             if not _are_identical(tables, self._vms_of):
                 made_of = {
@@ -131,6 +133,14 @@ class InventoryIndex:
         """The caller has changed something in vCenter: what is known is too old for everybody."""
         self._stream.expire()
 
+    def _assembled(self) -> Inventory:
+        with self._inventory_lock:
+            table = self._stream.table(_INVENTORY)
+            if self._inventory is None or table is not self._assembled_of:
+                self._inventory = inventory.assembled(table, self._cluster_names)
+                self._assembled_of = table
+            return self._inventory
+
     def _info(self, moref: str, row: Row) -> VmInfo:
         known = self._made_of.get(moref)
         if known is not None and known[0] is row:
@@ -146,16 +156,34 @@ class InventoryIndex:
         folders: dict[str, _Folder] = {}
         for datacenter in inventory.datacenters_in(self._stream.table(_INVENTORY)):
             folder = self._still_there(self._folders.get(datacenter.moref))
-            if folder is None:
+            if folder is None and self._is_due(datacenter):
                 try:
                     folder = self._find(datacenter)
                 except (errors.ConfigError, errors.NoPermission) as error:
-                    unusable = error  # the rest of the inventory can be used all the same
+                    if self._is_ours(datacenter):
+                        unusable = error  # the rest of the inventory can be used all the same
+                self._looked_at[datacenter.moref] = self._clock.monotonic()
             if folder is not None:
                 folders[datacenter.moref] = folder
         for gone in {f.scope for f in self._folders.values()} - {f.scope for f in folders.values()}:
             self._stream.unfollow(gone)
         self._folders, self._unusable = folders, unusable
+
+    def _is_due(self, datacenter: Datacenter) -> bool:
+        """Whether a folder may have been made since it was looked for last."""
+        looked_at = self._looked_at.get(datacenter.moref)
+        return (
+            looked_at is None
+            or self._clock.monotonic() - looked_at >= LEFT_OVER_EVERY_S
+            or self._is_ours(datacenter)
+        )
+
+    def _is_ours(self, datacenter: Datacenter) -> bool:
+        """Whether volumes and templates may be placed in it."""
+        try:
+            return datacenter in self._assembled().datacenters
+        except errors.ConfigError:
+            return True  # that there is no such cluster is told to whoever asks for the inventory
 
     def _still_there(self, folder: _Folder | None) -> _Folder | None:
         """The folder with its name; None if it is gone or has been renamed."""
