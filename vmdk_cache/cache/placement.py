@@ -31,6 +31,11 @@ LOG = logging.getLogger(__name__)
 #: A burst of creates reads the inventory once. What these creates take meanwhile is known from
 #: their reservations.
 INVENTORY_AGE_S = 5.0
+#: A template in the making counts on its host as this many volumes: in so many clones at a time it
+#: will have a part (the default of image_cache_clones_per_template), so volumes go elsewhere.
+TEMPLATE_LOAD = 8
+#: Those that are there count for more than any burst of volumes: these are gone in minutes.
+SETTLED_TEMPLATE_LOAD = 10_000
 
 
 class VCenterPlacement:
@@ -82,7 +87,7 @@ class VCenterPlacement:
             except errors.NoPlacement:
                 return self._choose(found, self._need(size_bytes, None), load)
 
-        with self._claim(size_bytes, choose_near) as place:
+        with self._claim(size_bytes, choose_near, TEMPLATE_LOAD) as place:
             yield place
 
     @contextlib.contextmanager
@@ -93,7 +98,7 @@ class VCenterPlacement:
         def choose_host(pending: Mapping[str, int]) -> Place:
             return self._choose(found, need, templates + Counter(pending))
 
-        with self._claim(size_bytes, choose_host) as at:
+        with self._claim(size_bytes, choose_host, TEMPLATE_LOAD) as at:
             yield at
 
     def reader(self, entry: CacheEntry) -> str | None:
@@ -145,13 +150,18 @@ class VCenterPlacement:
         return self._index.inventory(INVENTORY_AGE_S)
 
     def _templates_of_hosts(self) -> Counter[str]:
-        return Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S) if vm.host)
+        """What they have to do with those that are there."""
+        hosts = Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S) if vm.host)
+        return Counter({host: SETTLED_TEMPLATE_LOAD * count for host, count in hosts.items()})
 
     def _claim(
-        self, size_bytes: int, choose_place: Callable[[Mapping[str, int]], Place]
+        self,
+        size_bytes: int,
+        choose_place: Callable[[Mapping[str, int]], Place],
+        host_load: int = 1,
     ) -> contextlib.AbstractContextManager[Place]:
         return self._reservations.claim(
-            choose_place, lambda place: {place.datastore: size_bytes, place.host: 1}
+            choose_place, lambda place: {place.datastore: size_bytes, place.host: host_load}
         )
 
     def _need(self, size_bytes: int, allowed: frozenset[str] | None) -> Need:
