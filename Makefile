@@ -30,8 +30,7 @@ check: $(READY)  ## ruff, mypy --strict, generated files up to date
 	$(BIN)/reno -q lint
 
 bench: $(BENCH)  ## measure everything (under 10 minutes); ARGS="requests import" measures some
-	$(BIN)/python -m benchmarks $(ARGS)
-	$(BIN)/python -m benchmarks.document
+	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ BURST = 50
 
 def measure(
     bursts: tuple[int, ...] = (1, 5, 20, 100, 500),
-    templates: tuple[int, ...] = (10, 100, 1000, 5000),
+    templates: tuple[int, ...] = (10, 1000, 5000),
     vms: tuple[int, ...] = (1000, 10_000, 50_000),
 ) -> Outcome:
     """

@@ -29,7 +29,7 @@ PEERS = {
 
 def measure(
     volumes: int = 100,
-    peer_volumes: int = 25,
+    peer_volumes: int = 15,
     other_vms: int = OTHER_VMS,
     rounds: int = 5,
 ) -> Outcome:

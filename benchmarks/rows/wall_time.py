@@ -28,7 +28,7 @@ CLIENTS = {
 }
 
 
-def measure(volumes: int = 200, rounds: int = 5) -> Outcome:
+def measure(volumes: int = 200, rounds: int = 4) -> Outcome:
     """
     :param volumes: created at once, in a thread each
     :param rounds: of every client, taking turns
