@@ -4,8 +4,8 @@ Here the clients hardly matter: what is compared is how much vCenter, its hosts 
 must move, and over which of them. Each byte that really moves stands for 4,096 (CostModel), so an
 image of 5 MiB is one of 20 GiB. The rates are the model's (tests/fakes/vcenter/cost_model.py, each
 with its source); whether arrays clone by themselves (VAAI) is measured both ways, and judged with
-it. Without it hosts write each volume, and what four datastores can write (a hundred times 20 GiB in
-912 s, after an import of 180 s) is the limit of any cache: 10 times faster than without one, and
+it. Without it hosts write each volume, and what four datastores can write (a hundred times 20 GiB
+in 912 s, after an import of 180 s) is the limit of any cache: 10 times faster than without one, and
 twice as fast as with one template.
 
 Where volumes go is drawn by lot, so each burst is measured several times; medians count.
