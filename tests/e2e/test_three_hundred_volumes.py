@@ -74,6 +74,7 @@ def test_all_become_available_from_one_download_per_backend(the_cloud: Cloud) ->
 
     homes = {the_cloud.backing(volume_id).home_datastore.name for volume_id in ids}
     assert homes == {"DC0_DS0", "DC0_DS1", "DC0_DS2", "DC0_DS3"}
+    wait_until(lambda: homes_of_copies(the_cloud) == sorted(homes), what="replicas", timeout_s=60)
     for volume_id in (ids[0], ids[-1]):
         the_cloud.assert_holds(volume_id, IMAGE, 1)
 
@@ -84,6 +85,10 @@ def test_all_become_available_from_one_download_per_backend(the_cloud: Cloud) ->
     assert soap["RetrievePropertiesEx"] <= VOLUMES + 20, soap
     assert soap["FindChild"] < VOLUMES / 2, soap
     assert soap["ReconfigVM_Task"] == VOLUMES
+
+
+def homes_of_copies(the_cloud: Cloud) -> list[str]:
+    return sorted(vm.home_datastore.name for vm in the_cloud.vcenter.vms() if vm.config.template)
 
 
 def is_over(the_cloud: Cloud) -> bool:

@@ -15,6 +15,7 @@ road leads to a volume from this image).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ LOG = logging.getLogger(__name__)
 
 #: How long a template that is being deleted may take to go.
 DELETED_WITHIN_S = 300.0
+#: How often a volume is placed: hosts go into maintenance one by one.
+PLACES = 3
 #: Another thread's move of a template to a host, a matter of seconds.
 MOVED_WITHIN_S = 600.0
 #: The files of a template are lost (vSphere API reference, CloneVM_Task).
@@ -61,6 +64,17 @@ class Outcome:
     entry: CacheEntry
     place: Place
     seconds: float
+
+
+@dataclass
+class _Request:
+    """:ivar imported: it was this request that brought the image into the cache"""
+
+    key: CacheKey
+    image: Image
+    volume: Volume
+    source: ImageSource
+    imported: bool = False
 
 
 class ImageCache:
@@ -107,13 +121,12 @@ class ImageCache:
         started = self._clock.monotonic()
         admission.check_image(image, self._settings)
         admission.check_fits(image, image.virtual_size_bytes, volume)
-        key = CacheKey.of(image, volume.adapter_type)
-        with self._placement.for_volume(volume, volume.size_bytes) as place:
-            entry, hit = self._clone(key, image, volume, source, place)
+        request = _Request(CacheKey.of(image, volume.adapter_type), image, volume, source)
+        entry, place = self._place_and_clone(request)
         seconds = self._clock.monotonic() - started
-        kind: Callable[..., Event] = Hit if hit else Miss
+        kind: Callable[..., Event] = Miss if request.imported else Hit
         self._events(kind(self._backend, image.id, volume.id, place.datastore_name, seconds))
-        return Outcome(hit, entry, place, seconds)
+        return Outcome(not request.imported, entry, place, seconds)
 
     def warm(self, image: Image, adapter_type: str, source: ImageSource) -> tuple[CacheEntry, bool]:
         """Have a template of ``image`` ready; its age, and that of its replicas, counts from now.
@@ -124,7 +137,7 @@ class ImageCache:
         """
         admission.check_image(image, self._settings)
         key = CacheKey.of(image, image.adapter_type or adapter_type)
-        copies, imported = self._store.copies(key, fresh=True), False
+        copies, imported = self._look_again(key), False
         if not copies:
             entry, imported = self._importer.ready(key, image, source, None)
             copies = (entry,)
@@ -132,33 +145,47 @@ class ImageCache:
             self._store.touch(copy, warmed=True)
         return copies[0], not imported
 
-    def _clone(
-        self, key: CacheKey, image: Image, volume: Volume, source: ImageSource, place: Place
-    ) -> tuple[CacheEntry, bool]:
+    def _place_and_clone(self, request: _Request) -> tuple[CacheEntry, Place]:
+        """Make the volume; elsewhere if its host goes while it waits, which may be long.
+
+        :returns: the copy that it was cloned from, and where it is
+        """
+        for attempt in range(1, PLACES + 1):
+            try:
+                volume = request.volume
+                with self._placement.for_volume(volume, volume.size_bytes) as place:
+                    return self._clone(request, place), place
+            except errors.HostUnavailable:
+                if attempt == PLACES:
+                    raise
+                self._look_again(request.key)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _clone(self, request: _Request, place: Place) -> CacheEntry:
         """Clone from one of the key's copies; one that vanishes on the way is a miss, no error."""
+        key = request.key
         deadline = self._clock.monotonic() + DELETED_WITHIN_S
-        copies, imported = self._store.copies(key), False
+        copies: Sequence[CacheEntry] = self._store.copies(key)
         self._replication.asked(key, copies, place)
         while True:
             if not copies:
-                entry, imported_now = self._importer.ready(key, image, source, place)
-                copies, imported = (entry,), imported or imported_now
-                self._replication.begin(key, copies)
-            admission.check_fits(image, copies[0].size_bytes, volume)
-            cloned = self._clone_from(key, copies, volume, place, deadline)
+                copies = self._imported(request, place)
+            admission.check_fits(request.image, copies[0].size_bytes, request.volume)
+            cloned = self._clone_from(copies, request, place, deadline)
             if cloned is not None:
                 self._usage.note(cloned)
-                return cloned, not imported
+                return cloned
             self._clock.sleep(RIVAL_POLL_S)
-            copies = self._store.copies(key, fresh=True)
+            copies = self._look_again(key)
+
+    def _imported(self, request: _Request, place: Place) -> Sequence[CacheEntry]:
+        entry, imported = self._importer.ready(request.key, request.image, request.source, place)
+        request.imported |= imported
+        self._replication.begin(request.key, (entry,))
+        return (entry,)
 
     def _clone_from(
-        self,
-        key: CacheKey,
-        copies: Sequence[CacheEntry],
-        volume: Volume,
-        place: Place,
-        deadline: float,
+        self, copies: Sequence[CacheEntry], request: _Request, place: Place, deadline: float
     ) -> CacheEntry | None:
         """The copy that the volume was cloned from; None if the one chosen is going."""
         choice = self._readable(copies)
@@ -166,7 +193,7 @@ class ImageCache:
         while True:
             try:
                 return file_locked.outwait(
-                    lambda: self._clone_once(key, choice, unfit, volume, place), self._clock
+                    lambda: self._clone_once(choice, unfit, request, place), self._clock
                 )
             except _UnfitCopyError as refused:
                 if refused.moref in unfit or len(unfit) + 1 >= len(choice):
@@ -178,30 +205,31 @@ class ImageCache:
                 return None
 
     def _clone_once(
-        self,
-        key: CacheKey,
-        choice: Sequence[CacheEntry],
-        unfit: set[str],
-        volume: Volume,
-        place: Place,
+        self, choice: Sequence[CacheEntry], unfit: set[str], request: _Request, place: Place
     ) -> CacheEntry:
         size_bytes = choice[0].size_bytes
-        with self._queue.turn(key, choice, place, size_bytes, unfit=unfit) as entry:
+        with self._queue.turn(request.key, choice, place, size_bytes, unfit=unfit) as entry:
             try:
                 with self._leases.hold(entry.moref):
                     self._have_it_readable(entry)
-                    self._store.clone(entry, volume, place)
+                    self._store.clone(entry, request.volume, place)
             except errors.VCenterError as failure:
                 if isinstance(failure, errors.HardwareTooNew):
                     raise _UnfitCopyError(entry.moref, failure) from failure
-                if self._is_going(entry, key, failure):
+                if self._is_going(entry, request.key, failure):
                     raise _GoingCopyError(entry.moref, failure) from failure
                 raise
             return entry
 
+    def _look_again(self, key: CacheKey) -> Sequence[CacheEntry]:
+        """The key's copies as they are now, and with them all that is known of hosts."""
+        return self._store.copies(key, fresh=True)
+
     def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
-        """Those whose hosts can read them now; all, if there are none."""
-        return [copy for copy in copies if self._placement.reader(copy) == copy.host] or copies
+        """Those whose files are in reach and whose hosts can read them now; all, if there are
+        none."""
+        fit = [c for c in copies if c.accessible and self._placement.reader(c) == c.host]
+        return fit or copies
 
     def _have_it_readable(self, entry: CacheEntry) -> None:
         """See to it that the template is registered on a host that can read it: vCenter clones none
@@ -214,6 +242,7 @@ class ImageCache:
             self._moves.run(
                 entry.moref, lambda: self._store.move(entry, host), timeout_s=MOVED_WITHIN_S
             )
+            self._queue.add(dataclasses.replace(entry, host=host))
 
     def _is_going(self, entry: CacheEntry, key: CacheKey, failure: errors.VCenterError) -> bool:
         """Whether a clone failed because of its template: condemned here, under deletion by
@@ -225,8 +254,10 @@ class ImageCache:
             self._queue.remove(entry.moref)
             return True
         if isinstance(failure, errors.HostUnavailable):
-            self._store.copies(key, fresh=True)  # and with them, what is known of hosts
-            return self._placement.reader(entry) != entry.host
+            copies = self._look_again(key)
+            return self._placement.reader(entry) != entry.host and any(
+                self._placement.reader(copy) for copy in copies
+            )
         return isinstance(failure, errors.InUse)
 
     def _discard(self, entry: CacheEntry) -> bool:

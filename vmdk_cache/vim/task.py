@@ -23,6 +23,7 @@ from oslo_log import log as logging
 from vmdk_cache import errors
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.batch import Batch
+from vmdk_cache.vim.pending_task import PendingTask
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
@@ -54,26 +55,6 @@ CANCELLED_WITHIN_S = 120.0
 _LATE_ERROR_S = 1.0
 
 
-class _Pending:
-    """A task that somebody waits for; guarded by the waiter's lock."""
-
-    def __init__(self, moref: str, lock: threading.Lock, now: float) -> None:
-        self.moref = moref
-        self.began_at = self.warned_at = now
-        self.changed = threading.Condition(lock)
-        self.values: Properties = {}
-        self.started_at: float | None = None
-        self.done = False
-        self.result: Any = None
-        self.error: Exception | None = None
-
-    def end(self, *, result: Any = None, error: Exception | None = None) -> None:
-        """The first end counts."""
-        if not self.done:
-            self.done, self.result, self.error = True, result, error
-            self.changed.notify_all()
-
-
 class TaskWaiter:
     """Thread-safe; does nothing before the first :meth:`wait`.
 
@@ -85,7 +66,7 @@ class TaskWaiter:
         self._cancelled_within_s = cancelled_within_s
         self._lock = threading.Lock()
         self._wanted = threading.Condition(self._lock)
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, PendingTask] = {}
         self._finished: set[str] = set()  # still in the view
         self._watch: TaskWatch | None = None
         self._broken: list[TaskWatch] = []
@@ -109,7 +90,7 @@ class TaskWaiter:
         :raises TaskTimedOut: it ran longer and was cancelled; the text says if it still runs
         :raises VCenterError: the task's error, or vCenter is out of reach
         """
-        entry = _Pending(task, self._lock, self._session.clock.monotonic())
+        entry = PendingTask(task, self._lock, self._session.clock.monotonic())
         with self._lock:
             if self._closed:
                 raise errors.SessionExpired("the task waiter has been closed")
@@ -146,7 +127,7 @@ class TaskWaiter:
         if watch is not None:
             watch.close()
 
-    def _await(self, entry: _Pending, timeout_s: float, at_most_s: float | None) -> bool:
+    def _await(self, entry: PendingTask, timeout_s: float, at_most_s: float | None) -> bool:
         """Whether the task ended; False after ``at_most_s``, or when it ran out of time."""
         with self._lock:
             while not entry.done:
@@ -161,7 +142,7 @@ class TaskWaiter:
                     return entry.done
             return True
 
-    def _warn_if_queued(self, entry: _Pending) -> None:
+    def _warn_if_queued(self, entry: PendingTask) -> None:
         now = self._session.clock.monotonic()
         if entry.started_at is None and now - entry.warned_at >= _QUEUED_WARNING_EVERY_S:
             entry.warned_at = now
@@ -171,7 +152,7 @@ class TaskWaiter:
                 now - entry.began_at,
             )
 
-    def _left_s(self, entry: _Pending, timeout_s: float) -> float:
+    def _left_s(self, entry: PendingTask, timeout_s: float) -> float:
         if entry.started_at is None:
             return float("inf")
         return entry.started_at + timeout_s - self._session.clock.monotonic()
@@ -183,7 +164,7 @@ class TaskWaiter:
             return 0  # whoever watches the task finds out whether it matters
         return values.get(task, {}).get("info.progress") or 0
 
-    def _give_up(self, entry: _Pending, timeout_s: float) -> None:
+    def _give_up(self, entry: PendingTask, timeout_s: float) -> None:
         """The task ran too long: cancel it and see it end, since what it makes may come late.
 
         One that has just ended, or succeeds after all, has not timed out. That a task cannot be
@@ -209,7 +190,7 @@ class TaskWaiter:
             f"task {entry.moref} ran for more than {timeout_s:g} s; {outcome}", moref=entry.moref
         ) from entry.error
 
-    def _cancel(self, entry: _Pending) -> None:
+    def _cancel(self, entry: PendingTask) -> None:
         """Tell the task to stop, and wait for its end, for a while."""
         try:
             self._session.invoke("Task", entry.moref, "CancelTask", safe=True)
@@ -296,7 +277,12 @@ class TaskWaiter:
                 return
             self._watch = watch
         name = "vcenter-task-waiter"
-        threading.Thread(target=self._poll, args=(watch,), name=name, daemon=True).start()
+        poller = threading.Thread(target=self._poll, args=(watch,), name=name, daemon=True)
+        try:
+            poller.start()
+        except RuntimeError:  # no thread to be had: a watch that nobody polls is none
+            self._drop(watch)
+            raise
         while self._broken:
             self._broken.pop().close()
 

@@ -82,7 +82,9 @@ class OpenStack:
 
     def logs(self) -> str:
         """What a reader of a failure wants: Cinder's complaints, then the ends of the logs."""
-        complaints = self.cinder.log_lines(r" (WARNING|ERROR|CRITICAL) \S+ \[")[-60:]
+        complaints = self.cinder.log_lines(r" (WARNING|ERROR|CRITICAL) \S+ \[")
+        if len(complaints) > 80:  # the first ones tell why, the last ones repeat themselves
+            complaints = [*complaints[:40], "...", *complaints[-40:]]
         parts = [
             "--- Cinder: warnings and errors, without stack traces",
             *(line[:400] for line in complaints),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemorySource
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache import file_locked
-from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST
+from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, PLACES
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, Reason
 from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_TAKEN_ROUNDS
@@ -21,6 +23,15 @@ from vmdk_cache.conf import Settings
 from vmdk_cache.locks import ToozLocks
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
+PATIENCE_S = 20.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads bring about; fails when they never do."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.002)
 
 
 def test_the_first_volume_imports_and_the_second_does_not(world: World) -> None:
@@ -342,6 +353,19 @@ def test_a_copy_whose_host_is_in_maintenance_is_not_asked_while_there_is_another
     assert world.store.calls["move"] == 0
 
 
+def test_a_copy_on_a_datastore_out_of_reach_is_not_asked_while_there_is_another(
+    world: World,
+) -> None:
+    replica = with_two_copies(world)
+    for entry in list(world.store.vms.values()):
+        if entry.moref != replica.moref:
+            world.store.vms[entry.moref] = dataclasses.replace(entry, accessible=False)
+    third = dataclasses.replace(PLACE, datastore="datastore-3", host="host-3")
+    world.placement = MemoryPlacement(third)
+    world.engine = world.process()
+    assert world.engine.create_volume(IMAGE, volume(1), world.source).entry == replica
+
+
 def test_the_only_copy_moves_to_a_host_that_can_read_it(world: World) -> None:
     neighbour = dataclasses.replace(PLACE, host="host-9")
     world.placement = MemoryPlacement(PLACE, neighbour)
@@ -361,11 +385,59 @@ def test_a_host_that_goes_meanwhile_costs_no_volume(world: World) -> None:
     assert made.entry.moref == replica.moref
 
 
-def test_a_volumes_own_host_that_goes_is_no_fault_of_the_template(world: World) -> None:
-    with_two_copies(world)
-    world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-7")]
+def test_a_volume_whose_host_goes_while_it_waits_is_placed_anew(world: World) -> None:
+    neighbour = dataclasses.replace(PLACE, host="host-9")
+    world.placement = MemoryPlacement(PLACE, neighbour)
+    world.engine = world.process()
+    template = world.engine.warm(IMAGE, "lsiLogic", world.source)[0]
+    world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-1")]
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert (made.hit, made.entry.moref, made.place) == (True, template.moref, neighbour)
+    assert world.placement.reserved == 0
+
+
+def test_whoever_imported_is_told_so_though_placed_anew(world: World) -> None:
+    world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-1")]
+    assert not world.engine.create_volume(IMAGE, volume(1), world.source).hit
+
+
+def test_hosts_that_all_go_end_the_attempts(world: World) -> None:
+    world.engine.warm(IMAGE, "lsiLogic", world.source)
+    away = errors.HostUnavailable("in maintenance", moref="host-1")
+    world.store.faults["clone"] = [away] * 10
     with pytest.raises(errors.HostUnavailable):
         world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.store.calls["clone"] == PLACES
+
+
+def test_a_template_that_no_host_can_read_is_not_waited_for(world: World) -> None:
+    template = world.engine.warm(IMAGE, "lsiLogic", world.source)[0]
+    world.store.vms[template.moref] = dataclasses.replace(template, host="host-lost")
+    world.placement.sick_hosts = {"host-lost", PLACE.host}
+    world.store.faults["clone"] = [errors.HostUnavailable("away", moref="host-lost")] * 10
+    began = world.clock.monotonic()
+    with pytest.raises(errors.HostUnavailable):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.clock.monotonic() == began
+
+
+def test_those_in_line_know_that_the_template_has_moved(world: World) -> None:
+    neighbour = dataclasses.replace(PLACE, host="host-9")
+    world.placement = MemoryPlacement(PLACE, neighbour)
+    world.engine = world.process(Settings(enabled=True, clones_per_template=1))
+    template = world.engine.warm(IMAGE, "lsiLogic", world.source)[0]
+    world.store.vms[template.moref] = dataclasses.replace(template, host=PLACE.host)
+    world.placement.sick_hosts = {PLACE.host}
+    queue = world.engine._queue
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        # The first moves it only once the others have read where it was, and stand in line.
+        world.store.during["move"] = lambda: wait_until(lambda: queue.waiting() == 7)
+        made = [
+            pool.submit(world.engine.create_volume, IMAGE, volume(n), world.source)
+            for n in range(1, 9)
+        ]
+        assert all(one.result().hit for one in made)
+    assert world.store.calls["move"] == 1
 
 
 def test_a_template_without_its_files_gives_way_to_its_replica(world: World) -> None:

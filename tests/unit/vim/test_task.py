@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pytest
@@ -135,6 +136,22 @@ def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone
     vc.clock.advance(100)
 
     assert all(done.join() for done in clones)
+
+
+def test_a_host_without_threads_left_sees_its_tasks_end_all_the_same(
+    waiter: TaskWaiter, clone: Cloning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "vcenter-task-waiter":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert clone("volume-1").join()
+    assert clone("volume-2").join()
 
 
 def test_a_restart_fails_the_tasks_that_vcenter_forgot(
@@ -279,9 +296,9 @@ def test_an_error_that_comes_later_than_its_state_is_read_again(
     session: Session, waiter: TaskWaiter
 ) -> None:
     """Seen under load; here the state comes alone."""
-    from vmdk_cache.vim.task import _Pending
+    from vmdk_cache.vim.pending_task import PendingTask
 
-    entry = _Pending("task-1", waiter._lock, 0.0)
+    entry = PendingTask("task-1", waiter._lock, 0.0)
     waiter._pending["task-1"] = entry
 
     assert not waiter._learn("task-1", {"info.state": "error"})
@@ -312,9 +329,9 @@ def test_an_error_that_comes_much_later_than_its_state_is_waited_for_once(
 
 
 def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
-    from vmdk_cache.vim.task import _Pending
+    from vmdk_cache.vim.pending_task import PendingTask
 
-    entry = _Pending("task-1", waiter._lock, 0.0)
+    entry = PendingTask("task-1", waiter._lock, 0.0)
     waiter._pending["task-1"] = entry
     waiter._learn("task-1", {"info.state": "success", "info.result": "vm-1"})
 
