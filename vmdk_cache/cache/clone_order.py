@@ -285,7 +285,16 @@ class _Room:
         )
 
     def best(self, waiter: Waiter, copies: Sequence[CacheEntry]) -> CacheEntry:
-        """The copy that will have the clone done first."""
+        """The copy that will have the clone done first. Only for one on its own datastore is a free
+        one left: to wait for another as good gains nothing.
+        """
+        free = {_near(waiter, copy) for copy in copies if self.fits(waiter, copy)}
+        if free:
+            copies = [
+                copy
+                for copy in copies
+                if self.fits(waiter, copy) or (_near(waiter, copy) and True not in free)
+            ]
 
         def rank(copy: CacheEntry) -> tuple[float, bool, bool, int, str]:
             busy, near = not self.fits(waiter, copy), _near(waiter, copy)
