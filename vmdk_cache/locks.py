@@ -2,7 +2,7 @@
 
 Inside Cinder they come from Cinder's own coordinator (``[coordination] backend_url``); elsewhere
 from a coordinator opened here. With the default, ``file://``, they bind the processes of one host;
-between hosts without a shared coordinator vCenter's DuplicateName is the guard (cache/engine.py).
+between hosts without a shared coordinator vCenter's DuplicateName is the guard (cache/importer.py).
 """
 
 from __future__ import annotations
