@@ -29,7 +29,7 @@ check: $(READY)  ## ruff, mypy --strict, generated files up to date
 	$(BIN)/python -m benchmarks.document --check
 	$(BIN)/reno -q lint
 
-bench: $(BENCH)  ## measure everything (under 10 minutes); ARGS="requests import" measures some
+bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
 
 format: $(READY)  ## let ruff mend what it can
