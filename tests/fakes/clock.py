@@ -45,11 +45,12 @@ class HastyClock(SystemClock):
 
 
 class Moved(Protocol):
-    """A clock that somebody moves, such as the fake vCenter's with ``scale=0``."""
+    """A server's clock, such as the fake vCenter's, that its clients go by as well."""
 
     def now(self) -> datetime.datetime: ...
     def monotonic(self) -> float: ...
     def advance(self, seconds: float) -> None: ...
+    def sleep(self, delay_s: float) -> None: ...
 
 
 class SharedClock:
@@ -69,27 +70,10 @@ class SharedClock:
         time.sleep(0.001)  # what became due is done by other threads
 
 
-class Slept(Protocol):
-    """A clock on which threads can sleep while somebody else moves it."""
-
-    def now(self) -> datetime.datetime: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, delay_s: float) -> None: ...
-
-
-class WaitingClock:
-    """A client on the clock of its server, which moves without it (the fake vCenter's virtual
-    time): who sleeps waits until the time has come, and lets none pass while others work.
+class WaitingClock(SharedClock):
+    """As that, but the clock moves by itself (the fake vCenter's virtual time): who sleeps waits
+    until the time has come, and lets none pass while others work.
     """
-
-    def __init__(self, clock: Slept) -> None:
-        self._clock = clock
-
-    def now(self) -> datetime.datetime:
-        return self._clock.now()
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
         self._clock.sleep(seconds)

@@ -335,7 +335,7 @@ class Replication:
                 yield source
         finally:
             with self._lock:
-                self._readers[source.moref] -= 1
+                self._readers -= collections.Counter([source.moref])  # keeps no zeros
 
     def _with_times(self, made: CacheEntry, source: CacheEntry) -> CacheEntry:
         """Warmed up when its source was, and used now: else it might expire as soon as it is made,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.entry_index import EntryIndex
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
@@ -188,10 +188,17 @@ class VCenterTemplateStore:
             as_template=True,
         )
         with self._changing():
-            made = template.clone(
+            moref = template.clone(
                 self._session, self._waiter, entry.moref, request, timeout_s=self._task_timeout_s
             )
-        return self._made(made, request.name)
+            made = self._made(moref, request.name)
+            if made.phase is not Phase.READY:
+                # That vCenter reconfigures a clone that is a template at once is not documented.
+                template.destroy(self._session, self._waiter, moref)
+                raise errors.TaskFailed(
+                    f"vCenter made the replica {request.name!r} without its record", moref=moref
+                )
+        return made
 
     def move(self, entry: CacheEntry, host: str) -> None:
         with self._changing():

@@ -19,6 +19,7 @@ from tests.fakes.vcenter.host_system import HostSystem
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import replica_name
+from vmdk_cache.cache.record import RECORD_KEY
 
 USER, PASSWORD = "cinder@vsphere.local", "correct horse"
 CLONE_S = 1000.0
@@ -177,6 +178,25 @@ def test_a_replica_that_does_not_fit_leaves_no_files(vc: VCenter, subject: Subje
         subject.store.replicate(made, subject.elsewhere)
     assert subject.store.entries() == [made]
     assert target.files() == before
+
+
+def test_a_replica_without_its_record_is_none_and_does_not_stay(
+    vc: VCenter, subject: Subject
+) -> None:
+    """Nobody would serve it, and its name would keep others from being made."""
+    made = import_(subject)
+
+    def lose_the_record() -> None:
+        replica = vc.find_vm(replica_name(subject.backend, KEY, subject.elsewhere.datastore))
+        if replica is not None:
+            replica.settings.extra_config.pop(RECORD_KEY, None)
+
+    vc.fault_rules.add("RetrievePropertiesEx", action=lose_the_record, times=None)
+    with pytest.raises(errors.TaskFailed, match="without its record"):
+        subject.store.replicate(made, subject.elsewhere)
+    vc.fault_rules.clear()
+    assert subject.store.entries() == [made]
+    assert vc.datastore(subject.elsewhere.datastore_name).files() == {}
 
 
 def test_a_replica_is_a_template_of_ours_in_all_that_vcenter_shows(
