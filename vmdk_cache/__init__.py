@@ -3,7 +3,9 @@
 Layers, top to bottom; a layer imports only layers below it (tests/unit/test_architecture.py):
 
     cinder/      what Cinder loads: the volume driver and the scheduler's host manager
+    cli/         the command vmdk-cache; start at cli/main.py
     wiring.py    builds a running cache from settings
+    backend.py   one backend, as its section of cinder.conf describes it
     periodic/    what happens by the clock: purge, reconcile
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
     datastore/   where a volume goes, and how an image's stream becomes a disk

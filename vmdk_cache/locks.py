@@ -75,20 +75,30 @@ def _release(lock: Any, name: str) -> None:
 
 
 @contextlib.contextmanager
-def coordinator(backend_url: str) -> Iterator[Callable[[str], Any]]:
+def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], Any]]:
     """A coordinator of our own, for processes that are not Cinder; yields its ``get_lock``.
 
     :param backend_url: as Cinder's ``[coordination] backend_url``, e.g. ``file:///var/lib/x``
+    :param prefix: of every lock's name; ``cinder-`` makes them the locks of Cinder's coordinator
+    :raises LockUnavailable: it cannot be reached; the text keeps the URL, which may hold a
+        password, to itself
     """
     # Here, since it takes as long to import as the rest of the engine, and a third of the memory;
     # who uses Cinder's coordinator, or holds no lock, does without.
     from tooz import coordination
 
     member = f"vmdk-cache-{socket.gethostname()}-{os.getpid()}".encode()
-    opened = coordination.get_coordinator(backend_url, member)
-    opened.start(start_heart=True)
     try:
-        yield lambda name: opened.get_lock(name.encode("ascii"))
+        opened = coordination.get_coordinator(backend_url, member)
+        opened.start(start_heart=True)
+    except Exception as failure:
+        # tooz's drivers raise tooz's, their client's and the system's errors.
+        raise errors.LockUnavailable(
+            f"no coordinator of locks, see [coordination] backend_url: "
+            f"{str(failure).replace(backend_url, '<backend_url>')}"
+        ) from failure
+    try:
+        yield lambda name: opened.get_lock(f"{prefix}{name}".encode("ascii"))
     finally:
         opened.stop()
 

@@ -7,11 +7,11 @@ task waiter is closed before the session that it polls, and after those who give
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from oslo_log import log as logging
 
+from vmdk_cache.backend import Backend
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.engine import ImageCache
@@ -38,32 +38,13 @@ from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
 from vmdk_cache.vim.inventory_index import InventoryIndex
-from vmdk_cache.vim.session import Endpoint, Session
+from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.task import TaskWaiter
 
+__all__ = ["Backend", "RunningCache", "build"]
+
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Backend:
-    """What the cache must know of the backend that it serves.
-
-    :ivar name: section name in the configuration; names the cache's folder and templates
-    :ivar folder: inventory path of the cache's folder below a datacenter's VM folder
-    :ivar clusters: cluster names, empty for every host
-    :ivar datastore_regex: datastores to use, by name; None for all
-    :ivar task_timeout_s: how long one clone or import may run
-    :ivar managed_by: extension key and type of the VMs, or None
-    """
-
-    name: str
-    endpoint: Endpoint
-    folder: tuple[str, ...]
-    clusters: Sequence[str] = ()
-    datastore_regex: str | None = None
-    task_timeout_s: float = 7200.0
-    managed_by: tuple[str, str] | None = None
 
 
 @dataclass

@@ -15,15 +15,13 @@ from cinder.volume import volume_types
 from cinder.volume.drivers.vmware import vmdk, volumeops
 
 from vmdk_cache import errors
-from vmdk_cache.cache.key import folder_name
+from vmdk_cache.backend import MANAGED_BY, Backend, project_folder
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.locks import ToozLocks
-from vmdk_cache.vim.session import Endpoint
-from vmdk_cache.wiring import Backend
 
 #: Names that are neither public interface nor documented, by the object that must have them.
 PRIVATE_NAMES: dict[Any, tuple[str, ...]] = {
-    vmdk: ("EXTENSION_KEY", "EXTENSION_TYPE", "EXTRA_CONFIG_VOLUME_ID_KEY", "vmdk_opts"),
+    vmdk: ("EXTRA_CONFIG_VOLUME_ID_KEY", "vmdk_opts"),
     vmdk.VMwareVcVmdkDriver: (
         "_get_adapter_type",
         "_get_disk_type",
@@ -59,33 +57,20 @@ def volume_request(driver: Any, volume: Any, image_adapter_type: str | None) -> 
         disk_type=driver._get_disk_type(volume),
         adapter_type=image_adapter_type or driver._get_adapter_type(volume),
         storage_profile=driver._get_storage_profile(volume),
-        folder=_project_folder(driver.configuration, volume.project_id),
+        folder=project_folder(driver.configuration, volume.project_id),
         extra_config={vmdk.EXTRA_CONFIG_VOLUME_ID_KEY: volume.id},
-        managed_by=(vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE),
+        managed_by=MANAGED_BY,
     )
 
 
 def backend(configuration: Any) -> Backend:
     """The backend that a section of cinder.conf describes."""
-    name = configuration.config_group
-    return Backend(
-        name=name,
-        endpoint=_endpoint(configuration),
-        folder=_project_folder(configuration, folder_name(name)),
-        clusters=tuple(configuration.vmware_cluster_name or ()),
-        datastore_regex=configuration.vmware_datastore_regex,
-        task_timeout_s=configuration.vmware_image_transfer_timeout_secs,
-        managed_by=(vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE),
-    )
+    return Backend.from_options(configuration.config_group, configuration)
 
 
 def locks(configuration: Any) -> ToozLocks:
     """Locks of Cinder's coordinator, told apart by vCenter and backend."""
-    scope = (
-        f"{configuration.vmware_host_ip}:{configuration.vmware_host_port}"
-        f"/{configuration.config_group}"
-    )
-    return ToozLocks(coordination.COORDINATOR.get_lock, scope)
+    return ToozLocks(coordination.COORDINATOR.get_lock, backend(configuration).lock_scope)
 
 
 def download(context: Any, image_service: Any, image_id: str, *, hashed_by_us: bool) -> Any:
@@ -109,24 +94,3 @@ def opt_in_extra_spec(volume: Any) -> str | None:
     specs = volume_types.get_volume_type_extra_specs(volume.volume_type_id)
     value: str | None = specs.get(OPT_IN_EXTRA_SPEC)
     return value
-
-
-def _project_folder(configuration: Any, project_id: str) -> tuple[str, ...]:
-    """As VMwareVcVmdkDriver._get_volume_group_folder names it."""
-    return ("OpenStack", f"Project ({project_id})", configuration.vmware_volume_folder)
-
-
-def _endpoint(configuration: Any) -> Endpoint:
-    # As oslo.vmware has it: with a CA file, vmware_insecure is ignored.
-    ca_file = configuration.vmware_ca_file
-    return Endpoint(
-        host=configuration.vmware_host_ip,
-        user=configuration.vmware_host_username,
-        password=configuration.vmware_host_password,
-        port=configuration.vmware_host_port,
-        ca_file=ca_file,
-        insecure=bool(configuration.vmware_insecure) and not ca_file,
-        # Upstream takes less than one as well, and means one.
-        pool_size=max(1, configuration.vmware_connection_pool_size),
-        api_retry_count=max(1, configuration.vmware_api_retry_count),
-    )

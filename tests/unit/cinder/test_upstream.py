@@ -9,6 +9,7 @@ import pathlib
 import pytest
 from cinder.volume.drivers.vmware import vmdk
 
+from vmdk_cache.backend import MANAGED_BY
 from vmdk_cache.cinder import driver, upstream
 
 NAMES = [(owner, name) for owner, names in upstream.PRIVATE_NAMES.items() for name in names]
@@ -17,6 +18,10 @@ NAMES = [(owner, name) for owner, names in upstream.PRIVATE_NAMES.items() for na
 @pytest.mark.parametrize(("owner", "name"), NAMES, ids=lambda value: str(value)[-40:])
 def test_a_name_that_we_rely_on_is_still_there(owner: object, name: str) -> None:
     assert hasattr(owner, name), f"{owner} has no {name}: see vmdk_cache/cinder/upstream.py"
+
+
+def test_vms_are_marked_as_upstream_marks_its_own() -> None:
+    assert MANAGED_BY == (vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE)
 
 
 def test_every_private_name_that_we_use_is_listed() -> None:

@@ -1,0 +1,77 @@
+"""One backend as its section of cinder.conf describes it, whoever reads that file.
+
+The volume driver and the command line must agree on all of this: where the templates are, what
+they are called, and which locks keep two processes off the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vmdk_cache.cache.key import folder_name
+from vmdk_cache.conf import HasOptions
+from vmdk_cache.vim.endpoint import Endpoint
+
+#: What the VMs of Cinder are marked with, and its volumes' types (cinder, vmdk.EXTENSION_KEY).
+MANAGED_BY = ("org.openstack.storage", "volume")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the cache must know of the backend that it serves.
+
+    :ivar name: section name in the configuration; names the cache's folder and templates
+    :ivar folder: inventory path of the cache's folder below a datacenter's VM folder
+    :ivar clusters: cluster names, empty for every host
+    :ivar datastore_regex: datastores to use, by name; None for all
+    :ivar task_timeout_s: how long one clone or import may run
+    :ivar managed_by: extension key and type of the VMs, or None
+    """
+
+    name: str
+    endpoint: Endpoint
+    folder: tuple[str, ...]
+    clusters: Sequence[str] = ()
+    datastore_regex: str | None = None
+    task_timeout_s: float = 7200.0
+    managed_by: tuple[str, str] | None = None
+
+    @classmethod
+    def from_options(cls, name: str, options: HasOptions) -> Backend:
+        """:param options: of the section ``name``, with the ``vmware_*`` options of Cinder"""
+        return cls(
+            name=name,
+            endpoint=_endpoint(options),
+            folder=project_folder(options, folder_name(name)),
+            clusters=tuple(options.vmware_cluster_name or ()),
+            datastore_regex=options.vmware_datastore_regex,
+            task_timeout_s=options.vmware_image_transfer_timeout_secs,
+            managed_by=MANAGED_BY,
+        )
+
+    @property
+    def lock_scope(self) -> str:
+        """What the names of this backend's locks are unique in."""
+        return f"{self.endpoint.server}/{self.name}"
+
+
+def project_folder(options: HasOptions, project_id: str) -> tuple[str, ...]:
+    """As VMwareVcVmdkDriver._get_volume_group_folder names it."""
+    return ("OpenStack", f"Project ({project_id})", options.vmware_volume_folder)
+
+
+def _endpoint(options: HasOptions) -> Endpoint:
+    # As oslo.vmware has it: with a CA file, vmware_insecure is ignored.
+    ca_file = options.vmware_ca_file
+    return Endpoint(
+        host=options.vmware_host_ip,
+        user=options.vmware_host_username,
+        password=options.vmware_host_password,
+        port=options.vmware_host_port,
+        ca_file=ca_file,
+        insecure=bool(options.vmware_insecure) and not ca_file,
+        # Upstream takes less than one as well, and means one.
+        pool_size=max(1, options.vmware_connection_pool_size),
+        api_retry_count=max(1, options.vmware_api_retry_count),
+    )
