@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from oslo_utils import strutils
 
 #: The one status in which Glance hands out an image's data.
 ACTIVE = "active"
+#: Property of an image that is to be kept warm (``image_cache_auto_warm``).
+KEEP_WARM = "image_cache_warm"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Image:
     :ivar checksum: MD5 hex digest, None if Glance has none
     :ivar updated_at: ISO 8601 text of Glance's ``updated_at``
     :ivar status: Glance's: ``active``, ``deactivated``, ``queued``, ``pending_delete``, ...
+    :ivar keep_warm: whether its property ``image_cache_warm`` says yes
     """
 
     id: str
@@ -42,6 +48,7 @@ class Image:
     updated_at: str = ""
     virtual_size_bytes: int = 0
     status: str = ACTIVE
+    keep_warm: bool = False
 
 
 class ImageSource(Protocol):
@@ -52,3 +59,57 @@ class ImageSource(Protocol):
 
         :raises SourceUnavailable: now or while iterating, when the bytes cannot be had
         """
+
+
+def describe(image_meta: Mapping[str, Any]) -> Image:
+    """The image that Glance's or Cinder's dict tells of; what is left out is None, 0 or empty.
+
+    :param image_meta: ``id`` (the one key that must be there), ``size`` in bytes, ``disk_format``,
+        ``container_format``, ``checksum``, ``os_hash_algo``, ``os_hash_value``, ``updated_at``
+        (datetime or text), ``status``. Custom ones stand under ``properties``
+        (``GlanceImageService.show`` of Cinder) or beside the others (Image API v2)
+    """
+    nested = image_meta.get("properties")
+    properties = nested if isinstance(nested, Mapping) else image_meta
+    return Image(
+        id=str(image_meta["id"]),
+        size_bytes=_size_bytes(image_meta.get("size")),
+        disk_format=_text(image_meta.get("disk_format")) or "",
+        container_format=_text(image_meta.get("container_format")) or "",
+        disk_type=_text(properties.get("vmware_disktype")),
+        adapter_type=_text(properties.get("vmware_adaptertype")),
+        os_hash_algo=_text(image_meta.get("os_hash_algo")),
+        os_hash_value=_text(image_meta.get("os_hash_value")),
+        checksum=_text(image_meta.get("checksum")),
+        updated_at=_iso_text(image_meta.get("updated_at")),
+        virtual_size_bytes=_size_bytes(image_meta.get("virtual_size")),
+        status=_text(image_meta.get("status")) or ACTIVE,
+        keep_warm=strutils.bool_from_string(properties.get(KEEP_WARM)),
+    )
+
+
+def _text(value: object) -> str | None:
+    """Text without blanks around it; None for what is unset or blank."""
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def _size_bytes(value: object) -> int:
+    try:
+        return max(0, int(str(value)))
+    except ValueError:
+        return 0
+
+
+def _iso_text(value: object) -> str:
+    """One text for one moment, however it was handed over: ISO 8601 in UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            return str(value)
+    if not isinstance(value, datetime.datetime):
+        return ""
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=datetime.UTC)
+    return value.astimezone(datetime.UTC).isoformat()

@@ -29,6 +29,7 @@ from vmdk_cache import conf, errors, wiring
 from vmdk_cache.cache import events
 from vmdk_cache.cinder import EXTRA_KEY, glance, opt_in, upstream
 from vmdk_cache.cinder.feedback import Feedback
+from vmdk_cache.image import describe
 
 LOG = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
             raise errors.NotCacheable(
                 events.Reason.DISABLED, "enable_image_cache is false for this backend"
             )
-        image = glance.describe(image_meta)
+        image = describe(image_meta)
         request = upstream.volume_request(self, volume, image.adapter_type)
         source = glance.GlanceImageSource(context, image_service)
         return self._cache.images.create_volume(image, request, source).hit

@@ -1,9 +1,9 @@
 """Images as Cinder sees them: description and bytes, in this package's terms.
 
 Cinder hands a driver ``image_meta`` (the dict of ``GlanceImageService.show``) and
-``image_service``. :func:`describe` turns the first into an :class:`~vmdk_cache.image.Image`, and
-:class:`GlanceImageSource` makes the second an :class:`~vmdk_cache.image.ImageSource`. This is the
-border at which the errors of Glance's client, of Cinder's image service and of HTTP become
+``image_service``. :func:`~vmdk_cache.image.describe` reads the first; :class:`GlanceImageSource`
+makes the second an :class:`~vmdk_cache.image.ImageSource`. This is the border at which the errors
+of Glance's client, of Cinder's image service and of HTTP become
 :class:`~vmdk_cache.errors.SourceUnavailable` or :class:`~vmdk_cache.errors.ImageCorrupt`.
 
 The reader of a stream checks its hash (datastore/read_ahead.py), so the client is asked not to
@@ -19,9 +19,8 @@ else Glance answers 404 for another project's private image as for a deleted one
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -34,7 +33,7 @@ from urllib3 import exceptions as urllib3_exc
 
 from vmdk_cache.cinder import upstream
 from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
-from vmdk_cache.image import ACTIVE, Image
+from vmdk_cache.image import Image, describe
 
 _HASH_DIFFERS = "Corrupt image download"
 """How python-glanceclient begins the text of its integrity error."""
@@ -166,55 +165,3 @@ def _glance_errors(image_id: str) -> Iterator[None]:
         urllib3_exc.HTTPError,
     ) as exc:
         raise SourceUnavailable(f"Glance did not give image {image_id}: {exc}") from exc
-
-
-def describe(image_meta: Mapping[str, Any]) -> Image:
-    """The image that Cinder's dict tells of; what Glance left out is None, 0 or empty.
-
-    :param image_meta: as of ``GlanceImageService.show``: ``id`` (the one key that must be there),
-        ``size`` in bytes, ``disk_format``, ``container_format``, ``checksum``, ``os_hash_algo``,
-        ``os_hash_value``, ``updated_at`` (datetime or text), ``status``, custom ones under
-        ``properties``
-    """
-    properties = image_meta.get("properties") or {}
-    return Image(
-        id=str(image_meta["id"]),
-        size_bytes=_size_bytes(image_meta.get("size")),
-        disk_format=_text(image_meta.get("disk_format")) or "",
-        container_format=_text(image_meta.get("container_format")) or "",
-        disk_type=_text(properties.get("vmware_disktype")),
-        adapter_type=_text(properties.get("vmware_adaptertype")),
-        os_hash_algo=_text(image_meta.get("os_hash_algo")),
-        os_hash_value=_text(image_meta.get("os_hash_value")),
-        checksum=_text(image_meta.get("checksum")),
-        updated_at=_iso_text(image_meta.get("updated_at")),
-        virtual_size_bytes=_size_bytes(image_meta.get("virtual_size")),
-        status=_text(image_meta.get("status")) or ACTIVE,
-    )
-
-
-def _text(value: object) -> str | None:
-    """Text without blanks around it; None for what is unset or blank."""
-    text = "" if value is None else str(value).strip()
-    return text or None
-
-
-def _size_bytes(value: object) -> int:
-    try:
-        return max(0, int(str(value)))
-    except ValueError:
-        return 0
-
-
-def _iso_text(value: object) -> str:
-    """One text for one moment, however it was handed over: ISO 8601 in UTC."""
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            return str(value)
-    if not isinstance(value, datetime.datetime):
-        return ""
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=datetime.UTC)
-    return value.astimezone(datetime.UTC).isoformat()

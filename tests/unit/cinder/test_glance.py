@@ -1,9 +1,8 @@
-"""Errors of Glance's client become ours, and images are described whatever Glance left out."""
+"""Errors of Glance's client become ours, and Cinder asks for images as itself."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import errno
 import hashlib
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from glanceclient.common import utils as glance_utils
 from keystoneauth1 import plugin
 from oslo_config import cfg
 
-from vmdk_cache.cinder.glance import GlanceCatalog, GlanceImageSource, describe
+from vmdk_cache.cinder.glance import GlanceCatalog, GlanceImageSource
 from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
 from vmdk_cache.image import Image
 
@@ -171,66 +170,6 @@ def test_a_fault_of_the_reader_is_not_translated() -> None:
     next(chunks)
     with pytest.raises(ZeroDivisionError):
         chunks.throw(ZeroDivisionError())  # type: ignore[attr-defined]
-
-
-def test_an_image_is_described_in_full() -> None:
-    updated_at = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
-    assert describe(
-        {
-            "id": "abc",
-            "size": 65536,
-            "virtual_size": 1 << 20,
-            "disk_format": "vmdk",
-            "container_format": "bare",
-            "checksum": "c" * 32,
-            "os_hash_algo": "sha512",
-            "os_hash_value": "d" * 128,
-            "updated_at": updated_at,
-            "status": "deactivated",
-            "properties": {"vmware_disktype": "streamOptimized", "vmware_adaptertype": "ide"},
-        }
-    ) == Image(
-        id="abc",
-        size_bytes=65536,
-        disk_format="vmdk",
-        container_format="bare",
-        disk_type="streamOptimized",
-        adapter_type="ide",
-        os_hash_algo="sha512",
-        os_hash_value="d" * 128,
-        checksum="c" * 32,
-        updated_at="2026-03-01T12:00:00+00:00",
-        virtual_size_bytes=1 << 20,
-        status="deactivated",
-    )
-
-
-@pytest.mark.parametrize(
-    "nothing",
-    [
-        {},
-        {"properties": None},
-        {"size": None, "properties": {}},
-        {"size": "many", "checksum": "", "updated_at": None},
-    ],
-)
-def test_what_glance_left_out_is_unset(nothing: dict[str, Any]) -> None:
-    assert describe({"id": "abc", **nothing}) == Image(
-        id="abc", size_bytes=0, disk_format="", container_format=""
-    )
-
-
-def test_one_moment_is_one_text_however_it_is_given() -> None:
-    aware = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
-    moments = [
-        aware,
-        aware.replace(tzinfo=None),
-        "2026-03-01T12:00:00Z",
-        aware.astimezone(datetime.timezone(datetime.timedelta(hours=2))),
-    ]
-    assert {describe({"id": "a", "updated_at": m}).updated_at for m in moments} == {
-        "2026-03-01T12:00:00+00:00"
-    }
 
 
 class Shows:
