@@ -158,6 +158,26 @@ class Replication:
                 self._clone_queue.promise(key, wanted.datastore, copies[0].size_bytes, rounds)
             self._start_threads()
 
+    def make(self, key: CacheKey, datastore: str) -> tuple[CacheEntry, bool]:
+        """A READY copy of the key on that datastore, and whether this very call made it.
+
+        To whoever waits for it; ``image_cache_replicas`` does not matter. Neither does a failure
+        of a moment ago, nor how many others are being made.
+
+        :param datastore: managed object id
+        :raises ObjectNotFound: there is no copy to make it from
+        :raises VmdkCacheError: it was not made; there is no half of one
+        """
+        try:
+            found, made = self._have(_Wanted(key, datastore))
+        finally:
+            self._clone_queue.withdraw(key, datastore)
+        if found is None:
+            raise errors.ObjectNotFound(
+                f"image {key.image_id} has no template any more that a copy could be made of"
+            )
+        return found, made
+
     def close(self) -> None:
         """Begin no further replica; one that is at work ends by itself. Safe to call twice."""
         with self._lock:
@@ -266,29 +286,8 @@ class Replication:
 
     def _make(self, wanted: _Wanted) -> bool:
         """Whether there is nothing more to do; False: to be tried later."""
-        started = self._clock.monotonic()
-        name = replica_name(self._backend, wanted.key, wanted.datastore)
         try:
-            with self._locks.hold(lock_name_of(name), LOCK_WAIT_S):
-                copies = self._store.copies(wanted.key, fresh=True)
-                there = next((c for c in copies if c.datastore == wanted.datastore), None)
-                if there is not None:
-                    self._clone_queue.add(there)
-                if there is not None or not copies:
-                    return True
-                made, place, clone_s = self._replicate(wanted, name, copies)
-            with self._lock:
-                self._copies[wanted.key] = len(copies) + 1
-            self._clone_queue.add(made, clone_s)
-            self._events(
-                Replicated(
-                    self._backend,
-                    wanted.key.image_id,
-                    made.name,
-                    place.datastore_name,
-                    self._clock.monotonic() - started,
-                )
-            )
+            self._have(wanted)
         except Exception as failure:
             # Whatever it is: volumes are cloned across, as before.
             LOG.info(
@@ -299,6 +298,33 @@ class Replication:
             )
             return False
         return True
+
+    def _have(self, wanted: _Wanted) -> tuple[CacheEntry | None, bool]:
+        """The replica, None if there is no copy to make it from; and whether it was made now."""
+        started = self._clock.monotonic()
+        name = replica_name(self._backend, wanted.key, wanted.datastore)
+        with self._locks.hold(lock_name_of(name), LOCK_WAIT_S):
+            copies = self._store.copies(wanted.key, fresh=True)
+            there = next((c for c in copies if c.datastore == wanted.datastore), None)
+            if there is not None:
+                self._clone_queue.add(there)
+            if there is not None or not copies:
+                return there, False
+            made, place, clone_s = self._replicate(wanted, name, copies)
+        with self._lock:
+            if wanted.key in self._copies:
+                self._copies[wanted.key] = len(copies) + 1
+        self._clone_queue.add(made, clone_s)
+        self._events(
+            Replicated(
+                self._backend,
+                wanted.key.image_id,
+                made.name,
+                place.datastore_name,
+                self._clock.monotonic() - started,
+            )
+        )
+        return made, True
 
     def _replicate(
         self, wanted: _Wanted, name: str, copies: Sequence[CacheEntry]

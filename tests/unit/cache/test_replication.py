@@ -618,3 +618,32 @@ def test_a_use_that_cannot_be_noted_keeps_no_replica_from_being_one(world: World
     settle()
     assert world.replicas() == [SECOND.datastore]
     assert [type(event) for event in world.events] == [Replicated]
+
+
+# -- to somebody who waits for it
+
+
+def test_who_asks_for_a_replica_gets_it_whatever_the_option_says(world: World) -> None:
+    world.process(replicas=conf.REPLICAS_OFF)
+    world.template(key())
+    replica, made = world.replication.make(key(), SECOND.datastore)
+    assert (made, replica.datastore) == (True, SECOND.datastore)
+    again, made = world.replication.make(key(), SECOND.datastore)
+    assert (made, again.moref) == (False, replica.moref)
+    assert [type(event) for event in world.events] == [Replicated]
+
+
+def test_who_asks_for_a_replica_hears_why_there_is_none(world: World) -> None:
+    world.template(key())
+    with pytest.raises(errors.NoPlacement, match="nowhere"):
+        world.replication.make(key(), "nowhere")
+    world.store.faults["replicate"] = [errors.NoSpace("full")]
+    with pytest.raises(errors.NoSpace):
+        world.replication.make(key(), SECOND.datastore)
+    assert world.queue.promised == {}
+    assert world.replication.make(key(), SECOND.datastore)[1]  # not put off
+
+
+def test_a_replica_of_nothing_is_no_success(world: World) -> None:
+    with pytest.raises(errors.ObjectNotFound, match=key().image_id):
+        world.replication.make(key(), SECOND.datastore)
