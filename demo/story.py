@@ -139,7 +139,7 @@ def _create(
 
 def _seconds_in_the_driver(running: Cloud) -> dict[str, float]:
     """By volume id: how long the driver took, from the events in Cinder's log."""
-    event = r"image cache (hit|miss):.* volume_id=([-0-9a-f]{36}).* seconds=([0-9.]+)"
+    event = r"Image cache (hit|miss): volume ([-0-9a-f]{36}) .* in ([0-9.]+) s \("
     lines = running.openstack.cinder.log_lines(event)
     matches = [match for line in lines if (match := re.search(event, line))]
     return {match[2]: float(match[3]) for match in matches}

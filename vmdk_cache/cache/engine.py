@@ -16,7 +16,7 @@ road leads to a volume from this image).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oslo_log import log as logging
@@ -25,7 +25,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache import admission, file_locked
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Event, Events, Hit, Miss
+from vmdk_cache.cache.events import Events, Evicted, Hit, Miss, Rule
 from vmdk_cache.cache.evictor import lock_of
 from vmdk_cache.cache.importer import RIVAL_POLL_S, Importer
 from vmdk_cache.cache.key import CacheKey
@@ -68,13 +68,18 @@ class Outcome:
 
 @dataclass
 class _Request:
-    """:ivar imported: it was this request that brought the image into the cache"""
+    """:ivar imported: it was this request that brought the image into the cache
+    :ivar queued_s: spent in line, in all
+    :ivar cloned_s: what its clone took, the last one if there were several
+    """
 
     key: CacheKey
     image: Image
     volume: Volume
     source: ImageSource
     imported: bool = False
+    queued_s: float = 0.0
+    cloned_s: float = 0.0
 
 
 class ImageCache:
@@ -124,8 +129,19 @@ class ImageCache:
         request = _Request(CacheKey.of(image, volume.adapter_type), image, volume, source)
         entry, place = self._place_and_clone(request)
         seconds = self._clock.monotonic() - started
-        kind: Callable[..., Event] = Miss if request.imported else Hit
-        self._events(kind(self._backend, image.id, volume.id, place.datastore_name, seconds))
+        told = Miss if request.imported else Hit
+        self._events(
+            told(
+                self._backend,
+                image.id,
+                volume.id,
+                place.datastore_name,
+                seconds,
+                request.queued_s,
+                request.cloned_s,
+                0 if request.imported else image.size_bytes,
+            )
+        )
         return Outcome(not request.imported, entry, place, seconds)
 
     def warm(self, image: Image, adapter_type: str, source: ImageSource) -> tuple[CacheEntry, bool]:
@@ -208,11 +224,15 @@ class ImageCache:
         self, choice: Sequence[CacheEntry], unfit: set[str], request: _Request, place: Place
     ) -> CacheEntry:
         size_bytes = choice[0].size_bytes
+        joined = self._clock.monotonic()
         with self._queue.turn(request.key, choice, place, size_bytes, unfit=unfit) as entry:
+            request.queued_s += self._clock.monotonic() - joined
             try:
                 with self._leases.hold(entry.moref):
                     self._have_it_readable(entry)
+                    began = self._clock.monotonic()
                     self._store.clone(entry, request.volume, place)
+                    request.cloned_s = self._clock.monotonic() - began
             except errors.VCenterError as failure:
                 if isinstance(failure, errors.HardwareTooNew):
                     raise _UnfitCopyError(entry.moref, failure) from failure
@@ -271,6 +291,17 @@ class ImageCache:
                 self._store.destroy(entry)
         except (errors.InUse, errors.LockTimeout):
             LOG.info("Template %s has lost its files and cannot be removed now", entry.name)
+        else:
+            self._events(
+                Evicted(
+                    self._backend,
+                    entry.image_id or "",
+                    entry.name,
+                    Rule.BROKEN,
+                    "its files are lost",
+                    entry.size_bytes,
+                )
+            )
         return True
 
 

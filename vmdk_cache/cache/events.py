@@ -1,9 +1,16 @@
-"""What the engine tells the world, as frozen values; who listens decides what becomes of them."""
+"""What the engine tells the world, as frozen values; who listens decides what becomes of them.
+
+    a volume      Hit | Miss | Bypassed, then VolumeFailed if the attempt ends without it
+    an import     ImportStarted -> Imported | ImportFailed, which may come without a start
+    a template    Replicated, Evicted
+
+Nothing here names a user or a project.
+"""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 from oslo_log import log as logging
@@ -29,6 +36,18 @@ class Reason(enum.StrEnum):
     FAULT = "fault"
 
 
+class Rule(enum.StrEnum):
+    """By what a template had to go; few values, fit for a metric's label."""
+
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    STALE = "stale"
+    LIMIT = "limit"
+    ROOM = "room"
+    BROKEN = "broken"
+    REQUESTED = "requested"
+
+
 @dataclass(frozen=True)
 class Event:
     """Something happened to ``image_id`` in the cache of ``backend``."""
@@ -39,20 +58,86 @@ class Event:
 
 @dataclass(frozen=True)
 class Hit(Event):
-    """A volume was cloned from a template that another request had imported, or was importing."""
+    """A volume was cloned from a template that another request had imported, or was importing.
+
+    :ivar datastore: name of the volume's datastore
+    :ivar seconds: from request to volume
+    :ivar queued_s: of these, spent in line before the image's copies
+    :ivar cloned_s: of these, from CloneVM_Task until the volume was done
+    :ivar saved_bytes: what Glance did not have to send, 0 if the image's length is not known
+    """
 
     volume_id: str
     datastore: str
     seconds: float
+    queued_s: float = 0.0
+    cloned_s: float = 0.0
+    saved_bytes: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"hit: volume {self.volume_id} from image {self.image_id} on datastore "
+            f"{self.datastore} in {self.seconds:.2f} s ({self.queued_s:.2f} s in line), "
+            f"{as_text(self.saved_bytes)} not downloaded"
+        )
 
 
 @dataclass(frozen=True)
 class Miss(Event):
-    """A volume was cloned from a template that its request imported."""
+    """A volume was cloned from a template that its request imported; values as of :class:`Hit`."""
 
     volume_id: str
     datastore: str
     seconds: float
+    queued_s: float = 0.0
+    cloned_s: float = 0.0
+    saved_bytes: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"miss: volume {self.volume_id} from image {self.image_id} on datastore "
+            f"{self.datastore} in {self.seconds:.2f} s ({self.queued_s:.2f} s in line), "
+            f"its import included"
+        )
+
+
+@dataclass(frozen=True)
+class Bypassed(Event):
+    """A volume that asked for the cache goes on without it."""
+
+    volume_id: str
+    reason: Reason
+
+    def __str__(self) -> str:
+        return f"bypass: volume {self.volume_id} from image {self.image_id}, {self.reason}"
+
+
+@dataclass(frozen=True)
+class VolumeFailed(Event):
+    """An attempt at a volume that asked for the cache ended without it, with or without the cache.
+
+    :ivar error: name of the exception's class
+    """
+
+    volume_id: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"failure: volume {self.volume_id} from image {self.image_id}, {self.error}"
+
+
+@dataclass(frozen=True)
+class ImportStarted(Event):
+    """The VM that is to become the template exists; its end is Imported or ImportFailed.
+
+    :ivar datastore: name of the template's datastore
+    """
+
+    template: str
+    datastore: str
+
+    def __str__(self) -> str:
+        return f"import of image {self.image_id} begins on datastore {self.datastore}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +153,29 @@ class Imported(Event):
     bytes_read: int
     seconds: float
 
+    def __str__(self) -> str:
+        return (
+            f"import of image {self.image_id} on datastore {self.datastore} done in "
+            f"{self.seconds:.2f} s, {as_text(self.bytes_read)} downloaded: template "
+            f"{self.template} of {as_text(self.virtual_size_bytes)}"
+        )
+
+
+@dataclass(frozen=True)
+class ImportFailed(Event):
+    """No template came of it, and nothing was left behind. An image that the cache does not take,
+    and a name that another import was faster to take, are no failures.
+
+    :ivar error: name of the exception's class
+    :ivar seconds: until it failed
+    """
+
+    error: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"import of image {self.image_id} failed after {self.seconds:.2f} s, {self.error}"
+
 
 @dataclass(frozen=True)
 class Replicated(Event):
@@ -77,14 +185,32 @@ class Replicated(Event):
     datastore: str
     seconds: float
 
+    def __str__(self) -> str:
+        return (
+            f"replica of image {self.image_id} on datastore {self.datastore} made in "
+            f"{self.seconds:.2f} s: template {self.template}"
+        )
+
 
 @dataclass(frozen=True)
 class Evicted(Event):
-    """A template was deleted; ``reason`` is the plan's."""
+    """A template was deleted.
+
+    :ivar image_id: empty if that is not known
+    :ivar reason: the rule, applied, in words
+    :ivar size_bytes: what it counted as provisioned
+    """
 
     template: str
+    rule: Rule
     reason: str
     size_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"eviction: template {self.template} of image {self.image_id or 'unknown'}, "
+            f"{as_text(self.size_bytes)}, {self.rule}: {self.reason}"
+        )
 
 
 class Events(Protocol):
@@ -95,8 +221,30 @@ class Events(Protocol):
 
 def log(event: Event) -> None:
     """The plainest listener: a line at INFO."""
-    values = ", ".join(f"{field.name}={getattr(event, field.name)}" for field in fields(event))
-    LOG.info("image cache %s: %s", type(event).__name__.lower(), values)
+    LOG.info("Image cache %s [%s]", event, event.backend)
+
+
+def to_all(*listeners: Events) -> Events:
+    """A listener that tells each of ``listeners`` in turn; none keeps the others from hearing."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            try:
+                listener(event)
+            except Exception as failure:
+                # A defect of a listener costs its news, not the volume that they are about.
+                LOG.warning("A listener of the image cache failed: %r", failure)
+
+    return tell
+
+
+def as_text(size_bytes: int) -> str:
+    """A size as people read it: ``3.1 MiB``, ``20 GiB``, ``512 B``."""
+    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.1f}".removesuffix(".0") + f" {units[0]}"
 
 
 def reason_of(failure: BaseException) -> Reason:

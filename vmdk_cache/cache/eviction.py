@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.events import Reason, Rule
 from vmdk_cache.cache.key import CacheKey
 
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
@@ -30,10 +30,14 @@ MAX_REMOVALS_FOR_ROOM = 5
 
 @dataclass(frozen=True)
 class Verdict:
-    """One entry and the reason, in words, for keeping or removing it."""
+    """One entry and the reason, in words, for keeping or removing it.
+
+    :ivar rule: by what it has to go; None for one that is kept
+    """
 
     entry: CacheEntry
     reason: str
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,9 @@ def plan_eviction(
     candidates: list[CacheEntry] = []
     tally = _Tally(policy, dict(spaces or {}))
     for entry in everything:
-        goes, reason = _judge(entry, now, policy, stale or {}, newest, in_use)
-        if goes:
-            remove.append(Verdict(entry, reason))
+        rule, reason = _judge(entry, now, policy, stale or {}, newest, in_use)
+        if rule is not None:
+            remove.append(Verdict(entry, reason, rule))
             tally.freed_bytes[entry.datastore or ""] = (
                 tally.freed_bytes.get(entry.datastore or "", 0) + entry.unshared_bytes
             )
@@ -232,7 +236,7 @@ def plan_room(
             )
         candidates.remove(oldest)
         tally.take_away(oldest)
-        removed.append(Verdict(oldest, f"makes room: {exceeded} would be exceeded"))
+        removed.append(Verdict(oldest, f"makes room: {exceeded} would be exceeded", Rule.ROOM))
     return tuple(removed)
 
 
@@ -261,7 +265,7 @@ def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
             why = "its image has another copy" if tally.is_spare(entry) else "used longest ago"
             candidates.remove(entry)
             tally.take_away(entry)
-            surplus.append(Verdict(entry, f"{why}, {option} is exceeded"))
+            surplus.append(Verdict(entry, f"{why}, {option} is exceeded", Rule.LIMIT))
     return surplus
 
 
@@ -294,34 +298,36 @@ def _judge(
     stale: Mapping[str, str],
     newest: Mapping[tuple[str, str], CacheEntry],
     in_use: Collection[str],
-) -> tuple[bool, str]:
+) -> tuple[Rule | None, str]:
     if entry.phase is Phase.FOREIGN:
-        return False, "not a template of this cache"
+        return None, "not a template of this cache"
     if entry.phase is Phase.IMPORTING:
-        return False, "import in progress"
+        return None, "import in progress"
     if entry.moref in in_use:
-        return False, "being cloned"
+        return None, "being cloned"
     if entry.moref in stale:
-        return True, stale[entry.moref]
+        return Rule.STALE, stale[entry.moref]
     if entry.record is not None:
         key = entry.record.key
         latest = newest.get((key.image_id, key.adapter_type))
         if latest and latest.record and latest.record.key.fingerprint != key.fingerprint:
-            return True, f"superseded by {latest.name!r}: the image has changed"
+            return Rule.SUPERSEDED, f"superseded by {latest.name!r}: the image has changed"
     return _judge_age(entry, now, policy)
 
 
-def _judge_age(entry: CacheEntry, now: datetime.datetime, policy: Policy) -> tuple[bool, str]:
+def _judge_age(
+    entry: CacheEntry, now: datetime.datetime, policy: Policy
+) -> tuple[Rule | None, str]:
     times = [entry.created_at, entry.warmed_at]
     if policy.expiry == conf.EXPIRY_IDLE:
         times.append(entry.used_at)
     since = max((time for time in times if time is not None), default=None)
     if since is None:
-        return False, "its age is not known"
+        return None, "its age is not known"
     idle = policy.expiry == conf.EXPIRY_IDLE
     age = f"{(now - since).total_seconds():.0f} s {'unused' if idle else 'old'}"
     if policy.age_s == 0:
-        return False, f"{age}, expiry is off"
+        return None, f"{age}, expiry is off"
     if (now - since).total_seconds() > policy.age_s:
-        return True, f"{age}, more than {policy.age_s} s"
-    return False, f"{age}, less than {policy.age_s} s"
+        return Rule.EXPIRED, f"{age}, more than {policy.age_s} s"
+    return None, f"{age}, less than {policy.age_s} s"

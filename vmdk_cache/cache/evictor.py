@@ -17,7 +17,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events, Evicted
+from vmdk_cache.cache.events import Events, Evicted, Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
 from vmdk_cache.cache.lease import LeaseBook
@@ -75,6 +75,8 @@ class Evictor:
                 self._backend,
                 entry.image_id or "",
                 entry.name,
+                # What no rule removes was asked for.
+                verdict.rule or Rule.REQUESTED,
                 verdict.reason,
                 entry.size_bytes,
             )

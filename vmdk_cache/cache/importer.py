@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from collections.abc import Callable
 
 from vmdk_cache import errors
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Events, Imported, Reason
-from vmdk_cache.cache.key import CacheKey, lock_name
+from vmdk_cache.cache.events import Events, Imported, ImportFailed, ImportStarted, Reason
+from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
@@ -110,7 +111,48 @@ class Importer:
     def _import(
         self, key: CacheKey, image: Image, source: ImageSource, near: Place | None
     ) -> CacheEntry:
-        started = self._clock.monotonic()
+        """Import it, and tell how it goes."""
+        began = self._clock.monotonic()
+        has_vm = False
+
+        def started(datastore: str) -> None:
+            nonlocal has_vm
+            has_vm = True
+            name = template_name(self._backend, key)
+            self._events(ImportStarted(self._backend, image.id, name, datastore))
+
+        try:
+            entry, datastore, bytes_read = self._transferred(key, image, source, near, started)
+        except BaseException as failure:
+            if has_vm or not isinstance(failure, (errors.NameTaken, errors.NotCacheable)):
+                seconds, error = self._clock.monotonic() - began, type(failure).__name__
+                self._events(ImportFailed(self._backend, image.id, error, seconds))
+            raise
+        self._events(
+            Imported(
+                self._backend,
+                image.id,
+                entry.name,
+                datastore,
+                entry.size_bytes,
+                bytes_read,
+                self._clock.monotonic() - began,
+            )
+        )
+        return entry
+
+    def _transferred(
+        self,
+        key: CacheKey,
+        image: Image,
+        source: ImageSource,
+        near: Place | None,
+        started: Callable[[str], None],
+    ) -> tuple[CacheEntry, str, int]:
+        """The copy, the name of its datastore, and how many bytes Glance sent.
+
+        :param started: called with that name once there is a VM
+        """
         with self._transfer(image, source) as disk:
             admission.check_limit(image, disk.capacity_bytes, self._settings)
             with (
@@ -118,20 +160,13 @@ class Importer:
                 contextlib.ExitStack() as room,
             ):
                 room.enter_context(self._room.made(disk.capacity_bytes, home))
-                entry = self._store.import_(key, disk, home, started=room.close)
-            seconds = self._clock.monotonic() - started
-            self._events(
-                Imported(
-                    self._backend,
-                    image.id,
-                    entry.name,
-                    home.datastore_name,
-                    entry.size_bytes,
-                    disk.bytes_read,
-                    seconds,
-                )
-            )
-        return entry
+
+                def has_vm() -> None:
+                    room.close()
+                    started(home.datastore_name)
+
+                entry = self._store.import_(key, disk, home, started=has_vm)
+            return entry, home.datastore_name, disk.bytes_read
 
     def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
         """Return when ``entry`` is no longer being imported; remove it if nobody imports it.

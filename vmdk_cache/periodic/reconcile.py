@@ -21,6 +21,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor, lock_of
 from vmdk_cache.cache.importer import ABANDONED_AFTER
@@ -117,7 +118,7 @@ class Reconcile:
                 diagnosis.may_be_an_import and self._store.is_importing(seen)
             )
 
-        if self._evictor.remove(Verdict(entry, diagnosis.kind.value), still):
+        if self._evictor.remove(Verdict(entry, diagnosis.kind.value, Rule.BROKEN), still):
             return dataclasses.replace(finding, fixed=True)
         try:
             seen = self._store.look_again(entry)

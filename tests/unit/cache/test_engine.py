@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemorySource, NoLocks
+from tests.fakes.memory import (
+    PLACE,
+    MemoryDisk,
+    MemoryLocks,
+    MemoryPlacement,
+    MemorySource,
+    MemoryTransfer,
+    NoLocks,
+)
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache import file_locked
 from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, PLACES
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Imported, Reason
+from vmdk_cache.cache.events import (
+    Evicted,
+    Hit,
+    Imported,
+    ImportFailed,
+    ImportStarted,
+    Miss,
+    Reason,
+    Rule,
+)
 from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_TAKEN_ROUNDS
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.conf import Settings
+from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import ToozLocks
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
@@ -43,10 +63,75 @@ def test_the_first_volume_imports_and_the_second_does_not(world: World) -> None:
         "volume-id-1": first.entry.moref,
         "volume-id-2": first.entry.moref,
     }
-    assert world.kinds() == ["Imported", "Miss", "Hit"]
-    imported = world.events[0]
+    assert world.kinds() == ["ImportStarted", "Imported", "Miss", "Hit"]
+    started, imported, miss, hit = world.events
+    assert isinstance(started, ImportStarted)
     assert isinstance(imported, Imported)
+    assert isinstance(miss, Miss)
+    assert isinstance(hit, Hit)
+    assert started.template == imported.template == first.entry.name
     assert (imported.bytes_read, imported.virtual_size_bytes) == (4, GIB)
+    assert (miss.saved_bytes, hit.saved_bytes) == (0, IMAGE.size_bytes)
+
+
+def test_the_time_of_a_volume_is_told_by_where_it_went(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    engine = world.process(Settings(enabled=True, clones_per_template=1))
+    go_on = threading.Event()
+    calls = itertools.count()
+
+    def take_time() -> None:
+        if next(calls) == 0:
+            wait_until(lambda: engine._queue.waiting() == 1)
+            go_on.wait(PATIENCE_S)
+            world.clock.advance(7)
+        else:
+            world.clock.advance(2)
+
+    world.store.during["clone"] = take_time
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(engine.create_volume, IMAGE, volume(n), world.source) for n in (2, 3)]
+        go_on.set()
+        for one in made:
+            one.result()
+    first, second = (event for event in world.events if isinstance(event, Hit))
+    assert (first.queued_s, first.cloned_s, first.seconds) == (0, 7, 7)
+    assert (second.queued_s, second.cloned_s, second.seconds) == (7, 2, 9)
+
+
+@pytest.mark.parametrize("fails_at", ["source", "import_"])
+def test_an_import_that_fails_says_so(world: World, fails_at: str) -> None:
+    if fails_at == "source":
+        world.source.fault = errors.SourceUnavailable("gone")
+    else:
+        world.store.faults["import_"] = [errors.NoSpace("full")]
+    with pytest.raises(errors.VmdkCacheError) as failed:
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.kinds() == ["ImportStarted", "ImportFailed"]
+    told = world.events[1]
+    assert isinstance(told, ImportFailed)
+    assert told.error == type(failed.value).__name__
+
+
+def test_what_the_cache_does_not_take_is_no_failed_import(world: World) -> None:
+    world.engine = world.process(Settings(enabled=True, max_size_bytes=GIB - 1))
+    with pytest.raises(errors.NotCacheable):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.kinds() == []
+
+
+def test_a_rival_that_was_faster_is_no_failed_import(world: World) -> None:
+    class Overtaken(MemoryTransfer):
+        @contextlib.contextmanager
+        def __call__(self, image: Image, source: ImageSource) -> Iterator[MemoryDisk]:
+            world.store.finish_import(world.store.begin_import(KEY, GIB))
+            with super().__call__(image, source) as disk:
+                yield disk
+
+    world.transfer = Overtaken(GIB)
+    world.engine = world.process(locks=NoLocks())
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.kinds() == ["Hit"]
 
 
 def test_fifty_first_volumes_at_once_import_once(world: World) -> None:
@@ -274,6 +359,8 @@ def test_a_template_without_its_files_is_replaced(world: World) -> None:
     assert not again.hit
     assert list(world.store.vms) == [again.entry.moref]
     assert again.entry.moref != first.entry.moref
+    (gone,) = (event for event in world.events if isinstance(event, Evicted))
+    assert (gone.template, gone.rule) == (first.entry.name, Rule.BROKEN)
 
 
 def test_a_name_that_nobody_seen_bears_ends_the_attempts(world: World) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.events import Reason, Rule
 from vmdk_cache.cache.eviction import (
     MAX_REMOVALS_FOR_ROOM,
     EvictionPlan,
@@ -554,3 +554,34 @@ def test_room_that_was_made_suffices(
     }
     after = limits_exceeded([*entries, one_more], gone, policy, {**spaces, **taken})
     assert set(after) - {f"free on {name}" for name in spaces if name != datastore} == set()
+
+
+# -- rules
+
+
+def test_each_removal_names_its_rule_and_nothing_that_is_kept_does() -> None:
+    plan = plan_eviction(
+        [
+            entry("expired", 101, image="a"),
+            entry("old", 90, image="b", fingerprint="f1"),
+            entry("new", 10, image="b", fingerprint="f2"),
+            entry("stale", 10, image="c"),
+            entry("surplus", 50, image="d"),
+            entry("fresh", 1, image="e"),
+        ],
+        NOW,
+        Policy(age_s=100, max_count=2),
+        stale={"stale": "its image is deleted in Glance"},
+    )
+    assert {verdict.entry.moref: verdict.rule for verdict in plan.remove} == {
+        "expired": Rule.EXPIRED,
+        "old": Rule.SUPERSEDED,
+        "stale": Rule.STALE,
+        "surplus": Rule.LIMIT,
+    }
+    assert {verdict.rule for verdict in plan.keep} == {None}
+
+
+def test_what_makes_room_says_so() -> None:
+    (verdict,) = plan_room([entry("vm-1", 10)], GIB, "ds1", Policy(max_count=1))
+    assert verdict.rule is Rule.ROOM
