@@ -135,6 +135,10 @@ class VCenterPlacement:
             for datastore in self.datastores()
         }
 
+    def datastore_names(self) -> dict[str, str]:
+        """Names by managed object id, of every datastore that hosts of the backend see."""
+        return {datastore.moref: datastore.name for datastore in self._inventory().datastores}
+
     def check(self) -> None:
         """Look whether the options fit what vCenter has, once, at start.
 
