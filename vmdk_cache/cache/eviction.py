@@ -9,6 +9,10 @@ entry that was used longest ago goes first, but every copy of which the image ha
 the last one of any image: losing that costs a clone across datastores, losing this an import. What
 is not ours, is being imported or is in use is never a candidate, but an import takes its share of
 every limit. A replica is an entry like any other: of its template's age, with uses of its own.
+
+Images that are to be kept warm (cache/kept_images.py) come last: a limit that is exceeded takes the
+last copy of one only when nothing else is left to take, and an import never does, for it would be
+imported again at once. So marked images share a limit among each other by who came first.
 """
 
 from __future__ import annotations
@@ -162,6 +166,7 @@ def plan_eviction(
     spaces: Mapping[str, Space] | None = None,
     stale: Mapping[str, str] | None = None,
     in_use: Collection[str] = (),
+    kept: Collection[str] = (),
 ) -> EvictionPlan:
     """Sort ``entries`` into those to keep and those to remove.
 
@@ -170,6 +175,7 @@ def plan_eviction(
     :param spaces: the backend's datastores by managed object id; needed for the percent limits
     :param stale: managed object id -> why this copy may not be served any more
     :param in_use: managed object ids that are being cloned from
+    :param kept: ids of the images that are to be kept warm
     """
     everything = list(entries)
     newest = _newest(everything)
@@ -190,7 +196,8 @@ def plan_eviction(
             tally.add_entry(entry)
         if _is_candidate(entry, in_use):
             candidates.append(entry)
-    surplus = _surplus(sorted(candidates, key=_last_use), tally)
+    candidates.sort(key=lambda entry: (entry.image_id in kept, _last_use(entry)))
+    surplus = _surplus(candidates, tally)
     gone = {verdict.entry.moref for verdict in surplus}
     return EvictionPlan(
         tuple(verdict for verdict in keep if verdict.entry.moref not in gone),
@@ -206,9 +213,11 @@ def plan_room(
     *,
     spaces: Mapping[str, Space] | None = None,
     in_use: Collection[str] = (),
+    kept: Collection[str] = (),
 ) -> tuple[Verdict, ...]:
     """What to remove so that a template of ``size_bytes`` fits on ``datastore``.
 
+    :param kept: ids of images whose last copy stays
     :raises NotCacheable: it does not fit, or only by removing more than a request may
     """
     everything = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
@@ -227,7 +236,7 @@ def plan_room(
     )
     removed: list[Verdict] = []
     while exceeded := tally.exceeded(datastore, size_bytes):
-        oldest = _next(candidates, exceeded, datastore, tally)
+        oldest = _next(candidates, exceeded, datastore, tally, kept)
         if oldest is None or len(removed) == MAX_REMOVALS_FOR_ROOM:
             raise errors.NotCacheable(
                 Reason.NO_ROOM,
@@ -241,17 +250,23 @@ def plan_room(
 
 
 def _next(
-    candidates: list[CacheEntry], option: str, datastore: str | None, tally: _Tally
+    candidates: list[CacheEntry],
+    option: str,
+    datastore: str | None,
+    tally: _Tally,
+    kept: Collection[str] = (),
 ) -> CacheEntry | None:
     """The candidate whose removal helps against ``option``: first what is not served, then the
     spare ones, and of these the one used longest ago.
 
     :param candidates: by their last use
+    :param kept: ids of images whose last copy is not to go
     """
     everywhere = option != "image_cache_min_free_percent"
     helpful = [entry for entry in candidates if everywhere or entry.datastore == datastore]
     spare = (e for e in helpful if e.phase is Phase.ADOPTED or tally.is_spare(e))
-    return next(spare, helpful[0] if helpful else None)
+    last = (entry for entry in helpful if entry.image_id not in kept)
+    return next(spare, None) or next(last, None)
 
 
 def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
@@ -318,10 +333,7 @@ def _judge(
 def _judge_age(
     entry: CacheEntry, now: datetime.datetime, policy: Policy
 ) -> tuple[Rule | None, str]:
-    times = [entry.created_at, entry.warmed_at]
-    if policy.expiry == conf.EXPIRY_IDLE:
-        times.append(entry.used_at)
-    since = max((time for time in times if time is not None), default=None)
+    since = _aged_from(entry, policy)
     if since is None:
         return None, "its age is not known"
     idle = policy.expiry == conf.EXPIRY_IDLE
@@ -331,3 +343,22 @@ def _judge_age(
     if (now - since).total_seconds() > policy.age_s:
         return Rule.EXPIRED, f"{age}, more than {policy.age_s} s"
     return None, f"{age}, less than {policy.age_s} s"
+
+
+def expires_at(entry: CacheEntry, policy: Policy) -> datetime.datetime | None:
+    """When the entry has reached its age, aware UTC; None if expiry is off or has no end in sight,
+    or its age is not known."""
+    since = _aged_from(entry, policy)
+    if since is None or policy.age_s == 0:
+        return None
+    try:
+        return since + datetime.timedelta(seconds=policy.age_s)
+    except OverflowError:
+        return None
+
+
+def _aged_from(entry: CacheEntry, policy: Policy) -> datetime.datetime | None:
+    times = [entry.created_at, entry.warmed_at]
+    if policy.expiry == conf.EXPIRY_IDLE:
+        times.append(entry.used_at)
+    return max((time for time in times if time is not None), default=None)

@@ -20,6 +20,7 @@ from vmdk_cache.cache.eviction import (
     EvictionPlan,
     Policy,
     Space,
+    expires_at,
     plan_eviction,
     plan_room,
 )
@@ -109,6 +110,15 @@ def test_age_counts_from_the_events_that_the_option_names(
     assert bool(plan.remove) is goes
     if goes:
         assert "more than 100 s" in removed(plan)["vm-1"]
+    moment = expires_at(one, Policy(age_s=100, expiry=expiry))
+    assert (moment is not None and moment < NOW) is goes
+
+
+def test_what_does_not_expire_has_no_moment_when_it_does() -> None:
+    assert expires_at(entry("vm-1"), Policy(age_s=0)) is None
+    assert expires_at(entry("vm-1"), Policy(age_s=10**12)) is None  # beyond what dates can say
+    assert expires_at(entry("vm-1", None, phase=Phase.ADOPTED), Policy(age_s=100)) is None
+    assert expires_at(entry("vm-1", 40), Policy(age_s=100)) == ago(-60)
 
 
 def test_age_zero_removes_nothing_however_old() -> None:
