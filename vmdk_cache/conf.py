@@ -1,8 +1,8 @@
 """The package's options: one backend section's worth, and the frozen settings made of them.
 
 The options stand in the backend's own section of cinder.conf, beside the ``vmware_*`` options that
-Cinder defines. This module registers nothing by itself; whoever loads a configuration file passes
-:data:`OPTIONS` to it.
+Cinder defines; the scheduler's stand in ``[DEFAULT]``. This module registers nothing by itself;
+whoever loads a configuration file passes :data:`OPTIONS` to it.
 """
 
 from __future__ import annotations
@@ -139,6 +139,19 @@ OPTIONS = [
     ),
 ]
 
+#: For cinder-scheduler, in ``[DEFAULT]``.
+SCHEDULER_OPTIONS = [
+    cfg.FloatOpt(
+        "image_cache_weight_multiplier",
+        default=1.5,
+        help="What the scheduler's ImageCacheWeigher adds to the weight of a backend that has a "
+        "volume's image in its cache. CapacityWeigher adds 1 to the backend with the most room and "
+        "0 to the one with the least: with more than 1, the cache decides wherever there is room; "
+        "with less, a roomier backend may win; 0 makes it count for nothing. Read by "
+        "cinder-scheduler, and only if scheduler_default_weighers names ImageCacheWeigher.",
+    ),
+]
+
 
 class HasOptions(Protocol):
     """Anything with the options as attributes: oslo.config's group, Cinder's configuration."""
@@ -187,4 +200,4 @@ class Settings:
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """For oslo-config-generator (entry point ``oslo.config.opts``)."""
-    return [("backend_defaults", OPTIONS)]
+    return [("DEFAULT", SCHEDULER_OPTIONS), ("backend_defaults", OPTIONS)]

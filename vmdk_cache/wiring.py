@@ -6,16 +6,12 @@ task waiter is closed before the session that it polls, and after those who give
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
-
-from oslo_log import log as logging
+from dataclasses import dataclass
 
 from vmdk_cache.backend import Backend
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.engine import ImageCache
-from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
@@ -31,9 +27,9 @@ from vmdk_cache.cache.template_store import VCenterTemplateStore
 from vmdk_cache.cache.usage import ATTRIBUTE, Usage
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.conf import Settings
-from vmdk_cache.datastore.capacity import provisioned_gib
 from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.locks import Locks
+from vmdk_cache.periodic.backend_report import BackendReporter
 from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
@@ -43,8 +39,6 @@ from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.task import TaskWaiter
 
 __all__ = ["Backend", "RunningCache", "build"]
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,6 +50,7 @@ class RunningCache:
     :ivar purge: deletes templates that have to go
     :ivar reconcile: finds what is not as it should be
     :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
+    :ivar reporter: what Cinder's scheduler is told
     """
 
     session: Session
@@ -66,29 +61,7 @@ class RunningCache:
     purge: Purge
     reconcile: Reconcile
     housekeeping: Housekeeping
-    _last_gib: int = 0
-    _stats_lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def extra_provisioned_gib(self) -> int:
-        """Capacity of all templates and running imports, in GiB, rounded up; never raises.
-
-        While vCenter cannot be asked, the last answer stands.
-        """
-        try:
-            sizes = [
-                entry.size_bytes
-                for entry in self.store.entries()
-                if entry.phase is not Phase.FOREIGN
-            ]
-        except Exception as failure:
-            # Whatever it is: a report without this figure is better than none for the backend.
-            LOG.warning("Could not list the cached templates, last count stands: %s", failure)
-            with self._stats_lock:
-                return self._last_gib
-        gib = provisioned_gib(sizes)
-        with self._stats_lock:
-            self._last_gib = gib
-        return gib
+    reporter: BackendReporter
 
     def capacity(self) -> tuple[Capacity, ...]:
         """What the cache takes on each datastore.
@@ -224,4 +197,14 @@ def build(
     except BaseException:
         session.close()
         raise
-    return RunningCache(session, waiter, store, images, replication, purge, reconcile, housekeeping)
+    return RunningCache(
+        session,
+        waiter,
+        store,
+        images,
+        replication,
+        purge,
+        reconcile,
+        housekeeping,
+        BackendReporter(store, usage),
+    )

@@ -114,12 +114,12 @@ def test_a_volume_smaller_than_the_image_is_refused_and_leaves_nothing(lab: Lab)
 
 def test_what_the_cache_holds_is_counted_and_purged_when_it_expires(lab: Lab) -> None:
     lab.create(1)
-    assert lab.cache.extra_provisioned_gib() == 1  # 16 MiB, rounded up
+    assert lab.cache.reporter.latest().extra_provisioned_gib == 1  # 16 MiB, rounded up
     assert lab.cache.purge.run() == []
     lab.vcenter.clock.advance(86401)
     (gone,) = lab.cache.purge.run()
     assert lab.templates() == []
-    assert lab.cache.extra_provisioned_gib() == 0
+    assert lab.cache.reporter.latest().extra_provisioned_gib == 0
     assert lab.vcenter.find_vm(volume(1).name) is not None
     assert gone.record is not None
     assert gone.record.created_at.tzinfo is not None
@@ -141,7 +141,7 @@ def test_a_disk_of_zeros_is_a_disk(lab: Lab) -> None:
 def test_a_disabled_cache_still_counts_and_purges(lab: Lab) -> None:
     lab.create(1)
     off = lab.process(Settings(enabled=False))
-    assert off.extra_provisioned_gib() == 1
+    assert off.reporter.latest().extra_provisioned_gib == 1
     lab.vcenter.clock.advance(86401)
     assert len(off.purge.run()) == 1
 
@@ -158,7 +158,7 @@ def test_the_age_is_vcenters_not_this_hosts(lab: Lab) -> None:
 def test_no_folder_is_made_by_looking(lab: Lab) -> None:
     lab.vcenter.request_log.reset()
     assert lab.cache.store.entries() == []
-    assert lab.cache.extra_provisioned_gib() == 0
+    assert lab.cache.reporter.latest().extra_provisioned_gib == 0
     assert lab.cache.purge.run() == []
     assert lab.vcenter.request_log.count("CreateFolder") == 0
 

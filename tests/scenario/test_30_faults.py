@@ -153,7 +153,7 @@ def test_a_cache_folder_deleted_by_an_admin_is_made_again(lab: Lab) -> None:
 
     lab.eventually(gone)
     assert not lab.create(2)
-    assert lab.cache.extra_provisioned_gib() == 1
+    assert lab.cache.reporter.latest().extra_provisioned_gib == 1
 
 
 @pytest.mark.parametrize(

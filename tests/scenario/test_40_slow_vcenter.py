@@ -113,9 +113,9 @@ def test_a_wrong_regex_is_named_and_leaves_no_session(lab: Lab) -> None:
 
 def test_a_figure_that_cannot_be_had_never_fails_the_report(lab: Lab) -> None:
     lab.create(1)
-    assert lab.cache.extra_provisioned_gib() == 1
+    assert lab.cache.reporter.latest().extra_provisioned_gib == 1
     lab.vcenter.stop()
-    assert lab.cache.extra_provisioned_gib() == 1
+    assert lab.cache.reporter.latest().extra_provisioned_gib == 1
 
 
 def test_more_is_promised_than_is_free_and_thin_volumes_are_placed_all_the_same(lab: Lab) -> None:

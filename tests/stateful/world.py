@@ -480,7 +480,7 @@ class World:
         removable = [e for e in self.entries() if e.phase in kinds]
         assert self.keeps_its_limits() or not removable
         provisioned = sum(e.size_bytes for e in self.entries() if e.phase is not Phase.FOREIGN)
-        assert self.cache.extra_provisioned_gib() == -(-provisioned // GIB)
+        assert self.cache.reporter.latest().extra_provisioned_gib == -(-provisioned // GIB)
         for entry in removable:
             times = [entry.created_at, entry.used_at if limits.expiry == EXPIRY_IDLE else None]
             since = max(time for time in times if time is not None)

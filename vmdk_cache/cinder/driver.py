@@ -27,9 +27,10 @@ from oslo_service import loopingcall
 
 from vmdk_cache import conf, errors, wiring
 from vmdk_cache.cache import events
-from vmdk_cache.cinder import EXTRA_KEY, glance, opt_in, upstream
+from vmdk_cache.cinder import EXTRA_KEY, IMAGES_KEY, OPT_IN_KEY, glance, opt_in, upstream
 from vmdk_cache.cinder.feedback import Feedback
 from vmdk_cache.image import describe
+from vmdk_cache.periodic.backend_report import BackendReport
 
 LOG = logging.getLogger(__name__)
 
@@ -132,9 +133,17 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
 
     def _update_volume_stats(self) -> None:
         super()._update_volume_stats()
-        extra_gib = self._cache.extra_provisioned_gib() if self._cache else 0
         # A copy: the manager writes into what it is given, and upstream keeps its own for good.
-        self._stats = {**(self._stats or {}), EXTRA_KEY: extra_gib}
+        self._stats = {**(self._stats or {}), **self._cache_stats()}
+
+    def _cache_stats(self) -> dict[str, Any]:
+        """What the scheduler's host manager and weigher read."""
+        report = self._cache.reporter.latest() if self._cache else BackendReport()
+        stats: dict[str, Any] = {EXTRA_KEY: report.extra_provisioned_gib}
+        if self._settings.enabled:
+            stats[IMAGES_KEY] = list(report.image_ids)
+            stats[OPT_IN_KEY] = sorted(self._settings.opt_in)
+        return stats
 
     def _purge(self) -> None:
         if self._cache is not None:

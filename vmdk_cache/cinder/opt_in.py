@@ -10,6 +10,8 @@ from vmdk_cache import conf
 
 #: Key of the volume's metadata and of the image's properties.
 KEY = "use_image_cache"
+#: Extra spec of the volume's type.
+EXTRA_SPEC = "vmware:use_image_cache"
 
 
 def wants_cache(
@@ -24,7 +26,7 @@ def wants_cache(
     A volume whose own metadata says no is left alone even where type, image or operator say yes.
 
     :param ways: ``image_cache_opt_in``
-    :param extra_spec: ``vmware:use_image_cache`` of the volume's type
+    :param extra_spec: :data:`EXTRA_SPEC` of the volume's type
     """
     if _says(metadata.get(KEY), "no"):
         return False

@@ -17,6 +17,7 @@ from cinder.volume.drivers.vmware import vmdk, volumeops
 from vmdk_cache import errors
 from vmdk_cache.backend import MANAGED_BY, Backend, project_folder
 from vmdk_cache.cache.ports import Volume
+from vmdk_cache.cinder import opt_in
 from vmdk_cache.locks import ToozLocks
 
 #: Names that are neither public interface nor documented, by the object that must have them.
@@ -32,8 +33,6 @@ PRIVATE_NAMES: dict[Any, tuple[str, ...]] = {
     volumeops.VirtualDiskAdapterType: ("is_valid",),
     glance.GlanceImageService(client=object()): ("_client",),  # instances only have it
 }
-
-OPT_IN_EXTRA_SPEC = "vmware:use_image_cache"
 
 
 def volume_request(driver: Any, volume: Any, image_adapter_type: str | None) -> Volume:
@@ -92,5 +91,5 @@ def opt_in_extra_spec(volume: Any) -> str | None:
     if not volume.volume_type_id:
         return None
     specs = volume_types.get_volume_type_extra_specs(volume.volume_type_id)
-    value: str | None = specs.get(OPT_IN_EXTRA_SPEC)
+    value: str | None = specs.get(opt_in.EXTRA_SPEC)
     return value

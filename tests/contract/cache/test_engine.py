@@ -61,7 +61,7 @@ def test_many_first_volumes_import_once(target: Target, cache: wiring.RunningCac
     assert [one.hit for one in made].count(False) == 1
     assert source.opened == 1
     assert len(cache.store.entries()) == 1
-    assert cache.extra_provisioned_gib() == 1
+    assert cache.reporter.latest().extra_provisioned_gib == 1
     assert cache.purge.plan().remove == ()
 
 

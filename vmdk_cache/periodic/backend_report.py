@@ -1,0 +1,125 @@
+"""What a backend tells Cinder's scheduler of its cache, each minute, in one look.
+
+The look takes as long as vCenter takes: with vCenter away, as long as all its retries. So it runs
+in a thread of its own, one at a time, and who asks waits for it for ANSWER_WITHIN_S at most; after
+that the last report stands, until a look succeeds again. The log says once that it stands, and once
+that it no longer does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from oslo_log import log as logging
+
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.ports import TemplateStore
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.datastore.capacity import provisioned_gib
+
+LOG = logging.getLogger(__name__)
+
+#: Cinder sends the report to every scheduler once a minute: 250 ids are 10 KB of it. What is used
+#: comes first, so that only images which nobody has asked for lately are left out.
+MOST_IMAGES = 250
+#: A look at what has changed is one request. Cinder's own reports to the scheduler wait meanwhile.
+ANSWER_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class BackendReport:
+    """What the cache holds, as of one moment.
+
+    :ivar extra_provisioned_gib: capacity of all templates and running imports, rounded up
+    :ivar image_ids: Glance ids of the images that can be cloned now, used last first, each once, at
+        most :data:`MOST_IMAGES`
+    """
+
+    extra_provisioned_gib: int = 0
+    image_ids: tuple[str, ...] = ()
+
+
+def report_of(entries: Iterable[CacheEntry]) -> BackendReport:
+    """The report on these entries; what is not ours does not count."""
+    ours = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
+    ready = [entry for entry in ours if entry.phase is Phase.READY and entry.accessible]
+    ready.sort(key=_last_wanted, reverse=True)
+    # A dict keeps the order in which its keys came: that of each image's copy used last.
+    ids = list(dict.fromkeys(entry.image_id for entry in ready if entry.image_id is not None))
+    return BackendReport(
+        provisioned_gib(entry.size_bytes for entry in ours), tuple(ids[:MOST_IMAGES])
+    )
+
+
+def _last_wanted(entry: CacheEntry) -> float:
+    """When somebody last used, warmed or imported it; seconds since 1970."""
+    times = (entry.used_at, entry.warmed_at, entry.created_at)
+    return max((time.timestamp() for time in times if time is not None), default=0.0)
+
+
+class BackendReporter:
+    """Thread-safe; no thread, no request before the first question.
+
+    :param within_s: how long :meth:`latest` waits for vCenter
+    """
+
+    def __init__(
+        self, store: TemplateStore, usage: Usage, *, within_s: float = ANSWER_WITHIN_S
+    ) -> None:
+        self._store = store
+        self._usage = usage
+        self._within_s = within_s
+        self._lock = threading.Lock()
+        self._last = BackendReport()
+        self._look_done: threading.Event | None = None
+        self._is_stale = False
+
+    def latest(self) -> BackendReport:
+        """The report as of now, or of the last look that succeeded; never raises.
+
+        Who asks while a look is under way shares it.
+        """
+        try:
+            if not self._look_under_way().wait(self._within_s):
+                self._stands(f"no answer within {self._within_s:g} s")
+        except Exception as failure:  # no thread could be started
+            self._stands(failure)
+        with self._lock:
+            return self._last
+
+    def _look_under_way(self) -> threading.Event:
+        with self._lock:
+            if self._look_done is not None:
+                return self._look_done
+            done = threading.Event()
+            looker = threading.Thread(
+                target=self._look, args=[done], name="image cache report", daemon=True
+            )
+            looker.start()
+            self._look_done = done
+            return done
+
+    def _look(self, done: threading.Event) -> None:
+        try:
+            report = report_of(self._usage.applied(self._store.entries()))
+        except Exception as failure:
+            # Whatever it is: a report without this is better than none for the backend.
+            self._stands(failure)
+        else:
+            with self._lock:
+                self._last, was_stale, self._is_stale = report, self._is_stale, False
+            if was_stale:
+                LOG.info("The cached templates are counted again")
+        finally:
+            with self._lock:
+                self._look_done = None
+            done.set()
+
+    def _stands(self, why: object) -> None:
+        """Say why the last report stands, once."""
+        with self._lock:
+            was_stale, self._is_stale = self._is_stale, True
+        if not was_stale:
+            LOG.warning("Could not list the cached templates, last count stands: %s", why)
