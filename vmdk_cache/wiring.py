@@ -135,7 +135,6 @@ def build(
         backend.name,
         settings,
         store=store,
-        placement=placement,
         transfer=open_disk,
         room=room,
         locks=locks,

@@ -16,8 +16,10 @@ road leads to a volume from this image).
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from oslo_log import log as logging
 
@@ -27,7 +29,7 @@ from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Evicted, Hit, Miss, Rule
 from vmdk_cache.cache.evictor import lock_of
-from vmdk_cache.cache.importer import RIVAL_POLL_S, Importer
+from vmdk_cache.cache.importer import RIVAL_POLL_S, Home, Importer
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
@@ -64,6 +66,21 @@ class Outcome:
     entry: CacheEntry
     place: Place
     seconds: float
+
+
+class Warmth(enum.StrEnum):
+    """How there came to be a copy, in words that operators see."""
+
+    IMPORTED = "imported"
+    REPLICATED = "replicated"
+    THERE = "already there"
+
+
+class Warmed(NamedTuple):
+    """A copy that was asked for in advance."""
+
+    entry: CacheEntry
+    how: Warmth
 
 
 @dataclass
@@ -144,22 +161,46 @@ class ImageCache:
         )
         return Outcome(not request.imported, entry, place, seconds)
 
-    def warm(self, image: Image, adapter_type: str, source: ImageSource) -> tuple[CacheEntry, bool]:
+    def warm(
+        self, image: Image, adapter_type: str, source: ImageSource, datastore: str | None = None
+    ) -> Warmed:
         """Have a template of ``image`` ready; its age, and that of its replicas, counts from now.
 
         :param adapter_type: of the volumes to come; the image's own property wins
-        :returns: a copy, and whether there was one before
-        :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`
+        :param source: read only if no datastore has a copy
+        :param datastore: managed object id of the one that is to have a copy; None: any suffices
+        :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`; what other
+            datastores have got meanwhile stays
         """
         admission.check_image(image, self._settings)
         key = CacheKey.of(image, image.adapter_type or adapter_type)
-        copies, imported = self._look_again(key), False
+        copies, how = self._look_again(key), Warmth.THERE
         if not copies:
-            entry, imported = self._importer.ready(key, image, source, None)
-            copies = (entry,)
+            entry, imported = self._importer.ready(key, image, source, self._home(datastore))
+            copies, how = (entry,), Warmth.IMPORTED if imported else Warmth.THERE
         for copy in copies:
             self._store.touch(copy, warmed=True)
-        return copies[0], not imported
+        there = [copy for copy in copies if datastore in (None, copy.datastore)]
+        if there or datastore is None:
+            return Warmed(there[0], how)
+        entry, made = self._replication.make(key, datastore)
+        return Warmed(entry, Warmth.REPLICATED if made else Warmth.THERE)
+
+    def check_warm(self, image: Image, adapter_type: str, datastore: str | None = None) -> None:
+        """Whether :meth:`warm` would come to an import or a copy, as far as Glance and vCenter tell
+        before the first byte; arguments and errors are that one's."""
+        admission.check_image(image, self._settings)
+        key = CacheKey.of(image, image.adapter_type or adapter_type)
+        copies = self._look_again(key)
+        if not any(datastore in (None, copy.datastore) for copy in copies):
+            size_bytes = copies[0].size_bytes if copies else image.virtual_size_bytes
+            self._importer.check(size_bytes or image.size_bytes, self._home(datastore))
+
+    def _home(self, datastore: str | None, near: Place | None = None) -> Home:
+        """Where a template goes: to that datastore, to the one ``near``, or to the best."""
+        if datastore is None:
+            return lambda size_bytes: self._placement.for_template(size_bytes, near=near)
+        return lambda size_bytes: self._placement.for_replica(size_bytes, datastore)
 
     def _place_and_clone(self, request: _Request) -> tuple[CacheEntry, Place]:
         """Make the volume; elsewhere if its host goes while it waits, which may be long.
@@ -195,7 +236,8 @@ class ImageCache:
             copies = self._look_again(key)
 
     def _imported(self, request: _Request, place: Place) -> Sequence[CacheEntry]:
-        entry, imported = self._importer.ready(request.key, request.image, request.source, place)
+        home = self._home(None, near=place)
+        entry, imported = self._importer.ready(request.key, request.image, request.source, home)
         request.imported |= imported
         self._replication.begin(request.key, (entry,))
         return (entry,)

@@ -19,13 +19,16 @@ from vmdk_cache.cache import admission
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Events, Imported, ImportFailed, ImportStarted, Reason
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
-from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Transfer
+from vmdk_cache.cache.ports import Place, TemplateStore, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import Locks
+
+#: Gives a template of so many bytes its place, reserved for the block.
+Home = Callable[[int], contextlib.AbstractContextManager[Place]]
 
 #: Imports that find the name taken and nobody there; more often than this something is wrong.
 NAME_TAKEN_ROUNDS = 4
@@ -45,7 +48,6 @@ class Importer:
         settings: Settings,
         *,
         store: TemplateStore,
-        placement: Placement,
         transfer: Transfer,
         room: Room,
         locks: Locks,
@@ -55,7 +57,6 @@ class Importer:
         self._backend = backend
         self._settings = settings
         self._store = store
-        self._placement = placement
         self._transfer = transfer
         self._room = room
         self._locks = locks
@@ -64,23 +65,32 @@ class Importer:
         self._flights: SingleFlight[CacheKey, tuple[CacheEntry, bool]] = SingleFlight()
 
     def ready(
-        self, key: CacheKey, image: Image, source: ImageSource, near: Place | None
+        self, key: CacheKey, image: Image, source: ImageSource, home: Home
     ) -> tuple[CacheEntry, bool]:
-        """A READY copy of the key, and whether this very call imported it.
+        """A READY copy of the key, wherever it is, and whether this very call imported it.
 
-        :param near: where the copy should be if there is room
+        :param home: where the copy is to be if it has to be imported
         :raises NotCacheable, ImageError, VmdkCacheError: there is none, and nothing was left behind
         """
 
         def fly() -> tuple[CacheEntry, bool]:
             with self._locks.hold(lock_name(key), self._settings.lock_timeout_s):
-                return self._find_or_import(key, image, source, near)
+                return self._find_or_import(key, image, source, home)
 
         (entry, imported), leads = self._flights.run(key, fly, self._settings.lock_timeout_s)
         return entry, imported and leads
 
+    def check(self, size_bytes: int, home: Home) -> None:
+        """Whether a template of that size could be made now, as far as is known before it is.
+
+        :raises NoPlacement: no datastore has the space
+        :raises NotCacheable: no limit leaves the room, and none can be made
+        """
+        with home(size_bytes) as place:
+            self._room.check(size_bytes, place)
+
     def _find_or_import(
-        self, key: CacheKey, image: Image, source: ImageSource, near: Place | None
+        self, key: CacheKey, image: Image, source: ImageSource, home: Home
     ) -> tuple[CacheEntry, bool]:
         """Under the key's lock: look again, import, or wait for a process that has another lock."""
         deadline = self._clock.monotonic() + self._settings.lock_timeout_s
@@ -92,7 +102,7 @@ class Importer:
             entry = self._store.find(key)
             if entry is None:
                 try:
-                    return self._import(key, image, source, near), True
+                    return self._import(key, image, source, home), True
                 except errors.NameTaken as taken:
                     rounds += 1
                     if rounds == NAME_TAKEN_ROUNDS:
@@ -108,9 +118,7 @@ class Importer:
             elif entry.phase is not Phase.READY:
                 raise errors.NotCacheable(Reason.NAME_TAKEN, _who_has_the_name(entry))
 
-    def _import(
-        self, key: CacheKey, image: Image, source: ImageSource, near: Place | None
-    ) -> CacheEntry:
+    def _import(self, key: CacheKey, image: Image, source: ImageSource, home: Home) -> CacheEntry:
         """Import it, and tell how it goes."""
         began = self._clock.monotonic()
         has_vm = False
@@ -122,7 +130,7 @@ class Importer:
             self._events(ImportStarted(self._backend, image.id, name, datastore))
 
         try:
-            entry, datastore, bytes_read = self._transferred(key, image, source, near, started)
+            entry, datastore, bytes_read = self._transferred(key, image, source, home, started)
         except BaseException as failure:
             if has_vm or not isinstance(failure, (errors.NameTaken, errors.NotCacheable)):
                 seconds, error = self._clock.monotonic() - began, type(failure).__name__
@@ -146,7 +154,7 @@ class Importer:
         key: CacheKey,
         image: Image,
         source: ImageSource,
-        near: Place | None,
+        home: Home,
         started: Callable[[str], None],
     ) -> tuple[CacheEntry, str, int]:
         """The copy, the name of its datastore, and how many bytes Glance sent.
@@ -156,17 +164,17 @@ class Importer:
         with self._transfer(image, source) as disk:
             admission.check_limit(image, disk.capacity_bytes, self._settings)
             with (
-                self._placement.for_template(disk.capacity_bytes, near=near) as home,
+                home(disk.capacity_bytes) as place,
                 contextlib.ExitStack() as room,
             ):
-                room.enter_context(self._room.made(disk.capacity_bytes, home))
+                room.enter_context(self._room.made(disk.capacity_bytes, place))
 
                 def has_vm() -> None:
                     room.close()
-                    started(home.datastore_name)
+                    started(place.datastore_name)
 
-                entry = self._store.import_(key, disk, home, started=has_vm)
-            return entry, home.datastore_name, disk.bytes_read
+                entry = self._store.import_(key, disk, place, started=has_vm)
+            return entry, place.datastore_name, disk.bytes_read
 
     def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
         """Return when ``entry`` is no longer being imported; remove it if nobody imports it.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
@@ -34,6 +34,7 @@ class Room:
     """Keeps the limits of one backend.
 
     :param spaces: the datastores that the backend uses, by managed object id
+    :param kept: ids of images whose last copy makes no room
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Room:
         locks: Locks,
         leases: LeaseBook,
         spaces: Callable[[], Mapping[str, Space]],
+        kept: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._policy = policy
         self._store = store
@@ -54,6 +56,7 @@ class Room:
         self._locks = locks
         self._leases = leases
         self._spaces = spaces
+        self._kept = kept
         self._promises_lock = threading.Lock()
         self._promises: dict[str, CacheEntry] = {}
 
@@ -70,6 +73,11 @@ class Room:
             for verdict in self._plan(size_bytes, place):
                 self._remove(verdict)
             yield
+
+    def check(self, size_bytes: int, place: Place) -> None:
+        """:raises NotCacheable: there is no room for a template, and none to be made"""
+        if self._policy.has_limits:
+            self._plan(size_bytes, place)
 
     @contextlib.contextmanager
     def free_for(self, name: str, size_bytes: int, place: Place) -> Iterator[None]:
@@ -105,6 +113,7 @@ class Room:
             self._policy,
             spaces=self._spaces() if self._policy.needs_space else {},
             in_use=self._leases.held(),
+            kept=self._kept(),
         )
 
     def _promised(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:

@@ -11,7 +11,7 @@ deletions cost requests for each template.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from oslo_log import log as logging
 
@@ -39,6 +39,7 @@ class Purge:
     :param spaces: the datastores that the backend uses, by managed object id; asked only if the
         policy needs them
     :param catalog: None where there is no Glance to ask: then no copy is stale
+    :param kept: ids of the images that are to be kept warm
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Purge:
         now: Callable[[], datetime.datetime],
         spaces: Callable[[], Mapping[str, Space]],
         catalog: Catalog | None = None,
+        kept: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._backend = backend
         self._policy = policy
@@ -65,6 +67,7 @@ class Purge:
         self._now = now
         self._spaces = spaces
         self._catalog = catalog
+        self._kept = kept
 
     def plan(self) -> EvictionPlan:
         """What a run would do now; changes nothing.
@@ -79,6 +82,7 @@ class Purge:
             spaces=self._spaces() if self._policy.needs_space else {},
             stale=stale_copies(entries, self._images(images_of(entries))),
             in_use=self._leases.held(),
+            kept=self._kept(),
         )
 
     def run(self) -> list[CacheEntry]:

@@ -87,7 +87,6 @@ class World:
             "b1",
             settings,
             store=self.store,
-            placement=self.placement,
             transfer=self.transfer,
             room=self.room,
             locks=shared,  # type: ignore[arg-type]

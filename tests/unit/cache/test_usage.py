@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.cache.conftest import IMAGE, World, volume
 from vmdk_cache import errors
+from vmdk_cache.cache.engine import Warmth
 from vmdk_cache.cache.eviction import Policy, plan_eviction
 from vmdk_cache.cache.usage import WRITE_EVERY_S, Times, Usage
 
@@ -72,14 +73,14 @@ def test_a_use_that_is_only_remembered_keeps_an_idle_template(world: World) -> N
 def test_a_warm_up_counts_the_age_anew(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(), world.source)
     world.clock.advance(1000)
-    entry, was_there = world.engine.warm(IMAGE, "lsiLogic", world.source)
-    assert was_there
+    entry, how = world.engine.warm(IMAGE, "lsiLogic", world.source)
+    assert how == Warmth.THERE
     policy = Policy(age_s=500)
     assert not plan_eviction(world.store.entries(), world.clock.now(), policy).remove
     assert plan_eviction([entry], world.clock.now(), policy).remove
 
 
 def test_a_warm_up_of_what_is_not_there_imports_it(world: World) -> None:
-    _, was_there = world.engine.warm(IMAGE, "lsiLogic", world.source)
-    assert not was_there
+    _, how = world.engine.warm(IMAGE, "lsiLogic", world.source)
+    assert how == Warmth.IMPORTED
     assert world.engine.create_volume(IMAGE, volume(), world.source).hit
