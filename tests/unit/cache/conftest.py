@@ -20,6 +20,7 @@ from vmdk_cache.cache.events import Event
 from vmdk_cache.cache.eviction import Policy, Space
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
+from vmdk_cache.cache.kept_images import KeptImages
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.replication import Replication
@@ -68,6 +69,7 @@ class World:
         self.leases = LeaseBook()
         self.events: list[Event] = []
         self.spaces: dict[str, Space] = {}
+        self.kept = KeptImages()
         self.engine = self.process()
 
     def process(self, settings: Settings | None = None, locks: object = None) -> ImageCache:
@@ -81,6 +83,7 @@ class World:
             usage=usage,
             evictor=Evictor("b1", events=self.events.append, **parts),
             spaces=lambda: self.spaces,
+            kept=self.kept,
             **parts,
         )
         importer = Importer(

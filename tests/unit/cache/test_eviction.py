@@ -227,6 +227,17 @@ def test_a_copy_that_is_never_served_goes_before_one_that_is() -> None:
     assert list(removed(plan_eviction(entries, NOW, Policy(max_count=1)))) == ["adopted"]
 
 
+def test_images_that_are_to_be_kept_go_after_all_others_and_only_for_a_limit() -> None:
+    entries = [entry("marked", 90, image="m"), entry("old", 80), entry("new", 10)]
+    policies = [Policy(max_count=2), Policy(max_count=1), Policy(max_total_bytes=1)]
+    gone = [list(removed(plan_eviction(entries, NOW, one, kept={"m"}))) for one in policies]
+    assert gone == [["old"], ["old", "new"], ["old", "new", "marked"]]
+    made = plan_room(entries, GIB, "ds1", Policy(max_count=3), kept={"m"})
+    assert [verdict.entry.moref for verdict in made] == ["old"]
+    with pytest.raises(errors.NotCacheable, match="nothing more can be removed"):
+        plan_room(entries, GIB, "ds1", Policy(max_count=1), kept={"m"})
+
+
 @pytest.mark.parametrize("spaces", [None, {}], ids=["not asked", "none usable now"])
 @pytest.mark.parametrize("policy", [Policy(max_percent=50), Policy(min_free_percent=50)], ids=str)
 def test_datastores_that_cannot_be_seen_do_not_empty_the_cache(
