@@ -45,6 +45,7 @@ __all__ = ["Backend", "RunningCache", "build"]
 class RunningCache:
     """A cache with its connection to vCenter.
 
+    :ivar placement: knows the datastores that the backend uses
     :ivar images: creates volumes from images
     :ivar replication: makes further copies of templates, in threads of its own
     :ivar purge: deletes templates that have to go
@@ -56,6 +57,7 @@ class RunningCache:
     session: Session
     waiter: TaskWaiter
     store: VCenterTemplateStore
+    placement: VCenterPlacement
     images: ImageCache
     replication: Replication
     purge: Purge
@@ -200,6 +202,7 @@ def build(
         session,
         waiter,
         store,
+        placement,
         images,
         replication,
         purge,

@@ -1,0 +1,188 @@
+"""The real console script, as a process of its own, on a fake vCenter in the test's process.
+
+``run`` starts it with the cinder.conf of the test's directory; ``lab`` prepares the caches with the
+engine in this process, which reads the same file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests.fakes.clock import HastyClock
+from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, filesystem_disk
+from tests.fakes.vcenter import Model, VCenter
+from vmdk_cache import wiring
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Event
+from vmdk_cache.cli import cinder_options
+from vmdk_cache.cli.configuration import Configuration, read
+from vmdk_cache.clock import Clock
+from vmdk_cache.image import Image
+
+SCRIPT = pathlib.Path(sys.executable).with_name("vmdk-cache")
+MIB = 1 << 20
+#: Long enough for two busy cores; a command takes about a second.
+TIMEOUT_S = 120
+
+
+class Lab:
+    """A cinder.conf, and caches that are filled by the engine.
+
+    :ivar path: of the cinder.conf; :meth:`configure` writes it anew
+    """
+
+    def __init__(self, vcenter: VCenter, image: FakeImage, directory: pathlib.Path) -> None:
+        self.vcenter = vcenter
+        self.disk_image = image
+        self.directory = directory
+        self.path = directory / "cinder.conf"
+        self.events: list[Event] = []
+        self.sections: dict[str, dict[str, object]] = {
+            "DEFAULT": {"enabled_backends": "vmware1", "state_path": directory},
+            "coordination": {"backend_url": "file://$state_path/locks"},
+            "vmware1": self.backend(),
+        }
+        self.configure()
+
+    def backend(self) -> dict[str, object]:
+        """The options of a backend with a cache."""
+        return {
+            "volume_driver": cinder_options.DRIVER,
+            "vmware_host_ip": self.vcenter.host,
+            "vmware_host_port": self.vcenter.port,
+            "vmware_host_username": self.vcenter.user,
+            "vmware_host_password": self.vcenter.password.replace("$", "$$"),
+            "vmware_ca_file": self.vcenter.ca_file,
+            "vmware_api_retry_count": 1,
+            "enable_image_cache": "true",
+            "image_cache_replicas": "off",
+        }
+
+    def configure(self, section: str = "vmware1", **options: object) -> None:
+        """Change options of a section, None leaves one out, and write cinder.conf."""
+        changed = {**self.sections.get(section, {}), **options}
+        self.sections[section] = {k: v for k, v in changed.items() if v is not None}
+        lines: list[str] = []
+        for name, values in self.sections.items():
+            lines += [f"[{name}]", *(f"{key} = {value}" for key, value in values.items()), ""]
+        self.path.write_text("\n".join(lines))
+
+    def configuration(self, *backends: str) -> Configuration:
+        return read([str(self.path)], (), backends)
+
+    @contextlib.contextmanager
+    def cache(
+        self, backend: str = "vmware1", clock: Clock | None = None
+    ) -> Iterator[wiring.RunningCache]:
+        """The cache of a backend as cinder-volume would run it."""
+        configuration = self.configuration(backend)
+        [configured] = configuration.backends
+        with configuration.locks() as locks:
+            running = wiring.build(
+                configured.settings,
+                configured.backend,
+                locks(configured),
+                events=self.events.append,
+                clock=clock or HastyClock(),
+            )
+            try:
+                yield running
+            finally:
+                running.close()
+
+    def image(self, number: int = 1) -> Image:
+        return self.disk_image.image(f"00000000-0000-4000-8000-{number:012}")
+
+    def warm(self, number: int = 1, backend: str = "vmware1") -> CacheEntry:
+        """Have the image with that number cached."""
+        with self.cache(backend) as cache:
+            source = FakeImageSource(self.disk_image)
+            return cache.images.warm(self.image(number), "lsiLogic", source)[0]
+
+    def templates(self) -> list[str]:
+        return sorted(vm.name for vm in self.vcenter.vms() if vm.config.template)
+
+
+@pytest.fixture(scope="session")
+def disk_image() -> FakeImage:
+    """A real file system of 16 MiB in a streamOptimized VMDK."""
+    return as_stream_optimized(filesystem_disk(16 * MIB))
+
+
+@pytest.fixture
+def vcenter() -> Iterator[VCenter]:
+    model = Model(hosts_per_cluster=2, datastores=2)
+    with VCenter(model, password="pa$$word, 9 lives") as running:
+        yield running
+        assert running.errors == []
+
+
+@pytest.fixture
+def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Lab:
+    return Lab(vcenter, disk_image, tmp_path)
+
+
+class Run:
+    """Runs ``vmdk-cache``; what every run owes its user is checked each time.
+
+    :param secrets: that no output may hold
+    """
+
+    def __init__(self, directory: pathlib.Path, secrets: Callable[[], list[str]]) -> None:
+        self._directory = directory
+        self._secrets = secrets
+
+    def command(self, *arguments: str) -> list[str]:
+        return [str(SCRIPT), "--config-file", str(self._directory / "cinder.conf"), *arguments]
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The test's, without what could steer oslo.config or a terminal's width."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("OS_")}
+        return {**kept, "COLUMNS": "400", **changes}
+
+    def __call__(
+        self,
+        *arguments: str,
+        code: int | None = 0,
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        bare: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        """:param code: that it must end with, None for any
+        :param bare: without ``--config-file``
+        """
+        command = [str(SCRIPT), *arguments] if bare else self.command(*arguments)
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=self.environment(**(env or {})),
+            cwd=self._directory,
+        )
+        self.check(done.stdout + done.stderr)
+        assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def check(self, output: str) -> None:
+        assert "Traceback" not in output, output
+        for secret in self._secrets():
+            assert secret not in output, output
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self(*arguments, "-f", "json", code=code).stdout)
+
+
+@pytest.fixture
+def run(lab: Lab, tmp_path: pathlib.Path) -> Run:
+    return Run(tmp_path, lambda: [lab.vcenter.password])

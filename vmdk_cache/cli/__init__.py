@@ -1,0 +1,1 @@
+"""The command vmdk-cache; start reading at vmdk_cache/cli/main.py."""

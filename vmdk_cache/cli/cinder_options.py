@@ -1,0 +1,43 @@
+"""Options of Cinder's that the command line reads, for hosts where Cinder is not installed.
+
+Names, types and defaults are those of Cinder 29 (cinder/volume/drivers/vmware/vmdk.py,
+cinder/coordination.py, cinder/common/config.py); a test holds each against Cinder's own.
+"""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+#: The driver whose backends have a cache.
+DRIVER = "vmdk_cache.cinder.driver.ImageCacheVmdkDriver"
+#: The driver that a backend may have gone back to, with templates left over.
+PLAIN_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
+
+DEFAULT = [
+    cfg.StrOpt("state_path", default="/var/lib/cinder"),
+    cfg.ListOpt("enabled_backends"),
+]
+COORDINATION = [cfg.StrOpt("backend_url", default="file://$state_path", secret=True)]
+#: What Cinder puts before the name of each lock of its coordinator.
+LOCK_PREFIX = "cinder-"
+
+BACKEND = [
+    cfg.StrOpt("volume_driver", default="cinder.volume.drivers.lvm.LVMVolumeDriver"),
+    cfg.StrOpt("vmware_host_ip"),
+    cfg.PortOpt("vmware_host_port", default=443),
+    cfg.StrOpt("vmware_host_username"),
+    cfg.StrOpt("vmware_host_password", secret=True),
+    cfg.StrOpt("vmware_ca_file"),
+    cfg.BoolOpt("vmware_insecure", default=False),
+    cfg.IntOpt("vmware_connection_pool_size", default=10),
+    cfg.IntOpt("vmware_api_retry_count", default=10),
+    cfg.StrOpt("vmware_volume_folder", default="Volumes"),
+    cfg.MultiStrOpt("vmware_cluster_name"),
+    cfg.StrOpt("vmware_datastore_regex"),
+    cfg.IntOpt("vmware_image_transfer_timeout_secs", default=7200),
+    cfg.StrOpt(
+        "vmware_adapter_type",
+        choices=["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"],
+        default="lsiLogic",
+    ),
+]

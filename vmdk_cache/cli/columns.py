@@ -1,0 +1,76 @@
+"""Sizes, times and other values: rounded in a table, exact in JSON, YAML and CSV."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from cliff import columns
+
+
+class _Column(columns.FormattableColumn[Any]):
+    """Sorts with what is not known (None) first."""
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, _Column):
+            return NotImplemented
+        mine, theirs = self._value, other._value
+        if mine is None or theirs is None:
+            return mine is None and theirs is not None
+        return bool(mine < theirs)
+
+    def human_readable(self) -> str:
+        return "-" if self._value is None else self._human()
+
+    def _human(self) -> str:
+        return str(self._value)
+
+
+class Plain(_Column):
+    """Anything that reads the same everywhere but where it is not known."""
+
+
+class Size(_Column):
+    """Bytes."""
+
+    def _human(self) -> str:
+        size = float(self._value)
+        for unit in ("B", "KiB", "MiB", "GiB"):
+            if abs(size) < 1024:
+                return f"{size:.4g} {unit}"
+            size /= 1024
+        return f"{size:.4g} TiB"
+
+
+class Time(_Column):
+    """A moment, aware UTC."""
+
+    def _human(self) -> str:
+        moment: datetime.datetime = self._value
+        return f"{moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S}"
+
+    def machine_readable(self) -> Any:
+        if self._value is None:
+            return None
+        moment: datetime.datetime = self._value.astimezone(datetime.UTC)
+        return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Percent(_Column):
+    """A share, from 0 to 100."""
+
+    def _human(self) -> str:
+        return f"{self._value:.1f} %"
+
+    def machine_readable(self) -> Any:
+        return None if self._value is None else round(self._value, 2)
+
+
+class Seconds(_Column):
+    """A time that something took."""
+
+    def _human(self) -> str:
+        return f"{self._value:.2f} s"
+
+    def machine_readable(self) -> Any:
+        return None if self._value is None else round(self._value, 3)

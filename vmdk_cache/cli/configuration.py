@@ -1,0 +1,247 @@
+"""What cinder.conf says of the backends that have a cache, read without Cinder.
+
+The files are those that cinder-volume reads, in its order: ``--config-file`` and ``--config-dir``,
+or else what oslo.config finds for the project ``cinder`` (~/.cinder, /etc/cinder and so on), and
+over all of them the environment (``OS_<SECTION>__<OPTION>``). An option that a backend's section
+lacks is taken from ``[backend_defaults]``, as in Cinder (cinder/volume/configuration.py).
+
+Locks are those of cinder-volume: the same coordinator, the same names. They are opened by the first
+that is held, so that commands which only look need no coordinator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from oslo_config import cfg
+
+from vmdk_cache import conf, errors
+from vmdk_cache.backend import Backend
+from vmdk_cache.cli import cinder_options
+from vmdk_cache.cli.file_owner import check_owner
+from vmdk_cache.locks import Locks, ToozLocks, coordinator
+
+SHARED_SECTION = "backend_defaults"
+
+
+@dataclass(frozen=True)
+class BackendConfiguration:
+    """One backend that has a cache.
+
+    :ivar name: of its section
+    :ivar settings: of its cache
+    :ivar backend: its vCenter, and where in it the cache is
+    :ivar adapter_type: of the volumes that ask for none
+    :ivar ledger_path: where what happens is counted; None: nowhere
+    """
+
+    name: str
+    settings: conf.Settings
+    backend: Backend
+    adapter_type: str
+    ledger_path: str | None
+
+
+class Section:
+    """The options of one backend, as attributes.
+
+    :raises ConfigError: from any attribute whose value cannot be used
+    """
+
+    def __init__(self, options: cfg.ConfigOpts, name: str) -> None:
+        self._options = options
+        self._name = name
+
+    def __getattr__(self, option: str) -> Any:
+        with _clear_errors(f"[{self._name}] {option}", secret=option in _SECRETS):
+            value = self._options[self._name][option]
+            return self._options[SHARED_SECTION][option] if value is None else value
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What was read, see :func:`read`.
+
+    :ivar files: in the order in which they were read
+    :ivar backends: those chosen, in the order of ``enabled_backends``
+    :ivar options: oslo.config's, on which further options may be registered
+    """
+
+    files: tuple[str, ...]
+    backends: tuple[BackendConfiguration, ...]
+    options: cfg.ConfigOpts = field(repr=False)
+
+    @contextlib.contextmanager
+    def locks(self) -> Iterator[Callable[[BackendConfiguration], Locks]]:
+        """Yields what gives each backend the locks that cinder-volume holds for it."""
+        with _LazyCoordinator(self.options) as opened:
+            yield lambda chosen: ToozLocks(opened.get_lock, chosen.backend.lock_scope)
+
+    @property
+    def ledger_paths(self) -> tuple[str, ...]:
+        """Those of all backends, each once."""
+        paths = (each.ledger_path for each in self.backends)
+        return tuple(dict.fromkeys(path for path in paths if path))
+
+
+class _LazyCoordinator:
+    """Opens the coordinator with the first lock; see :func:`vmdk_cache.locks.coordinator`."""
+
+    def __init__(self, options: cfg.ConfigOpts) -> None:
+        self._options = options
+        self._stack = contextlib.ExitStack()
+        self._get_lock: Callable[[str], Any] | None = None
+
+    def __enter__(self) -> _LazyCoordinator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def get_lock(self, name: str) -> Any:
+        if self._get_lock is None:
+            with _clear_errors("[coordination] backend_url", secret=True):
+                url = self._options.coordination.backend_url
+            if url.startswith("file://"):
+                check_owner(url.removeprefix("file://"), "[coordination] backend_url")
+            self._get_lock = self._stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
+        return self._get_lock(name)
+
+
+def read(
+    files: Sequence[str] = (), directories: Sequence[str] = (), names: Sequence[str] = ()
+) -> Configuration:
+    """The configuration of the backends ``names``; of all enabled ones with our driver if empty.
+
+    A backend that is asked for by name need not be enabled, and may have gone back to Cinder's own
+    driver: its templates are still there.
+
+    :param files: instead of those that Cinder finds by itself
+    :raises ConfigError: a file cannot be read, a value cannot be used, there is no such backend
+    """
+    options = _loaded(files, directories)
+    chosen = tuple(dict.fromkeys(names)) or _enabled(options)
+    return Configuration(
+        tuple(options.config_file or ()),
+        tuple(_backend(options, name, by_name=bool(names)) for name in chosen),
+        options,
+    )
+
+
+def _loaded(files: Sequence[str], directories: Sequence[str]) -> cfg.ConfigOpts:
+    options = cfg.ConfigOpts()
+    options.register_opts(cinder_options.DEFAULT)
+    options.register_opts(cinder_options.COORDINATION, group="coordination")
+    arguments = [f"--config-file={path}" for path in files]
+    arguments += [f"--config-dir={path}" for path in directories]
+    with _clear_errors("the configuration"):
+        options(arguments, project="cinder", prog="cinder-volume")
+        if not options.config_file and not options.config_dir:
+            raise errors.ConfigError(
+                "no cinder.conf was found where Cinder looks for it (~/.cinder, /etc/cinder): "
+                "name the file that cinder-volume reads with --config-file"
+            )
+    return options
+
+
+def _enabled(options: cfg.ConfigOpts) -> tuple[str, ...]:
+    """The enabled backends with our driver."""
+    with _clear_errors("[DEFAULT] enabled_backends"):
+        enabled = tuple(dict.fromkeys(filter(None, options.enabled_backends or ())))
+    ours = tuple(
+        name for name in enabled if _section(options, name).volume_driver == cinder_options.DRIVER
+    )
+    if not ours:
+        raise errors.ConfigError(
+            f"no backend of {_where(options)} has volume_driver = {cinder_options.DRIVER} "
+            f"(enabled_backends: {', '.join(enabled) or 'empty'}): enable one, or name one with "
+            f"--backend"
+        )
+    return ours
+
+
+def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendConfiguration:
+    if by_name and name not in options.list_all_sections():
+        known = ", ".join(sorted(_candidates(options))) or "none"
+        raise errors.ConfigError(
+            f"there is no backend {name!r} in {_where(options)}; backends that may have a cache: "
+            f"{known}"
+        )
+    section = _section(options, name)
+    driver = section.volume_driver
+    if driver not in (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER):
+        raise errors.ConfigError(
+            f"backend {name!r} has no image cache: its volume_driver is {driver}, not "
+            f"{cinder_options.DRIVER}"
+        )
+    for required in ("vmware_host_ip", "vmware_host_username", "vmware_host_password"):
+        if not getattr(section, required):
+            raise errors.ConfigError(f"[{name}] {required} is not set in {_where(options)}")
+    return BackendConfiguration(
+        name=name,
+        settings=conf.Settings.from_options(section),
+        backend=Backend.from_options(name, section),
+        adapter_type=section.vmware_adapter_type,
+        ledger_path=_ledger_path(section),
+    )
+
+
+def _ledger_path(section: Section) -> str | None:
+    if all(option.name != "image_cache_ledger" for option in conf.OPTIONS):
+        return None
+    return section.image_cache_ledger or None
+
+
+def _candidates(options: cfg.ConfigOpts) -> Iterator[str]:
+    for name in options.list_all_sections():
+        if name.startswith("_") or name in ("DEFAULT", SHARED_SECTION, "coordination"):
+            continue
+        driver = _section(options, name).volume_driver
+        if driver in (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER):
+            yield name
+
+
+def _section(options: cfg.ConfigOpts, name: str) -> Section:
+    every = [*cinder_options.BACKEND, *conf.OPTIONS]
+    options.register_opts(every, group=SHARED_SECTION)
+    options.register_opts(every, group=name)
+    for option in every:
+        # Else what the section lacks would be the option's default, not [backend_defaults]'s.
+        options.set_default(option.name, None, group=name)
+    return Section(options, name)
+
+
+_SECRETS = frozenset(option.name for option in cinder_options.BACKEND if option.secret)
+
+
+def _where(options: cfg.ConfigOpts) -> str:
+    return ", ".join([*(options.config_file or ()), *(options.config_dir or ())])
+
+
+@contextlib.contextmanager
+def _clear_errors(what: str, *, secret: bool = False) -> Iterator[None]:
+    """oslo.config's errors and the system's as ConfigError.
+
+    :param what: is being read
+    :param secret: say nothing of its value, which oslo.config's texts may quote
+    """
+    try:
+        yield
+    except cfg.ConfigFilesPermissionDeniedError as failure:
+        raise errors.ConfigError(
+            f"{', '.join(failure.config_files)} cannot be read by this user: run the command as "
+            f"the user of cinder-volume, e.g. sudo -u cinder vmdk-cache ..."
+        ) from failure
+    except cfg.ConfigFileParseError as failure:
+        # The line that cannot be parsed may be half of a password.
+        why = re.sub(r": (['\"]).*\1$", "", str(failure), flags=re.DOTALL)
+        raise errors.ConfigError(f"{why}: mend that line") from None
+    except cfg.Error as failure:
+        why = "its value cannot be used: write a $ in it as $$" if secret else str(failure)
+        raise errors.ConfigError(f"{what}: {why}") from (None if secret else failure)
+    except (OSError, UnicodeDecodeError, SystemExit) as failure:
+        raise errors.ConfigError(f"{what} cannot be read: {failure}") from failure
