@@ -88,7 +88,7 @@ def wish_of(properties: Mapping[str, Any]) -> Wish:
 class ImageCacheWeigher(weights.BaseHostWeigher):  # type: ignore[misc]  # Cinder is untyped here
     """1 for a host that has the image in its cache, 0 for any other."""
 
-    # Fixed, so that where all hosts have the image, or none has, nothing is made of it.
+    # Fixed: a hit weighs the same whatever the other hosts have.
     minval = 0.0
     maxval = 1.0
 

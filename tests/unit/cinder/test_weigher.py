@@ -1,0 +1,190 @@
+"""The weigher prefers a host that has the image, and breaks nothing: with Cinder's own handler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from cinder.scheduler import host_manager, weights
+from cinder.scheduler.weights.capacity import CapacityWeigher
+from oslo_config import cfg
+from stevedore import extension
+
+from vmdk_cache.cinder.weigher import ImageCacheWeigher, Wish, holds_image, wish_of
+
+IMAGE = "11111111-2222-3333-4444-555555555555"
+OTHER = "99999999-2222-3333-4444-555555555555"
+ASKS = {"use_image_cache": "true"}
+
+
+def capabilities(*images: str, opt_in: tuple[str, ...] = ("metadata",)) -> dict[str, Any]:
+    return {"cached_image_ids": list(images), "image_cache_opt_in": list(opt_in)}
+
+
+@pytest.mark.parametrize(
+    ("opt_in", "metadata", "extra_spec", "drawn"),
+    [
+        ("metadata", {"use_image_cache": "yes"}, None, True),
+        ("metadata", {}, "true", False),
+        ("volume_type", {}, "<is> True", True),
+        ("volume_type", {}, None, False),
+        ("volume_type", {"use_image_cache": "no"}, "true", False),
+        ("always", {}, None, True),
+        ("always", {"use_image_cache": "no"}, None, False),
+        # The scheduler does not know the image's properties; that it is cached says enough.
+        ("image", {}, None, True),
+        ("image", {"use_image_cache": "false"}, None, False),
+        ("", {"use_image_cache": "yes"}, "true", False),
+    ],
+)
+def test_a_volume_that_the_cache_would_not_make_is_not_drawn(
+    opt_in: str, metadata: dict[str, str], extra_spec: str | None, drawn: bool
+) -> None:
+    reported = capabilities(IMAGE, opt_in=(opt_in,) if opt_in else ())
+    assert holds_image(reported, Wish(IMAGE, metadata, extra_spec)) is drawn
+
+
+@pytest.mark.parametrize("wish", [Wish(OTHER, ASKS), Wish(None, ASKS)])
+def test_another_image_or_none_draws_nothing(wish: Wish) -> None:
+    assert not holds_image(capabilities(IMAGE), wish)
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        None,
+        "nonsense",
+        {},
+        {"cached_image_ids": [IMAGE]},
+        {"cached_image_ids": IMAGE, "image_cache_opt_in": ["metadata"]},
+        {"cached_image_ids": None, "image_cache_opt_in": ["metadata"]},
+        {"cached_image_ids": {IMAGE: 1}, "image_cache_opt_in": ["metadata"]},
+        {"cached_image_ids": [None, 7, [IMAGE]], "image_cache_opt_in": ["metadata"]},
+        {"cached_image_ids": [IMAGE], "image_cache_opt_in": "metadata"},
+        {"cached_image_ids": [IMAGE], "image_cache_opt_in": [["metadata"], None]},
+    ],
+)
+def test_a_senseless_report_counts_for_nothing(reported: Any) -> None:
+    assert not holds_image(reported, Wish(IMAGE, ASKS))
+
+
+def test_a_report_of_any_length_is_read() -> None:
+    many = [f"{number:036}" for number in range(100_000)]
+    assert holds_image(capabilities(*many, IMAGE), Wish(IMAGE, ASKS))
+
+
+def test_the_wish_is_read_from_what_cinders_scheduler_hands_out() -> None:
+    properties = {
+        "request_spec": {"image_id": IMAGE},
+        "metadata": ASKS,
+        "volume_type": {"extra_specs": {"vmware:use_image_cache": "true"}},
+        "retry": {"backends": ["h@one#p"]},
+    }
+    assert wish_of(properties) == Wish(IMAGE, ASKS, "true", ["h@one#p"])
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {},
+        {"request_spec": None, "metadata": None, "volume_type": None, "retry": None},
+        {"request_spec": {}, "volume_type": {"extra_specs": None}, "retry": {"backends": None}},
+    ],
+)
+def test_a_request_that_says_nothing_is_no_wish(properties: dict[str, Any]) -> None:
+    assert wish_of(properties) == Wish()
+
+
+def pool(name: str, free_gb: int, **reported: Any) -> host_manager.PoolState:
+    """A pool as Cinder's scheduler keeps it, of one backend with several."""
+    state = host_manager.PoolState("h@vmware", None, None, name)
+    state.update_capabilities(reported)
+    state.total_capacity_gb = 1000
+    state.free_capacity_gb = free_gb
+    return state
+
+
+def best(
+    pools: list[host_manager.PoolState],
+    *weighers: type,
+    metadata: Mapping[str, str] = ASKS,
+    **properties: Any,
+) -> str:
+    """Name of the pool that Cinder's own weight handler puts first."""
+    handler = weights.OrderedHostWeightHandler("cinder.scheduler.weights")
+    weighed = handler.get_weighed_objects(
+        list(weighers),
+        pools,
+        {"request_spec": {"image_id": IMAGE}, "metadata": metadata, **properties},
+    )
+    name: str = weighed[0].obj.pool_name
+    return name
+
+
+@pytest.fixture
+def two_pools() -> list[host_manager.PoolState]:
+    """The image is on the fuller one."""
+    return [
+        pool("roomy", 900, **capabilities(OTHER)),
+        pool("cached", 100, **capabilities(IMAGE)),
+    ]
+
+
+def test_the_cached_pool_wins_over_the_roomier_one_that_cinder_would_choose(
+    two_pools: list[host_manager.PoolState],
+) -> None:
+    assert best(two_pools, CapacityWeigher) == "roomy"
+    assert best(two_pools, CapacityWeigher, ImageCacheWeigher) == "cached"
+
+
+def test_who_does_not_ask_goes_where_cinder_would_have_it(
+    two_pools: list[host_manager.PoolState],
+) -> None:
+    assert best(two_pools, CapacityWeigher, ImageCacheWeigher, metadata={}) == "roomy"
+
+
+def test_where_the_volume_has_failed_already_the_cache_draws_it_no_more(
+    two_pools: list[host_manager.PoolState],
+) -> None:
+    retry = {"num_attempts": 2, "backends": ["h@vmware#cached"]}
+    assert best(two_pools, CapacityWeigher, ImageCacheWeigher, retry=retry) == "roomy"
+
+
+@pytest.mark.parametrize(("multiplier", "wins"), [(0.0, "roomy"), (0.9, "roomy"), (1.1, "cached")])
+def test_the_operator_says_how_much_it_counts(
+    two_pools: list[host_manager.PoolState], multiplier: float, wins: str
+) -> None:
+    cfg.CONF.set_override("image_cache_weight_multiplier", multiplier)
+    try:
+        assert best(two_pools, CapacityWeigher, ImageCacheWeigher) == wins
+    finally:
+        cfg.CONF.clear_override("image_cache_weight_multiplier")
+
+
+def test_among_those_that_have_the_image_room_decides(
+    two_pools: list[host_manager.PoolState],
+) -> None:
+    other = pool("cached and roomier", 200, **capabilities(IMAGE))
+    assert best([*two_pools, other], CapacityWeigher, ImageCacheWeigher) == "cached and roomier"
+
+
+def test_a_defect_costs_the_preference_and_no_volume(
+    two_pools: list[host_manager.PoolState], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(dict[str, Any]):
+        def get(self, *args: Any) -> Any:
+            raise RuntimeError("not loaded")
+
+    handler = weights.OrderedHostWeightHandler("cinder.scheduler.weights")
+    (first, _) = handler.get_weighed_objects(
+        [ImageCacheWeigher], two_pools, {"request_spec": Broken(image_id=IMAGE)}
+    )
+    assert first.weight == 0
+    assert "not loaded" in caplog.text
+
+
+def test_cinder_finds_it_under_its_name() -> None:
+    """scheduler_default_weighers names classes of this entry point."""
+    found = extension.ExtensionManager("cinder.scheduler.weights")
+    assert ImageCacheWeigher in [one.plugin for one in found]
