@@ -130,12 +130,30 @@ OPTIONS = [
         "always: every volume from an image; an empty list: nobody. Boot from volume through Nova "
         "passes no volume metadata: use volume_type or image there.",
     ),
+    cfg.BoolOpt(
+        "image_cache_auto_warm",
+        default=False,
+        help="Keep the images warm that have the property image_cache_warm=true in Glance: import "
+        "them when there is no template, and keep it from expiring. Checked every "
+        "image_cache_purge_interval seconds, one import at a time. Other images make room for "
+        "them, and they for none but each other. Takes send_service_user_token = true and an "
+        "admin user in [service_user] where Keystone is in use. Switch it on when the first users "
+        "of an image are not to wait for its import.",
+    ),
     cfg.IntOpt(
         "image_cache_lock_timeout",
         default=7200,
         min=1,
         help="Seconds to wait for another process's import of the same image; after that the "
         "volume is created as without the cache. Should exceed the longest import.",
+    ),
+    cfg.StrOpt(
+        "image_cache_ledger",
+        default="$state_path/vmdk-cache.sqlite",
+        help="SQLite file in which what the cache does is counted, by day, backend and image, but "
+        "never who used it: what vmdk-cache history and the exporter's counters show. All backends "
+        "of a host may share it; it must be on a local file system. Empty: nothing is counted. "
+        "Change it when the directory is not one that cinder-volume may write to.",
     ),
 ]
 
@@ -177,6 +195,7 @@ class Settings:
     replicas: str = REPLICAS_ON_DEMAND
     replicate_after: int = 2
     clones_per_template: int = 8
+    auto_warm: bool = False
 
     @classmethod
     def from_options(cls, options: HasOptions) -> Settings:
@@ -195,6 +214,7 @@ class Settings:
             replicas=options.image_cache_replicas,
             replicate_after=options.image_cache_replicate_after,
             clones_per_template=options.image_cache_clones_per_template,
+            auto_warm=options.image_cache_auto_warm,
         )
 
 

@@ -12,6 +12,7 @@ def load(path: pathlib.Path, text: str) -> conf.Settings:
     path.write_text(f"[b1]\n{text}\n")
     loaded = cfg.ConfigOpts()
     loaded.register_opts(conf.OPTIONS, group="b1")
+    loaded.register_opt(cfg.StrOpt("state_path", default="/state"))  # Cinder's own
     loaded(["--config-file", str(path)], default_config_files=[])
     for option in conf.OPTIONS:
         loaded.b1[option.dest]  # a wrong value is refused when it is read
@@ -42,3 +43,22 @@ def test_units_are_the_engines(tmp_path: pathlib.Path) -> None:
 def test_a_value_out_of_range_is_refused_by_name(tmp_path: pathlib.Path, line: str) -> None:
     with pytest.raises(cfg.ConfigFileValueError, match=line.split(" ", 1)[0]):
         load(tmp_path / "c", line)
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("", "/state/vmdk-cache.sqlite"),
+        ("image_cache_ledger =", ""),
+        ("image_cache_ledger = /elsewhere/l.sqlite", "/elsewhere/l.sqlite"),
+    ],
+)
+def test_the_ledger_lies_in_cinders_state_unless_it_is_told_otherwise(
+    tmp_path: pathlib.Path, line: str, path: str
+) -> None:
+    (tmp_path / "c").write_text(f"[b1]\n{line}\n")
+    loaded = cfg.ConfigOpts()
+    loaded.register_opts(conf.OPTIONS, group="b1")
+    loaded.register_opt(cfg.StrOpt("state_path", default="/state"))
+    loaded(["--config-file", str(tmp_path / "c")], default_config_files=[])
+    assert loaded.b1.image_cache_ledger == path

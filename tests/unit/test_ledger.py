@@ -1,0 +1,355 @@
+"""The ledger counts what every process does, and harms nobody when it cannot.
+
+Where it is about other processes, or about what a file system does, there are real ones.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pathlib
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.fakes.clock import ManualClock
+from vmdk_cache import errors, ledger_file
+from vmdk_cache.cache import events
+from vmdk_cache.ledger import DAYS_KEPT, MAX_PENDING, RETRY_S, Count, Kind, Ledger
+
+TODAY = datetime.date(2026, 1, 1)
+HIT = events.Hit("b1", "i1", "volume-of-somebody", "ds1", 10.0, 3.0, 7.0, 100)
+#: A program of its own that counts: path, image, how many, as what user.
+COUNTING = """
+import os, sys
+from vmdk_cache.cache.events import Hit
+from vmdk_cache.ledger import Ledger
+os.setuid(int(sys.argv[4]))
+ledger = Ledger.open(sys.argv[1])
+print("open", flush=True)
+for number in range(int(sys.argv[3])):
+    ledger(Hit("b1", sys.argv[2], "v", "ds", 1.0, 0.25, 0.5, 10))
+ledger.close()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> str:
+    return str(tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock("2026-01-01T12:00:00+00:00")
+
+
+def counting(
+    path: str,
+    image: str,
+    count: int,
+    *,
+    before: Callable[[], None] | None = None,
+    uid: int | None = None,
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            COUNTING,
+            path,
+            image,
+            str(count),
+            str(os.getuid() if uid is None else uid),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,
+    )
+
+
+def hits(ledger: Ledger) -> int:
+    return sum(count.count for count in ledger.counts() if count.kind == Kind.HIT)
+
+
+# -- what is counted
+
+
+def test_each_kind_of_event_is_counted_as_documented(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    for event in [
+        HIT,
+        HIT,
+        events.Miss("b1", "i1", "v", "ds1", 20.0, 0.0, 8.0),
+        events.Bypassed("b1", "i1", "v", events.Reason.NO_ROOM),
+        events.VolumeFailed("b1", "i1", "v", "ImageCorrupt"),
+        events.ImportStarted("b1", "i1", "t", "ds1"),
+        events.Imported("b1", "i1", "t", "ds1", 1 << 30, 5000, 9.0),
+        events.ImportFailed("b1", "i1", "NoSpace", 4.0),
+        events.Replicated("b2", "i1", "t", "ds2", 6.0),
+        events.Evicted("b2", "", "t", events.Rule.EXPIRED, "2 s old, more than 1 s", 1 << 30),
+    ]:
+        ledger(event)
+    told = [(c.backend, c.image_id, c.kind, c.detail, c.count, c.seconds, c.bytes)
+            for c in ledger.counts()]  # fmt: skip
+    assert sorted(told) == [
+        ("b1", "i1", "bypass", "no-room", 1, 0.0, 0),
+        ("b1", "i1", "failed", "ImageCorrupt", 1, 0.0, 0),
+        ("b1", "i1", "hit", "", 2, 20.0, 200),
+        ("b1", "i1", "import", "", 1, 9.0, 5000),
+        ("b1", "i1", "import-failed", "NoSpace", 1, 4.0, 0),
+        ("b1", "i1", "miss", "", 1, 20.0, 0),
+        ("b2", "", "evict", "expired", 1, 0.0, 1 << 30),
+        ("b2", "i1", "replica", "", 1, 6.0, 0),
+    ]
+    assert {count.day for count in ledger.counts()} == {TODAY}
+    assert [count.kind for count in ledger.counts("b2")] == ["evict", "replica"]
+    ledger.close()
+
+
+def test_times_are_told_as_cumulative_buckets(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    ledger(HIT)
+    ledger(events.Miss("b1", "i1", "v", "ds1", 20.0, 0.0, 7.1))
+    ledger(events.Imported("b1", "i1", "t", "ds1", 1 << 30, 5000, 1e6))
+    by_kind = {one.kind: one for one in ledger.histograms("b1")}
+    assert (by_kind["queue"].count, by_kind["queue"].sum_s) == (2, 3.0)
+    clone = dict(by_kind["clone"].buckets)
+    assert (clone[5], clone[10], clone[1800], clone[float("inf")]) == (0, 2, 2, 2)
+    imported = dict(by_kind["import"].buckets)
+    assert (imported[7200], imported[float("inf")]) == (0, 1)
+    assert ledger.histograms("b2") == []
+    ledger.close()
+
+
+def test_who_used_what_is_not_in_the_file(path: str) -> None:
+    ledger = Ledger.open(path)
+    ledger(HIT)
+    ledger.close()
+    assert b"volume-of-somebody" not in pathlib.Path(path).read_bytes()
+
+
+def test_old_days_are_folded_and_totals_never_fall(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    for image in ("i1", "i2"):
+        ledger(events.Hit("b1", image, "v", "ds1", 1.0, 0.0, 1.0, 5))
+    clock.advance(86400 * DAYS_KEPT)
+    ledger(HIT)
+    assert [count.day for count in ledger.counts()] == [
+        TODAY, TODAY, TODAY + datetime.timedelta(days=DAYS_KEPT)
+    ]  # fmt: skip
+    clock.advance(86400)
+    ledger(events.Replicated("b1", "i1", "t", "ds2", 6.0))
+    folded = Count(None, "b1", "", "hit", "", 2, 2.0, 10)
+    assert ledger.counts()[0] == folded
+    assert hits(ledger) == 3
+    assert folded not in ledger.counts(since=TODAY)
+    clock.advance(86400 * DAYS_KEPT)
+    ledger(HIT)  # and once more: the days that are folded now join those that are
+    assert ledger.counts()[0] == Count(None, "b1", "", "hit", "", 3, 12.0, 110)
+    assert hits(ledger) == 4
+    ledger.close()
+
+
+# -- several processes
+
+
+def test_processes_that_start_at_once_make_one_file_and_lose_nothing(path: str) -> None:
+    processes = [counting(path, f"i{number % 2}", 200) for number in range(6)]
+    for process in processes:
+        _, said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (0, "")
+    ledger = Ledger.open(path)
+    assert [(count.image_id, count.count) for count in ledger.counts()] == [
+        ("i0", 600),
+        ("i1", 600),
+    ]
+    assert {one.kind: one.count for one in ledger.histograms()} == {
+        "import": 0,
+        "clone": 1200,
+        "queue": 1200,
+    }
+    ledger.close()
+
+
+def test_a_process_that_is_killed_leaves_a_whole_file(path: str) -> None:
+    process = counting(path, "i1", 10**9)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    ledger = Ledger.open(path)
+    deadline = datetime.datetime.now() + datetime.timedelta(seconds=30)
+    while hits(ledger) < 20:
+        assert datetime.datetime.now() < deadline
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    counted = hits(ledger)
+    assert {one.count for one in ledger.histograms() if one.kind != "import"} == {counted}
+    ledger(HIT)
+    assert hits(ledger) == counted + 1
+    ledger.close()
+    (verdict,) = sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone()
+    assert verdict == "ok"
+
+
+def test_threads_share_a_ledger(path: str) -> None:
+    ledger = Ledger.open(path)
+    threads = [threading.Thread(target=lambda: [ledger(HIT) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert hits(ledger) == 400
+    ledger.close()
+
+
+# -- a file that cannot be written
+
+
+def test_what_cannot_be_written_now_is_written_later_with_one_warning(
+    path: str, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(50):
+        ledger(HIT)
+    other.execute("ROLLBACK")
+    assert hits(ledger) == 0
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert "image_cache_ledger" in warning
+    assert path in warning
+    clock.advance(RETRY_S)
+    ledger(HIT)
+    assert hits(ledger) == 51
+    assert {one.count for one in ledger.histograms() if one.kind == "queue"} == {51}
+    ledger.close()
+
+
+def test_a_file_that_is_locked_is_not_waited_for_again_and_again(
+    path: str, clock: ManualClock
+) -> None:
+    """On green threads each wait stops the process: one attempt, then none for RETRY_S."""
+    ledger = Ledger.open(path, clock=clock)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began: list[str] = []
+    ledger._connection.set_trace_callback(began.append)
+    for _ in range(50):
+        ledger(HIT)
+    assert began.count("BEGIN IMMEDIATE") == 1
+    other.close()
+    ledger.close()
+
+
+def test_closing_writes_what_is_left(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ledger(HIT)
+    other.close()
+    ledger.close()
+    ledger.close()
+    ledger(HIT)  # a thread that is late: nothing happens
+    assert hits(Ledger.open(path, read_only=True)) == 1
+
+
+def test_what_waits_for_a_lost_file_does_not_grow_for_ever(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for number in range(MAX_PENDING + 5):
+        ledger(events.Replicated("b1", f"i{number}", "t", "ds", 1.0))
+    ledger(events.Replicated("b1", "i0", "t", "ds", 1.0))
+    other.close()
+    clock.advance(RETRY_S)
+    ledger(events.Replicated("b1", "i0", "t", "ds", 1.0))
+    assert sum(count.count for count in ledger.counts()) == MAX_PENDING + 2
+    ledger.close()
+
+
+def test_a_full_disk_costs_counts_and_nothing_else(path: str) -> None:
+    Ledger.open(path).close()
+
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+    process = counting(path, "i1", 300, before=no_room)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    ledger = Ledger.open(path)
+    ledger(HIT)
+    assert 1 <= hits(ledger) < 300
+    ledger.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_file_of_somebody_else_costs_counts_and_nothing_else(is_open: bool) -> None:
+    """As root's, made by a command line tool, are to cinder-volume."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = f"{directory}/ledger.sqlite"
+        ledger = Ledger.open(path)
+        ledger(HIT)
+        if not is_open:
+            ledger.close()
+        process = counting(path, "i1", 3, uid=65534)
+        _, said = process.communicate(timeout=60)
+        if process.returncode != 0:
+            assert "ConfigError: image_cache_ledger" in said
+        assert hits(Ledger.open(path)) == 1
+
+
+# -- a file that is none of ours
+
+
+def test_a_ledger_of_a_later_version_is_left_alone(path: str) -> None:
+    Ledger.open(path).close()
+    with sqlite3.connect(path) as changed:
+        changed.execute(f"PRAGMA user_version = {ledger_file.SCHEMA_VERSION + 1}")
+    with pytest.raises(errors.ConfigError, match=r"image_cache_ledger.*later version"):
+        Ledger.open(path)
+
+
+def test_a_database_of_another_program_is_left_alone(path: str) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE volumes (id TEXT)")
+        other.execute(f"PRAGMA user_version = {ledger_file.SCHEMA_VERSION}")
+    before = pathlib.Path(path).read_bytes()
+    with pytest.raises(errors.ConfigError, match=r"image_cache_ledger.*another program"):
+        Ledger.open(path)
+    assert pathlib.Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["text", "a directory", "in no directory"])
+def test_what_is_no_database_is_named_with_the_option(path: str, what: str) -> None:
+    if what == "text":
+        pathlib.Path(path).write_text("[DEFAULT]\n" * 200)
+    elif what == "a directory":
+        pathlib.Path(path).mkdir()
+    else:
+        path = f"{path}/deeper"
+    with pytest.raises(errors.ConfigError, match=r"image_cache_ledger: .*ledger\.sqlite"):
+        Ledger.open(path)
+
+
+def test_a_reader_makes_no_file(path: str) -> None:
+    with pytest.raises(errors.ConfigError):
+        Ledger.open(path, read_only=True)
+    assert not pathlib.Path(path).exists()
+
+
+def test_a_file_damaged_while_it_is_read_is_named_with_the_option(path: str) -> None:
+    ledger = Ledger.open(path)
+    ledger(HIT)
+    ledger._connection.execute("DROP TABLE counts")
+    with pytest.raises(errors.ConfigError, match="image_cache_ledger"):
+        ledger.counts()
+    ledger.close()

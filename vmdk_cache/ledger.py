@@ -1,0 +1,313 @@
+"""What happened, in counts, in one SQLite file per host (option ``image_cache_ledger``).
+
+Every process of the host that runs a cache adds each event at once, as an upsert in a transaction
+of its own; who wants to know (``vmdk-cache history``, the exporter) reads the sums. Never who used
+what: no volume, no user, no project.
+
+    a day's counts      by backend, image, kind and detail, for DAYS_KEPT days
+    older ones          folded into one row by backend, kind and detail, so that totals never fall
+    times               of imports, clones and the line before them, as histograms, for good
+
+An event whose write fails is kept, added to its like, and written with a later one: what is lost
+is what a process that ends has not been able to write. Nobody waits longer than BUSY_S for a file
+that another process holds, and after a failure nobody tries for RETRY_S: on green threads a wait
+stops the whole process.
+"""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import enum
+import sqlite3
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from oslo_log import log as logging
+
+from vmdk_cache import ledger_file
+from vmdk_cache.cache import events
+from vmdk_cache.clock import Clock, SystemClock
+
+LOG = logging.getLogger(__name__)
+
+DAYS_KEPT = 90
+#: A write takes a fraction of a millisecond; so does another process's, which it may wait for.
+BUSY_S = 0.2
+RETRY_S = 10.0
+#: Rows that wait for a file which cannot be written; what comes on top is lost.
+MAX_PENDING = 10_000
+
+_INF = float("inf")
+_BUCKETS_S: dict[str, tuple[float, ...]] = {
+    "import": (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, _INF),
+    "clone": (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, _INF),
+    "queue": (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, _INF),
+}
+
+_ADD = """ ON CONFLICT DO UPDATE SET
+    count = count + excluded.count, seconds = seconds + excluded.seconds,
+    bytes = bytes + excluded.bytes"""
+# ruff: noqa: S608 - nothing but constants is put into these statements
+_COUNT = f"INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?) {_ADD}"
+_FOLD = f"""INSERT INTO counts
+    SELECT '', backend, '', kind, detail, sum(count), sum(seconds), sum(bytes)
+    FROM counts WHERE day <> '' AND day < ? GROUP BY backend, kind, detail {_ADD}"""
+_FORGET = "DELETE FROM counts WHERE day <> '' AND day < ?"
+_TIME = """INSERT INTO times VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    count = count + excluded.count, sum_s = sum_s + excluded.sum_s"""
+
+
+class Kind(enum.StrEnum):
+    """What is counted; ``seconds`` and ``bytes`` are 0 where nothing else is said.
+
+    hit, miss       seconds from request to volume; bytes that Glance did not have to send
+    bypass          detail: the reason (:class:`~vmdk_cache.cache.events.Reason`)
+    failed          a volume was not made; detail: name of the exception's class
+    import          seconds; bytes that Glance sent
+    import-failed   seconds; detail: name of the exception's class
+    replica         seconds
+    evict           bytes that it counted as provisioned; detail: the rule
+                    (:class:`~vmdk_cache.cache.events.Rule`)
+    """
+
+    HIT = "hit"
+    MISS = "miss"
+    BYPASS = "bypass"
+    FAILED = "failed"
+    IMPORT = "import"
+    IMPORT_FAILED = "import-failed"
+    REPLICA = "replica"
+    EVICT = "evict"
+
+
+@dataclass(frozen=True)
+class Count:
+    """Events of one kind, of one day and image; see :class:`Kind`.
+
+    :ivar day: UTC; None for all days before those that are kept
+    :ivar image_id: Glance image id; empty with those days, and where it is not known
+    """
+
+    day: datetime.date | None
+    backend: str
+    image_id: str
+    kind: str
+    detail: str
+    count: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How long something took, since the file was made.
+
+    :ivar kind: ``import``, ``clone`` (CloneVM_Task until the volume is done) or ``queue`` (in line)
+    :ivar buckets: upper bound in seconds and how many took no longer; the last bound is infinite
+    """
+
+    backend: str
+    kind: str
+    buckets: tuple[tuple[float, int], ...]
+    count: int
+    sum_s: float
+
+
+_CountKey = tuple[str, str, str, str, str]  # day, backend, image_id, kind, detail
+_TimeKey = tuple[str, str, float]  # backend, kind, le_s
+
+
+class Ledger:
+    """The file, open; a listener for events. Safe for use by many threads; not across a fork."""
+
+    def __init__(self, path: str, connection: sqlite3.Connection, clock: Clock) -> None:
+        self._path = path
+        self._connection = connection
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: dict[_CountKey, tuple[int, float, int]] = {}
+        self._times: dict[_TimeKey, tuple[int, float]] = {}
+        self._folded_on = ""
+        self._not_before = -_INF
+        self._failing = False
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: str, *, read_only: bool = False, clock: Clock | None = None) -> Ledger:
+        """The ledger in the file ``path``, which is made if it is not there.
+
+        :param read_only: the file must be there; events are not for such a ledger
+        :raises ConfigError: it cannot be opened, is no ledger or one of a later version
+        """
+        clock = clock or SystemClock()
+        connection = ledger_file.connect(path, clock, read_only=read_only, busy_s=BUSY_S)
+        return cls(path, connection, clock)
+
+    def __call__(self, event: events.Event, /) -> None:
+        """Add the event, if it is one that is counted; never raises."""
+        try:
+            with self._lock:
+                if not self._closed and self._add(event):
+                    self._write()
+        except Exception as failure:
+            LOG.warning("An event of the image cache was not counted: %r", failure)
+
+    def close(self) -> None:
+        """Write what is left, once more, and close the file. Safe to call twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._not_before = -_INF
+                self._write()
+                self._connection.close()
+
+    def counts(self, backend: str | None = None, since: datetime.date | None = None) -> list[Count]:
+        """What was counted, by day, oldest first.
+
+        :param backend: only of this one
+        :param since: only from this day on, UTC; leaves out what is folded
+        :raises ConfigError: the file cannot be read
+        """
+        rows = self._read(
+            "SELECT day, backend, image_id, kind, detail, count, seconds, bytes FROM counts "
+            "WHERE (?1 IS NULL OR backend = ?1) AND day >= ?2 "
+            "ORDER BY day, backend, image_id, kind, detail",
+            (backend, since.isoformat() if since else ""),
+        )
+        return [
+            Count(datetime.date.fromisoformat(day) if day else None, *values)
+            for day, *values in rows
+        ]
+
+    def histograms(self, backend: str | None = None) -> list[Histogram]:
+        """The times of each backend for which anything was ever timed: one of each kind.
+
+        :raises ConfigError: the file cannot be read
+        """
+        counted: dict[str, dict[str, collections.Counter[float]]] = {}
+        sums: collections.Counter[tuple[str, str]] = collections.Counter()
+        for name, kind, le_s, count, sum_s in self._read(
+            "SELECT backend, kind, le_s, count, sum_s FROM times "
+            "WHERE (?1 IS NULL OR backend = ?1) ORDER BY backend",
+            (backend,),
+        ):
+            buckets = counted.setdefault(name, {}).setdefault(kind, collections.Counter())
+            buckets[le_s] += count
+            sums[name, kind] += sum_s
+        return [
+            _histogram(name, kind, kinds.get(kind, collections.Counter()), sums[name, kind])
+            for name, kinds in counted.items()
+            for kind in _BUCKETS_S
+        ]
+
+    def _read(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._lock, ledger_file.naming_the_option(self._path):
+            return self._connection.execute(query, values).fetchall()
+
+    # -- writing, under the lock -----------------------------------------------------------------
+
+    def _add(self, event: events.Event) -> bool:
+        """Whether the event counts."""
+        entry = _entry(event)
+        if entry is None:
+            return False
+        kind, detail, seconds, size_bytes = entry
+        day = self._clock.now().date().isoformat()
+        key = (day, event.backend, event.image_id, kind.value, detail)
+        if key not in self._counts and len(self._counts) >= MAX_PENDING:
+            return False
+        count, seconds_before, bytes_before = self._counts.get(key, (0, 0.0, 0))
+        self._counts[key] = (count + 1, seconds_before + seconds, bytes_before + size_bytes)
+        for timed, took_s in _times(event):
+            bucket = (event.backend, timed, _le(timed, took_s))
+            count, sum_s = self._times.get(bucket, (0, 0.0))
+            self._times[bucket] = (count + 1, sum_s + took_s)
+        return True
+
+    def _write(self) -> None:
+        """All that is pending, or nothing of it; then it stays pending."""
+        now = self._clock.monotonic()
+        if not self._counts or now < self._not_before:
+            return
+        try:
+            self._transact()
+        except sqlite3.Error as failure:
+            self._not_before = now + RETRY_S
+            if not self._failing:
+                LOG.warning(
+                    "What the image cache does is not counted for now: %s %r cannot be written: "
+                    "%s", ledger_file.OPTION, self._path, failure)  # fmt: skip
+            self._failing = True
+            return
+        self._counts.clear()
+        self._times.clear()
+        if self._failing:
+            LOG.info("What the image cache does is counted again in %r", self._path)
+        self._failing = False
+
+    def _transact(self) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(_COUNT, [(*key, *n) for key, n in self._counts.items()])
+            connection.executemany(_TIME, [(*key, *n) for key, n in self._times.items()])
+            today = self._clock.now().date()
+            if self._folded_on != today.isoformat():
+                oldest = (today - datetime.timedelta(days=DAYS_KEPT)).isoformat()
+                connection.execute(_FOLD, (oldest,))
+                connection.execute(_FORGET, (oldest,))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._folded_on = today.isoformat()
+
+
+def _entry(event: events.Event) -> tuple[Kind, str, float, int] | None:
+    """Kind, detail, seconds and bytes of an event; None if it is not counted."""
+    match event:
+        case events.Hit():
+            return Kind.HIT, "", event.seconds, event.saved_bytes
+        case events.Miss():
+            return Kind.MISS, "", event.seconds, event.saved_bytes
+        case events.Bypassed():
+            return Kind.BYPASS, event.reason.value, 0.0, 0
+        case events.VolumeFailed():
+            return Kind.FAILED, event.error, 0.0, 0
+        case events.Imported():
+            return Kind.IMPORT, "", event.seconds, event.bytes_read
+        case events.ImportFailed():
+            return Kind.IMPORT_FAILED, event.error, event.seconds, 0
+        case events.Replicated():
+            return Kind.REPLICA, "", event.seconds, 0
+        case events.Evicted():
+            return Kind.EVICT, event.rule.value, 0.0, event.size_bytes
+    return None
+
+
+def _times(event: events.Event) -> list[tuple[str, float]]:
+    """Of what kinds of time an event tells, and how much."""
+    match event:
+        case events.Hit() | events.Miss():
+            return [("queue", event.queued_s), ("clone", event.cloned_s)]
+        case events.Imported():
+            return [("import", event.seconds)]
+    return []
+
+
+def _le(kind: str, seconds: float) -> float:
+    return next(le_s for le_s in _BUCKETS_S[kind] if seconds <= le_s)
+
+
+def _histogram(
+    backend: str, kind: str, counted: collections.Counter[float], sum_s: float
+) -> Histogram:
+    # Each count goes into a bucket of today's, whatever the buckets were when it was written.
+    buckets = tuple(
+        (bound, sum(count for le_s, count in counted.items() if le_s <= bound))
+        for bound in _BUCKETS_S[kind]
+    )
+    return Histogram(backend, kind, buckets, counted.total(), sum_s)

@@ -1,0 +1,134 @@
+"""The SQLite file of vmdk_cache/ledger.py: its tables, and how several processes share it.
+
+Write-ahead logging lets readers read while one writes; it asks for a local file system, and keeps
+two more files beside the file, ``-wal`` and ``-shm``. With ``synchronous = NORMAL`` no transaction
+waits for a disk: the last ones before a power failure may be lost, the file stays whole (SQLite
+documentation, "Write-Ahead Logging" and "PRAGMA synchronous").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import sqlite3
+from collections.abc import Callable, Iterator
+
+from vmdk_cache import errors
+from vmdk_cache.clock import Clock
+
+OPTION = "image_cache_ledger"
+SCHEMA_VERSION = 1
+#: Tells our files from those of others (``PRAGMA application_id``): "vmdk" as a number.
+APPLICATION_ID = 0x766D646B
+#: Several processes of a host start at once, and each wants to make the file.
+MADE_WITHIN_S = 5.0
+
+_TABLES = (
+    # day: ISO 8601, UTC; empty for all days before those that are kept
+    """CREATE TABLE counts (
+        day TEXT NOT NULL,
+        backend TEXT NOT NULL,
+        image_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (day, backend, image_id, kind, detail)
+    ) WITHOUT ROWID""",
+    # le_s: upper bound of the bucket; count: what is in this bucket alone
+    """CREATE TABLE times (
+        backend TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        le_s REAL NOT NULL,
+        count INTEGER NOT NULL,
+        sum_s REAL NOT NULL,
+        PRIMARY KEY (backend, kind, le_s)
+    ) WITHOUT ROWID""",
+)
+
+
+def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlite3.Connection:
+    """A connection in autocommit mode, for use by several threads in turn.
+
+    :param read_only: the file must be there and is not changed
+    :param busy_s: how long a statement waits for another process's transaction
+    :raises ConfigError: it cannot be opened, is no ledger, or one of a later version
+    """
+    uri = f"{pathlib.Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    with naming_the_option(path):
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if not read_only:
+                _outwait(lambda: _make(connection), clock)
+            _check(connection, path)
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+
+
+@contextlib.contextmanager
+def naming_the_option(path: str) -> Iterator[None]:
+    """Failures of SQLite become ConfigError."""
+    try:
+        yield
+    except sqlite3.Error as failure:
+        raise errors.ConfigError(
+            f"{OPTION}: {path} cannot be used: {failure}. It has to be a file of this package, or "
+            f"none yet, in a local directory that the service may write to; empty: nothing is "
+            f"counted"
+        ) from failure
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    """The tables, if the file is new."""
+    if _is_empty(connection):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _is_empty(connection):  # nobody was faster
+                for table in _TABLES:
+                    connection.execute(table)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _outwait(work: Callable[[], None], clock: Clock) -> None:
+    """A change to write-ahead logging does not wait for others by itself."""
+    deadline = clock.monotonic() + MADE_WITHIN_S
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorcode != sqlite3.SQLITE_BUSY or clock.monotonic() > deadline:
+                raise
+        clock.sleep(0.05)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return not tables
+
+
+def _check(connection: sqlite3.Connection, path: str) -> None:
+    """:raises ConfigError: the file is somebody else's, or of a later version"""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if owner != APPLICATION_ID:
+        raise errors.ConfigError(
+            f"{OPTION}: {path} is a database of another program: name another file"
+        )
+    if version > SCHEMA_VERSION:
+        raise errors.ConfigError(
+            f"{OPTION}: {path} was made by a later version of this package (schema {version}): "
+            f"upgrade this host, or name another file"
+        )
