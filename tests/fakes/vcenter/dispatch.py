@@ -1,5 +1,5 @@
-"""The one way into the model for SOAP: moref -> session -> method -> fault rule -> handler, in this
-order.
+"""The one way into the model for SOAP: moref -> session -> method -> privileges -> fault rule ->
+handler, in this order.
 
 An unknown object is ManagedObjectNotFound, a request without a live session NotAuthenticated, a
 method that the type does not have MethodNotFound; one that exists in vSphere but not in the fake is
@@ -208,6 +208,7 @@ class _Call:
         if info is None:
             raise vmodl.fault.MethodNotFound(receiver=target.ref, method=request.method)
         arguments = self._arguments(info)
+        self.vcenter.permissions.check(self.ctx.user, target, info, arguments)
         if injected is not None:
             raise injected
         handler = getattr(target, request.method, None)

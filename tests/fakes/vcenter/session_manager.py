@@ -201,11 +201,12 @@ class SessionManager(ManagedObject):
         """
         if ctx.session is not None:
             raise vim.fault.InvalidLogin(msg="Cannot complete login: a session is already open.")
-        if userName.lower() != self.vcenter.user.lower() or password != self.vcenter.password:
+        user = self.vcenter.permissions.authenticate(userName, password)
+        if user is None:
             raise vim.fault.InvalidLogin(
                 msg="Cannot complete login due to an incorrect user name or password."
             )
-        return self._open(ctx, self.vcenter.user, locale).describe(None)
+        return self._open(ctx, user, locale).describe(None)
 
     def Logout(self, ctx: Context) -> None:
         """End the caller's session."""

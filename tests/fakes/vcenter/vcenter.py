@@ -20,6 +20,7 @@ from tests.fakes.vcenter.clock import Clock
 from tests.fakes.vcenter.cost_model import CostModel
 from tests.fakes.vcenter.fault_rules import FaultRules
 from tests.fakes.vcenter.model import Model
+from tests.fakes.vcenter.permissions import Permissions
 from tests.fakes.vcenter.registry import Registry
 from tests.fakes.vcenter.request_log import RequestLog
 from tests.fakes.vcenter.switches import Switches
@@ -73,6 +74,7 @@ class VCenter:
         self.registry = Registry()
         self.request_log = RequestLog()
         self.fault_rules = FaultRules()
+        self.permissions = Permissions(self)
         self.errors: list[FakeError] = []
         self.http_tickets: dict[str, str] = {}
         self.root_folder: Folder

@@ -1,7 +1,8 @@
 """Whether Cinder's own, unmodified VMDK driver could tell the fake from a vCenter.
 
-Every operation of the driver runs here over its own SOAP client; volumes' bytes are compared by
-hash, and each test ends with nothing left on the datastores.
+Every operation of the driver runs here over its own SOAP client, with the account that
+docs/security.rst describes; volumes' bytes are compared by hash, and each test ends with nothing
+left on the datastores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
+from tests.fakes.account import PASSWORD, USER, add_documented_account
 from tests.fakes.vcenter import Model, VCenter, vmdk
 from tests.fakes.vcenter.disk import DiskContent
 from tests.unit.fakes.cinder_parts import ImageService, Record, snapshot, volume
@@ -33,7 +35,9 @@ EXTRA_SPECS = {
 @pytest.fixture(scope="module")
 def vc() -> Iterator[VCenter]:
     with VCenter(Model(datastore_bytes=50 * GiB)) as vcenter:
+        account = add_documented_account(vcenter)
         yield vcenter
+        assert account.missed == set()
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +58,8 @@ def module_driver(vc: VCenter, tmp_path_factory: pytest.TempPathFactory) -> Iter
     for name, value in {
         "vmware_host_ip": vc.host,
         "vmware_host_port": vc.port,
-        "vmware_host_username": vc.user,
-        "vmware_host_password": vc.password,
+        "vmware_host_username": USER,
+        "vmware_host_password": PASSWORD,
         "vmware_ca_file": vc.ca_file,
         "vmware_task_poll_interval": 0.02,
         "vmware_tmp_dir": str(tmp_path_factory.mktemp("vmware")),

@@ -1,0 +1,53 @@
+"""The vCenter account that docs/security.rst tells operators to make, read from that page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.fakes.vcenter import VCenter
+from tests.fakes.vcenter.permissions import Account
+
+PAGE = Path(__file__).parents[2] / "docs" / "security.rst"
+USER = "cinder@vsphere.local"
+PASSWORD = "a password of its own"
+_ROW = re.compile(
+    r"^   \* - ``(?P<id>[A-Za-z.]+)``\n"
+    r"     - (?P<held_on>.+)\n"
+    r"     - (?P<purpose>.+\n(?:       .+\n)*)"
+    r"(?:     - (?P<without>\w+))?",
+    re.MULTILINE,
+)
+_ROLE = re.compile(r"govc role\.create (\S+) ((?:[\w.]+|\\\n|[ ])+)")
+_GRANT = re.compile(r"govc permissions\.set .*-role (\S+)( -propagate=false)? (/\S*)")
+
+
+def documented() -> tuple[dict[str, str], set[str]]:
+    """Privileges of the cache, each with what happens without it (``bypass`` or ``degraded``), and
+    those that Cinder's own driver needs besides."""
+    cache, cinder = PAGE.read_text().split("Privileges of Cinder's own driver\n")
+    assert "Privileges of the cache\n" in cache
+    of_cache = {row["id"]: row["without"] for row in _ROW.finditer(cache)}
+    return of_cache, {row["id"] for row in _ROW.finditer(cinder)}
+
+
+def roles() -> dict[str, set[str]]:
+    """Role -> privileges, as the page's govc commands create them."""
+    return {
+        name: set(ids.replace("\\\n", " ").split()) for name, ids in _ROLE.findall(PAGE.read_text())
+    }
+
+
+def add_documented_account(vcenter: VCenter, without: str | None = None) -> Account:
+    """An account with the page's roles where the page grants them; the fake's datacenter is its.
+
+    :param without: a privilege that is left out
+    """
+    account = vcenter.permissions.add_account(USER, PASSWORD)
+    grants = _GRANT.findall(PAGE.read_text())
+    assert len(grants) == 2, f"{PAGE.name}: two govc permissions.set were to be found"
+    for role, only_here, path in grants:
+        entity = vcenter.root_folder if path == "/" else vcenter.root_folder.child(path[1:])
+        assert entity is not None, f"{PAGE.name}: {path} is not in the fake"
+        account.grant(entity, roles()[role] - {without}, propagate=not only_here)
+    return account

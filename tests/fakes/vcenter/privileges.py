@@ -1,0 +1,221 @@
+"""Which privileges a call needs, and on which objects.
+
+Most stand in pyVmomi's type data, which is generated from the API's definition: one on the object
+that is called, or one on a parameter. For the methods whose need is "dynamic", :data:`_DYNAMIC`
+says what the vSphere API reference says in words. Where it is silent the model asks for more rather
+than less: a CloneSpec's config needs what ReconfigVM_Task would need for it, ImportVApp what
+CreateVM_Task would.
+
+Not asked for: System.Anonymous, System.View and System.Read, which every role has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyVmomi import vim
+
+from tests.fakes.vcenter.datastore_path import DatastorePath
+from tests.fakes.vcenter.virtual_machine_reconfigure import set_fields
+
+if TYPE_CHECKING:
+    from tests.fakes.vcenter.managed_object import ManagedObject
+    from tests.fakes.vcenter.vcenter import VCenter
+
+#: A privilege and the object that it has to be held on.
+Need = tuple[str, "ManagedObject"]
+Arguments = Mapping[str, Any]
+
+_CONFIG = "VirtualMachine.Config."
+#: "Reconfigure privilege" of a ConfigSpec's fields; the others need Settings.
+_CONFIG_FIELDS = {
+    "name": "Rename",
+    "annotation": "Annotation",
+    "extraConfig": "AdvancedConfig",
+    "managedBy": "ManagedBy",
+    "numCPUs": "CPUCount",
+    "memoryMB": "Memory",
+    "cpuAllocation": "Resource",
+    "memoryAllocation": "Resource",
+    "swapPlacement": "SwapPlacement",
+    "changeTrackingEnabled": "ChangeTracking",
+}
+_WITHOUT_PRIVILEGE = {"changeVersion", "deviceChange", "vmProfile"}
+
+
+def needs(target: ManagedObject, info: Any, arguments: Arguments) -> Iterator[Need]:
+    """What the caller of a method must hold.
+
+    :param info: pyVmomi's description of the method
+    """
+    if _is_asked_for(info.privId):
+        yield info.privId, target
+    for param in info.params:
+        value = arguments.get(param.name)
+        if value is not None and _is_asked_for(param.privId):
+            for ref in value if isinstance(value, list) else [value]:
+                yield param.privId, target.vcenter.registry.require(ref)
+    dynamic = _DYNAMIC.get(info.wsdlName)
+    if dynamic is not None:
+        yield from dynamic(target, arguments)
+
+
+def _is_asked_for(privilege: str | None) -> bool:
+    return bool(privilege) and not str(privilege).startswith("System.")
+
+
+def _clone(vm: Any, arguments: Arguments) -> Iterator[Need]:
+    spec, registry = arguments["spec"], vm.vcenter.registry
+    folder = registry.require(spec.location.folder or arguments["folder"])
+    kind = {
+        (False, False): "Clone",
+        (False, True): "CreateTemplateFromVM",
+        (True, False): "DeployTemplate",
+        (True, True): "CloneTemplate",
+    }[vm.template, bool(spec.template)]
+    yield f"VirtualMachine.Provisioning.{kind}", vm
+    yield "VirtualMachine.Inventory.CreateFromExisting", folder
+    if spec.location.pool is not None and not spec.template:
+        yield "Resource.AssignVMToPool", registry.require(spec.location.pool)
+    targets = [spec.location.datastore, *(disk.datastore for disk in spec.location.disk or [])]
+    for datastore in filter(None, targets):
+        yield "Datastore.AllocateSpace", registry.require(datastore)
+    if spec.config is not None:
+        yield from _config(spec.config, folder)
+
+
+def _reconfigure(vm: Any, arguments: Arguments) -> Iterator[Need]:
+    yield from _config(arguments["spec"], vm)
+    if any(change.fileOperation or _grows(vm, change) for change in arguments["spec"].deviceChange):
+        yield "Datastore.AllocateSpace", vm.home_datastore
+
+
+def _config(spec: Any, entity: ManagedObject) -> Iterator[Need]:
+    for name in sorted(set_fields(spec) - _WITHOUT_PRIVILEGE):
+        yield _CONFIG + _CONFIG_FIELDS.get(name, "Settings"), entity
+    for change in spec.deviceChange or []:
+        is_disk = isinstance(change.device, vim.vm.device.VirtualDisk)
+        if change.operation == "edit":
+            yield _CONFIG + "EditDevice", entity
+            if is_disk and _grows(entity, change):
+                yield _CONFIG + "DiskExtend", entity
+        elif not is_disk:
+            yield _CONFIG + "AddRemoveDevice", entity
+        elif change.operation == "remove":
+            yield _CONFIG + "RemoveDisk", entity
+        else:
+            yield _CONFIG + _disk_added(change), entity
+
+
+def _disk_added(change: Any) -> str:
+    return "AddNewDisk" if change.fileOperation else "AddExistingDisk"
+
+
+def _grows(vm: Any, change: Any) -> bool:
+    present = {one.key: one.disk for one in getattr(getattr(vm, "devices", None), "disks", ())}
+    disk = present.get(change.device.key)
+    asked = getattr(change.device, "capacityInKB", None)
+    return disk is not None and asked is not None and asked * 1024 > disk.capacity_bytes
+
+
+def _create(folder: Any, arguments: Arguments) -> Iterator[Need]:
+    yield from _creation(arguments["config"], folder)
+
+
+def _import(pool: Any, arguments: Arguments) -> Iterator[Need]:
+    if arguments["folder"] is None:
+        return
+    folder = pool.vcenter.registry.require(arguments["folder"])
+    yield "VirtualMachine.Inventory.Create", folder
+    yield "Resource.AssignVMToPool", pool
+    yield from _creation(arguments["spec"].configSpec, folder)
+
+
+def _creation(config: Any, folder: ManagedObject) -> Iterator[Need]:
+    """Text of CreateVM_Task."""
+    if config.extraConfig:
+        yield _CONFIG + "AdvancedConfig", folder
+    for change in config.deviceChange or []:
+        if isinstance(change.device, vim.vm.device.VirtualDisk):
+            yield _CONFIG + _disk_added(change), folder
+    yield from _on_datastore("Datastore.AllocateSpace", folder, config.files.vmPathName)
+
+
+def _relocate(vm: Any, arguments: Arguments) -> Iterator[Need]:
+    spec, registry = arguments["spec"], vm.vcenter.registry
+    if spec.pool is not None:
+        yield "Resource.AssignVMToPool", registry.require(spec.pool)
+    for datastore in filter(None, [spec.datastore, *(d.datastore for d in spec.disk or [])]):
+        yield "Datastore.AllocateSpace", registry.require(datastore)
+
+
+def _destroy(entity: Any, arguments: Arguments) -> Iterator[Need]:
+    """On the entity and on its parent."""
+    privilege = "Folder.Delete"
+    if entity.TYPE is vim.VirtualMachine:
+        privilege = "VirtualMachine.Inventory.Delete"
+    yield privilege, entity
+    if entity.parent is not None:
+        yield privilege, entity.parent
+
+
+def _rename(entity: Any, arguments: Arguments) -> Iterator[Need]:
+    is_vm = entity.TYPE is vim.VirtualMachine
+    yield (_CONFIG + "Rename" if is_vm else "Folder.Rename"), entity
+
+
+def _move(folder: Any, arguments: Arguments) -> Iterator[Need]:
+    for ref in arguments["list"]:
+        entity = folder.vcenter.registry.require(ref)
+        is_vm = entity.TYPE is vim.VirtualMachine
+        yield ("VirtualMachine.Inventory.Move" if is_vm else "Folder.Move"), entity
+        yield ("VirtualMachine.Inventory.Move" if is_vm else "Folder.Move"), folder
+
+
+def _browse(browser: Any, arguments: Arguments) -> Iterator[Need]:
+    yield from _on_datastore("Datastore.Browse", browser, arguments["datastorePath"])
+
+
+def _files(manager: Any, arguments: Arguments) -> Iterator[Need]:
+    for name in ("name", "sourceName", "destinationName", "destName"):
+        text = arguments.get(name)
+        if text:
+            yield from _on_datastore("Datastore.FileManagement", manager, text)
+
+
+def _cancel(task: Any, arguments: Arguments) -> Iterator[Need]:
+    yield "Global.CancelTask", task
+
+
+def _on_datastore(privilege: str, near: ManagedObject, path: str | None) -> Iterator[Need]:
+    vcenter: VCenter = near.vcenter
+    yield privilege, vcenter.datastore(DatastorePath.parse(path).datastore)
+
+
+_FILE_METHODS = (
+    "MakeDirectory",
+    "DeleteDatastoreFile_Task",
+    "MoveDatastoreFile_Task",
+    "CopyDatastoreFile_Task",
+    "CreateVirtualDisk_Task",
+    "CopyVirtualDisk_Task",
+    "MoveVirtualDisk_Task",
+    "DeleteVirtualDisk_Task",
+    "ExtendVirtualDisk_Task",
+)
+#: Methods whose required privilege is "None" or "Dynamic" in the type data.
+_DYNAMIC: dict[str, Callable[[Any, Arguments], Iterator[Need]]] = {
+    "CloneVM_Task": _clone,
+    "ReconfigVM_Task": _reconfigure,
+    "CreateVM_Task": _create,
+    "ImportVApp": _import,
+    "RelocateVM_Task": _relocate,
+    "Destroy_Task": _destroy,
+    "Rename_Task": _rename,
+    "MoveIntoFolder_Task": _move,
+    "SearchDatastore_Task": _browse,
+    "SearchDatastoreSubFolders_Task": _browse,
+    "CancelTask": _cancel,
+    **dict.fromkeys(_FILE_METHODS, _files),
+}
