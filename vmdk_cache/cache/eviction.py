@@ -1,6 +1,7 @@
 """Which templates go, and why: pure plans that can be shown before they are carried out.
 
     plan_eviction   what a purge removes: expired, superseded, stale, over a limit
+    plan_requested  what goes because an operator wants it to
     plan_room       what must go so that one more template fits; refuses what never fits BEFORE
                     anything is removed
 
@@ -203,6 +204,30 @@ def plan_eviction(
         tuple(verdict for verdict in keep if verdict.entry.moref not in gone),
         (*remove, *surplus),
     )
+
+
+def plan_requested(
+    entries: Iterable[CacheEntry],
+    image_ids: Collection[str] | None,
+    *,
+    in_use: Collection[str] = (),
+) -> EvictionPlan:
+    """As :func:`plan_eviction`, for an operator who wants the images out of the cache, whatever
+    their age.
+
+    :param image_ids: None: all
+    """
+    keep: list[Verdict] = []
+    remove: list[Verdict] = []
+    for entry in entries:
+        if not _is_candidate(entry, in_use):
+            _, why = _judge(entry, _EPOCH, Policy(), {}, {}, in_use)
+            keep.append(Verdict(entry, why))
+        elif image_ids is None or entry.image_id in image_ids:
+            remove.append(Verdict(entry, "asked for", Rule.REQUESTED))
+        else:
+            keep.append(Verdict(entry, "not asked for"))
+    return EvictionPlan(tuple(keep), tuple(remove))
 
 
 def plan_room(

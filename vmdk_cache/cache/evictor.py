@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from oslo_log import log as logging
 
@@ -25,6 +26,18 @@ from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.locks import Locks
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stayed:
+    """Why an entry was not removed.
+
+    :ivar reason: a sentence
+    :ivar gone: somebody else removed it, or moved it out of the cache
+    """
+
+    reason: str
+    gone: bool = False
 
 
 class Evictor:
@@ -48,7 +61,13 @@ class Evictor:
     def remove(
         self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
     ) -> bool:
-        """Whether the entry was removed, with its files and an Evicted event; False: not now.
+        """Whether the entry was removed; see :meth:`attempt`."""
+        return self.attempt(verdict, still) is None
+
+    def attempt(
+        self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
+    ) -> Stayed | None:
+        """Remove the entry, with its files and an Evicted event; not now: why.
 
         :param still: is given the entry as it is now, under its lock and with no lease on it;
             whether it still has to go
@@ -60,16 +79,19 @@ class Evictor:
                 self._locks.hold(lock_of(entry), 0),
                 self._leases.condemn(entry.moref),
             ):
-                if not self._is_same(entry, still):
-                    return False
+                seen = self._store.look_again(entry)
+                if seen is None:
+                    return Stayed("it is gone already", gone=True)
+                if not (_is_same(seen, entry) and still(seen)):
+                    return Stayed("it was used, or altered, since it was listed")
                 self._store.destroy(entry)
         except (errors.LockTimeout, errors.InUse, errors.FileLocked) as busy:
             LOG.debug("Template %s is in use, next time: %s", entry.name, busy)
-            return False
+            return Stayed(f"it is in use: {busy}")
         except errors.VCenterError as failure:
             # One template that cannot be deleted must not keep the others.
             LOG.warning("Template %s could not be deleted, next time: %s", entry.name, failure)
-            return False
+            return Stayed(f"vCenter refuses: {failure}")
         self._events(
             Evicted(
                 self._backend,
@@ -81,19 +103,17 @@ class Evictor:
                 entry.size_bytes,
             )
         )
-        return True
+        return None
 
-    def _is_same(self, planned: CacheEntry, still: Callable[[CacheEntry], bool]) -> bool:
-        """Whether it is what was planned to go: another process may have deleted it and imported
-        it anew, or finished it, or used it; an admin may have moved or renamed it."""
-        seen = self._store.look_again(planned)
-        return (
-            seen is not None
-            and (seen.phase, seen.record) == (planned.phase, planned.record)
-            and not _is_later(seen.used_at, planned.used_at)
-            and not _is_later(seen.warmed_at, planned.warmed_at)
-            and still(seen)
-        )
+
+def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
+    """Whether it is what was planned to go: another process may have deleted it and imported it
+    anew, or finished it, or used it."""
+    return (
+        (seen.phase, seen.record) == (planned.phase, planned.record)
+        and not _is_later(seen.used_at, planned.used_at)
+        and not _is_later(seen.warmed_at, planned.warmed_at)
+    )
 
 
 def lock_of(entry: CacheEntry) -> str:

@@ -12,13 +12,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.eviction import EvictionPlan, Policy, Space, plan_eviction
-from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.eviction import (
+    EvictionPlan,
+    Policy,
+    Space,
+    Verdict,
+    plan_eviction,
+    plan_requested,
+)
+from vmdk_cache.cache.evictor import Evictor, Stayed
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Catalog, TemplateStore
 from vmdk_cache.cache.usage import Usage
@@ -30,6 +38,14 @@ LOG = logging.getLogger(__name__)
 LOCK = "purge"
 #: After so many images in a row of which Glance says nothing, the rest waits for the next run.
 GLANCE_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What came of a plan: each entry that had to go is in one of the two."""
+
+    removed: tuple[Verdict, ...]
+    stayed: tuple[tuple[Verdict, Stayed], ...]
 
 
 class Purge:
@@ -85,14 +101,39 @@ class Purge:
             kept=self._kept(),
         )
 
+    def plan_requested(self, image_ids: Collection[str] | None) -> EvictionPlan:
+        """What goes if an operator wants these images out of the cache; changes nothing.
+
+        :param image_ids: None: all of them
+        :raises VCenterError: templates could not be listed
+        """
+        entries = self._usage.applied(self._store.entries())
+        return plan_requested(entries, image_ids, in_use=self._leases.held())
+
+    def carry_out(self, plan: Callable[[], EvictionPlan]) -> Purged:
+        """Remove what the plan says; one entry that resists does not keep the others.
+
+        :param plan: is made under the lock: :meth:`plan` or :meth:`plan_requested`
+        :raises LockTimeout: another process is purging
+        :raises VCenterError: as of the plan
+        """
+        removed, stayed = [], []
+        with self._locks.hold(LOCK, 0):
+            for verdict in plan().remove:
+                why = self._evictor.attempt(verdict)
+                if why is None:
+                    removed.append(verdict)
+                else:
+                    stayed.append((verdict, why))
+        return Purged(tuple(removed), tuple(stayed))
+
     def run(self) -> list[CacheEntry]:
         """Carry a new plan out; returns what was deleted.
 
         :raises VCenterError: templates or datastores could not be listed
         """
         try:
-            with self._locks.hold(LOCK, 0):
-                return [v.entry for v in self.plan().remove if self._evictor.remove(v)]
+            return [verdict.entry for verdict in self.carry_out(self.plan).removed]
         except errors.LockTimeout:
             LOG.debug("Another process is purging the image cache of %s.", self._backend)
             return []

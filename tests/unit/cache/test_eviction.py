@@ -22,6 +22,7 @@ from vmdk_cache.cache.eviction import (
     Space,
     expires_at,
     plan_eviction,
+    plan_requested,
     plan_room,
 )
 from vmdk_cache.cache.key import CacheKey, template_name
@@ -606,3 +607,33 @@ def test_each_removal_names_its_rule_and_nothing_that_is_kept_does() -> None:
 def test_what_makes_room_says_so() -> None:
     (verdict,) = plan_room([entry("vm-1", 10)], GIB, "ds1", Policy(max_count=1))
     assert verdict.rule is Rule.ROOM
+
+
+# -- what an operator asks for
+
+
+@pytest.mark.parametrize(
+    ("images", "goes"), [({"i1"}, ["vm-1", "vm-2"]), (None, ["vm-1", "vm-2", "vm-3"])]
+)
+def test_what_is_asked_for_goes_however_young_and_nothing_else(
+    images: set[str] | None, goes: list[str]
+) -> None:
+    world = [
+        entry("vm-1", image="i1"),
+        entry("vm-2", image="i1", adapter="ide", age_s=10_000),
+        entry("vm-3", image="i2", age_s=10_000),
+        entry("vm-4", image="i1", phase=Phase.IMPORTING),
+        entry("vm-5", image="i1", phase=Phase.FOREIGN),
+        entry("vm-6", image="i1"),
+    ]
+    plan = plan_requested(world, images, in_use={"vm-6"})
+    assert sorted(removed(plan)) == goes
+    assert {verdict.rule for verdict in plan.remove} == {Rule.REQUESTED}
+    assert (
+        kept(plan).items()
+        >= {
+            "vm-4": "import in progress",
+            "vm-5": "not a template of this cache",
+            "vm-6": "being cloned",
+        }.items()
+    )

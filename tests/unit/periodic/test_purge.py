@@ -278,3 +278,28 @@ def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world:
     glance.images = {other.id: errors.SourceUnavailable("refused"), IMAGE.id: None}
     (gone,) = purge(world, catalog=glance).run()
     assert gone.image_id == IMAGE.id
+
+
+def test_who_asks_learns_why_a_template_stayed(world: World) -> None:
+    """In use; and, between the plan and the deletion, gone by another's hand."""
+    asked = purge(world)
+    (entry,) = world.store.entries()
+    with world.leases.hold(entry.moref):
+        busy = asked.plan_requested(None)
+    assert [verdict.reason for verdict in busy.keep] == ["being cloned"]
+    plan = asked.plan_requested(None)
+    with world.leases.hold(entry.moref):
+        result = asked.carry_out(lambda: plan)
+    ((_, why),) = result.stayed
+    assert why.reason.startswith("it is in use") and not why.gone
+    world.store.destroy(entry)
+    ((_, why),) = asked.carry_out(lambda: plan).stayed
+    assert why.gone
+
+
+def test_what_is_asked_for_is_not_lost_to_another_process_that_purges(world: World) -> None:
+    locks = MemoryLocks()
+    asked = purge(world, locks=locks)
+    with locks.hold(LOCK, 0), pytest.raises(errors.LockTimeout):
+        asked.carry_out(lambda: asked.plan_requested(None))
+    assert len(world.store.entries()) == 1
