@@ -12,7 +12,7 @@ from cinder import coordination, exception, objects
 from oslo_config import cfg
 
 from tests.fakes.vcenter import VCenter
-from tests.scenario.conftest import Lab
+from tests.scenario.conftest import Lab, volume
 
 GROUP = "vmdk_cache_driver_tests"
 
@@ -127,6 +127,42 @@ def test_stats_carry_the_templates_and_belong_to_whoever_asked(
     if real:  # without stats upstream keeps one report for good, and we copy it
         assert "allocated_capacity_gb" not in second
     assert second["extra_provisioned_capacity_gb"] == 0
+    assert second.get("cached_image_ids") == ([] if enabled else None)
+    assert second.get("image_cache_opt_in") == (["metadata"] if enabled else None)
+
+
+def test_a_report_names_the_images_of_its_own_backend_and_costs_one_request(
+    vcenter: VCenter, lab: Lab, make_driver: Callable[..., Any]
+) -> None:
+    folder_name = f"Project ({GROUP}_image_cache)"
+    theirs = lab.process(name=GROUP, folder=("OpenStack", folder_name, "Volumes"))
+    theirs.images.create_volume(lab.image, volume(1), lab.source)
+    lab.create(2)  # into the cache of another backend
+    driver = make_driver(image_cache_opt_in=["volume_type", "image"])
+    driver.do_setup(None)
+    driver.get_volume_stats(refresh=True)
+    vcenter.request_log.reset()
+    stats = driver.get_volume_stats(refresh=True)
+    assert stats["cached_image_ids"] == [lab.image.id]
+    assert stats["image_cache_opt_in"] == ["image", "volume_type"]
+    assert stats["extra_provisioned_capacity_gb"] == 1
+    assert vcenter.request_log.total() == 1
+
+
+def test_a_vcenter_that_does_not_answer_costs_neither_the_report_nor_a_long_wait(
+    vcenter: VCenter, lab: Lab, make_driver: Callable[..., Any]
+) -> None:
+    driver = make_driver()
+    driver.do_setup(None)
+    before = driver.get_volume_stats(refresh=True)
+    hangs = threading.Event()
+    waited: list[bool] = []
+    vcenter.fault_rules.add("WaitForUpdatesEx", action=lambda: waited.append(hangs.wait(60)))
+    try:
+        assert driver.get_volume_stats(refresh=True) == before
+        assert waited == []
+    finally:
+        hangs.set()
 
 
 def test_a_backend_without_the_cache_starts_when_only_the_cache_cannot(

@@ -186,5 +186,5 @@ def test_a_defect_costs_the_preference_and_no_volume(
 
 def test_cinder_finds_it_under_its_name() -> None:
     """scheduler_default_weighers names classes of this entry point."""
-    found = extension.ExtensionManager("cinder.scheduler.weights")
+    found: Any = extension.ExtensionManager("cinder.scheduler.weights")
     assert ImageCacheWeigher in [one.plugin for one in found]
