@@ -16,9 +16,10 @@ from vmdk_cache.cache.events import Events
 from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
+from vmdk_cache.cache.kept_images import KeptImages
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.placement import VCenterPlacement
-from vmdk_cache.cache.ports import Catalog
+from vmdk_cache.cache.ports import Catalog, MarkedImages
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
@@ -33,6 +34,7 @@ from vmdk_cache.periodic.backend_report import BackendReporter
 from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
+from vmdk_cache.periodic.warm_up import WarmUp
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
@@ -52,6 +54,7 @@ class RunningCache:
     :ivar reconcile: finds what is not as it should be
     :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
     :ivar reporter: what Cinder's scheduler is told
+    :ivar warm_up: keeps images warm; None: nobody does. In a thread of its own, for it may import
     """
 
     session: Session
@@ -64,6 +67,7 @@ class RunningCache:
     reconcile: Reconcile
     housekeeping: Housekeeping
     reporter: BackendReporter
+    warm_up: WarmUp | None = None
 
     def capacity(self) -> tuple[Capacity, ...]:
         """What the cache takes on each datastore.
@@ -74,6 +78,8 @@ class RunningCache:
 
     def close(self) -> None:
         """Log out; safe to call twice. Replicas that are being made are vCenter's to finish."""
+        if self.warm_up is not None:
+            self.warm_up.close()
         self.replication.close()
         self.waiter.close()
         self.session.close()
@@ -86,11 +92,15 @@ def build(
     *,
     events: Events,
     catalog: Catalog | None = None,
+    marked: MarkedImages | None = None,
+    adapter_type: str = "lsiLogic",
     clock: Clock | None = None,
 ) -> RunningCache:
     """Connect to vCenter and assemble the cache.
 
     :param catalog: whom a purge asks what became of the images; None: nobody
+    :param marked: the images to be kept warm, if ``image_cache_auto_warm`` says so; None: none are
+    :param adapter_type: of volumes that ask for none
     :raises VCenterError: vCenter is out of reach or refuses; the text names the option to change
     :raises ConfigError: an option does not fit what vCenter has
     """
@@ -123,6 +133,7 @@ def build(
     )
     policy = Policy.of(settings)
     usage = Usage(store, clock)
+    kept = KeptImages()
     evictor = Evictor(backend.name, store=store, locks=locks, leases=leases, events=events)
     room = Room(
         policy,
@@ -132,6 +143,7 @@ def build(
         locks=locks,
         leases=leases,
         spaces=placement.spaces,
+        kept=kept,
     )
     importer = Importer(
         backend.name,
@@ -181,6 +193,7 @@ def build(
         now=session.server_time,
         spaces=placement.spaces,
         catalog=catalog,
+        kept=kept,
     )
     reconcile = Reconcile(
         backend.name,
@@ -192,6 +205,19 @@ def build(
         now=session.server_time,
     )
     housekeeping = Housekeeping(purge, reconcile, clock)
+    warm_up = None
+    if settings.enabled and settings.auto_warm and marked is not None:
+        warm_up = WarmUp(
+            settings,
+            images=images,
+            store=store,
+            usage=usage,
+            marked=marked,
+            kept=kept,
+            locks=locks,
+            now=session.server_time,
+            adapter_type=adapter_type,
+        )
     session.open()
     try:
         placement.check()
@@ -209,4 +235,5 @@ def build(
         reconcile,
         housekeeping,
         BackendReporter(store, usage),
+        warm_up,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,6 +74,16 @@ class Catalog(Protocol):
 
     def describe(self, image_id: str) -> Image | None:
         """The image as it is now, None if it is deleted.
+
+        :raises SourceUnavailable: that is not known now
+        """
+
+
+class MarkedImages(ImageSource, Protocol):
+    """What Glance says is to be kept warm, and its bytes."""
+
+    def marked(self) -> Sequence[Image]:
+        """The active VMDK images whose property ``image_cache_warm`` says yes.
 
         :raises SourceUnavailable: that is not known now
         """

@@ -5,7 +5,8 @@
     the volume did not ask for the cache        upstream's clone_image
     the cache made the volume                   (update or None, True), outcome noted
     the image cannot become this volume         ImageUnacceptable, ImageCopyFailure (volume: error)
-    anything else                               one WARNING with the reason, upstream's clone_image
+    anything else                               one WARNING with the reason, which is noted on the
+                                                volume, then upstream's clone_image
 
 Never ``(None, False)``: Cinder would then download the image to the host and convert it there.
 Everything else runs on upstream's code and on upstream's own session.
@@ -16,6 +17,7 @@ Everything else runs on upstream's code and on upstream's own session.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cinder import exception, interface
@@ -28,11 +30,15 @@ from oslo_service import loopingcall
 from vmdk_cache import conf, errors, wiring
 from vmdk_cache.cache import events
 from vmdk_cache.cinder import EXTRA_KEY, IMAGES_KEY, OPT_IN_KEY, glance, opt_in, upstream
-from vmdk_cache.cinder.feedback import Feedback
+from vmdk_cache.cinder.feedback import Feedback, forget_earlier_note
+from vmdk_cache.cinder.notifications import Notifications
 from vmdk_cache.image import describe
+from vmdk_cache.ledger import Ledger
 from vmdk_cache.periodic.backend_report import BackendReport
 
 LOG = logging.getLogger(__name__)
+#: After a service's start, in which it has better things to do; and hosts are rarely all up.
+FIRST_WARM_UP_S = 60.0
 
 
 @interface.volumedriver
@@ -45,7 +51,10 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         self.configuration.append_config_values(conf.OPTIONS)
         self._settings = conf.Settings()
         self._cache: wiring.RunningCache | None = None
+        self._ledger: Ledger | None = None
+        self._events: events.Events = events.log
         self._purge_loop: loopingcall.FixedIntervalLoopingCall | None = None
+        self._warm_up_loop: loopingcall.DynamicLoopingCall | None = None
         # Here and not later, as VolumeManager does: it drops the process's database connections.
         self._feedback = Feedback(message_api.API())
 
@@ -58,6 +67,7 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         self._validate_params()
         self._close_cache()
         self._settings = conf.Settings.from_options(self.configuration)
+        self._events = self._listeners()
         self._cache = self._open_cache()
         try:
             super().do_setup(context)
@@ -66,12 +76,20 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
             raise
 
     def check_for_setup_error(self) -> None:
-        """Start the purge, once: also with the cache disabled, for templates left over."""
+        """Start what runs by the clock, once: the purge also with the cache disabled, for templates
+        left over; the warm-up apart from it, since an import may take an hour."""
         super().check_for_setup_error()
         if self._purge_loop is None:
             self._purge_loop = loopingcall.FixedIntervalLoopingCall(self._purge)
             interval_s = self._settings.purge_interval_s
             self._purge_loop.start(interval_s, initial_delay=interval_s, stop_on_exception=False)
+        if self._warm_up_loop is None and self._settings.auto_warm:
+            self._warm_up_loop = loopingcall.DynamicLoopingCall(self._warm_up)
+            self._warm_up_loop.start(
+                initial_delay=min(FIRST_WARM_UP_S, self._settings.purge_interval_s),
+                periodic_interval_max=self._settings.purge_interval_s,
+                stop_on_exception=False,
+            )
 
     def clone_image(
         self,
@@ -83,26 +101,34 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
     ) -> tuple[dict[str, Any] | None, bool]:
         """Make ``volume`` from the image; see the module's table for the ways out."""
         plain = (context, volume, image_location, image_meta, image_service)
+        forget_earlier_note(image_meta)
         try:
-            if not self._wants_cache(volume, image_meta):
-                return self._clone_plainly(plain)
-            hit = self._clone_from_cache(context, volume, image_meta, image_service)
+            asked = self._wants_cache(volume, image_meta)
+            hit = asked and self._clone_from_cache(context, volume, image_meta, image_service)
         except errors.ImageError as failure:
             self._feedback.volume_failed(context, volume.id, failure)
+            self._tell(events.VolumeFailed, volume, image_meta, type(failure).__name__)
             raise _for_cinder(failure, image_meta["id"]) from failure
         except Exception as failure:
             # A defect of the cache must not cost a user's volume; the trace is for debugging.
             reason, why = events.reason_of(failure), str(failure) or repr(failure)
             LOG.debug("The image cache did not make volume %s", volume.id, exc_info=True)
         else:
+            if not asked:
+                return self._clone_plainly(plain)
             self._feedback.outcome(context, volume.id, image_meta, "hit" if hit else "miss")
             return None, True
         level = logging.INFO if reason is events.Reason.DISABLED else logging.WARNING
         LOG.log(level, "Volume %s goes on without the image cache (%s): %s",
                 volume.id, reason, why)  # fmt: skip
-        result = self._clone_plainly(plain)
+        self._tell(events.Bypassed, volume, image_meta, reason)
+        # Now, for a volume that cannot be made plainly either keeps it.
         self._feedback.outcome(context, volume.id, image_meta, f"bypass: {reason}")
-        return result
+        try:
+            return self._clone_plainly(plain)
+        except Exception as failure:
+            self._tell(events.VolumeFailed, volume, image_meta, type(failure).__name__)
+            raise
 
     def _wants_cache(self, volume: Any, image_meta: dict[str, Any]) -> bool:
         ways = self._settings.opt_in
@@ -131,6 +157,11 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         result: tuple[dict[str, Any] | None, bool] = super().clone_image(*arguments)
         return result
 
+    def _tell(
+        self, kind: Callable[..., events.Event], volume: Any, image_meta: dict[str, Any], what: str
+    ) -> None:
+        self._events(kind(self.configuration.config_group, image_meta["id"], volume.id, what))
+
     def _update_volume_stats(self) -> None:
         super()._update_volume_stats()
         # A copy: the manager writes into what it is given, and upstream keeps its own for good.
@@ -149,19 +180,38 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         if self._cache is not None:
             self._cache.housekeeping.run()
 
+    def _warm_up(self) -> None:
+        if self._cache is not None and self._cache.warm_up is not None:
+            self._cache.warm_up.run()
+
+    def _listeners(self) -> events.Events:
+        """Who hears what the cache does; of them only the log must be there."""
+        heard: list[events.Events] = [events.log, Notifications(self.host)]
+        path = self.configuration.image_cache_ledger
+        try:
+            self._ledger = Ledger.open(path) if path else None
+        except errors.ConfigError as failure:
+            LOG.warning("What the image cache does is not counted: %s", failure)
+        if self._ledger is not None:
+            heard.append(self._ledger)
+        return events.to_all(*heard)
+
     def _open_cache(self) -> wiring.RunningCache | None:
         """The cache, connected.
 
         With the cache disabled, all that is lost without a connection is counting and purging what
         is left over: no reason to keep a backend and its volumes from starting.
         """
+        catalog = glance.GlanceCatalog()
         try:
             return wiring.build(
                 self._settings,
                 upstream.backend(self.configuration),
                 upstream.locks(self.configuration),
-                events=events.log,
-                catalog=glance.GlanceCatalog(),
+                events=self._events,
+                catalog=catalog,
+                marked=catalog,
+                adapter_type=self.configuration.vmware_adapter_type,
             )
         except errors.VmdkCacheError as failure:
             if self._settings.enabled:
@@ -173,6 +223,9 @@ class ImageCacheVmdkDriver(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Ci
         cache, self._cache = self._cache, None
         if cache is not None:
             cache.close()
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
 
 
 def _for_cinder(failure: errors.ImageError, image_id: str) -> exception.CinderException:

@@ -11,7 +11,8 @@ where the image has one. Where it has none known to us, the client checks what i
 (python-glanceclient, ``common.utils.serious_integrity_iter``) and reports a difference as
 ``IOError(EPIPE)``; that one is corruption, every other break is a source that is out of reach.
 
-A purge has no user whose token it could show, so :class:`GlanceCatalog` asks as Cinder itself.
+A purge or a warm-up has no user whose token it could show, so :class:`GlanceCatalog` asks as Cinder
+itself.
 Where Keystone is in use, that takes the user of ``[service_user]``, with the admin role: to anybody
 else Glance answers 404 for another project's private image as for a deleted one.
 """
@@ -31,9 +32,10 @@ from glanceclient import exc as glance_exc
 from oslo_config import cfg
 from urllib3 import exceptions as urllib3_exc
 
+from vmdk_cache.cache.admission import DISK_FORMAT
 from vmdk_cache.cinder import upstream
 from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
-from vmdk_cache.image import Image, describe
+from vmdk_cache.image import ACTIVE, Image, describe
 
 _HASH_DIFFERS = "Corrupt image download"
 """How python-glanceclient begins the text of its integrity error."""
@@ -84,10 +86,11 @@ class GlanceImageSource:
 
 
 class GlanceCatalog:
-    """Describes images as Cinder itself, whoever owns them: a :class:`cache.ports.Catalog`.
+    """Describes and reads images as Cinder itself, whoever owns them: a
+    :class:`~vmdk_cache.cache.ports.Catalog` and :class:`~vmdk_cache.cache.ports.MarkedImages`.
 
     :param image_service: ``cinder.image.glance.GlanceImageService`` or anything with its
-        ``show(context, image_id)``
+        ``show(context, image_id)``, ``detail(context, filters=...)`` and ``download``
     """
 
     def __init__(self, image_service: Any = None) -> None:
@@ -115,6 +118,29 @@ class GlanceCatalog:
             raise SourceUnavailable(
                 f"Glance could not be asked for image {image_id}: {failure!r}"
             ) from failure
+
+    def marked(self) -> list[Image]:
+        """The active VMDK images that are to be kept warm, by id: of all projects if Cinder's user
+        is an admin, else of those that it sees. One request per page of 100 such images, since
+        Glance finds properties by their exact text only.
+
+        :raises SourceUnavailable: that is not known now
+        """
+        try:
+            context, _ = _as_cinder()
+            filters = {"status": ACTIVE, "disk_format": DISK_FORMAT}
+            listed = self._image_service.detail(context, filters=filters)
+            images = [image for image in map(describe, listed) if image.keep_warm]
+        except SourceUnavailable:
+            raise
+        except Exception as failure:
+            raise SourceUnavailable(f"Glance could not list images: {failure!r}") from failure
+        return sorted(images, key=lambda image: image.id)
+
+    def open(self, image: Image) -> Iterator[bytes]:
+        """See :meth:`GlanceImageSource.open`; as Cinder itself."""
+        context, _ = _as_cinder()
+        return GlanceImageSource(context, self._image_service).open(image)
 
 
 def _as_cinder() -> tuple[Any, bool]:

@@ -182,6 +182,16 @@ class Shows:
         self._answer = answer
         self.contexts: list[Any] = []
 
+    def detail(self, context: Any, filters: dict[str, str]) -> list[dict[str, Any]]:
+        """Twice the image: as it is, and marked to be kept warm."""
+        assert filters == {"status": "active", "disk_format": "vmdk"}
+        marked = {"properties": {"image_cache_warm": "True"}}
+        return [self.show(context, "abc"), {**self.show(context, "def"), **marked}]
+
+    def download(self, context: Any, image_id: str) -> Iterator[bytes]:
+        assert self.show(context, image_id)
+        return iter([b"ab", b"cd"])
+
     def show(self, context: Any, image_id: str) -> dict[str, Any]:
         self.contexts.append(context)
         if isinstance(self._answer, Exception):
@@ -299,3 +309,21 @@ def test_an_image_that_is_perhaps_only_private_does_not_look_deleted(
     keystone("service")
     with pytest.raises(SourceUnavailable, match="admin role"):
         GlanceCatalog(gone).describe("abc")
+
+
+def test_marked_images_are_listed_and_read_as_cinder_itself(
+    keystone: Callable[..., ServiceUser],
+) -> None:
+    user = keystone("admin")
+    service = Shows({"size": 4})
+    catalog = GlanceCatalog(service)
+    (marked,) = catalog.marked()
+    assert (marked.id, marked.keep_warm) == ("def", True)
+    assert b"".join(catalog.open(marked)) == b"abcd"
+    assert all(context.get_auth_plugin() is user for context in service.contexts)
+
+
+@pytest.mark.usefixtures("noauth")
+def test_no_trouble_with_glance_makes_marks_look_gone() -> None:
+    with pytest.raises(SourceUnavailable, match="list images"):
+        GlanceCatalog(Shows(exception.GlanceConnectionFailed(reason="refused"))).marked()

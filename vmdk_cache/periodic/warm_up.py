@@ -1,0 +1,169 @@
+"""Keep the images warm that are marked in Glance: ``image_cache_warm=true``.
+
+    absent     no copy of the image as it is now    -> imported, one after another
+    due        a copy's time runs out               -> the timers of all its copies are reset
+    the rest   nothing is said to vCenter at all
+
+What is due comes before what is absent: a timer takes a moment, an import perhaps an hour. One
+process of a backend works at a time. Every process asks Glance for itself, for each has to know
+what must not go to make room (cache/kept_images.py); while Glance is away the last answer stands.
+
+A warm-up makes room at the cost of images that are not marked, never of those that are: of more
+marked images than the limits leave room for, those that came first stay. Whatever keeps an image
+out is told once, and again when it changes; one whose bytes cannot become a disk is not asked for
+again until it has other bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+from vmdk_cache.cache.engine import ImageCache
+from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.eviction import Policy, expires_at
+from vmdk_cache.cache.kept_images import KeptImages
+from vmdk_cache.cache.key import CacheKey, fingerprint
+from vmdk_cache.cache.ports import MarkedImages, TemplateStore
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.conf import Settings
+from vmdk_cache.image import Image
+from vmdk_cache.locks import Locks
+
+LOG = logging.getLogger(__name__)
+LOCK = "warm-up"
+
+
+@dataclass(frozen=True)
+class WarmUpPlan:
+    """What a round would do, in this order.
+
+    :ivar due: images whose copies get their timer reset
+    :ivar absent: images that are imported
+    """
+
+    due: tuple[Image, ...]
+    absent: tuple[Image, ...]
+
+
+def plan_warm_up(
+    images: Iterable[Image],
+    entries: Iterable[CacheEntry],
+    now: datetime.datetime,
+    settings: Settings,
+    adapter_type: str,
+) -> WarmUpPlan:
+    """Which of the marked ``images`` need something now: pure.
+
+    A timer is reset in the second half of its time, so that vCenter is written to twice per
+    ``image_cache_age_seconds`` and not in each round; but at least two rounds before it runs out.
+
+    :param adapter_type: of the volumes to come; an image's own property wins
+    """
+    policy = Policy.of(settings)
+    margin_s = max(settings.age_s / 2, 2 * settings.purge_interval_s)
+    ends: dict[CacheKey, list[datetime.datetime | None]] = {}
+    for entry in entries:
+        if entry.phase is Phase.READY and entry.record is not None:
+            ends.setdefault(entry.record.key, []).append(expires_at(entry, policy))
+    due, absent = [], []
+    for image in images:
+        copies = ends.get(CacheKey.of(image, image.adapter_type or adapter_type))
+        if copies is None:
+            absent.append(image)
+        elif any(end is not None and (end - now).total_seconds() <= margin_s for end in copies):
+            due.append(image)
+    return WarmUpPlan(tuple(due), tuple(absent))
+
+
+class WarmUp:
+    """The warm-up of one backend; one round at a time.
+
+    :param marked: asked which images are to be kept warm, and for their bytes
+    :param kept: told what Glance answered
+    :param now: vCenter's time, as in the records: this host's clock may differ
+    :param adapter_type: of the volumes to come
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        images: ImageCache,
+        store: TemplateStore,
+        usage: Usage,
+        marked: MarkedImages,
+        kept: KeptImages,
+        locks: Locks,
+        now: Callable[[], datetime.datetime],
+        adapter_type: str,
+    ) -> None:
+        self._settings = settings
+        self._images = images
+        self._store = store
+        self._usage = usage
+        self._marked = marked
+        self._kept = kept
+        self._locks = locks
+        self._now = now
+        self._adapter_type = adapter_type
+        self._closed = False
+        self._told: dict[str, str] = {}  # by image id; of all of them: an empty one
+        self._unusable: dict[str, str] = {}  # image id: fingerprint
+
+    def run(self) -> None:
+        """One round; never raises: what fails is tried again in the next."""
+        try:
+            images = self._marked.marked()
+            self._kept.set(image.id for image in images)
+            self._forget_all_but(images)
+            with self._locks.hold(LOCK, 0):
+                self._warm(images)
+        except errors.LockTimeout:
+            LOG.debug("Another process keeps the marked images warm.")
+        except Exception as failure:
+            self._tell("", f"The marked images cannot be kept warm now: {failure}")
+        else:
+            self._told.pop("", None)
+
+    def close(self) -> None:
+        """Begin with no further image."""
+        self._closed = True
+
+    def _warm(self, images: Sequence[Image]) -> None:
+        entries = self._usage.applied(self._store.entries())
+        plan = plan_warm_up(images, entries, self._now(), self._settings, self._adapter_type)
+        for image in (*plan.due, *plan.absent):
+            if self._closed:
+                return
+            if self._unusable.get(image.id) != fingerprint(image):
+                self._warm_one(image)
+
+    def _warm_one(self, image: Image) -> None:
+        try:
+            self._images.warm(image, self._adapter_type, self._marked)
+        except Exception as failure:
+            # Whatever it is, it must not keep the other images cold.
+            if isinstance(failure, errors.ImageError):
+                self._unusable[image.id] = fingerprint(image)
+            if not self._closed:
+                why = failure if isinstance(failure, errors.VmdkCacheError) else repr(failure)
+                self._tell(image.id, f"Image {image.id} is marked and not kept warm: {why}")
+        else:
+            self._told.pop(image.id, None)
+            LOG.debug("Image %s is warm.", image.id)
+
+    def _tell(self, about: str, text: str) -> None:
+        if self._told.get(about) != text:
+            self._told[about] = text
+            LOG.warning("%s", text)
+
+    def _forget_all_but(self, images: Iterable[Image]) -> None:
+        there = {image.id for image in images}
+        for memory in (self._told, self._unusable):
+            for image_id in memory.keys() - there - {""}:
+                del memory[image_id]
