@@ -1,19 +1,32 @@
-"""What the user is told of a volume that could not be made: Cinder's user messages.
+"""What the user is told: a note on the volume of how it was made, and why one could not be made.
 
-``openstack volume message list`` shows them. Cinder stores ids, not text (``cinder.message.
-message_field``): a message is a pair of an existing action and an existing detail, so this module
-picks the nearest one. Telling is an extra; it never raises, whatever Cinder's database does.
+The note stands as ``image_cache`` in the volume's image metadata (``openstack volume show``):
+``hit``, ``miss`` or ``bypass: <reason>``; docs/feedback.rst says what each means. The last attempt
+at a volume has the last word, whatever backend an earlier one was on.
+
+Cinder carries image metadata on, into images that are made of the volume, and a volume that is made
+of such an image begins with a note that is not about it. That one is forgotten before the volume is
+made, for Cinder would copy it beside ours, and refuses a second value of a key.
+
+User messages (``openstack volume message list``) are Cinder's: it stores ids, not text
+(``cinder.message.message_field``), so a message is a pair of an existing action and an existing
+detail, and this module picks the nearest one. They are of failures: a volume that was made without
+the cache has its note.
+
+Telling is an extra; it never raises, whatever Cinder's database does.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple, Protocol
 
+from cinder.api.common import METADATA_TYPES
 from cinder.db import api as db_api
 from cinder.message import message_field
 from oslo_log import log as logging
 
-from vmdk_cache.errors import ImageError, ImageFormatError
+from vmdk_cache.errors import ImageError, ImageFormatError, VolumeTooSmall
 
 LOG = logging.getLogger(__name__)
 
@@ -37,8 +50,10 @@ class MessageApi(Protocol):
 
 
 OUTCOME_KEY = "image_cache"
+_OUR_NOTES = re.compile(r"hit|miss|bypass: [a-z-]+")
 
 _FORMAT = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE)
+_TOO_SMALL = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.NOT_ENOUGH_SPACE_FOR_IMAGE)
 # Nothing in Cinder says "the bytes are not those that were promised"; SIGNATURE_VERIFICATION_FAILED
 # would send the user looking for a signature that the image need not have.
 _FAILED = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE)
@@ -46,11 +61,24 @@ _FAILED = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE
 
 def message_for(error: ImageError) -> UserMessage:
     """The message that comes nearest to ``error``."""
-    return _FORMAT if isinstance(error, ImageFormatError) else _FAILED
+    if isinstance(error, ImageFormatError):
+        return _FORMAT
+    return _TOO_SMALL if isinstance(error, VolumeTooSmall) else _FAILED
+
+
+def forget_earlier_note(image_meta: dict[str, Any]) -> None:
+    """Take a note that is about another volume out of what Cinder says of the image.
+
+    Out of the very dict that Cinder copies into the volume's image metadata later on. A property of
+    that name with any other value is the owner's and stays.
+    """
+    properties = image_meta.get("properties") or {}
+    if _OUR_NOTES.fullmatch(str(properties.get(OUTCOME_KEY))):
+        del properties[OUTCOME_KEY]
 
 
 class Feedback:
-    """Tells users through Cinder's message API.
+    """Tells users through Cinder's database.
 
     :param messages: ``cinder.message.api.API()``
     :param database: ``cinder.db.api``
@@ -77,15 +105,13 @@ class Feedback:
     def outcome(self, context: Any, volume_id: str, image_meta: dict[str, Any], text: str) -> None:
         """Note on the volume how it was made: ``hit``, ``miss`` or ``bypass: <reason>``.
 
-        It stands as ``image_cache`` in the volume's image metadata, which the user can read and
-        not write. A key there can be written once: an image that brings the same property, or an
-        earlier attempt at the same volume, has the first word. Never raises.
+        An image that has a property of that name of its own keeps that. Never raises.
         """
         if OUTCOME_KEY in (image_meta.get("properties") or {}):
             return
         try:
-            self._database.volume_glance_metadata_bulk_create(
-                context, volume_id, {OUTCOME_KEY: text}
+            self._database.volume_metadata_update(
+                context, volume_id, {OUTCOME_KEY: text}, False, METADATA_TYPES.image
             )
         except Exception as exc:
             LOG.warning("Volume %s: could not note image_cache=%s: %s", volume_id, text, exc)

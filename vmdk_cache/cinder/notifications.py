@@ -1,0 +1,70 @@
+"""Cinder's notifications of what the cache does, for billing, audit and event collectors.
+
+Those of Cinder's own image-volume cache keep their names and what they say (cinder,
+image/cache.py); the rest is named as Cinder names starts and ends.
+
+    image_volume_cache.hit            Hit             INFO
+    image_volume_cache.miss           Miss            INFO
+    image_volume_cache.bypass         Bypassed        INFO
+    image_volume_cache.evict          Evicted         INFO
+    image_volume_cache.import.start   ImportStarted   INFO
+    image_volume_cache.import.end     Imported        INFO
+    image_volume_cache.import.error   ImportFailed    ERROR
+    image_volume_cache.replica.end    Replicated      INFO
+
+Publisher: ``volume.<host>``. Payload: ``image_id`` and ``host`` (host@backend), as the generic
+cache's, ``backend``, and all else that the event tells (vmdk_cache/cache/events.py). Of volumes
+that fail Cinder notifies by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from cinder import context, rpc
+from oslo_log import log as logging
+
+from vmdk_cache.cache import events
+
+LOG = logging.getLogger(__name__)
+
+#: Cinder would wait for a message broker for ever, which an import must not while others wait for
+#: it.
+RETRIES = 1
+
+_NAMES: dict[type[events.Event], str] = {
+    events.Hit: "hit",
+    events.Miss: "miss",
+    events.Bypassed: "bypass",
+    events.Evicted: "evict",
+    events.ImportStarted: "import.start",
+    events.Imported: "import.end",
+    events.ImportFailed: "import.error",
+    events.Replicated: "replica.end",
+}
+
+
+class Notifications:
+    """A listener for events. Says nothing where notifications are switched off.
+
+    :param host: of the backend, as Cinder writes it: host@backend
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def __call__(self, event: events.Event, /) -> None:
+        """Send the event's notification, if it has one; never raises."""
+        name = _NAMES.get(type(event))
+        if name is None or not rpc.initialized():
+            return
+        try:
+            notifier = rpc.get_notifier("volume", self._host).prepare(retry=RETRIES)
+            send = notifier.error if name.endswith(".error") else notifier.info
+            send(context.get_admin_context(), f"image_volume_cache.{name}", self._payload(event))
+        except Exception as failure:
+            LOG.warning("The notification of an image cache's %s was not sent: %s", name, failure)
+
+    def _payload(self, event: events.Event) -> dict[str, Any]:
+        return {"host": self._host, **dataclasses.asdict(event)}
