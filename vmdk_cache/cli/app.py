@@ -20,12 +20,23 @@ from vmdk_cache.cli import exit_code
 #: Name -> where it is, and what ``--help`` says of it.
 COMMANDS = {
     "list": ("vmdk_cache.cli.list:List", "list the templates"),
+    "show": ("vmdk_cache.cli.show:Show", "show everything about one image's templates"),
+    "purge": ("vmdk_cache.cli.purge:Purge", "delete templates: expired ones, or those asked for"),
+    "check": ("vmdk_cache.cli.check:Check", "find what is not as it should be, and put it right"),
+    "capacity": (
+        "vmdk_cache.cli.capacity:ShowCapacity",
+        "show what templates take, and how far limits are used",
+    ),
+    "history": ("vmdk_cache.cli.history:History", "show what the caches did, in counts"),
 }
 
 _EXAMPLES = """\
 examples:
   vmdk-cache list
   vmdk-cache list -f json --backend vmware1
+  vmdk-cache purge --dry-run
+  vmdk-cache purge --image 2f6c0f0e-... --yes
+  vmdk-cache history --days 7 --by reason
   vmdk-cache --config-file /etc/kolla/cinder-volume/cinder.conf list
 
 The password for vCenter is read from cinder.conf, or from the environment as
@@ -127,6 +138,9 @@ class App(app.App):
         for handler in handlers:
             root.addHandler(handler)
         logging.captureWarnings(True)
+        if not self.options.debug:
+            # Other packages' deprecations are news for their developers.
+            logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
     def initialize_app(self, argv: Sequence[str]) -> None:
         if not argv and not self.options.deferred_help:

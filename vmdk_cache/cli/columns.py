@@ -36,7 +36,7 @@ class Size(_Column):
     def _human(self) -> str:
         size = float(self._value)
         for unit in ("B", "KiB", "MiB", "GiB"):
-            if abs(size) < 1024:
+            if float(f"{size:.4g}") < 1024:
                 return f"{size:.4g} {unit}"
             size /= 1024
         return f"{size:.4g} TiB"

@@ -28,14 +28,25 @@ from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import add_configuration_options
 
 if TYPE_CHECKING:
+    from vmdk_cache.cache.events import Events
     from vmdk_cache.cache.ports import Catalog
     from vmdk_cache.cli.configuration import BackendConfiguration, Configuration
+    from vmdk_cache.cli.late_ledger import LateLedger
     from vmdk_cache.locks import Locks
     from vmdk_cache.wiring import RunningCache
 
 
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """For commands that :meth:`confirm <_Base.confirm>`."""
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask, delete")
+
+
 class UsageError(Exception):
     """The command line asks for what there is not; the text says what to write."""
+
+
+class CommandFailedError(Exception):
+    """The command ends here, with exit code 1; the text says why, and what there is instead."""
 
 
 class _AlreadyToldError(Exception):
@@ -75,6 +86,9 @@ class _Base(command.Command):
             code = exit_code.USAGE
         except errors.VmdkCacheError as failure:
             self.report(failure)
+        except CommandFailedError as wrong:
+            self.tell(str(wrong))
+            code = exit_code.FAILED
         except _AlreadyToldError:
             pass
         except BrokenPipeError:
@@ -132,21 +146,52 @@ class _Base(command.Command):
         """
         # Here, since it takes as long to import as the rest of the command.
         from vmdk_cache import wiring
-        from vmdk_cache.cache import events
 
         cache = wiring.build(
             configured.settings,
             configured.backend,
             self._locks(configured),
-            events=events.log,
+            events=self._events(configured.ledger_path),
             catalog=catalog,
         )
         self._opened.callback(cache.close)
         return cache
 
+    def _events(self, ledger_path: str | None) -> Events:
+        """The log, and the ledger if there is one: opened by the first event, so that commands
+        which only look make no file."""
+        from vmdk_cache.cache import events
+
+        if ledger_path is None:
+            return events.log
+        from vmdk_cache.cli.late_ledger import LateLedger
+
+        if ledger_path not in self._ledgers:
+            self._ledgers[ledger_path] = LateLedger(ledger_path)
+            self._opened.callback(self._ledgers[ledger_path].close)
+        return events.to_all(events.log, self._ledgers[ledger_path])
+
+    @functools.cached_property
+    def _ledgers(self) -> dict[str, LateLedger]:
+        return {}
+
     @functools.cached_property
     def _locks(self) -> Callable[[BackendConfiguration], Locks]:
         return self._opened.enter_context(self.configuration.locks())
+
+    def check_can_confirm(self, parsed_args: argparse.Namespace, option: str) -> None:
+        """Refuse ``option``, before anything is done, where nobody can be asked and ``--yes`` is
+        not given."""
+        if not parsed_args.yes and not (self.app.stdin.isatty() and self.app.stderr.isatty()):
+            raise UsageError(f"{option} deletes: add --yes, for there is no terminal to ask on")
+
+    def confirm(self, parsed_args: argparse.Namespace, question: str) -> None:
+        """Ask on the terminal; the command ends unless the answer, or ``--yes``, is yes."""
+        if parsed_args.yes:
+            return
+        print(f"{question} [y/N] ", end="", file=self.app.stderr, flush=True)
+        if self.app.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CommandFailedError("not confirmed: nothing was deleted")
 
     def report(self, failure: errors.VmdkCacheError, what: str = "") -> None:
         """Tell of ``failure`` in one line, and count it for the exit code.

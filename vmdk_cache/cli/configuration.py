@@ -186,14 +186,8 @@ def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendCon
         settings=conf.Settings.from_options(section),
         backend=Backend.from_options(name, section),
         adapter_type=section.vmware_adapter_type,
-        ledger_path=_ledger_path(section),
+        ledger_path=section.image_cache_ledger or None,
     )
-
-
-def _ledger_path(section: Section) -> str | None:
-    if all(option.name != "image_cache_ledger" for option in conf.OPTIONS):
-        return None
-    return section.image_cache_ledger or None
 
 
 def _candidates(options: cfg.ConfigOpts) -> Iterator[str]:

@@ -1,0 +1,150 @@
+"""``vmdk-cache history``: what the caches did, in counts."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from vmdk_cache import errors
+from vmdk_cache.cli import command
+from vmdk_cache.cli.columns import Percent, Plain, Seconds, Size
+
+if TYPE_CHECKING:
+    from vmdk_cache.cli.configuration import BackendConfiguration
+    from vmdk_cache.ledger import Count
+
+SUMS = (
+    "Hits",
+    "Misses",
+    "Hit Rate",
+    "Bypasses",
+    "Failed",
+    "Imports",
+    "Imports Failed",
+    "Seconds Per Import",
+    "Bytes Imported",
+    "Bytes Saved",
+    "Replicas",
+    "Evictions",
+)
+#: What ``--by reason`` explains.
+_EXPLAINED = ("bypass", "failed", "import-failed", "evict")
+
+
+class History(command.Lister):
+    """Show what the caches did, in counts; who used them is not recorded.
+
+    The counts are those of this host, from the file that image_cache_ledger names; vCenter is not
+    asked. Days are UTC; images are known for the last 90 days, what is older is one row without
+    day or image. Hit rate: hits of hits and misses. Bytes saved: what Glance did not have to send.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--days",
+            type=_days,
+            metavar="N",
+            help="of the last N days, today included (default: of all time)",
+        )
+        parser.add_argument(
+            "--image", action="append", default=[], metavar="ID", help="of this image only"
+        )
+        parser.add_argument(
+            "--by",
+            choices=["day", "image", "reason"],
+            default="day",
+            help="one row for each day (default), each image, or each reason for which a volume "
+            "was made without the cache, or failed, an import failed, or a template was deleted",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+        counts: list[Count] = []
+        for configured in self.configuration.backends:
+            try:
+                counts += self._counts(configured, parsed_args.days)
+            except errors.VmdkCacheError as failure:
+                self.report(failure, f"backend {configured.name}")
+        if parsed_args.image:
+            counts = [count for count in counts if count.image_id in parsed_args.image]
+        if parsed_args.by == "reason":
+            return ("Backend", "Event", "Reason", "Count"), _reasons(counts)
+        first = "Day" if parsed_args.by == "day" else "Image"
+        return ("Backend", first, *SUMS), _sums(counts, by_day=parsed_args.by == "day")
+
+    def _counts(self, configured: BackendConfiguration, days: int | None) -> list[Count]:
+        from vmdk_cache.ledger import Ledger
+
+        path = configured.ledger_path
+        if path is None:
+            raise errors.ConfigError("image_cache_ledger is empty: nothing is counted")
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            self.tell(f"backend {configured.name}: nothing was counted yet, {path} is not there")
+            return []
+        except OSError as failure:
+            raise errors.ConfigError(f"image_cache_ledger cannot be read: {failure}") from failure
+        since = None
+        if days is not None:
+            since = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days - 1)
+        ledger = Ledger.open(path, read_only=True)
+        try:
+            return ledger.counts(configured.name, since)
+        finally:
+            ledger.close()
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 36500:
+        raise argparse.ArgumentTypeError(f"not a number of days from 1 to 36500: {text!r}")
+    return int(text)
+
+
+def _sums(counts: Iterable[Count], *, by_day: bool) -> list[list[Any]]:
+    grouped: dict[tuple[str, str], list[Count]] = defaultdict(list)
+    for count in counts:
+        what = (count.day.isoformat() if count.day else "") if by_day else count.image_id
+        grouped[count.backend, what].append(count)
+    return [
+        [backend, Plain(what or None), *_summed(group)]
+        for (backend, what), group in sorted(grouped.items())
+    ]
+
+
+def _summed(counts: list[Count]) -> list[Any]:
+    number: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    seconds = 0.0
+    for count in counts:
+        number[count.kind] += count.count
+        size[count.kind] += count.bytes
+        seconds += count.seconds if count.kind == "import" else 0.0
+    served, imports = number["hit"] + number["miss"], number["import"]
+    return [
+        number["hit"],
+        number["miss"],
+        Percent(100 * number["hit"] / served if served else None),
+        number["bypass"],
+        number["failed"],
+        imports,
+        number["import-failed"],
+        Seconds(seconds / imports if imports else None),
+        Size(size["import"]),
+        Size(size["hit"] + size["miss"]),
+        number["replica"],
+        number["evict"],
+    ]
+
+
+def _reasons(counts: Iterable[Count]) -> list[list[Any]]:
+    number: Counter[tuple[str, str, str]] = Counter()
+    for count in counts:
+        if count.kind in _EXPLAINED:
+            number[count.backend, count.kind, count.detail] += count.count
+    return [[*key, number[key]] for key in sorted(number)]

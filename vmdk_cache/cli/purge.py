@@ -1,0 +1,149 @@
+"""``vmdk-cache purge``: the periodic purge, now; or what an operator wants out of the cache."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from vmdk_cache import errors
+from vmdk_cache.cli import command
+from vmdk_cache.cli.columns import Plain, Size
+
+if TYPE_CHECKING:
+    from vmdk_cache.cache.eviction import EvictionPlan, Verdict
+    from vmdk_cache.wiring import RunningCache
+
+COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason")
+
+
+class Purge(command.Lister):
+    """Delete templates: what the periodic purge would delete now, or what is asked for.
+
+    Safe beside running services: the same locks and the same look before each deletion. A template
+    that is in use, or being imported, stays; the exit code is then 1. Volumes are not affected:
+    they share nothing with the template that they were cloned from.
+
+    Glance is not asked what became of the images: templates of images that are deleted there go
+    with the services' own purge, or by --image.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        which = parser.add_mutually_exclusive_group()
+        which.add_argument(
+            "--expired",
+            action="store_true",
+            help="what has expired, is superseded, or over a limit (default)",
+        )
+        which.add_argument(
+            "--image",
+            nargs="+",
+            action="extend",
+            metavar="ID",
+            help="every template of these images, whatever their age",
+        )
+        which.add_argument("--all", action="store_true", help="every template of the backends")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="delete nothing, show what would be deleted"
+        )
+        command.add_yes(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+        wanted = bool(parsed_args.image or parsed_args.all)
+        image_ids = None if parsed_args.all else frozenset(parsed_args.image or ())
+        if wanted and not parsed_args.dry_run:
+            self.check_can_confirm(parsed_args, "--all" if parsed_args.all else "--image")
+        rows, seen = [], set()
+        for configured, cache in self.caches():
+
+            def plan(cache: RunningCache = cache) -> EvictionPlan:
+                return cache.purge.plan_requested(image_ids) if wanted else cache.purge.plan()
+
+            try:
+                planned = plan()
+                table = _Table(configured.name, cache.placement.datastore_names())
+                held_up = [v for v in planned.keep if wanted and _is_asked_for(v, image_ids)]
+                seen |= {v.entry.image_id for v in (*planned.remove, *held_up)}
+                if parsed_args.dry_run:
+                    rows += [table.row(v, "would be removed") for v in planned.remove]
+                    rows += [table.row(v, "would stay") for v in held_up]
+                    continue
+                if wanted and planned.remove:
+                    self.confirm(parsed_args, _question(configured.name, planned.remove))
+                rows += self._carried_out(cache, plan, table, planned)
+                rows += [table.row(v, "stayed") for v in held_up]
+                if held_up:
+                    self.fail()
+            except errors.LockTimeout:
+                self.fail()
+                self.tell(f"backend {configured.name}: another process is purging, try again later")
+            except errors.VmdkCacheError as failure:
+                self.report(failure, f"backend {configured.name}")
+        for image_id in dict.fromkeys(parsed_args.image or ()):
+            if image_id not in seen:
+                self.fail()
+                self.tell(f"there is no template of image {image_id}")
+        return COLUMNS, sorted(rows, key=lambda row: (row[0], row[2]))
+
+    def _carried_out(
+        self,
+        cache: RunningCache,
+        plan: Callable[[], EvictionPlan],
+        table: _Table,
+        planned: EvictionPlan,
+    ) -> list[list[Any]]:
+        if not planned.remove:
+            return []
+        # Whatever joined the plan since it was agreed to is for the next time.
+        agreed = {verdict.entry.moref for verdict in planned.remove}
+        done = cache.purge.carry_out(lambda: _only(plan(), agreed))
+        rows = [table.row(verdict, "removed") for verdict in done.removed]
+        for verdict, why in done.stayed:
+            rows.append(table.row(verdict, "gone" if why.gone else "stayed", why.reason))
+            if not why.gone:
+                self.fail()
+        return rows
+
+
+class _Table:
+    def __init__(self, backend: str, datastores: dict[str, str]) -> None:
+        self._backend = backend
+        self._datastores = datastores
+
+    def row(self, verdict: Verdict, outcome: str, reason: str | None = None) -> list[Any]:
+        entry = verdict.entry
+        return [
+            self._backend,
+            Plain(entry.image_id),
+            entry.name,
+            Plain(self._datastores.get(entry.datastore or "", entry.datastore)),
+            Size(entry.unshared_bytes),
+            outcome,
+            reason or verdict.reason,
+        ]
+
+
+def _is_asked_for(verdict: Verdict, image_ids: frozenset[str] | None) -> bool:
+    """Whether a template that the plan keeps is one that should go, and cannot now."""
+    from vmdk_cache.cache.entry import Phase
+
+    entry = verdict.entry
+    return entry.phase is not Phase.FOREIGN and (image_ids is None or entry.image_id in image_ids)
+
+
+def _only(plan: EvictionPlan, morefs: set[str]) -> EvictionPlan:
+    from vmdk_cache.cache.eviction import EvictionPlan
+
+    return EvictionPlan(plan.keep, tuple(v for v in plan.remove if v.entry.moref in morefs))
+
+
+def _question(backend: str, verdicts: Iterable[Verdict]) -> str:
+    entries = [verdict.entry for verdict in verdicts]
+    images = {entry.image_id for entry in entries}
+    freed = Size(sum(entry.unshared_bytes for entry in entries))
+    return (
+        f"Delete {len(entries)} template(s) of {len(images)} image(s) from the cache of {backend}, "
+        f"{freed}?"
+    )
