@@ -3,6 +3,7 @@
     config.py           what stands in glance-api.conf and cinder.conf
     service_process.py  a child process: its log, its readiness, its end
     glance.py           Glance under waitress (glance_process.py), uploads, downloads counted
+    auth.py             who asks Cinder: users, projects and roles, as Keystone would tell them
     cinder.py           all of Cinder in one process (cinder_process.py), eventlet or native threads
     client.py           Cinder's REST API, as far as the tests use it
     openstack.py        both together in a temporary directory; start here

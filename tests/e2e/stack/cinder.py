@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tests.e2e.stack import config
+from tests.e2e.stack import auth, config
 from tests.e2e.stack.client import CinderClient
 from tests.e2e.stack.service_process import ServiceProcess, free_port, wait_until
 
@@ -48,6 +48,8 @@ class Cinder:
                 defaults=defaults or {},
             )
         )
+        shipped = (config.ETC / "cinder" / "api-paste.ini").read_text()
+        (directory / "api-paste.ini").write_text(auth.api_paste_ini(shipped))
         self._process = ServiceProcess(
             "tests.e2e.stack.cinder_process",
             [threads, "--config-file", str(config_file)],

@@ -39,21 +39,24 @@ class ResourceFailed(StackError):
 
 
 class CinderClient:
-    """One user of one project; without authentication every user is an administrator.
+    """One user of one project: the administrator, who sees what every project has, or a member.
 
     :param url: e.g. ``http://127.0.0.1:8776/v3``
+    :param role: ``admin``, ``member`` or ``reader``
     """
 
-    def __init__(self, url: str, *, user: str = "demo", project: str = "demo") -> None:
+    def __init__(
+        self, url: str, *, user: str = "demo", project: str = "demo", role: str = "admin"
+    ) -> None:
         self.url = url
         self._headers = {
-            "X-Auth-Token": f"{user}:{project}",
+            "X-Auth-Token": f"{user}:{project}:{role}",
             "OpenStack-API-Version": f"volume {MICROVERSION}",
         }
 
     def as_user(self, user: str, project: str) -> CinderClient:
-        """The same Cinder for another user of another project."""
-        return CinderClient(self.url, user=user, project=project)
+        """The same Cinder for a user without admin rights, perhaps of another project."""
+        return CinderClient(self.url, user=user, project=project, role="member")
 
     def is_answering(self) -> bool:
         try:

@@ -61,7 +61,7 @@ def cinder_conf(
     backends: Sequence[Backend],
     defaults: Mapping[str, str],
 ) -> str:
-    """All of Cinder in one process: no broker, sqlite, no authentication.
+    """All of Cinder in one process: no broker, sqlite, no Keystone (auth.py stands for it).
 
     :param defaults: options of ``[DEFAULT]`` that are added or replace those given here
     """
@@ -71,7 +71,7 @@ def cinder_conf(
         "log_file": f"{directory}/cinder.log",
         "transport_url": "fake:///",
         "auth_strategy": "noauth",
-        "api_paste_config": f"{ETC}/cinder/api-paste.ini",
+        "api_paste_config": f"{directory}/api-paste.ini",
         "resource_query_filters_file": f"{ETC}/cinder/resource_filters.json",
         "osapi_volume_listen": "127.0.0.1",
         "osapi_volume_listen_port": str(api_port),
@@ -104,6 +104,7 @@ def cinder_conf(
             },
             "oslo_concurrency": {"lock_path": str(directory)},
             "coordination": {"backend_url": f"file://{directory}/coordination"},
+            "oslo_messaging_notifications": {"driver": "log"},
             **{
                 backend.name: {
                     "volume_driver": backend.driver,
