@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from cinder import objects
 from cinder.scheduler import host_manager, weights
 from cinder.scheduler.weights.capacity import CapacityWeigher
 from oslo_config import cfg
@@ -82,6 +83,11 @@ def test_the_wish_is_read_from_what_cinders_scheduler_hands_out() -> None:
         "retry": {"backends": ["h@one#p"]},
     }
     assert wish_of(properties) == Wish(IMAGE, ASKS, "true", ["h@one#p"])
+
+
+def test_a_volume_type_is_read_as_the_object_that_it_is_in_the_scheduler() -> None:
+    kind = objects.VolumeType(extra_specs={"vmware:use_image_cache": "<is> True"})
+    assert wish_of({"volume_type": kind}).extra_spec == "<is> True"
 
 
 @pytest.mark.parametrize(
