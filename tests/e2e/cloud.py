@@ -46,6 +46,11 @@ class Cloud:
     def glance(self) -> Glance:
         return self.openstack.glance
 
+    @property
+    def ledger(self) -> str:
+        """Path of the file in which the backends count."""
+        return str(self.openstack.directory / "cinder" / "vmdk-cache.sqlite")
+
     def upload(self, name: str, image: FakeImage) -> str:
         """Upload an image with the properties that an operator would set; :returns: its id."""
         return self.glance.upload(

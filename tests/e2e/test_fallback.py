@@ -6,7 +6,9 @@ Only a clone whose answer was lost needs no second road: the engine finds it by 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from pyVmomi import vim, vmodl
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.fakes.images import as_stream_optimized, filesystem_disk
+from vmdk_cache.ledger import Ledger
 
 IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 
@@ -114,6 +117,119 @@ def test_a_host_in_maintenance_does_not_take_the_template_with_it(running: Cloud
         host.set_maintenance(False)
     delete(running, first)
     delete(running, second)
+
+
+def test_the_last_attempt_at_a_volume_has_the_last_word(
+    running: Cloud, cached_image_id: str
+) -> None:
+    """The cache and the plain import fail once: Cinder tries again, and the cache is there."""
+    refused = {"fault": vim.fault.NoPermission()}
+    rules = [running.vcenter.fault_rules.add(method, **refused)
+             for method in ("CloneVM_Task", "ImportVApp")]  # fmt: skip
+    volume_id = create(running, cached_image_id)
+    assert [rule.hits for rule in rules] == [1, 1]
+    told = [event["event_type"] for event in notifications(running, volume_id)]
+    assert told == ["image_volume_cache.bypass", "image_volume_cache.hit"]
+    assert outcome(running.cinder.show("volumes", volume_id)) == "hit"
+    delete(running, volume_id)
+
+
+def test_a_volume_that_fails_says_why_it_went_without_the_cache(
+    running: Cloud, cached_image_id: str
+) -> None:
+    before = counted(running, "failed")
+    refused = {"fault": vim.fault.NoPermission(), "times": None}
+    rules = [running.vcenter.fault_rules.add(method, **refused)
+             for method in ("CloneVM_Task", "ImportVApp")]  # fmt: skip
+    try:
+        volume_id = running.cinder.create_volume(
+            1, imageRef=cached_image_id, metadata=USE_CACHE, volume_type="vmware"
+        )
+        volume = running.cinder.wait("volumes", volume_id, "error")
+    finally:
+        for rule in rules:
+            running.vcenter.fault_rules.remove(rule)
+    assert outcome(volume) == "bypass: fault"
+    assert counted(running, "failed") == before + len(notifications(running, volume_id))
+    delete(running, volume_id)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_note_that_an_image_inherited_is_not_passed_on(running: Cloud, asked: bool) -> None:
+    """As ``openstack image create --volume`` makes one of a volume that has a note."""
+    image_id = running.glance.upload(
+        f"inherited {asked}",
+        IMAGE.file_bytes,
+        disk_format=IMAGE.disk_format,
+        container_format=IMAGE.container_format,
+        image_cache="bypass: no-room",
+        **IMAGE.glance_properties,
+    )
+    volume_id = running.cinder.create_volume(
+        1, imageRef=image_id, volume_type="vmware", metadata=USE_CACHE if asked else {}
+    )
+    volume = running.cinder.wait("volumes", volume_id, "available")
+    assert outcome(volume) == ("miss" if asked else None)
+    assert volume["volume_image_metadata"]["image_id"] == image_id
+    delete(running, volume_id)
+
+
+def test_what_the_cache_does_is_told_and_counted(running: Cloud) -> None:
+    image_id = running.upload("told", IMAGE)
+    made = [create(running, image_id) for _ in range(2)]
+    made.append(create(running, image_id, volume_type="off"))
+    events = [event for one in (*made, image_id) for event in notifications(running, one)]
+    told = {event["event_type"].removeprefix("image_volume_cache."): event for event in events}
+    assert told.keys() == {"import.start", "import.end", "miss", "hit", "bypass"}
+    assert {event["publisher_id"] for event in events} == {"volume.lab@vmware", "volume.lab@off"}
+    hit = told["hit"]["payload"]
+    # What the generic cache's say (cinder, image/cache.py), and ours.
+    assert (hit["image_id"], hit["host"]) == (image_id, "lab@vmware")
+    assert (hit["volume_id"], hit["saved_bytes"]) == (made[1], len(IMAGE.file_bytes))
+    assert told["bypass"]["payload"]["reason"] == "cache-disabled"
+    (line,) = running.openstack.cinder.log_lines(f" INFO .*Image cache hit: volume {made[1]} ")
+    assert f"from image {image_id} on datastore {hit['datastore']} in " in line
+    with closing(Ledger.open(running.ledger, read_only=True)) as ledger:
+        counts = [count for count in ledger.counts() if count.image_id == image_id]
+        kinds = {(count.backend, count.kind, count.detail): count.count for count in counts}
+        assert kinds == {
+            ("off", "bypass", "cache-disabled"): 1,
+            ("vmware", "import", ""): 1,
+            ("vmware", "hit", ""): 1,
+            ("vmware", "miss", ""): 1,
+        }
+        assert sum(count.bytes for count in counts) == 2 * len(IMAGE.file_bytes)
+        assert all(one.count > 0 for one in ledger.histograms("vmware"))
+    for volume_id in made:
+        delete(running, volume_id)
+
+
+def test_what_was_not_asked_for_is_imported_once_and_not_told_of(running: Cloud) -> None:
+    """A plain import that fails is Cinder's to repeat, and no affair of the cache."""
+    image_id = running.upload("plain", IMAGE)
+    rule = running.vcenter.fault_rules.add("ImportVApp", vim.fault.NoPermission())
+    volume_id = running.cinder.create_volume(1, imageRef=image_id, volume_type="vmware")
+    volume = running.cinder.wait("volumes", volume_id, "available")
+    assert (rule.hits, outcome(volume), notifications(running, volume_id)) == (1, None, [])
+    scheduled = running.openstack.cinder.log_lines(f"{volume_id}: being created as image")
+    assert len(scheduled) == 2
+    delete(running, volume_id)
+
+
+def notifications(running: Cloud, about: str) -> list[dict[str, Any]]:
+    """What Cinder's notifier sent of the cache, about a volume, or about an image and no volume."""
+    lines = running.openstack.cinder.log_lines(
+        r" oslo\.messaging\.notification\.image_volume_cache\."
+    )
+    # An exception that is being handled follows the message (oslo.log's logging_exception_prefix).
+    events = [json.JSONDecoder().raw_decode(line, line.index("{"))[0] for line in lines]
+    subject = [event["payload"].get("volume_id", event["payload"]["image_id"]) for event in events]
+    return [event for event, one in zip(events, subject, strict=True) if one == about]
+
+
+def counted(running: Cloud, kind: str) -> int:
+    with closing(Ledger.open(running.ledger, read_only=True)) as ledger:
+        return sum(count.count for count in ledger.counts("vmware") if count.kind == kind)
 
 
 def check(running: Cloud, image_id: str, rule_arguments: dict[str, Any]) -> None:
