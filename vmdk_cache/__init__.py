@@ -2,11 +2,11 @@
 
 Layers, top to bottom; a layer imports only layers below it (tests/unit/test_architecture.py):
 
-    cinder/      what Cinder loads: the volume driver and the scheduler's host manager
+    cinder/      what Cinder loads: the volume driver, the scheduler's host manager and weigher
     cli/         the command vmdk-cache; start at cli/main.py
     wiring.py    builds a running cache from settings
     backend.py   one backend, as its section of cinder.conf describes it
-    periodic/    what happens by the clock: purge, reconcile
+    periodic/    what happens by the clock: purge, reconcile, warm-up, report to the scheduler
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
     datastore/   where a volume goes, and how an image's stream becomes a disk
     vim/         everything said to vCenter: session, change stream, tasks, templates, leases
