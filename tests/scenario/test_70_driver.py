@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ def make_driver(vcenter: VCenter, tmp_path: pathlib.Path) -> Iterator[Callable[.
             "vmware_host_password": vcenter.password,
             "vmware_ca_file": vcenter.ca_file,
             "enable_image_cache": True,
+            "image_cache_ledger": f"{tmp_path}/ledger.sqlite",
             **options,
         }
         for name, value in values.items():
@@ -175,3 +177,30 @@ def test_a_backend_without_the_cache_starts_when_only_the_cache_cannot(
     driver.do_setup(None)
     assert rule.hits == 1
     assert driver.get_volume_stats(refresh=True)["extra_provisioned_capacity_gb"] == 0
+
+
+@pytest.mark.parametrize("path", ["{}/not/there/ledger.sqlite", "{}/text"])
+def test_a_ledger_that_cannot_be_used_keeps_no_backend_from_starting(
+    make_driver: Callable[..., Any],
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    (tmp_path / "text").write_text("not a database\n" * 100)
+    driver = make_driver(image_cache_ledger=path.format(tmp_path))
+    driver.do_setup(None)
+    (line,) = (r.getMessage() for r in caplog.records if "image_cache_ledger" in r.getMessage())
+    assert path.format(tmp_path) in line
+
+
+def test_a_second_set_up_leaves_one_ledger_open(
+    make_driver: Callable[..., Any], tmp_path: pathlib.Path
+) -> None:
+    driver = make_driver()
+    for _ in range(3):
+        driver.do_setup(None)
+    descriptors = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                   if os.path.exists(f"/proc/self/fd/{fd}")]  # fmt: skip
+    assert descriptors.count(f"{tmp_path}/ledger.sqlite") == 1
+    driver._close_cache()
+    assert not (tmp_path / "ledger.sqlite-wal").exists(), "the ledger was not closed"

@@ -29,8 +29,8 @@ from vmdk_cache.cache import events
 
 LOG = logging.getLogger(__name__)
 
-#: Cinder would wait for a message broker for ever, which an import must not while others wait for
-#: it.
+#: The default is to try for ever ([oslo_messaging_notifications] retry), which an import must not
+#: do while others wait for it.
 RETRIES = 1
 
 _NAMES: dict[type[events.Event], str] = {
