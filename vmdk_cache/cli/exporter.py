@@ -1,0 +1,137 @@
+"""``vmdk-cache exporter``: metrics of the caches, for Prometheus.
+
+    vmdk_cache/cli/metrics.py          the table of all metrics
+    vmdk_cache/cli/measurement.py      what is known -> metrics
+    vmdk_cache/cli/observer.py         looks at a backend's vCenter
+    vmdk_cache/cli/scraper.py          one scrape: looks and ledgers
+    vmdk_cache/cli/metrics_server.py   HTTP
+
+It changes nothing, in vCenter or in the ledger, and runs until SIGTERM or Ctrl-C. That vCenter is
+away is a metric, no reason to end or not to start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vmdk_cache.cli import command, exit_code
+
+if TYPE_CHECKING:
+    from vmdk_cache.cli.configuration import BackendConfiguration
+    from vmdk_cache.cli.observer import Observer
+    from vmdk_cache.wiring import RunningCache
+
+#: A port that is neither in Prometheus's list of exporters nor among those that Linux gives to
+#: outgoing connections (32768 and up).
+LISTEN = ("127.0.0.1", 19273)
+#: To log out of vCenter; it drops an idle session by itself.
+CLOSED_WITHIN_S = 5.0
+
+
+class Exporter(command.Command):
+    """Serve metrics of the image caches to Prometheus, until it is terminated.
+
+    The metrics are at /metrics. They hold names of backends and datastores and no secret, but they
+    are for everyone who reaches the address: by default only for this host.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--listen",
+            type=_address,
+            default=LISTEN,
+            metavar="HOST:PORT",
+            help="address to serve at (default: {}:{}); [ADDRESS]:PORT for IPv6, port 0 for one "
+            "that is free".format(*LISTEN),
+        )
+        parser.add_argument(
+            "--tls-cert",
+            metavar="FILE",
+            help="PEM file of a certificate, with its chain: serve HTTPS",
+        )
+        parser.add_argument(
+            "--tls-key",
+            metavar="FILE",
+            help="PEM file of the certificate's key (default: in the same file)",
+        )
+        parser.add_argument(
+            "--tls-client-ca",
+            metavar="FILE",
+            help="PEM file of CA certificates: serve only clients with a certificate of one of "
+            "them",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        from vmdk_cache.cli.metrics_server import MetricsServer, tls_context
+        from vmdk_cache.cli.observer import Observer
+        from vmdk_cache.cli.scraper import Scraper
+        from vmdk_cache.clock import SystemClock
+
+        clock = SystemClock()
+        tls = None
+        if parsed_args.tls_cert:
+            tls = tls_context(parsed_args.tls_cert, parsed_args.tls_key, parsed_args.tls_client_ca)
+        elif parsed_args.tls_key or parsed_args.tls_client_ca:
+            raise command.UsageError("argument --tls-cert: HTTPS needs a certificate")
+        observed = [
+            (configured, Observer(configured.name, self._connector(configured), clock))
+            for configured in self.configuration.backends
+        ]
+        scraper = Scraper(observed, importlib.metadata.version("vmdk-cache"), clock)
+        host, port = parsed_args.listen
+        server = MetricsServer(host, port, scraper.within, tls)
+        terminated = _on_signals()
+        server.start()
+        names = ", ".join(configured.name for configured, _ in observed)
+        self.tell(f"metrics of {names} at {server.url}")
+        terminated.wait()
+        server.stop()
+        _close([observer for _, observer in observed])
+        return exit_code.OK
+
+    def _connector(self, configured: BackendConfiguration) -> Callable[[], RunningCache]:
+        locks = self._locks(configured)  # none is ever held
+
+        def connect() -> RunningCache:
+            # Here, so that the address is served within a moment of the start.
+            from vmdk_cache import wiring
+            from vmdk_cache.cache import events
+
+            return wiring.build(configured.settings, configured.backend, locks, events=events.log)
+
+        return connect
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise argparse.ArgumentTypeError(f"{text!r}: write an IPv6 address in brackets, [::1]:9000")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, e.g. {LISTEN[0]}:{LISTEN[1]}")
+    return host, int(port)
+
+
+def _on_signals() -> threading.Event:
+    """Set by SIGTERM and Ctrl-C, which from now on do only that."""
+    terminated = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: terminated.set())
+    return terminated
+
+
+def _close(observers: list[Observer]) -> None:
+    """Log out everywhere, at once; a vCenter that does not answer is not waited for."""
+    closing = [threading.Thread(target=each.close, daemon=True) for each in observers]
+    for thread in closing:
+        thread.start()
+    for thread in closing:
+        thread.join(CLOSED_WITHIN_S)

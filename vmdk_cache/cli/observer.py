@@ -1,0 +1,137 @@
+"""Looks at one backend's vCenter for whoever asks, without ever keeping them waiting.
+
+    no look under way    a thread is started for one
+    a look under way     is shared: a hundred scrapes at once are one look
+    it takes too long    the scrape goes on without it; the look is left to end by itself
+
+The connection is made by the first look that succeeds, and kept. What becomes of vCenter then is
+the session's business (vim/session.py) and the change stream's (vim/change_stream.py); so a vCenter
+that comes up later, restarts or forgets the session needs nobody's help here.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+from vmdk_cache.cli.measurement import Look
+from vmdk_cache.clock import Clock
+
+if TYPE_CHECKING:
+    from vmdk_cache.wiring import RunningCache
+
+LOG = logging.getLogger(__name__)
+
+#: After a refusal that repetition does not cure: a wrong password that is tried with each scrape
+#: locks the account (five times within three minutes do, by default, in vCenter Single Sign-On).
+REFUSED_PAUSE_S = 300.0
+_REFUSALS = (errors.LoginRefused, errors.NoPermission, errors.ConfigError)
+
+PendingLook = concurrent.futures.Future["Look | None"]
+
+
+class Observer:
+    """One backend; thread-safe. No thread, no request before the first look.
+
+    :param backend: its name, for the log
+    :param connect: makes the connection; raises VmdkCacheError
+    """
+
+    def __init__(self, backend: str, connect: Callable[[], RunningCache], clock: Clock) -> None:
+        self._backend = backend
+        self._connect = connect
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._under_way: PendingLook | None = None
+        self._cache: RunningCache | None = None
+        self._closed = False
+        self._refused_at: float | None = None
+        self._complaint: str | None = None
+
+    def look(self) -> PendingLook:
+        """What vCenter has now, to come; None will come if vCenter does not say it."""
+        with self._lock:
+            if self._under_way is None:
+                self._under_way = concurrent.futures.Future()
+                threading.Thread(
+                    target=self._run,
+                    args=(self._under_way,),
+                    name=f"look-{self._backend}",
+                    daemon=True,
+                ).start()
+            return self._under_way
+
+    def answer(self, look: PendingLook, within_s: float) -> Look | None:
+        """What :meth:`look` brings, or None if that takes longer."""
+        try:
+            return look.result(max(0.0, within_s))
+        except TimeoutError:
+            self._tell("it has not answered in time")
+            return None
+
+    def close(self) -> None:
+        """Log out; never raises. A look that is under way ends as one without an answer."""
+        with self._lock:
+            self._closed = True
+            cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.close()
+
+    def _run(self, look: PendingLook) -> None:
+        found: Look | None = None
+        try:
+            found = self._look_now()
+            self._tell(None)
+        except errors.VmdkCacheError as failure:
+            self._tell(str(failure))
+        except Exception as failure:
+            # A defect here must not end the other backends' metrics, nor these for good.
+            LOG.debug("A look at %s failed", self._backend, exc_info=True)
+            self._tell(repr(failure))
+        finally:
+            with self._lock:
+                self._under_way = None
+            look.set_result(found)
+
+    def _look_now(self) -> Look | None:
+        cache = self._connected()
+        if cache is None:
+            return None
+        entries = cache.store.entries()
+        return Look(entries, cache.placement.spaces(), cache.placement.datastore_names())
+
+    def _connected(self) -> RunningCache | None:
+        """None while a refusal is remembered, and once this is closed."""
+        with self._lock:
+            if self._cache is not None or self._closed:
+                return self._cache
+        now = self._clock.monotonic()
+        if self._refused_at is not None and now - self._refused_at < REFUSED_PAUSE_S:
+            return None
+        try:
+            cache = self._connect()
+        except _REFUSALS:
+            self._refused_at = now
+            raise
+        with self._lock:
+            if not self._closed:
+                self._cache = cache
+                return cache
+        cache.close()
+        return None
+
+    def _tell(self, complaint: str | None) -> None:
+        """A line in the log when something has changed."""
+        with self._lock:
+            before, self._complaint = self._complaint, complaint
+        if complaint == before or self._closed:
+            return
+        if complaint is None:
+            LOG.info("vCenter of backend %s answers again.", self._backend)
+        else:
+            LOG.warning("No metrics of backend %s from vCenter: %s", self._backend, complaint)

@@ -1,0 +1,107 @@
+"""One scrape: all backends are looked at, at once, and what is there when time is up is the answer.
+
+Ledgers are opened for each scrape, which takes about a millisecond: so a file that is made later,
+or anew, is found, and no lock stays on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from oslo_log import log as logging
+from prometheus_client.core import Metric
+
+from vmdk_cache import errors
+from vmdk_cache.cli.configuration import BackendConfiguration
+from vmdk_cache.cli.measurement import Measurement, Tally, families
+from vmdk_cache.cli.metrics import METRICS
+from vmdk_cache.cli.observer import Observer
+from vmdk_cache.clock import Clock
+from vmdk_cache.ledger import Ledger
+
+LOG = logging.getLogger(__name__)
+
+
+class Scraper:
+    """What the exporter serves; thread-safe.
+
+    :param backends: with who looks at each
+    :param version: of this package
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[tuple[BackendConfiguration, Observer]],
+        version: str,
+        clock: Clock,
+    ) -> None:
+        self._backends = tuple(backends)
+        self._version = version
+        self._clock = clock
+        self._complaints: dict[str, str] = {}
+
+    def within(self, seconds: float) -> _Scrape:
+        """The collector of one scrape, which takes about so long at most."""
+        return _Scrape(self, seconds)
+
+    def scrape(self, within_s: float) -> list[Metric]:
+        """Every metric that has a value."""
+        began_at = self._clock.monotonic()
+        looks = [(configured, observer, observer.look()) for configured, observer in self._backends]
+        tallies = self._tallies()
+        measurements = []
+        for configured, observer, look in looks:
+            waited_s = self._clock.monotonic() - began_at
+            seen = observer.answer(look, within_s - waited_s)
+            measurements.append(
+                Measurement(
+                    configured.name,
+                    configured.settings,
+                    seen,
+                    self._clock.monotonic() - began_at,
+                    configured.ledger_path is not None,
+                    tallies.get(configured.name),
+                )
+            )
+        return families(measurements, self._version)
+
+    def _tallies(self) -> dict[str, Tally]:
+        """By backend; those of a ledger that cannot be read are left out."""
+        tallies: dict[str, Tally] = {}
+        for path in {configured.ledger_path for configured, _ in self._backends} - {None}:
+            assert path is not None
+            names = [c.name for c, _ in self._backends if c.ledger_path == path]
+            try:
+                ledger = Ledger.open(path, read_only=True)
+                try:
+                    tallies |= {
+                        name: Tally(ledger.counts(name), ledger.histograms(name)) for name in names
+                    }
+                finally:
+                    ledger.close()
+            except errors.VmdkCacheError as failure:
+                self._complain(path, str(failure))
+            else:
+                self._complaints.pop(path, None)
+        return tallies
+
+    def _complain(self, path: str, complaint: str) -> None:
+        """Once, until it can be read again."""
+        if self._complaints.get(path) != complaint:
+            LOG.warning("No counts: %s", complaint)
+        self._complaints[path] = complaint
+
+
+class _Scrape:
+    """A collector for one registry; see :class:`prometheus_client.registry.Collector`."""
+
+    def __init__(self, scraper: Scraper, within_s: float) -> None:
+        self._scraper = scraper
+        self._within_s = within_s
+
+    def describe(self) -> Iterable[Metric]:
+        """What may come, so that a request can ask for some of it (``?name[]=``)."""
+        return [definition.family() for definition in METRICS.values()]
+
+    def collect(self) -> Iterable[Metric]:
+        return self._scraper.scrape(self._within_s)
