@@ -28,6 +28,7 @@ COMMANDS = {
         "show what templates take, and how far limits are used",
     ),
     "history": ("vmdk_cache.cli.history:History", "show what the caches did, in counts"),
+    "exporter": ("vmdk_cache.cli.exporter:Exporter", "serve metrics to Prometheus"),
 }
 
 _EXAMPLES = """\
