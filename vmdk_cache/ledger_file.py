@@ -9,6 +9,7 @@ documentation, "Write-Ahead Logging" and "PRAGMA synchronous").
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -55,7 +56,8 @@ def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlit
     :param busy_s: how long a statement waits for another process's transaction
     :raises ConfigError: it cannot be opened, is no ledger, or one of a later version
     """
-    uri = f"{pathlib.Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    file = pathlib.Path(path).absolute()
+    uri = f"{file.as_uri()}?mode={_reading_mode(file) if read_only else 'rwc'}"
     with naming_the_option(path):
         connection = sqlite3.connect(
             uri, uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False
@@ -68,6 +70,15 @@ def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlit
         except BaseException:
             connection.close()
             raise
+
+
+def _reading_mode(file: pathlib.Path) -> str:
+    """Who may read the file, but make none beside it, gets at it also while no service has it open:
+    without a ``-wal`` nobody is changing it.
+    """
+    if os.access(file.parent, os.W_OK) or pathlib.Path(f"{file}-wal").exists():
+        return "ro"
+    return "ro&immutable=1"
 
 
 @contextlib.contextmanager

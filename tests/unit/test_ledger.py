@@ -307,6 +307,26 @@ def test_a_file_of_somebody_else_costs_counts_and_nothing_else(is_open: bool) ->
         assert hits(Ledger.open(path)) == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.parametrize("is_open", [True, False])
+def test_somebody_who_may_only_read_the_file_can(is_open: bool) -> None:
+    """As an exporter under a user of its own, whether cinder-volume runs or not."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        path = f"{directory}/ledger.sqlite"
+        ledger = Ledger.open(path)
+        ledger(HIT)
+        if not is_open:
+            ledger.close()
+        reading = (
+            "import os, sys; from vmdk_cache.ledger import Ledger; os.setuid(65534);"
+            "print(len(Ledger.open(sys.argv[1], read_only=True).counts()))"
+        )
+        read = subprocess.run([sys.executable, "-c", reading, path], capture_output=True, text=True)
+        assert (read.stdout, read.stderr) == ("1\n", "")
+        ledger.close()
+
+
 # -- a file that is none of ours
 
 
