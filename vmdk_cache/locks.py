@@ -50,6 +50,8 @@ class ToozLocks:
         try:
             lock = self._get_lock(_safe_name(self._scope, name))
             acquired = lock.acquire(blocking=timeout_s if timeout_s > 0 else False)
+        except errors.VmdkCacheError:
+            raise  # of a coordinator that is opened by its first lock
         except Exception as failure:
             # tooz's drivers raise tooz's, their client's and the system's errors.
             raise errors.LockUnavailable(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from pyVmomi import vim
 
 from tests.fakes.clock import HastyClock
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, filesystem_disk
@@ -23,10 +24,12 @@ from tests.fakes.vcenter import Model, VCenter
 from vmdk_cache import wiring
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Event
+from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.configuration import Configuration, read
 from vmdk_cache.clock import Clock
 from vmdk_cache.image import Image
+from vmdk_cache.vim import inventory, template
 
 SCRIPT = pathlib.Path(sys.executable).with_name("vmdk-cache")
 MIB = 1 << 20
@@ -107,6 +110,29 @@ class Lab:
         with self.cache(backend) as cache:
             source = FakeImageSource(self.disk_image)
             return cache.images.warm(self.image(number), "lsiLogic", source)[0]
+
+    def write_record(self, entry: CacheEntry, text: str) -> None:
+        """Have the template say something else of itself, as an admin could."""
+        with self.cache() as cache:
+            session = cache.session
+            host = inventory.snapshot(session).hosts[0]
+            session.invoke(
+                "VirtualMachine",
+                entry.moref,
+                "MarkAsVirtualMachine",
+                pool=vim.ResourcePool(host.pool),
+                host=vim.HostSystem(host.moref),
+            )
+            option = vim.option.OptionValue(key=RECORD_KEY, value=text)
+            spec = vim.vm.ConfigSpec(extraConfig=[option])
+            task = session.invoke("VirtualMachine", entry.moref, "ReconfigVM_Task", spec=spec)
+            cache.waiter.wait(task, timeout_s=60)
+            template.mark_as_template(session, entry.moref)
+
+    def forget(self, entry: CacheEntry) -> None:
+        """Take the template out of the inventory; its files stay."""
+        with self.cache() as cache:
+            cache.session.invoke("VirtualMachine", entry.moref, "UnregisterVM")
 
     def templates(self) -> list[str]:
         return sorted(vm.name for vm in self.vcenter.vms() if vm.config.template)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from cliff import columns
 
-from vmdk_cache import errors
 from vmdk_cache.cli import command
 from vmdk_cache.cli.columns import Percent, Plain, Size
 
@@ -55,10 +54,8 @@ class ShowCapacity(command.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
         rows = []
         for configured, cache in self.caches():
-            try:
+            with self.reporting(f"backend {configured.name}"):
                 rows += _rows(configured.name, configured.settings, cache)
-            except errors.VmdkCacheError as failure:
-                self.report(failure, f"backend {configured.name}")
         return COLUMNS, rows
 
 

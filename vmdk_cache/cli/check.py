@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vmdk_cache import errors
 from vmdk_cache.cli import command
 
 COLUMNS = ("Backend", "Finding", "Name", "Where", "Fixed", "What To Do")
@@ -49,29 +48,26 @@ class Check(command.Lister):
             self.confirm(parsed_args, "Delete orphaned directories from the datastores, for good?")
         rows = []
         for configured, cache in self.caches():
-            try:
+            with self.reporting(f"backend {configured.name}"):
                 report = cache.reconcile.check(
                     fix=parsed_args.fix,
                     directories=parsed_args.directories,
                     remove_directories=parsed_args.remove_directories,
                 )
-            except errors.VmdkCacheError as failure:
-                self.report(failure, f"backend {configured.name}")
-                continue
-            if report.skipped:
-                self.fail()
-                self.tell(f"backend {configured.name}: another process is checking, try again")
-            for found in report.findings:
-                if not found.fixed and found.kind not in LEFT_ALONE:
+                if report.skipped:
                     self.fail()
-                rows.append(
-                    [
-                        configured.name,
-                        found.kind.value,
-                        found.name,
-                        found.where,
-                        found.fixed,
-                        found.says,
-                    ]
-                )
+                    self.tell(f"backend {configured.name}: another process is checking, try again")
+                for found in report.findings:
+                    if not found.fixed and found.kind not in LEFT_ALONE:
+                        self.fail()
+                    rows.append(
+                        [
+                            configured.name,
+                            found.kind.value,
+                            found.name,
+                            found.where,
+                            found.fixed,
+                            found.says,
+                        ]
+                    )
         return COLUMNS, sorted(rows)

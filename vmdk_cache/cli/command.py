@@ -3,9 +3,9 @@
     class Warm(command.Lister):                     or command.ShowOne, command.Command
         def get_parser(self, prog_name): ...        its own options, added to super()'s
         def take_action(self, parsed_args):
-            for configured, cache in self.caches():
-                ...                                 a backend that cannot be opened is reported
-                self.report(failure, what)          so is anything else; the command goes on
+            for configured, cache in self.caches():         what cannot be opened is reported
+                with self.reporting(f"backend {configured.name}"):
+                    ...                                     so is what fails here, and it goes on
             return COLUMNS, rows
 
 What is reported, or raised, is one line on stderr and counts for the exit code, the highest of all
@@ -202,6 +202,14 @@ class _Base(command.Command):
         self._trace(failure)
         self.tell(f"{what}: {failure}" if what else str(failure))
 
+    @contextlib.contextmanager
+    def reporting(self, what: str) -> Iterator[None]:
+        """Reports what fails in the block, after which the command goes on; see :meth:`report`."""
+        try:
+            yield
+        except errors.VmdkCacheError as failure:
+            self.report(failure, what)
+
     def fail(self, code: int = exit_code.FAILED) -> None:
         """Count ``code`` for the exit code."""
         self.result = max(self.result, code)
@@ -245,7 +253,10 @@ class Lister(_DisplayBase, lister.Lister):
     ) -> int:
         # Else a table without rows is an empty line, which looks like something that went wrong.
         parsed_args.print_empty = True
-        return super().produce_output(parsed_args, column_names, data)
+        rows = list(data)
+        if not rows and self.result >= exit_code.CONFIGURATION:
+            return self.result  # that is not known, so an empty table would be a lie
+        return super().produce_output(parsed_args, column_names, rows)
 
 
 class ShowOne(_DisplayBase, show.ShowOne):

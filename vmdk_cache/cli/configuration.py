@@ -236,6 +236,7 @@ def _clear_errors(what: str, *, secret: bool = False) -> Iterator[None]:
         raise errors.ConfigError(f"{why}: mend that line") from None
     except cfg.Error as failure:
         why = "its value cannot be used: write a $ in it as $$" if secret else str(failure)
+        why = re.sub(r"from LocationInfo\(.*?detail='([^']*)'\)", r"in \1", why)
         raise errors.ConfigError(f"{what}: {why}") from (None if secret else failure)
     except (OSError, UnicodeDecodeError, SystemExit) as failure:
         raise errors.ConfigError(f"{what} cannot be read: {failure}") from failure

@@ -66,10 +66,8 @@ class History(command.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
         counts: list[Count] = []
         for configured in self.configuration.backends:
-            try:
+            with self.reporting(f"backend {configured.name}"):
                 counts += self._counts(configured, parsed_args.days)
-            except errors.VmdkCacheError as failure:
-                self.report(failure, f"backend {configured.name}")
         if parsed_args.image:
             counts = [count for count in counts if count.image_id in parsed_args.image]
         if parsed_args.by == "reason":

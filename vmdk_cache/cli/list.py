@@ -63,15 +63,15 @@ class List(command.Lister):
 
         rows = []
         for configured, cache in self.caches():
-            plan = cache.purge.plan()
-            names = cache.placement.datastore_names()
-            rows += _rows(
-                configured.name,
-                (*plan.keep, *plan.remove),
-                names,
-                Policy.of(configured.settings),
-                parsed_args,
-            )
+            with self.reporting(f"backend {configured.name}"):
+                plan = cache.purge.plan()
+                rows += _rows(
+                    configured.name,
+                    (*plan.keep, *plan.remove),
+                    cache.placement.datastore_names(),
+                    Policy.of(configured.settings),
+                    parsed_args,
+                )
         columns = (*COLUMNS, "Why") if parsed_args.all else COLUMNS
         return columns, rows
 

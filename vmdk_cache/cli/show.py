@@ -103,10 +103,11 @@ class Show(command.ShowOne):
 
         found = []
         for configured, cache in self.caches():
-            plan, names = cache.purge.plan(), cache.placement.datastore_names()
-            policy = Policy.of(configured.settings)
-            found += [_Found(configured.name, v, False, policy, names) for v in plan.keep]
-            found += [_Found(configured.name, v, True, policy, names) for v in plan.remove]
+            with self.reporting(f"backend {configured.name}"):
+                plan, names = cache.purge.plan(), cache.placement.datastore_names()
+                policy = Policy.of(configured.settings)
+                found += [_Found(configured.name, v, False, policy, names) for v in plan.keep]
+                found += [_Found(configured.name, v, True, policy, names) for v in plan.remove]
         return sorted(found, key=lambda each: (each.backend, each.verdict.entry.name))
 
 

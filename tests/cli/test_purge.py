@@ -1,0 +1,97 @@
+"""``vmdk-cache purge`` deletes what it says, asks before it does, and tells what stayed and why."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from typing import Any
+
+import pytest
+from pyVmomi import vim
+
+from tests.cli.conftest import TIMEOUT_S, Lab, Run
+from vmdk_cache.cache.evictor import lock_of
+
+
+def outcomes(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {row["Image"]: row["Outcome"] for row in rows}
+
+
+def test_only_what_has_expired_goes_by_default(lab: Lab, run: Run) -> None:
+    old = lab.warm(1)
+    lab.vcenter.clock.advance(90_000)
+    young = lab.warm(2)
+    [planned] = run.json("purge", "--dry-run")
+    assert (planned["Image"], planned["Outcome"]) == (old.image_id, "would be removed")
+    assert "more than 86400 s" in planned["Reason"]
+    assert len(lab.templates()) == 2
+    [removed] = run.json("purge")
+    assert removed == {**planned, "Outcome": "removed", "Reason": removed["Reason"]}
+    assert lab.templates() == [young.name]
+    [counted] = run.json("history", "--by", "reason")
+    assert (counted["Event"], counted["Reason"], counted["Count"]) == ("evict", "expired", 1)
+
+
+def test_an_image_that_is_asked_for_goes_however_young(lab: Lab, run: Run) -> None:
+    lab.warm(1)
+    other = lab.warm(2)
+    done = run("purge", "--image", lab.image(1).id, lab.image(9).id, "--yes", code=1)
+    assert "removed" in done.stdout and lab.image(1).id in done.stdout
+    assert f"no template of image {lab.image(9).id}" in done.stderr
+    assert lab.templates() == [other.name]
+
+
+def test_nothing_is_deleted_that_was_not_confirmed(lab: Lab, run: Run) -> None:
+    lab.warm()
+    assert "--yes" in run("purge", "--all", code=2).stderr
+    assert on_a_terminal(run, "n\n", "purge", "--all") == 1
+    assert len(lab.templates()) == 1
+    assert on_a_terminal(run, "y\n", "purge", "--all") == 0
+    assert lab.templates() == []
+
+
+def on_a_terminal(run: Run, answer: str, *arguments: str) -> int:
+    """The exit code of a command whose user answers."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, answer.encode())
+        command = run.command(*arguments)
+        return subprocess.run(
+            command,
+            stdin=theirs,
+            stderr=theirs,
+            stdout=subprocess.DEVNULL,
+            timeout=TIMEOUT_S,
+            env=run.environment(),
+        ).returncode
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("busy_with", ["a lock", "a clone"])
+def test_what_is_in_use_stays_and_fails_the_command(lab: Lab, run: Run, busy_with: str) -> None:
+    made = lab.warm()
+    configuration = lab.configuration()
+    with configuration.locks() as locks:
+        if busy_with == "a clone":
+            fault = vim.fault.ConcurrentAccess()
+            lab.vcenter.fault_rules.add("Destroy_Task", fault, on="task", times=None)
+            rows = run.json("purge", "--all", "--yes", code=1)
+        else:
+            with locks(configuration.backends[0]).hold(lock_of(made), 0):
+                rows = run.json("purge", "--all", "--yes", code=1)
+    assert outcomes(rows) == {made.image_id: "stayed"}
+    assert rows[0]["Reason"].startswith("it is in use")
+    assert lab.templates() == [made.name]
+
+
+def test_one_backend_out_of_reach_does_not_keep_the_other(lab: Lab, run: Run) -> None:
+    lab.sections["vmware2"] = {**lab.backend(), "vmware_host_port": 1}
+    lab.configure("DEFAULT", enabled_backends="vmware2,vmware1")
+    made = lab.warm()
+    done = run("purge", "--all", "--yes", "-f", "json", code=4)
+    assert "backend vmware2" in done.stderr
+    assert made.name in done.stdout
+    assert lab.templates() == []

@@ -1,0 +1,35 @@
+"""``vmdk-cache show`` tells all that is known of an image's templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Lab, Run
+
+
+@pytest.mark.parametrize("by", ["image_id", "name", "moref"])
+def test_a_template_is_found_by_whatever_names_it(lab: Lab, run: Run, by: str) -> None:
+    made = lab.warm()
+    shown = run.json("show", getattr(made, by))
+    [template] = shown["Templates"]
+    assert (shown["Image"], shown["Copies"]) == (made.image_id, 1)
+    assert (template["Name"], template["Managed Object"]) == (made.name, made.moref)
+    assert template["Last Warmed"] is not None and template["Imported By"]
+    assert (template["Verdict"], template["Rule"]) == ("keep", None)
+
+
+def test_the_purges_verdict_and_its_reason_are_shown(lab: Lab, run: Run) -> None:
+    made = lab.warm()
+    lab.vcenter.clock.advance(90_000)
+    [template] = run.json("show", lab.image().id)["Templates"]
+    assert (template["Verdict"], template["Rule"]) == ("remove", "expired")
+    assert "more than 86400 s" in template["Reason"]
+    table = run("show", lab.image().id).stdout
+    assert made.name in table and "Verdict: remove" in table and "None" not in table
+
+
+def test_an_unknown_image_is_an_error_that_names_what_there_is(lab: Lab, run: Run) -> None:
+    lab.warm()
+    done = run("show", "no-such-image", code=1)
+    assert "'no-such-image'" in done.stderr and lab.image().id in done.stderr
+    assert done.stdout == ""
