@@ -168,6 +168,14 @@ def test_a_volume_that_is_too_small_is_said_to_be() -> None:
     assert detail is message_field.Detail.NOT_ENOUGH_SPACE_FOR_IMAGE
 
 
+@pytest.mark.parametrize(
+    "error_class", [errors.ImageFormatError, errors.VolumeTooSmall, errors.ImageCorrupt]
+)
+def test_the_messages_are_quoted_to_users(error_class: type[errors.ImageError]) -> None:
+    text = message_for(error_class("why")).detail[1]
+    assert " ".join(text.split()) in " ".join(GUIDE.read_text().split())
+
+
 def test_every_reason_is_explained_to_users() -> None:
     explained = re.findall(r"^``bypass: ([a-z-]+)``", GUIDE.read_text(), flags=re.MULTILINE)
     assert sorted(explained) == sorted(Reason)
