@@ -22,6 +22,7 @@ CACHED = {
     "volume_backend_name": "cached",
     "enable_image_cache": "true",
     "image_cache_max_size_gb": "1",
+    "image_cache_opt_in": "metadata,volume_type",
     "image_cache_replicas": "off",
 }
 
@@ -93,6 +94,19 @@ def test_volumes_follow_their_image_where_room_alone_would_send_them_elsewhere(
     others = [create(running.cinder, image_id, metadata={}) for _ in range(4)]
     assert home not in [pool_of(volume) for volume in others]
     assert [outcome(volume) for volume in others] == [None] * 4
+
+
+def test_volumes_whose_type_asks_for_the_cache_follow_their_image_as_well(running: Cloud) -> None:
+    running.cinder.create_volume_type(
+        "asking", volume_backend_name="cached", **{"vmware:use_image_cache": "true"}
+    )
+    image_id = running.upload("asked for by type", IMAGE)
+    asks: dict[str, Any] = {"metadata": {}, "volume_type": "asking"}
+    home = pool_of(create(running.cinder, image_id, size_gb=50, **asks))  # much less room there now
+    wait_until(lambda: pools_with(running, image_id), what="the report", timeout_s=60)
+    follower = create(running.cinder, image_id, **asks)
+    assert (pool_of(follower), outcome(follower)) == (home, "hit")
+    assert pool_of(create(running.cinder, image_id, metadata={})) != home
 
 
 def test_a_member_sees_on_the_volume_that_the_backend_has_no_cache(
