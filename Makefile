@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCH  := $(VENV)/.ready-bench
+DOCS   := $(VENV)/.ready-docs
 VCSIM  := .tools/vcsim
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format sample vcsim fake clean
+.PHONY: help demo test check docs bench format sample vcsim fake clean
 
 help:  ## print this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | \
@@ -19,7 +20,7 @@ demo: $(READY)  ## real Cinder and Glance, 20 volumes from one image, on a fake 
 test: $(READY)  ## every test; what lacks its program is skipped with a reason
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY)  ## ruff, mypy --strict, generated files up to date
+check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the docs build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,6 +29,10 @@ check: $(READY)  ## ruff, mypy --strict, generated files up to date
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
 	$(BIN)/python -m benchmarks.document --check
 	$(BIN)/reno -q lint
+
+docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an error
+	$(BIN)/sphinx-build -q -b html -n -W --keep-going -d .tools/doctrees docs .tools/docs
+	@echo "Open .tools/docs/index.html"
 
 bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
@@ -57,6 +62,10 @@ $(READY): setup.cfg tests/constraints.txt
 
 $(BENCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[bench]'
+	touch $@
+
+$(DOCS): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[docs]'
 	touch $@
 
 $(VCSIM): tests/vcsim/main.go tests/vcsim/go.mod tests/vcsim/go.sum

@@ -1,0 +1,83 @@
+"""Whether the documents name what there is: commands, options, reasons, exit codes, files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmdk_cache import conf
+from vmdk_cache.cache.events import Reason
+
+pytest.importorskip("cliff")
+
+from vmdk_cache.cli import exit_code
+from vmdk_cache.cli.app import COMMANDS, App
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("docs/*.rst"), ROOT / "README.md"])
+OPTIONS = {option.dest for _, options in conf.list_opts() for option in options}
+#: Begin like an option and are none: properties of images and volumes, keys, names of code.
+OTHER_NAMES = {"image_cache_warm"}
+#: In a sentence or a block: the command with all that follows it.
+_COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#>|\n]+)?)", re.M)
+_OPTION = re.compile(r"\b((?:enable_)?image_cache_?[a-z_]*[a-z])\b(?!\.)")
+_FILE = re.compile(r"``((?:docs|etc|tests|vmdk_cache|benchmarks|demo|releasenotes)/[\w./-]+)``")
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """(page, command line), each once per page."""
+    for page in PAGES:
+        for line in dict.fromkeys(_COMMAND.findall(page.read_text())):
+            yield page.name, " ".join(line.split())
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_command_in_the_documents_is_refused_by_the_program(page: str, line: str) -> None:
+    arguments = shlex.split(line)[1:]
+    if "COMMAND" in arguments:
+        return
+    app = App()
+    app.options, rest = app.parser.parse_known_args(arguments)
+    if not rest:
+        return
+    found, name, rest = app.command_manager.find_command(rest)
+    if name in COMMANDS:
+        found(app, None).get_parser(f"vmdk-cache {name}").parse_args(rest)
+
+
+def test_a_command_is_not_documented_by_an_example() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert {name for name in COMMANDS if f"vmdk-cache {name}" not in text} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_an_option_that_does_not_exist(page: Path) -> None:
+    named = {name for name in _OPTION.findall(page.read_text()) if "image_cache_" in name}
+    named = {name for name in named if not name.endswith(("image_cache_max", "_vmdk"))}
+    assert named <= OPTIONS | OTHER_NAMES
+
+
+def test_an_option_is_not_in_the_sample() -> None:
+    sample = (ROOT / "etc" / "vmdk-cache.conf.sample").read_text()
+    assert {name for name in OPTIONS if f"\n#{name} = " not in sample} == set()
+
+
+def test_a_reason_for_a_bypass_is_not_explained() -> None:
+    page = (ROOT / "docs" / "feedback.rst").read_text()
+    assert {reason.value for reason in Reason if f"``bypass: {reason}``" not in page} == set()
+
+
+def test_exit_codes_differ_from_those_of_the_page() -> None:
+    says = (exit_code.__doc__ or "").split("\n\n")[1]
+    table = (ROOT / "docs" / "cli.rst").read_text()
+    for line in says.splitlines():
+        assert re.sub(r"\s+", " ", line.strip()) in re.sub(r" +", " ", table)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_a_file_that_does_not_exist(page: Path) -> None:
+    assert [name for name in _FILE.findall(page.read_text()) if not (ROOT / name).exists()] == []
