@@ -1,7 +1,8 @@
 """Options of Cinder's that the command line reads, for hosts where Cinder is not installed.
 
 Names, types and defaults are those of Cinder 29 (cinder/volume/drivers/vmware/vmdk.py,
-cinder/coordination.py, cinder/common/config.py); a test holds each against Cinder's own.
+cinder/coordination.py, cinder/common/config.py, cinder/image/glance.py); a test holds each against
+Cinder's own.
 """
 
 from __future__ import annotations
@@ -41,3 +42,18 @@ BACKEND = [
         default="lsiLogic",
     ),
 ]
+
+GLANCE = [
+    cfg.StrOpt("auth_strategy", default="keystone"),
+    cfg.ListOpt("glance_api_servers"),
+    cfg.StrOpt("glance_catalog_info", default="image:glance:publicURL"),
+    cfg.BoolOpt("glance_api_insecure", default=False),
+    cfg.StrOpt("glance_ca_certificates_file"),
+    cfg.StrOpt("glance_certfile"),
+    cfg.StrOpt("glance_keyfile"),
+    cfg.IntOpt("glance_request_timeout"),
+]
+GLANCE_SECTION = [cfg.StrOpt("region_name")]
+#: Of one answer, or of one pause in a download, where ``glance_request_timeout`` is not set: as
+#: python-glanceclient has it.
+GLANCE_TIMEOUT_S = 600

@@ -1,0 +1,305 @@
+"""``vmdk-cache warm``: a real Glance, the fake vCenter, and the script as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
+from tests.e2e.stack.glance import Glance
+from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
+from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES
+from vmdk_cache.ledger import Ledger
+
+
+@pytest.fixture(scope="module")
+def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    running = Glance(tmp_path_factory.mktemp("glance"))
+    try:
+        running.prepare()
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(autouse=True)
+def knows_glance(lab: Lab, glance: Glance) -> None:
+    lab.configure("DEFAULT", auth_strategy="noauth", glance_api_servers=glance.url)
+
+
+def upload(glance: Glance, image: FakeImage, name: str, **properties: str) -> str:
+    return glance.upload(
+        name,
+        image.file_bytes,
+        disk_format=image.disk_format,
+        container_format=image.container_format,
+        **{**image.glance_properties, **properties},
+    )
+
+
+@pytest.fixture(scope="module")
+def image_id(glance: Glance, disk_image: FakeImage) -> str:
+    return upload(glance, disk_image, "debian-13")
+
+
+def test_an_image_is_imported_once_and_the_second_time_its_age_counts_anew(
+    lab: Lab, run: Run, glance: Glance, image_id: str
+) -> None:
+    before = glance.downloads(image_id)
+    done = run("warm", "debian-13")
+    assert "imported" in done.stdout and image_id in done.stdout
+    assert "debian-13 on vmware1: imported in " in done.stderr
+    first = run.json("list")[0]
+    lab.vcenter.clock.advance(1000)
+    [row] = run.json("warm", image_id)
+    assert (row["Status"], row["Read"], row["Detail"]) == ("already there", 0, None)
+    assert row["Datastore"] == first["Datastore"]
+    [again] = run.json("list")
+    assert (again["Created"], again["Name"]) == (first["Created"], first["Name"])
+    assert again["Expires"] > first["Expires"]
+    assert glance.downloads(image_id) == before + 1
+
+
+def test_each_datastore_gets_its_copy_and_glance_is_read_once(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
+) -> None:
+    before = glance.downloads(image_id)
+    wanted = ("--datastore", "DC0_DS1", "--datastore", "DC0_DS0")
+    rows = run.json("-q", "warm", "debian-13", *wanted)
+    assert [(r["Datastore"], r["Status"]) for r in rows] == [
+        ("DC0_DS1", "imported"),
+        ("DC0_DS0", "replicated"),
+    ]
+    assert [row["Read"] for row in rows] == [len(disk_image.file_bytes), 0]
+    assert glance.downloads(image_id) == before + 1
+    assert len(lab.templates()) == 2
+    [path] = lab.configuration().ledger_paths
+    ledger = Ledger.open(path)
+    try:
+        kinds = {count.kind: count.count for count in ledger.counts()}
+    finally:
+        ledger.close()
+    assert kinds == {"import": 1, "replica": 1}
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal_and_none_with_q(
+    run: Run, image_id: str
+) -> None:
+    said = run("warm", image_id).stderr.splitlines()
+    assert any("100 %" in line for line in said)
+    assert all(line.startswith("debian-13 on vmware1: ") for line in said)
+    assert run("-q", "warm", image_id).stderr == ""
+
+
+# -- what is wrong is told before the first byte
+
+
+def test_no_image_is_imported_unless_all_can_be(
+    lab: Lab, run: Run, glance: Glance, image_id: str
+) -> None:
+    before = glance.downloads(image_id)
+    unknown = "11111111-1111-4111-8111-111111111111"
+    done = run("warm", "debian-13", unknown, "no-such-name", code=1)
+    assert unknown in done.stderr and "no-such-name" in done.stderr
+    assert "nothing was imported" in done.stderr
+    assert (lab.templates(), glance.downloads(image_id)) == ([], before)
+
+
+def test_a_name_that_two_images_have_is_answered_with_their_ids(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage
+) -> None:
+    ids = [upload(glance, disk_image, "twins") for _ in range(2)]
+    said = run("warm", "twins", code=1).stderr
+    assert all(each in said for each in ids)
+    assert lab.templates() == []
+
+
+def test_an_image_of_another_format_keeps_the_others_from_being_begun(
+    lab: Lab, run: Run, glance: Glance, image_id: str
+) -> None:
+    raw = glance.upload("raw-image", b"\0" * MIB, disk_format="raw")
+    rows = run.json("warm", image_id, raw, code=1)
+    assert [row["Status"] for row in rows] == ["not begun", "refused"]
+    assert "qemu-img" in rows[1]["Detail"]
+    assert lab.templates() == []
+
+
+def test_an_image_beyond_the_limit_is_refused_with_the_option(
+    lab: Lab, run: Run, glance: Glance, image_id: str
+) -> None:
+    lab.configure(image_cache_max_total_gb=1)
+    big = as_stream_optimized(filesystem_disk(16 * MIB), capacity_bytes=2 << 30)
+    [row] = run.json("warm", upload(glance, big, "big"), code=1)
+    assert row["Status"] == "refused"
+    assert "image_cache_max_total_gb" in row["Detail"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--datastore", "DC0_DS7"], "DC0_DS0, DC0_DS1"),
+        (["--parallel", "0"], "--parallel"),
+        (["--parallel", "many"], "--parallel"),
+        (["second-image", "--from-file", "disk.vmdk"], "--from-file"),
+        (["--datastore"], "--datastore"),
+    ],
+)
+def test_wrong_usage_names_the_argument(
+    lab: Lab, run: Run, image_id: str, arguments: list[str], says: str
+) -> None:
+    assert says in run("warm", "debian-13", *arguments, code=2).stderr
+    assert lab.templates() == []
+
+
+# -- from a file
+
+
+def test_a_file_spares_the_download(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str, tmp_path: pathlib.Path
+) -> None:
+    before = glance.downloads(image_id)
+    (tmp_path / "disk.vmdk").write_bytes(disk_image.file_bytes)
+    [row] = run.json("warm", "debian-13", "--from-file", "disk.vmdk")
+    assert (row["Status"], row["Read"]) == ("imported", len(disk_image.file_bytes))
+    assert glance.downloads(image_id) == before
+    with lab.cache() as cache:
+        [entry] = cache.store.entries()
+        assert entry.size_bytes == 16 * MIB
+
+
+def test_a_file_with_other_bytes_leaves_nothing(
+    lab: Lab, run: Run, disk_image: FakeImage, image_id: str, tmp_path: pathlib.Path
+) -> None:
+    other = bytearray(disk_image.file_bytes)
+    other[-1] ^= 1
+    (tmp_path / "disk.vmdk").write_bytes(other)
+    [row] = run.json("warm", "debian-13", "--from-file", "disk.vmdk", code=1)
+    assert row["Status"] == "failed"
+    assert "sha512" in row["Detail"]
+    assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])
+    (tmp_path / "disk.vmdk").write_bytes(other[:-1])
+    assert "another file" in run("warm", "debian-13", "--from-file", "disk.vmdk", code=1).stderr
+    gone = run("warm", "debian-13", "--from-file", "nowhere.vmdk", code=3).stderr
+    assert "nowhere.vmdk" in gone
+
+
+# -- trouble
+
+
+def test_a_download_that_breaks_off_fails_one_image_and_no_other(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
+) -> None:
+    broken = upload(glance, disk_image, "broken")
+    with glance.broken(broken, after_bytes=1000):
+        rows = run.json("warm", broken, image_id, "--parallel", "1", code=4)
+    assert [row["Status"] for row in rows] == ["failed", "imported"]
+    assert "broke off" in rows[0]["Detail"]
+    assert len(lab.vcenter.vms()) == 1
+
+
+def test_glance_away_is_one_line_with_the_option(lab: Lab, run: Run, image_id: str) -> None:
+    lab.configure("DEFAULT", glance_api_servers="http://127.0.0.1:9")
+    [said] = run("warm", image_id, code=4).stderr.splitlines()
+    assert "glance_api_servers" in said
+
+
+def test_the_next_server_is_asked_when_one_is_away(
+    lab: Lab, run: Run, glance: Glance, image_id: str
+) -> None:
+    lab.configure("DEFAULT", glance_api_servers=f"http://127.0.0.1:9,{glance.url}/v2")
+    assert run.json("warm", image_id)[0]["Status"] == "imported"
+
+
+@contextlib.contextmanager
+def refusing_keystone() -> Iterator[str]:
+    """A server that knows version 3 of the Identity API and no user."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(200, f'{{"version": {{"id": "v3.14", "status": "stable", "links": '
+                              f'[{{"rel": "self", "href": "{url}/"}}]}}}}')  # fmt: skip
+
+        def do_POST(self) -> None:
+            self._answer(401, '{"error": {"code": 401, "title": "Unauthorized", "message": "no"}}')
+
+        def _answer(self, status: int, body: str) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/v3"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_refused_user_is_one_line_and_his_password_is_in_none(lab: Lab, run: Run) -> None:
+    with refusing_keystone() as url:
+        user = {
+            "OS_AUTH_URL": url,
+            "OS_USERNAME": "operator",
+            "OS_PASSWORD": "not-the-password-3141",
+            "OS_PROJECT_NAME": "admin",
+            "OS_USER_DOMAIN_NAME": "Default",
+            "OS_PROJECT_DOMAIN_NAME": "Default",
+        }
+        done = run("-vv", "warm", "debian-13", code=4, env=user)
+        [said] = [line for line in done.stderr.splitlines() if line.startswith("vmdk-cache: ")]
+        assert "401" in said and "OS_" in said
+        assert "not-the-password-3141" not in done.stdout + done.stderr
+        section = {"auth_type": "password", "auth_url": url, "username": "cinder", "password": "p"}
+        lab.configure("service_user", **section)
+        [said] = run("warm", "debian-13", code=4).stderr.splitlines()
+        assert "[service_user]" in said
+
+
+def test_nobody_to_ask_as_says_what_to_set(lab: Lab, run: Run) -> None:
+    lab.configure("DEFAULT", auth_strategy="keystone")
+    [said] = run("warm", "debian-13", code=3).stderr.splitlines()
+    assert "OS_AUTH_URL" in said and "[service_user]" in said
+    [said] = run("warm", "debian-13", code=3, env={"OS_AUTH_TYPE": "password"}).stderr.splitlines()
+    assert "OS_AUTH_URL" in said
+    [said] = run("warm", "debian-13", code=3, env={"OS_AUTH_TYPE": "magic"}).stderr.splitlines()
+    assert "magic" in said
+
+
+def test_ctrl_c_breaks_imports_off_and_leaves_nothing(
+    lab: Lab, run: Run, glance: Glance, tmp_path: pathlib.Path
+) -> None:
+    """vCenter takes its time, and the image is more than the memory that waits for it."""
+    large = as_stream_optimized(noise(4 * READ_AHEAD_BYTES))
+    lab.vcenter.fault_rules.add("nfc:POST", delay_s=3)
+    command = run.command("warm", upload(glance, large, "large"), "-f", "json")
+    with subprocess.Popen(
+        command, stdout=-1, stderr=-1, text=True, env=run.environment(), cwd=tmp_path
+    ) as process:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not lab.vcenter.leases():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    run.check(out + err)
+    assert process.returncode == 130, (out, err)
+    assert '"broken off"' in out
+    assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])

@@ -1,0 +1,239 @@
+"""Glance without Cinder: images looked up, described and read with python-glanceclient.
+
+Where it is, is what cinder-volume goes by: ``glance_api_servers``, tried one after the other, else
+the service catalog (``glance_catalog_info``, ``[glance] region_name``). As whom it is asked:
+vmdk_cache/cli/identity.py. This is the border at which errors of Glance's client, of Keystone's and
+of HTTP become :class:`~vmdk_cache.errors.SourceUnavailable`, which names the option to look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import glanceclient
+import requests
+from glanceclient import exc as glance_exc
+from keystoneauth1 import exceptions as ksa_exc
+from oslo_config import cfg
+from urllib3 import exceptions as urllib3_exc
+
+from vmdk_cache.cache.admission import DISK_FORMAT
+from vmdk_cache.cli import cinder_options
+from vmdk_cache.cli.identity import Identity, identity
+from vmdk_cache.errors import ConfigError, ImageCorrupt, SourceUnavailable
+from vmdk_cache.image import ACTIVE, Image, describe
+
+T = TypeVar("T")
+
+#: How python-glanceclient begins the text of its integrity error.
+_HASH_DIFFERS = "Corrupt image download"
+_PAGE_SIZE = 500
+_WHERE = "see glance_api_servers of cinder.conf"
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image with the name that people know it by, which need not be unique."""
+
+    image: Image
+    name: str
+
+
+def connect(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Glance:
+    """The Glance of a cinder.conf; asks nobody yet.
+
+    :param options: oslo.config's, read; Cinder's options about Glance are registered on it
+    :param environ: :data:`os.environ`
+    :raises ConfigError: an option is missing or cannot be used
+    """
+    asking = identity(options, environ)
+    options.register_opts(cinder_options.GLANCE_SECTION, group="glance")
+    servers: list[str | None] = [_url(server) for server in options.glance_api_servers or ()]
+    parts = options.glance_catalog_info.split(":")
+    if len(parts) != 3:
+        raise ConfigError(
+            f"glance_catalog_info is {options.glance_catalog_info!r}: write it as "
+            f"<service type>:<service name>:<interface>, e.g. image:glance:publicURL"
+        )
+    if not servers and asking.source is None:
+        raise ConfigError("glance_api_servers is not set, and without Keystone nobody else knows")
+    common = {
+        "session": asking.session,
+        "auth": asking.plugin,
+        "service_type": parts[0],
+        "interface": parts[2],
+        "region_name": options.glance.region_name,
+    }
+    # "2": the version of the API; an endpoint of None: the service catalog's.
+    return Glance(
+        [glanceclient.Client("2", server, **common) for server in servers or [None]],
+        asking,
+    )
+
+
+class Glance:
+    """One Glance; may be used by many threads. An :class:`~vmdk_cache.image.ImageSource` and a
+    :class:`~vmdk_cache.cache.ports.Catalog`.
+
+    :param clients: python-glanceclient's, one for each server
+    """
+
+    def __init__(self, clients: list[Any], asking: Identity) -> None:
+        self._clients = clients
+        self._asking = asking
+
+    def find(self, name_or_id: str) -> list[NamedImage]:
+        """The images of that id or, if there is none, of that name.
+
+        :raises SourceUnavailable: Glance cannot be asked, or refuses
+        """
+        if _is_id(name_or_id):
+            found = self._show(name_or_id)
+            if found is not None:
+                return [_named(found)]
+        return self._listed({"name": name_or_id})
+
+    def describe(self, image_id: str) -> Image | None:
+        """The image as it is now, None if it is deleted.
+
+        :raises SourceUnavailable: that is not known, also if it may be private to another project
+        """
+        found = self._show(image_id)
+        if found is not None:
+            return describe(found)
+        with self._errors(f"image {image_id}"):
+            if self._asking.sees_every_image():
+                return None
+        raise SourceUnavailable(
+            f"Glance does not say whether image {image_id} is deleted or private to another "
+            f"project: ask as a user with the admin role, see {self._asking.source}"
+        )
+
+    def marked(self) -> list[Image]:
+        """The active VMDK images that are to be kept warm, as far as this user sees them.
+
+        :raises SourceUnavailable: that is not known
+        """
+        listed = self._listed({"status": ACTIVE, "disk_format": DISK_FORMAT})
+        return sorted(
+            (found.image for found in listed if found.image.keep_warm), key=lambda image: image.id
+        )
+
+    def open(self, image: Image) -> Iterator[bytes]:
+        """Chunks of the image's file; the request is sent with the first.
+
+        :raises SourceUnavailable: Glance refused, is out of reach, or the stream broke off
+        :raises ImageCorrupt: the bytes differ from a hash that only Glance's client knows
+        """
+        with self._errors(f"image {image.id}"):
+            # Who reads the stream checks the hash; twice would cost as much as all the rest.
+            check = not (image.os_hash_value or image.checksum)
+            body = self._call(lambda client: client.images.data(image.id, do_checksum=check))
+            chunks = () if body is None else body.iterable
+            try:
+                yield from chunks
+            finally:
+                close = getattr(chunks, "close", None)
+                if callable(close):
+                    close()
+
+    def _show(self, image_id: str) -> dict[str, Any] | None:
+        with self._errors(f"image {image_id}"):
+            try:
+                return dict(self._call(lambda client: client.images.get(image_id)))
+            except glance_exc.HTTPNotFound:
+                return None
+
+    def _listed(self, filters: dict[str, str]) -> list[NamedImage]:
+        def listed(client: Any) -> list[NamedImage]:
+            # A copy for each server: the client adds to it.
+            images = client.images.list(filters=dict(filters), page_size=_PAGE_SIZE)
+            return [_named(image) for image in images]
+
+        with self._errors("its images"):
+            return self._call(listed)
+
+    def _call(self, ask: Callable[[Any], T]) -> T:
+        """What the first server that answers says."""
+        *others, last = self._clients
+        for client in others:
+            with contextlib.suppress(
+                glance_exc.CommunicationError,
+                glance_exc.InvalidEndpoint,
+                glance_exc.ServiceUnavailable,
+            ):
+                return ask(client)
+        return ask(last)
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        who = self._asking.source or "auth_strategy of cinder.conf"
+        try:
+            yield
+        except (ksa_exc.Unauthorized, glance_exc.HTTPUnauthorized) as failure:
+            raise SourceUnavailable(
+                f"Keystone or Glance refuses the user (401), see {who}"
+            ) from failure
+        except glance_exc.HTTPForbidden as failure:
+            raise SourceUnavailable(
+                f"Glance refuses {what} to the user (403), see {who}"
+            ) from failure
+        except glance_exc.HTTPNotFound as failure:
+            raise SourceUnavailable(f"Glance has no {what} for this user") from failure
+        except (ksa_exc.EndpointNotFound, ksa_exc.EmptyCatalog) as failure:
+            raise ConfigError(
+                f"the service catalog has no Glance that fits glance_catalog_info and [glance] "
+                f"region_name of cinder.conf, and glance_api_servers is not set: {failure}"
+            ) from failure
+        except (ksa_exc.SSLError, requests.exceptions.SSLError) as failure:
+            raise SourceUnavailable(
+                f"the certificate of Keystone or Glance is not trusted: see OS_CACERT, or "
+                f"glance_ca_certificates_file of cinder.conf: {_plain(failure)}"
+            ) from failure
+        except (glance_exc.CommunicationError, glance_exc.InvalidEndpoint) as failure:
+            raise SourceUnavailable(
+                f"Glance is out of reach, {_WHERE}: {_plain(failure)}"
+            ) from failure
+        except ksa_exc.ConnectionError as failure:
+            raise SourceUnavailable(
+                f"Keystone or Glance is out of reach, see {who}: {_plain(failure)}"
+            ) from failure
+        except (
+            ksa_exc.ClientException,
+            glance_exc.BaseException,
+            glance_exc.ClientException,
+        ) as failure:
+            raise SourceUnavailable(f"Glance did not give {what}: {_plain(failure)}") from failure
+        except (OSError, urllib3_exc.HTTPError) as failure:  # requests' errors are OSErrors too
+            if _HASH_DIFFERS in str(failure):
+                raise ImageCorrupt(f"{what}: {_plain(failure)}") from failure
+            raise SourceUnavailable(
+                f"the stream of {what} broke off: {_plain(failure)}"
+            ) from failure
+
+
+def _named(meta: Mapping[str, Any]) -> NamedImage:
+    return NamedImage(describe(meta), str(meta.get("name") or ""))
+
+
+def _plain(failure: Exception) -> str:
+    """Its text in one line: Glance answers in HTML."""
+    return " ".join(re.sub(r"<[^>]*>", " ", str(failure) or repr(failure)).split())
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _url(server: str) -> str:
+    """As Cinder reads it: without a scheme it is http; the API's version is ours to add."""
+    url = server if "//" in server else f"http://{server}"
+    return re.sub(r"/(v2/?)?$", "", url)

@@ -1,0 +1,132 @@
+"""How far imports are, on stderr: bars on a terminal, plain lines elsewhere, nothing with ``-q``.
+
+Bars     one line each, drawn anew: bytes, rate, time left
+Lines    one line per change of state and per tenth of the bytes
+Silent   what is asked for is the table
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol, Self, TextIO
+
+from vmdk_cache.cache.events import as_text
+from vmdk_cache.clock import Clock
+
+#: Between two lines about one import.
+TENTH = 0.1
+
+
+class Progress(Protocol):
+    """Told by many threads; a context manager, since a terminal has to be put right again."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def state(self, what: str, state: str) -> None:
+        """``what`` has come to ``state``, a few words."""
+
+    def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
+        """Of ``what``, so many bytes have been read; of how many, 0 if that is not known."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def state(self, what: str, state: str) -> None:
+        pass
+
+    def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
+        pass
+
+
+class Lines:
+    """For a log."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began: dict[str, float] = {}
+        self._tenths: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def state(self, what: str, state: str) -> None:
+        with self._lock:
+            self._print(f"{what}: {state}")
+
+    def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            began = self._began.setdefault(what, now)
+            # Of an unknown whole, each doubling is worth a line.
+            done = bytes_read / size_bytes if size_bytes else 0.0
+            mark = int(done / TENTH) if size_bytes else bytes_read.bit_length()
+            if mark <= self._tenths.setdefault(what, 0 if size_bytes else mark):
+                return
+            self._tenths[what] = mark
+            share = f"{int(done * 100)} %, " if size_bytes else ""
+            rate = bytes_read / (now - began) if now > began else 0.0
+            speed = f", {as_text(int(rate))}/s" if rate else ""
+            self._print(f"{what}: {share}{as_text(bytes_read)}{speed}")
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class Bars:
+    """For a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # Here, since it takes as long to import as all the rest of the command's output.
+        from rich import console, progress
+
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=20),
+            progress.DownloadColumn(binary_units=True),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[state]}", markup=False),
+            console=console.Console(file=stream),
+        )
+        self._lock = threading.Lock()
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bars.stop()
+
+    def state(self, what: str, state: str) -> None:
+        self._bars.update(self._task(what), state=state)
+
+    def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
+        self._bars.update(self._task(what), completed=bytes_read, total=size_bytes or None)
+
+    def _task(self, what: str) -> Any:
+        with self._lock:
+            if what not in self._tasks:
+                self._tasks[what] = self._bars.add_task(what, total=None, state="")
+            return self._tasks[what]
+
+
+def progress(stream: TextIO, clock: Clock, *, quiet: bool) -> Progress:
+    """The one for ``stream``, which is where people look: stderr."""
+    if quiet:
+        return Silent()
+    return Bars(stream) if stream.isatty() else Lines(stream, clock)

@@ -1,0 +1,191 @@
+"""``vmdk-cache warm``: have templates ready before anybody asks for them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vmdk_cache.cli import command, exit_code
+from vmdk_cache.cli.columns import Plain, Seconds, Size
+
+if TYPE_CHECKING:
+    from vmdk_cache.cli.configuration import BackendConfiguration
+    from vmdk_cache.cli.glance import Glance, NamedImage
+    from vmdk_cache.cli.warm_run import Errand
+    from vmdk_cache.image import ImageSource
+    from vmdk_cache.wiring import RunningCache
+
+COLUMNS = ("Image", "Name", "Backend", "Datastore", "Status", "Read", "Took", "Detail")
+PARALLEL = 2
+
+
+class Warm(command.Lister):
+    """Import images into the caches before the first volume asks for them.
+
+    All images are looked up and checked first: nothing is imported unless everything can be. What
+    is cached already is not imported again; its age counts from now. Safe beside running services:
+    an image that one of them is importing is waited for.
+
+    Glance is asked as OS_USERNAME and so on of the environment if OS_AUTH_URL is set, else as the
+    user of [service_user] in cinder.conf. Ctrl-C breaks off what runs, and leaves nothing of it in
+    vCenter. Status: imported, replicated (copied within vCenter), already there; refused, failed,
+    broken off, not begun.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "image", nargs="+", metavar="IMAGE", help="id, or name if only one image has it"
+        )
+        parser.add_argument(
+            "--datastore",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="have a copy on this datastore, may be repeated: the first is imported to, the "
+            "others get a copy of that (default: one copy, where there is most room)",
+        )
+        parser.add_argument(
+            "--parallel",
+            type=_at_least_one,
+            default=PARALLEL,
+            metavar="N",
+            help=f"imports at a time, each a download from Glance (default: {PARALLEL})",
+        )
+        parser.add_argument(
+            "--from-file",
+            type=pathlib.Path,
+            metavar="FILE",
+            help="read the image from this file instead of Glance; it must be the very file that "
+            "Glance has, by its size and hash. One IMAGE only",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+        from vmdk_cache.cli import glance
+        from vmdk_cache.cli.image_file import ImageFile
+        from vmdk_cache.cli.progress import progress
+        from vmdk_cache.cli.warm_run import WarmRun
+        from vmdk_cache.clock import SystemClock
+
+        if parsed_args.from_file is not None and len(parsed_args.image) > 1:
+            raise command.UsageError("argument --from-file: takes one IMAGE only")
+        source: ImageSource
+        source = asked = glance.connect(self.configuration.options, os.environ)
+        images = self._found(asked, parsed_args.image)
+        if parsed_args.from_file is not None:
+            source = file = ImageFile(parsed_args.from_file)
+            file.check(images[0].image)
+        caches = list(self.caches())
+        errands = _errands(images, caches, parsed_args.datastore)
+        clock, quiet = SystemClock(), self.app.options.verbose_level == 0
+        run = WarmRun(
+            errands,
+            source,
+            parallel=parsed_args.parallel,
+            progress=progress(self.app.stderr, clock, quiet=quiet),
+            clock=clock,
+        )
+        # A backend that could not be opened is one more thing that is wrong.
+        if run.check() and self.result == exit_code.OK and not run.run():
+            self.fail(exit_code.INTERRUPTED)
+        self._judge(errands)
+        return COLUMNS, [row for errand in errands for row in _rows(errand)]
+
+    def _found(self, source: Glance, wanted: Sequence[str]) -> list[NamedImage]:
+        """Each image once, in the order of the command line; tells of all that are not to be had.
+
+        :raises CommandFailedError: there is one
+        :raises SourceUnavailable: Glance cannot be asked
+        """
+        found: dict[str, NamedImage] = {}
+        missing = 0
+        for name in wanted:
+            matches = source.find(name)
+            if len(matches) == 1:
+                found[matches[0].image.id] = matches[0]
+                continue
+            missing += 1
+            ids = ", ".join(sorted(match.image.id for match in matches))
+            self.tell(
+                f"{len(matches)} images have the name {name!r}: give the id of one of them, {ids}"
+                if matches
+                else f"Glance has no image with the id or name {name!r} that this user may see"
+            )
+        if missing:
+            raise command.CommandFailedError("nothing was imported")
+        return list(found.values())
+
+    def _judge(self, errands: Sequence[Errand]) -> None:
+        """Count for the exit code what did not succeed."""
+        from vmdk_cache.cli.warm_run import SUCCESSES
+
+        for errand in errands:
+            for target in errand.targets:
+                if target.failure is not None:
+                    self.fail(exit_code.of(target.failure))
+                if target.status not in SUCCESSES:
+                    self.fail()
+
+
+def _errands(
+    images: Sequence[NamedImage],
+    caches: Sequence[tuple[BackendConfiguration, RunningCache]],
+    datastores: Sequence[str],
+) -> list[Errand]:
+    """Image by image, for each backend; with datastores, for each backend that has one of them.
+
+    :raises UsageError: no backend has a datastore of that name
+    """
+    from vmdk_cache.cli.warm_run import Errand, Target
+
+    wanted = dict.fromkeys(datastores)
+    usable = {
+        configured.name: {each.name: each.moref for each in cache.placement.datastores()}
+        for configured, cache in caches
+    }
+    known = {name for names in usable.values() for name in names}
+    for name in wanted:
+        if name not in known:
+            raise command.UsageError(
+                f"argument --datastore: no backend that could be opened uses a datastore {name!r}; "
+                f"they use {', '.join(sorted(known)) or 'none'}"
+            )
+    errands = []
+    for named in images:
+        for configured, cache in caches:
+            names = usable[configured.name]
+            places = [(name, names[name]) for name in wanted if name in names]
+            targets = [
+                Target(named.image, named.name, moref, name, configured.name)
+                for name, moref in (places if wanted else [(None, None)])
+            ]
+            if targets:
+                errands.append(Errand(cache, configured.adapter_type, targets))
+    return errands
+
+
+def _rows(errand: Errand) -> list[list[Any]]:
+    return [
+        [
+            target.image.id,
+            Plain(target.name or None),
+            target.backend,
+            Plain(target.datastore_name or target.found_in),
+            target.status.value,
+            Size(target.bytes_read),
+            Seconds(target.seconds),
+            Plain(str(target.failure) if target.failure else None),
+        ]
+        for target in errand.targets
+    ]
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
