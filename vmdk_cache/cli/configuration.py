@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,11 +90,12 @@ class Configuration:
 
 
 class _LazyCoordinator:
-    """Opens the coordinator with the first lock; see :func:`vmdk_cache.locks.coordinator`."""
+    """Opens the coordinator with the first lock, of whichever thread; see :func:`vmdk_cache.locks.coordinator`."""
 
     def __init__(self, options: cfg.ConfigOpts) -> None:
         self._options = options
         self._stack = contextlib.ExitStack()
+        self._opening = threading.Lock()
         self._get_lock: Callable[[str], Any] | None = None
 
     def __enter__(self) -> _LazyCoordinator:
@@ -103,13 +105,17 @@ class _LazyCoordinator:
         self._stack.close()
 
     def get_lock(self, name: str) -> Any:
-        if self._get_lock is None:
-            with _clear_errors("[coordination] backend_url", secret=True):
-                url = self._options.coordination.backend_url
-            if url.startswith("file://"):
-                check_owner(url.removeprefix("file://"), "[coordination] backend_url")
-            self._get_lock = self._stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
+        with self._opening:
+            if self._get_lock is None:
+                self._get_lock = self._opened()
         return self._get_lock(name)
+
+    def _opened(self) -> Callable[[str], Any]:
+        with _clear_errors("[coordination] backend_url", secret=True):
+            url = self._options.coordination.backend_url
+        if url.startswith("file://"):
+            check_owner(url.removeprefix("file://"), "[coordination] backend_url")
+        return self._stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
 
 
 def read(
