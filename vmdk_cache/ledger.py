@@ -181,6 +181,19 @@ class Ledger:
             for day, *values in rows
         ]
 
+    def totals(self) -> list[Count]:
+        """What was counted of each backend, kind and detail, all days and images together: the same
+        sums as those of :meth:`counts`, made by the database. They never fall.
+
+        :raises ConfigError: the file cannot be read
+        """
+        rows = self._read(
+            "SELECT backend, '', kind, detail, sum(count), sum(seconds), sum(bytes) FROM counts "
+            "GROUP BY backend, kind, detail",
+            (),
+        )
+        return [Count(None, *values) for values in rows]
+
     def histograms(self, backend: str | None = None) -> list[Histogram]:
         """The times of each backend for which anything was ever timed: one of each kind.
 

@@ -5,6 +5,7 @@ Where it is about other processes, or about what a file system does, there are r
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import pathlib
@@ -159,6 +160,23 @@ def test_old_days_are_folded_and_totals_never_fall(path: str, clock: ManualClock
 
 
 # -- several processes
+
+
+def test_totals_are_the_sums_of_the_counts(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    for day in (0, 1, DAYS_KEPT + 2):
+        clock.advance(day * 86400)
+        for backend, image in (("b1", "i1"), ("b1", "i2"), ("b2", "i1")):
+            ledger(dataclasses.replace(HIT, backend=backend, image_id=image))
+        ledger(events.Bypassed("b1", "i1", "v", events.Reason.FAULT))
+        ledger(events.Bypassed("b1", "i1", "v", events.Reason.NO_ROOM))
+    assert ledger.totals() == [
+        Count(None, "b1", "", "bypass", "fault", 3, 0.0, 0),
+        Count(None, "b1", "", "bypass", "no-room", 3, 0.0, 0),
+        Count(None, "b1", "", "hit", "", 6, 60.0, 600),
+        Count(None, "b2", "", "hit", "", 3, 30.0, 300),
+    ]
+    assert sum(c.count for c in ledger.totals()) == sum(c.count for c in ledger.counts())
 
 
 def test_processes_that_start_at_once_make_one_file_and_lose_nothing(path: str) -> None:

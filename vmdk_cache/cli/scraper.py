@@ -68,21 +68,23 @@ class Scraper:
     def _tallies(self) -> dict[str, Tally]:
         """By backend; those of a ledger that cannot be read are left out."""
         tallies: dict[str, Tally] = {}
-        for path in {configured.ledger_path for configured, _ in self._backends} - {None}:
-            assert path is not None
-            names = [c.name for c, _ in self._backends if c.ledger_path == path]
+        paths = [(configured.ledger_path, configured.name) for configured, _ in self._backends]
+        for path in dict.fromkeys(path for path, _ in paths if path is not None):
             try:
                 ledger = Ledger.open(path, read_only=True)
                 try:
-                    tallies |= {
-                        name: Tally(ledger.counts(name), ledger.histograms(name)) for name in names
-                    }
+                    totals, histograms = ledger.totals(), ledger.histograms()
                 finally:
                     ledger.close()
             except errors.VmdkCacheError as failure:
                 self._complain(path, str(failure))
-            else:
-                self._complaints.pop(path, None)
+                continue
+            self._complaints.pop(path, None)
+            for name in (name for its_path, name in paths if its_path == path):
+                tallies[name] = Tally(
+                    [each for each in totals if each.backend == name],
+                    [each for each in histograms if each.backend == name],
+                )
         return tallies
 
     def _complain(self, path: str, complaint: str) -> None:
