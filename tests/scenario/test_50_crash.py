@@ -37,6 +37,8 @@ DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "lifecycle.rst"
 LEASE_TIMEOUT_S = 300
 AGE_S = 86400
 REPLICA_NAME = re.compile(r" [0-9a-f]{8}-[a-z2-7]{4}$")
+#: Its name in the table.
+WARM_UP = "warm-up, two datastores"
 READS = {
     "CreateFilter",
     "CreateListView",
@@ -117,7 +119,7 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Iter
 
 def prepare(lab: Lab, work: str) -> set[str]:
     """What is there before; the names of the VMs that the row does not speak of."""
-    if work in ("import", "first note of a use"):
+    if work in ("import", "first note of a use", WARM_UP):
         return set()
     lab.create(9, folder=("OpenStack", "Project (p9)", "Volumes"))
     if work in ("clone", "replicate"):
@@ -174,6 +176,14 @@ def replicate(endpoint: Endpoint, locks_url: str, image: FakeImage, datastores: 
         make_replica(cache, image, datastores)
 
 
+def warm(endpoint: Endpoint, locks_url: str, image: FakeImage, datastores: list[str]) -> None:
+    """The work of the process that is killed: an import to the first datastore, a copy on the
+    other."""
+    with running_cache(endpoint, locks_url, lambda event: None) as cache:
+        for datastore in datastores:
+            cache.images.warm(image.image(), "lsiLogic", FakeImageSource(image), datastore)
+
+
 def make_replica(cache: wiring.RunningCache, image: FakeImage, datastores: list[str]) -> None:
     """As many volumes as it takes go to the datastore without a copy.
 
@@ -206,7 +216,7 @@ def kill_a_process(lab: Lab, row: Row) -> None:
     action: Callable[[], None] = kill
     if not row.work.startswith("delete"):
         arguments += (lab.disk_image,)
-    if row.work == "replicate":
+    if row.work in ("replicate", WARM_UP):
         arguments += (datastores_of(lab),)
     if (row.when, row.method) == ("while", "nfc:POST"):
         half_sent = context.Event()
@@ -223,6 +233,7 @@ def kill_a_process(lab: Lab, row: Row) -> None:
         "delete": purge,
         "delete, files lost": purge,
         "replicate": replicate,
+        WARM_UP: warm,
     }
     process = context.Process(target=work.get(row.work, create), args=arguments)
     process.start()
@@ -362,7 +373,7 @@ def test_what_a_killed_process_leaves_is_cleaned_up(lab: Lab, row: Row, cleaner:
     lab.eventually(lambda: all_is_well(lab))
     lab.create(3)
     all_is_well(lab)
-    assert len(lab.templates()) == (2 if row.left == "the replica" else 1)
+    assert len(lab.templates()) == (2 if "the replica" in row.left else 1)
 
 
 # -- nothing is missing from the table
@@ -403,3 +414,12 @@ def test_no_changing_call_is_missing_from_the_table(lab: Lab) -> None:
     lab.vcenter.request_log.reset()
     make_replica(lab.cache, lab.disk_image, datastores_of(lab))
     assert changes(lab) == in_table("replicate")
+
+
+def test_no_changing_call_of_a_warm_up_is_missing_from_the_table(lab: Lab) -> None:
+    lab.vcenter.request_log.reset()
+    warm(lab.endpoint, lab.locks_url, lab.disk_image, datastores_of(lab))
+    made = changes(lab)
+    after_import = made.index(("MarkAsTemplate", 1)) + 1
+    assert made[:after_import] == in_table("import")
+    assert made[after_import:] == in_table(WARM_UP)
