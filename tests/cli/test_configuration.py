@@ -48,16 +48,28 @@ def every(*groups: list[cfg.Opt]) -> dict[str, cfg.Opt]:
 
 def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
     objects.register_all()
-    from cinder.volume import manager  # which takes its base classes from them
+    # These take their base classes from them.
+    from cinder.image import glance
+    from cinder.volume import manager
 
     theirs = every(
         vmdk.vmdk_opts,
         manager.volume_backend_opts,
         cinder_config.core_opts,
         cinder_config.global_opts,
+        cinder_config.auth_opts,
+        cinder_config.image_opts,
+        glance.image_opts,
+        glance.glance_opts,
         coordination.coordination_opts,
     )
-    mine = every(cinder_options.DEFAULT, cinder_options.COORDINATION, cinder_options.BACKEND)
+    mine = every(
+        cinder_options.DEFAULT,
+        cinder_options.COORDINATION,
+        cinder_options.BACKEND,
+        cinder_options.GLANCE,
+        cinder_options.GLANCE_SECTION,
+    )
     for name, option in mine.items():
         upstreams = theirs[name]
         assert (type(option), option.type, option.default, option.secret, option.multi) == (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import pty
 import subprocess
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -94,4 +97,36 @@ def test_one_backend_out_of_reach_does_not_keep_the_other(lab: Lab, run: Run) ->
     done = run("purge", "--all", "--yes", "-f", "json", code=4)
     assert "backend vmware2" in done.stderr
     assert made.name in done.stdout
+    assert lab.templates() == []
+
+
+@pytest.fixture
+def empty_glance() -> Iterator[str]:
+    """The URL of a Glance, without authentication, that has no image any more."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *values: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_templates_of_images_that_glance_deleted_go_if_it_is_asked(
+    lab: Lab, run: Run, empty_glance: str
+) -> None:
+    lab.warm()
+    lab.configure("DEFAULT", auth_strategy="noauth", glance_api_servers="http://127.0.0.1:1")
+    away = run("purge", "--ask-glance", "-f", "json", code=4)
+    assert "glance_api_servers" in away.stderr and len(lab.templates()) == 1
+    run("purge", "--ask-glance", "--all", "--yes", code=2)
+    lab.configure("DEFAULT", glance_api_servers=empty_glance)
+    assert run.json("purge") == []
+    [row] = run.json("purge", "--ask-glance")
+    assert row["Outcome"] == "removed" and "deleted" in row["Reason"]
     assert lab.templates() == []

@@ -44,7 +44,11 @@ BACKEND = [
 ]
 
 GLANCE = [
-    cfg.StrOpt("auth_strategy", default="keystone"),
+    cfg.StrOpt(
+        "auth_strategy",
+        choices=["noauth", "noauth_include_project_id", "keystone"],
+        default="keystone",
+    ),
     cfg.ListOpt("glance_api_servers"),
     cfg.StrOpt("glance_catalog_info", default="image:glance:publicURL"),
     cfg.BoolOpt("glance_api_insecure", default=False),

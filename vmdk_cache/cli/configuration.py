@@ -90,7 +90,7 @@ class Configuration:
 
 
 class _LazyCoordinator:
-    """Opens the coordinator with the first lock, of whichever thread; see :func:`vmdk_cache.locks.coordinator`."""
+    """Opens Cinder's coordinator for the first lock, whichever thread asks for it."""
 
     def __init__(self, options: cfg.ConfigOpts) -> None:
         self._options = options

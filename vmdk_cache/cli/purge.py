@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from vmdk_cache.cli.columns import Plain, Size
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.eviction import EvictionPlan, Verdict
+    from vmdk_cache.cache.ports import Catalog
+    from vmdk_cache.image import Image
     from vmdk_cache.wiring import RunningCache
 
 COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason")
@@ -24,8 +27,8 @@ class Purge(command.Lister):
     that is in use, or being imported, stays; the exit code is then 1. Volumes are not affected:
     they share nothing with the template that they were cloned from.
 
-    Glance is not asked what became of the images: templates of images that are deleted there go
-    with the services' own purge, or by --image.
+    What became of the images in Glance is asked only with --ask-glance, as the user that "warm"
+    asks as; without it, templates of images that are deleted there go with the services' own purge.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -47,6 +50,11 @@ class Purge(command.Lister):
         parser.add_argument(
             "--dry-run", action="store_true", help="delete nothing, show what would be deleted"
         )
+        parser.add_argument(
+            "--ask-glance",
+            action="store_true",
+            help="also what is stale: its image was deleted, changed or deactivated in Glance",
+        )
         command.add_yes(parser)
         return parser
 
@@ -55,8 +63,9 @@ class Purge(command.Lister):
         image_ids = None if parsed_args.all else frozenset(parsed_args.image or ())
         if wanted and not parsed_args.dry_run:
             self.check_can_confirm(parsed_args, "--all" if parsed_args.all else "--image")
+        catalog = self._catalog(wanted) if parsed_args.ask_glance else None
         rows, seen = [], set()
-        for configured, cache in self.caches():
+        for configured, cache in self.caches(catalog):
 
             def plan(cache: RunningCache = cache) -> EvictionPlan:
                 return cache.purge.plan_requested(image_ids) if wanted else cache.purge.plan()
@@ -81,11 +90,20 @@ class Purge(command.Lister):
                 self.tell(f"backend {configured.name}: another process is purging, try again later")
             except errors.VmdkCacheError as failure:
                 self.report(failure, f"backend {configured.name}")
+        if catalog is not None and catalog.failure is not None:
+            self.report(catalog.failure, "what is not known to be stale was kept")
         for image_id in dict.fromkeys(parsed_args.image or ()):
             if image_id not in seen:
                 self.fail()
                 self.tell(f"there is no template of image {image_id}")
         return COLUMNS, sorted(rows, key=lambda row: (row[0], row[2]))
+
+    def _catalog(self, wanted: bool) -> _Catalog:
+        from vmdk_cache.cli import glance
+
+        if wanted:
+            raise command.UsageError("--ask-glance goes with --expired only")
+        return _Catalog(glance.connect(self.configuration.options, os.environ))
 
     def _carried_out(
         self,
@@ -105,6 +123,21 @@ class Purge(command.Lister):
             if not why.gone:
                 self.fail()
         return rows
+
+
+class _Catalog:
+    """Glance; remembers the first answer that it owes, for a purge makes do without it."""
+
+    def __init__(self, glance: Catalog) -> None:
+        self._glance = glance
+        self.failure: errors.SourceUnavailable | None = None
+
+    def describe(self, image_id: str) -> Image | None:
+        try:
+            return self._glance.describe(image_id)
+        except errors.SourceUnavailable as failure:
+            self.failure = self.failure or failure
+            raise
 
 
 class _Table:
