@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import tenacity
 from oslo_log import log as logging
 
 from vmdk_cache import errors
@@ -52,6 +53,8 @@ class ToozLocks:
             acquired = lock.acquire(blocking=timeout_s if timeout_s > 0 else False)
         except errors.VmdkCacheError:
             raise  # of a coordinator that is opened by its first lock
+        except tenacity.RetryError:
+            acquired = False  # tooz's word for it with etcd, where other drivers return False
         except Exception as failure:
             # tooz's drivers raise tooz's, their client's and the system's errors.
             raise errors.LockUnavailable(
