@@ -244,3 +244,24 @@ def test_a_completion_script_is_one_that_bash_takes(run: Run) -> None:
     script = run("complete", bare=True).stdout
     subprocess.run(["bash", "-n"], input=script, text=True, check=True, timeout=TIMEOUT_S)
     assert SCRIPT.exists()
+
+
+def test_a_traceback_is_for_those_who_ask_and_holds_no_password(lab: Lab, run: Run) -> None:
+    lab.configure(vmware_host_port=1)
+    done = subprocess.run(
+        run.command("--debug", "list"),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        env=run.environment(),
+    )
+    assert done.returncode == 4 and "Traceback" in done.stderr
+    assert lab.vcenter.password not in done.stderr
+
+
+def test_every_machine_readable_form_has_exact_values(lab: Lab, run: Run) -> None:
+    made = lab.warm()
+    size = made.size_bytes
+    columns = ("-c", "Virtual Size", "-c", "Last Used")
+    assert run("list", "-f", "csv", *columns).stdout.splitlines()[1] == f'{size},""'
+    assert f"Virtual Size: {size}\n" in run("list", "-f", "yaml", *columns).stdout

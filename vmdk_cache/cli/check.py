@@ -16,7 +16,7 @@ class Check(command.Lister):
     Only what is of this cache and of no use is removed: half-imported templates whose importer is
     gone, templates whose files or records are lost. The exit code is 1 while something stays that
     somebody has to look after; what is not of this cache is shown, and does not count. An import
-    that looks abandoned is given five minutes' time to prove that it is not.
+    that looks abandoned is given a minute to prove that it is not.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

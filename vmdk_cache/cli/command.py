@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import command, lister, show
+from cliff.columns import FormattableColumn
 
 from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
@@ -256,7 +257,14 @@ class Lister(_DisplayBase, lister.Lister):
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:
             return self.result  # that is not known, so an empty table would be a lie
+        if parsed_args.formatter == "csv":
+            # cliff's makes text of them: "None", and numbers in quotes.
+            rows = [[_exact(value) for value in row] for row in rows]
         return super().produce_output(parsed_args, column_names, rows)
+
+
+def _exact(value: Any) -> Any:
+    return value.machine_readable() if isinstance(value, FormattableColumn) else value
 
 
 class ShowOne(_DisplayBase, show.ShowOne):
