@@ -155,7 +155,7 @@ def _as_cinder() -> tuple[Any, bool]:
         raise SourceUnavailable(f"Cinder has no user of its own to ask Glance as: {_WHO_TO_ASK_AS}")
     session = service_auth.get_service_session()
     interface = cfg.CONF.glance_catalog_info.split(":")[-1]
-    region = cfg.CONF.glance.region_name
+    region = upstream.glance_region()
     url = session.get_endpoint(user, service_type="image", interface=interface, region_name=region)
     context = cinder_context.RequestContext(
         is_admin=True,

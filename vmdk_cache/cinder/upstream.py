@@ -13,6 +13,7 @@ from cinder import coordination
 from cinder.image import glance
 from cinder.volume import volume_types
 from cinder.volume.drivers.vmware import vmdk, volumeops
+from oslo_config import cfg
 
 from vmdk_cache import errors
 from vmdk_cache.backend import MANAGED_BY, Backend, project_folder
@@ -84,6 +85,12 @@ def download(context: Any, image_service: Any, image_id: str, *, hashed_by_us: b
     # None where there is no data (python-glanceclient, v2.images.Controller.data).
     chunks = image_service._client.call(context, "data", image_id, do_checksum=False)
     return () if chunks is None else chunks
+
+
+def glance_region() -> str | None:
+    """``[glance] region_name``: None if it is not set, or unknown to Cinder, as before 28."""
+    region: str | None = getattr(getattr(cfg.CONF, "glance", None), "region_name", None)
+    return region
 
 
 def opt_in_extra_spec(volume: Any) -> str | None:

@@ -1,16 +1,82 @@
-"""What we rely on of Cinder's driver exists, and behaves as we rely on it."""
+"""What we rely on of Cinder exists, takes what we give it, and behaves as we rely on it.
+
+``make matrix`` runs this with every release of Cinder that the package may be installed beside.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import pathlib
+import pkgutil
+from collections.abc import Iterator
 
 import pytest
+from cinder.scheduler import host_manager
 from cinder.volume.drivers.vmware import vmdk
 
 from vmdk_cache.backend import MANAGED_BY
 from vmdk_cache.cinder import driver, upstream
+
+_VMDK_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
+_HOST_MANAGER = "cinder.scheduler.host_manager"
+_GLANCE = "cinder.image.glance"
+#: Whatever of Cinder is called, or overridden: name -> its parameters, as inspect.signature has
+#: them. The same in all releases of setup.cfg's range.
+SIGNATURES = {
+    # Overridden, and called through super().
+    _VMDK_DRIVER: "*args **kwargs",
+    f"{_VMDK_DRIVER}.clone_image": "self context volume image_location image_meta image_service",
+    f"{_VMDK_DRIVER}.do_setup": "self context",
+    f"{_VMDK_DRIVER}.check_for_setup_error": "self",
+    f"{_VMDK_DRIVER}.get_driver_options": "",
+    f"{_VMDK_DRIVER}._update_volume_stats": "self",
+    f"{_HOST_MANAGER}.PoolState.update_from_volume_capability": "self capability service",
+    f"{_HOST_MANAGER}.BackendState": "host cluster_name capabilities service",
+    "cinder.scheduler.weights.BaseHostWeigher._weigh_object": "self obj weight_properties",
+    "cinder.scheduler.weights.BaseHostWeigher.weight_multiplier": "self",
+    # Called.
+    f"{_VMDK_DRIVER}._validate_params": "self",
+    f"{_VMDK_DRIVER}._get_adapter_type": "self volume",
+    f"{_VMDK_DRIVER}._get_disk_type": "volume",
+    f"{_VMDK_DRIVER}._get_storage_profile": "self volume",
+    "cinder.volume.drivers.vmware.volumeops.VirtualDiskAdapterType.is_valid": "adapter_type",
+    "cinder.volume.configuration.Configuration.append_config_values": "self volume_opts",
+    "cinder.volume.volume_types.get_volume_type_extra_specs": "volume_type_id",
+    "cinder.interface.volumedriver": "cls",
+    "cinder.coordination.COORDINATOR.get_lock": "name",
+    "cinder.context.get_admin_context": "read_deleted",
+    "cinder.context.RequestContext": (
+        "user_id project_id is_admin read_deleted project_name remote_address timestamp "
+        "quota_class service_catalog user_auth_plugin message_resource_id message_resource_type "
+        "message_action **kwargs"
+    ),
+    "cinder.db.api.volume_metadata_update": "context volume_id metadata delete meta_type",
+    "cinder.message.api.API": "",
+    "cinder.message.api.API.create": (
+        "self context action resource_type resource_uuid exception detail level"
+    ),
+    "cinder.rpc.initialized": "",
+    "cinder.rpc.get_notifier": "service host publisher_id",
+    "cinder.service_auth.get_service_auth_plugin": "",
+    "cinder.service_auth.get_service_session": "",
+    f"{_GLANCE}.get_default_image_service": "",
+    f"{_GLANCE}.GlanceImageService.show": "self context image_id",
+    f"{_GLANCE}.GlanceImageService.detail": "self context **kwargs",
+    f"{_GLANCE}.GlanceImageService.download": "self context image_id data",
+    f"{_GLANCE}.GlanceClientWrapper.call": "self context method *args **kwargs",
+}
+#: Attributes that are read or set, beside those that our modules name with their module.
+ATTRIBUTES = (
+    f"{_HOST_MANAGER}.HostManager.backend_state_cls",
+    "cinder.scheduler.weights.BaseHostWeigher.minval",
+    "cinder.scheduler.weights.BaseHostWeigher.maxval",
+    "cinder.message.message_field.Action.COPY_IMAGE_TO_VOLUME",
+    "cinder.message.message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE",
+    "cinder.message.message_field.Detail.NOT_ENOUGH_SPACE_FOR_IMAGE",
+    "cinder.message.message_field.Detail.DRIVER_FAILED_CREATE",
+)
+FOLDER = pathlib.Path(inspect.getfile(upstream)).parent
 
 NAMES = [(owner, name) for owner, names in upstream.PRIVATE_NAMES.items() for name in names]
 
@@ -20,14 +86,55 @@ def test_a_name_that_we_rely_on_is_still_there(owner: object, name: str) -> None
     assert hasattr(owner, name), f"{owner} has no {name}: see vmdk_cache/cinder/upstream.py"
 
 
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_what_we_call_or_override_takes_other_parameters(name: str) -> None:
+    parameters = inspect.signature(pkgutil.resolve_name(name)).parameters.values()
+    assert [str(one).split(":")[0].split("=")[0] for one in parameters] == SIGNATURES[name].split()
+
+
+def test_an_instance_lacks_an_attribute_that_we_set_or_read() -> None:
+    backend = host_manager.BackendState("host@backend", None)
+    assert backend.pool_state_cls is host_manager.PoolState
+    assert {"backend_id", "capabilities"} <= vars(backend).keys() | set(dir(backend))
+
+
+def names_of_cinder(path: pathlib.Path) -> Iterator[str]:
+    """Whatever a module reads of what it imports from Cinder, with its full name."""
+    tree = ast.parse(path.read_text())
+    imported = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cinder"
+        for alias in node.names
+    }
+    yield from imported.values()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            root, _, rest = ast.unparse(node).partition(".")
+            if root in imported and rest.replace(".", "_").isidentifier():
+                yield f"{imported[root]}.{rest}"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_a_name_of_cinder_is_gone_or_its_signature_is_not_held(path: pathlib.Path) -> None:
+    for name in names_of_cinder(path):
+        found = pkgutil.resolve_name(name)  # AttributeError, ImportError: it is gone
+        is_called = inspect.isroutine(found) and not inspect.ismodule(found)
+        assert not is_called or name in SIGNATURES, f"{path.name}: {name} is not in SIGNATURES"
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_an_attribute_of_cinder_is_gone(name: str) -> None:
+    pkgutil.resolve_name(name)
+
+
 def test_vms_are_marked_as_upstream_marks_its_own() -> None:
     assert MANAGED_BY == (vmdk.EXTENSION_KEY, vmdk.EXTENSION_TYPE)
 
 
 def test_every_private_name_that_we_use_is_listed() -> None:
     listed = {name for _, name in NAMES}
-    folder = pathlib.Path(inspect.getfile(upstream)).parent
-    for path in folder.glob("*.py"):
+    for path in FOLDER.glob("*.py"):
         own = {
             node.name for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.FunctionDef)
