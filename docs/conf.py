@@ -15,10 +15,9 @@ release = importlib.metadata.version("vmdk-cache")
 extensions = ["commands", "oslo_config.sphinxext", "reno.sphinxext"]
 exclude_patterns = ["_build"]
 nitpicky = True
+smartquotes = False  # "--fix" is what is to be typed
 # What the words of other projects' help texts refer to is not in this book.
 nitpick_ignore_regex = [("envvar", ".*")]
-# reno reads the notes with git; a tree without it (a tarball) has none to show.
-suppress_warnings: list[str] = []
 
 html_theme = "alabaster"
 html_theme_options = {
