@@ -1,12 +1,14 @@
 """Two backends, two projects: where the scheduler sends a volume, and what its owner learns of it.
 
 ``one`` and ``two`` have the cache and one name, so that the scheduler chooses between them; ``off``
-has none. Who is not an administrator is a plain member of a project, under Cinder's own policies.
+has none; ``kept`` keeps images warm. Who is not an administrator is a plain member of a project,
+under Cinder's own policies.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +27,13 @@ CACHED = {
     "image_cache_opt_in": "metadata,volume_type",
     "image_cache_replicas": "off",
 }
+KEPT_AGE_S = 10_000
+KEPT = {
+    "enable_image_cache": "true",
+    "image_cache_auto_warm": "true",
+    "image_cache_purge_interval": "1",
+    "image_cache_age_seconds": str(KEPT_AGE_S),
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +42,11 @@ def running() -> Iterator[Cloud]:
         "one": (OUR_DRIVER, CACHED),
         "two": (OUR_DRIVER, CACHED),
         "off": (OUR_DRIVER, {}),
+        "kept": (OUR_DRIVER, KEPT),
     }
     defaults = {"scheduler_default_weighers": "CapacityWeigher,ImageCacheWeigher"}
     with cloud(backends, defaults=defaults) as running:
-        for name in ("cached", "off"):
+        for name in ("cached", "off", "kept"):
             running.cinder.create_volume_type(name, volume_backend_name=name)
         yield running
         assert running.vcenter.errors == []
@@ -157,3 +167,35 @@ def test_a_member_cannot_ask_which_images_others_have_used(alice: CinderClient) 
     with pytest.raises(RequestRefused) as refused:
         alice.pools()
     assert refused.value.status == 403
+
+
+def test_an_image_that_is_marked_is_there_before_the_first_volume_and_stays(
+    running: Cloud,
+) -> None:
+    def kept() -> list[Any]:
+        return [vm for vm in running.vcenter.vms() if vm.name.startswith("kept_image_cache (")]
+
+    log = running.vcenter.request_log
+    deadline = time.monotonic() + 120
+
+    def wait_for_timer(since: int) -> None:
+        while log.count("SetField") == since:
+            assert time.monotonic() < deadline, "no timer was set"
+            time.sleep(0.1)
+
+    imports_timer = log.count("SetField")
+    image_id = running.glance.upload(
+        "marked", IMAGE.file_bytes, image_cache_warm="True", **IMAGE.glance_properties
+    )
+    wait_for_timer(imports_timer)
+    (template,) = kept()
+    for _ in range(3):  # nearly twice its age
+        resets = log.count("SetField")
+        running.vcenter.clock.advance(KEPT_AGE_S * 0.6)
+        wait_for_timer(resets)
+    assert kept() == [template]
+    volume = create(running.cinder, image_id, volume_type="kept")
+    assert outcome(volume) == "hit"
+    assert running.glance.downloads(image_id) == 1
+    running.glance.delete(image_id)
+    wait_until(lambda: not kept(), what="the template of a deleted image to go", timeout_s=60)
