@@ -5,6 +5,7 @@
     glance.py           Glance under waitress (glance_process.py), uploads, downloads counted
     auth.py             who asks Cinder: users, projects and roles, as Keystone would tell them
     cinder.py           all of Cinder in one process (cinder_process.py), eventlet or native threads
+    concurrency.py      which of the two there are, in the release of Cinder that is installed
     client.py           Cinder's REST API, as far as the tests use it
     openstack.py        both together in a temporary directory; start here
 

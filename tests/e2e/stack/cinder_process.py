@@ -12,10 +12,10 @@ import sys
 from typing import Any
 
 # Before anything else: it decides on green or native threads for all that is imported later.
-from cinder import monkey_patch
+from tests.e2e.stack import concurrency
 
 if __name__ == "__main__":
-    monkey_patch.patch(sys.argv[1])
+    concurrency.choose(sys.argv[1])
 
 import os_brick
 import os_brick.privileged
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     # As Cinder's console scripts do: on SIGUSR2 it tells the stack of every thread.
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
     start_services()
-    if monkey_patch.is_patched():
+    if concurrency.is_green():
         import eventlet
 
         service.WSGIService("osapi_volume").start()
@@ -65,7 +65,7 @@ def configure(arguments: list[str]) -> None:
         os_brick.privileged.brick_privsep_hide_output,
     ):
         privileges.set_client_mode(False)
-    if not monkey_patch.is_patched():
+    if not concurrency.is_green():
         begin_immediately()
     migration.db_sync()
     logging.setup(CONF, "cinder")  # after alembic, which resets what was set up
