@@ -1,0 +1,300 @@
+"""Glance without Cinder: where it is, as whom it is asked, and what its answers mean."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from cinder.common import config as cinder_config
+from glanceclient import exc as glance_exc
+from keystoneauth1 import exceptions as ksa_exc
+from keystoneauth1 import noauth, session
+from oslo_config import cfg
+
+from vmdk_cache.cli import cinder_options
+from vmdk_cache.cli.glance import Glance, connect
+from vmdk_cache.cli.identity import ENVIRONMENT, SERVICE_USER, Identity, identity
+from vmdk_cache.errors import ConfigError, ImageCorrupt, SourceUnavailable, VmdkCacheError
+from vmdk_cache.image import Image
+
+ID = "11111111-2222-4333-8444-555555555555"
+USER = {
+    "OS_AUTH_URL": "http://keystone.example/v3",
+    "OS_USERNAME": "operator",
+    "OS_PASSWORD": "secret-3141",
+    "OS_PROJECT_NAME": "admin",
+    "OS_USER_DOMAIN_NAME": "Default",
+    "OS_PROJECT_DOMAIN_NAME": "Default",
+}
+SECTION = """
+[service_user]
+auth_type = password
+auth_url = http://keystone.example/v3
+username = cinder
+password = secret-2718
+user_domain_name = Default
+project_name = service
+project_domain_name = Default
+"""
+
+
+@pytest.fixture
+def options(tmp_path: pathlib.Path) -> Callable[[str], cfg.ConfigOpts]:
+    def read(text: str = "") -> cfg.ConfigOpts:
+        path = tmp_path / "cinder.conf"
+        path.write_text(f"[DEFAULT]\n{text}")
+        made = cfg.ConfigOpts()
+        made(["--config-file", str(path)], project="cinder")
+        return made
+
+    return read
+
+
+def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
+    from cinder.image import image_utils  # before glance, which it needs half loaded
+
+    cinder_glance = image_utils.glance
+    theirs = {o.name: o for o in (*cinder_config.auth_opts, *cinder_config.image_opts)}
+    theirs |= {o.name: o for o in (*cinder_glance.image_opts, *cinder_glance.glance_opts)}
+    for mine in (*cinder_options.GLANCE, *cinder_options.GLANCE_SECTION):
+        assert type(mine) is type(theirs[mine.name]), mine.name
+        assert mine.default == theirs[mine.name].default, mine.name
+
+
+# -- as whom
+
+
+def test_the_environment_comes_before_the_section(
+    options: Callable[[str], cfg.ConfigOpts],
+) -> None:
+    assert identity(options(SECTION), USER).source == ENVIRONMENT
+    assert identity(options(SECTION), {"OS_USERNAME": "alone"}).source == SERVICE_USER
+    assert identity(options("auth_strategy = noauth\n"), {}).source is None
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "says"),
+    [
+        ("", {}, "OS_AUTH_URL"),
+        ("", {"OS_AUTH_TYPE": "password"}, "OS_AUTH_URL"),
+        ("", {"OS_AUTH_TYPE": "magic"}, "magic"),
+        ("[service_user]\nauth_type = password\n", {}, "[service_user] auth_url"),
+        ("[service_user]\nauth_type = magic\n", {}, "[service_user] auth_type"),
+        ("glance_request_timeout = long\nauth_strategy = noauth\n", {}, "cinder.conf"),
+    ],
+)
+def test_what_is_missing_is_named_where_it_is_set(
+    options: Callable[[str], cfg.ConfigOpts], text: str, environ: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        identity(options(text), environ)
+    assert says in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "verify"),
+    [
+        ("", {}, True),
+        ("glance_ca_certificates_file = /ca.pem\n", {}, "/ca.pem"),
+        ("glance_ca_certificates_file = /ca.pem\n", {"OS_CACERT": "/mine.pem"}, "/mine.pem"),
+        ("glance_ca_certificates_file = /ca.pem\nglance_api_insecure = true\n", {}, False),
+    ],
+)
+def test_certificates_are_trusted_as_cinder_does(
+    options: Callable[[str], cfg.ConfigOpts],
+    text: str,
+    environ: dict[str, str],
+    verify: str | bool,
+) -> None:
+    assert identity(options(text), {**USER, **environ}).session.verify == verify
+
+
+# -- where
+
+
+def test_servers_are_read_as_cinder_reads_them(
+    options: Callable[[str], cfg.ConfigOpts],
+) -> None:
+    text = "auth_strategy = noauth\nglance_api_servers = one:9292,https://two/image/v2/,http://three/\n"
+    clients = connect(options(text), {})._clients
+    urls = [client.http_client.endpoint_override for client in clients]
+    assert urls == ["http://one:9292", "https://two/image", "http://three"]
+
+
+def test_without_servers_the_catalog_is_asked_as_cinder_asks_it(
+    options: Callable[[str], cfg.ConfigOpts],
+) -> None:
+    text = "glance_catalog_info = image:glance:internalURL\n[glance]\nregion_name = two\n"
+    (client,) = connect(options(text), USER)._clients
+    asked = client.http_client
+    assert asked.endpoint_override is None
+    assert (asked.service_type, asked.interface, asked.region_name) == (
+        "image",
+        "internalURL",
+        "two",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("auth_strategy = noauth\n", "glance_api_servers"),
+        ("auth_strategy = noauth\nglance_catalog_info = image\n", "glance_catalog_info"),
+    ],
+)
+def test_a_glance_that_nobody_can_find_names_the_option(
+    options: Callable[[str], cfg.ConfigOpts], text: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        connect(options(text), {})
+
+
+# -- what its answers mean
+
+
+class Images:
+    """The ``images`` of a client: one answer, or one error, to all that is asked."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.asked: list[Any] = []
+
+    def _answered(self, *asked: Any) -> Any:
+        self.asked.append(asked)
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def get(self, image_id: str) -> Any:
+        return self._answered(image_id)
+
+    def list(self, filters: dict[str, str], page_size: int) -> Iterator[Any]:
+        return iter(self._answered(filters))
+
+    def data(self, image_id: str, do_checksum: bool) -> Any:
+        return self._answered(image_id, do_checksum)
+
+
+class Client:
+    def __init__(self, answer: Any) -> None:
+        self.images = Images(answer)
+
+
+class Body:
+    """python-glanceclient's IterableWithLength."""
+
+    def __init__(self, iterable: Iterator[bytes]) -> None:
+        self.iterable = iterable
+
+
+def glance(*answers: Any, source: str | None = None) -> Glance:
+    asking = Identity(session.Session(), noauth.NoAuth(), source)
+    return Glance([Client(answer) for answer in answers], asking)
+
+
+def image(**known: Any) -> Image:
+    return Image(id=ID, size_bytes=4, disk_format="vmdk", container_format="bare", **known)
+
+
+TROUBLE = [
+    (ksa_exc.Unauthorized("no"), SourceUnavailable, "401"),
+    (glance_exc.HTTPUnauthorized("no"), SourceUnavailable, "401"),
+    (glance_exc.HTTPForbidden("no"), SourceUnavailable, "403"),
+    (ksa_exc.EndpointNotFound(), ConfigError, "glance_catalog_info"),
+    (ksa_exc.EmptyCatalog(), ConfigError, "glance_api_servers"),
+    (ksa_exc.SSLError("bad"), SourceUnavailable, "glance_ca_certificates_file"),
+    (requests.exceptions.SSLError("bad"), SourceUnavailable, "glance_ca_certificates_file"),
+    (glance_exc.CommunicationError("gone"), SourceUnavailable, "glance_api_servers"),
+    (ksa_exc.ConnectFailure("gone"), SourceUnavailable, "Keystone"),
+    (ksa_exc.ConnectTimeout("gone"), SourceUnavailable, "Keystone"),
+    (glance_exc.HTTPServiceUnavailable("<html><b>busy</b>\n</html>"), SourceUnavailable, "busy"),
+    (ksa_exc.InternalServerError("broken"), SourceUnavailable, "broken"),
+    (requests.ConnectionError("reset"), SourceUnavailable, "reset"),
+]
+
+
+@pytest.mark.parametrize(("failure", "kind", "says"), TROUBLE, ids=lambda v: type(v).__name__)
+def test_every_trouble_is_one_line_that_names_the_option(
+    failure: Exception, kind: type[VmdkCacheError], says: str
+) -> None:
+    asks: list[Callable[[Glance], object]] = [
+        lambda one: one.find("debian"),
+        lambda one: one.describe(ID),
+        lambda one: one.marked(),
+        lambda one: list(one.open(image())),
+    ]
+    for ask in asks:
+        with pytest.raises(kind) as told:
+            ask(glance(failure))
+        assert says in str(told.value)
+        assert "<" not in str(told.value) and "\n" not in str(told.value)
+
+
+def test_only_who_sees_every_image_knows_that_one_is_deleted() -> None:
+    gone = glance_exc.HTTPNotFound("gone")
+    assert glance(gone).describe(ID) is None
+    with pytest.raises(SourceUnavailable, match="admin role"):
+        glance(gone, source=ENVIRONMENT).describe(ID)
+
+
+def test_the_next_server_is_asked_only_when_one_is_away() -> None:
+    shown = {"id": ID, "name": "debian", "vmware_disktype": "sparse"}
+    found = glance(glance_exc.CommunicationError("gone"), shown).find(ID)
+    assert [(each.name, each.image.disk_type) for each in found] == [("debian", "sparse")]
+    with pytest.raises(SourceUnavailable, match="403"):
+        glance(glance_exc.HTTPForbidden("no"), shown).find(ID)
+
+
+def test_marked_images_are_those_that_say_yes() -> None:
+    listed = [
+        {"id": "b", "image_cache_warm": "yes"},
+        {"id": "c"},
+        {"id": "a", "image_cache_warm": "1"},
+    ]
+    assert [each.id for each in glance(listed).marked()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("known", "checked"),
+    [({"os_hash_value": "0"}, False), ({"checksum": "0"}, False), ({}, True)],
+    ids=["hash", "checksum", "neither"],
+)
+def test_what_the_reader_hashes_is_not_hashed_by_the_client_as_well(
+    known: dict[str, str], checked: bool
+) -> None:
+    client = Client(Body(iter([b"ab", b"cd"])))
+    asking = Identity(session.Session(), noauth.NoAuth(), None)
+    assert b"".join(Glance([client], asking).open(image(**known))) == b"abcd"
+    assert client.images.asked == [(ID, checked)]
+
+
+def test_an_image_without_data_has_no_chunks() -> None:
+    assert list(glance(None).open(image())) == []
+
+
+def test_bytes_that_only_the_client_can_check_are_corrupt_and_not_broken_off() -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"ab"
+        raise OSError(32, "Corrupt image download. Hash was 1 expected 0")
+
+    with pytest.raises(ImageCorrupt, match=ID):
+        list(glance(Body(chunks())).open(image()))
+
+
+def test_a_reader_that_stops_early_closes_the_stream() -> None:
+    closed = []
+
+    def chunks() -> Iterator[bytes]:
+        try:
+            yield b"ab"
+            yield b"cd"
+        finally:
+            closed.append(True)
+
+    stream = glance(Body(chunks())).open(image())
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert closed == [True]
