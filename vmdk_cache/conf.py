@@ -136,9 +136,10 @@ OPTIONS = [
         help="Keep the images warm that have the property image_cache_warm=true in Glance: import "
         "them when there is no template, and keep it from expiring. Checked every "
         "image_cache_purge_interval seconds, one import at a time. Other images make room for "
-        "them, and they for none but each other. Takes send_service_user_token = true and an "
-        "admin user in [service_user] where Keystone is in use. Switch it on when the first users "
-        "of an image are not to wait for its import.",
+        "them, and they for none. Takes send_service_user_token = true and an admin user in "
+        "[service_user] where Keystone is in use. Every owner of an image may set the property "
+        "unless Glance's property_protection_file keeps it for admins, which it should. Switch it "
+        "on when the first users of an image are not to wait for its import.",
     ),
     cfg.IntOpt(
         "image_cache_lock_timeout",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
+import os
 import pathlib
+import pty
 import signal
 import subprocess
 import threading
@@ -98,6 +101,25 @@ def test_progress_is_plain_lines_where_there_is_no_terminal_and_none_with_q(
     assert any("100 %" in line for line in said)
     assert all(line.startswith("debian-13 on vmware1: ") for line in said)
     assert run("-q", "warm", image_id).stderr == ""
+
+
+def test_a_terminal_shows_a_bar_and_the_table_stays_clean(
+    lab: Lab, run: Run, image_id: str, tmp_path: pathlib.Path
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        command = run.command("warm", image_id, "-f", "json")
+        env = run.environment(TERM="xterm", COLUMNS="120")
+        done = subprocess.run(
+            command, stdout=-1, stderr=theirs, text=True, env=env, timeout=TIMEOUT_S, cwd=tmp_path
+        )
+        shown = os.read(ours, 1 << 16).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    [row] = json.loads(done.stdout)
+    assert row["Status"] == "imported"
+    assert "MiB" in shown and "\x1b[" in shown and "imported in" in shown
 
 
 # -- what is wrong is told before the first byte
