@@ -28,6 +28,7 @@ from cinder.common import config, constants  # noqa: E402
 from cinder.db import migration  # noqa: E402
 from oslo_config import cfg  # noqa: E402
 from oslo_log import log as logging  # noqa: E402
+from oslo_privsep import priv_context  # noqa: E402
 from oslo_reports import guru_meditation_report as gmr  # noqa: E402
 from oslo_reports import opts as gmr_opts  # noqa: E402
 from sqlalchemy import event  # noqa: E402
@@ -60,11 +61,9 @@ def configure(arguments: list[str]) -> None:
     config.set_middleware_defaults()
     os_brick.setup(CONF)
     # Nothing here needs root: run os-brick's calls in this process, not in a daemon under sudo.
-    for privileges in (
-        os_brick.privileged.default,
-        os_brick.privileged.brick_privsep_hide_output,
-    ):
-        privileges.set_client_mode(False)
+    for privileges in vars(os_brick.privileged).values():
+        if isinstance(privileges, priv_context.PrivContext):
+            privileges.set_client_mode(False)
     if not concurrency.is_green():
         begin_immediately()
     migration.db_sync()

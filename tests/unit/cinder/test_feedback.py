@@ -14,13 +14,19 @@ from typing import Any
 import pytest
 from cinder.context import RequestContext
 from cinder.db import api as db_api
-from cinder.db import models
 from cinder.message import api, message_field
 from oslo_db.sqlalchemy import enginefacade
 
 from vmdk_cache import errors
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cinder.feedback import Feedback, forget_earlier_note, message_for
+
+try:
+    from cinder.db import api as database
+    from cinder.db import models
+except ImportError:  # before Cinder 29
+    from cinder.db.sqlalchemy import api as database
+    from cinder.db.sqlalchemy import models
 
 GUIDE = pathlib.Path(__file__).parents[3] / "docs" / "feedback.rst"
 
@@ -96,7 +102,7 @@ def context(tmp_path: pathlib.Path) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of SQLAlchemy, on Cinder's tables
         models.BASE.metadata.create_all(manager.writer.get_engine())
-    put_back = db_api.main_context_manager.patch_factory(manager)
+    put_back = database.main_context_manager.patch_factory(manager)
     yield RequestContext("user-1", "project-1", is_admin=False)
     put_back()
     manager.writer.get_engine().dispose()
