@@ -19,6 +19,7 @@ from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.openstack import OpenStack
 from tests.fakes.images import FakeImage
 from tests.fakes.vcenter import Model, VCenter
+from tests.fakes.vcenter.vcenter import DEFAULT_PASSWORD
 
 UPSTREAM_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
 OUR_DRIVER = "vmdk_cache.cinder.driver.ImageCacheVmdkDriver"
@@ -51,14 +52,18 @@ class Cloud:
         """Path of the file in which the backends count."""
         return str(self.openstack.directory / "cinder" / "vmdk-cache.sqlite")
 
-    def upload(self, name: str, image: FakeImage) -> str:
-        """Upload an image with the properties that an operator would set; :returns: its id."""
+    def upload(self, name: str, image: FakeImage, **more: str) -> str:
+        """Upload an image with the properties that an operator would set; :returns: its id.
+
+        :param more: of :meth:`Glance.upload`: ``token``, further properties
+        """
         return self.glance.upload(
             name,
             image.file_bytes,
             disk_format=image.disk_format,
             container_format=image.container_format,
             **image.glance_properties,
+            **more,
         )
 
     def create_at_once(self, count: int, size_gb: int, **fields: Any) -> list[str]:
@@ -120,15 +125,19 @@ def cloud(
     threads: Threads = "eventlet",
     defaults: Mapping[str, str] | None = None,
     await_backends: bool = True,
+    projects: bool = False,
+    password: str = DEFAULT_PASSWORD,
 ) -> Iterator[Cloud]:
     """A running cloud.
 
     :param drivers: by backend name: the driver's dotted path, and options of its section beside
         or instead of those that lead it to the fake vCenter
     :param defaults: options of Cinder's ``[DEFAULT]``
+    :param projects: Glance knows projects, and Cinder shows it the token of who asked
+    :param password: of the account at vCenter
     """
     with contextlib.ExitStack() as stack:
-        vcenter = stack.enter_context(VCenter(model))
+        vcenter = stack.enter_context(VCenter(model, password=password))
         backends = [
             Backend(name, driver, {**_options_of(vcenter, threads), **options})
             for name, (driver, options) in drivers.items()
@@ -139,6 +148,7 @@ def cloud(
                 threads=threads,
                 defaults={"scheduler_host_manager": HOST_MANAGER, **(defaults or {})},
                 await_backends=await_backends,
+                projects=projects,
             )
         )
         yield Cloud(vcenter, openstack, threads)

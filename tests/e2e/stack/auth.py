@@ -1,8 +1,9 @@
-"""Who asks Cinder: stands where keystonemiddleware's ``auth_token`` stands, without a Keystone.
+"""Who asks Cinder and Glance: stands where ``auth_token`` of keystonemiddleware does, no Keystone.
 
 A token is ``user:project`` or ``user:project:role``; the role is ``member`` unless it is given.
 What a Keystone would have said of the token is handed on in the same headers, to Cinder's own
-``keystonecontext``, so that from there on all is as in production: roles, policies, projects.
+``keystonecontext`` and Glance's ``context``, so that from there on all is as in production: roles,
+policies, projects.
 Cinder's ``noauth`` would make an administrator of everybody.
 """
 
@@ -50,17 +51,34 @@ class TokenAuth:
         return self._application(environ, start_response)
 
 
-def api_paste_ini(shipped: str) -> str:
-    """Cinder's own api-paste.ini with :class:`TokenAuth` in its pipeline.
+def cinder_paste_ini(shipped: str) -> str:
+    """Cinder's own api-paste.ini with :class:`TokenAuth` in its pipelines.
 
-    :raises ValueError: the pipeline is not where it was in Cinder 29
+    :raises ValueError: the pipelines are not where they were in Cinder 29
     """
-    text, found = re.subn(
-        r"^noauth = (.*) noauth apiv3$",
-        r"noauth = \1 tokenauth keystonecontext apiv3",
+    return _changed(
         shipped,
-        flags=re.MULTILINE,
+        r"^(noauth|keystone) = (.*) (?:noauth|authtoken keystonecontext) apiv3$",
+        r"\1 = \2 tokenauth keystonecontext apiv3",
+        count=2,
     )
-    if found != 1:
-        raise ValueError("Cinder's api-paste.ini has no pipeline 'noauth = ... noauth apiv3'")
+
+
+def glance_paste_ini(shipped: str) -> str:
+    """Glance's own glance-api-paste.ini with :class:`TokenAuth` in its default pipeline.
+
+    :raises ValueError: the pipeline is not where it was in Glance 33
+    """
+    return _changed(
+        shipped,
+        r"^default = (.*) unauthenticated-context rootapp$",
+        r"default = \1 tokenauth context rootapp",
+        count=1,
+    )
+
+
+def _changed(shipped: str, pipeline: str, ours: str, *, count: int) -> str:
+    text, found = re.subn(pipeline, ours, shipped, flags=re.MULTILINE)
+    if found != count:
+        raise ValueError(f"{found} pipelines match {pipeline!r}, not {count}")
     return f"{text}\n[filter:tokenauth]\npaste.filter_factory = {__name__}:TokenAuth.factory\n"

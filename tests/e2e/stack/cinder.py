@@ -49,7 +49,7 @@ class Cinder:
             )
         )
         shipped = (config.ETC / "cinder" / "api-paste.ini").read_text()
-        (directory / "api-paste.ini").write_text(auth.api_paste_ini(shipped))
+        (directory / "api-paste.ini").write_text(auth.cinder_paste_ini(shipped))
         self._process = ServiceProcess(
             "tests.e2e.stack.cinder_process",
             [threads, "--config-file", str(config_file)],

@@ -31,7 +31,7 @@ class Backend:
 
 
 def glance_api_conf(directory: Path) -> str:
-    """Glance with a file store and sqlite, without authentication."""
+    """Glance with a file store and sqlite; paste.ini and policy.yaml say who may do what."""
     return _render(
         {
             "DEFAULT": {"enabled_backends": "fs:file", "log_file": f"{directory}/glance.log"},
@@ -46,7 +46,7 @@ def glance_api_conf(directory: Path) -> str:
             # Clouds hold images from before Glance compared bytes with disk_format; a flat extent
             # ("preallocated") has no mark that it could be known by.
             "image_format": {"require_image_format_match": "false"},
-            "paste_deploy": {"config_file": f"{ETC}/glance/glance-api-paste.ini"},
+            "paste_deploy": {"config_file": f"{directory}/paste.ini"},
             "oslo_concurrency": {"lock_path": str(directory)},
             "oslo_policy": {"policy_file": f"{directory}/policy.yaml"},
         }

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from tests.e2e.stack import config
+from tests.e2e.stack import auth, config
 from tests.e2e.stack.service_process import ServiceProcess, StackError, free_port, wait_until
 
 BOOT_TIMEOUT_S = 120.0
+
+ADMIN_TOKEN = "operator:services:admin"
 
 
 class Glance:
     """Life: :meth:`prepare` (database), :meth:`start`, use, :meth:`stop`, maybe start again.
 
     :param directory: an existing directory, Glance's alone
+    :param projects: whether it goes by tokens and knows projects (auth.py), under its own policies;
+        else everybody is everything
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, projects: bool = False) -> None:
         self.directory = directory
+        self._projects = projects
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / "glance.log"
@@ -46,7 +51,11 @@ class Glance:
         for name in ("images", "staging", "tasks", "broken"):
             (self.directory / name).mkdir()
         (self.directory / "glance-api.conf").write_text(config.glance_api_conf(self.directory))
-        (self.directory / "policy.yaml").write_text(config.GLANCE_POLICY)
+        shipped = (config.ETC / "glance" / "glance-api-paste.ini").read_text()
+        paste = auth.glance_paste_ini(shipped) if self._projects else shipped
+        (self.directory / "paste.ini").write_text(paste)
+        policy = "" if self._projects else config.GLANCE_POLICY
+        (self.directory / "policy.yaml").write_text(policy)
         self._sync.start()
 
     def start(self) -> None:
@@ -60,9 +69,17 @@ class Glance:
         self._sync.stop()
         self._server.stop()
 
-    def upload(self, name: str, data: bytes | Path | Iterable[bytes], **properties: str) -> str:
-        """Create a public image and upload its bytes.
+    def upload(
+        self,
+        name: str,
+        data: bytes | Path | Iterable[bytes],
+        *,
+        token: str = ADMIN_TOKEN,
+        **properties: str,
+    ) -> str:
+        """Create an image, public unless it is told otherwise, and upload its bytes.
 
+        :param token: who does it, see auth.py
         :param properties: over ``disk_format="vmdk"`` and ``container_format="bare"``, e.g.
             ``vmware_disktype="streamOptimized"``
         :returns: the image's id
@@ -72,18 +89,26 @@ class Glance:
             "name": name, "visibility": "public", "disk_format": "vmdk",
             "container_format": "bare", **properties,
         }  # fmt: skip
-        image_id: str = self._send("POST", "/v2/images", json=body).json()["id"]
-        headers = {"Content-Type": "application/octet-stream"}
+        image_id: str = self._send("POST", "/v2/images", token, json=body).json()["id"]
+        path, headers = f"/v2/images/{image_id}/file", {"Content-Type": "application/octet-stream"}
         if isinstance(data, Path):
             with data.open("rb") as file:
-                self._send("PUT", f"/v2/images/{image_id}/file", data=file, headers=headers)
+                self._send("PUT", path, token, data=file, headers=headers)
         else:
-            self._send("PUT", f"/v2/images/{image_id}/file", data=data, headers=headers)
+            self._send("PUT", path, token, data=data, headers=headers)
         return image_id
 
     def image(self, image_id: str) -> dict[str, Any]:
         shown: dict[str, Any] = self._send("GET", f"/v2/images/{image_id}").json()
         return shown
+
+    def change(self, image_id: str, **properties: str) -> None:
+        """Set properties of an image, e.g. its ``visibility``."""
+        changes = [
+            {"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()
+        ]
+        headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        self._send("PATCH", f"/v2/images/{image_id}", json=changes, headers=headers)
 
     def delete(self, image_id: str) -> None:
         self._send("DELETE", f"/v2/images/{image_id}")
@@ -116,12 +141,23 @@ class Glance:
     def _answers(self) -> bool:
         self._server.check_alive()
         try:
-            return requests.get(f"{self.url}/versions", timeout=30).status_code in (200, 300)
+            headers = {"X-Auth-Token": ADMIN_TOKEN}
+            answer = requests.get(f"{self.url}/versions", headers=headers, timeout=30)
+            return answer.status_code in (200, 300)
         except requests.ConnectionError:
             return False
 
-    def _send(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        response = requests.request(method, self.url + path, timeout=600, **kwargs)
+    def _send(
+        self,
+        method: str,
+        path: str,
+        token: str = ADMIN_TOKEN,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        headers = {**(headers or {}), "X-Auth-Token": token}
+        response = requests.request(method, self.url + path, timeout=600, headers=headers, **kwargs)
         if not response.ok:
             raise StackError(f"Glance: {method} {path}: {response.status_code} {response.text}")
         return response

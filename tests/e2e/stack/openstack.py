@@ -23,6 +23,7 @@ class OpenStack:
     :param backends: sections of ``enabled_backends``
     :param await_backends: False when a backend is not meant to come up
     :param defaults: options of Cinder's ``[DEFAULT]``
+    :param projects: Glance knows projects, and Cinder shows it the token of who asked
     """
 
     def __init__(
@@ -32,18 +33,19 @@ class OpenStack:
         threads: Threads = "eventlet",
         defaults: Mapping[str, str] | None = None,
         await_backends: bool = True,
+        projects: bool = False,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="vmdk-cache-stack-"))
         self._await_backends = await_backends
         for name in ("glance", "cinder"):
             (self.directory / name).mkdir()
-        self.glance = Glance(self.directory / "glance")
+        self.glance = Glance(self.directory / "glance", projects=projects)
         self.cinder = Cinder(
             self.directory / "cinder",
             self.glance.url,
             backends,
             threads=threads,
-            defaults=defaults,
+            defaults={**({"auth_strategy": "keystone"} if projects else {}), **(defaults or {})},
         )
 
     @property
