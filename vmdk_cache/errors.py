@@ -17,6 +17,7 @@
             HardwareTooNew          no host for the VM's virtual hardware version
             NotSupported            the operation is not allowed on this object
             TaskFailed              a task or call ended with any other fault
+            TaskLost                vCenter no longer knows how a task ended: it was restarted
             TaskTimedOut            a task ran (not queued) for too long
             LeaseLost               an NFC lease could not be renewed or was aborted
         ImageError                  the image cannot become a disk, here or anywhere
@@ -130,6 +131,15 @@ class NotSupported(VCenterError):
 
 class TaskFailed(VCenterError):
     """A task or call ended with a fault that has no class of its own here."""
+
+
+class TaskLost(VCenterError):
+    """vCenter no longer knows the task, nor how it ended, as after a restart of vCenter.
+
+    What the task was to make may be there, whole or in part.
+    """
+
+    retryable = True
 
 
 class TaskTimedOut(VCenterError):

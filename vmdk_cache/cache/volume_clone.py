@@ -1,14 +1,15 @@
 """A volume's VM, cloned from a template: whatever happens on the way, it is there whole or not.
 
     submit    CloneVM_Task with the whole identity; waits for it
-    settle    (only when an answer was lost) wait until nothing sent is on its way any more, then
-              adopt what it made, or submit again
+    settle    (only when an answer or a task was lost) wait until nothing sent is on its way any
+              more, then adopt what it made, or remove it and submit again
     finish    ReconfigVM_Task: size and uuid of the disk
     clean up  (only on failure) settle, then remove what there is
 
 The volume's name is unique in its folder, and its uuid in the world, so what a lost call made can
 be told from what is somebody else's. A clone shows up in its folder without a configuration, or
-not at all, until its task ends; hence settle looks at the template's tasks first.
+not at all, until its task ends; hence settle looks at the template's tasks first. A restart of
+vCenter ends tasks half way and forgets them; so what a clone made before one is never adopted.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class VolumeClone:
 
     def _submit(self) -> str:
         for attempt in range(1, ATTEMPTS + 1):
+            generation = self._session.generation
             try:
                 return template.clone(
                     self._session,
@@ -90,12 +92,17 @@ class VolumeClone:
                     self._request,
                     timeout_s=self._timeout_s,
                 )
-            except (errors.Unreachable, errors.SessionExpired):
+            except (errors.Unreachable, errors.SessionExpired, errors.TaskLost) as lost:
                 made = self._settle(self._timeout_s)
-                if made is not None and made.has_config:
+                restarted = (
+                    isinstance(lost, errors.TaskLost) or self._session.generation != generation
+                )
+                if made is not None and made.has_config and not restarted:
                     return made.moref
                 if attempt == ATTEMPTS:
                     raise
+                if made is not None:
+                    self._remove()
             except errors.ObjectNotFound as gone:
                 if gone.moref != self._request.folder or attempt == ATTEMPTS:
                     raise

@@ -27,6 +27,7 @@ from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.virtual_machine import find_child
 
 LOG = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ _READY_WITHIN_S = 600.0
 _GONE = "gone"
 #: A lease that is ready may still be held by another operation for a moment.
 _COMPLETE_ATTEMPTS = 6
+_CREATE_ATTEMPTS = 3
 #: After an abort vCenter holds the VM for a moment.
-_UNDO_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_UNDO_ATTEMPTS = 6
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,24 @@ def open_import(
     :raises LeaseLost: vCenter did not get the lease ready
     :raises VCenterError: any other fault; nothing is left behind
     """
-    lease = session.invoke(
-        "ResourcePool",
-        pool,
-        "ImportVApp",
-        spec=vim.vm.VmImportSpec(configSpec=config_spec(request), resPoolEntity=None),
-        folder=folder,
-        host=host,
+
+    def create() -> str:
+        lease = session.invoke(
+            "ResourcePool",
+            pool,
+            "ImportVApp",
+            spec=vim.vm.VmImportSpec(configSpec=config_spec(request), resPoolEntity=None),
+            folder=folder,
+            host=host,
+        )
+        return str(lease)
+
+    lease = retry.call(
+        create,
+        attempts=_CREATE_ATTEMPTS,
+        when=lambda failure: _made_nothing(session, folder, request.name, failure),
+        first_wait_s=1.0,
+        clock=session.clock,
     )
     try:
         info = _until_ready(session, lease)["info"]
@@ -225,24 +238,26 @@ class ImportLease:
     def _undo(self) -> None:
         """Whatever happened in the block: no lease, no VM. Its error matters more than ours."""
         self.abort()
-        failure: errors.VCenterError | None = None
-        for pause_s in _UNDO_PAUSES_S:
-            try:
-                if not properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
-                    return
-                template.destroy(self._session, self._waiter, self.vm)
-                return
-            except errors.VCenterError as error:
-                failure = error
-                if not error.retryable:
-                    break
-                self._session.clock.sleep(pause_s)
-        LOG.warning(
-            "The VM %r (%s) of a failed import could not be removed, the purge will find it: %s",
-            self._request.name,
-            self.vm,
-            failure,
-        )
+        try:
+            retry.call(
+                self._remove_vm,
+                attempts=_UNDO_ATTEMPTS,
+                first_wait_s=1.0,
+                min_wait_s=0.5,
+                max_wait_s=16.0,
+                clock=self._session.clock,
+            )
+        except errors.VCenterError as failure:
+            LOG.warning(
+                "The VM %r (%s) of a failed import could not be removed, a reconcile will: %s",
+                self._request.name,
+                self.vm,
+                failure,
+            )
+
+    def _remove_vm(self) -> None:
+        if properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
+            template.destroy(self._session, self._waiter, self.vm)
 
     def _disk_url(self) -> tuple[str, str]:
         for device in self._devices:
@@ -330,6 +345,19 @@ def _until_ready(session: Session, lease: str) -> Properties:
             raise errors.LeaseLost(f"the import lease did not become ready, it is {state}")
         session.clock.sleep(pause_s)
         pause_s = min(2.0, pause_s * 2)
+
+
+def _made_nothing(session: Session, folder: str, name: str, failure: BaseException) -> bool:
+    """Whether a call without an answer left no VM of that name, so that it may be made again.
+
+    One that shows up later refuses the next call by its name.
+    """
+    if not isinstance(failure, errors.Unreachable):
+        return False
+    try:
+        return find_child(session, folder, name) is None
+    except errors.VCenterError:
+        return False
 
 
 def _lease_error(fault: Any) -> BaseException:

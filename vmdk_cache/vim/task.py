@@ -87,6 +87,7 @@ class TaskWaiter:
         :param task: moref; one thread waits for it
         :param timeout_s: how long it may run; the time in vCenter's queue does not count
         :param on_progress: told percents every 2 s, at the cost of a request each
+        :raises TaskLost: vCenter has forgotten it
         :raises TaskTimedOut: it ran longer and was cancelled; the text says if it still runs
         :raises VCenterError: the task's error, or vCenter is out of reach
         """
@@ -366,7 +367,7 @@ class TaskWaiter:
         found = properties.read(self._session, "Task", tasks, TASK_PATHS)
         for task in set(tasks) - set(found):
             text = f"vCenter no longer knows task {task}, nor how it ended"
-            self._fail(errors.TaskFailed(text, moref=task), [task])
+            self._fail(errors.TaskLost(text, moref=task), [task])
         return [task for task, values in found.items() if not self._learn(task, values)]
 
     def _fail(self, error: Exception, tasks: Iterable[str] | None = None) -> None:

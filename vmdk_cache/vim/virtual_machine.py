@@ -151,6 +151,14 @@ def find_vm(
     session: Session, folder: str, name: str, record_key: str, *, attributes: Sequence[str] = ()
 ) -> VmInfo | None:
     """The VM of that (plain) name in a folder, in two requests; None if there is none."""
+    moref = find_child(session, folder, name)
+    if moref is None:
+        return None
+    return get_vm(session, moref, record_key, attributes=attributes)
+
+
+def find_child(session: Session, folder: str, name: str) -> str | None:
+    """Moref of what bears that (plain) name in a folder, in one request; None if nothing does."""
     moref = session.invoke(
         "SearchIndex",
         session.content.searchIndex._GetMoId(),
@@ -159,9 +167,7 @@ def find_vm(
         entity=managed_type("Folder")(folder),
         name=escape_name(name),
     )
-    if moref is None:
-        return None
-    return get_vm(session, moref, record_key, attributes=attributes)
+    return None if moref is None else str(moref)
 
 
 def _record_path(record_key: str) -> str:

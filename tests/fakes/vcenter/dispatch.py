@@ -171,6 +171,8 @@ class _Call:
     def run(self, injected: Exception | None) -> tuple[int, bytes]:
         """HTTP status and envelope."""
         session = self.ctx.session
+        if session is not None and session.ended:  # by the action of a fault rule
+            self.ctx.session = session = None
         if not self.vcenter.switches.long_poll_keeps_session and self.request.method in LONG_POLLS:
             session = None
         if session is not None:

@@ -165,7 +165,7 @@ def test_a_restart_fails_the_tasks_that_vcenter_forgot(
     vc.restart()
 
     for running in clones:
-        with pytest.raises(errors.TaskFailed, match="no longer knows"):
+        with pytest.raises(errors.TaskLost, match="no longer knows"):
             running.join()
 
 
