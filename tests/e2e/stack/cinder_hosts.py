@@ -1,0 +1,150 @@
+"""Cinder as it is deployed: API, scheduler and a cinder-volume on each of several hosts, processes
+of their own, over RabbitMQ and PostgreSQL, with a coordinator of locks.
+
+Hosts differ by ``host`` and ``state_path``; their backends' section is the same, so they share the
+templates, as cinder-volume hosts of one vCenter do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.e2e.stack import config
+from tests.e2e.stack.client import CinderClient
+from tests.e2e.stack.service_process import ServiceProcess, free_port, tail, wait_until
+
+BOOT_TIMEOUT_S = 180.0
+MIGRATION_TIMEOUT_S = 120.0
+
+
+class CinderHosts:
+    """A context manager: ready inside, every process gone after it. Enter it from the main thread.
+
+    :param directory: an existing directory, Cinder's alone
+    :param hosts: names of those that run a cinder-volume
+    :param servers: options that say where broker, database and coordinator are, by section
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        hosts: Sequence[str],
+        backend: config.Backend,
+        glance_url: str,
+        servers: Mapping[str, Mapping[str, str]],
+        defaults: Mapping[str, str],
+    ) -> None:
+        self._directory = directory
+        self._backend = backend
+        self._glance_url = glance_url
+        self._servers = servers
+        self._defaults = defaults
+        self._port = free_port()
+        self.client = CinderClient(f"http://127.0.0.1:{self._port}/v3")
+        self.volume = {host: self._service("volume", host) for host in hosts}
+        self._control = [self._service(name, "control") for name in ("scheduler", "api")]
+        self._migration = ServiceProcess(
+            "tests.e2e.stack.cinder_service",
+            ["manage", *self._configured("control"), "db", "sync"],
+            log=directory / "manage.out",
+            env={},
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self._migration.start()
+            self._migration.wait(MIGRATION_TIMEOUT_S)
+            for one in self._all():
+                one.start()
+            wait_until(self._is_ready, what="Cinder's hosts", timeout_s=BOOT_TIMEOUT_S)
+        except BaseException as failure:
+            failure.add_note(self.logs())
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            error.add_note(self.logs())
+        self.close()
+
+    def kill(self, host: str) -> None:
+        """SIGKILL to the cinder-volume of a host and to its children, at one stroke."""
+        os.killpg(self.volume[host].pid, signal.SIGKILL)
+
+    def restart(self, host: str) -> None:
+        """Start a cinder-volume that was killed; it serves when it gets there."""
+        self.volume[host].start()
+
+    def close(self) -> None:
+        for one in self._all():
+            one.stop()
+
+    def logs(self) -> str:
+        files = sorted(self._directory.glob("*.out")) + sorted(self._directory.glob("*/*.log"))
+        return "\n".join(f"--- {path.name}\n{tail(path, 30)}" for path in files)
+
+    def log_lines(self, host: str) -> list[str]:
+        return (self._directory / host / "cinder.log").read_text(errors="replace").splitlines()
+
+    def _all(self) -> list[ServiceProcess]:
+        """Volume first: the scheduler waits for the first report."""
+        return [*self.volume.values(), *self._control]
+
+    def _service(self, name: str, host: str) -> ServiceProcess:
+        return ServiceProcess(
+            "tests.e2e.stack.cinder_service",
+            [name, *self._configured(host)],
+            log=self._directory / f"{name}-{host}.out",
+            env={"OS_CINDER_DISABLE_EVENTLET_PATCHING": ""},
+        )
+
+    def _configured(self, host: str) -> list[str]:
+        """The options that name a host's configuration, which is written."""
+        home = self._directory / host
+        home.mkdir(exist_ok=True)
+        text = config.cinder_conf(
+            home,
+            api_port=self._port,
+            glance_url=self._glance_url,
+            backends=[self._backend],
+            defaults={
+                "host": host,
+                "api_paste_config": f"{config.ETC}/cinder/api-paste.ini",
+                "osapi_volume_workers": "1",
+                "service_down_time": "30",
+                "report_interval": "3",
+                "graceful_shutdown_timeout": "5",
+                **self._defaults,
+            },
+        )
+        (home / "cinder.conf").write_text(text)
+        # The second file's options win.
+        servers = "\n".join(
+            "\n".join([f"[{section}]", *(f"{key} = {value}" for key, value in options.items())])
+            for section, options in self._servers.items()
+        )
+        (home / "servers.conf").write_text(servers)
+        return [
+            "--config-file", str(home / "cinder.conf"),
+            "--config-file", str(home / "servers.conf"),
+        ]  # fmt: skip
+
+    def _is_ready(self) -> bool:
+        for one in self._all():
+            one.check_alive()
+        if not self.client.is_answering():
+            return False
+        known = {pool["name"].partition("@")[0] for pool in self.client.pools()}
+        return known >= set(self.volume)
