@@ -54,6 +54,7 @@ class RunningCache:
     :ivar reconcile: finds what is not as it should be
     :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
     :ivar reporter: what Cinder's scheduler is told
+    :ivar kept: images whose last copy makes no room for others
     :ivar warm_up: keeps images warm; None: nobody does. In a thread of its own, for it may import
     """
 
@@ -67,6 +68,7 @@ class RunningCache:
     reconcile: Reconcile
     housekeeping: Housekeeping
     reporter: BackendReporter
+    kept: KeptImages
     warm_up: WarmUp | None = None
 
     def capacity(self) -> tuple[Capacity, ...]:
@@ -235,5 +237,6 @@ def build(
         reconcile,
         housekeeping,
         BackendReporter(store, usage),
+        kept,
         warm_up,
     )

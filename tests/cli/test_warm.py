@@ -107,19 +107,29 @@ def test_a_terminal_shows_a_bar_and_the_table_stays_clean(
     lab: Lab, run: Run, image_id: str, tmp_path: pathlib.Path
 ) -> None:
     ours, theirs = pty.openpty()
+    shown = b""
+
+    def read() -> None:
+        nonlocal shown
+        with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+            while chunk := os.read(ours, 1 << 16):
+                shown += chunk
+
+    reader = threading.Thread(target=read)
+    reader.start()
     try:
         command = run.command("warm", image_id, "-f", "json")
         env = run.environment(TERM="xterm", COLUMNS="120")
         done = subprocess.run(
             command, stdout=-1, stderr=theirs, text=True, env=env, timeout=TIMEOUT_S, cwd=tmp_path
         )
-        shown = os.read(ours, 1 << 16).decode()
     finally:
-        os.close(ours)
         os.close(theirs)
+        reader.join()
+        os.close(ours)
     [row] = json.loads(done.stdout)
     assert row["Status"] == "imported"
-    assert "MiB" in shown and "\x1b[" in shown and "imported in" in shown
+    assert all(part in shown for part in (b"MiB", b"\x1b[", b"imported in"))
 
 
 # -- what is wrong is told before the first byte
@@ -180,6 +190,32 @@ def test_wrong_usage_names_the_argument(
 ) -> None:
     assert says in run("warm", "debian-13", *arguments, code=2).stderr
     assert lab.templates() == []
+
+
+def test_a_backend_without_the_cache_is_refused_only_if_it_is_asked_for(
+    lab: Lab, run: Run, image_id: str
+) -> None:
+    lab.sections["vmware2"] = {**lab.backend(), "enable_image_cache": "false"}
+    lab.configure("DEFAULT", enabled_backends="vmware1,vmware2")
+    [row] = run.json("warm", image_id)
+    assert (row["Backend"], row["Status"]) == ("vmware1", "imported")
+    both = run.json("warm", image_id, "--backend", "vmware1", "--backend", "vmware2", code=1)
+    assert [row["Status"] for row in both] == ["not begun", "refused"]
+    assert "enable_image_cache" in both[1]["Detail"]
+
+
+def test_room_is_not_taken_from_an_image_that_the_services_keep_warm(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
+) -> None:
+    lab.configure(image_cache_max_count=1, image_cache_auto_warm="true")
+    marked = upload(glance, disk_image, "kept", image_cache_warm="true")
+    run("warm", marked)
+    try:
+        [row] = run.json("warm", image_id, code=1)
+        assert (row["Status"], row["Read"]) == ("refused", 0)
+        assert "image_cache_max_count" in row["Detail"]
+    finally:
+        glance.delete(marked)
 
 
 # -- from a file

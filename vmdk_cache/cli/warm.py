@@ -79,7 +79,10 @@ class Warm(command.Lister):
         if parsed_args.from_file is not None:
             source = file = ImageFile(parsed_args.from_file)
             file.check(images[0].image)
-        caches = list(self.caches())
+        caches = self._enabled()
+        for configured, cache in caches:
+            if configured.settings.auto_warm:
+                cache.kept.set(image.id for image in asked.marked())
         errands = _errands(images, caches, parsed_args.datastore)
         clock, quiet = SystemClock(), self.app.options.verbose_level == 0
         run = WarmRun(
@@ -94,6 +97,13 @@ class Warm(command.Lister):
             self.fail(exit_code.INTERRUPTED)
         self._judge(errands)
         return COLUMNS, [row for errand in errands for row in _rows(errand)]
+
+    def _enabled(self) -> list[tuple[BackendConfiguration, RunningCache]]:
+        """Backends without the cache count only if they were asked for, or there is no other: then
+        each is refused with the reason."""
+        options: Any = self.app_args
+        every = list(self.caches())
+        return [each for each in every if each[0].settings.enabled or options.backend] or every
 
     def _found(self, source: Glance, wanted: Sequence[str]) -> list[NamedImage]:
         """Each image once, in the order of the command line; tells of all that are not to be had.
