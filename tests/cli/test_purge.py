@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import pty
 import subprocess
@@ -48,14 +49,24 @@ def test_an_image_that_is_asked_for_goes_however_young(lab: Lab, run: Run) -> No
 def test_nothing_is_deleted_that_was_not_confirmed(lab: Lab, run: Run) -> None:
     lab.warm()
     assert "--yes" in run("purge", "--all", code=2).stderr
-    assert on_a_terminal(run, "n\n", "purge", "--all") == 1
+    assert on_a_terminal(run, "n\n", "purge", "--all").returncode == 1
     assert len(lab.templates()) == 1
-    assert on_a_terminal(run, "y\n", "purge", "--all") == 0
+    assert on_a_terminal(run, "y\n", "purge", "--all").returncode == 0
     assert lab.templates() == []
 
 
-def on_a_terminal(run: Run, answer: str, *arguments: str) -> int:
-    """The exit code of a command whose user answers."""
+def test_a_no_for_one_backend_does_not_hide_what_went_from_the_other(lab: Lab, run: Run) -> None:
+    lab.sections["vmware2"] = lab.backend()
+    lab.configure("DEFAULT", enabled_backends="vmware1,vmware2")
+    gone, kept = lab.warm(), lab.warm(backend="vmware2")
+    done = on_a_terminal(run, "y\nn\n", "purge", "--all", "-f", "json")
+    assert done.returncode == 1
+    assert outcomes(json.loads(done.stdout)) == {gone.image_id: "removed"}
+    assert lab.templates() == [kept.name]
+
+
+def on_a_terminal(run: Run, answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command whose user answers."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, answer.encode())
@@ -64,10 +75,11 @@ def on_a_terminal(run: Run, answer: str, *arguments: str) -> int:
             command,
             stdin=theirs,
             stderr=theirs,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
             timeout=TIMEOUT_S,
             env=run.environment(),
-        ).returncode
+        )
     finally:
         os.close(ours)
         os.close(theirs)
@@ -111,10 +123,20 @@ def empty_glance() -> Iterator[str]:
         def log_message(self, format: str, *values: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server.timeout = 0.1
+    done: list[bool] = []
+
+    def serve() -> None:
+        # Not serve_forever, whose end is waited for with an Event: where Cinder was imported, one
+        # of eventlet's, which a thread cannot set.
+        while not done:
+            server.handle_request()
+        server.server_close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    done.append(True)
 
 
 def test_templates_of_images_that_glance_deleted_go_if_it_is_asked(
