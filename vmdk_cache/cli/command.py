@@ -50,6 +50,10 @@ class CommandFailedError(Exception):
     """The command ends here, with exit code 1; the text says why, and what there is instead."""
 
 
+class NotConfirmedError(CommandFailedError):
+    """Somebody was asked, and did not say yes."""
+
+
 class _AlreadyToldError(Exception):
     """The command cannot go on, and has said why."""
 
@@ -187,12 +191,15 @@ class _Base(command.Command):
             raise UsageError(f"{option} deletes: add --yes, for there is no terminal to ask on")
 
     def confirm(self, parsed_args: argparse.Namespace, question: str) -> None:
-        """Ask on the terminal; the command ends unless the answer, or ``--yes``, is yes."""
+        """Ask on the terminal, unless ``--yes`` has answered.
+
+        :raises NotConfirmedError: the answer is not yes; the command ends if nobody catches it
+        """
         if parsed_args.yes:
             return
         print(f"{question} [y/N] ", end="", file=self.app.stderr, flush=True)
         if self.app.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise CommandFailedError("not confirmed: nothing was deleted")
+            raise NotConfirmedError("not confirmed: nothing was deleted")
 
     def report(self, failure: errors.VmdkCacheError, what: str = "") -> None:
         """Tell of ``failure`` in one line, and count it for the exit code.

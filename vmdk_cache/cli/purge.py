@@ -85,6 +85,10 @@ class Purge(command.Lister):
                 rows += [table.row(v, "stayed") for v in held_up]
                 if held_up:
                     self.fail()
+            except command.NotConfirmedError as refused:
+                # Of this backend; what went from the one before has to be shown.
+                self.fail()
+                self.tell(f"backend {configured.name}: {refused}")
             except errors.LockTimeout:
                 self.fail()
                 self.tell(f"backend {configured.name}: another process is purging, try again later")
