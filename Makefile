@@ -8,7 +8,7 @@ DOCS   := $(VENV)/.ready-docs
 VCSIM  := .tools/vcsim
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench format sample vcsim fake clean
+.PHONY: help demo test check docs bench faults format sample vcsim fake clean matrix
 
 help:  ## print this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | \
@@ -28,6 +28,7 @@ check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the do
 	  --output-file .tools/vmdk-cache.conf.sample
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
 	$(BIN)/python -m benchmarks.document --check
+	$(BIN)/python -m tests.faults.document --check
 	$(BIN)/reno -q lint
 
 docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an error
@@ -36,6 +37,9 @@ docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an erro
 
 bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
+
+faults: $(READY)  ## every fault at every call (about 25 minutes on two idle cores); ARGS="hit: CloneVM_Task" tries some
+	$(BIN)/python -W ignore -m tests.faults $(ARGS); missed=$$?; $(BIN)/python -m tests.faults.document && exit $$missed
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -46,6 +50,9 @@ sample: $(READY)  ## write etc/vmdk-cache.conf.sample anew
 
 vcsim: $(READY) $(VCSIM)  ## the contract suite on VMware's own simulator (needs Go)
 	$(BIN)/python -m pytest -m vcsim $(ARGS)
+
+matrix: $(READY)  ## with each supported Cinder, Python and threads; ARGS="cinder26" tries some
+	$(BIN)/python -m tests.matrix $(ARGS)
 
 fake: $(READY)  ## run the fake vCenter by hand until Ctrl-C; ARGS="--help" for its options
 	@$(BIN)/python -m tests.fakes.vcenter $(ARGS)
