@@ -8,7 +8,7 @@ DOCS   := $(VENV)/.ready-docs
 VCSIM  := .tools/vcsim
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench faults format sample vcsim fake clean matrix
+.PHONY: help demo test check docs bench soak faults format sample vcsim fake clean matrix
 
 help:  ## print this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | \
@@ -40,6 +40,9 @@ bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import
 
 faults: $(READY)  ## every fault at every call (about 25 minutes on two idle cores); ARGS="hit: CloneVM_Task" tries some
 	$(BIN)/python -W ignore -m tests.faults $(ARGS); missed=$$?; $(BIN)/python -m tests.faults.document && exit $$missed
+
+soak: $(READY)  ## create and delete 10,000 volumes with faults: does anything grow?
+	$(BIN)/python -W ignore -m tests.soak $(ARGS)
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
