@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import subprocess
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from pyVmomi import vim
 
 from tests.cli.conftest import TIMEOUT_S, Lab, Run
+from tests.fakes.web_server import web_server
 from vmdk_cache.cache.evictor import lock_of
 
 
@@ -123,20 +123,8 @@ def empty_glance() -> Iterator[str]:
         def log_message(self, format: str, *values: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server.timeout = 0.1
-    done: list[bool] = []
-
-    def serve() -> None:
-        # Not serve_forever, whose end is waited for with an Event: where Cinder was imported, one
-        # of eventlet's, which a thread cannot set.
-        while not done:
-            server.handle_request()
-        server.server_close()
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    done.append(True)
+    with web_server(Answer) as url:
+        yield url
 
 
 def test_templates_of_images_that_glance_deleted_go_if_it_is_asked(

@@ -19,6 +19,7 @@ import pytest
 from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
+from tests.fakes.web_server import web_server
 from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES
 from vmdk_cache.ledger import Ledger
 
@@ -300,15 +301,9 @@ def refusing_keystone() -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        url = f"http://127.0.0.1:{server.server_port}/v3"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield url
-        finally:
-            server.shutdown()
-            thread.join()
+    with web_server(Handler) as root:
+        url = f"{root}/v3"
+        yield url
 
 
 def test_a_refused_user_is_one_line_and_his_password_is_in_none(lab: Lab, run: Run) -> None:
@@ -341,8 +336,9 @@ def test_nobody_to_ask_as_says_what_to_set(lab: Lab, run: Run) -> None:
     assert "magic" in said
 
 
-def test_ctrl_c_breaks_imports_off_and_leaves_nothing(
-    lab: Lab, run: Run, glance: Glance, tmp_path: pathlib.Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_ends_it_breaks_imports_off_and_leaves_nothing(
+    lab: Lab, run: Run, glance: Glance, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:
     """vCenter takes its time, and the image is more than the memory that waits for it."""
     large = as_stream_optimized(noise(4 * READ_AHEAD_BYTES))
@@ -355,9 +351,10 @@ def test_ctrl_c_breaks_imports_off_and_leaves_nothing(
         while not lab.vcenter.leases():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=TIMEOUT_S)
     run.check(out + err)
     assert process.returncode == 130, (out, err)
     assert '"broken off"' in out
+    assert "is broken off, and cleaned up" in err
     assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])
