@@ -3,11 +3,16 @@
 Bars     one line each, drawn anew: bytes, rate, time left
 Lines    one line per change of state and per tenth of the bytes
 Silent   what is asked for is the table
+
+That nobody looks any more (a terminal has hung up, the reader of a pipe is gone) is no reason to
+break an import off: who reports does not hear of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any, Protocol, Self, TextIO
 
 from vmdk_cache.cache.events import as_text
@@ -29,6 +34,12 @@ class Progress(Protocol):
 
     def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
         """Of ``what``, so many bytes have been read; of how many, 0 if that is not known."""
+
+
+@contextlib.contextmanager
+def _to_whom_it_may_concern() -> Iterator[None]:
+    with contextlib.suppress(OSError):
+        yield
 
 
 class Silent:
@@ -82,6 +93,7 @@ class Lines:
             speed = f", {as_text(int(rate))}/s" if rate else ""
             self._print(f"{what}: {share}{as_text(bytes_read)}{speed}")
 
+    @_to_whom_it_may_concern()
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
@@ -109,12 +121,15 @@ class Bars:
         self._bars.start()
         return self
 
+    @_to_whom_it_may_concern()
     def __exit__(self, *exc: object) -> None:
         self._bars.stop()
 
+    @_to_whom_it_may_concern()
     def state(self, what: str, state: str) -> None:
         self._bars.update(self._task(what), state=state)
 
+    @_to_whom_it_may_concern()
     def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
         self._bars.update(self._task(what), completed=bytes_read, total=size_bytes or None)
 

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import io
+
+import pytest
 
 from tests.fakes.clock import ManualClock
 from vmdk_cache.cli.progress import Bars, Lines, Silent, progress
 
 MIB = 1 << 20
+
+
+class HungUp(io.StringIO):
+    """A stream, once its reader is gone."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+        self.is_gone = False
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def write(self, text: str, /) -> int:
+        if self.is_gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
 
 
 class Terminal(io.StringIO):
@@ -64,3 +84,14 @@ def test_where_nobody_looks_nothing_is_drawn() -> None:
     assert isinstance(progress(io.StringIO(), ManualClock(), quiet=False), Lines)
     silent = progress(Terminal(), ManualClock(), quiet=True)
     assert isinstance(silent, Silent)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_who_looks_no_more_breaks_no_import_off(is_terminal: bool) -> None:
+    stream = HungUp(is_terminal=is_terminal)
+    with progress(stream, ManualClock(), quiet=False) as shown:
+        shown.state("debian", "looked up")
+        stream.is_gone = True
+        shown.read("debian", MIB, MIB)
+        shown.state("debian", "imported")
+        shown.state("fedora", "looked up")
