@@ -55,16 +55,23 @@ class Observer:
 
     def look(self) -> PendingLook:
         """What vCenter has now, to come; None will come if vCenter does not say it."""
-        with self._lock:
-            if self._under_way is None:
-                self._under_way = concurrent.futures.Future()
-                threading.Thread(
-                    target=self._run,
-                    args=(self._under_way,),
-                    name=f"look-{self._backend}",
-                    daemon=True,
-                ).start()
-            return self._under_way
+        try:
+            with self._lock:
+                if self._under_way is None:
+                    self._under_way = self._begun()
+                return self._under_way
+        except RuntimeError as failure:  # no thread could be started
+            self._tell(str(failure))
+            none: PendingLook = concurrent.futures.Future()
+            none.set_result(None)
+            return none
+
+    def _begun(self) -> PendingLook:
+        look: PendingLook = concurrent.futures.Future()
+        threading.Thread(
+            target=self._run, args=(look,), name=f"look-{self._backend}", daemon=True
+        ).start()
+        return look
 
     def answer(self, look: PendingLook, within_s: float) -> Look | None:
         """What :meth:`look` brings, or None if that takes longer."""

@@ -149,6 +149,18 @@ def test_a_defect_ends_one_look_and_not_all(connect: Connector, observer: Observ
     assert seen(observer)
 
 
+def test_one_scrape_without_a_thread_to_be_had_does_not_end_all_looks(
+    observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert observer.answer(observer.look(), 0.0) is None
+    assert seen(observer)
+
+
 def test_the_log_says_once_that_it_is_away_and_once_that_it_is_back(
     connect: Connector, observer: Observer, caplog: pytest.LogCaptureFixture
 ) -> None:
