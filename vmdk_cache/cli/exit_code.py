@@ -5,7 +5,7 @@
     2      wrong usage
     3      the configuration cannot be used
     4      vCenter, Glance or the locks are out of reach, or refuse this account
-    130    interrupted (Ctrl-C)
+    130    interrupted (Ctrl-C, SIGTERM, SIGHUP)
     141    who read the output closed it
 
 With several backends, or images, the highest of theirs.

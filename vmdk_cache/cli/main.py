@@ -6,14 +6,17 @@
     vmdk_cache/cli/columns.py          sizes and times, for people and for programs
 
 Whatever happens ends in an exit code of vmdk_cache/cli/exit_code.py and, if it is an error, in one
-line on stderr: a traceback is shown only to those who ask for it with ``--debug``.
+line on stderr: a traceback is shown only to those who ask for it with ``--debug``. A terminal that
+hangs up, and a SIGTERM, are taken for Ctrl-C: commands put right what they were at.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from vmdk_cache.cli import exit_code
 
@@ -25,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit code
     """
     try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # as nohup does not leave it
+                signal.signal(number, _interrupt)
         # Here, since Ctrl-C may come as early as this.
         from vmdk_cache.cli.app import App
 
@@ -39,3 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vmdk-cache: interrupted", file=sys.stderr)
         return exit_code.INTERRUPTED
+
+
+def _interrupt(number: int, _: Any) -> None:
+    """Once: a terminal's end may come as two of them, and a second Ctrl-C cuts putting right
+    short."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -6,9 +6,10 @@
                 an import, the others copies of it, made within vCenter
     over        imported, replicated, already there; refused, failed, broken off, not begun
 
-Ctrl-C ends it early. What reads an image's bytes is given an error at the next ones, and is waited
-for: the import cleans up after itself. What waits for another process's lock, or for vCenter to
-make a copy, is left alone: vCenter makes the whole copy or none.
+Ctrl-C ends it early, and so does what is taken for it (vmdk_cache/cli/main.py). What reads an
+image's bytes is given an error at the next ones, and is waited for: the import cleans up after
+itself. What waits for another process's lock, or for vCenter to make a copy, is left alone: vCenter
+makes the whole copy or none.
 """
 
 from __future__ import annotations
@@ -140,13 +141,14 @@ class WarmRun:
         with self._progress:
             for errand in self._errands[self._parallel :]:
                 self._progress.state(errand.targets[0].what, "waits for its turn")
-            for thread in threads:
-                thread.start()
             try:
+                for thread in threads:
+                    thread.start()
                 self._await(lambda errand: errand.is_over)
                 return True
             except KeyboardInterrupt:
                 self._stopped = True
+            self._say_what_is_waited_for()
             # A second Ctrl-C ends this as well; vCenter then removes what is not finished.
             self._await(lambda errand: errand.is_over or not errand.is_reading)
         for errand in self._errands:
@@ -158,6 +160,12 @@ class WarmRun:
         with self._changed:
             while not all(map(is_done, self._errands)):
                 self._changed.wait()
+
+    def _say_what_is_waited_for(self) -> None:
+        for errand in self._errands:
+            for target in errand.targets:
+                if errand.is_reading and target.status is Status.AT_WORK:
+                    self._progress.state(target.what, "is broken off, and cleaned up")
 
     def _break_off(self, errand: Errand) -> None:
         for target in errand.targets:
