@@ -46,6 +46,22 @@ def test_a_task_that_vcenter_forgot_does_not_cost_the_volume(lab: Lab, method: s
     assert len(lab.vcenter.vms()) == 2
 
 
+def test_a_move_that_vcenter_forgot_is_made_again(lab: Lab) -> None:
+    lab.create(1)
+    (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
+    template.host.set_maintenance(True)
+    lab.vcenter.fault_rules.add("RelocateVM_Task", on="task", action=lab.vcenter.restart)
+    assert lab.create(2)
+    assert lab.vcenter.request_log.count("RelocateVM_Task") == 2
+
+
+def test_a_deletion_that_vcenter_forgot_is_made_again(lab: Lab) -> None:
+    lab.create(1)
+    lab.vcenter.fault_rules.add("Destroy_Task", on="task", action=lab.vcenter.restart)
+    lab.cache.store.destroy(lab.cache.store.entries()[0])
+    assert lab.templates() == []
+
+
 def test_a_stream_that_breaks_off_leaves_nothing(lab: Lab) -> None:
     half = len(lab.disk_image.file_bytes) // 2
     source = FakeImageSource(lab.disk_image, fail_after_bytes=half)

@@ -56,6 +56,7 @@ __all__ = [
 _SHORT_TASK_S = 3600.0
 #: vCenter holds a VM for moments after each operation on it.
 _IN_USE_ATTEMPTS = 6
+_LOST_ATTEMPTS = 3
 #: ``descriptionId`` of the task that runs as long as an ImportVApp lease.
 _IMPORT_TASK = "ResourcePool.ImportVAppLRO"
 #: ``descriptionId`` of a clone's task; its entity is the source.
@@ -199,8 +200,7 @@ def move_to_host(session: Session, waiter: TaskWaiter, moref: str, host: str) ->
     :raises InUse: another operation holds it; retry
     """
     spec = vim.vm.RelocateSpec(host=vim.HostSystem(host))
-    task = session.invoke("VirtualMachine", moref, "RelocateVM_Task", safe=True, spec=spec)
-    waiter.wait(task, timeout_s=_SHORT_TASK_S)
+    _do(session, waiter, moref, "RelocateVM_Task", spec=spec)
 
 
 def refresh_storage(session: Session, moref: str) -> None:
@@ -215,8 +215,7 @@ def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
     :raises InUse: another operation holds it; retry
     """
     try:
-        task = session.invoke("VirtualMachine", moref, "Destroy_Task", safe=True)
-        waiter.wait(task, timeout_s=_SHORT_TASK_S)
+        _do(session, waiter, moref, "Destroy_Task")
     except errors.VCenterError as error:
         if _is_gone(error):
             return
@@ -273,8 +272,24 @@ def clone_running(session: Session, source: str, *, within_s: float) -> bool:
     )
 
 
+def _do(session: Session, waiter: TaskWaiter, moref: str, method: str, **args: Any) -> None:
+    """A task that may be done twice; it is, if vCenter was restarted and forgot it."""
+
+    def once() -> None:
+        task = session.invoke("VirtualMachine", moref, method, safe=True, **args)
+        waiter.wait(task, timeout_s=_SHORT_TASK_S)
+
+    retry.call(
+        once,
+        attempts=_LOST_ATTEMPTS,
+        when=lambda failure: isinstance(failure, errors.TaskLost),
+        clock=session.clock,
+    )
+
+
 def _clone_spec(request: CloneRequest) -> Any:
-    profiles = _profiles(request.profile_id)
+    profile_id = request.profile_id
+    profiles = [vim.vm.DefinedProfileSpec(profileId=profile_id)] if profile_id is not None else []
     managed_by = request.managed_by or ("", "")  # an empty key unsets the source's
     locator = vim.vm.RelocateSpec.DiskLocator(
         diskId=request.disk_key,
@@ -303,10 +318,6 @@ def _clone_spec(request: CloneRequest) -> Any:
     return vim.vm.CloneSpec(
         location=location, template=request.as_template, powerOn=False, config=config
     )
-
-
-def _profiles(profile_id: str | None) -> list[Any]:
-    return [] if profile_id is None else [vim.vm.DefinedProfileSpec(profileId=profile_id)]
 
 
 def _extra_config_path(key: str) -> str:
@@ -369,10 +380,8 @@ def _disk_change(
 
 
 def _is_gone(error: errors.VCenterError) -> bool:
-    return isinstance(error, errors.ObjectNotFound) and error.fault in (
-        None,
-        "vmodl.fault.ManagedObjectNotFound",
-    )
+    gone = (None, "vmodl.fault.ManagedObjectNotFound")
+    return isinstance(error, errors.ObjectNotFound) and error.fault in gone
 
 
 def _has_lost_files(error: errors.VCenterError) -> bool:
