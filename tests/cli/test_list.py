@@ -31,7 +31,18 @@ def test_a_template_is_shown_exactly_to_programs_and_readably_to_people(lab: Lab
     assert row["Datastore"] in ("DC0_DS0", "DC0_DS1")
     assert row["Expires"] > row["Created"]
     table = run("list").stdout
-    assert "16 MiB" in table and made.name in table and "None" not in table
+    assert "16 MiB" in table and lab.image().id in table and "None" not in table
+
+
+def test_a_table_leaves_out_what_makes_it_wider_than_a_terminal(lab: Lab, run: Run) -> None:
+    """The name repeats backend and image; who wants it asks for it."""
+    made = lab.warm()
+    assert made.name not in run("list").stdout
+    assert max(map(len, run("list").stdout.splitlines())) < 160
+    assert made.name in run("list", "--all").stdout
+    assert made.name in run("list", "-c", "Name").stdout
+    assert made.name in run("list", "-f", "csv").stdout
+    assert run("list", "--sort-column", "Created").stderr == ""
 
 
 def test_what_is_not_ours_is_shown_only_when_asked_for(lab: Lab, run: Run) -> None:

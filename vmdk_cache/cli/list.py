@@ -1,4 +1,7 @@
-"""``vmdk-cache list``: one row for each template."""
+"""``vmdk-cache list``: one row for each template.
+
+A table for people has the columns that fit a terminal; programs, and ``-c``, have all of them.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,9 @@ COLUMNS = (
     "Expires",
     "Copies",
 )
+#: What a table leaves out unless it is asked for: "Name" alone is as wide as half a terminal, and
+#: says little that "Backend" and "Image" do not.
+DETAILS = frozenset({"Name", "Adapter", "Created"})
 
 
 class List(command.Lister):
@@ -36,7 +42,8 @@ class List(command.Lister):
 
     Sizes are rounded in a table and exact, in bytes, in JSON, YAML and CSV; times are UTC. Expires:
     when the template has reached its age (image_cache_age_seconds); a limit may make it go before.
-    Copies: how many there are of the same image and adapter, on all datastores.
+    Copies: how many there are of the same image and adapter, on all datastores. A table leaves out
+    the columns Name, Adapter and Created, unless -c or --all asks for them.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -73,6 +80,9 @@ class List(command.Lister):
                     parsed_args,
                 )
         columns = (*COLUMNS, "Why") if parsed_args.all else COLUMNS
+        if parsed_args.formatter == "table" and not (parsed_args.columns or parsed_args.all):
+            # As if asked for, so that --sort-column still knows the others.
+            parsed_args.columns = [name for name in columns if name not in DETAILS]
         return columns, rows
 
 
