@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -87,11 +88,11 @@ class Exporter(command.Command):
         scraper = Scraper(observed, importlib.metadata.version("vmdk-cache"), clock)
         host, port = parsed_args.listen
         server = MetricsServer(host, port, scraper.within, tls)
-        terminated = _on_signals()
+        ended = _on_signals()
         server.start()
         names = ", ".join(configured.name for configured, _ in observed)
         self.tell(f"metrics of {names} at {server.url}")
-        terminated.wait()
+        ended.get()
         server.stop()
         _close([observer for _, observer in observed])
         return exit_code.OK
@@ -120,12 +121,13 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _on_signals() -> threading.Event:
-    """Set by SIGTERM and Ctrl-C, which from now on do only that."""
-    terminated = threading.Event()
+def _on_signals() -> queue.SimpleQueue[int]:
+    """Gets SIGTERM and Ctrl-C, which from now on do only that. A queue of this kind may be put to
+    by a handler whenever it runs; an Event that is just being waited for would stand still."""
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: terminated.set())
-    return terminated
+        signal.signal(number, lambda number, _: ended.put(number))
+    return ended
 
 
 def _close(observers: list[Observer]) -> None:
