@@ -41,6 +41,7 @@ class ByteStream:
 
     def skip(self, size: int) -> int:
         """Drop the next `size` bytes; returns how many there were."""
+        assert size >= 0, "a stream goes forward only"
         left = size
         while left and self._have(1):
             step = min(left, len(self._chunk) - self._offset)

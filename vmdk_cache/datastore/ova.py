@@ -22,10 +22,12 @@ from vmdk_cache.datastore.byte_stream import ByteStream
 from vmdk_cache.errors import ImageCorrupt, ImageFormatError
 
 _BLOCK: Final = 512
-_MAX_OVF_BYTES: Final = 4 << 20
+_MAX_OVF_BYTES: Final = 1 << 20  # as a tree, the worst of them takes 30 times as much
 _MAX_EXTENDED_BYTES: Final = 64 << 10
 _MAX_MEMBERS: Final = 1000
 _FILE_TYPES: Final = (tarfile.REGTYPE, tarfile.AREGTYPE)
+_EXTENDED_TYPES: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
+_SHOWN: Final = 80  # characters of a name in a text
 _PAX_RECORD: Final = re.compile(rb"\d+ ([^=]+)=([^\n]*)\n")
 
 
@@ -59,10 +61,13 @@ class Ova:
         if first is None or not first.name.lower().endswith(".ovf"):
             raise ImageFormatError(
                 "the first file in an OVA must be its .ovf descriptor; this archive has "
-                f"{first.name if first else 'no file'!r}"
+                f"{_shown(first.name) if first else 'no file'}"
             )
         if first.size_bytes > _MAX_OVF_BYTES:
-            raise ImageFormatError(f"the OVA's descriptor has {first.size_bytes} bytes")
+            raise ImageFormatError(
+                f"the OVA's descriptor has {first.size_bytes} bytes; at most {_MAX_OVF_BYTES} "
+                f"are taken"
+            )
         disk_name = disk_file(self._stream.read(first.size_bytes))
         while member := self._next_member():
             if member.name == disk_name:
@@ -70,9 +75,9 @@ class Ova:
                 return disk, member
             if member.is_disk:
                 raise ImageFormatError(
-                    f"the OVA holds {member.name!r}, a disk its descriptor does not name"
+                    f"the OVA holds {_shown(member.name)}, a disk its descriptor does not name"
                 )
-        raise ImageFormatError(f"the OVA does not hold the disk {disk_name!r} that it names")
+        raise ImageFormatError(f"the OVA does not hold the disk {_shown(disk_name)} that it names")
 
     def finish(self) -> None:
         """Look through what follows the disk.
@@ -81,14 +86,14 @@ class Ova:
         """
         while member := self._next_member():
             if member.is_disk:
-                raise ImageFormatError(f"the OVA holds a second disk, {member.name!r}")
+                raise ImageFormatError(f"the OVA holds a second disk, {_shown(member.name)}")
 
     def _content(self, member: Member) -> Iterator[bytes]:
         left = member.size_bytes
         while left:
             data = self._stream.read_some(left)
             if not data:
-                raise ImageCorrupt(f"the OVA ends within its member {member.name!r}")
+                raise ImageCorrupt(f"the OVA ends within its member {_shown(member.name)}")
             left -= len(data)
             yield data
 
@@ -101,22 +106,27 @@ class Ova:
             if not block.strip(b"\0"):
                 return None  # the end is marked by blocks of zeros, or forgotten
             info = _tar_header(block)
-            size_bytes = int(extended.get("size", info.size))
+            extends = info.type in _EXTENDED_TYPES
+            size_bytes = info.size if extends else int(extended.get("size", info.size))
             self._next_header = self._stream.position + -(-size_bytes // _BLOCK) * _BLOCK
             self._members += 1
             if self._members > _MAX_MEMBERS:
                 raise ImageFormatError(f"the OVA holds more than {_MAX_MEMBERS} members")
-            if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
+            if extends:
                 extended.update(self._extended(info))
                 continue
             name = extended.get("path", info.name)
             extended = {}
             if info.type == tarfile.DIRTYPE:
+                if size_bytes:  # some readers pass over them, others find members in them
+                    raise ImageFormatError(f"the OVA's directory {_shown(name)} has a size")
                 continue
             if info.type not in _FILE_TYPES:
-                raise ImageFormatError(f"the OVA's member {name!r} is no plain file")
+                raise ImageFormatError(f"the OVA's member {_shown(name)} is no plain file")
             if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name):
-                raise ImageFormatError(f"the OVA's member {name!r} points outside of the archive")
+                raise ImageFormatError(
+                    f"the OVA's member {_shown(name)} points outside of the archive"
+                )
             return Member(name.removeprefix("./"), size_bytes)
 
     def _extended(self, info: tarfile.TarInfo) -> dict[str, str]:
@@ -132,6 +142,8 @@ class Ova:
         }
         if not records.get("size", "0").isdecimal() or len(records.get("size", "")) > 19:
             raise ImageCorrupt("the OVA has an extended header with an impossible size")
+        if info.type == tarfile.XGLTYPE and {"path", "size"} & records.keys():
+            raise ImageFormatError("the OVA gives all its members one name or one size")
         return records
 
 
@@ -150,12 +162,16 @@ def disk_file(ovf: bytes) -> str:
     name = urllib.parse.unquote(disk.get("href", ""))
     if disk.get("compression", "identity") not in ("", "identity") or "chunkSize" in disk:
         raise ImageFormatError(
-            f"the OVA's disk {name!r} is compressed or in chunks: export it again without "
+            f"the OVA's disk {_shown(name)} is compressed or in chunks: export it again without "
             f"('ovftool --compress=0' and no '--chunkSize')"
         )
     if not Member(name, 0).is_disk:
-        raise ImageFormatError(f"the OVA's disk {name!r} is not a .vmdk file")
+        raise ImageFormatError(f"the OVA's disk {_shown(name)} is not a .vmdk file")
     return name
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
 
 
 def _parse_xml(data: bytes) -> ElementTree.Element:

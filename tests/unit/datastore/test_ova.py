@@ -105,6 +105,40 @@ def test_an_extended_header_cannot_take_all_memory() -> None:
     refused(FakeImage(data + bytes(10240), 0, container_format="ova"), "extended header")
 
 
+def extended(kind: bytes, record: bytes) -> tuple[tarfile.TarInfo, bytes]:
+    header = tarfile.TarInfo("pax")
+    header.type = kind
+    return header, record
+
+
+def test_a_size_for_the_next_member_is_not_taken_for_an_extended_headers() -> None:
+    """Or the walk would go back, and take bytes of the header for a member."""
+    size = extended(tarfile.XHDTYPE, b"10 size=0\n")
+    name = extended(tarfile.XHDTYPE, b"11 path=..\n".ljust(2000, b"\n"))
+    refused(archive(_ovf_member(), size, name, (tarfile.TarInfo("x"), b"")), "points outside")
+
+
+@pytest.mark.parametrize("record", [b"10 size=0\n", b"15 path=a.vmdk\n"])
+def test_what_is_said_of_all_members_hides_none(record: bytes) -> None:
+    disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
+    refused(archive(extended(tarfile.XGLTYPE, record), _ovf_member(), disk), "all its members")
+
+
+def test_a_directory_hides_no_member() -> None:
+    directory = tarfile.TarInfo("images")
+    directory.type = tarfile.DIRTYPE
+    refused(archive(_ovf_member(), (directory, b"x" * 512)), "directory 'images' has a size")
+
+
+def test_a_long_name_does_not_fill_the_log() -> None:
+    disk = (tarfile.TarInfo("n" * 3000), b"")
+    disk[0].type = tarfile.SYMTYPE
+    ova = archive(_ovf_member(), disk, tar_format=tarfile.GNU_FORMAT)
+    with pytest.raises(ImageFormatError, match="no plain file") as caught:
+        received(ova)
+    assert len(str(caught.value)) < 300
+
+
 def test_a_missing_disk_is_named() -> None:
     ovf = as_ova(STREAM, disk_name="other.vmdk").file_bytes
     size = int(ovf[124:135], 8)
@@ -128,9 +162,11 @@ def test_an_archive_cut_within_the_disk_is_corrupt() -> None:
         received(cut)
 
 
-def archive(*members: tuple[tarfile.TarInfo, bytes]) -> FakeImage:
+def archive(
+    *members: tuple[tarfile.TarInfo, bytes], tar_format: int = tarfile.USTAR_FORMAT
+) -> FakeImage:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=file, mode="w", format=tar_format) as tar:
         for member, data in members:
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
