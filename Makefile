@@ -28,6 +28,7 @@ check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the do
 	  --output-file .tools/vmdk-cache.conf.sample
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
 	$(BIN)/python -m benchmarks.document --check
+	$(BIN)/python -m tests.faults.document --check
 	$(BIN)/reno -q lint
 
 docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an error
@@ -36,6 +37,9 @@ docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an erro
 
 bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
+
+faults: $(READY)  ## every fault at every call (about 25 minutes on two idle cores); ARGS="hit: CloneVM_Task" tries some
+	$(BIN)/python -W ignore -m tests.faults $(ARGS); missed=$$?; $(BIN)/python -m tests.faults.document && exit $$missed
 
 soak: $(READY)  ## create and delete 10,000 volumes with faults: does anything grow?
 	$(BIN)/python -W ignore -m tests.soak $(ARGS)

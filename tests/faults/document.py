@@ -1,0 +1,120 @@
+"""docs/faults.rst, written from results.json: ``python -m tests.faults.document``.
+
+The tables stand between two comments; what is around them is written by hand. ``--check`` only says
+whether they are up to date, with exit code 1 if not.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "faults.rst"
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+BEGIN = ".. Written by python -m tests.faults.document from here\n"
+END = ".. to here\n"
+
+
+def load() -> dict[str, Any]:
+    """Results of the last whole run, see tests/faults/__main__.py."""
+    loaded: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return loaded
+
+
+def written(page: str, results: dict[str, Any]) -> str:
+    """The page with its tables made anew.
+
+    :raises ValueError: it lacks one of the two comments
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{PAGE.name} lacks the line {(END if begin else BEGIN).strip()!r}")
+    return f"{head}{BEGIN}\n{tables(results)}\n{END}{tail}"
+
+
+def tables(results: dict[str, Any]) -> str:
+    """One table by operation, one by fault, and one for each operation's outcomes."""
+    cells = results["cells"]
+    tried, held = len(cells), sum(not cell["problems"] for cell in cells)
+    lines = [
+        f"``make faults`` tried {tried} of {results['cells_in_all']} cells on {results['date']},",
+        f"in {results['minutes']:g} minutes on {results['cores']} cores: {held} held,",
+        f"{tried - held} did not.",
+        "",
+        "By operation:",
+        "",
+        *_table(
+            ("Operation", "Calls", "Tried", "Held", "As without a fault", "Most requests more"),
+            [
+                (
+                    name,
+                    str(len(calls)),
+                    *_counts([cell for cell in cells if cell["operation"] == name]),
+                )
+                for name, calls in results["calls"].items()
+            ],
+        ),
+        "By fault:",
+        "",
+        *_table(
+            ("Fault", "Tried", "Held", "As without a fault", "Most requests more"),
+            [
+                (kind, *_counts([cell for cell in cells if cell["kind"] == kind]))
+                for kind in sorted({cell["kind"] for cell in cells}, key=str.lower)
+            ],
+        ),
+        "What became of the volume or the work, and in how many cells:",
+        "",
+        *_table(("Operation", "Outcome", "Cells"), list(_outcomes(results))),
+    ]
+    return "\n".join(lines)
+
+
+def _counts(cells: Sequence[dict[str, Any]]) -> tuple[str, str, str, str]:
+    return (
+        str(len(cells)),
+        str(sum(not cell["problems"] for cell in cells)),
+        str(sum(cell["unharmed"] for cell in cells)),
+        str(max(0, *(cell["extra_requests"] for cell in cells), 0)),
+    )
+
+
+def _outcomes(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name in results["calls"]:
+        counts: dict[str, int] = {}
+        for cell in results["cells"]:
+            if cell["operation"] == name:
+                counts[cell["outcome"]] = counts.get(cell["outcome"], 0) + 1
+        shown = name
+        for outcome, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            yield shown, outcome, str(count)
+            shown = ""
+
+
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (headings, *rows):
+        for number, cell in enumerate(row):
+            lines.append(f"   {'*' if number == 0 else ' '} - {cell}".rstrip())
+    return [*lines, ""]
+
+
+def main() -> int:
+    """See the module's text."""
+    before = PAGE.read_text(encoding="utf-8")
+    after = written(before, load())
+    if "--check" in sys.argv[1:]:
+        if before != after:
+            print(f"docs/{PAGE.name} is out of date: run python -m tests.faults.document")
+        return int(before != after)
+    PAGE.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

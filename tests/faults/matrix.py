@@ -1,0 +1,47 @@
+"""The cells: operation x call x fault."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.faults.faults import Fault, faults_of
+from tests.faults.operations import OPERATIONS, Operation
+from tests.faults.recording import Call, Recording, record
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing that goes wrong once."""
+
+    operation: Operation
+    call: Call
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.operation.name}: {self.call}: {self.fault}"
+
+
+@functools.cache
+def recording(operation: Operation) -> Recording:
+    """As of the first time it was asked for."""
+    return record(operation)
+
+
+def cells(operations: Sequence[Operation] = OPERATIONS) -> Iterator[Cell]:
+    """All of them, in the order of the calls."""
+    for operation in operations:
+        for call in recording(operation).calls:
+            for fault in faults_of(call):
+                yield Cell(operation, call, fault)
+
+
+def sample(whole: Sequence[Cell], one_in: int) -> list[Cell]:
+    """About one of so many, always the same: by what they are called, not by where they stand."""
+
+    def chosen(cell: Cell) -> bool:
+        return int(hashlib.sha256(str(cell).encode()).hexdigest(), 16) % one_in == 0
+
+    return [cell for cell in whole if chosen(cell)]

@@ -1,0 +1,41 @@
+"""Each cell of the matrix holds; by default a part of them, always the same.
+
+``VMDK_CACHE_FAULT_CELLS=1`` runs all of them, ``=3`` a third; ``make faults`` does so on all cores.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.faults import cell, document, matrix
+from tests.faults.operations import OPERATIONS, Operation
+
+#: One cell in so many, which take about a minute in all.
+ONE_IN = int(os.environ.get("VMDK_CACHE_FAULT_CELLS", "25"))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_no_call_of_an_operation_is_missing_from_the_results(operation: Operation) -> None:
+    recorded = {call.method for call in matrix.recording(operation).calls}
+    shown = {call.split(" ")[-1] for call in document.load()["calls"][operation.name]}
+    assert recorded == shown, "run make faults"
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_whatever_goes_wrong_nothing_is_lost_and_nothing_is_left(operation: Operation) -> None:
+    tried = matrix.sample(list(matrix.cells([operation])), ONE_IN)
+    results = [cell.run(one) for one in tried]
+    assert [f"{one.cell}: {one.problems}" for one in results if one.problems] == []
+
+
+def test_the_document_shows_the_results() -> None:
+    page = document.PAGE.read_text(encoding="utf-8")
+    assert document.written(page, document.load()) == page
+
+
+def test_all_cells_of_the_last_whole_run_held() -> None:
+    cells = document.load()["cells"]
+    assert [one for one in cells if one["problems"]] == []
