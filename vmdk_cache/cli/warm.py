@@ -195,7 +195,6 @@ def _rows(errand: Errand) -> list[list[Any]]:
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not a number of images from 1 on: {text!r}")
+    return int(text)
