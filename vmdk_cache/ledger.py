@@ -11,7 +11,7 @@ what: no volume, no user, no project.
 An event whose write fails is kept, added to its like, and written with a later one: what is lost
 is what a process that ends has not been able to write. Nobody waits longer than BUSY_S for a file
 that another process holds, and after a failure nobody tries for RETRY_S: on green threads a wait
-stops the whole process.
+stops the whole process. Only the last write, at the end, waits for LAST_BUSY_S.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ DAYS_KEPT = 90
 #: A write takes a fraction of a millisecond; so does another process's, which it may wait for.
 BUSY_S = 0.2
 RETRY_S = 10.0
+LAST_BUSY_S = 5.0
 #: Rows that wait for a file which cannot be written; what comes on top is lost.
 MAX_PENDING = 10_000
 
@@ -160,6 +161,7 @@ class Ledger:
             if not self._closed:
                 self._closed = True
                 self._not_before = -_INF
+                self._connection.execute(f"PRAGMA busy_timeout = {LAST_BUSY_S * 1000:.0f}")
                 self._write()
                 self._connection.close()
 

@@ -73,12 +73,20 @@ def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlit
 
 
 def _reading_mode(file: pathlib.Path) -> str:
-    """Who may read the file, but make none beside it, gets at it also while no service has it open:
-    without a ``-wal`` nobody is changing it.
+    """A reader, too, makes the files beside it that are not there, and leaves them there: those of
+    another user its owner could not write to (root's SQLite gives them to the owner). Who is to
+    make none gets at the file also while no service has it open: without a ``-shm`` nobody changes
+    it.
     """
-    if os.access(file.parent, os.W_OK) or pathlib.Path(f"{file}-wal").exists():
-        return "ro"
-    return "ro&immutable=1"
+    may_make = os.access(file.parent, os.W_OK) and os.geteuid() in (0, _owner(file))
+    return "ro" if may_make or pathlib.Path(f"{file}-shm").exists() else "ro&immutable=1"
+
+
+def _owner(file: pathlib.Path) -> int | None:
+    try:
+        return file.stat().st_uid
+    except OSError:
+        return None  # who opens it will say why it cannot be
 
 
 @contextlib.contextmanager
