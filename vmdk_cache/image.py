@@ -72,7 +72,7 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
     nested = image_meta.get("properties")
     properties = nested if isinstance(nested, Mapping) else image_meta
     return Image(
-        id=str(image_meta["id"]),
+        id=_text(image_meta["id"]) or "",
         size_bytes=_size_bytes(image_meta.get("size")),
         disk_format=_text(image_meta.get("disk_format")) or "",
         container_format=_text(image_meta.get("container_format")) or "",
@@ -89,9 +89,10 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
 
 
 def _text(value: object) -> str | None:
-    """Text without blanks around it; None for what is unset or blank."""
+    """Text without blanks around it; None for what is unset or blank. Half a character (a lone
+    surrogate, which JSON can hold) is spelt out, for no digest can be made of it."""
     text = "" if value is None else str(value).strip()
-    return text or None
+    return text.encode("utf-8", "backslashreplace").decode() or None
 
 
 def _size_bytes(value: object) -> int:
@@ -107,9 +108,12 @@ def _iso_text(value: object) -> str:
         try:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
-            return str(value)
+            return _text(value) or ""
     if not isinstance(value, datetime.datetime):
         return ""
     if value.tzinfo is None:
         value = value.replace(tzinfo=datetime.UTC)
-    return value.astimezone(datetime.UTC).isoformat()
+    try:
+        return value.astimezone(datetime.UTC).isoformat()
+    except OverflowError:  # on the calendar's first or last day
+        return value.isoformat()

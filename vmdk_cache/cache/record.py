@@ -82,14 +82,21 @@ class Record:
             if created_at.tzinfo is None or type(data["virtual_size_bytes"]) is not int:
                 return None
             return cls(
-                backend=str(data["backend"]),
+                backend=_text(data["backend"]),
                 key=CacheKey(
-                    str(data["image_id"]), str(data["fingerprint"]), str(data["adapter_type"])
+                    _text(data["image_id"]), _text(data["fingerprint"]), _text(data["adapter_type"])
                 ),
                 virtual_size_bytes=data["virtual_size_bytes"],
-                created_at=created_at,
-                owner=str(data["owner"]),
+                created_at=created_at.astimezone(datetime.UTC),
+                owner=_text(data["owner"]),
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # Written by hand, cut off, or by somebody else: not ours to read.
             return None
+
+
+def _text(value: object) -> str:
+    """:raises ValueError: half a character (a lone surrogate), of which no digest can be made"""
+    text = str(value)
+    text.encode()
+    return text

@@ -46,7 +46,7 @@ class Times:
         try:
             data = json.loads(text or "{}")
             return cls(_time(data.get("used_at")), _time(data.get("warmed_at")))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
 
@@ -94,4 +94,4 @@ def _time(text: object) -> datetime.datetime | None:
     if not isinstance(text, str):
         return None
     time = datetime.datetime.fromisoformat(text)
-    return time if time.tzinfo is not None else None
+    return time.astimezone(datetime.UTC) if time.tzinfo is not None else None

@@ -48,6 +48,20 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
     assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image_id", "\ud800"),
+        ("fingerprint", "\ud800"),
+        ("created_at", "0001-01-01T00:00:00+14:00"),
+        ("created_at", "9999-12-31T23:59:59-14:00"),
+    ],
+)
+def test_what_nothing_can_be_reckoned_with_is_no_record(field: str, value: str) -> None:
+    """One template altered by hand would keep all the others from being listed."""
+    assert Record.from_json(json.dumps({**JSON, field: value})) is None
+
+
 LATER = json.dumps({"schema": 2, "everything": "else"})
 
 
