@@ -219,6 +219,23 @@ def test_room_is_not_taken_from_an_image_that_the_services_keep_warm(
         glance.delete(marked)
 
 
+def test_a_purge_that_asks_glance_takes_what_is_kept_warm_last(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
+) -> None:
+    marked = upload(glance, disk_image, "kept", image_cache_warm="true")
+    run("warm", marked)
+    lab.vcenter.clock.advance(100)
+    run("warm", image_id)
+    lab.configure(image_cache_max_count=1, image_cache_auto_warm="true")
+    try:
+        [row] = run.json("purge", "--ask-glance", "--dry-run")
+        assert row["Image"] == image_id
+        lab.configure("DEFAULT", glance_api_servers="http://127.0.0.1:9")
+        assert "glance_api_servers" in run("purge", "--ask-glance", "--dry-run", code=4).stderr
+    finally:
+        glance.delete(marked)
+
+
 # -- from a file
 
 

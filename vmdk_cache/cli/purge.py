@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from vmdk_cache.cli.columns import Plain, Size
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.eviction import EvictionPlan, Verdict
-    from vmdk_cache.cache.ports import Catalog
+    from vmdk_cache.cli.glance import Glance
     from vmdk_cache.image import Image
     from vmdk_cache.wiring import RunningCache
 
@@ -27,8 +28,9 @@ class Purge(command.Lister):
     that is in use, or being imported, stays; the exit code is then 1. Volumes are not affected:
     they share nothing with the template that they were cloned from.
 
-    What became of the images in Glance is asked only with --ask-glance, as the user that "warm"
-    asks as; without it, templates of images that are deleted there go with the services' own purge.
+    What became of the images in Glance, and which are to be kept warm, is asked only with
+    --ask-glance, as the user that "warm" asks as. Without it, templates of images that are deleted
+    there go with the services' own purge, and a limit takes those used longest ago, marked or not.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -66,6 +68,8 @@ class Purge(command.Lister):
         catalog = self._catalog(wanted) if parsed_args.ask_glance else None
         rows, seen = [], set()
         for configured, cache in self.caches(catalog):
+            if catalog is not None and configured.settings.auto_warm:
+                cache.kept.set(catalog.marked)
 
             def plan(cache: RunningCache = cache) -> EvictionPlan:
                 return cache.purge.plan_requested(image_ids) if wanted else cache.purge.plan()
@@ -132,7 +136,7 @@ class Purge(command.Lister):
 class _Catalog:
     """Glance; remembers the first answer that it owes, for a purge makes do without it."""
 
-    def __init__(self, glance: Catalog) -> None:
+    def __init__(self, glance: Glance) -> None:
         self._glance = glance
         self.failure: errors.SourceUnavailable | None = None
 
@@ -142,6 +146,15 @@ class _Catalog:
         except errors.SourceUnavailable as failure:
             self.failure = self.failure or failure
             raise
+
+    @functools.cached_property
+    def marked(self) -> frozenset[str]:
+        """Ids of the images that are to be kept warm; none if that is not known."""
+        try:
+            return frozenset(image.id for image in self._glance.marked())
+        except errors.SourceUnavailable as failure:
+            self.failure = self.failure or failure
+            return frozenset()
 
 
 class _Table:
