@@ -26,7 +26,8 @@ _SEARCH_S = 600.0
 _DELETE_S = 3600.0
 #: Their directories bear ids in place of names, or both; what is whose cannot be told by name.
 _WITHOUT_NAMES = frozenset({"vsan", "vsand", "vvol"})
-_ROOT_DIRECTORY = re.compile(r"^\[[^\]]*\]\s*([^/]+)/")
+#: Both readings of a path in which ``]`` stands in the name of the datastore or of a directory.
+_ROOT_DIRECTORY = (re.compile(r"\[[^\]]*\]\s*([^/]+)/"), re.compile(r"\[.*\]\s*([^/]+)/"))
 
 _VM_PATHS = ("name", "config.files.vmPathName", "summary.config.vmPathName", "layoutEx.file")
 
@@ -117,7 +118,7 @@ def _pattern(prefix: str) -> str:
 def _directories_of(values: Properties) -> set[str]:
     paths: list[Any] = [file.name for file in values.get("layoutEx.file") or ()]
     paths += [values.get("config.files.vmPathName"), values.get("summary.config.vmPathName")]
-    matches = [_ROOT_DIRECTORY.match(path) for path in paths if path]
+    matches = [reading.match(path) for path in paths if path for reading in _ROOT_DIRECTORY]
     used = {match[1] for match in matches if match is not None}
     if "config.files.vmPathName" not in values:
         used.add(unescape_name(values.get("name", "")))

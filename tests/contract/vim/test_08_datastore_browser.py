@@ -122,6 +122,27 @@ def test_a_renamed_vm_is_known_by_its_directory_not_by_its_name(
     assert f"{prefix}new" not in used
 
 
+@pytest.mark.parametrize("name", ["a]b", "[a] b", "a[b"])
+def test_a_vm_is_known_by_its_directory_whatever_its_datastore_is_called(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place, prefix: str, name: str
+) -> None:
+    """Or the directory would pass for one that nobody uses, and might be deleted."""
+    if target.fake is None:
+        pytest.skip("vcsim renames a datastore in the inventory only, not in the paths of VMs")
+    datastore = target.fake.datastore(place.datastore.name)
+    import_vm(session, waiter, place, f"{prefix}mine")
+    try:
+        datastore.name = name
+        for vm in target.fake.vms():
+            vm.touch()
+        used = datastore_browser.vm_directories(session, place.datastore.moref)
+    finally:
+        datastore.name = place.datastore.name
+        for vm in target.fake.vms():
+            vm.touch()
+    assert f"{prefix}mine" in used
+
+
 def test_a_clone_on_another_datastore_is_known_there(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo, prefix: str
 ) -> None:
