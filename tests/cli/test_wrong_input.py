@@ -101,7 +101,9 @@ def test_a_line_that_cannot_be_parsed_is_not_repeated(lab: Lab, run: Run) -> Non
     ("arguments", "says"),
     [
         ([], "COMMAND"),
-        (["nonsense"], "'nonsense'"),
+        (["nonsense"], "no command 'nonsense'"),
+        (["help", "nonsense"], "no command 'nonsense'"),
+        (["--nonsense", "list"], "no option --nonsense"),
         (["list", "--nonsense"], "--nonsense"),
         (["list", "-f", "xml"], "xml"),
         (["list", "-c", "Nonsense"], "Nonsense"),

@@ -11,7 +11,7 @@ import importlib.metadata
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from cliff import app, commandmanager, help
 
@@ -158,9 +158,15 @@ class App(app.App):
         try:
             self.command_manager.find_command(argv)
         except ValueError:
-            known = ", ".join(sorted(self.command_manager.commands))
-            self.parser.error(f"there is no command {argv[0]!r}: use one of {known}")
+            self.refuse(argv[0])
         return super().run_subcommand(argv)
+
+    def refuse(self, name: str) -> NoReturn:
+        """End with usage: there is no command of that name."""
+        if name.startswith("-"):
+            self.parser.error(f"there is no option {name}; those of a command come after its name")
+        known = ", ".join(sorted(self.command_manager.commands))
+        self.parser.error(f"there is no command {name!r}: use one of {known}")
 
 
 class _Help(help.HelpCommand):
@@ -168,6 +174,11 @@ class _Help(help.HelpCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.cmd:
+            try:
+                self.app.command_manager.find_command(parsed_args.cmd)
+            except ValueError:
+                assert isinstance(self.app, App)
+                self.app.refuse(parsed_args.cmd[0])
             return super().take_action(parsed_args)
         self.app.parser.print_help(sys.stdout)
         return exit_code.OK

@@ -104,12 +104,27 @@ class Bars:
     def __init__(self, stream: TextIO) -> None:
         # Here, since it takes as long to import as all the rest of the command's output.
         from rich import console, progress
+        from rich.text import Text
+
+        class Rate(progress.TransferSpeedColumn):
+            """In the units of the sizes beside it; rich's own are of 1000 bytes."""
+
+            def render(self, task: progress.Task) -> Text:
+                speed = task.finished_speed or task.speed
+                rate = f"{as_text(int(speed))}/s" if speed else ""
+                return Text(rate, style="progress.data.speed")
+
+        class Bytes(progress.DownloadColumn):
+            """Nothing, of what is not downloaded."""
+
+            def render(self, task: progress.Task) -> Text:
+                return super().render(task) if task.completed else Text()
 
         self._bars = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(bar_width=20),
-            progress.DownloadColumn(binary_units=True),
-            progress.TransferSpeedColumn(),
+            Bytes(binary_units=True),
+            Rate(),
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[state]}", markup=False),
             console=console.Console(file=stream),

@@ -80,6 +80,19 @@ def test_a_terminal_gets_bars_and_its_line_back() -> None:
     assert shown.rstrip(" ").endswith("\n") or "\x1b[?25h" in shown
 
 
+def test_a_bar_has_one_kind_of_megabyte_and_no_bytes_of_what_is_not_downloaded() -> None:
+    stream = Terminal()
+    with progress(stream, ManualClock(), quiet=False) as bars:
+        bars.state("fedora", "already there")
+    assert "0/?" not in stream.getvalue() and "bytes" not in stream.getvalue()
+    with progress(stream, ManualClock(), quiet=False) as bars:
+        for part in range(1, 11):
+            bars.read("debian", part * MIB, 10 * MIB)
+    shown = stream.getvalue()
+    assert "10.0/10.0 MiB" in shown and "iB/s" in shown
+    assert " MB/s" not in shown and " GB/s" not in shown
+
+
 def test_where_nobody_looks_nothing_is_drawn() -> None:
     assert isinstance(progress(io.StringIO(), ManualClock(), quiet=False), Lines)
     silent = progress(Terminal(), ManualClock(), quiet=True)
