@@ -54,7 +54,7 @@ def vcenter() -> Iterator[VCenter]:
         assert running.errors == []
 
 
-@pytest.fixture(params=["etcd", "redis", "none"])
+@pytest.fixture(params=["etcd", "none", *(["redis"] if ROUNDS > 1 else [])])
 def coordination(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[list[str]]:
     """``[coordination] backend_url`` of each host."""
     if request.param == "none":
