@@ -177,8 +177,9 @@ class _Run:
         )
 
     def _look_at_sessions(self) -> None:
-        """None is left of a process that ended, but one whose log-in got no answer."""
+        """None is left of a process that ended, but one whose log-in got no answer, or that vCenter
+        said it does not know when it was asked (Fetch of currentSession)."""
         left = len(self.world.vcenter.sessions.active())
-        unheard = "Login" in self.cell.call.method or "dropped" in self.cell.fault.kind
+        unheard = self.cell.call.method in ("Login", "Fetch") or "dropped" in self.cell.fault.kind
         if left > (10 if unheard else 0):
             self.problems.append(f"{left} sessions are left")

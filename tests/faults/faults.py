@@ -148,6 +148,8 @@ def instance(name: str) -> Exception:
         "file": "[made up] x.vmdk",
         "task": vim.Task("task-0"),
         "reason": "made up",
+        "requestedState": vim.VirtualMachine.PowerState.poweredOff,
+        "existingState": vim.VirtualMachine.PowerState.poweredOn,
     }
     for field in kind._GetPropertyList():
         if field.name in required and isinstance(required[field.name], field.type):

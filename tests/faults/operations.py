@@ -36,7 +36,7 @@ class Operation:
     work: Callable[[World], str]
     makes_volume: bool = False
     opens: bool = False
-    most_extra_requests: int = 300
+    most_extra_requests: int = 400
 
     def run(self, world: World) -> str:
         """The outcome; an error is one as well, by what Cinder would make of it."""

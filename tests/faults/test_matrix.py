@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 from tests.faults import cell, document, matrix
-from tests.faults.operations import OPERATIONS, Operation
+from tests.faults.faults import Fault
+from tests.faults.operations import BY_NAME, OPERATIONS, Operation
+from tests.faults.recording import Call
+from tests.faults.world import DATASTORES, World
 
 #: One cell in so many, which take about a minute in all.
 ONE_IN = int(os.environ.get("VMDK_CACHE_FAULT_CELLS", "25"))
@@ -29,6 +33,19 @@ def test_whatever_goes_wrong_nothing_is_lost_and_nothing_is_left(operation: Oper
     tried = matrix.sample(list(matrix.cells([operation])), ONE_IN)
     results = [cell.run(one) for one in tried]
     assert [f"{one.cell}: {one.problems}" for one in results if one.problems] == []
+
+
+def test_a_cell_whose_call_is_not_made_or_that_leaves_something_does_not_hold() -> None:
+    def litter(world: World, call: Call) -> Callable[[], int]:
+        with world.vcenter.lock:
+            world.vcenter.datastore(DATASTORES[0]).storage.make_directory("of nobody")
+        return lambda: 0
+
+    operation = BY_NAME["report"]
+    call = matrix.recording(operation).calls[0]
+    result = cell.run(matrix.Cell(operation, call, Fault("litter", "", litter)))
+    assert result.problems[0] == "the call was not made"
+    assert "of nobody" in result.problems[1]
 
 
 def test_the_document_shows_the_results() -> None:

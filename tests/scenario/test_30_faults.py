@@ -52,7 +52,7 @@ def test_a_move_that_vcenter_forgot_is_made_again(lab: Lab) -> None:
     template.host.set_maintenance(True)
     lab.vcenter.fault_rules.add("RelocateVM_Task", on="task", action=lab.vcenter.restart)
     assert lab.create(2)
-    assert lab.vcenter.request_log.count("RelocateVM_Task") == 2
+    assert lab.vcenter.request_log.count("RelocateVM_Task") >= 2
 
 
 def test_a_deletion_that_vcenter_forgot_is_made_again(lab: Lab) -> None:
