@@ -1,7 +1,8 @@
 """What the package is for: releases of Cinder, and with each the Pythons and threads it runs on.
 
-A release's Pythons are those that its own metadata names, from ours on; Glance's release is that of
-the same series. constraints-<major>.txt holds the packages of that time, of Cinder's newest release
+Every release is tried with Python 3.11, the oldest that the package takes and one that all of them
+name in their metadata; the newest with each Python that it names. Glance's release is that of the
+same series. constraints-<major>.txt holds the packages of that time, of Cinder's newest release
 tests/constraints.txt does.
 """
 
@@ -39,8 +40,8 @@ class Release:
 
 RELEASES = (
     Release("26.3.0", "2025.1", ("3.11",)),
-    Release("27.0.0", "2025.2", ("3.11", "3.12")),
-    Release("28.0.0", "2026.1", ("3.11", "3.12", "3.13")),
+    Release("27.0.0", "2025.2", ("3.11",)),
+    Release("28.0.0", "2026.1", ("3.11",)),
     Release("29.0.0", "2026.2", ("3.11", "3.12", "3.13"), ("eventlet", "threading")),
 )
 
