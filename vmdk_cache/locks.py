@@ -105,7 +105,11 @@ def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], 
     try:
         yield lambda name: opened.get_lock(f"{prefix}{name}".encode("ascii"))
     finally:
-        opened.stop()
+        try:
+            opened.stop()
+        except Exception as failure:
+            # What was done under its locks is done; the server drops who has gone by itself.
+            LOG.warning("The coordinator of locks could not be left: %s", type(failure).__name__)
 
 
 def _safe_name(scope: str, name: str) -> str:

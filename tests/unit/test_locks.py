@@ -5,6 +5,8 @@ import pathlib
 from multiprocessing.synchronize import Event
 
 import pytest
+import tooz
+from tooz.drivers.file import FileDriver
 
 from vmdk_cache import errors
 from vmdk_cache.locks import ToozLocks, coordinator
@@ -66,3 +68,16 @@ def test_a_coordinator_that_fails_is_an_error_of_ours() -> None:
         ToozLocks(get_lock, "s").hold("x", 1),
     ):
         pass
+
+
+def test_a_coordinator_that_cannot_be_left_undoes_no_work(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: FileDriver) -> None:
+        raise tooz.ToozError("connection reset by user:password@host")
+
+    monkeypatch.setattr(FileDriver, "stop", fail)
+    with coordinator(f"file://{tmp_path}") as get_lock, ToozLocks(get_lock, "s").hold("n", 1):
+        pass
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "ToozError" in line and "password" not in line
