@@ -80,9 +80,10 @@ class Warm(command.Lister):
             source = file = ImageFile(parsed_args.from_file)
             file.check(images[0].image)
         caches = self._enabled()
-        for configured, cache in caches:
-            if configured.settings.auto_warm:
-                cache.kept.set(image.id for image in asked.marked())
+        keeping = [cache for configured, cache in caches if configured.settings.auto_warm]
+        marked = asked.marked() if keeping else []
+        for cache in keeping:
+            cache.kept.set(image.id for image in marked)
         errands = _errands(images, caches, parsed_args.datastore)
         clock, quiet = SystemClock(), self.app.options.verbose_level == 0
         run = WarmRun(
