@@ -56,9 +56,11 @@ class Server(abc.ABC):
     Subclasses say by :meth:`command` what runs, and on which ``port`` it answers.
 
     :ivar user: who runs it, None: who runs the tests
+    :ivar url: where it is, in the words of the option that leads to it
     """
 
     user: ClassVar[str | None] = None
+    url: str
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="vmdk-cache-server-"))

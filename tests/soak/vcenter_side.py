@@ -37,7 +37,7 @@ def add_faults(vcenter: VCenter, seed: int, count: int) -> None:
         elif kind == "refused":
             vcenter.fault_rules.add(call, skip=skip, fault=vmodl.fault.SystemError(reason="soak"))
         else:
-            vcenter.fault_rules.add(call, skip=skip, drop=kind)
+            vcenter.fault_rules.add(call, skip=skip, drop="after" if kind == "after" else "before")
 
 
 def no_more_faults(vcenter: VCenter) -> int:
