@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+
 from tests.cli.conftest import MIB, Lab, Run
 
 
@@ -18,5 +22,7 @@ def test_sums_limits_and_the_schedulers_figure(lab: Lab, run: Run) -> None:
     assert whole["Extra Provisioned GB"] == 1
     assert whole["Limits"] == [{"option": "image_cache_max_count", "used": 2, "limit": 10}]
     assert datastores[0]["Limits"][0]["option"] == "image_cache_min_free_percent"
+    [*_, sums] = csv.DictReader(io.StringIO(run("capacity", "-f", "csv").stdout))
+    assert json.loads(sums["Limits"]) == whole["Limits"]
     table = run("capacity").stdout
     assert "image_cache_max_count: 2 of 10" in table and "32 MiB" in table

@@ -248,6 +248,37 @@ def test_a_completion_script_is_one_that_bash_takes(run: Run) -> None:
     assert SCRIPT.exists()
 
 
+def test_completion_offers_commands_and_their_options(run: Run) -> None:
+    """In place of the package bash-completion, the one function of it that the script calls."""
+    helper = (
+        "_get_comp_words_by_ref() {\n"
+        '  words=("${COMP_WORDS[@]}"); cur=${words[COMP_CWORD]}; prev=${words[COMP_CWORD-1]}\n'
+        "}\n"
+    )
+    ask = (
+        "offered() {\n"
+        '  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vmdk_cache; echo "${COMPREPLY[@]}"\n'
+        "}\n"
+        'offered vmdk-cache ""\noffered vmdk-cache purge --dry\n'
+    )
+    program = helper + run("complete", bare=True).stdout + "\n" + ask
+    done = subprocess.run(
+        ["bash"], input=program, capture_output=True, text=True, check=True, timeout=TIMEOUT_S
+    )
+    commands, options = done.stdout.splitlines()
+    assert {"list", "show", "warm", "purge", "check", "capacity", "history"} <= {*commands.split()}
+    assert (options, done.stderr) == ("--dry-run", "")
+
+
+def test_a_name_that_the_terminal_cannot_write_ends_no_command(lab: Lab, run: Run) -> None:
+    """Of a datastore, here; an image's as well."""
+    with lab.cache() as cache:
+        datastore = lab.vcenter.datastore("DC0_DS0").moref
+        cache.session.invoke("Datastore", datastore, "RenameDatastore", newName="größe")
+    said = run("capacity", env={"PYTHONIOENCODING": "ascii"}).stdout
+    assert r"gr\xf6\xdfe" in said
+
+
 def test_a_traceback_is_for_those_who_ask_and_holds_no_password(lab: Lab, run: Run) -> None:
     lab.configure(vmware_host_port=1)
     done = subprocess.run(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -271,7 +272,9 @@ class Lister(_DisplayBase, lister.Lister):
 
 
 def _exact(value: Any) -> Any:
-    return value.machine_readable() if isinstance(value, FormattableColumn) else value
+    exact = value.machine_readable() if isinstance(value, FormattableColumn) else value
+    # A list in a cell: as JSON, which programs can read, and not as Python.
+    return json.dumps(exact) if isinstance(exact, list | dict) else exact
 
 
 class ShowOne(_DisplayBase, show.ShowOne):

@@ -12,6 +12,7 @@ hangs up, and a SIGTERM, are taken for Ctrl-C: commands put right what they were
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit code
     """
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As stderr has it: an image's name must not end a command, whatever the locale is.
+            sys.stdout.reconfigure(errors="backslashreplace")
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:  # as nohup does not leave it
                 signal.signal(number, _interrupt)
