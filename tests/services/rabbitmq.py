@@ -33,6 +33,8 @@ class RabbitMQ(Server):
         return {
             "HOME": str(self.directory),
             "PATH": f"{DEBIAN}:/usr/sbin:/usr/bin:/sbin:/bin",
+            # Its script then becomes the server instead of starting one, which would outlive it.
+            "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": "test@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
