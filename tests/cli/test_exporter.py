@@ -255,7 +255,7 @@ def test_a_ledger_is_read_when_it_can_be(lab: Lab, run: Run, tmp_path: pathlib.P
         assert ("ledger_up", ("vmware1",)) not in exporter.scrape()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_ends_when_told_to_and_leaves_no_session(
     lab: Lab, run: Run, number: signal.Signals
 ) -> None:

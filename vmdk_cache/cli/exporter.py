@@ -6,8 +6,8 @@
     vmdk_cache/cli/scraper.py          one scrape: looks and ledgers
     vmdk_cache/cli/metrics_server.py   HTTP
 
-It changes nothing, in vCenter or in the ledger, and runs until SIGTERM or Ctrl-C. That vCenter is
-away is a metric, no reason to end or not to start.
+It changes nothing, in vCenter or in the ledger, and runs until SIGTERM, SIGHUP or Ctrl-C. That
+vCenter is away is a metric, no reason to end or not to start.
 """
 
 from __future__ import annotations
@@ -90,11 +90,13 @@ class Exporter(command.Command):
         server = MetricsServer(host, port, scraper.within, tls)
         ended = _on_signals()
         server.start()
-        names = ", ".join(configured.name for configured, _ in observed)
-        self.tell(f"metrics of {names} at {server.url}")
-        ended.get()
-        server.stop()
-        _close([observer for _, observer in observed])
+        try:
+            names = ", ".join(configured.name for configured, _ in observed)
+            self.tell(f"metrics of {names} at {server.url}")
+            ended.get()
+        finally:
+            server.stop()
+            _close([observer for _, observer in observed])
         return exit_code.OK
 
     def _connector(self, configured: BackendConfiguration) -> Callable[[], RunningCache]:
@@ -122,11 +124,13 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _on_signals() -> queue.SimpleQueue[int]:
-    """Gets SIGTERM and Ctrl-C, which from now on do only that. A queue of this kind may be put to
-    by a handler whenever it runs; an Event that is just being waited for would stand still."""
+    """Gets SIGTERM, Ctrl-C and a terminal's end, which from now on do only that. A queue of this
+    kind may be put to by a handler whenever it runs; an Event that is just being waited for would
+    stand still."""
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: ended.put(number))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: ended.put(number))
     return ended
 
 
