@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 from tests.cli.conftest import MIB, Lab, Run
 
@@ -26,3 +27,4 @@ def test_sums_limits_and_the_schedulers_figure(lab: Lab, run: Run) -> None:
     assert json.loads(sums["Limits"]) == whole["Limits"]
     table = run("capacity").stdout
     assert "image_cache_max_count: 2 of 10" in table and "32 MiB" in table
+    assert re.search(r"image_cache_min_free_percent: [\d.]+ free of at least \d+ ", table)

@@ -39,9 +39,13 @@ class Limits(columns.FormattableColumn[list[dict[str, Any]]]):
     """Options with what is used of them; of image_cache_min_free_percent, what is free."""
 
     def human_readable(self) -> str:
-        return "\n".join(
-            f"{limit['option']}: {limit['used']:g} of {limit['limit']:g}" for limit in self._value
-        )
+        return "\n".join(map(self._text, self._value))
+
+    @staticmethod
+    def _text(limit: dict[str, Any]) -> str:
+        # The one limit that is to be exceeded.
+        of = "free of at least" if limit["option"] == "image_cache_min_free_percent" else "of"
+        return f"{limit['option']}: {limit['used']:g} {of} {limit['limit']:g}"
 
 
 class ShowCapacity(command.Lister):
