@@ -33,12 +33,13 @@ T = TypeVar("T")
 #: How python-glanceclient begins the text of its integrity error.
 _HASH_DIFFERS = "Corrupt image download"
 _PAGE_SIZE = 500
+_LONGEST_TEXT = 500  # characters of what a server says that are told
 _WHERE = "see glance_api_servers of cinder.conf"
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image with the name that people know it by, which need not be unique."""
+    """An image with the name that people know it by, which need not be unique; it is printable."""
 
     image: Image
     name: str
@@ -95,7 +96,7 @@ class Glance:
         if _is_id(name_or_id):
             found = self._show(name_or_id)
             if found is not None:
-                return [_named(found)]
+                return [found]
         return self._listed({"name": name_or_id})
 
     def describe(self, image_id: str) -> Image | None:
@@ -105,7 +106,7 @@ class Glance:
         """
         found = self._show(image_id)
         if found is not None:
-            return describe(found)
+            return found.image
         with self._errors(f"image {image_id}"):
             if self._asking.sees_every_image():
                 return None
@@ -142,10 +143,10 @@ class Glance:
                 if callable(close):
                     close()
 
-    def _show(self, image_id: str) -> dict[str, Any] | None:
+    def _show(self, image_id: str) -> NamedImage | None:
         with self._errors(f"image {image_id}"):
             try:
-                return dict(self._call(lambda client: client.images.get(image_id)))
+                return _named(dict(self._call(lambda client: client.images.get(image_id))))
             except glance_exc.HTTPNotFound:
                 return None
 
@@ -215,15 +216,26 @@ class Glance:
             raise SourceUnavailable(
                 f"the stream of {what} broke off: {_plain(failure)}"
             ) from failure
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as failure:
+            # The client takes for granted that a Glance answers, and that it answers in full.
+            raise SourceUnavailable(
+                f"what answered for {what} is no Glance, or a broken one, {_WHERE}: "
+                f"{failure!r:.200}"
+            ) from failure
 
 
 def _named(meta: Mapping[str, Any]) -> NamedImage:
-    return NamedImage(describe(meta), str(meta.get("name") or ""))
+    # Anybody may have given the name: what would steer the operator's terminal is not handed on.
+    name = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(meta.get("name") or "")
+    )
+    return NamedImage(describe(meta), name)
 
 
 def _plain(failure: Exception) -> str:
-    """Its text in one line: Glance answers in HTML."""
-    return " ".join(re.sub(r"<[^>]*>", " ", str(failure) or repr(failure)).split())
+    """Its text in one line: Glance answers in HTML, and who stands in its place in anything."""
+    line = " ".join(re.sub(r"<[^>]*>", " ", str(failure) or repr(failure)).split())
+    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}..."
 
 
 def _is_id(text: str) -> bool:

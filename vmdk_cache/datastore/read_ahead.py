@@ -131,6 +131,10 @@ class ReadAhead:
             for chunk in chunks:
                 if self._stopped:
                     return
+                if not isinstance(chunk, bytes):  # Glance's client, of an answer that is no file
+                    raise SourceUnavailable(
+                        f"what came for image {self._image.id} is no file, but text"
+                    )
                 self._tally.add(chunk)
                 self._put(withheld)
                 withheld = chunk
