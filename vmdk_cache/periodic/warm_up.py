@@ -145,6 +145,8 @@ class WarmUp:
 
     def _warm_one(self, image: Image) -> None:
         try:
+            # Else Glance begins to send, in each round, an image for which there is no room.
+            self._images.check_warm(image, self._adapter_type)
             self._images.warm(image, self._adapter_type, self._marked)
         except Exception as failure:
             # Whatever it is, it must not keep the other images cold.
