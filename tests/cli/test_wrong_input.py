@@ -270,6 +270,22 @@ def test_completion_offers_commands_and_their_options(run: Run) -> None:
     assert (options, done.stderr) == ("--dry-run", "")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_no_defect_of_this_program(run: Run) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            run.command("list"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=run.environment(),
+        )
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line == "vmdk-cache: the output cannot be written: [Errno 28] No space left on device"
+
+
 def test_a_name_that_the_terminal_cannot_write_ends_no_command(lab: Lab, run: Run) -> None:
     """Of a datastore, here; an image's as well."""
     with lab.cache() as cache:

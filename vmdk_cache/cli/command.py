@@ -249,6 +249,20 @@ class _DisplayBase(_Base):
                 f"are {', '.join(column_names)}"
             ) from None
 
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
+    ) -> int:
+        try:
+            code: int = super().produce_output(  # type: ignore[misc]
+                parsed_args, column_names, data
+            )
+            self.app.stdout.flush()
+        except BrokenPipeError:
+            raise  # vmdk_cache/cli/main.py knows what to do
+        except OSError as failure:
+            raise CommandFailedError(f"the output cannot be written: {failure}") from failure
+        return code
+
 
 class Command(_Base):
     """A command that returns its exit code."""
