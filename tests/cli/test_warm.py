@@ -160,7 +160,9 @@ def test_an_image_of_another_format_keeps_the_others_from_being_begun(
     lab: Lab, run: Run, glance: Glance, image_id: str
 ) -> None:
     raw = glance.upload("raw-image", b"\0" * MIB, disk_format="raw")
-    rows = run.json("warm", image_id, raw, code=1)
+    done = run("warm", image_id, raw, "-f", "json", code=1)
+    assert "nothing was imported" in done.stderr
+    rows = json.loads(done.stdout)
     assert [row["Status"] for row in rows] == ["not begun", "refused"]
     assert "qemu-img" in rows[1]["Detail"]
     assert lab.templates() == []

@@ -94,7 +94,9 @@ class Warm(command.Lister):
             clock=clock,
         )
         # A backend that could not be opened is one more thing that is wrong.
-        if run.check() and self.result == exit_code.OK and not run.run():
+        if not run.check() or self.result != exit_code.OK:
+            self.tell("nothing was imported")
+        elif not run.run():
             self.fail(exit_code.INTERRUPTED)
         self._judge(errands)
         return COLUMNS, [row for errand in errands for row in _rows(errand)]
