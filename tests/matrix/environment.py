@@ -57,9 +57,9 @@ def environment(cell: Cell) -> Path:
     if not (folder / "bin" / "pip").exists():  # nor is it there when that was broken off
         _run(interpreter(cell.python), "-m", "venv", str(folder))
     pip = (str(python), "-m", "pip", "--quiet", "--disable-pip-version-check")
-    # Nothing is taken from the cache again, and it would grow by half a gigabyte.
+    # Half a gigabyte is not taken from the cache again, and little of it is ever imported.
     _run(
-        *(*pip, "install", "--no-cache-dir", "-c", str(constraints)),
+        *(*pip, "install", "--no-cache-dir", "--no-compile", "-c", str(constraints)),
         *("-e", f"{ROOT}[cinder,test]"),
     )
     _run(*pip, "check")
