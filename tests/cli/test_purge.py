@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import pty
@@ -14,7 +13,7 @@ import pytest
 from pyVmomi import vim
 
 from tests.cli.conftest import TIMEOUT_S, Lab, Run
-from tests.fakes.web_server import web_server
+from tests.fakes.web_server import Handler, web_server
 from vmdk_cache.cache.evictor import lock_of
 
 
@@ -116,12 +115,9 @@ def test_one_backend_out_of_reach_does_not_keep_the_other(lab: Lab, run: Run) ->
 def empty_glance() -> Iterator[str]:
     """The URL of a Glance, without authentication, that has no image any more."""
 
-    class Answer(http.server.BaseHTTPRequestHandler):
+    class Answer(Handler):
         def do_GET(self) -> None:
             self.send_error(404)
-
-        def log_message(self, format: str, *values: object) -> None:
-            pass
 
     with web_server(Answer) as url:
         yield url

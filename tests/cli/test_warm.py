@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import pathlib
@@ -19,7 +18,7 @@ import pytest
 from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
-from tests.fakes.web_server import web_server
+from tests.fakes.web_server import Handler, web_server
 from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES
 from vmdk_cache.ledger import Ledger
 
@@ -301,7 +300,7 @@ def test_the_next_server_is_asked_when_one_is_away(
 def refusing_keystone() -> Iterator[str]:
     """A server that knows version 3 of the Identity API and no user."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Answers(Handler):
         def do_GET(self) -> None:
             self._answer(200, f'{{"version": {{"id": "v3.14", "status": "stable", "links": '
                               f'[{{"rel": "self", "href": "{url}/"}}]}}}}')  # fmt: skip
@@ -317,10 +316,7 @@ def refusing_keystone() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with web_server(Handler) as root:
+    with web_server(Answers) as root:
         url = f"{root}/v3"
         yield url
 

@@ -1,33 +1,38 @@
-"""A web server on loopback for as long as a test needs one."""
+"""A web server on loopback for as long as a test needs one.
+
+tests/__init__.py imports this before anything else: eventlet, which Cinder brings, puts modules on
+green sockets in the place of ``http.server`` and ``socketserver``, and what is served by those from
+a thread is answered by nobody.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import http.server
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Base of handlers that say nothing on stderr."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @contextlib.contextmanager
-def web_server(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+def web_server(handler: type[Handler]) -> Iterator[str]:
     """Serve with ``handler``; yields ``http://host:port``."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.block_on_close = False
-    server.timeout = 0.05
-    ended: list[bool] = []
-
-    def serve() -> None:
-        # Not serve_forever, whose end is waited for with an Event: where Cinder was imported, one
-        # of eventlet's, which a thread cannot set.
-        while not ended:
-            server.handle_request()
-
-    thread = threading.Thread(target=serve, name="web-server", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(0.05,), name="web-server", daemon=True
+    )
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        ended.append(True)
+        server.shutdown()
         thread.join()
         server.server_close()

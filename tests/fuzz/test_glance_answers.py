@@ -6,16 +6,14 @@ promised is tests/fuzz/test_vmdk.py's.
 
 from __future__ import annotations
 
-import http.server
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from oslo_config import cfg
 
-from tests.fakes.web_server import web_server
+from tests.fakes.web_server import Handler, web_server
 from tests.fuzz.tally import fuzz
 from tests.fuzz.test_texts import ID, JSON_VALUES, PROPERTIES, TEXTS
 from vmdk_cache.cli import cinder_options, glance
@@ -32,7 +30,7 @@ class Answer:
     body = b""
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Answers(Handler):
     def do_GET(self) -> None:
         self.send_response(Answer.status)
         if Answer.status // 100 == 3:
@@ -42,13 +40,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(Answer.body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[glance.Glance]:
-    with web_server(Handler) as url:
+    with web_server(Answers) as url:
         options = cfg.ConfigOpts()
         options([], default_config_files=[])
         options.register_opts(cinder_options.GLANCE)
