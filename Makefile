@@ -1,5 +1,7 @@
 # Every command a newcomer needs; each installs what it needs first, into .venv and .tools.
 PYTHON ?= python3
+# Most tests wait most of the time; 0 runs them in one process, whose output can be seen with -s.
+JOBS   ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -17,8 +19,8 @@ help:  ## print this
 demo: $(READY)  ## real Cinder and Glance, 20 volumes from one image, on a fake vCenter (under 60 s)
 	@$(BIN)/python -m demo
 
-test: $(READY)  ## every test; what lacks its program is skipped with a reason
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## every test, JOBS=3 files at a time; what lacks its program is skipped with a reason
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the docs build
 	$(BIN)/ruff check .
