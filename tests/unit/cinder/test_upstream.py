@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import pathlib
+import re
 import pkgutil
 from collections.abc import Iterator
 
@@ -81,7 +82,9 @@ FOLDER = pathlib.Path(inspect.getfile(upstream)).parent
 NAMES = [(owner, name) for owner, names in upstream.PRIVATE_NAMES.items() for name in names]
 
 
-@pytest.mark.parametrize(("owner", "name"), NAMES, ids=lambda value: str(value)[-40:])
+@pytest.mark.parametrize(
+    ("owner", "name"), NAMES, ids=lambda value: re.sub(" object at 0x.*", "", str(value))[-40:]
+)
 def test_a_name_that_we_rely_on_is_still_there(owner: object, name: str) -> None:
     assert hasattr(owner, name), f"{owner} has no {name}: see vmdk_cache/cinder/upstream.py"
 
