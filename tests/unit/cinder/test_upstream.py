@@ -8,8 +8,8 @@ from __future__ import annotations
 import ast
 import inspect
 import pathlib
-import re
 import pkgutil
+import re
 from collections.abc import Iterator
 
 import pytest
