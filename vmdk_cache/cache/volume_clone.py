@@ -15,6 +15,7 @@ vCenter ends tasks half way and forgets them; so what a clone made before one is
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from oslo_log import log as logging
@@ -35,6 +36,8 @@ POLL_S = 2.0
 CLOCK_SLACK_S = 5.0
 #: How long a clone that was cancelled may take to let go of its VM.
 LET_GO_S = 600.0
+#: On average, between two attempts to remove what a task is at work on.
+REMOVE_EVERY_S = 7.5
 
 
 class VolumeClone:
@@ -108,8 +111,9 @@ class VolumeClone:
                     raise
                 self._request = dataclasses.replace(self._request, folder=self._folder())
             except errors.NameTaken:
-                # Left by an earlier life of this volume, or by a call of ours that was lost.
-                if attempt == ATTEMPTS or not self._remove():
+                # Left by an earlier life of this volume, whose clone may still stand in vCenter's
+                # queue, or by a call of ours that was lost.
+                if attempt == ATTEMPTS or not self._remove(self._timeout_s):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -151,8 +155,11 @@ class VolumeClone:
             return None
         return found
 
-    def _remove(self) -> bool:
-        """Whether there was something of ours to remove, and it is gone."""
+    def _remove(self, within_s: float = 0.0) -> bool:
+        """Whether there was something of ours to remove, and it is gone.
+
+        :param within_s: how long a task of vCenter's may be at work on it
+        """
 
         def work() -> bool:
             found = self._find()
@@ -162,7 +169,12 @@ class VolumeClone:
             return True
 
         return retry.call(
-            work, attempts=ATTEMPTS * 2, first_wait_s=1.0, max_wait_s=15.0, clock=self._clock
+            work,
+            attempts=ATTEMPTS * 2 + math.ceil(within_s / REMOVE_EVERY_S),
+            first_wait_s=1.0,
+            max_wait_s=2 * REMOVE_EVERY_S,
+            within_s=within_s or None,
+            clock=self._clock,
         )
 
     def _clean_up(self) -> None:

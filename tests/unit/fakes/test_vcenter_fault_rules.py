@@ -62,7 +62,8 @@ def test_action_runs_at_another_call(client: Client) -> None:
     client.vcenter.fault_rules.add("CurrentTime", action=client.vcenter.sessions.expire_all)
     client.vm_folder.CreateFolder("a")
     assert len(client.vcenter.sessions.active()) == 1
-    client.instance.CurrentTime()
+    with pytest.raises(vim.fault.NotAuthenticated):
+        client.instance.CurrentTime()
     assert client.vcenter.sessions.active() == []
 
 
