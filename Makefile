@@ -40,7 +40,7 @@ docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an erro
 bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
 
-faults: $(READY)  ## every fault at every call (about 25 minutes on two idle cores); ARGS="hit: CloneVM_Task" tries some
+faults: $(READY)  ## every fault at every call (about 15 minutes on two cores); ARGS="hit: CloneVM_Task" tries some
 	$(BIN)/python -W ignore -m tests.faults $(ARGS); missed=$$?; $(BIN)/python -m tests.faults.document && exit $$missed
 
 soak: $(READY)  ## create and delete 10,000 volumes with faults: does anything grow?
