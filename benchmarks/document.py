@@ -6,29 +6,14 @@ whether they are up to date, with exit code 1 if not.
 
 from __future__ import annotations
 
-import pathlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import results
 from benchmarks.rows import all_rows
+from tests.generated_page import GeneratedPage, list_table
 
-PAGE = pathlib.Path(__file__).parent.parent / "docs" / "performance.rst"
-BEGIN = ".. Written by python -m benchmarks.document from here\n"
-END = ".. to here\n"
-
-
-def written(page: str, measured: dict[str, Any]) -> str:
-    """The page with its tables made anew.
-
-    :raises ValueError: it lacks one of the two comments
-    """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE.name} lacks the line {(END if begin else BEGIN).strip()!r}")
-    return f"{head}{BEGIN}\n{tables(measured)}\n{END}{tail}"
+PAGE = GeneratedPage("performance.rst", "benchmarks.document")
 
 
 def tables(measured: dict[str, Any]) -> str:
@@ -48,8 +33,8 @@ def tables(measured: dict[str, Any]) -> str:
     return "\n".join(
         [
             _machine(measured["machine"]),
-            *_table(("Measure", "Bar", "Found", "Met"), bars),
-            *_table(("Measure", "What", "Found"), figures),
+            *list_table(("Measure", "Bar", "Found", "Met"), bars),
+            *list_table(("Measure", "What", "Found"), figures),
         ]
     )
 
@@ -65,24 +50,9 @@ def _machine(machine: dict[str, Any]) -> str:
     )
 
 
-def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in (headings, *rows):
-        for number, cell in enumerate(row):
-            lines.append(f"   {'*' if number == 0 else ' '} - {cell}".rstrip())
-    return [*lines, ""]
-
-
 def main() -> int:
     """See the module's text."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = written(before, results.load())
-    if "--check" in sys.argv[1:]:
-        if before != after:
-            print(f"docs/{PAGE.name} is out of date: run python -m benchmarks.document")
-        return int(before != after)
-    PAGE.write_text(after, encoding="utf-8")
-    return 0
+    return PAGE.write(tables(results.load()))
 
 
 if __name__ == "__main__":

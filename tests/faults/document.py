@@ -12,29 +12,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-ROOT = pathlib.Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "faults.rst"
+from tests.generated_page import GeneratedPage, list_table
+
+PAGE = GeneratedPage("faults.rst", "tests.faults.document")
 RESULTS = pathlib.Path(__file__).parent / "results.json"
-BEGIN = ".. Written by python -m tests.faults.document from here\n"
-END = ".. to here\n"
 
 
 def load() -> dict[str, Any]:
     """Results of the last whole run, see tests/faults/__main__.py."""
     loaded: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     return loaded
-
-
-def written(page: str, results: dict[str, Any]) -> str:
-    """The page with its tables made anew.
-
-    :raises ValueError: it lacks one of the two comments
-    """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE.name} lacks the line {(END if begin else BEGIN).strip()!r}")
-    return f"{head}{BEGIN}\n{tables(results)}\n{END}{tail}"
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -48,7 +35,7 @@ def tables(results: dict[str, Any]) -> str:
         "",
         "By operation:",
         "",
-        *_table(
+        *list_table(
             ("Operation", "Calls", "Tried", "Held", "As without a fault", "Most requests more"),
             [
                 (
@@ -61,7 +48,7 @@ def tables(results: dict[str, Any]) -> str:
         ),
         "By fault:",
         "",
-        *_table(
+        *list_table(
             ("Fault", "Tried", "Held", "As without a fault", "Most requests more"),
             [
                 (kind, *_counts([cell for cell in cells if cell["kind"] == kind]))
@@ -70,7 +57,7 @@ def tables(results: dict[str, Any]) -> str:
         ),
         "What became of the volume or the work, and in how many cells:",
         "",
-        *_table(("Operation", "Outcome", "Cells"), list(_outcomes(results))),
+        *list_table(("Operation", "Outcome", "Cells"), list(_outcomes(results))),
     ]
     return "\n".join(lines)
 
@@ -96,24 +83,9 @@ def _outcomes(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             shown = ""
 
 
-def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in (headings, *rows):
-        for number, cell in enumerate(row):
-            lines.append(f"   {'*' if number == 0 else ' '} - {cell}".rstrip())
-    return [*lines, ""]
-
-
 def main() -> int:
     """See the module's text."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = written(before, load())
-    if "--check" in sys.argv[1:]:
-        if before != after:
-            print(f"docs/{PAGE.name} is out of date: run python -m tests.faults.document")
-        return int(before != after)
-    PAGE.write_text(after, encoding="utf-8")
-    return 0
+    return PAGE.write(tables(load()))
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def test_a_cell_whose_call_is_not_made_or_that_leaves_something_does_not_hold() 
 
 
 def test_the_document_shows_the_results() -> None:
-    page = document.PAGE.read_text(encoding="utf-8")
-    assert document.written(page, document.load()) == page
+    page = document.PAGE.path.read_text(encoding="utf-8")
+    assert document.PAGE.written(page, document.tables(document.load())) == page
 
 
 def test_all_cells_of_the_last_whole_run_held() -> None:

@@ -86,18 +86,18 @@ def test_a_run_of_one_row_forgets_the_others(kept: pathlib.Path) -> None:
 
 def test_the_page_hides_a_bar_that_was_not_met(kept: pathlib.Path) -> None:
     results.save(row("a"), Outcome(bars=(Bar("at most 1", "2", False),)), 1.0)
-    page = f"Before\n{document.BEGIN}old\n{document.END}After\n"
-    made = document.written(page, results.load())
+    page = f"Before\n{document.PAGE.begin}old\n{document.PAGE.END}After\n"
+    made = document.PAGE.written(page, document.tables(results.load()))
     assert made.startswith("Before\n")
     assert made.endswith("After\n")
     assert "old" not in made
     assert "   * - title of a\n     - at most 1\n     - 2\n     - **no**\n" in made
-    assert document.written(made, results.load()) == made
+    assert document.PAGE.written(made, document.tables(results.load())) == made
 
 
 def test_a_page_without_its_marks_is_overwritten() -> None:
     with pytest.raises(ValueError, match="lacks the line"):
-        document.written("nothing", {"machine": {}, "rows": {}})
+        document.PAGE.written("nothing", "")
 
 
 def test_results_tell_where_they_were_measured(kept: pathlib.Path) -> None:
