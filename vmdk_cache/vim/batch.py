@@ -1,7 +1,11 @@
 """Requests of several threads that arrive together, sent as one.
 
 While one thread's request is under way, the others queue; the next to come takes all that queued
-along. So a lone caller waits for nobody, and a hundred at once send a handful of requests.
+along. So a lone caller waits for no other, and a hundred at once send a handful of requests.
+
+An error of the request is an error of all on board. What ends only the thread that sends
+(GreenletExit, eventlet.Timeout, KeyboardInterrupt: no ``Exception``) is not shared: the others go
+back to the head of the queue, and the next of them sends.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ class _Seat(Generic[K, V]):
     def __init__(self, key: K) -> None:
         self.key = key
         self.value: V | None = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.served = False
 
 
@@ -43,15 +47,19 @@ class Batch(Generic[K, V]):
     def ask(self, key: K) -> V | None:
         """What ``send`` makes of ``key``.
 
-        :raises BaseException: what ``send`` raised; everybody on board gets it
+        :raises Exception: what ``send`` raised; everybody on board gets it
         """
         seat: _Seat[K, V] = _Seat(key)
         with self._queue_lock:
             self._queue.append(seat)
-        with self._turn:
-            if not seat.served:
-                self._gather()
-                self._serve()
+        try:
+            with self._turn:
+                if not seat.served:
+                    self._gather()
+                    self._serve()
+        except BaseException:
+            self._leave(seat)
+            raise
         if seat.error is not None:
             raise seat.error
         return seat.value
@@ -59,11 +67,20 @@ class Batch(Generic[K, V]):
     def _serve(self) -> None:
         with self._queue_lock:
             seats, self._queue = self._queue, []
-        error: BaseException | None = None
+        error: Exception | None = None
         answers: Mapping[K, V] = {}
         try:
             answers = self._send([seat.key for seat in seats])
-        except BaseException as failure:
+        except Exception as failure:
             error = failure
+        except BaseException:
+            with self._queue_lock:
+                self._queue[:0] = seats
+            raise
         for seat in seats:
             seat.value, seat.error, seat.served = answers.get(seat.key), error, True
+
+    def _leave(self, seat: _Seat[K, V]) -> None:
+        with self._queue_lock:
+            if seat in self._queue:
+                self._queue.remove(seat)

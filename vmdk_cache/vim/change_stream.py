@@ -163,7 +163,7 @@ class ChangeStream:
                 if attempt == _WATCHES_PER_REFRESH:
                     raise
                 if isinstance(error, errors.SessionExpired):
-                    self._session.renew(generation)
+                    self._session.renew(generation, error)
 
     def _current_watch(self) -> _Watch | None:
         with self._lock:

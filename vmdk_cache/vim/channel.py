@@ -5,7 +5,8 @@ What it adds to ``pyVmomi.SoapAdapter.SoapStubAdapter``, whose pool bounds only 
 - at most ``pool_size`` requests at a time, further callers wait for a connection;
 - separate time-outs for connecting and for reading;
 - a pooled connection that the server has closed meanwhile is replaced before it is used;
-- an error before the request left is marked (:class:`~vmdk_cache.vim.faults.NotSent`);
+- an error before the request left is marked (:class:`~vmdk_cache.vim.faults.NotSent`), and so is
+  an answer that pyVmomi cannot read (:class:`~vmdk_cache.vim.faults.NotUnderstood`);
 - only the log-in sets the cookie. pyVmomi takes every ``Set-Cookie``, so that an answer to an
   old session, arriving late, would throw out the new one.
 """
@@ -18,10 +19,32 @@ import ssl
 import threading
 from http.client import HTTPException, HTTPSConnection
 from typing import Any
+from xml.parsers.expat import ExpatError
 
-from pyVmomi import SoapStubAdapter
+from pyVmomi import SoapStubAdapter, VmomiSupport, vmodl
 
-from vmdk_cache.vim.faults import NotSent
+from vmdk_cache.vim.exchange import Listener, OverheardConnection
+from vmdk_cache.vim.faults import NotSent, NotUnderstood
+
+#: Names of pyVmomi that it neither documents nor promises to keep, by the object that must have
+#: them; the whole package uses no others. With their parameters, None for what is no function.
+#: setup.cfg caps the release for their sake.
+PRIVATE_NAMES: dict[Any, dict[str, str | None]] = {
+    SoapStubAdapter: {
+        # Overridden, and called by InvokeMethod.
+        "InvokeMethod": "self mo info args outerStub",
+        "GetConnection": "self",
+        # Called.
+        "_CloseIdleConnections": "self",
+        "DropConnections": "self",
+    },
+    VmomiSupport.ManagedObject: {"_GetMoId": "self", "_wsdlName": None},
+}
+#: And attributes that a SoapStubAdapter has once it is made.
+PRIVATE_ATTRIBUTES = ("lock", "pool", "cookie")
+
+#: What a request raises whose answer was read, or did not come, or is not XML.
+_EXPECTED = (vmodl.MethodFault, NotSent, OSError, HTTPException, ExpatError)
 
 #: Shorter than what proxies in front of vCenter keep an idle connection for.
 _KEEP_IDLE_S = 50
@@ -51,6 +74,7 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
         read_timeout_s: float,
         path: str = "/sdk",
         request_context: dict[str, str] | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._session_cookie = cookie
         super().__init__(
@@ -67,6 +91,7 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
         self._ssl_context = ssl_context
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._listener = listener
         self._slots = threading.BoundedSemaphore(pool_size)
         self.request_count = 0
 
@@ -83,7 +108,12 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
     def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
         with self._slots:
             self.request_count += 1  # a lost update under threads harms nobody: it is a gauge
-            return super().InvokeMethod(mo, info, args, outerStub)
+            try:
+                return super().InvokeMethod(mo, info, args, outerStub)
+            except _EXPECTED:
+                raise
+            except Exception as error:  # pyVmomi's reader raises whatever it stumbles over
+                raise NotUnderstood from error
 
     def GetConnection(self) -> HTTPSConnection:
         while True:
@@ -98,8 +128,11 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
 
     def _connect(self) -> HTTPSConnection:
         host, port = self._address
-        connection = HTTPSConnection(
-            host, port, timeout=self._connect_timeout_s, context=self._ssl_context
+        options: dict[str, Any] = {"timeout": self._connect_timeout_s, "context": self._ssl_context}
+        connection = (
+            HTTPSConnection(host, port, **options)
+            if self._listener is None
+            else OverheardConnection(host, port, listener=self._listener, **options)
         )
         try:
             connection.connect()

@@ -1,7 +1,7 @@
 """Custom attributes: short texts that vCenter keeps beside a VM or template, in its own database.
 
 A template takes them, at once and without a task, which is true of nothing else but its name and
-annotation (vSphere API reference, CustomFieldsManager.SetField).
+annotation: the API reference names no object that SetField refuses (docs/assumptions.rst, A54).
 
     undefined   -- first need: AddCustomFieldDef -->  defined; DuplicateName: another was faster
     defined     -- SetField -->                       set; '' takes the value away
@@ -25,6 +25,7 @@ from oslo_log import log as logging
 from pyVmomi import vim
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.reference import managed_type
 from vmdk_cache.vim.session import Session
@@ -105,6 +106,13 @@ class CustomAttributes:
         """
         found = self._known().key_of.get(name)
         return self._read().key_of.get(name) if found is None else found
+
+    def is_for_vms(self, name: str) -> bool | None:
+        """Whether the attribute may be set on virtual machines; None if vCenter shows none of that
+        name."""
+        if self.field_key(name) is None:
+            return None
+        return name not in self._known().not_for_vms
 
     def named(self, values: Iterable[Any], names: Collection[str]) -> Mapping[str, str]:
         """Those of an object's values that are set and have one of the names.
@@ -202,10 +210,10 @@ class CustomAttributes:
             self._warned.add(name)
         if not known:
             LOG.warning(
-                "The custom attribute %r cannot be set: %s. Images are cached, cloned and expired "
+                "The custom attribute %s cannot be set: %s. Images are cached, cloned and expired "
                 "by age all the same; what the attribute would tell, such as the time of last "
                 "use, is known to this process only.",
-                name,
+                quoted(name),
                 reason,
             )
 

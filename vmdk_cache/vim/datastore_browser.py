@@ -14,7 +14,9 @@ from typing import Any
 from pyVmomi import vim
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
+from vmdk_cache.vim.datastore_path import FILE_NOT_FOUND, in_each_way
 from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.inventory import Datastore
 from vmdk_cache.vim.properties import Properties
@@ -22,10 +24,12 @@ from vmdk_cache.vim.reference import managed_type
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
-_SEARCH_S = 600.0
-_DELETE_S = 3600.0
+#: How long a search or a deletion may run, and how long it may wait in vCenter's queue before it
+#: runs: the lock of housekeeping is held meanwhile.
+SEARCH_WITHIN_S = 600.0
+DELETE_WITHIN_S = 900.0
 #: Their directories bear ids in place of names, or both; what is whose cannot be told by name.
-_WITHOUT_NAMES = frozenset({"vsan", "vsand", "vvol"})
+WITHOUT_NAMES = frozenset({"vsan", "vsand", "vvol"})
 #: Both readings of a path in which ``]`` stands in the name of the datastore or of a directory.
 _ROOT_DIRECTORY = (re.compile(r"\[[^\]]*\]\s*([^/]+)/"), re.compile(r"\[.*\]\s*([^/]+)/"))
 
@@ -43,20 +47,24 @@ def directories(
     :raises ObjectNotFound: the datastore is gone
     :raises VCenterError: it is not accessible, or another fault
     """
-    if datastore.type in _WITHOUT_NAMES:
+    if datastore.type in WITHOUT_NAMES:
         return []
     browser = properties.read_one(session, "Datastore", datastore.moref, ["browser"])["browser"]
-    task = session.invoke(
-        "HostDatastoreBrowser",
-        browser,
-        "SearchDatastore_Task",
-        safe=True,
-        datastorePath=f"[{datastore.name}]",
-        searchSpec=vim.host.DatastoreBrowser.SearchSpec(
-            query=[vim.host.DatastoreBrowser.FolderQuery()], matchPattern=[_pattern(prefix)]
-        ),
-    )
-    found = waiter.wait(task, timeout_s=_SEARCH_S)
+
+    def search(path_name: str) -> Any:
+        task = session.invoke(
+            "HostDatastoreBrowser",
+            browser,
+            "SearchDatastore_Task",
+            safe=True,
+            datastorePath=f"[{path_name}]",
+            searchSpec=vim.host.DatastoreBrowser.SearchSpec(
+                query=[vim.host.DatastoreBrowser.FolderQuery()], matchPattern=[_pattern(prefix)]
+            ),
+        )
+        return waiter.wait(task, timeout_s=SEARCH_WITHIN_S, start_within_s=SEARCH_WITHIN_S)
+
+    found = in_each_way(datastore.path_names, search)
     names = (str(info.path) for info in (found.file if found is not None else None) or ())
     return sorted(name for name in names if name.startswith(prefix))
 
@@ -93,19 +101,25 @@ def delete_directory(
     :raises InUse, FileLocked: a VM is at work on a file in it; retry
     """
     if name != name.strip() or name in ("", ".") or ".." in name or re.search(r"[/\\\0]", name):
-        raise ValueError(f"{name!r} is not the plain name of a directory in {datastore.name}")
-    try:
+        raise ValueError(
+            f"{quoted(name)} is not the plain name of a directory in {quoted(datastore.name)}"
+        )
+
+    def delete(path_name: str) -> None:
         task = session.invoke(
             "FileManager",
             session.content.fileManager._GetMoId(),
             "DeleteDatastoreFile_Task",
             safe=True,
-            name=f"[{datastore.name}] {name}",
+            name=f"[{path_name}] {name}",
             datacenter=managed_type("Datacenter")(datacenter),
         )
-        waiter.wait(task, timeout_s=_DELETE_S)
+        waiter.wait(task, timeout_s=DELETE_WITHIN_S, start_within_s=DELETE_WITHIN_S)
+
+    try:
+        in_each_way(datastore.path_names, delete)
     except errors.ObjectNotFound as error:
-        if error.fault != "vim.fault.FileNotFound":
+        if error.fault != FILE_NOT_FOUND:
             raise
 
 

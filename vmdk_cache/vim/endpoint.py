@@ -6,6 +6,8 @@ import ssl
 from dataclasses import dataclass, field
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vim.exchange import Listener
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Endpoint:
     :ivar ca_file: PEM file of trusted issuers; None trusts what the system trusts
     :ivar insecure: True checks no certificate, for test beds
     :ivar pool_size: requests under way at a time; long polls have connections of their own
+    :ivar listener: told of each SOAP request and its answer, for reports
     :ivar api_retry_count: attempts in all of a call that got no answer and may be repeated: it
         is safe to, or was never sent; none begins later than two minutes after the first failed
     """
@@ -27,6 +30,7 @@ class Endpoint:
     insecure: bool = False
     pool_size: int = 10
     api_retry_count: int = 10
+    listener: Listener | None = field(default=None, repr=False, compare=False)
     connect_timeout_s: float = 30.0
     read_timeout_s: float = 180.0
 
@@ -44,7 +48,7 @@ class Endpoint:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise errors.ConfigError(
-                f"vmware_ca_file {self.ca_file!r} cannot be used: {error}; "
+                f"vmware_ca_file {quoted(self.ca_file)} cannot be used: {sentence(error)}; "
                 "it must be a readable PEM file of certificates"
             ) from error
         if self.insecure:

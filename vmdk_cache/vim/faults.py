@@ -16,9 +16,10 @@ from http.client import HTTPException
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from pyVmomi import vmodl
+from pyVmomi import version_info_str, vmodl
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import identifier, quoted, sentence
 
 #: Fault type without its namespace -> error (vSphere API reference, "Fault" pages).
 FAULTS: dict[str, type[errors.VCenterError]] = {
@@ -65,6 +66,10 @@ class NotSent(Exception):
     """The request never left: connecting failed. ``__cause__`` says why."""
 
 
+class NotUnderstood(Exception):
+    """The answer has something that this pyVmomi does not know. ``__cause__`` says what."""
+
+
 def fault_name(fault: BaseException) -> str:
     """E.g. ``vim.fault.FileLocked``."""
     return type(fault).__name__
@@ -79,8 +84,8 @@ def translate(
 ) -> BaseException:
     """The error to raise in place of ``error``.
 
-    :param error: a vSphere fault (raised, or found in a task or lease), or what a socket, TLS or
-        :mod:`http.client` raised
+    :param error: a vSphere fault (raised, or found in a task or lease), or what a socket, TLS,
+        :mod:`http.client` or a channel raised
     :param method: vSphere API method that was called
     :param moref: the object it was called on
     :param server: ``host:port``, for the errors that an operator mends there
@@ -119,8 +124,12 @@ def _from_fault(
         text = f"{moref}: {text}" if moref and moref not in text else text
     elif kind is errors.NameTaken:
         moref = _moref(fault, "object")
-    elif kind is errors.NoPermission and getattr(fault, "privilegeId", None):
-        text = f"privilege {fault.privilegeId} on {_moref(fault, 'object')} is missing: {text}"
+    elif getattr(fault, "privilegeId", None):
+        privilege, target = identifier(fault.privilegeId), _moref(fault, "object")
+        if kind is errors.NoPermission:
+            text = f"privilege {privilege} on {target} is missing: {text}"
+        else:  # NotAuthenticated
+            text = f"privilege {privilege} on {target} is needed: {text}"
     elif kind is errors.LoginRefused:
         text = (
             f"{server} refused the log-in: {text}; "
@@ -144,10 +153,10 @@ def _text(fault: Any) -> str:
     for detail in ("reason", "invalidProperty", "property", "file", "name", "datastore"):
         value = getattr(fault, detail, None)
         if isinstance(value, str) and value and not any(value in word for word in words):
-            words.append(f"{detail}={value}")
+            words.append(f"{detail}={quoted(value)}")
     if not words:
         words = [fault_name(fault).rpartition(".")[2]]
-    return " ".join(f"{'; '.join(words)} ({fault_name(fault)})".split())
+    return f"{sentence('; '.join(words))} ({fault_name(fault)})"
 
 
 def _moref(fault: Any, field: str) -> str | None:
@@ -158,26 +167,34 @@ def _moref(fault: Any, field: str) -> str | None:
 def _from_connection(
     error: BaseException, server: str
 ) -> tuple[type[errors.VCenterError] | None, str]:
+    if isinstance(error, NotUnderstood):
+        return errors.TaskFailed, (
+            f"{server} answered with something that pyvmomi {identifier(version_info_str)} does "
+            f"not know ({sentence(repr(error.__cause__))}); install a newer pyvmomi"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         return errors.CertificateRefused, (
             f"the certificate of {server} is not trusted: "
-            f"{getattr(error, 'verify_message', error)}; set "
+            f"{sentence(getattr(error, 'verify_message', error))}; set "
             "vmware_ca_file to its issuer's certificates (or vmware_insecure in a test bed)"
         )
-    if isinstance(error, socket.gaierror):
-        return errors.Unreachable, f"no address for {server}: {error}; check vmware_host_ip"
+    is_no_name = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)
+    if is_no_name or isinstance(error, socket.gaierror):  # the former for a label of 64 characters
+        return errors.Unreachable, (
+            f"no address for {server}: {sentence(error)}; check vmware_host_ip"
+        )
     if isinstance(error, TimeoutError):
         return errors.Unreachable, f"{server} did not answer in time"
     if isinstance(error, HTTPException):
         return _from_http(error, server)
     if isinstance(error, OSError):
         return errors.Unreachable, (
-            f"no answer from {server}: {error or type(error).__name__}; "
+            f"no answer from {server}: {sentence(error or type(error).__name__)}; "
             "check vmware_host_ip and vmware_host_port"
         )
     if isinstance(error, ExpatError):
         return errors.Unreachable, (
-            f"{server} answered with something that is not SOAP ({error}); "
+            f"{server} answered with something that is not SOAP ({sentence(error)}); "
             "check vmware_host_ip and proxies"
         )
     return None, ""
@@ -188,6 +205,6 @@ def _from_http(error: HTTPException, server: str) -> tuple[type[errors.VCenterEr
     status = re.match(r"(\d{3})\b", str(error))
     if status and int(status[1]) not in _BUSY_STATUS:
         return errors.TaskFailed, (
-            f"{server} answered HTTP {error}: is it a vCenter? Check vmware_host_ip"
+            f"{server} answered HTTP {sentence(error)}: is it a vCenter? Check vmware_host_ip"
         )
-    return errors.Unreachable, f"{server} answered HTTP {error or type(error).__name__}"
+    return errors.Unreachable, f"{server} answered HTTP {sentence(error or type(error).__name__)}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.entity_name import escape_name
 from vmdk_cache.vim.reference import managed_type
@@ -100,7 +101,7 @@ def _child(session: Session, parent: str, name: str) -> str | None:
     if found in properties.read(session, "Folder", [found], ["childType"]):
         return str(found)
     raise errors.ConfigError(
-        f"{name!r} in folder {parent} is not a folder ({found}); rename or remove it"
+        f"{quoted(name)} in folder {parent} is not a folder ({found}); rename or remove it"
     )
 
 

@@ -6,14 +6,14 @@ the two IDE controllers that every VM has, and keys of new devices are negative 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pyVmomi import vim
 
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.entity_name import escape_name
-
-if TYPE_CHECKING:
-    from vmdk_cache.vim.lease import ImportRequest
 
 _CONTROLLERS: dict[str, Any] = {
     "lsiLogic": vim.vm.device.VirtualLsiLogicController,
@@ -26,8 +26,38 @@ _NEW_CONTROLLER_KEY = -100
 _NEW_DISK_KEY = -101
 
 
-def config_spec(request: ImportRequest) -> Any:
-    """:raises ValueError: unknown disk type or adapter type"""
+@dataclass(frozen=True)
+class ImportRequest:
+    """The VM that an import creates; hardware as upstream's driver makes it.
+
+    :ivar datastores: the ways in which a path may write the datastore's name (vmPathName is
+        ``[name]``), see vim/datastore_path.py
+    :ivar capacity_bytes: virtual size of the disk
+    :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
+    :ivar adapter_type: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual`` or ``ide``
+    :ivar managed_by: (extension key, type) or None
+    :ivar hardware_version: e.g. ``vmx-13``; upstream's default is ``vmx-08``
+    """
+
+    name: str
+    datastores: Sequence[str]
+    capacity_bytes: int
+    disk_type: str = "thin"
+    adapter_type: str = "lsiLogic"
+    extra_config: Mapping[str, str] = field(default_factory=dict)
+    annotation: str = ""
+    managed_by: tuple[str, str] | None = None
+    profile_id: str | None = None
+    instance_uuid: str | None = None
+    guest_id: str = "otherGuest"
+    cpus: int = 1
+    memory_mb: int = 128
+    hardware_version: str = "vmx-08"
+
+
+def config_spec(request: ImportRequest, datastore: str) -> Any:
+    """:param datastore: one of the request's
+    :raises ValueError: unknown disk type or adapter type"""
     managed_by = request.managed_by and vim.ext.ManagedByInfo(
         extensionKey=request.managed_by[0], type=request.managed_by[1]
     )
@@ -37,7 +67,7 @@ def config_spec(request: ImportRequest) -> Any:
         numCPUs=request.cpus,
         memoryMB=request.memory_mb,
         version=request.hardware_version,
-        files=vim.vm.FileInfo(vmPathName=f"[{request.datastore}]"),
+        files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
         instanceUuid=request.instance_uuid,
         annotation=request.annotation,
         managedBy=managed_by,
@@ -56,7 +86,7 @@ def disk_backing(disk_type: str) -> Any:
     :raises ValueError: another type
     """
     if disk_type not in ("thin", "thick", "eagerZeroedThick"):
-        raise ValueError(f"disk type {disk_type!r}: must be thin, thick or eagerZeroedThick")
+        raise ValueError(f"disk type {quoted(disk_type)}: must be thin, thick or eagerZeroedThick")
     return vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
         fileName="",
         diskMode="persistent",
@@ -76,7 +106,7 @@ def _devices(request: ImportRequest) -> list[Any]:
         return [_disk(request, _IDE_CONTROLLER_KEY)]
     if request.adapter_type not in _CONTROLLERS:
         known = ", ".join((*_CONTROLLERS, "ide"))
-        raise ValueError(f"adapter type {request.adapter_type!r}: must be one of {known}")
+        raise ValueError(f"adapter type {quoted(request.adapter_type)}: must be one of {known}")
     controller = _CONTROLLERS[request.adapter_type](
         key=_NEW_CONTROLLER_KEY, busNumber=0, sharedBus="noSharing"
     )

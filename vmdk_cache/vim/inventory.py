@@ -14,7 +14,9 @@ from typing import Any
 from pyVmomi import vmodl
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
+from vmdk_cache.vim.datastore_path import path_names
 from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.folder import ensure_folder, find_folder
 from vmdk_cache.vim.object_table import Row, Table
@@ -84,6 +86,9 @@ class Mount:
 class Datastore:
     """A datastore.
 
+    :ivar name: as people write it
+    :ivar summary_name: as Cinder's own driver matches it with ``vmware_datastore_regex``
+    :ivar path_names: the ways in which a path may write it (vim/datastore_path.py)
     :ivar type: lower case, as vSphere names it: ``vmfs``, ``nfs``, ``nfs41``, ``vsan``, ``vvol``
     :ivar uncommitted_bytes: promised to thin disks and not yet written; 0 if unknown
     :ivar maintenance: ``normal``, ``enteringMaintenance`` or ``inMaintenance``
@@ -103,6 +108,8 @@ class Datastore:
     mounts: tuple[Mount, ...]
     datacenter: str
     url: str
+    summary_name: str
+    path_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -157,16 +164,32 @@ def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
     in_use = {host.datacenter for host in hosts}
     owners = [found_in for found_in in datacenters_in(objects) if found_in.moref in in_use]
     wanted_hosts = {host.moref for host in hosts}
-    datastores = [
-        _datastore(moref, found["Datastore"][moref], datacenter.moref, wanted_hosts)
-        for datacenter in owners
-        for moref in found["Datacenter"][datacenter.moref].get("datastore", ())
-        if moref in found.get("Datastore", {})
-    ]
+    datastores: list[Datastore] = []
+    for datacenter in owners:
+        rows = {
+            moref: found["Datastore"][moref]
+            for moref in found["Datacenter"][datacenter.moref].get("datastore", ())
+            if moref in found.get("Datastore", {})
+        }
+        ways = path_names({moref: (_summary_name(row), row["name"]) for moref, row in rows.items()})
+        datastores += [
+            _datastore(moref, row, datacenter.moref, wanted_hosts, ways[moref])
+            for moref, row in rows.items()
+        ]
     return Inventory(
         tuple(owners),
         tuple(hosts),
         tuple(sorted(datastores, key=lambda datastore: datastore.name)),
+    )
+
+
+def datastores_at(objects: Table, url: str) -> list[str]:
+    """Morefs of the datastores with that url, of all datacenters: hosts of several may mount the
+    same volume, and each datacenter has an object of its own for it."""
+    return sorted(
+        moref
+        for (kind, moref), row in objects.items()
+        if kind == "Datastore" and url and row.get("summary.url") == url
     )
 
 
@@ -187,6 +210,7 @@ _PATHS: dict[str, list[str]] = {
     "HostSystem": ["name", "parent", "runtime.connectionState", "runtime.inMaintenanceMode"],
     "Datastore": [
         "name",
+        "summary.name",
         "summary.type",
         "summary.capacity",
         "summary.freeSpace",
@@ -236,8 +260,8 @@ def _choose(clusters: Mapping[str, Row], names: Sequence[str]) -> dict[str, Row]
         if len(matches) != 1:
             known = ", ".join(sorted(unescape_name(c["name"]) for c in clusters.values()))
             raise errors.ConfigError(
-                f"vmware_cluster_name {name!r}: vCenter has {len(matches)} clusters of that name; "
-                f"it must be one of: {known or '(there are no clusters)'}"
+                f"vmware_cluster_name {quoted(name)}: vCenter has {len(matches)} clusters of that "
+                f"name; it must be one of: {known or '(there are no clusters)'}"
             )
         chosen.update(matches)
     return chosen
@@ -281,7 +305,17 @@ def _hosts(found: _Found, computes: Mapping[str, Row], owner: Mapping[str, str])
             )
 
 
-def _datastore(moref: str, values: Row, datacenter: str, wanted_hosts: set[str]) -> Datastore:
+def _summary_name(values: Row) -> str:
+    return str(values.get("summary.name") or values["name"])
+
+
+def _datastore(
+    moref: str,
+    values: Row,
+    datacenter: str,
+    wanted_hosts: set[str],
+    ways: tuple[str, ...],
+) -> Datastore:
     mounts = [_mount(mount) for mount in values.get("host", ())]
     return Datastore(
         moref=moref,
@@ -295,6 +329,8 @@ def _datastore(moref: str, values: Row, datacenter: str, wanted_hosts: set[str])
         mounts=tuple(mount for mount in mounts if mount.host in wanted_hosts),
         datacenter=datacenter,
         url=values.get("summary.url", ""),
+        summary_name=_summary_name(values),
+        path_names=ways,
     )
 
 

@@ -2,12 +2,16 @@
 
     inventory   datacenters, hosts and datastores: one filter from the root folder, which enters no
                 folder of VMs
-    vms         the VMs in the cache's folder of every datacenter: one filter per folder that exists
+    vms         the VMs in the cache's project folder of every datacenter, and in the folders in it:
+                one filter per project folder that exists
 
-A folder is found by its path and followed by its moref. One that is renamed or deleted is let go of
-and looked for again; one that does not exist is looked for at each refresh, since another process
-may have made it: one request per datacenter that has none. In datacenters without a host of ours
-nobody makes one, and what earlier settings left there is in no hurry: LEFT_OVER_EVERY_S.
+New templates go into the folder of the project folder that vmware_volume_folder names. When that
+option changes, the templates in the former folder are known all the same.
+
+A project folder is found by its path and followed by its moref. One that is renamed or deleted is
+let go of and looked for again; one that does not exist is looked for at each refresh, since another
+process may have made it: one request per datacenter that has none. In datacenters without a host of
+ours nobody makes one, and what earlier settings left there is in no hurry: LEFT_OVER_EVERY_S.
 
 What nothing has happened to is not made again: objects live as long as the rows they were made of
 (vim/object_table.py).
@@ -15,9 +19,10 @@ What nothing has happened to is not made again: objects live as long as the rows
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyVmomi import vmodl
@@ -26,6 +31,7 @@ from vmdk_cache import errors
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import inventory, properties, virtual_machine
 from vmdk_cache.vim.change_stream import ChangeStream
+from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.folder import find_folder, forget_folder
 from vmdk_cache.vim.inventory import Datacenter, Inventory
 from vmdk_cache.vim.object_table import NO_OBJECTS, Row, Table
@@ -41,13 +47,15 @@ LEFT_OVER_EVERY_S = 3600.0
 
 @dataclass(frozen=True)
 class _Folder:
-    """One of the cache's folders.
+    """One of the cache's project folders.
 
     :ivar name: as vCenter told it first; None before
+    :ivar table: it, the folders in it, and their VMs as last seen
     """
 
     moref: str
     name: str | None = None
+    table: Table = field(default_factory=lambda: NO_OBJECTS)
 
     @property
     def scope(self) -> str:
@@ -57,7 +65,7 @@ class _Folder:
 class InventoryIndex:
     """Thread-safe; no request before the first question.
 
-    :param folder: plain names of the cache's folder below a datacenter's root of VM folders
+    :param folder: plain names of the project folder below a datacenter's root of VM folders
     :param record_key: extraConfig key to read along, see ``VmInfo.extra_config_record``
     :param cluster_names: clusters to take hosts from; empty: every host
     :param attributes: custom attributes to read along, see ``VmInfo.custom_values``
@@ -104,9 +112,17 @@ class InventoryIndex:
         self._stream.refresh(max_age_s)
         return self._assembled()
 
+    def datastores_at(self, url: str) -> list[str]:
+        """Morefs of the datastores with that url, of all datacenters, as of now.
+
+        :raises VCenterError: vCenter cannot be asked
+        """
+        self._stream.refresh(0.0)
+        return inventory.datastores_at(self._stream.table(_INVENTORY), url)
+
     def vms(self, max_age_s: float = 0.0) -> tuple[VmInfo, ...]:
-        """The VMs and templates in the cache's folders of all datacenters, known less than
-        ``max_age_s`` ago.
+        """The VMs and templates in the cache's project folders of all datacenters, and in the
+        folders in those, known less than ``max_age_s`` ago.
 
         The same objects as long as nothing has changed.
 
@@ -119,12 +135,7 @@ class InventoryIndex:
         with self._vms_lock:
             tables = [self._stream.table(folder.scope) for folder in self._folders.values()]
             if not _are_identical(tables, self._vms_of):
-                made_of = {
-                    moref: (row, self._info(moref, row))
-                    for table in tables
-                    for (kind, moref), row in table.items()
-                    if kind == "VirtualMachine"
-                }
+                made_of = dict(item for table in tables for item in self._made(table))
                 self._vms = tuple(info for _, info in made_of.values())
                 self._made_of, self._vms_of = made_of, tables
             return self._vms
@@ -141,13 +152,20 @@ class InventoryIndex:
                 self._assembled_of = table
             return self._inventory
 
-    def _info(self, moref: str, row: Row) -> VmInfo:
+    def _made(self, table: Table) -> Iterator[tuple[str, tuple[Row, VmInfo]]]:
+        folders = _folder_names(table)
+        for (kind, moref), row in table.items():
+            if kind == "VirtualMachine":
+                yield moref, (row, self._info(moref, row, folders.get(row.get("parent", ""))))
+
+    def _info(self, moref: str, row: Row, folder: str | None) -> VmInfo:
         known = self._made_of.get(moref)
-        if known is not None and known[0] is row:
+        if known is not None and known[0] is row and known[1].folder == folder:
             return known[1]
-        return virtual_machine.info_of(
+        info = virtual_machine.info_of(
             self._session, moref, row, self._record_key, self._attributes
         )
+        return dataclasses.replace(info, folder=folder)
 
     def _look_for_folders(self) -> None:
         """Follow the folders that exist. The stream's refresh calls this, in one thread at a time;
@@ -189,12 +207,26 @@ class InventoryIndex:
         """The folder with its name; None if it is gone or has been renamed."""
         if folder is None:
             return None
-        row = self._stream.table(folder.scope).get(("Folder", folder.moref))
+        table = self._stream.table(folder.scope)
+        if table is folder.table:
+            return folder
+        row = table.get(("Folder", folder.moref))
         if row is None or (folder.name is not None and row.get("name") != folder.name):
-            forget_folder(self._session, folder.moref)
+            self._forget(folder, {})
             self._stream.unfollow(folder.scope)
             return None
-        return _Folder(folder.moref, row.get("name"))
+        self._forget(folder, _folder_names(table))
+        return _Folder(folder.moref, row.get("name"), table)
+
+    def _forget(self, folder: _Folder, names: Mapping[str, str]) -> None:
+        """The paths to those of the folders that are gone or have been renamed.
+
+        :param names: of those that are there, by moref
+        """
+        before = {folder.moref: folder.name, **_folder_names(folder.table)}
+        for moref, name in before.items():
+            if name is not None and names.get(moref) != name:
+                forget_folder(self._session, moref)
 
     def _find(self, datacenter: Datacenter) -> _Folder | None:
         try:
@@ -208,18 +240,29 @@ class InventoryIndex:
         return found
 
     def _spec(self, folder: str) -> Any:
-        """The PropertyFilterSpec of a folder and the VMs that are its children."""
+        """The PropertyFilterSpec of a folder, the folders in it, and the VMs that are children of
+        these."""
         kind = managed_type("Folder")
-        down = _pc.TraversalSpec(type=kind, path="childEntity")
+        further = _pc.TraversalSpec(type=kind, path="childEntity")
+        down = _pc.TraversalSpec(type=kind, path="childEntity", selectSet=[further])
         wanted = virtual_machine.paths(self._session, self._record_key, self._attributes)
         return _pc.FilterSpec(
             objectSet=[_pc.ObjectSpec(obj=kind(folder), skip=False, selectSet=[down])],
             propSet=[
                 properties.property_spec("Folder", ["name"]),
-                properties.property_spec("VirtualMachine", wanted),
+                properties.property_spec("VirtualMachine", [*wanted, "parent"]),
             ],
             reportMissingObjectsInResults=True,
         )
+
+
+def _folder_names(table: Table) -> dict[str, str]:
+    """Plain names of the folders in a table, by moref."""
+    return {
+        moref: unescape_name(row.get("name", ""))
+        for (kind, moref), row in table.items()
+        if kind == "Folder"
+    }
 
 
 def _are_identical(tables: Sequence[Table], others: Sequence[Table]) -> bool:

@@ -1,19 +1,19 @@
 """Importing a disk: ImportVApp and its NFC lease.
 
 Life:  open_import -> held (VM exists, disk empty) -> upload -> complete (VM stays)
-                                                  \\-> abort    (vCenter removes the VM)
+                                                  \\-> abort    (vCenter removes the VM, later)
 
 While held, a thread renews the lease at most every 30 s with the percentage; vCenter drops a lease
-that is not renewed for 300 s. A renewal that fails cancels the upload: nobody works on under a
-lost lease. Leaving the ``with`` block by an exception aborts and sees to it that the VM is gone;
-each lease touches only the VM that it created itself, by moref.
+that is not renewed for 300 s (docs/assumptions.rst, A38 and A39). A renewal that fails cancels the
+upload: nobody works on under a lost lease. Leaving the ``with`` block by an exception aborts and
+sees to it that the VM is gone, unless the block has made it a template, which is whole; each lease
+touches only the VM that it created itself, by moref.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -21,13 +21,17 @@ from oslo_log import log as logging
 from pyVmomi import vim
 
 from vmdk_cache import errors, retry
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import faults, properties, template
-from vmdk_cache.vim.import_spec import config_spec
+from vmdk_cache.vim.datastore_path import in_each_way
+from vmdk_cache.vim.import_spec import ImportRequest, config_spec
 from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.virtual_machine import find_child
+
+__all__ = ["ImportLease", "ImportRequest", "open_import"]
 
 LOG = logging.getLogger(__name__)
 
@@ -37,36 +41,12 @@ _GONE = "gone"
 #: A lease that is ready may still be held by another operation for a moment.
 _COMPLETE_ATTEMPTS = 6
 _CREATE_ATTEMPTS = 3
-#: After an abort vCenter holds the VM for a moment.
+#: vCenter removes the VM of an import that failed after it has ended the lease, and meanwhile
+#: refuses other operations on it. After so long the VM is deleted like any other.
+_REMOVED_WITHIN_S = 60.0
+_REMOVAL_POLL_S = 2.0
+#: Another operation may hold the VM for a moment.
 _UNDO_ATTEMPTS = 6
-
-
-@dataclass(frozen=True)
-class ImportRequest:
-    """The VM that an import creates; hardware as upstream's driver makes it.
-
-    :ivar datastore: NAME of the datastore (vmPathName is ``[name]``)
-    :ivar capacity_bytes: virtual size of the disk
-    :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
-    :ivar adapter_type: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual`` or ``ide``
-    :ivar managed_by: (extension key, type) or None
-    :ivar hardware_version: e.g. ``vmx-13``; upstream's default is ``vmx-08``
-    """
-
-    name: str
-    datastore: str
-    capacity_bytes: int
-    disk_type: str = "thin"
-    adapter_type: str = "lsiLogic"
-    extra_config: Mapping[str, str] = field(default_factory=dict)
-    annotation: str = ""
-    managed_by: tuple[str, str] | None = None
-    profile_id: str | None = None
-    instance_uuid: str | None = None
-    guest_id: str = "otherGuest"
-    cpus: int = 1
-    memory_mb: int = 128
-    hardware_version: str = "vmx-08"
 
 
 def open_import(
@@ -84,32 +64,44 @@ def open_import(
     :param pool: moref; so are ``folder`` and ``host``
     :raises NameTaken: the folder has an object of that name
     :raises LeaseLost: vCenter did not get the lease ready
+    :raises Unreachable: there was no answer, so vCenter may have made the VM; it removes such a VM
+        once the lease ends, as no client renews it
     :raises VCenterError: any other fault; nothing is left behind
     """
+    unanswered: list[BaseException] = []
 
-    def create() -> str:
-        lease = session.invoke(
-            "ResourcePool",
-            pool,
-            "ImportVApp",
-            spec=vim.vm.VmImportSpec(configSpec=config_spec(request), resPoolEntity=None),
-            folder=folder,
-            host=host,
+    def create(datastore: str) -> str:
+        spec = vim.vm.VmImportSpec(configSpec=config_spec(request, datastore), resPoolEntity=None)
+        return str(
+            session.invoke("ResourcePool", pool, "ImportVApp", spec=spec, folder=folder, host=host)
         )
-        return str(lease)
 
-    lease = retry.call(
-        create,
-        attempts=_CREATE_ATTEMPTS,
-        when=lambda failure: _made_nothing(session, folder, request.name, failure),
-        first_wait_s=1.0,
-        clock=session.clock,
-    )
+    def may_be_sent_again(failure: BaseException) -> bool:
+        if not isinstance(failure, errors.Unreachable):
+            return False
+        unanswered.append(failure)
+        return _made_nothing(session, folder, request.name)
+
+    def create_on(datastore: str) -> ImportLease:
+        lease = retry.call(
+            lambda: create(datastore),
+            attempts=_CREATE_ATTEMPTS,
+            when=may_be_sent_again,
+            first_wait_s=1.0,
+            clock=session.clock,
+        )
+        try:
+            info = until_ready(session, lease)["info"]
+            return ImportLease(session, waiter, lease, info, request, renew_every_s)
+        except BaseException:
+            abort_lease(session, lease)
+            raise
+
     try:
-        info = _until_ready(session, lease)["info"]
-        return ImportLease(session, waiter, lease, info, request, renew_every_s)
-    except BaseException:
-        _abort(session, lease)
+        return in_each_way(request.datastores, create_on)
+    except errors.NameTaken as taken:
+        if unanswered:
+            raise unanswered[0] from taken  # its VM has the name, and no known lease
         raise
 
 
@@ -164,15 +156,16 @@ class ImportLease:
         stream: Readable,
         length: int | None = None,
         on_progress: Callable[[int], None] | None = None,
-    ) -> None:
-        """Send the disk as a streamOptimized VMDK.
+    ) -> int:
+        """Send the disk as a streamOptimized VMDK; how many bytes that took.
 
         :param stream: closed, if it can be, when the lease is lost while it is read: a source that
             is silent must not keep a lost import waiting
         :param length: bytes of the stream, None if unknown
         :param on_progress: told how many bytes have gone out, after each MiB or so
         :raises LeaseLost: the lease could not be renewed meanwhile
-        :raises VCenterError: the ESXi host refused, or is out of reach
+        :raises UploadRefused: the ESXi host does not take the data
+        :raises VCenterError: it refused for another reason, or is out of reach
         :raises BaseException: what ``stream.read`` raises
         """
         upload = NfcUpload(self._session, *self._disk_url())
@@ -186,15 +179,17 @@ class ImportLease:
 
         try:
             self._check_lost()
-            upload.send(stream, length, sent)
+            sent_bytes = upload.send(stream, length, sent)
         except Exception as error:
-            self._check_lost(error)
+            if not isinstance(error, errors.UploadRefused):  # which may be why the lease is lost
+                self._check_lost(error)
             if isinstance(error, errors.VCenterError):
                 self._check_held(error)
             raise
         finally:
             self._upload = None
         self._check_lost()
+        return sent_bytes
 
     def complete(self) -> None:
         """The disk is whole: end the lease, keep the VM. A second call does nothing.
@@ -216,16 +211,16 @@ class ImportLease:
         self._held = False
 
     def _complete_once(self) -> None:
-        """:raises InUse: not now, but the lease is still ready"""
+        """:raises InUse, TaskFailed: not now, but the lease is still ready"""
         try:
             self._session.invoke("HttpNfcLease", self._lease, "HttpNfcLeaseComplete", safe=True)
-        except (errors.ObjectNotFound, errors.InUse) as error:
+        except (errors.ObjectNotFound, errors.InUse, errors.TaskFailed) as error:
             state = self._state()
             if state == "ready":
                 raise
             if not self._has_completed(state):
                 raise errors.LeaseLost(
-                    f"the lease of {self._request.name!r} has ended: {error}", moref=self.vm
+                    f"the lease of {quoted(self._request.name)} has ended: {error}", moref=self.vm
                 ) from error
 
     def abort(self) -> None:
@@ -233,12 +228,13 @@ class ImportLease:
         if self._held:
             self._held = False
             self._end_renewal()
-            _abort(self._session, self._lease)
+            abort_lease(self._session, self._lease)
 
     def _undo(self) -> None:
         """Whatever happened in the block: no lease, no VM. Its error matters more than ours."""
         self.abort()
         try:
+            self._await_removal()
             retry.call(
                 self._remove_vm,
                 attempts=_UNDO_ATTEMPTS,
@@ -249,14 +245,41 @@ class ImportLease:
             )
         except errors.VCenterError as failure:
             LOG.warning(
-                "The VM %r (%s) of a failed import could not be removed, a reconcile will: %s",
-                self._request.name,
+                "The VM %s (%s) of a failed import could not be removed, a reconcile will: %s",
+                quoted(self._request.name),
                 self.vm,
                 failure,
             )
 
+    def _await_removal(self) -> None:
+        """Let vCenter remove the VM of a lease that failed: a deletion in between could leave the
+        disk's file behind.
+        """
+
+        def is_being_removed() -> bool:
+            state = self._state()
+            return state == "error" or (state == _GONE and self._import_runs())
+
+        self._wait_while(lambda: self._has_vm() and is_being_removed())
+
+    def _wait_while(self, condition: Callable[[], bool]) -> None:
+        """Return when it no longer holds, or after :data:`_REMOVED_WITHIN_S`."""
+        clock = self._session.clock
+        deadline = clock.monotonic() + _REMOVED_WITHIN_S
+        while condition() and clock.monotonic() < deadline:
+            clock.sleep(_REMOVAL_POLL_S)
+
+    def _import_runs(self) -> bool:
+        """Whether vCenter's task of this import has not ended: it also removes the VM."""
+        return template.import_running(self._session, self.vm)
+
+    def _has_vm(self) -> bool:
+        return bool(properties.read(self._session, "VirtualMachine", [self.vm], ["name"]))
+
     def _remove_vm(self) -> None:
-        if properties.read(self._session, "VirtualMachine", [self.vm], ["name"]):
+        paths = ["name", "config.template"]
+        read = properties.read(self._session, "VirtualMachine", [self.vm], paths)
+        if read and not read[self.vm].get("config.template"):
             template.destroy(self._session, self._waiter, self.vm)
 
     def _disk_url(self) -> tuple[str, str]:
@@ -264,7 +287,7 @@ class ImportLease:
             if device.disk:
                 return device.url, device.sslThumbprint or ""
         raise errors.LeaseLost(
-            f"the lease of {self._request.name!r} has no disk to upload to", moref=self.vm
+            f"the lease of {quoted(self._request.name)} has no disk to upload to", moref=self.vm
         )
 
     def _renew(self, pause_s: float) -> None:
@@ -282,7 +305,7 @@ class ImportLease:
                 if self._stop.is_set():
                     return
                 self._lost = errors.LeaseLost(
-                    f"the lease of {self._request.name!r} could not be renewed: {error}",
+                    f"the lease of {quoted(self._request.name)} could not be renewed: {error}",
                     moref=self.vm,
                     fault=getattr(error, "fault", None),
                 )
@@ -294,12 +317,13 @@ class ImportLease:
     def _has_completed(self, state: str) -> bool:
         """Whether an earlier attempt, whose answer was lost, has completed the lease.
 
-        Then it is done or, soon after, gone; and there is a VM, which vCenter would have removed
-        had it dropped the lease.
+        Then it is done or, soon after, gone. A lease that vCenter dropped may be gone as well; then
+        the import's task removes the VM, which can take a while.
         """
-        if state not in ("done", _GONE):
-            return False
-        return bool(properties.read(self._session, "VirtualMachine", [self.vm], ["name"]))
+        if state == _GONE:
+            self._wait_while(self._import_runs)
+            return not self._import_runs() and self._has_vm()
+        return state == "done" and self._has_vm()
 
     def _state(self) -> str:
         """What vCenter says of the lease, or that it is gone."""
@@ -310,7 +334,8 @@ class ImportLease:
         self._stop.set()
 
     def _check_held(self, cause: errors.VCenterError) -> None:
-        """An upload also fails when vCenter ended the lease; then that is the error to report.
+        """An upload also fails when vCenter ended the lease; then that is the error to report,
+        unless it ended because of the data.
 
         :raises LeaseLost: it did
         """
@@ -318,9 +343,11 @@ class ImportLease:
             state = self._state()
         except errors.VCenterError:
             return  # nothing can be said; the upload's own error stands
+        if state == "error" and isinstance(cause, errors.UploadRefused):
+            return
         if state != "ready":
             raise errors.LeaseLost(
-                f"the lease of {self._request.name!r} is {state}; the upload failed: {cause}",
+                f"the lease of {quoted(self._request.name)} is {state}; the upload failed: {cause}",
                 moref=self.vm,
             ) from cause
 
@@ -329,8 +356,12 @@ class ImportLease:
             raise self._lost from cause
 
 
-def _until_ready(session: Session, lease: str) -> Properties:
-    """Poll the lease until it is ready: it takes milliseconds to seconds."""
+def until_ready(session: Session, lease: str) -> Properties:
+    """Poll the lease until it is ready, which takes milliseconds to seconds; its properties.
+
+    :raises LeaseLost: it does not become ready
+    :raises VCenterError: the fault with which it failed
+    """
     deadline = session.clock.monotonic() + _READY_WITHIN_S
     pause_s = 0.05
     while True:
@@ -342,18 +373,13 @@ def _until_ready(session: Session, lease: str) -> Properties:
             fault = values.get("error")
             raise _lease_error(fault)
         if state == "done" or session.clock.monotonic() > deadline:
-            raise errors.LeaseLost(f"the import lease did not become ready, it is {state}")
+            raise errors.LeaseLost(f"the lease did not become ready, it is {state}")
         session.clock.sleep(pause_s)
         pause_s = min(2.0, pause_s * 2)
 
 
-def _made_nothing(session: Session, folder: str, name: str, failure: BaseException) -> bool:
-    """Whether a call without an answer left no VM of that name, so that it may be made again.
-
-    One that shows up later refuses the next call by its name.
-    """
-    if not isinstance(failure, errors.Unreachable):
-        return False
+def _made_nothing(session: Session, folder: str, name: str) -> bool:
+    """Whether a call without an answer has left no VM of that name so far."""
     try:
         return find_child(session, folder, name) is None
     except errors.VCenterError:
@@ -362,11 +388,12 @@ def _made_nothing(session: Session, folder: str, name: str, failure: BaseExcepti
 
 def _lease_error(fault: Any) -> BaseException:
     if fault is None:
-        return errors.LeaseLost("the import lease failed, and vCenter does not say why")
+        return errors.LeaseLost("the lease failed, and vCenter does not say why")
     return faults.translate(fault, method="ImportVApp")
 
 
-def _abort(session: Session, lease: str) -> None:
+def abort_lease(session: Session, lease: str) -> None:
+    """End it without success; never raises for that."""
     try:
         session.invoke("HttpNfcLease", lease, "HttpNfcLeaseAbort", safe=True)
     except errors.VCenterError:

@@ -1,35 +1,33 @@
 """Sending a disk's stream to the ESXi host behind an NFC lease, over HTTP.
 
-The stream is a streamOptimized VMDK; the host converts it into the disk as it comes in. The
-host's certificate is not vCenter's: it is pinned by the thumbprint that vCenter vouches for in
-the lease (vSphere API reference, HttpNfcLeaseDeviceUrl.sslThumbprint), and verified as vCenter's
-own when there is none (as govmomi does, nfc/lease.go). The host's answer is read and checked: an
-upload that it refused can leave a disk that looks complete.
+The stream is a streamOptimized VMDK; the host converts it into the disk as it comes in. The host's
+answer is read and checked: an upload that it refused can leave a disk that looks complete. How the
+host is verified: vim/nfc_address.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import socket
-import ssl
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults
+from vmdk_cache.vim.nfc_address import NfcAddress
 from vmdk_cache.vim.session import Session
 
 LOG = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _METHOD = "NFC upload"
-_DIGESTS = {20: "sha1", 32: "sha256", 64: "sha512"}
+#: Answers to data that are no disk; 500 is also that of a host which fails for another reason
+#: (docs/assumptions.rst, A46).
+_DATA_REFUSED = frozenset({400, 500})
 
 
 class Readable(Protocol):
@@ -47,16 +45,7 @@ class NfcUpload:
     """
 
     def __init__(self, session: Session, url: str, thumbprint: str) -> None:
-        self._endpoint = session.endpoint
-        self._own_tls = session.ssl_context
-        self._timeout_s = session.endpoint.read_timeout_s
-        self._thumbprint = thumbprint
-        self._vcenter = session.endpoint.host.strip("[]").lower()
-        parts = urlsplit(url.replace("://*", f"://{_in_url(self._vcenter)}", 1))
-        self._host = parts.hostname or self._vcenter
-        self._port = parts.port or 443
-        self._secure = parts.scheme == "https"
-        self._path = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._address = NfcAddress(session, url, thumbprint, _METHOD)
         self._connection: HTTPConnection | None = None
         self._stream: Readable | None = None
         self._cancelled = threading.Event()
@@ -64,14 +53,15 @@ class NfcUpload:
     @property
     def server(self) -> str:
         """``host:port`` that the bytes go to."""
-        return f"{_in_url(self._host)}:{self._port}"
+        return self._address.server
 
-    def send(self, stream: Readable, length: int | None, sent: Callable[[int], None]) -> None:
-        """POST the stream to its end and check the host's answer.
+    def send(self, stream: Readable, length: int | None, sent: Callable[[int], None]) -> int:
+        """POST the stream to its end and check the host's answer; how many bytes it had.
 
         :param length: its bytes; None sends it chunked
         :param sent: told after each block how many bytes have gone out in all
         :raises Unreachable, CertificateRefused, TaskFailed: the host, with its name
+        :raises UploadRefused: the host does not take the data
         :raises LeaseLost: it was cancelled
         :raises BaseException: what ``stream.read`` raises, as it is
         """
@@ -80,10 +70,11 @@ class NfcUpload:
         connection = self._connect()
         try:
             self._start(connection, length)
-            early = self._pump(connection, stream, length, sent)
-            self._finish(connection, early)
+            total, broke = self._pump(connection, stream, length, sent)
+            self._finish(connection, broke)
         finally:
             connection.close()
+        return total
 
     def cancel(self) -> None:
         """Make a running ``send`` fail soon; closes its stream."""
@@ -106,53 +97,14 @@ class NfcUpload:
             raise errors.LeaseLost("the upload was cancelled", method=_METHOD)
 
     def _connect(self) -> HTTPConnection:
-        with faults.translated(method=_METHOD, server=self.server):
-            if not self._secure:
-                if not self._endpoint.insecure:
-                    raise errors.CertificateRefused(
-                        f"the lease's upload goes to {self.server} without TLS; refused, as "
-                        "vmware_insecure is not set",
-                        method=_METHOD,
-                    )
-                plain = HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-                plain.connect()
-                self._connection = plain
-                return plain
-            foreign = self._host != self._vcenter and not self._endpoint.insecure
-            pinned = foreign and bool(self._thumbprint)
-            tls = _unverified() if pinned else self._own_tls
-            secure = HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=tls)
-            self._connection = secure
-            secure.connect()
-            if pinned:
-                try:
-                    self._check_thumbprint(secure.sock)
-                except BaseException:
-                    secure.close()
-                    raise
-            return secure
+        def made(connection: HTTPConnection) -> None:
+            self._connection = connection
 
-    def _check_thumbprint(self, sock: ssl.SSLSocket) -> None:
-        certificate = sock.getpeercert(binary_form=True) or b""
-        try:
-            expected = bytes.fromhex(self._thumbprint.replace(":", ""))
-            seen = hashlib.new(_DIGESTS[len(expected)], certificate).digest()
-        except (KeyError, ValueError):
-            raise errors.CertificateRefused(
-                f"vCenter gives no usable thumbprint of the certificate of {self.server} "
-                f"({self._thumbprint!r})",
-                method=_METHOD,
-            ) from None
-        if not hmac.compare_digest(seen, expected):
-            raise errors.CertificateRefused(
-                f"the certificate of {self.server} is not the one that vCenter knows: its "
-                f"thumbprint is {seen.hex(':')}, not {self._thumbprint.lower()}",
-                method=_METHOD,
-            )
+        return self._address.connect(made)
 
     def _start(self, connection: HTTPConnection, length: int | None) -> None:
         with faults.translated(method=_METHOD, server=self.server):
-            connection.putrequest("POST", self._path, skip_accept_encoding=True)
+            connection.putrequest("POST", self._address.path, skip_accept_encoding=True)
             connection.putheader("Content-Type", "application/x-vnd.vmware-streamVmdk")
             if length is None:
                 connection.putheader("Transfer-Encoding", "chunked")
@@ -166,8 +118,9 @@ class NfcUpload:
         stream: Readable,
         length: int | None,
         sent: Callable[[int], None],
-    ) -> OSError | None:
-        """Send all; an error of the connection is returned, since the host may have answered."""
+    ) -> tuple[int, OSError | None]:
+        """Send all; how many bytes, and an error of the connection, since the host may have
+        answered before it."""
         total = 0
         while block := stream.read(_CHUNK_BYTES):
             self._check_cancelled()
@@ -177,7 +130,7 @@ class NfcUpload:
             try:
                 connection.send(block if length is not None else _http_chunk(block))
             except OSError as error:
-                return error
+                return total, error
             sent(total)
         if length is not None and total < length:
             raise errors.ImageCorrupt(f"the stream ended after {total} of {length} bytes")
@@ -185,8 +138,8 @@ class NfcUpload:
             try:
                 connection.send(b"0\r\n\r\n")
             except OSError as error:
-                return error
-        return None
+                return total, error
+        return total, None
 
     def _finish(self, connection: HTTPConnection, broke: OSError | None) -> None:
         """Read what the host says; without an answer, the connection's own error is raised."""
@@ -198,14 +151,12 @@ class NfcUpload:
                 raise (broke or error) from None
             if broke is None and answer.status in (200, 201, 204):
                 return
-            raise errors.TaskFailed(
-                f"{self.server} refused the upload: HTTP {answer.status} {answer.reason} {text}",
+            kind = errors.UploadRefused if answer.status in _DATA_REFUSED else errors.TaskFailed
+            raise kind(
+                f"{self.server} refused the upload: HTTP {answer.status} "
+                f"{sentence(answer.reason)} {sentence(text)}",
                 method=_METHOD,
             )
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _shut_down(sock: Any) -> None:
@@ -219,11 +170,3 @@ def _shut_down(sock: Any) -> None:
 
 def _http_chunk(block: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(block), block)
-
-
-def _unverified() -> ssl.SSLContext:
-    """For a certificate that is checked by its thumbprint instead."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -124,10 +124,10 @@ def retrieve(session: Session, spec: Any) -> list[tuple[str, str, Properties]]:
             ]
         except _Restart:
             continue
-        except errors.SessionExpired:
+        except errors.SessionExpired as refused:
             if attempt == 2:
                 raise
-            session.renew(generation)
+            session.renew(generation, refused)
             continue
         if found or attempt == 2 or not _has_expired(session, generation):
             return found

@@ -28,7 +28,9 @@ from pyVmomi import vim, vmodl
 
 from vmdk_cache import errors, retry
 from vmdk_cache.clock import Clock, SystemClock
+from vmdk_cache.quoting import identifier
 from vmdk_cache.vim import faults
+from vmdk_cache.vim.account import account_of
 from vmdk_cache.vim.api_version import OLDEST_VERSION, newest_version
 from vmdk_cache.vim.channel import Channel, Cookie
 from vmdk_cache.vim.endpoint import Endpoint
@@ -38,9 +40,6 @@ __all__ = ["Endpoint", "Session"]
 
 T = TypeVar("T")
 
-#: A new log-in is not tried for so long after vCenter refused one: repeating a wrong password
-#: locks the account.
-_LOGIN_REFUSED_PAUSE_S = 30.0
 _KEEP_ALIVE_AFTER_S = 600.0
 #: No safe call is tried again this long after its first attempt failed: one that hangs takes a
 #: whole read time-out each time.
@@ -54,7 +53,6 @@ LONG_POLL_S = 30
 class _Wire:
     """What belongs to one log-in."""
 
-    generation: int
     calls: Channel
     polls: Channel
     cookie: Cookie
@@ -75,7 +73,6 @@ class Session:
         self._wire: _Wire | None = None
         self._closed = False
         self._generation = 0
-        self._refused: tuple[float, errors.LoginRefused] | None = None
         self._last_call = 0.0
         self._ssl: ssl.SSLContext | None = None
 
@@ -199,12 +196,20 @@ class Session:
 
         return self._persistently(lambda: self._authenticated(once), safe=safe)
 
-    def renew(self, generation: int) -> None:
+    def renew(self, generation: int, refused: errors.SessionExpired | None = None) -> None:
         """vCenter no longer knows the session of this generation: log in again.
 
-        :raises NoPermission: it does know it; so what was refused lacks a privilege
+        :param refused: how vCenter said so; None if it only left things out of its answer
+        :raises NoPermission: vCenter does know it; so what was refused lacks a privilege
         """
-        self._renew(generation, unless_alive=True)
+        try:
+            self._renew(generation, unless_alive=True)
+        except errors.NoPermission as denied:
+            if refused is None:
+                raise
+            raise errors.NoPermission(
+                str(refused), method=refused.method, moref=refused.moref, fault=refused.fault
+            ) from denied
 
     def _call(
         self,
@@ -236,12 +241,7 @@ class Session:
         try:
             return once()
         except errors.SessionExpired as refused:
-            try:
-                self.renew(generation)
-            except errors.NoPermission as denied:
-                raise errors.NoPermission(
-                    str(refused), method=refused.method, moref=refused.moref, fault=refused.fault
-                ) from denied
+            self.renew(generation, refused)
         return once()
 
     def _persistently(self, function: Callable[[], T], *, safe: bool) -> T:
@@ -287,23 +287,14 @@ class Session:
                 return
             if unless_alive and self._is_alive():
                 raise errors.NoPermission("the account is logged in but may not do this")
-            if self._refused is not None:
-                refused_at, error = self._refused
-                if self.clock.monotonic() - refused_at < _LOGIN_REFUSED_PAUSE_S:
-                    raise errors.LoginRefused(str(error), method=error.method, fault=error.fault)
             old = self._wire
-            try:
-                self._wire = self._log_in(self._generation + 1)
-            except errors.LoginRefused as error:
-                self._refused = (self.clock.monotonic(), error)
-                raise
-            self._refused = None
+            self._wire = self._log_in()
             self._generation += 1
         if old is not None:
             old.calls.close()
             old.polls.close()
 
-    def _log_in(self, generation: int) -> _Wire:
+    def _log_in(self) -> _Wire:
         """2 requests on a new connection: what speaks there, and Login in its language."""
         cookie = Cookie()
         calls = self._channel(cookie, self.endpoint.read_timeout_s)
@@ -311,13 +302,25 @@ class Session:
         instance: Any = vim.ServiceInstance("ServiceInstance", calls)
         with faults.translated(method="Login", server=self.endpoint.server):
             content = instance.RetrieveContent()
+            if content is None:  # XML, and no SOAP
+                raise errors.Unreachable(
+                    f"{identifier(self.endpoint.server)} answered with something that is not SOAP: "
+                    f"is it a vCenter? Check vmware_host_ip and proxies",
+                    method="Login",
+                )
             version = newest_version(str(content.about.apiVersion))
             calls.ComputeVersionInfo(version)
             polls.ComputeVersionInfo(version)
-            content.sessionManager.Login(self.endpoint.user, self.endpoint.password, None)
+
+        def login() -> None:
+            with faults.translated(method="Login", server=self.endpoint.server):
+                manager = content.sessionManager
+                manager.Login(self.endpoint.user, self.endpoint.password, None)
+
+        account_of(self.endpoint).log_in(self.endpoint, self.clock, login)
         cookie.sealed = True
         self._last_call = self.clock.monotonic()
-        return _Wire(generation, calls, polls, cookie, content)
+        return _Wire(calls, polls, cookie, content)
 
     def _channel(self, cookie: Cookie, read_timeout_s: float) -> Channel:
         return Channel(
@@ -329,6 +332,7 @@ class Session:
             pool_size=self.endpoint.pool_size,
             connect_timeout_s=self.endpoint.connect_timeout_s,
             read_timeout_s=read_timeout_s,
+            listener=self.endpoint.listener,
         )
 
     def _forget_folder(self, moref: str | None) -> None:

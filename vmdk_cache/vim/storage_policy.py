@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from pyVmomi import pbm, vmodl
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.channel import Channel, Cookie
+from vmdk_cache.vim.faults import NotUnderstood
 from vmdk_cache.vim.session import Session
 
 T = TypeVar("T")
@@ -43,6 +45,10 @@ class StoragePolicies:
         self._ids: dict[str, str] = {}
         self._ids_read_at = 0.0
 
+    def names(self) -> list[str]:
+        """Names of all policies, as vCenter has them now."""
+        return sorted(self._call("PbmRetrieveContent", _read_ids))
+
     def profile_id(self, name: str) -> str:
         """Unique id of the policy of that name.
 
@@ -56,7 +62,8 @@ class StoragePolicies:
         if name not in ids:
             known = ", ".join(sorted(ids))
             raise errors.ConfigError(
-                f"storage policy {name!r} does not exist in vCenter; it has: {known or '(none)'}"
+                f"storage policy {quoted(name)} does not exist in vCenter; it has: "
+                f"{known or '(none)'}"
             )
         return ids[name]
 
@@ -89,7 +96,7 @@ class StoragePolicies:
         def readable() -> T:
             try:
                 return ask(self._content())
-            except (vmodl.fault.SecurityError, AttributeError, KeyError) as error:
+            except (vmodl.fault.SecurityError, NotUnderstood) as error:
                 # A session that it does not know gets a SecurityError, or a fault of vim's
                 # namespace, which pyVmomi cannot read here. If the session turns out to live,
                 # the guard makes a NoPermission of this.
@@ -123,6 +130,7 @@ class StoragePolicies:
             connect_timeout_s=session.endpoint.connect_timeout_s,
             read_timeout_s=session.endpoint.read_timeout_s,
             path="/pbm",
+            listener=session.endpoint.listener,
             request_context={"vcSessionCookie": header},
         )
         instance: Any = pbm.ServiceInstance("ServiceInstance", channel)

@@ -2,7 +2,8 @@
 
 A task goes  queued -> running -> success | error ; the last two are final, whatever an update that
 comes later says. vCenter queues tasks beyond its limits for as long as it takes (vSphere
-API reference, TaskInfo.state), so only the time a task RUNS counts against a time-out.
+API reference, TaskInfo.state), so only the time a task RUNS counts against its time-out. The queue
+has a deadline of its own, START_WITHIN_S, far longer than any burst of volumes takes.
 
 One thread polls a :class:`~vmdk_cache.vim.task_watch.TaskWatch`. When the watch breaks or cannot be
 made (session lost, vCenter restarted, answer lost), all waiting tasks are read directly, then
@@ -21,6 +22,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.batch import Batch
 from vmdk_cache.vim.pending_task import PendingTask
@@ -47,7 +49,8 @@ _PROGRESS_EVERY_S = 2.0
 _KEEP_ALIVE_CHECK_S = 60.0
 _REPAIRS = 5
 _REPAIR_PAUSE_S = 15.0
-#: A task in vCenter's queue is waited for without end, but not in silence.
+#: How long a task may wait in vCenter's queue before it is told to stop.
+START_WITHIN_S = 6 * 3600.0
 _QUEUED_WARNING_EVERY_S = 600.0
 #: How long a task that was told to stop may take to end.
 CANCELLED_WITHIN_S = 120.0
@@ -80,18 +83,22 @@ class TaskWaiter:
         task: str,
         *,
         timeout_s: float,
+        start_within_s: float = START_WITHIN_S,
         on_progress: Callable[[int], None] | None = None,
     ) -> Any:
         """The task's result once it succeeded: a moref for tasks that make an object, or None.
 
         :param task: moref; one thread waits for it
         :param timeout_s: how long it may run; the time in vCenter's queue does not count
+        :param start_within_s: how long it may wait in vCenter's queue
         :param on_progress: told percents every 2 s, at the cost of a request each
         :raises TaskLost: vCenter has forgotten it
-        :raises TaskTimedOut: it ran longer and was cancelled; the text says if it still runs
+        :raises TaskTimedOut: it waited or ran longer and was cancelled; the text says if it still
+            runs
         :raises VCenterError: the task's error, or vCenter is out of reach
         """
-        entry = PendingTask(task, self._lock, self._session.clock.monotonic())
+        now = self._session.clock.monotonic()
+        entry = PendingTask(task, self._lock, now, timeout_s, start_within_s)
         with self._lock:
             if self._closed:
                 raise errors.SessionExpired("the task waiter has been closed")
@@ -99,11 +106,12 @@ class TaskWaiter:
             self._wanted.notify_all()
         try:
             self._adds.ask(task)
-            while not self._await(entry, timeout_s, _PROGRESS_EVERY_S if on_progress else None):
-                if on_progress is None or self._left_s(entry, timeout_s) <= 0:
-                    self._give_up(entry, timeout_s)
+            while not self._await(entry, _PROGRESS_EVERY_S if on_progress else None):
+                if self._left_s(entry) > 0:
+                    if on_progress is not None:
+                        on_progress(self._progress(task))
+                elif self._give_up(entry):
                     break
-                on_progress(self._progress(task))
         finally:
             with self._lock:
                 self._pending.pop(task, None)
@@ -128,11 +136,11 @@ class TaskWaiter:
         if watch is not None:
             watch.close()
 
-    def _await(self, entry: PendingTask, timeout_s: float, at_most_s: float | None) -> bool:
+    def _await(self, entry: PendingTask, at_most_s: float | None) -> bool:
         """Whether the task ended; False after ``at_most_s``, or when it ran out of time."""
         with self._lock:
             while not entry.done:
-                left_s = self._left_s(entry, timeout_s)
+                left_s = self._left_s(entry)
                 if left_s <= 0:
                     return False
                 self._warn_if_queued(entry)
@@ -148,15 +156,14 @@ class TaskWaiter:
         if entry.started_at is None and now - entry.warned_at >= _QUEUED_WARNING_EVERY_S:
             entry.warned_at = now
             LOG.warning(
-                "Task %s has not begun for %d s: it waits in vCenter's queue, and we for it",
+                "Task %s has waited in vCenter's queue for %d s; it is cancelled after %d s",
                 entry.moref,
                 now - entry.began_at,
+                entry.start_within_s,
             )
 
-    def _left_s(self, entry: PendingTask, timeout_s: float) -> float:
-        if entry.started_at is None:
-            return float("inf")
-        return entry.started_at + timeout_s - self._session.clock.monotonic()
+    def _left_s(self, entry: PendingTask) -> float:
+        return entry.ends_at - self._session.clock.monotonic()
 
     def _progress(self, task: str) -> int:
         try:
@@ -165,18 +172,23 @@ class TaskWaiter:
             return 0  # whoever watches the task finds out whether it matters
         return values.get(task, {}).get("info.progress") or 0
 
-    def _give_up(self, entry: PendingTask, timeout_s: float) -> None:
-        """The task ran too long: cancel it and see it end, since what it makes may come late.
+    def _give_up(self, entry: PendingTask) -> bool:
+        """Cancel a task that took too long and see it end, since what it makes may come late.
 
         One that has just ended, or succeeds after all, has not timed out. That a task cannot be
         cancelled, or vCenter not be asked, changes nothing for the caller: it cleans up by what it
         finds.
+
+        :returns: whether the wait is over; False if the task has left vCenter's queue just now
+        :raises TaskTimedOut: it did not succeed
         """
-        outcome = "whether it still runs is unknown"
+        overdue, outcome = entry.overdue, "whether it still runs is unknown"
         try:
             self._read_directly([entry.moref])
             if entry.done:
-                return
+                return True
+            if self._left_s(entry) > 0:
+                return False
             self._cancel(entry)
             self._read_directly([entry.moref])
             if not entry.done:
@@ -184,11 +196,11 @@ class TaskWaiter:
         except errors.VCenterError:
             pass
         if entry.done and entry.error is None:
-            return
+            return True
         if entry.done and not isinstance(entry.error, errors.Unreachable | errors.SessionExpired):
             outcome = f"it was told to stop, and ended: {entry.error}"
         raise errors.TaskTimedOut(
-            f"task {entry.moref} ran for more than {timeout_s:g} s; {outcome}", moref=entry.moref
+            f"task {entry.moref} {overdue}; {outcome}", moref=entry.moref
         ) from entry.error
 
     def _cancel(self, entry: PendingTask) -> None:
@@ -259,7 +271,7 @@ class TaskWaiter:
             except Exception as error:
                 failure = error
         if not isinstance(failure, errors.VmdkCacheError):
-            failure = errors.TaskFailed(f"tasks could not be watched: {failure!r}")
+            failure = errors.TaskFailed(f"tasks could not be watched: {sentence(repr(failure))}")
         self._fail(failure)
 
     def _rewatch(self) -> None:

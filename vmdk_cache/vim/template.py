@@ -1,29 +1,28 @@
 """Template VMs and the volumes cloned from them: clone, finish, mark, destroy.
 
-A clone carries its whole identity in ONE CloneVM_Task; what only its disk can take (capacity and
-uuid) follows in ONE ReconfigVM_Task. vCenter copies extraConfig, annotation and managedBy of a
-source into the clone unless the request says otherwise, so it always says otherwise. A template
-takes no change but of name and annotation (vSphere API reference, MarkAsTemplate).
+A clone carries its whole identity in ONE CloneVM_Task (vim/clone_spec.py). What that did not give
+its disk, capacity and uuid, follows in ONE ReconfigVM_Task. A template takes no change but of name
+and annotation (vSphere API reference, MarkAsTemplate).
 """
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyVmomi import vim
 
 from vmdk_cache import errors, retry
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.batch import Batch
+from vmdk_cache.vim.clone_spec import CloneRequest, DiskEdit, clone_spec
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.entity_name import escape_name
-from vmdk_cache.vim.import_spec import disk_backing
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.virtual_disk import DEVICES, edit, is_same_uuid, only_disk
 from vmdk_cache.vim.virtual_machine import (
     Disk,
     VmInfo,
@@ -37,9 +36,10 @@ from vmdk_cache.vim.virtual_machine import (
 __all__ = [
     "CloneRequest",
     "Disk",
+    "DiskEdit",
     "VmInfo",
+    "await_clone",
     "clone",
-    "clone_running",
     "destroy",
     "find_vm",
     "finish_clone",
@@ -49,48 +49,22 @@ __all__ = [
     "list_vms",
     "mark_as_template",
     "move_to_host",
-    "refresh_storage",
+    "start_clone",
+    "unregister",
 ]
 
-#: Reconfiguring a new VM and deleting one are matters of seconds; hours are allowed.
+#: Reconfiguring a new VM and deleting one are matters of seconds; an hour is allowed, and another
+#: in vCenter's queue.
 _SHORT_TASK_S = 3600.0
+#: How long a deletion may run, and how long it may wait in vCenter's queue before it runs: the
+#: locks of imports, of room and of housekeeping are held meanwhile.
+DESTROY_WITHIN_S = 900.0
 #: vCenter holds a VM for moments after each operation on it.
 _IN_USE_ATTEMPTS = 6
 _LOST_ATTEMPTS = 3
-#: ``descriptionId`` of the task that runs as long as an ImportVApp lease.
+#: ``descriptionId`` of the task that runs as long as an ImportVApp lease:
+#: docs/assumptions.rst, A40.
 _IMPORT_TASK = "ResourcePool.ImportVAppLRO"
-#: ``descriptionId`` of a clone's task; its entity is the source.
-_CLONE_TASK = "VirtualMachine.clone"
-
-
-@dataclass(frozen=True)
-class CloneRequest:
-    """Where a clone goes and who it is.
-
-    :ivar folder: moref; so are ``datastore``, ``host`` and ``pool``
-    :ivar disk_key: device key of the source's only disk (:class:`Disk`)
-    :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
-    :ivar extra_config: keys to set; the value ``''`` removes a key that the source has
-    :ivar managed_by: (extension key, type), or None: the clone is managed by nobody, even when
-        its source is managed
-    :ivar annotation: replaces the source's; '' removes it
-    :ivar profile_id: storage profile for the VM's home and its disk
-    :ivar as_template: the clone is a template at once
-    """
-
-    name: str
-    folder: str
-    datastore: str
-    host: str | None
-    pool: str
-    disk_key: int
-    disk_type: str = "thin"
-    instance_uuid: str | None = None
-    extra_config: Mapping[str, str] = field(default_factory=dict)
-    managed_by: tuple[str, str] | None = None
-    annotation: str = ""
-    profile_id: str | None = None
-    as_template: bool = False
 
 
 def clone(
@@ -111,14 +85,27 @@ def clone(
     :raises FileLocked: retry later (vSphere 8.0 U1 and newer, shortly after an import)
     :raises VCenterError: any other fault; after TaskTimedOut and Unreachable a clone may exist
     """
+    return await_clone(session, waiter, start_clone(session, source, request), timeout_s=timeout_s)
+
+
+def start_clone(session: Session, source: VmInfo | str, request: CloneRequest) -> str:
+    """The clone's task; arguments and errors are those of :func:`clone`, the task's own excepted.
+
+    :raises Unreachable: a task may have been made all the same
+    """
     task = session.invoke(
         "VirtualMachine",
         source if isinstance(source, str) else source.moref,
         "CloneVM_Task",
         folder=request.folder,
         name=escape_name(request.name),
-        spec=_clone_spec(request),
+        spec=clone_spec(request),
     )
+    return str(task)
+
+
+def await_clone(session: Session, waiter: TaskWaiter, task: str, *, timeout_s: float) -> str:
+    """Moref of what a task of :func:`start_clone` makes; errors are those of :func:`clone`."""
     made = waiter.wait(task, timeout_s=timeout_s)
     return str(made or _late_result(session, task))
 
@@ -141,6 +128,7 @@ def finish_clone(
     *,
     forbidden_key: str | None = None,
     forbidden_attributes: Sequence[str] = (),
+    look: Callable[[Disk], None] = lambda disk: None,
     timeout_s: float = _SHORT_TASK_S,
 ) -> None:
     """Grow a clone's only disk and give it its uuid: one read (shared with clones that are
@@ -150,15 +138,17 @@ def finish_clone(
     :param forbidden_key: extraConfig key that must not have come along from the source
     :param forbidden_attributes: custom attributes whose values are taken away if they came along
         from the source (whether they do is not documented): a request for each that did
+    :param look: called with the disk as it was read; may raise
     :raises TaskFailed: the key did, or the clone has not exactly one disk
     :raises NotSupported: ``capacity_bytes`` is less than the disk has
     """
     values = _read_clone(session, waiter, moref, forbidden_key, bool(forbidden_attributes))
-    device = _only_disk(values.get("config.hardware.device") or (), moref)
+    device = only_disk(values.get(DEVICES) or (), moref)
+    look(disks_of([device])[0])
     copied = values.get(_extra_config_path(forbidden_key)) if forbidden_key else None
     if copied is not None and copied.value:
         raise errors.TaskFailed(
-            f"clone {moref} carries {forbidden_key!r} of its source", moref=moref
+            f"clone {moref} carries {quoted(forbidden_key)} of its source", moref=moref
         )
     CustomAttributes.of(session).blank(moref, values.get("customValue") or (), forbidden_attributes)
     change = _disk_change(device, capacity_bytes, disk_uuid, moref)
@@ -170,7 +160,7 @@ def finish_clone(
         "ReconfigVM_Task",
         spec=vim.vm.ConfigSpec(deviceChange=[change]),
     )
-    waiter.wait(task, timeout_s=timeout_s)
+    waiter.wait(task, timeout_s=timeout_s, start_within_s=_SHORT_TASK_S)
 
 
 def mark_as_template(session: Session, moref: str) -> None:
@@ -203,25 +193,19 @@ def move_to_host(session: Session, waiter: TaskWaiter, moref: str, host: str) ->
     _do(session, waiter, moref, "RelocateVM_Task", spec=spec)
 
 
-def refresh_storage(session: Session, moref: str) -> None:
-    """Have vCenter look at the VM's files now: what it says of their sizes is old for a while
-    after an import (vSphere API reference, VirtualMachineStorageInfo.timestamp)."""
-    session.invoke("VirtualMachine", moref, "RefreshStorageInfo", safe=True)
-
-
 def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
     """Delete a VM or template with its files. That it is gone already is success.
 
     :raises InUse: another operation holds it; retry
     """
     try:
-        _do(session, waiter, moref, "Destroy_Task")
+        _do(session, waiter, moref, "Destroy_Task", within_s=DESTROY_WITHIN_S)
     except errors.VCenterError as error:
         if _is_gone(error):
             return
         if not _has_lost_files(error):
             raise
-        _unregister(session, moref)
+        unregister(session, moref)
 
 
 def import_running(session: Session, moref: str) -> bool:
@@ -245,78 +229,34 @@ def import_running(session: Session, moref: str) -> bool:
     )
 
 
-def clone_running(session: Session, source: str, *, within_s: float) -> bool:
-    """Whether a clone of ``source`` that was asked for within the last seconds is under way.
+def _do(
+    session: Session,
+    waiter: TaskWaiter,
+    moref: str,
+    method: str,
+    *,
+    within_s: float = _SHORT_TASK_S,
+    **args: Any,
+) -> None:
+    """A task that may be done twice; it is, if vCenter was restarted and forgot it.
 
-    vCenter tells a clone's source and not its target, so clones of others count as well.
-
-    :param source: moref; one that is gone has no clones
+    :param within_s: how long it may wait in vCenter's queue, and how long it may run; all attempts
+        together take no longer than both
     """
-    try:
-        tasks = properties.read_through(
-            session,
-            "VirtualMachine",
-            source,
-            [("VirtualMachine", "recentTask")],
-            "Task",
-            ["info.descriptionId", "info.state", "info.queueTime"],
-        )
-    except errors.ObjectNotFound:
-        return False
-    since = session.server_time() - datetime.timedelta(seconds=within_s)
-    return any(
-        task.get("info.descriptionId") == _CLONE_TASK
-        and task.get("info.state") in ("queued", "running")
-        and task.get("info.queueTime", since) >= since
-        for task in tasks.values()
-    )
-
-
-def _do(session: Session, waiter: TaskWaiter, moref: str, method: str, **args: Any) -> None:
-    """A task that may be done twice; it is, if vCenter was restarted and forgot it."""
+    ends_at = session.clock.monotonic() + 2 * within_s
 
     def once() -> None:
+        half_s = (ends_at - session.clock.monotonic()) / 2
         task = session.invoke("VirtualMachine", moref, method, safe=True, **args)
-        waiter.wait(task, timeout_s=_SHORT_TASK_S)
+        waiter.wait(task, timeout_s=half_s, start_within_s=half_s)
 
     retry.call(
         once,
         attempts=_LOST_ATTEMPTS,
-        when=lambda failure: isinstance(failure, errors.TaskLost),
+        when=lambda failure: (
+            isinstance(failure, errors.TaskLost) and session.clock.monotonic() < ends_at
+        ),
         clock=session.clock,
-    )
-
-
-def _clone_spec(request: CloneRequest) -> Any:
-    profile_id = request.profile_id
-    profiles = [vim.vm.DefinedProfileSpec(profileId=profile_id)] if profile_id is not None else []
-    managed_by = request.managed_by or ("", "")  # an empty key unsets the source's
-    locator = vim.vm.RelocateSpec.DiskLocator(
-        diskId=request.disk_key,
-        datastore=vim.Datastore(request.datastore),
-        diskMoveType="moveAllDiskBackingsAndDisallowSharing",
-        diskBackingInfo=disk_backing(request.disk_type),
-        profile=profiles,
-    )
-    location = vim.vm.RelocateSpec(
-        datastore=vim.Datastore(request.datastore),
-        pool=vim.ResourcePool(request.pool),
-        host=None if request.host is None else vim.HostSystem(request.host),
-        diskMoveType="moveAllDiskBackingsAndDisallowSharing",
-        disk=[locator],
-        profile=profiles,
-    )
-    config = vim.vm.ConfigSpec(
-        instanceUuid=request.instance_uuid,
-        annotation=request.annotation,
-        managedBy=vim.ext.ManagedByInfo(extensionKey=managed_by[0], type=managed_by[1]),
-        extraConfig=[
-            vim.option.OptionValue(key=key, value=value)
-            for key, value in request.extra_config.items()
-        ],
-    )
-    return vim.vm.CloneSpec(
-        location=location, template=request.as_template, powerOn=False, config=config
     )
 
 
@@ -332,7 +272,7 @@ def _read_clone(
     attributes: bool,
 ) -> Properties:
     """What :func:`finish_clone` must know, in a request that concurrent clones share."""
-    paths = ["config.hardware.device"]
+    paths = [DEVICES]
     if attributes:
         paths.append("customValue")
     if forbidden_key is not None:
@@ -350,33 +290,24 @@ def _read_clone(
     return values
 
 
-def _only_disk(devices: Any, moref: str) -> Any:
-    disks = [device for device in devices if isinstance(device, vim.vm.device.VirtualDisk)]
-    if len(disks) != 1:
-        raise errors.TaskFailed(f"clone {moref} has {len(disks)} disks, not one", moref=moref)
-    return disks[0]
-
-
 def _disk_change(
     device: Any, capacity_bytes: int | None, disk_uuid: str | None, moref: str
 ) -> Any | None:
-    """The edit of the disk, None if nothing is to change.
-
-    Both capacities are set, consistently: vCenter refuses a spec in which they differ.
-    """
-    present = disks_of([device])[0].capacity_bytes
-    if capacity_bytes is not None and capacity_bytes < present:
+    """The edit of the disk, None if nothing is to change."""
+    (present,) = disks_of([device])
+    if capacity_bytes is None:
+        capacity_bytes = present.capacity_bytes
+    if capacity_bytes < present.capacity_bytes:
         raise errors.NotSupported(
-            f"disk of {moref} has {present} bytes and cannot shrink to {capacity_bytes}",
+            f"disk of {moref} has {present.capacity_bytes} bytes and cannot shrink to "
+            f"{capacity_bytes}",
             moref=moref,
         )
-    if capacity_bytes in (None, present) and disk_uuid is None:
+    if capacity_bytes == present.capacity_bytes and (
+        disk_uuid is None or is_same_uuid(present.uuid, disk_uuid)
+    ):
         return None
-    device.capacityInKB = -(-(capacity_bytes or present) // 1024)
-    device.capacityInBytes = device.capacityInKB * 1024
-    if disk_uuid is not None:
-        device.backing.uuid = disk_uuid
-    return vim.vm.device.VirtualDeviceSpec(operation="edit", device=device)
+    return edit(device, capacity_bytes, disk_uuid)
 
 
 def _is_gone(error: errors.VCenterError) -> bool:
@@ -386,13 +317,14 @@ def _is_gone(error: errors.VCenterError) -> bool:
 
 def _has_lost_files(error: errors.VCenterError) -> bool:
     """What Destroy_Task says of a VM whose directory vanished (seen in production by SAP's nova
-    fork): FileNotFound, or InvalidArgument on its vmPathName."""
+    fork): FileNotFound, or InvalidArgument on its vmPathName (docs/assumptions.rst, A79)."""
     return error.fault == "vim.fault.FileNotFound" or (
         error.fault == "vmodl.fault.InvalidArgument" and "vmPathName" in str(error)
     )
 
 
-def _unregister(session: Session, moref: str) -> None:
+def unregister(session: Session, moref: str) -> None:
+    """Take a VM out of the inventory; its files stay. That it is gone already is success."""
     try:
         session.invoke("VirtualMachine", moref, "UnregisterVM", safe=True)
     except errors.ObjectNotFound:

@@ -55,7 +55,11 @@ class Disk:
     :ivar adapter: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual``, ``ide``, or '' for
         any other controller
     :ivar thin: the backing is thin provisioned
+    :ivar eagerly_zeroed: the backing was zeroed when it was made; False if vCenter does not say
     :ivar has_parent: the backing is a delta upon another disk
+    :ivar content_id: changes with the disk's content while no VM writes to it; None if vCenter does
+        not say (vSphere API reference, VirtualDiskFlatVer2BackingInfo.contentId)
+    :ivar device: the disk as vCenter showed it; copy it before you change it
     """
 
     key: int
@@ -66,6 +70,9 @@ class Disk:
     adapter: str
     thin: bool = False
     has_parent: bool = False
+    content_id: str | None = None
+    eagerly_zeroed: bool = False
+    device: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class VmInfo:
     :ivar custom_values: name -> value of the custom attributes that were asked for and are set
     :ivar created_at: aware, UTC; None if vCenter does not say. A clone may show its source's, so
         this proves no age (vSphere API reference, VirtualMachineConfigInfo.createDate)
+    :ivar folder: plain name of the folder that it is in, None if that was not asked for
     """
 
     moref: str
@@ -101,6 +109,7 @@ class VmInfo:
     connection_state: str = "connected"
     custom_values: Mapping[str, str] = field(default_factory=lambda: NO_VALUES, hash=False)
     created_at: datetime.datetime | None = None
+    folder: str | None = None
 
 
 def list_vms(
@@ -213,11 +222,11 @@ def info_of(
         custom_values=CustomAttributes.of(session).named(
             values.get("customValue") or (), attributes
         ),
-        created_at=_aware(values.get(_CREATE_DATE)),
+        created_at=in_utc(values.get(_CREATE_DATE)),
     )
 
 
-def _aware(time: datetime.datetime | None) -> datetime.datetime | None:
+def in_utc(time: datetime.datetime | None) -> datetime.datetime | None:
     """In UTC; vCenter leaves the zone out where it means UTC."""
     if time is None or time.tzinfo is not None:
         return time and time.astimezone(datetime.UTC)
@@ -246,4 +255,7 @@ def _disk(device: Any, controller: Any) -> Disk:
         adapter=adapter,
         thin=bool(getattr(backing, "thinProvisioned", False)),
         has_parent=getattr(backing, "parent", None) is not None,
+        content_id=getattr(backing, "contentId", None) or None,
+        eagerly_zeroed=bool(getattr(backing, "eagerlyScrub", False)),
+        device=device,
     )

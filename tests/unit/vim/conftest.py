@@ -14,10 +14,15 @@ from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import RECORD_KEY, Place, import_vm
 from tests.fakes.vcenter import Clock, Model, VCenter
 from vmdk_cache.vim import folder, inventory, template
+from vmdk_cache.vim.pending_task import PendingTask
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
 PATIENCE_S = 60.0
+
+
+#: A client's monotonic clock counts from some fixed point, not from the start of the test.
+UPTIME_S = 1_000_000.0
 
 
 @dataclass
@@ -31,11 +36,19 @@ class ClientClock:
         return self.clock.now()
 
     def monotonic(self) -> float:
-        return self.clock.monotonic()
+        return UPTIME_S + self.clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
         self.slept_s += seconds
         time.sleep(0.001)
+
+
+class PassingClock(ClientClock):
+    """As that, but who sleeps on it lets the time of client and fake pass, at once."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.clock.advance(seconds)
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -62,6 +75,11 @@ class Background:
         except BaseException as error:
             self.error = error
 
+    def ended_within(self, seconds: float) -> bool:
+        """Whether it ends in so much real time."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
     def join(self) -> object:
         """Its result; raises what it raised."""
         self._thread.join(PATIENCE_S)
@@ -71,9 +89,17 @@ class Background:
         return self.result
 
 
+def pending(waiter: TaskWaiter) -> list[PendingTask]:
+    """Tasks that threads wait for now. Without the lock, one that comes breaks off the look."""
+    with waiter._lock:
+        return list(waiter._pending.values())
+
+
 @pytest.fixture
 def vc() -> Iterator[VCenter]:
-    with VCenter(Model(), clock=Clock(scale=0.0)) as running:
+    clock = Clock(scale=0.0)
+    clock.advance(1e6)  # a monotonic clock shows a large number
+    with VCenter(Model(), clock=clock) as running:
         yield running
 
 
@@ -85,6 +111,13 @@ def target(vc: VCenter) -> Target:
 @pytest.fixture
 def session(target: Target, vc: VCenter) -> Iterator[Session]:
     with Session(target.endpoint(), ClientClock(vc.clock)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def passing(target: Target, vc: VCenter) -> Iterator[Session]:
+    """A session whose pauses take their time."""
+    with Session(target.endpoint(), PassingClock(vc.clock)) as opened:
         yield opened
 
 

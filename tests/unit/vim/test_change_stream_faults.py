@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any, cast
 
 import pytest
 from pyVmomi import vim, vmodl
@@ -64,13 +65,31 @@ def test_what_vcenter_no_longer_knows_is_read_anew_and_missed_nothing(
     assert names(stream) == {"tests", "a", "b"}
 
 
+def test_two_watches_that_break_are_not_the_end(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    rule = vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.SystemError(), times=2)
+    make(session, place.folder, "b")
+    stream.refresh()
+    assert rule.hits == 2
+    assert names(stream) == {"tests", "a", "b"}
+
+
+def test_vcenter_tells_whole_values_and_no_parts_of_lists(
+    vc: VCenter, stream: ChangeStream
+) -> None:
+    with vc.lock:
+        (made,) = vc.registry.of_type(_pc.Filter)
+    assert made.partialUpdates is False
+
+
 def test_a_fault_that_stays_is_raised_and_not_asked_for_ever(
     vc: VCenter, session: Session, stream: ChangeStream
 ) -> None:
     rule = vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.SystemError(), times=None)
     with pytest.raises(errors.TaskFailed):
         stream.refresh()
-    assert rule.hits < 10
+    assert rule.hits == 3
     assert names(stream) == {"tests", "a"}
     vc.fault_rules.clear()
     stream.refresh()
@@ -90,6 +109,114 @@ def test_a_lost_answer_loses_no_change(
         stream.refresh()
     assert names(stream, "inner") == {"inner", "b", "c", "d"}
     assert names(stream) == {"tests", "a", "inner"}
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_watch_that_was_made_by_half_is_not_used(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place, skip: int
+) -> None:
+    stream.follow("inner", children_of(make(session, place.folder, "inner")))
+    vc.fault_rules.add("CreateFilter", vmodl.fault.RequestCanceled(), skip=skip)
+
+    stream.refresh()
+
+    assert names(stream, "inner") == {"inner"}
+    assert names(stream) == {"tests", "a", "inner"}
+    assert collectors(vc) == 1
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize(
+    ("way", "error"),
+    [
+        ({"drop": "before", "times": 3}, errors.Unreachable),
+        ({"fault": vim.fault.NoPermission(privilegeId="made.up")}, errors.NoPermission),
+    ],
+    ids=["unreachable", "no-permission"],
+)
+def test_a_watch_that_cannot_be_made_is_an_error_and_publishes_nothing(
+    vc: VCenter,
+    session: Session,
+    stream: ChangeStream,
+    place: Place,
+    way: dict[str, Any],
+    error: type[Exception],
+    skip: int,
+) -> None:
+    stream.follow("inner", children_of(make(session, place.folder, "inner")))
+    vc.fault_rules.add("CreateFilter", skip=skip, **way)
+
+    with pytest.raises(error):
+        stream.refresh()
+    assert names(stream, "inner") == set()
+    assert names(stream) == {"tests", "a"}
+
+    stream.refresh()
+    assert names(stream, "inner") == {"inner"}
+    assert names(stream) == {"tests", "a", "inner"}
+
+
+@pytest.mark.parametrize(
+    ("way", "destroyed"),
+    [
+        ({"drop": "before", "times": 3}, 1),
+        ({"fault": vim.fault.NoPermission(privilegeId="made.up")}, 2),
+    ],
+    ids=["unreachable", "no-permission"],
+)
+def test_a_watch_made_by_half_is_destroyed_unless_vcenter_is_out_of_reach(
+    vc: VCenter,
+    session: Session,
+    stream: ChangeStream,
+    place: Place,
+    way: dict[str, Any],
+    destroyed: int,
+) -> None:
+    """The watch before it is destroyed in both cases, while vCenter still answers."""
+    stream.follow("inner", children_of(make(session, place.folder, "inner")))
+    vc.fault_rules.add("CreateFilter", **way)
+    vc.request_log.reset()
+
+    with pytest.raises(errors.VCenterError):
+        stream.refresh()
+
+    assert vc.request_log.count("DestroyPropertyCollector") == destroyed
+
+
+def test_a_watch_that_is_replaced_is_destroyed(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    for number in range(3):
+        inner = f"inner {number}"
+        stream.follow(inner, children_of(make(session, place.folder, inner)))
+        stream.refresh()
+    assert collectors(vc) == 1
+    for number in range(3):
+        stream.unfollow(f"inner {number}")
+    stream.unfollow(SCOPE)
+    stream.refresh()
+    assert collectors(vc) == 0
+    assert names(stream) == set()
+
+
+def test_a_watch_of_an_earlier_log_in_is_not_destroyed(
+    vc: VCenter, session: Session, stream: ChangeStream, place: Place
+) -> None:
+    """vCenter has ended it with its session."""
+    vc.sessions.expire_all()
+    make(session, place.folder, "b")  # logs in again
+    vc.request_log.reset()
+    stream.refresh()
+    assert vc.request_log.count("DestroyPropertyCollector") == 0
+    assert collectors(vc) == 1
+
+
+def collectors(vc: VCenter) -> int:
+    """Those that clients have made, beside the one that every session has."""
+    with vc.lock:
+        given = [session.property_collector for session in vc.sessions.active()]
+        found = vc.registry.of_type(_pc)
+        return len([c for c in found if c.moref != "propertyCollector" and c not in given])
 
 
 def test_a_filter_made_twice_by_a_lost_answer_does_not_stay(
@@ -173,6 +300,37 @@ def test_a_privilege_that_is_missing_is_not_met_with_log_ins(
         stream.refresh()
     assert rule.hits == 1
     assert session.generation == 1
+
+
+class RefusingSession:
+    """vCenter answers NotAuthenticated for one property of each object, though the log-in lives."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def invoke(self, type_name: str, moref: str, method: str, /, **args: Any) -> Any:
+        answer = self._session.invoke(type_name, moref, method, **args)
+        if method == "WaitForUpdatesEx":
+            missing = _pc.MissingProperty(path="name", fault=vim.fault.NotAuthenticated())
+            for change in (change for found in answer.filterSet for change in found.objectSet):
+                change.missingSet = [missing]
+        return answer
+
+
+def test_a_property_that_is_refused_to_a_live_log_in_is_a_missing_privilege(
+    vc: VCenter, session: Session, place: Place
+) -> None:
+    stream = ChangeStream(cast(Session, RefusingSession(session)), session.clock)
+    stream.follow(SCOPE, children_of(place.folder))
+    vc.request_log.reset()
+    with pytest.raises(errors.NoPermission):
+        stream.refresh()
+    assert vc.request_log.count("WaitForUpdatesEx") == 1
+    assert session.generation == 1
+    assert names(stream) == set()
 
 
 def test_those_who_wait_while_one_asks_share_its_successor(

@@ -9,9 +9,9 @@ from pyVmomi import vim
 
 from tests.contract.vim.conftest import MIB, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, eventually
+from tests.unit.vim.conftest import Background, eventually, pending
 from vmdk_cache import errors
-from vmdk_cache.vim import datastore_browser, template
+from vmdk_cache.vim import datastore_browser, storage_usage, template
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.template import VmInfo
@@ -84,7 +84,7 @@ def test_a_vm_with_lost_files_keeps_its_name_from_the_orphans(
     vc: VCenter, session: Session, place: Place, source: VmInfo
 ) -> None:
     vc.datastore(place.datastore.name).storage.delete("image")
-    template.refresh_storage(session, source.moref)
+    storage_usage.refresh(session, source.moref)
 
     assert "image" in datastore_browser.vm_directories(session, place.datastore.moref)
 
@@ -112,3 +112,41 @@ def test_deleting_is_repeated_when_its_answer_is_lost(
 
     assert vc.datastore(place.datastore.name).directories() == []
     assert vc.errors == []
+
+
+@pytest.mark.parametrize(
+    ("method", "within_s"),
+    [
+        ("SearchDatastore_Task", datastore_browser.SEARCH_WITHIN_S),
+        ("DeleteDatastoreFile_Task", datastore_browser.DELETE_WITHIN_S),
+    ],
+)
+def test_neither_a_search_nor_a_deletion_waits_for_ever(
+    vc: VCenter,
+    session: Session,
+    waiter: TaskWaiter,
+    place: Place,
+    source: VmInfo,
+    method: str,
+    within_s: float,
+) -> None:
+    vc.fault_rules.add(method, on="task", delay_s=1e9)
+    at, datacenter = place.datastore, place.datacenter.moref
+
+    def work() -> None:
+        if method == "SearchDatastore_Task":
+            datastore_browser.directories(session, waiter, at, "image")
+        else:
+            datastore_browser.delete_directory(session, waiter, at, datacenter, "image")
+
+    running = Background(work)
+    eventually(lambda: [e.started_at is not None for e in pending(waiter)] == [True])
+    (entry,) = pending(waiter)
+    assert entry.start_within_s == within_s <= 900
+    vc.clock.advance(within_s)
+    with waiter._lock:
+        entry.changed.notify_all()
+
+    with pytest.raises(errors.TaskTimedOut):
+        running.join()
+    assert vc.tasks.running() == []

@@ -68,7 +68,7 @@ def test_the_text_is_vcenters_with_the_details_on_one_line() -> None:
     fault = vim.fault.FileLocked(msg="Unable to access file\nsince it is locked", file="[ds] a/b")
 
     assert str(faults.translate(fault)) == (
-        "Unable to access file since it is locked; file=[ds] a/b (vim.fault.FileLocked)"
+        "Unable to access file since it is locked; file='[ds] a/b' (vim.fault.FileLocked)"
     )
 
 
@@ -115,6 +115,7 @@ def test_a_missing_privilege_is_named_with_its_object() -> None:
         (ConnectionResetError(), errors.Unreachable, "vc.example:443"),
         (TimeoutError(), errors.Unreachable, "in time"),
         (socket.gaierror(-2, "unknown"), errors.Unreachable, "vmware_host_ip"),
+        (UnicodeError("label too long"), errors.Unreachable, "vmware_host_ip"),
         (http.client.RemoteDisconnected("closed"), errors.Unreachable, "vc.example:443"),
         (http.client.HTTPException("503 Service Unavailable"), errors.Unreachable, "503"),
         (http.client.HTTPException("404 Not Found"), errors.TaskFailed, "is it a vCenter"),
@@ -148,3 +149,16 @@ def test_an_unsent_request_is_translated_by_its_cause() -> None:
         raise faults.NotSent from ConnectionRefusedError(111, "refused")
 
     assert isinstance(caught.value.__cause__, faults.NotSent)
+
+
+def test_what_a_fault_says_beside_its_text_is_shown() -> None:
+    message = vmodl.LocalizableMessage(key="k", message="The host is in use")
+    fault = vim.fault.InvalidHostState(msg="Not allowed", faultMessage=[message])
+
+    assert "Not allowed; The host is in use" in str(faults.translate(fault))
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_proxy_that_is_busy_may_be_asked_again(status: int) -> None:
+    failure = http.client.HTTPException(f"{status} Whatever")
+    assert isinstance(faults.translate(failure), errors.Unreachable)

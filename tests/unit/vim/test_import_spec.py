@@ -10,8 +10,8 @@ from vmdk_cache.vim.lease import ImportRequest
 
 
 def devices(adapter: str) -> list[object]:
-    request = ImportRequest("image", "ds1", 1 << 20, adapter_type=adapter)
-    return [change.device for change in config_spec(request).deviceChange]
+    request = ImportRequest("image", ("ds1",), 1 << 20, adapter_type=adapter)
+    return [change.device for change in config_spec(request, "ds1").deviceChange]
 
 
 def test_an_ide_disk_goes_to_the_controller_that_every_vm_has() -> None:

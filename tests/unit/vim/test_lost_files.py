@@ -7,7 +7,7 @@ import pytest
 from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
 from vmdk_cache import errors
-from vmdk_cache.vim import template
+from vmdk_cache.vim import storage_usage, template
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.template import VmInfo
@@ -65,7 +65,7 @@ def test_a_clone_of_it_fails_as_not_found_and_vcenter_notices(
 
 
 def test_a_refresh_makes_vcenter_notice(session: Session, place: Place, rotten: VmInfo) -> None:
-    template.refresh_storage(session, rotten.moref)
+    storage_usage.refresh(session, rotten.moref)
 
     found = template.find_vm(session, place.folder, "image", RECORD_KEY)
     assert found is not None
@@ -83,7 +83,7 @@ def test_destroying_it_takes_it_out_of_the_inventory(
     noticed: bool,
 ) -> None:
     if noticed:
-        template.refresh_storage(session, rotten.moref)
+        storage_usage.refresh(session, rotten.moref)
 
     template.destroy(session, waiter, rotten.moref)
 
@@ -110,13 +110,13 @@ def test_files_that_come_back_make_it_whole_again(
 ) -> None:
     away = f"[{place.datastore.name}] image/away"
     move(session, waiter, place, source.path, away)
-    template.refresh_storage(session, source.moref)
+    storage_usage.refresh(session, source.moref)
     lost = template.get_vm(session, source.moref, RECORD_KEY)
     assert lost is not None
     assert not lost.has_config
 
     move(session, waiter, place, away, source.path)
-    template.refresh_storage(session, source.moref)
+    storage_usage.refresh(session, source.moref)
 
     assert template.get_vm(session, source.moref, RECORD_KEY) == source
 

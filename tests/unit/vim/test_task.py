@@ -10,11 +10,11 @@ from pyVmomi import vim, vmodl
 
 from tests.contract.vim.conftest import MIB, RECORD_KEY, Place, clone_request
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, eventually
+from tests.unit.vim.conftest import Background, ClientClock, eventually, pending
 from vmdk_cache import errors
 from vmdk_cache.vim import template
 from vmdk_cache.vim.session import Session
-from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.task import START_WITHIN_S, TaskWaiter
 from vmdk_cache.vim.template import VmInfo
 
 
@@ -38,17 +38,18 @@ def clone(session: Session, waiter: TaskWaiter, place: Place, source: VmInfo) ->
 
 
 def states(vc: VCenter) -> list[str]:
-    """States of all clone tasks, as the fake has them."""
-    return [
-        str(task.info.state)
-        for task in vc.registry.of_type(vim.Task)
-        if task.info.descriptionId == "VirtualMachine.clone"
-    ]
+    """States of all clone tasks, as the fake has them. The timer of one that runs is set."""
+    with vc.lock:
+        return [
+            str(task.info.state)
+            for task in vc.registry.of_type(vim.Task)
+            if task.info.descriptionId == "VirtualMachine.clone"
+        ]
 
 
 def seen_running(waiter: TaskWaiter, count: int) -> bool:
     """Whether the waiter has learned of so many running tasks."""
-    return sum(entry.started_at is not None for entry in waiter._pending.values()) == count
+    return sum(entry.started_at is not None for entry in pending(waiter)) == count
 
 
 def test_the_error_of_a_task_is_translated(vc: VCenter, clone: Cloning) -> None:
@@ -57,6 +58,55 @@ def test_the_error_of_a_task_is_translated(vc: VCenter, clone: Cloning) -> None:
 
     with pytest.raises(errors.FileLocked, match="since it is locked"):
         clone("volume-1").join()
+
+
+def test_a_task_that_met_a_lost_session_inside_vcenter_has_failed(
+    vc: VCenter, session: Session, clone: Cloning
+) -> None:
+    """The task's session, not ours: ours read the task."""
+    fault = vim.fault.NotAuthenticated(msg="The session is not authenticated")
+    vc.fault_rules.add("CloneVM_Task", fault, on="task")
+
+    with pytest.raises(errors.TaskFailed, match="session is not authenticated") as caught:
+        clone("volume-1").join()
+
+    assert caught.value.fault == "vim.fault.NotAuthenticated"
+    assert caught.value.moref is not None
+    assert session.generation == 1
+    assert vc.request_log.count("CloneVM_Task") == 1
+
+
+def test_a_task_that_vcenter_forgets_on_a_living_connection_is_lost(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
+    running = clone("volume-1")
+    eventually(lambda: seen_running(waiter, 1))
+
+    vc.tasks.forget_all()
+
+    with pytest.raises(errors.TaskLost, match="no longer knows"):
+        running.join()
+
+
+def test_a_refused_log_in_ends_the_attempts_to_watch_tasks(
+    vc: VCenter, session: Session, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    """Each further attempt would come closer to a locked account."""
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
+    running = clone("volume-1")
+    eventually(lambda: seen_running(waiter, 1))
+    refusals = vc.fault_rules.add("Login", vim.fault.InvalidLogin(), times=None)
+    clock = session.clock
+    assert isinstance(clock, ClientClock)
+    clock.slept_s = 0.0
+
+    vc.sessions.expire_all()
+
+    with pytest.raises(errors.LoginRefused):
+        running.join()
+    assert refusals.hits == 1
+    assert clock.slept_s < 1
 
 
 def overdue(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> Background:
@@ -102,26 +152,103 @@ def test_a_task_that_cannot_be_cancelled_is_not_waited_for_without_end(
     waiter.close()
 
 
-def test_a_task_that_stays_in_the_queue_is_spoken_of(
-    vc: VCenter, waiter: TaskWaiter, clone: Cloning, caplog: pytest.LogCaptureFixture
+def test_the_end_of_a_cancelled_task_is_unknown_when_vcenter_goes_away(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
 ) -> None:
+    vc.fault_rules.add(
+        "CancelTask",
+        vmodl.fault.NotSupported(),
+        action=lambda: waiter._fail(errors.Unreachable("vCenter is away")),
+    )
+
+    with pytest.raises(errors.TaskTimedOut, match="whether it still runs is unknown"):
+        overdue(vc, waiter, clone).join()
+
+
+def full_queue(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> list[Background]:
+    """Five clones that take 10,000 s, of which four run and the last is queued."""
     vc.cost_model.enabled = True
     vc.cost_model.fixed_clone_s = 10_000.0
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
-    clones = [clone(f"volume-{number}", timeout_s=1e6) for number in range(5)]
-    eventually(lambda: states(vc).count("queued") == 1 and seen_running(waiter, 4))
-    (queued,) = [entry for entry in waiter._pending.values() if entry.started_at is None]
+    clones = [clone(f"volume-{number}", timeout_s=1e6) for number in range(4)]
+    eventually(lambda: seen_running(waiter, 4))
+    clones.append(clone("volume-4", timeout_s=1e6))
+    eventually(lambda: states(vc).count("queued") == 1 and len(pending(waiter)) == 5)
+    return clones
 
-    vc.clock.advance(601)
+
+def test_a_task_that_waits_in_the_queue_is_logged(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning, caplog: pytest.LogCaptureFixture
+) -> None:
+    clones = full_queue(vc, waiter, clone)
+    (queued,) = [entry for entry in pending(waiter) if entry.started_at is None]
+
+    vc.clock.advance(600)
     with waiter._lock:
         queued.changed.notify_all()
 
-    eventually(lambda: f"Task {queued.moref} has not begun for 601 s" in caplog.text)
+    eventually(
+        lambda: f"Task {queued.moref} has waited in vCenter's queue for 600 s" in caplog.text
+    )
+    with waiter._lock:
+        waiter._warn_if_queued(queued)  # nothing has changed: it is not logged again
     vc.clock.advance(10_000)
     eventually(lambda: states(vc).count("running") == 1 and seen_running(waiter, 1))
     vc.clock.advance(10_000)
     assert all(done.join() for done in clones)
-    assert caplog.text.count("has not begun") == 1
+    assert caplog.text.count("has waited in vCenter's queue") == 1
+
+
+def look_again(waiter: TaskWaiter) -> None:
+    """Waiting threads see what time it is now."""
+    with waiter._lock:
+        for entry in waiter._pending.values():
+            entry.changed.notify_all()
+
+
+def test_a_task_that_never_leaves_the_queue_is_cancelled(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning
+) -> None:
+    clones = full_queue(vc, waiter, clone)
+    for entry in pending(waiter):
+        entry.start_within_s = 5_000.0
+
+    vc.clock.advance(4_999)
+    look_again(waiter)
+    assert not clones[-1].ended_within(0.2)
+    vc.clock.advance(1)
+    look_again(waiter)
+
+    with pytest.raises(
+        errors.TaskTimedOut,
+        match=r"waited in vCenter's queue for more than 5000 s; it was told to stop, and ended",
+    ):
+        clones[-1].join()
+    assert vc.request_log.count("CancelTask") == 1
+    vc.clock.advance(5_001)
+    assert all(done.join() for done in clones[:4])
+    assert vc.find_vm("volume-4") is None
+
+
+def test_a_task_that_has_just_left_the_queue_is_not_cancelled(
+    vc: VCenter, session: Session, waiter: TaskWaiter, source: VmInfo, place: Place
+) -> None:
+    """Its time in the queue is over when the waiter has not been told yet that it runs."""
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
+    task = template.start_clone(session, source.moref, clone_request(place, source, "volume-1"))
+    eventually(lambda: states(vc) == ["running"])
+
+    running = Background(lambda: waiter.wait(task, timeout_s=1000, start_within_s=0))
+    eventually(lambda: seen_running(waiter, 1))
+    vc.clock.advance(100)
+
+    assert running.join() in [vm.moref for vm in vc.vms()]
+    assert vc.request_log.count("CancelTask") == 0
+
+
+def test_the_queue_has_a_deadline_by_default() -> None:
+    """A day's burst of volumes passes through vCenter's queue; a stuck task does not stay."""
+    assert 3600 < START_WITHIN_S <= 24 * 3600
 
 
 def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> None:
@@ -185,18 +312,40 @@ def test_a_lost_session_ends_no_wait(
     assert session.generation == 2
 
 
+@pytest.mark.parametrize(("keeps", "log_ins"), [(True, 1), (False, 2)])
+def test_a_wait_outlasts_the_idle_time_whether_or_not_its_poll_keeps_the_session(
+    vc: VCenter, session: Session, waiter: TaskWaiter, clone: Cloning, keeps: bool, log_ins: int
+) -> None:
+    vc.switches.long_poll_keeps_session = keeps
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=2000)
+    running = clone("volume-1", timeout_s=10_000)
+    eventually(lambda: seen_running(waiter, 1))
+    eventually(lambda: not keeps or any(each.outstanding for each in vc.sessions.active()))
+
+    vc.clock.advance(1900)
+    vc.sessions.active()  # whoever looks at the sessions ends those that were idle for too long
+    vc.clock.advance(100)
+
+    assert running.join()
+    assert session.generation == log_ins
+
+
 def test_a_poll_that_breaks_is_taken_up_again(
     vc: VCenter, waiter: TaskWaiter, clone: Cloning
 ) -> None:
-    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=2)
     rule = vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.SystemError(), skip=1, times=2)
     running = clone("volume-1")
     eventually(lambda: rule.hits == 2)
     eventually(lambda: waiter._watch is not None)
+    another = clone("volume-2")
+    # A poll that succeeds ends the row: the next repair begins without a pause.
+    eventually(lambda: seen_running(waiter, 2) and waiter._broken_in_a_row == 0)
 
     vc.clock.advance(100)
 
     assert running.join()
+    assert another.join()
 
 
 @pytest.mark.parametrize(
@@ -263,14 +412,33 @@ def test_polls_that_break_leave_nothing_behind(
     assert running.join()
 
 
-def test_a_watch_that_is_only_half_made_leaves_nothing_behind(
+def test_a_task_that_has_ended_meanwhile_needs_no_new_watch(
     vc: VCenter, waiter: TaskWaiter, clone: Cloning
 ) -> None:
-    vc.fault_rules.add("CreateFilter", vmodl.fault.SystemError())
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
+    running = clone("volume-1")
+    eventually(lambda: seen_running(waiter, 1))
+    vc.fault_rules.add("CreateListView", vmodl.fault.SystemError(), times=None)
+    vc.fault_rules.add("RetrievePropertiesEx", action=lambda: vc.clock.advance(100))
 
-    assert clone("volume-1").join()
+    vc.sessions.expire_all()
 
-    assert watching(vc) == ONE_WATCH
+    assert running.join()
+
+
+@pytest.mark.parametrize("method", ["CreateFilter", "ModifyListView"])
+def test_a_watch_that_is_only_half_made_leaves_nothing_behind(
+    vc: VCenter, waiter: TaskWaiter, clone: Cloning, method: str
+) -> None:
+    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
+    rule = vc.fault_rules.add(method, vmodl.fault.SystemError())
+
+    running = clone("volume-1")
+
+    eventually(lambda: rule.hits and seen_running(waiter, 1))
+    eventually(lambda: watching(vc) == ONE_WATCH)
+    vc.clock.advance(100)
+    assert running.join()
 
 
 def test_an_account_that_may_not_watch_tasks_fails_the_wait(vc: VCenter, clone: Cloning) -> None:
@@ -299,7 +467,7 @@ def test_an_error_that_comes_later_than_its_state_is_read_again(
     """Seen under load; here the state comes alone."""
     from vmdk_cache.vim.pending_task import PendingTask
 
-    entry = PendingTask("task-1", waiter._lock, 0.0)
+    entry = PendingTask("task-1", waiter._lock, 0.0, 1000, 1000)
     waiter._pending["task-1"] = entry
 
     assert not waiter._learn("task-1", {"info.state": "error"})
@@ -332,7 +500,7 @@ def test_an_error_that_comes_much_later_than_its_state_is_waited_for_once(
 def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
     from vmdk_cache.vim.pending_task import PendingTask
 
-    entry = PendingTask("task-1", waiter._lock, 0.0)
+    entry = PendingTask("task-1", waiter._lock, 0.0, 1000, 1000)
     waiter._pending["task-1"] = entry
     waiter._learn("task-1", {"info.state": "success", "info.result": "vm-1"})
 
@@ -340,6 +508,17 @@ def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
 
     assert entry.done
     assert entry.result == "vm-1"
+
+
+def test_a_task_that_is_lost_takes_no_other_along(waiter: TaskWaiter) -> None:
+    from vmdk_cache.vim.pending_task import PendingTask
+
+    lost, other = (PendingTask(f"task-{n}", waiter._lock, 0.0, 1000, 1000) for n in (1, 2))
+    waiter._pending = {"task-1": lost, "task-2": other}
+
+    waiter._fail(errors.TaskLost("vCenter no longer knows it"), ["task-1"])
+
+    assert (lost.done, other.done) == (True, False)
 
 
 def test_closing_ends_all_waits(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> None:
@@ -352,6 +531,19 @@ def test_closing_ends_all_waits(vc: VCenter, waiter: TaskWaiter, clone: Cloning)
 
     with pytest.raises(errors.SessionExpired):
         running.join()
+
+
+def test_a_closed_waiter_takes_no_more_tasks(waiter: TaskWaiter) -> None:
+    waiter.close()
+
+    with pytest.raises(errors.SessionExpired, match="has been closed"):
+        Background(lambda: waiter.wait("task-1", timeout_s=10)).join()
+
+
+def test_how_long_tasks_take_is_learned_from_tasks(waiter: TaskWaiter, clone: Cloning) -> None:
+    clone("volume-1").join()
+
+    assert 0 <= waiter._typical_s < 1
 
 
 def test_a_task_waited_for_alone_costs_few_requests(
@@ -379,13 +571,12 @@ def test_progress_is_told(
     vc: VCenter, session: Session, waiter: TaskWaiter, source: VmInfo, place: Place
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
-    spec = template._clone_spec(clone_request(place, source, "volume-1"))
-    task = session.invoke(
-        "VirtualMachine", source.moref, "CloneVM_Task", folder=place.folder, name="v", spec=spec
-    )
+    task = template.start_clone(session, source.moref, clone_request(place, source, "volume-1"))
     told: list[int] = []
     running = Background(lambda: waiter.wait(task, timeout_s=1000, on_progress=told.append))
     eventually(lambda: told)
+    unknown = vc.fault_rules.add("RetrievePropertiesEx", vmodl.fault.SystemError())
+    eventually(lambda: unknown.hits)
 
     vc.clock.advance(100)
 

@@ -1,0 +1,85 @@
+"""A vCenter account, as all sessions of this process use it: its log-ins, one at a time.
+
+vCenter Single Sign-On locks an account after five wrong passwords within three minutes (the default
+of its lockout policy), and it counts the attempts of all clients together. So the sessions of a
+process share what vCenter said: after it has refused a password, nobody here sends that password
+again for :data:`LOGIN_REFUSED_PAUSE_S`. Only memory holds this, so a restart of the process, which
+a changed password needs anyway, makes the next log-in try at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vmdk_cache import errors
+from vmdk_cache.clock import Clock
+from vmdk_cache.vim.endpoint import Endpoint
+
+#: A password that vCenter refused is not sent again for so long: well above the three minutes in
+#: which the lockout policy counts.
+LOGIN_REFUSED_PAUSE_S = 300.0
+
+
+class Account:
+    """Thread-safe; see :func:`account_of`."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        #: password -> when vCenter refused it, and how
+        self._refusals: dict[str, tuple[float, errors.LoginRefused]] = {}
+
+    def log_in(self, endpoint: Endpoint, clock: Clock, login: Callable[[], object]) -> None:
+        """Send ``login`` with the endpoint's password, unless vCenter has just refused that.
+
+        :raises LoginRefused: vCenter refuses it now, or did so less than
+            :data:`LOGIN_REFUSED_PAUSE_S` ago; the text says which
+        :raises Unreachable: another session's log-in has had no answer for a whole read time-out
+        :raises VCenterError: what ``login`` raises
+        """
+        with self._next(endpoint):
+            self._check(endpoint, clock)
+            try:
+                login()
+            except errors.LoginRefused as error:
+                self._refusals[endpoint.password] = (clock.monotonic(), error)
+                raise
+            self._refusals.pop(endpoint.password, None)
+
+    @contextmanager
+    def _next(self, endpoint: Endpoint) -> Iterator[None]:
+        """One log-in at a time: of several with a wrong password only the first is sent."""
+        if not self._turn.acquire(timeout=endpoint.read_timeout_s):
+            raise errors.Unreachable(
+                f"{endpoint.server} has not answered another log-in of this account in time",
+                method="Login",
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _check(self, endpoint: Endpoint, clock: Clock) -> None:
+        refused_at, error = self._refusals.get(endpoint.password, (0.0, None))
+        if error is None:
+            return
+        left_s = refused_at + LOGIN_REFUSED_PAUSE_S - clock.monotonic()
+        if left_s > 0:
+            raise errors.LoginRefused(
+                f"{error}; it is not tried again for {left_s:.0f} s, so that vCenter does not lock "
+                "the account: correct the password and restart this process",
+                method=error.method,
+                fault=error.fault,
+            )
+
+
+_accounts: dict[tuple[str, int, str], Account] = {}
+_accounts_lock = threading.Lock()
+
+
+def account_of(endpoint: Endpoint) -> Account:
+    """The one Account of this process for the endpoint's vCenter and user."""
+    key = (endpoint.host.strip("[]").lower(), endpoint.port, endpoint.user.lower())
+    with _accounts_lock:
+        return _accounts.setdefault(key, Account())

@@ -1,0 +1,147 @@
+"""The CloneSpec of a full, powered-off copy, and what it makes of the copy's disk.
+
+A clone carries its whole identity in ONE CloneVM_Task. vCenter copies extraConfig, annotation and
+managedBy of a source into the clone unless the request says otherwise, so it always says otherwise.
+``CloneSpec.config`` may also edit the disk; what vCenter makes of that is not documented
+(docs/assumptions.rst, A92 and A93).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyVmomi import VmomiSupport, vim, vmodl
+
+from vmdk_cache import errors
+from vmdk_cache.vim.import_spec import disk_backing
+from vmdk_cache.vim.virtual_disk import edit
+from vmdk_cache.vim.virtual_machine import Disk
+
+_FlatVer2 = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
+#: What vCenter may say of a spec that it does not accept, and subtypes (vSphere API reference).
+_SPEC_FAULTS = (
+    vim.fault.VmConfigFault,
+    vim.fault.InvalidDatastore,
+    vmodl.fault.InvalidArgument,
+    vmodl.fault.InvalidRequest,
+    vmodl.fault.NotImplemented,
+    vmodl.fault.NotSupported,
+    vmodl.fault.SecurityError,
+    vmodl.fault.SystemError,
+)
+
+
+@dataclass(frozen=True)
+class DiskEdit:
+    """What ``CloneSpec.config`` is to make of the copy's disk.
+
+    :ivar source: the source's only disk
+    """
+
+    source: Disk
+    capacity_bytes: int
+    uuid: str
+
+
+@dataclass(frozen=True)
+class CloneRequest:
+    """Where a clone goes and who it is.
+
+    :ivar folder: moref; so are ``datastore``, ``host`` and ``pool``
+    :ivar disk_key: device key of the source's only disk (:class:`Disk`)
+    :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
+    :ivar extra_config: keys to set; the value ``''`` removes a key that the source has
+    :ivar managed_by: (extension key, type), or None: the clone is managed by nobody, even when
+        its source is managed
+    :ivar annotation: replaces the source's; '' removes it
+    :ivar profile_id: storage profile for the VM's home and its disk
+    :ivar as_template: the clone is a template at once
+    :ivar disk_edit: asked of vCenter in the same task; whether it was done has to be read
+    """
+
+    name: str
+    folder: str
+    datastore: str
+    host: str | None
+    pool: str
+    disk_key: int
+    disk_type: str = "thin"
+    instance_uuid: str | None = None
+    extra_config: Mapping[str, str] = field(default_factory=dict)
+    managed_by: tuple[str, str] | None = None
+    annotation: str = ""
+    profile_id: str | None = None
+    as_template: bool = False
+    disk_edit: DiskEdit | None = None
+
+
+def clone_spec(request: CloneRequest) -> Any:
+    """The VirtualMachineCloneSpec of a request."""
+    profile_id = request.profile_id
+    profiles = [vim.vm.DefinedProfileSpec(profileId=profile_id)] if profile_id is not None else []
+    managed_by = request.managed_by or ("", "")  # an empty key unsets the source's
+    locator = vim.vm.RelocateSpec.DiskLocator(
+        diskId=request.disk_key,
+        datastore=vim.Datastore(request.datastore),
+        diskMoveType="moveAllDiskBackingsAndDisallowSharing",
+        diskBackingInfo=disk_backing(request.disk_type),
+        profile=profiles,
+    )
+    location = vim.vm.RelocateSpec(
+        datastore=vim.Datastore(request.datastore),
+        pool=vim.ResourcePool(request.pool),
+        host=None if request.host is None else vim.HostSystem(request.host),
+        diskMoveType="moveAllDiskBackingsAndDisallowSharing",
+        disk=[locator],
+        profile=profiles,
+    )
+    config = vim.vm.ConfigSpec(
+        instanceUuid=request.instance_uuid,
+        annotation=request.annotation,
+        managedBy=vim.ext.ManagedByInfo(extensionKey=managed_by[0], type=managed_by[1]),
+        extraConfig=[
+            vim.option.OptionValue(key=key, value=value)
+            for key, value in request.extra_config.items()
+        ],
+        deviceChange=[] if request.disk_edit is None else [_change(request)],
+    )
+    return vim.vm.CloneSpec(
+        location=location, template=request.as_template, powerOn=False, config=config
+    )
+
+
+def is_editable(source: Disk | None) -> bool:
+    """Whether a clone's disk may be edited on its way: a flat one that is no delta ("Disks with
+    parents cannot be expanded", CAPV issue 1189)."""
+    return (
+        source is not None
+        and source.device is not None
+        and not source.has_parent
+        and type(source.device.backing) is _FlatVer2
+    )
+
+
+def may_be_about_spec(failure: errors.VCenterError) -> bool:
+    """Whether vCenter may have refused a clone because of what its spec asks for."""
+    if failure.fault is None or isinstance(failure, errors.HardwareTooNew):
+        return False
+    try:
+        kind = VmomiSupport.GetVmodlType(failure.fault)
+    except KeyError:
+        return False
+    return issubclass(kind, _SPEC_FAULTS)
+
+
+def _change(request: CloneRequest) -> Any:
+    """The source's whole device, changed: as CAPV, Ansible and Packer send it to real vCenters."""
+    wanted = request.disk_edit
+    assert wanted is not None, request
+    device = copy.copy(wanted.source.device)
+    device.backing = copy.copy(device.backing)
+    becomes = disk_backing(request.disk_type)
+    device.backing.thinProvisioned = becomes.thinProvisioned
+    device.backing.eagerlyScrub = becomes.eagerlyScrub
+    return edit(device, wanted.capacity_bytes, wanted.uuid)

@@ -1,0 +1,77 @@
+"""Tasks of CloneVM_Task, looked at from outside: for a caller that lost the answer to its call.
+
+vCenter names a clone's source and not its target, so clones that others asked for are among a
+source's tasks; ``queued_at`` and ``made`` tell them apart. Ended tasks stay for about ten minutes
+(vSphere API reference, ManagedEntity.recentTask).
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from vmdk_cache import errors
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.session import Session
+
+#: ``descriptionId`` of a clone's task; its entity is the source.
+_DESCRIPTION = "VirtualMachine.clone"
+_PATHS = ["info.descriptionId", "info.state", "info.queueTime", "info.result"]
+
+
+@dataclass(frozen=True)
+class CloneTask:
+    """A clone's task as it was when read.
+
+    :ivar queued_at: by vCenter's clock, aware, UTC; None if vCenter does not say
+    :ivar is_under_way: queued or running
+    :ivar made: moref of the clone, None unless the task has succeeded
+    """
+
+    moref: str
+    queued_at: datetime.datetime | None
+    is_under_way: bool
+    made: str | None
+
+
+def of_source(session: Session, source: str) -> list[CloneTask]:
+    """The recent clones of a VM or template: under way, or ended lately. One request.
+
+    :param source: moref; one that is gone has no clones
+    """
+    try:
+        tasks = properties.read_through(
+            session,
+            "VirtualMachine",
+            source,
+            [("VirtualMachine", "recentTask")],
+            "Task",
+            _PATHS,
+        )
+    except errors.ObjectNotFound:
+        return []
+    return [
+        _clone_task(moref, values)
+        for moref, values in tasks.items()
+        if values.get("info.descriptionId") == _DESCRIPTION
+    ]
+
+
+def known(session: Session, task: str) -> list[CloneTask]:
+    """The one task of that moref, or none if vCenter has forgotten it. One request."""
+    tasks = properties.read(session, "Task", [task], _PATHS)
+    return [_clone_task(moref, values) for moref, values in tasks.items()]
+
+
+def _clone_task(moref: str, values: Properties) -> CloneTask:
+    queued_at = values.get("info.queueTime")
+    if queued_at is not None and queued_at.tzinfo is None:
+        queued_at = queued_at.replace(tzinfo=datetime.UTC)
+    state = values.get("info.state")
+    return CloneTask(
+        moref,
+        queued_at,
+        is_under_way=state in ("queued", "running"),
+        made=values.get("info.result") if state == "success" else None,
+    )

@@ -1,0 +1,86 @@
+"""Where the bytes of a leased disk go to or come from, and how that host is verified.
+
+The host's certificate is not vCenter's: it is pinned by the thumbprint that vCenter vouches for in
+the lease (vSphere API reference, HttpNfcLeaseDeviceUrl.sslThumbprint), and verified as vCenter's
+own when there is none (as govmomi does, nfc/lease.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPSConnection
+from urllib.parse import urlsplit
+
+from vmdk_cache import errors
+from vmdk_cache.vim import faults
+from vmdk_cache.vim.server_certificate import check_thumbprint, unverified
+from vmdk_cache.vim.session import Session
+
+
+class NfcAddress:
+    """The URL of one device of a lease.
+
+    :param url: ``*`` stands for vCenter's own host
+    :param thumbprint: of the host's certificate, '' if vCenter gives none
+    :param method: for errors, what is done there
+    :ivar path: of the disk, for the request
+    """
+
+    def __init__(self, session: Session, url: str, thumbprint: str, method: str) -> None:
+        self._endpoint = session.endpoint
+        self._own_tls = session.ssl_context
+        self._thumbprint = thumbprint
+        self._method = method
+        self._vcenter = session.endpoint.host.strip("[]").lower()
+        parts = urlsplit(url.replace("://*", f"://{_in_url(self._vcenter)}", 1))
+        self._host = parts.hostname or self._vcenter
+        self._port = parts.port or 443
+        self._secure = parts.scheme == "https"
+        self.path = parts.path + (f"?{parts.query}" if parts.query else "")
+
+    @property
+    def server(self) -> str:
+        """``host:port``."""
+        return f"{_in_url(self._host)}:{self._port}"
+
+    def connect(
+        self, made: Callable[[HTTPConnection], None] = lambda connection: None
+    ) -> HTTPConnection:
+        """A connection to the host, its certificate checked.
+
+        :param made: called with the connection as soon as it can be closed from another thread
+        :raises Unreachable, CertificateRefused: the host, with its name
+        """
+        timeout_s = self._endpoint.read_timeout_s
+        with faults.translated(method=self._method, server=self.server):
+            if not self._secure:
+                if not self._endpoint.insecure:
+                    raise errors.CertificateRefused(
+                        f"the lease's disk is at {self.server} without TLS; refused, as "
+                        "vmware_insecure is not set",
+                        method=self._method,
+                    )
+                plain = HTTPConnection(self._host, self._port, timeout=timeout_s)
+                plain.connect()
+                made(plain)
+                return plain
+            foreign = self._host != self._vcenter and not self._endpoint.insecure
+            pinned = foreign and bool(self._thumbprint)
+            tls = unverified() if pinned else self._own_tls
+            secure = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=tls)
+            made(secure)
+            secure.connect()
+            if pinned:
+                try:
+                    certificate = secure.sock.getpeercert(binary_form=True) or b""
+                    check_thumbprint(
+                        certificate, self._thumbprint, self.server, method=self._method
+                    )
+                except BaseException:
+                    secure.close()
+                    raise
+            return secure
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,40 @@
+"""What vCenter is at work on, as far as it shows this account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.session import Session
+
+
+@dataclass(frozen=True)
+class RunningTask:
+    """A task that is queued or runs.
+
+    :ivar operation: such as ``VirtualMachine.clone``
+    :ivar entity_name: of the object that it works on
+    """
+
+    operation: str
+    entity_name: str
+
+
+def running(session: Session) -> list[RunningTask]:
+    """The recent tasks that have not ended, in one request."""
+    manager = session.content.taskManager._GetMoId()
+    found = properties.read_through(
+        session,
+        "TaskManager",
+        manager,
+        [("TaskManager", "recentTask")],
+        "Task",
+        ["info.descriptionId", "info.entityName", "info.state"],
+    )
+    return [
+        RunningTask(
+            str(values.get("info.descriptionId", "")), str(values.get("info.entityName") or "")
+        )
+        for values in found.values()
+        if values.get("info.state") in ("queued", "running")
+    ]

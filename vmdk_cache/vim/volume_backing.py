@@ -1,0 +1,120 @@
+"""Virtual machines that back volumes, as Cinder's VMDK driver makes them.
+
+Upstream puts the VM of a volume into ``OpenStack/Project (<project id>)/<vmware_volume_folder>``
+and writes the volume's id into its extraConfig, where it stays until the volume is deleted or
+unmanaged. Temporary VMs bear no such id, or that of the volume they are made of; snapshots in
+template format are templates in a folder further down (cinder, vmdk.py, _get_extra_config,
+unmanage, _get_volume_group_folder).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pyVmomi import vmodl
+
+from vmdk_cache.vim import properties
+from vmdk_cache.vim.entity_name import unescape_name
+from vmdk_cache.vim.folder import find_folder
+from vmdk_cache.vim.inventory import Datacenter
+from vmdk_cache.vim.object_table import Row
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
+
+#: Key of extraConfig (cinder, vmdk.EXTRA_CONFIG_VOLUME_ID_KEY).
+VOLUME_ID_KEY = "cinder.volume.id"
+ROOT = "OpenStack"
+_VOLUME_ID = f'config.extraConfig["{VOLUME_ID_KEY}"]'
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PROJECT = re.compile(r"Project \((?P<id>.+)\)")
+_VM_PATHS = ["name", "parent", "config.template", "config.instanceUuid", _VOLUME_ID]
+_pc = vmodl.query.PropertyCollector
+
+
+@dataclass(frozen=True)
+class Backing:
+    """One VM that bears a volume's id.
+
+    :ivar project: id of the project whose folder it is in
+    :ivar volume_ids: all that may be the volume's id: that of its extraConfig, which it has from
+        its creation, that of its uuid, and that of its name, which a migration may change; in
+        lower case
+    """
+
+    moref: str
+    name: str
+    project: str
+    volume_ids: frozenset[str]
+
+
+def backings_in(session: Session, datacenter: Datacenter, volume_folder: str) -> list[Backing]:
+    """Those in the project folders of a datacenter: one request per page, and one for the folder.
+
+    :param volume_folder: plain name, ``vmware_volume_folder``
+    :raises VCenterError: vCenter cannot be asked
+    """
+    root = find_folder(session, datacenter, [ROOT])
+    if root is None:
+        return []
+    kind = managed_type("Folder")
+    down: list[object] = []
+    for _ in ("the VMs", "their folder", "the project's folder"):
+        down = [_pc.TraversalSpec(type=kind, path="childEntity", selectSet=down)]
+    spec = _pc.FilterSpec(
+        objectSet=[_pc.ObjectSpec(obj=kind(root), skip=True, selectSet=down)],
+        propSet=[
+            properties.property_spec("Folder", ["name", "parent"]),
+            properties.property_spec("VirtualMachine", _VM_PATHS),
+        ],
+        reportMissingObjectsInResults=True,
+    )
+    found = properties.retrieve(session, spec)
+    folders = {moref: row for kind_, moref, row in found if kind_ == "Folder"}
+    projects = dict(_projects(folders, root, volume_folder))
+    return [
+        made
+        for kind_, moref, row in found
+        if kind_ == "VirtualMachine"
+        and (project := projects.get(row.get("parent", ""))) is not None
+        and (made := _backing(moref, row, project)) is not None
+    ]
+
+
+def still_there(session: Session, backings: Iterable[Backing]) -> list[Backing]:
+    """Those that bear the same ids in the same place now; one request per 500."""
+    wanted = {backing.moref: backing for backing in backings}
+    rows = properties.read(session, "VirtualMachine", wanted, _VM_PATHS)
+    return [
+        backing
+        for moref, backing in wanted.items()
+        if moref in rows and _backing(moref, rows[moref], backing.project) == backing
+    ]
+
+
+def _projects(
+    folders: Mapping[str, Row], root: str, volume_folder: str
+) -> Iterator[tuple[str, str]]:
+    """(moref of a project's volume folder, the project's id)"""
+    for moref, row in folders.items():
+        above = folders.get(row.get("parent", ""), {})
+        project = _PROJECT.fullmatch(unescape_name(above.get("name", "")))
+        if (
+            project is not None
+            and above.get("parent") == root
+            and unescape_name(row.get("name", "")) == volume_folder
+        ):
+            yield moref, project["id"]
+
+
+def _backing(moref: str, row: Row, project: str) -> Backing | None:
+    """None for a template, and for a VM that bears no volume's id."""
+    option = row.get(_VOLUME_ID)
+    volume_id = "" if option is None else str(getattr(option, "value", option))
+    if row.get("config.template") or _UUID.fullmatch(volume_id) is None:
+        return None
+    name = unescape_name(row.get("name", ""))
+    in_name = [found[0] for found in _UUID.finditer(name)]
+    ids = {volume_id, row.get("config.instanceUuid") or volume_id, *in_name}
+    return Backing(moref, name, project, frozenset(map(str.lower, ids)))
