@@ -39,7 +39,7 @@ def imported(file: bytes, **changes: object) -> Imported:
     source = FakeImageSource(file, chunk_bytes=4096)
     values: dict[str, object] = {
         "id": IMAGE_ID, "size_bytes": len(file), "disk_format": "vmdk", "container_format": "bare",
-        **changes,
+        "disk_type": "streamOptimized", **changes,
     }  # fmt: skip
     image = Image(**values)  # type: ignore[arg-type]
     pieces: list[bytes] = []

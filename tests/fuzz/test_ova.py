@@ -166,7 +166,7 @@ def test_no_descriptor_takes_memory(piece: bytes, closed: bool, size_mib: int) -
     ovf = b"<Envelope>" + piece * (size_bytes // len(piece) - 10)
     ovf = (ovf + b"</Envelope>" if closed else ovf)[:size_bytes]
     file = as_ova(INNER, ovf=ovf).file_bytes
-    image = Image(IMAGE_ID, len(file), "vmdk", "ova")
+    image = Image(IMAGE_ID, len(file), "vmdk", "ova", disk_type="streamOptimized")
     tracemalloc.start()
     try:
         open_disk(image, FakeImageSource(file)).close()

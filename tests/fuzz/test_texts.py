@@ -28,7 +28,7 @@ from vmdk_cache.cache.key import (
     template_name,
 )
 from vmdk_cache.cache.record import Record
-from vmdk_cache.cache.usage import Times
+from vmdk_cache.cache.usage import Notes
 from vmdk_cache.cinder.opt_in import wants_cache
 from vmdk_cache.cli.columns import Time
 from vmdk_cache.conf import Settings
@@ -150,7 +150,7 @@ def test_who_does_not_clearly_ask_for_the_cache_is_not_given_it(
 
 
 RECORD = {
-    "schema": 1, "backend": "b1", "image_id": ID, "fingerprint": "f" * 32,
+    "schema": 2, "deployment": "d", "backend": "b1", "image_id": ID, "fingerprint": "f" * 32,
     "adapter_type": "lsiLogic", "virtual_size_bytes": 1 << 30,
     "created_at": NOW.isoformat(), "owner": "host:1",
 }  # fmt: skip
@@ -176,7 +176,7 @@ def test_no_record_altered_by_hand_keeps_the_others_from_being_listed_judged_and
     expiry = conf.EXPIRY_IDLE if idle else conf.EXPIRY_AGE
     settings = Settings(enabled=True, age_s=age_s, expiry=expiry, max_count=2)
     policy = Policy.of(settings)
-    good = template_name("b1", CacheKey(ID, "f" * 32, "lsiLogic"))
+    good = template_name("b1", CacheKey(ID, "f" * 32, "lsiLogic"), "d")
     written = [
         (RECORD, "", good),
         *((RECORD | changes, use, name) for changes, use, name in altered),
@@ -202,7 +202,7 @@ def test_no_record_altered_by_hand_keeps_the_others_from_being_listed_judged_and
 
 def entry_of(moref: str, name: str, record_text: str, use: str) -> CacheEntry:
     """As cache/entry_index.py makes it."""
-    record, times = Record.from_json(record_text), Times.from_json(use)
+    record, times = Record.from_json(record_text), Notes.from_json(use)
     return CacheEntry(
         moref, name, classify("b1", name, True, 1, record), record, "datastore-1", 2000, 1 << 30,
         used_at=times.used_at, warmed_at=times.warmed_at, made_at=NOW,

@@ -18,6 +18,7 @@ from tests.fakes.images import (
     as_stream_optimized,
     noise,
     read_stream_optimized,
+    tables_in_front,
 )
 from tests.fuzz.imports import IMAGE_ID, imported
 from tests.fuzz.mutation import SECTOR, Field, mutated, numbers
@@ -35,26 +36,8 @@ SPARSE = as_monolithic_sparse(DISK).file_bytes
 SPARSE_ONE_COPY = as_monolithic_sparse(DISK, redundant=False, gap_sectors=8).file_bytes
 
 
-def tables_in_front(disk: bytes) -> bytes:
-    """A streamOptimized VMDK as qemu-img writes it: no footer, tables before the grains."""
-    head = bytearray(STREAM[: 21 * SECTOR])
-    table_at, data_at = 22, 128
-    struct.pack_into("<QQ", head, 56, 21, data_at)
-    entries, grains = [0] * 512, b""
-    for index in range(len(disk) // GRAIN):
-        grain = disk[index * GRAIN : (index + 1) * GRAIN]
-        if grain == bytes(GRAIN):
-            continue
-        entries[index] = data_at + len(grains) // SECTOR
-        packed = struct.pack("<QI", index * 128, 0) + zlib.compress(grain)
-        packed = packed[:8] + struct.pack("<I", len(packed) - 12) + packed[12:]
-        grains += packed.ljust(-(-len(packed) // SECTOR) * SECTOR, b"\0")
-    front = struct.pack("<I", table_at).ljust(SECTOR, b"\0") + struct.pack("<512I", *entries)
-    return (bytes(head) + front).ljust(data_at * SECTOR, b"\0") + grains + bytes(SECTOR)
-
-
 _COMPRESSED = 1 << 16
-FRONT = tables_in_front(DISK)
+FRONT = tables_in_front(DISK).file_bytes
 SEEDS = (STREAM, STREAM_TABLES_LAST, SPARSE, SPARSE_ONE_COPY, FRONT)
 
 #: Version, flags, capacity, grain, descriptor and its size, entries of a table, both directories,

@@ -3,8 +3,8 @@
 A descriptor can name other files (extents, a parent, a change-tracking file). Whoever opens such
 a VMDK opens those files too, which is how an image could read a hypervisor's own disk
 (CVE-2022-47951, CVE-2024-32498); so it is taken only when its one extent is the file itself.
-Readers differ in what they make of odd lines: where one of them might see the name of a file, the
-VMDK is refused; other lines are nobody's business.
+A VMDK that names another file is refused. Readers differ in what they make of odd lines: where one
+of them might see the name of a file, the VMDK is left to the plain import. Other lines are ignored.
 Source: VMware "Virtual Disk Format 5.0", "The Descriptor File".
 """
 
@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmdk_cache.datastore.sparse_header import SECTOR
+from vmdk_cache.datastore.unusual import unusual
 from vmdk_cache.errors import ImageFormatError
+from vmdk_cache.quoting import identifier, quoted
 
 TEXT_MAGIC: Final = b"# Disk DescriptorFile"
-MAX_DESCRIPTOR_BYTES: Final = 1 << 20
+MAX_DESCRIPTOR_BYTES: Final = 128 << 10
+"""VMware's tools write 10 KiB; before a streamOptimized VMDK's first grain there is room for 64."""
+MAX_LINES: Final = 2000
 CREATE_TYPES: Final = frozenset({"streamoptimized", "monolithicsparse"})
 
 _NO_PARENT: Final = "ffffffff"
@@ -46,34 +50,41 @@ class Descriptor:
 
     :ivar settings: names in lower case, values without quotes
     :ivar extents: (sectors, type, file name) of each
+    :ivar odd_line: what is wrong with the first line that readers may understand differently, None
+        without such a line
     """
 
     settings: dict[str, str]
     extents: tuple[tuple[int, str, str], ...]
+    odd_line: str | None = None
 
     @classmethod
     def parse(cls, data: bytes) -> Descriptor:
         """The descriptor in `data`, which zeros may follow.
 
-        :raises ImageFormatError: a line that names another file, or that some reader may take for
-            one that does
+        :raises ImageFormatError: a line that names another file
+        :raises NotCacheable: more lines than are worth reading
         """
         settings: dict[str, str] = {}
         extents = []
+        odd_line = None
         text = data.partition(b"\0")[0].decode("ascii", "replace")
-        for line in (line.strip() for line in re.split(r"[\r\n]+", text)):
+        lines = re.split(r"[\r\n]+", text)
+        if len(lines) > MAX_LINES:
+            raise unusual(f"the VMDK's descriptor has {len(lines)} lines: {CONVERT}")
+        for line in (line.strip() for line in lines):
             if not line or line.startswith("#"):
                 continue
             _check_names_no_file(line)
             if match := _EXTENT.fullmatch(line):
                 extents.append((int(match[2][:20]), match[3].upper(), match[4]))
             elif _ACCESS.match(line) or _CONTROL.search(line):
-                raise ImageFormatError(f"the VMDK's descriptor has a strange line: {line[:80]!r}")
+                odd_line = odd_line or f"has a strange line: {quoted(line)}"
             elif match := _SETTING.match(line):
                 key, value = match[1].lower(), match[2] if match[2] is not None else match[3]
                 if settings.setdefault(key, value) != value and key in _ONCE:
-                    raise ImageFormatError(f"the VMDK's descriptor has two values of {match[1]}")
-        return cls(settings, tuple(extents))
+                    odd_line = odd_line or f"has two values of {identifier(match[1])}"
+        return cls(settings, tuple(extents), odd_line)
 
     @property
     def adapter(self) -> str | None:
@@ -83,30 +94,42 @@ class Descriptor:
     def check(self, capacity_bytes: int, grain_bytes: int) -> None:
         """Check that the VMDK stands for itself alone.
 
-        :raises ImageFormatError: it names another file, or another size than the header
+        :raises ImageFormatError: it names another file
+        :raises NotCacheable: it names none, and is not as VMDKs of one extent are
         """
+        for _, kind, name in self.extents:
+            if kind != "SPARSE" or not name or {"/", "\\"} & set(name) or ".." in name:
+                raise ImageFormatError(
+                    f"the VMDK's descriptor names another file, {identifier(kind)} {quoted(name)}: "
+                    f"{CONVERT}"
+                )
+        if len(self.extents) > 1:
+            raise ImageFormatError(
+                f"the VMDK's descriptor has {len(self.extents)} extents, so names other files: "
+                f"{CONVERT}"
+            )
+        oddity = self._oddity(capacity_bytes, grain_bytes)
+        if oddity is not None:
+            raise unusual(f"the VMDK's descriptor {oddity}; {CONVERT}")
+
+    def _oddity(self, capacity_bytes: int, grain_bytes: int) -> str | None:
+        """What makes it unusual; None if nothing does."""
+        if self.odd_line:
+            return self.odd_line
         create_type = self.settings.get("createtype", "")
         if create_type.lower() not in CREATE_TYPES:
-            raise ImageFormatError(
-                f"the VMDK's createType is {create_type[:40]!r}; streamOptimized and "
-                f"monolithicSparse are taken: {CONVERT}"
+            return (
+                f"has createType {quoted(create_type)}, neither streamOptimized nor "
+                f"monolithicSparse"
             )
         if self.settings.get("parentcid", "").lower() != _NO_PARENT:
-            raise ImageFormatError(f"the VMDK is a snapshot of another disk: {CONVERT}")
-        if len(self.extents) != 1:
-            raise ImageFormatError(
-                f"the VMDK's descriptor has {len(self.extents)} extents, not one: {CONVERT}"
-            )
-        sectors, kind, name = self.extents[0]
-        if kind != "SPARSE" or not name or {"/", "\\"} & set(name) or ".." in name:
-            raise ImageFormatError(
-                f"the VMDK's descriptor names another file, {kind} {name[:80]!r}: {CONVERT}"
-            )
+            return "is that of a snapshot of another disk"
+        if not self.extents:
+            return "has no extent"
+        sectors = self.extents[0][0]
         if sectors * SECTOR > -(-capacity_bytes // grain_bytes) * grain_bytes:
-            raise ImageFormatError(
-                f"the VMDK's descriptor claims {sectors} sectors, "
-                f"its header {capacity_bytes // SECTOR}"
-            )
+            return f"claims {sectors} sectors, the header {capacity_bytes // SECTOR}"
+        return None
 
 
 def _check_names_no_file(line: str) -> None:

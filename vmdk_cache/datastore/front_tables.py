@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from vmdk_cache.datastore.byte_stream import ByteStream
+from vmdk_cache.datastore.grain import check_grain
 from vmdk_cache.datastore.sparse_header import SECTOR, TABLE_BYTES, TABLE_ENTRIES, SparseHeader
 from vmdk_cache.errors import ImageCorrupt, NotCacheable
 
@@ -50,7 +51,7 @@ class GrainMap:
     def __init__(self, grain_bytes: int) -> None:
         self._step = grain_bytes // SECTOR
         self._index, self._sector, self._count = array("Q"), array("Q"), array("Q")
-        self._end_sector = 0
+        self._end_sector = self._next_index = 0
 
     def add(self, index: int, sector: int) -> None:
         """Grain number `index` of the disk begins at `sector` of the file.
@@ -59,11 +60,7 @@ class GrainMap:
         """
         if sector < self._end_sector:
             raise _not_streamable("its grains are not in the order of the disk")
-        if (
-            self._index
-            and sector == self._end_sector
-            and index == self._index[-1] + self._count[-1]
-        ):
+        if sector == self._end_sector and index == self._next_index:
             self._count[-1] += 1
         else:
             if len(self._index) >= _MAX_RUNS:
@@ -71,6 +68,7 @@ class GrainMap:
             self._index.append(index)
             self._sector.append(sector)
             self._count.append(1)
+        self._next_index = index + 1
         self._end_sector = sector + self._step
 
     @property
@@ -130,16 +128,17 @@ def uncompressed_grains(
 
 
 def compressed_grains(
-    stream: ByteStream, header: SparseHeader, tally: GrainTally
+    stream: ByteStream, header: SparseHeader, tally: GrainTally, *, inflate: bool = False
 ) -> Iterator[tuple[int, bytes]]:
     """(byte offset on the disk, compressed data) of each grain of a streamOptimized file.
 
     :param tally: what the tables in front named
+    :param inflate: look into each grain, whether it is damaged
     :raises ImageCorrupt: the file ends before its last grain does, or tables and grains differ
     :raises NotCacheable: its grains are not in the order of the disk
     """
     if header.data_offset < stream.position:
-        raise ImageCorrupt("the VMDK's grain tables reach into its data")
+        raise _not_streamable("its grain tables reach into its data")
     _go_to(stream, header.data_offset)
     seen = GrainTally()
     last = -1
@@ -154,7 +153,10 @@ def compressed_grains(
         if at <= last:
             raise _not_streamable("its grains are not in the order of the disk")
         stream.skip(_GRAIN_MARKER.size)
-        yield at, _exactly(stream, size, "grain")
+        data = _exactly(stream, size, "grain")
+        if inflate:
+            check_grain(data, header.grain_bytes, start)
+        yield at, data
         stream.skip(-stream.position % SECTOR)
         seen.add(at // header.grain_bytes, start // SECTOR)
         last = at
@@ -169,13 +171,14 @@ def _add_table(
 ) -> None:
     first = number * TABLE_ENTRIES
     last = -(-header.capacity_bytes // header.grain_bytes)
+    first_sector = (header.descriptor_offset + header.descriptor_bytes) // SECTOR
     for index, sector in enumerate(_entries(table), first):
         if not sector or (sector == 1 and header.zero_grains):
             continue
         if index >= last:
             raise ImageCorrupt("the VMDK's grain tables name a grain beyond the disk's end")
-        if sector * SECTOR < header.descriptor_offset + header.descriptor_bytes:
-            raise ImageCorrupt("the VMDK's grain tables name a grain within its header")
+        if sector < first_sector:
+            raise _not_streamable("its grain tables name a grain within its header")
         grains.add(index, sector)
 
 

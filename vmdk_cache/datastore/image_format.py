@@ -2,12 +2,15 @@
 
     streamOptimized VMDK     as it is
     monolithicSparse VMDK    converted as it passes (see front_tables.py for the order it needs)
-    raw bytes of a disk      only when vmware_disktype says preallocated or thin
+    raw bytes of a disk      when vmware_disktype says preallocated (its default) or thin
     OVA                      the one disk in it, a VMDK as above
 
 Facts decide, not labels: a VMDK is what its header says, whatever ``vmware_disktype`` claims. All
-of this is checked before a byte goes to vCenter. Other files are refused with what to do. What is
-safe and yet of a kind that is not read here is left to the plain import (NotCacheable).
+of this is checked before a byte goes to vCenter.
+
+What Cinder's own driver would make a volume of must become one: ImageError is only for files that
+it refuses as well, or that name other files. Everything else that is not read here is left to the
+plain import (NotCacheable). See docs/images.rst.
 """
 
 from __future__ import annotations
@@ -24,13 +27,15 @@ from vmdk_cache.datastore.descriptor import (
     Descriptor,
 )
 from vmdk_cache.datastore.sparse_header import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
-from vmdk_cache.errors import ImageFormatError, NotCacheable
+from vmdk_cache.datastore.unusual import unusual
+from vmdk_cache.errors import ImageCorrupt, ImageFormatError
 from vmdk_cache.image import Image
+from vmdk_cache.quoting import quoted, sentence
 
 SNIFF_BYTES: Final = HEADER_BYTES
-FLAT_DISK_TYPES: Final = frozenset({"preallocated", "thin"})
-UNUSUAL: Final = "unusual-format"
-"""Reason of NotCacheable: nothing unsafe, and nothing that this package reads."""
+FLAT_DISK_TYPES: Final = frozenset({None, "preallocated", "thin"})
+"""``vmware_disktype`` of images whose bytes Cinder's own driver takes for the disk's, whatever they
+are; preallocated is its default."""
 
 _OTHER_FORMATS: Final = (
     (0, b"QFI\xfb", "a qcow2 image"),
@@ -62,26 +67,24 @@ def sniff(prefix: bytes, image: Image) -> Format:
     :raises ImageFormatError: nothing that is taken
     """
     if not prefix:
-        raise ImageFormatError(f"image {image.id} is empty")
+        raise ImageFormatError(f"{image} is empty")
     if prefix.startswith(MAGIC):
         compressed = SparseHeader.parse(prefix).compressed
         return Format.STREAM_OPTIMIZED if compressed else Format.MONOLITHIC_SPARSE
     if prefix.lstrip().startswith(TEXT_MAGIC):
         raise ImageFormatError(
-            f"image {image.id} is the text descriptor of a VMDK whose data is in other files: "
-            f"{CONVERT}"
+            f"{image} is the text descriptor of a VMDK whose data is in other files: {CONVERT}"
         )
     for offset, magic, name in _OTHER_FORMATS:
         if prefix.startswith(magic, offset):
-            raise ImageFormatError(f"image {image.id} is {name}, not a VMDK: {CONVERT}")
-    flat = image.disk_type in FLAT_DISK_TYPES
+            raise ImageFormatError(f"{image} is {name}, not a VMDK: {CONVERT}")
     if image.container_format == "ova" or (prefix.startswith(_TAR_MAGIC[1], _TAR_MAGIC[0])):
         return Format.OVA
-    if flat:
+    if image.disk_type in FLAT_DISK_TYPES:
         return Format.FLAT
     raise ImageFormatError(
-        f"image {image.id} is no VMDK (vmware_disktype {image.disk_type or 'not set'}): {CONVERT}, "
-        f"or, if it holds the raw bytes of a disk, set vmware_disktype=preallocated"
+        f"{image} is no VMDK, as vmware_disktype={quoted(image.disk_type)} says: {CONVERT}, or, "
+        f"if it holds the raw bytes of a disk, set vmware_disktype=preallocated"
     )
 
 
@@ -96,7 +99,8 @@ class VmdkHead:
 def read_head(stream: ByteStream) -> VmdkHead:
     """The head of the sparse VMDK at the start of `stream`, which is left there.
 
-    :raises ImageFormatError: what it claims is impossible or unsafe
+    :raises ImageFormatError: what it claims is impossible, or it names another file
+    :raises ImageCorrupt: it is cut off
     :raises NotCacheable: it is unusual
     """
     header = SparseHeader.parse(stream.peek(HEADER_BYTES))
@@ -104,21 +108,21 @@ def read_head(stream: ByteStream) -> VmdkHead:
     if header.descriptor_offset != SECTOR or not (
         0 < header.descriptor_bytes < MAX_DESCRIPTOR_BYTES
     ):
-        raise ImageFormatError(
-            f"the VMDK has no descriptor at sector 1 (but {header.descriptor_bytes} bytes "
-            f"at byte {header.descriptor_offset}): {CONVERT}"
+        raise unusual(
+            f"the VMDK has no descriptor of up to {MAX_DESCRIPTOR_BYTES >> 10} KiB at sector 1 "
+            f"(but {header.descriptor_bytes} bytes at byte {header.descriptor_offset}): {CONVERT}"
         )
     end = header.descriptor_offset + header.descriptor_bytes
     if header.data_offset < end and header.compressed:
-        raise ImageFormatError("the VMDK's data and descriptor overlap")
+        raise unusual(f"the VMDK's data and descriptor overlap: {CONVERT}")
     head = stream.peek(end)
     if len(head) < end:
-        raise ImageFormatError(f"the VMDK ends after {len(head)} bytes, within its descriptor")
+        raise ImageCorrupt(f"the VMDK ends after {len(head)} bytes, within its descriptor")
     descriptor = Descriptor.parse(head[header.descriptor_offset :])
     descriptor.check(header.capacity_bytes, header.grain_bytes)
     _inspect(head)
     if header.unusual:
-        raise NotCacheable(UNUSUAL, f"the VMDK has {header.unusual}: {CONVERT}")
+        raise unusual(f"the VMDK has {header.unusual}: {CONVERT}")
     return VmdkHead(header, descriptor)
 
 
@@ -132,6 +136,6 @@ def _inspect(head: bytes) -> None:
         inspector.eat_chunk(head)
         inspector.check_descriptor()
     except (format_inspector.ImageFormatError, format_inspector.SafetyViolation) as exc:
-        raise NotCacheable(
-            UNUSUAL, f"oslo.utils does not take the VMDK's descriptor: {exc}; {CONVERT}"
+        raise unusual(
+            f"oslo.utils does not take the VMDK's descriptor: {sentence(exc)}; {CONVERT}"
         ) from exc

@@ -13,22 +13,24 @@ from __future__ import annotations
 import re
 import tarfile
 import urllib.parse
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from xml.parsers import expat
 
 from vmdk_cache.datastore.byte_stream import ByteStream
 from vmdk_cache.errors import ImageCorrupt, ImageFormatError
+from vmdk_cache.quoting import quoted, sentence
 
 _BLOCK: Final = 512
-_MAX_OVF_BYTES: Final = 1 << 20  # as a tree, the worst of them takes 30 times as much
+_MAX_OVF_BYTES: Final = 256 << 10
 _MAX_EXTENDED_BYTES: Final = 64 << 10
+_MAX_EXTENDED_HEADERS: Final = 4  # of one member; writers need two, a global and a local one
+_MAX_LENGTH_DIGITS: Final = 7
+_MAX_SIZE_DIGITS: Final = 19
 _MAX_MEMBERS: Final = 1000
 _FILE_TYPES: Final = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _EXTENDED_TYPES: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME)
-_SHOWN: Final = 80  # characters of a name in a text
-_PAX_RECORD: Final = re.compile(rb"\d+ ([^=]+)=([^\n]*)\n")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Ova:
         if first is None or not first.name.lower().endswith(".ovf"):
             raise ImageFormatError(
                 "the first file in an OVA must be its .ovf descriptor; this archive has "
-                f"{_shown(first.name) if first else 'no file'}"
+                f"{quoted(first.name) if first else 'no file'}"
             )
         if first.size_bytes > _MAX_OVF_BYTES:
             raise ImageFormatError(
@@ -75,9 +77,9 @@ class Ova:
                 return disk, member
             if member.is_disk:
                 raise ImageFormatError(
-                    f"the OVA holds {_shown(member.name)}, a disk its descriptor does not name"
+                    f"the OVA holds {quoted(member.name)}, a disk its descriptor does not name"
                 )
-        raise ImageFormatError(f"the OVA does not hold the disk {_shown(disk_name)} that it names")
+        raise ImageFormatError(f"the OVA does not hold the disk {quoted(disk_name)} that it names")
 
     def finish(self) -> None:
         """Look through what follows the disk.
@@ -86,20 +88,21 @@ class Ova:
         """
         while member := self._next_member():
             if member.is_disk:
-                raise ImageFormatError(f"the OVA holds a second disk, {_shown(member.name)}")
+                raise ImageFormatError(f"the OVA holds a second disk, {quoted(member.name)}")
 
     def _content(self, member: Member) -> Iterator[bytes]:
         left = member.size_bytes
         while left:
             data = self._stream.read_some(left)
             if not data:
-                raise ImageCorrupt(f"the OVA ends within its member {_shown(member.name)}")
+                raise ImageCorrupt(f"the OVA ends within its member {quoted(member.name)}")
             left -= len(data)
             yield data
 
     def _next_member(self) -> Member | None:
         """The next file, its content next in the stream; None at the archive's end."""
         extended: dict[str, str] = {}
+        headers = 0
         while True:
             self._stream.skip(self._next_header - self._stream.position)
             block = self._stream.read(_BLOCK)
@@ -113,19 +116,25 @@ class Ova:
             if self._members > _MAX_MEMBERS:
                 raise ImageFormatError(f"the OVA holds more than {_MAX_MEMBERS} members")
             if extends:
+                headers += 1
+                if headers > _MAX_EXTENDED_HEADERS:
+                    raise ImageFormatError(
+                        f"the OVA has more than {_MAX_EXTENDED_HEADERS} extended headers before "
+                        f"one member"
+                    )
                 extended.update(self._extended(info))
                 continue
             name = extended.get("path", info.name)
             extended = {}
             if info.type == tarfile.DIRTYPE:
                 if size_bytes:  # some readers pass over them, others find members in them
-                    raise ImageFormatError(f"the OVA's directory {_shown(name)} has a size")
+                    raise ImageFormatError(f"the OVA's directory {quoted(name)} has a size")
                 continue
             if info.type not in _FILE_TYPES:
-                raise ImageFormatError(f"the OVA's member {_shown(name)} is no plain file")
+                raise ImageFormatError(f"the OVA's member {quoted(name)} is no plain file")
             if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name):
                 raise ImageFormatError(
-                    f"the OVA's member {_shown(name)} points outside of the archive"
+                    f"the OVA's member {quoted(name)} points outside of the archive"
                 )
             return Member(name.removeprefix("./"), size_bytes)
 
@@ -136,11 +145,9 @@ class Ova:
         data = self._stream.read(info.size)
         if info.type == tarfile.GNUTYPE_LONGNAME:
             return {"path": data.rstrip(b"\0").decode("utf-8", "replace")}
-        records = {
-            key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
-            for key, value in _PAX_RECORD.findall(data)
-        }
-        if not records.get("size", "0").isdecimal() or len(records.get("size", "")) > 19:
+        records = _pax_records(data)
+        size = records.get("size", "0")
+        if not (size.isascii() and size.isdecimal()) or len(size) > _MAX_SIZE_DIGITS:
             raise ImageCorrupt("the OVA has an extended header with an impossible size")
         if info.type == tarfile.XGLTYPE and {"path", "size"} & records.keys():
             raise ImageFormatError("the OVA gives all its members one name or one size")
@@ -152,9 +159,7 @@ def disk_file(ovf: bytes) -> str:
 
     :raises ImageFormatError: not such a descriptor, or a disk that is not taken
     """
-    root = _parse_xml(ovf)
-    files = {_attributes(node).get("id", ""): _attributes(node) for node in _nodes(root, "File")}
-    used = {_attributes(node).get("fileRef", "") for node in _nodes(root, "Disk")} - {""}
+    files, used = _references(ovf)
     disks = [files[reference] for reference in used if reference in files]
     if len(disks) != 1 or len(used) != 1:
         raise ImageFormatError(f"the OVA has {len(used)} disks with content; one is taken")
@@ -162,42 +167,79 @@ def disk_file(ovf: bytes) -> str:
     name = urllib.parse.unquote(disk.get("href", ""))
     if disk.get("compression", "identity") not in ("", "identity") or "chunkSize" in disk:
         raise ImageFormatError(
-            f"the OVA's disk {_shown(name)} is compressed or in chunks: export it again without "
+            f"the OVA's disk {quoted(name)} is compressed or in chunks: export it again without "
             f"('ovftool --compress=0' and no '--chunkSize')"
         )
     if not Member(name, 0).is_disk:
-        raise ImageFormatError(f"the OVA's disk {_shown(name)} is not a .vmdk file")
+        raise ImageFormatError(f"the OVA's disk {quoted(name)} is not a .vmdk file")
     return name
 
 
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
+def _references(ovf: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """The attributes of the descriptor's files by their id, and the ids that its disks refer to.
 
+    Prefixes of names are cut off and not resolved: a namespace of 100 KB that thousands of short
+    names refer to would be copied once for each of them.
+    """
+    files: dict[str, dict[str, str]] = {}
+    used: set[str] = set()
 
-def _parse_xml(data: bytes) -> ElementTree.Element:
-    # Without a DTD there are no entities, hence no expansion attacks; UTF-8 so that it is seen.
+    def start(name: str, attributes: dict[str, str]) -> None:
+        kind = name.rpartition(":")[2]
+        if kind == "File":
+            plain = _without_prefixes(attributes)
+            files[plain.get("id", "")] = plain
+        elif kind == "Disk":
+            used.add(_without_prefixes(attributes).get("fileRef", ""))
+
+    def refuse_dtd(*_: object) -> None:
+        # Without one there are no entities, hence nothing that grows when it is read.
+        raise ImageFormatError("the OVA's descriptor has a DTD, which is not taken")
+
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = refuse_dtd
     try:
-        text = data.decode("utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise ImageFormatError("the OVA's descriptor has a DTD, which is not taken")
-        return ElementTree.fromstring(text.encode())  # noqa: S314  see above
-    except (UnicodeDecodeError, ElementTree.ParseError, LookupError, ValueError) as exc:
-        raise ImageFormatError(f"the OVA's descriptor is not XML in UTF-8: {exc}") from exc
+        parser.Parse(ovf, True)
+    except expat.ExpatError as exc:
+        raise ImageFormatError(
+            f"the OVA's descriptor is not XML in UTF-8: {sentence(exc)}"
+        ) from exc
+    return files, used - {""}
 
 
-def _nodes(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
-    return (node for node in root.iter() if str(node.tag).rpartition("}")[2] == name)
+def _without_prefixes(attributes: dict[str, str]) -> dict[str, str]:
+    return {name.rpartition(":")[2]: value for name, value in attributes.items()}
 
 
-def _attributes(node: ElementTree.Element) -> dict[str, str]:
-    return {key.rpartition("}")[2]: value for key, value in node.attrib.items()}
+def _pax_records(data: bytes) -> dict[str, str]:
+    """The records ``LENGTH KEY=VALUE\\n`` of a pax header, in one pass along their lengths.
+
+    Zeros may follow the last one, as some writers fill up the block within the header's size.
+
+    :raises ImageCorrupt: a length that is none, or that does not end with a line
+    """
+    records: dict[str, str] = {}
+    at, end = 0, len(data.rstrip(b"\0"))
+    while at < end:
+        blank = data.find(b" ", at, at + _MAX_LENGTH_DIGITS + 1)
+        digits = data[at:blank] if blank > at else b""
+        following = at + int(digits) if digits.isdigit() else 0
+        key, separator, value = data[blank + 1 : following - 1].partition(b"=")
+        if not separator or not key or data[following - 1 : following] != b"\n":
+            raise ImageCorrupt("the OVA has an extended header with a broken record")
+        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        at = following
+    return records
 
 
 def _tar_header(block: bytes) -> tarfile.TarInfo:
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError) as exc:
-        raise ImageFormatError(f"the OVA is not a tar archive, or damaged: {exc}") from exc
+        raise ImageFormatError(
+            f"the OVA is not a tar archive, or damaged: {sentence(exc)}"
+        ) from exc
     if info.size < 0:
         raise ImageFormatError("the OVA has a member of negative size")
     return info

@@ -17,8 +17,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
-from vmdk_cache.errors import ImageCorrupt, ImageFormatError, SourceUnavailable, VmdkCacheError
+from vmdk_cache.datastore.unusual import unusual
+from vmdk_cache.errors import ImageCorrupt, ImageDataMissing, SourceUnavailable, VmdkCacheError
 from vmdk_cache.image import Image, ImageSource
+from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class ReadAhead:
     :param read_ahead_bytes: pause the reader when so much waits; exceeded by one chunk at most
     :param stall_timeout_s: who waits for a chunk gives up when so long no byte came
     :raises ImageCorrupt: (while iterating) length or hash differ from what Glance promised
+    :raises ImageDataMissing: (while iterating) Glance promised data and sent none
     :raises SourceUnavailable: (while iterating) the source failed or stalled, or this was closed
     """
 
@@ -57,9 +60,14 @@ class ReadAhead:
         self._left_alone = False
         self._tally = _Tally(image)
         self._thread = threading.Thread(
-            target=self._run, name=f"read-image-{image.id}", daemon=True
+            target=self._run, name=f"read-image-{identifier(image.id)}", daemon=True
         )
         self._thread.start()
+
+    @property
+    def error(self) -> Exception | None:
+        """What broke the download off: the source, or a length or hash that is not as promised."""
+        return self._error
 
     @property
     def bytes_read(self) -> int:
@@ -76,7 +84,7 @@ class ReadAhead:
                 if not self._changed.wait(self._stall_timeout_s) and self.bytes_read == before:
                     self._stopped = True
                     raise SourceUnavailable(
-                        f"Glance has sent nothing of image {self._image.id} for "
+                        f"Glance has sent nothing of {self._image} for "
                         f"{self._stall_timeout_s:g} s, after {before} bytes"
                     )
             if self._chunks:
@@ -87,7 +95,7 @@ class ReadAhead:
             if self._error is not None:
                 raise self._error
             if self._stopped:  # what has been handed out may look like all of it, and is not
-                raise SourceUnavailable(f"the download of image {self._image.id} was ended")
+                raise SourceUnavailable(f"the download of {self._image} was ended")
             raise StopIteration
 
     def close(self) -> None:
@@ -103,12 +111,10 @@ class ReadAhead:
         if self._thread.is_alive():
             # Nothing can interrupt a read of the source from outside; its own time-out will.
             self._left_alone = True
-            LOG.warning("The reader of image %s ends with its current read", self._image.id)
+            LOG.warning("The reader of %s ends with its current read", self._image)
 
     def _run(self) -> None:
-        error: Exception | None = SourceUnavailable(
-            f"the reader of image {self._image.id} was killed"
-        )
+        error: Exception | None = SourceUnavailable(f"the reader of {self._image} was killed")
         try:
             self._read_all()
             error = None
@@ -116,7 +122,7 @@ class ReadAhead:
             error = exc
         except Exception as exc:
             # Whatever a source may raise: its user sees one kind of error, with the cause attached.
-            error = SourceUnavailable(f"the stream of image {self._image.id} broke off: {exc}")
+            error = SourceUnavailable(f"the stream of {self._image} broke off: {sentence(exc)}")
             error.__cause__ = exc
         finally:
             with self._changed:
@@ -132,9 +138,7 @@ class ReadAhead:
                 if self._stopped:
                     return
                 if not isinstance(chunk, bytes):  # Glance's client, of an answer that is no file
-                    raise SourceUnavailable(
-                        f"what came for image {self._image.id} is no file, but text"
-                    )
+                    raise SourceUnavailable(f"what came for {self._image} is no file, but text")
                 self._tally.add(chunk)
                 self._put(withheld)
                 withheld = chunk
@@ -167,10 +171,11 @@ class _Tally:
         if image.os_hash_algo and image.os_hash_value:
             try:
                 digest = hashlib.new(image.os_hash_algo, usedforsecurity=False)
-            except ValueError as exc:
-                raise ImageFormatError(
-                    f"image {image.id} has a hash by {image.os_hash_algo!r}, which this Python "
-                    f"does not know; upload it with a hashing_algorithm that hashlib has"
+                digest.hexdigest()  # that of shake_128 and the like needs a length
+            except (ValueError, TypeError) as exc:  # TypeError also: a name with a NUL in it
+                raise unusual(
+                    f"{image} has a hash by {quoted(image.os_hash_algo)}, which cannot be checked "
+                    f"here: set hashing_algorithm to sha512 in Glance and upload the image again"
                 ) from exc
             self._digests.append((image.os_hash_algo, image.os_hash_value, digest))
         elif image.checksum:  # MD5 beside a better hash would prove nothing and cost as much
@@ -184,20 +189,25 @@ class _Tally:
             digest.update(chunk)
         if self._image.size_bytes and self.size_bytes > self._image.size_bytes:
             raise ImageCorrupt(
-                f"image {self._image.id}: Glance promised {self._image.size_bytes} bytes "
-                f"and sends more, {self.size_bytes} so far"
+                f"{self._image}: Glance promised {self._image.size_bytes} bytes and sends more, "
+                f"{self.size_bytes} so far"
             )
 
     def verify(self) -> None:
+        if self._image.size_bytes and not self.size_bytes:
+            raise ImageDataMissing(
+                f"Glance has no data of {self._image}: it promised {self._image.size_bytes} bytes "
+                "and sent none"
+            )
         if self._image.size_bytes and self.size_bytes != self._image.size_bytes:
             raise ImageCorrupt(
-                f"image {self._image.id}: Glance promised {self._image.size_bytes} bytes "
-                f"and sent {self.size_bytes}"
+                f"{self._image}: Glance promised {self._image.size_bytes} bytes and sent "
+                f"{self.size_bytes}"
             )
         for name, promised, digest in self._digests:
             found = digest.hexdigest()
             if found != promised.lower():
                 raise ImageCorrupt(
-                    f"image {self._image.id}: Glance promised {name} {promised}, "
+                    f"{self._image}: Glance promised {name} {identifier(promised)}, "
                     f"the bytes sent have {found}"
                 )

@@ -20,6 +20,8 @@ from typing import Final
 from vmdk_cache.errors import NoPlacement
 from vmdk_cache.vim.inventory import Datastore, Host, Inventory
 
+NAME_DIFFERS: Final = "name does not match vmware_datastore_regex"
+NO_HOST: Final = "no connected host has it mounted read-write"
 DATASTORE_TYPES: Final = frozenset({"nfs", "nfs41", "vmfs", "vsan", "vvol"})
 
 
@@ -71,13 +73,12 @@ def choose(
     fitting = []
     for datastore in inventory.datastores:
         free_bytes = datastore.free_bytes - pending.get(datastore.moref, 0)
-        reason = _refusal(datastore, free_bytes, need)
-        usable = [] if reason else usable_hosts(datastore, hosts)
-        if reason or not usable:
-            refusals[reason or "no connected host has it mounted read-write"] += 1
+        reason = refusal(datastore, hosts, need, free_bytes)
+        if reason:
+            refusals[reason] += 1
             continue
         fitting.append((-len(datastore.mounts), -free_bytes / datastore.capacity_bytes,
-                        datastore, usable))  # fmt: skip
+                        datastore, usable_hosts(datastore, hosts)))  # fmt: skip
     if not fitting:
         raise NoPlacement(_explain(need, refusals))
     *_, datastore, usable = min(fitting, key=lambda candidate: candidate[:2])
@@ -86,13 +87,27 @@ def choose(
     return Target(datastore, host, host.pool, datastore.datacenter)
 
 
-def _refusal(datastore: Datastore, free_bytes: int, need: Need) -> str | None:
+def refusal(
+    datastore: Datastore, hosts: Mapping[str, Host], need: Need, free_bytes: int
+) -> str | None:
+    """Why the datastore is not a place for `need`, None if it is.
+
+    :param hosts: those of the inventory, by moref
+    :param free_bytes: that nobody was promised
+    """
+    reason = _own_refusal(datastore, free_bytes, need)
+    if reason is None and not usable_hosts(datastore, hosts):
+        return NO_HOST
+    return reason
+
+
+def _own_refusal(datastore: Datastore, free_bytes: int, need: Need) -> str | None:
     """Why the datastore itself does not fit, None if it does."""
     kind = datastore.type.lower()
     rules = (
         (
-            need.name_regex is None or re.match(need.name_regex, datastore.name),
-            "name does not match vmware_datastore_regex",
+            need.name_regex is None or re.match(need.name_regex, datastore.summary_name),
+            NAME_DIFFERS,
         ),
         (datastore.moref not in need.excluded, "excluded"),
         (kind in DATASTORE_TYPES, f"type {kind} not supported"),

@@ -7,6 +7,7 @@ Compressed Sparse Extents". Offsets in it count sectors of 512 bytes; here they 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,7 +77,8 @@ class SparseHeader:
             _, version, flags, capacity, grain, descriptor, descriptor_size, entries,
             redundant, directory, overhead, _, newlines, algorithm,
         ) = _LAYOUT.unpack_from(data)  # fmt: skip
-        _check_layout(version, flags, entries, newlines, algorithm)
+        _check_layout(version, flags, entries, newlines)
+        oddities = list(_oddities(flags, entries, grain * SECTOR, algorithm))
         for name, sectors in (
             ("descriptor", descriptor),
             ("redundant grain directory", redundant),
@@ -84,7 +86,7 @@ class SparseHeader:
             ("data", overhead),
         ):
             if sectors * SECTOR > _MAX_OFFSET_BYTES:
-                raise ImageFormatError(f"the VMDK header puts its {name} at sector {sectors}")
+                oddities.append(f"its {name} at sector {sectors}")
         has_copy = bool(flags & _REDUNDANT_TABLES) and redundant
         return cls(
             capacity_bytes=_checked_capacity(capacity),
@@ -96,7 +98,7 @@ class SparseHeader:
             directory_offset=None if directory == _AT_END else directory * SECTOR,
             redundant_offset=redundant * SECTOR if has_copy else None,
             data_offset=overhead * SECTOR,
-            unusual=_unusual(entries, grain * SECTOR),
+            unusual=", ".join(oddities) or None,
         )
 
 
@@ -113,17 +115,15 @@ def stream_header(
     )  # fmt: skip
 
 
-def _check_layout(version: int, flags: int, entries: int, newlines: bytes, algorithm: int) -> None:
+def _check_layout(version: int, flags: int, entries: int, newlines: bytes) -> None:
     if version not in (1, 2, 3):
         raise ImageFormatError(f"the VMDK header has version {version}; 1, 2 and 3 are known")
     if flags & _VALID_NEWLINES and newlines != _NEWLINES:
         raise ImageFormatError("the VMDK was damaged by a transfer in text mode: copy it as binary")
     if not entries:
         raise ImageFormatError("the VMDK header has grain tables of 0 entries")
-    if bool(flags & _COMPRESSED) != bool(flags & _MARKERS):
-        raise ImageFormatError("the VMDK header is neither streamOptimized nor monolithicSparse")
-    if flags & _COMPRESSED and algorithm != _DEFLATE:
-        raise ImageFormatError(f"the VMDK's grains are compressed by unknown method {algorithm}")
+    if flags & _MARKERS and not flags & _COMPRESSED:
+        raise ImageFormatError("the VMDK header claims markers without compression")
 
 
 def _checked_capacity(sectors: int) -> int:
@@ -144,9 +144,13 @@ def _checked_grain(sectors: int) -> int:
     return size_bytes
 
 
-def _unusual(entries: int, grain_bytes: int) -> str | None:
+def _oddities(flags: int, entries: int, grain_bytes: int, algorithm: int) -> Iterator[str]:
+    """What of the header this package does not read."""
+    if flags & _COMPRESSED and not flags & _MARKERS:
+        yield "compressed grains without markers"
+    if flags & _COMPRESSED and algorithm != _DEFLATE:
+        yield f"grains compressed by method {algorithm}"
     if entries != TABLE_ENTRIES:
-        return f"grain tables of {entries} entries, not {TABLE_ENTRIES}"
+        yield f"grain tables of {entries} entries, not {TABLE_ENTRIES}"
     if grain_bytes > MAX_GRAIN_BYTES:
-        return f"grains of {grain_bytes} bytes, more than {MAX_GRAIN_BYTES}"
-    return None
+        yield f"grains of {grain_bytes} bytes, more than {MAX_GRAIN_BYTES}"

@@ -19,6 +19,7 @@ from typing import Final
 
 from vmdk_cache.datastore.byte_stream import ByteStream
 from vmdk_cache.datastore.descriptor import stream_descriptor
+from vmdk_cache.datastore.grain import check_grain
 from vmdk_cache.datastore.sparse_header import (
     HEADER_BYTES,
     MAX_CAPACITY_BYTES,
@@ -28,13 +29,14 @@ from vmdk_cache.datastore.sparse_header import (
     SparseHeader,
     stream_header,
 )
-from vmdk_cache.errors import ImageCorrupt, ImageFormatError
+from vmdk_cache.datastore.unusual import unusual
+from vmdk_cache.errors import ImageCorrupt
 
 GRAIN_BYTES: Final = 128 * SECTOR
 COMPRESSION_LEVEL: Final = 1
 """The fastest: the network to the host is rarely slower than a higher level would be."""
 
-_END_OF_STREAM, _TABLE, _DIRECTORY, _FOOTER = range(4)
+_END_OF_STREAM, _TABLE, _DIRECTORY, _FOOTER, _PROGRESS = range(5)
 _GRAIN_MARKER: Final = struct.Struct("<QI")
 _MARKER: Final = struct.Struct("<QII")
 _DATA_OFFSET: Final = GRAIN_BYTES
@@ -43,12 +45,20 @@ _ZEROS: Final = bytes(GRAIN_BYTES)
 _MAX_ENTRY: Final = (1 << 32) - 1
 
 
-def checked(stream: ByteStream, header: SparseHeader) -> Iterator[bytes]:
+def checked(
+    stream: ByteStream,
+    header: SparseHeader,
+    *,
+    inflate: bool = False,
+    found: Callable[[int, bytes], None] = lambda offset, data: None,
+) -> Iterator[bytes]:
     """The stream's bytes, unchanged, from the header on.
 
+    :param inflate: look into each grain, whether it is damaged
+    :param found: with ``inflate``, called with the byte offset on the disk and the data of each
     :raises ImageCorrupt: (at its end at the latest) parts of it are missing or impossible
     """
-    check = _StreamCheck(header)
+    check = _StreamCheck(header, inflate, found)
     while chunk := stream.read_some():
         check.feed(chunk)
         yield chunk
@@ -56,14 +66,21 @@ def checked(stream: ByteStream, header: SparseHeader) -> Iterator[bytes]:
 
 
 class _StreamCheck:
-    """Walks the markers of a stream that passes in chunks of any size, and copies no grain.
+    """Walks the markers of a stream that passes in chunks of any size; copies no grain unless it is
+    to look into them.
 
     Tables may stand anywhere behind their grains. What they name is compared with what came by
     count and by sum of the sectors, which needs no memory and no order.
     """
 
-    def __init__(self, header: SparseHeader) -> None:
+    def __init__(
+        self, header: SparseHeader, inflate: bool, found: Callable[[int, bytes], None]
+    ) -> None:
         self._header = header
+        self._inflate = inflate
+        self._found = found
+        self._disk_offset = 0
+        self._grain_at = 0
         self._position = 0
         self._skip = header.data_offset
         self._partial = bytearray()
@@ -112,7 +129,7 @@ class _StreamCheck:
         value, size, kind = _MARKER.unpack(part)
         rest = SECTOR - _MARKER.size
         if size:
-            self._grain(value, size)
+            self._grain(value, size, part)
         elif kind == _END_OF_STREAM:
             self._data_end = self._part_end + rest
             self._ended = True
@@ -120,6 +137,10 @@ class _StreamCheck:
             self._skip, self._want, self._then = rest, TABLE_BYTES, self._table
         elif kind == _DIRECTORY and value <= self._header.table_count:
             self._skip = rest + value * SECTOR
+        elif kind == _PROGRESS:
+            # One sector, whatever its numbers say: VMware's exporters write some into long streams,
+            # and their reader passes over them. The published format does not have them.
+            self._skip = rest
         elif kind == _FOOTER and value == 1:
             self._skip, self._want, self._then = rest, HEADER_BYTES, self._footer
         else:
@@ -128,7 +149,7 @@ class _StreamCheck:
                 f"at byte {self._part_end - _MARKER.size}"
             )
 
-    def _grain(self, sector: int, size: int) -> None:
+    def _grain(self, sector: int, size: int, part: bytes) -> None:
         start = self._part_end - _MARKER.size
         at, grain_bytes = sector * SECTOR, self._header.grain_bytes
         if at % grain_bytes or at >= self._header.capacity_bytes or size > 2 * grain_bytes:
@@ -140,6 +161,20 @@ class _StreamCheck:
         self._sectors_seen += start // SECTOR
         self._data_end = start + _GRAIN_MARKER.size + size
         self._skip = _padded(_GRAIN_MARKER.size + size) - _MARKER.size
+        if self._inflate:
+            self._skip = 0
+            self._disk_offset = at
+            # The marker of a grain is shorter than the others: the grain has begun within this one.
+            self._partial = bytearray(part[_GRAIN_MARKER.size :])
+            self._want, self._then, self._grain_at = size, self._grain_data, start
+            if size <= len(self._partial):
+                raise ImageCorrupt(f"the VMDK's grain at byte {start} is damaged: {size} bytes")
+
+    def _grain_data(self, part: bytes) -> None:
+        data = check_grain(part, self._header.grain_bytes, self._grain_at)
+        self._found(self._disk_offset, data)
+        self._skip = -(_GRAIN_MARKER.size + len(part)) % SECTOR
+        self._want, self._then = _MARKER.size, self._marker
 
     def _table(self, part: bytes) -> None:
         named = [entry for entry in struct.unpack(f"<{TABLE_ENTRIES}I", part) if entry > 1]
@@ -187,12 +222,10 @@ def written(
 
     :param grains: (byte offset on the disk, compressed data), by rising offset
     :param adapter: ``vmware_adaptertype`` for its descriptor
-    :raises ImageFormatError: the disk is too large for the format
+    :raises NotCacheable: the data are too large for the format
     """
-    if not 0 < capacity_bytes <= MAX_CAPACITY_BYTES or capacity_bytes % SECTOR:
-        raise ImageFormatError(
-            f"a disk of {capacity_bytes} bytes: want a multiple of {SECTOR}, at most 62 TiB"
-        )
+    assert 0 < capacity_bytes <= MAX_CAPACITY_BYTES, capacity_bytes
+    assert capacity_bytes % SECTOR == 0, capacity_bytes
     table_span = grain_bytes * TABLE_ENTRIES
     directory = array("I", bytes(4 * -(-capacity_bytes // table_span)))
     room = _DATA_OFFSET - HEADER_BYTES
@@ -255,7 +288,7 @@ def _table_of(table: list[int], directory: array[int], number: int, position: in
 def _entry(position: int) -> int:
     sector = position // SECTOR
     if sector > _MAX_ENTRY:
-        raise ImageFormatError("the image's data exceeds 2 TiB, the most a sparse VMDK can hold")
+        raise unusual("the image's data exceed 2 TiB, the most that a sparse VMDK can hold")
     return sector
 
 

@@ -19,12 +19,26 @@ from typing import Self
 
 from vmdk_cache.datastore import front_tables, stream_optimized
 from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.image_format import SNIFF_BYTES, UNUSUAL, Format, read_head, sniff
+from vmdk_cache.datastore.image_format import (
+    FLAT_DISK_TYPES,
+    SNIFF_BYTES,
+    Format,
+    read_head,
+    sniff,
+)
 from vmdk_cache.datastore.ova import Ova
 from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES, STALL_TIMEOUT_S, ReadAhead
 from vmdk_cache.datastore.sparse_header import MAX_CAPACITY_BYTES, SECTOR
-from vmdk_cache.errors import ImageCorrupt, ImageFormatError, NotCacheable, VmdkCacheError
+from vmdk_cache.datastore.unusual import unusual
+from vmdk_cache.errors import (
+    ImageCorrupt,
+    ImageError,
+    ImageFormatError,
+    NotCacheable,
+    VmdkCacheError,
+)
 from vmdk_cache.image import Image, ImageSource
+from vmdk_cache.quoting import quoted
 
 
 def open_disk(
@@ -34,6 +48,7 @@ def open_disk(
     read_ahead_bytes: int = READ_AHEAD_BYTES,
     stall_timeout_s: float = STALL_TIMEOUT_S,
     on_bytes: Callable[[int], None] | None = None,
+    check_grains: bool = False,
 ) -> DiskStream:
     """Open the image's stream and check what its head claims; nothing else has been read then.
 
@@ -41,18 +56,21 @@ def open_disk(
     :param stall_timeout_s: give Glance up when it sends nothing for so long
     :param on_bytes: called with the bytes read from Glance so far, by the thread that reads the
         result
-    :raises ImageFormatError: not a disk that is taken, or one whose claims are unsafe
+    :param check_grains: look into each grain that comes compressed, which costs the CPU time of
+        inflating it; without that the receiving host is the first to see that one is damaged
+    :raises ImageFormatError: not a disk that is taken, or one that names other files
     :raises ImageCorrupt: damaged, as far as is seen yet
-    :raises NotCacheable: a valid disk that cannot be converted in one pass, or an unusual one
+    :raises NotCacheable: not read here, or not in one pass; Cinder's own driver may take it
     :raises SourceUnavailable: Glance failed
     """
     reader = ReadAhead(
         image, source, read_ahead_bytes=read_ahead_bytes, stall_timeout_s=stall_timeout_s
     )
     try:
-        with _naming(image):
+        with _judged(image, reader):
             stream = ByteStream(reader)
-            return DiskStream(image, reader, stream, _plan(image, stream), on_bytes)
+            plan = _plan(image, stream, check_grains)
+            return DiskStream(image, reader, stream, plan, on_bytes)
     except BaseException:
         reader.close()
         raise
@@ -104,6 +122,7 @@ class DiskStream:
         A negative `n` takes what comes next, at least one byte: never the whole disk.
 
         :raises ImageCorrupt: the image is damaged or not what Glance promised
+        :raises NotCacheable: it cannot be read on; Cinder's own driver may take it
         :raises SourceUnavailable: Glance failed
         """
         return self._guarded(lambda: self._output.read_some() if n < 0 else self._output.read(n))
@@ -152,7 +171,7 @@ class DiskStream:
         if self._error is not None:
             raise self._error
         try:
-            with _naming(self._image):
+            with _judged(self._image, self._reader):
                 data = step()
         except Exception as exc:
             self._error = exc
@@ -168,13 +187,33 @@ class DiskStream:
 
 
 @contextlib.contextmanager
+def _judged(image: Image, reader: ReadAhead) -> Iterator[None]:
+    """Errors of the block, each with the image's name.
+
+    Where Cinder's own driver takes the file's bytes for the disk's, it makes a volume of any file
+    that arrives as Glance promised it, so no such file is in error.
+    """
+    try:
+        with _naming(image):
+            yield
+    except ImageError as exc:
+        if image.disk_type not in FLAT_DISK_TYPES or exc is reader.error:
+            raise
+        label = quoted(image.disk_type) if image.disk_type else "not set"
+        raise unusual(
+            f"{exc}; without the cache its bytes become the disk's as they are, since "
+            f"vmware_disktype is {label}"
+        ) from exc
+
+
+@contextlib.contextmanager
 def _naming(image: Image) -> Iterator[None]:
     """Errors from the depth of a format know no image; out of here each names its own."""
     try:
         yield
     except VmdkCacheError as exc:
         if image.id not in str(exc):
-            exc.args = (f"image {image.id}: {exc}", *exc.args[1:])
+            exc.args = (f"{image}: {exc}", *exc.args[1:])
         raise
 
 
@@ -190,22 +229,23 @@ class _Plan:
     finish: Callable[[], None] = lambda: None
 
 
-def _plan(image: Image, stream: ByteStream) -> _Plan:
+def _plan(image: Image, stream: ByteStream, inflate: bool) -> _Plan:
     kind = sniff(stream.peek(SNIFF_BYTES), image)
     if kind is Format.OVA:
-        return _plan_ova(image, stream)
+        return _plan_ova(image, stream, inflate)
     if kind is Format.FLAT:
         return _plan_flat(image, stream)
-    return _plan_vmdk(kind, stream, image.size_bytes or None, image.adapter_type)
+    return _plan_vmdk(kind, stream, image.size_bytes or None, image.adapter_type, inflate)
 
 
-def _plan_ova(image: Image, stream: ByteStream) -> _Plan:
+def _plan_ova(image: Image, stream: ByteStream, inflate: bool) -> _Plan:
     ova = Ova(stream)
     disk, member = ova.open_disk()
-    kind = sniff(disk.peek(SNIFF_BYTES), replace(image, container_format="bare", disk_type=None))
+    inner = replace(image, container_format="bare", disk_type=Format.STREAM_OPTIMIZED.value)
+    kind = sniff(disk.peek(SNIFF_BYTES), inner)
     if kind is Format.OVA:
-        raise ImageFormatError(f"the OVA's disk {member.name!r} is an archive, not a VMDK")
-    plan = _plan_vmdk(kind, disk, member.size_bytes, image.adapter_type)
+        raise ImageFormatError(f"the OVA's disk {quoted(member.name)} is an archive, not a VMDK")
+    plan = _plan_vmdk(kind, disk, member.size_bytes, image.adapter_type, inflate)
 
     def finish() -> None:
         disk.skip(member.size_bytes)
@@ -214,7 +254,9 @@ def _plan_ova(image: Image, stream: ByteStream) -> _Plan:
     return replace(plan, format=Format.OVA, finish=finish)
 
 
-def _plan_vmdk(kind: Format, stream: ByteStream, length: int | None, adapter: str | None) -> _Plan:
+def _plan_vmdk(
+    kind: Format, stream: ByteStream, length: int | None, adapter: str | None, inflate: bool
+) -> _Plan:
     head = read_head(stream)
     header, hint = head.header, head.descriptor.adapter
     if not header.compressed:
@@ -233,12 +275,12 @@ def _plan_vmdk(kind: Format, stream: ByteStream, length: int | None, adapter: st
         front_tables.read_tables(stream, header, tally)
         output = stream_optimized.written(
             header.capacity_bytes,
-            front_tables.compressed_grains(stream, header, tally),
+            front_tables.compressed_grains(stream, header, tally, inflate=inflate),
             grain_bytes=header.grain_bytes,
             adapter=adapter or hint,
         )
     else:
-        checked = stream_optimized.checked(stream, header)
+        checked = stream_optimized.checked(stream, header, inflate=inflate)
         return _Plan(kind, header.capacity_bytes, checked, hint, length)
     return _Plan(kind, header.capacity_bytes, output, hint)
 
@@ -248,17 +290,14 @@ def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
     if not capacity_bytes:
         raise NotCacheable(
             "size-unknown",
-            f"image {image.id} holds the raw bytes of a disk and Glance does not say how many",
+            f"{image} holds the raw bytes of a disk and Glance does not say how many",
         )
     if capacity_bytes > MAX_CAPACITY_BYTES:
-        raise ImageFormatError(
-            f"image {image.id} has {capacity_bytes} bytes; the largest virtual disk has 62 TiB"
-        )
+        raise unusual(f"{image} has {capacity_bytes} bytes; the largest virtual disk has 62 TiB")
     if capacity_bytes % SECTOR:
-        raise NotCacheable(
-            UNUSUAL,
-            f"image {image.id} holds the raw bytes of a disk and has {capacity_bytes} of them, "
-            f"not a multiple of {SECTOR}",
+        raise unusual(
+            f"{image} holds the raw bytes of a disk and has {capacity_bytes} of them, not a "
+            f"multiple of {SECTOR}"
         )
     grains = stream_optimized.compressed(_flat_pieces(stream, capacity_bytes))
     output = stream_optimized.written(capacity_bytes, grains, adapter=image.adapter_type)

@@ -13,10 +13,12 @@ from vmdk_cache.errors import ImageCorrupt, ImageError, ImageFormatError
 
 DISK = b"data".ljust(1 << 20, b"\0")
 STREAM = as_stream_optimized(DISK)
+#: Without it Cinder's own driver takes the archive's bytes for the disk's, so nothing is refused.
+LABELS = {"disk_type": "streamOptimized"}
 
 
 def received(image: FakeImage, **changes: object) -> bytes:
-    with open_disk(image.image(**changes), FakeImageSource(image)) as disk:
+    with open_disk(image.image(**(LABELS | changes)), FakeImageSource(image)) as disk:
         data = b"".join(disk)
         disk.finish()
     return data
@@ -25,7 +27,7 @@ def received(image: FakeImage, **changes: object) -> bytes:
 def refused(image: FakeImage, match: str, error: type[ImageError] = ImageFormatError) -> None:
     source = FakeImageSource(image)
     with pytest.raises(error, match=match):
-        open_disk(image.image(), source)
+        open_disk(image.image(**LABELS), source)
     assert source.closed == 1
 
 
@@ -72,7 +74,9 @@ def test_the_descriptor_comes_first() -> None:
 
 def test_a_descriptor_with_entities_is_refused() -> None:
     refused(as_ova(STREAM, ovf=b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'), "DTD")
-    refused(as_ova(STREAM, ovf='<?xml version="1.0"?><x/>'.encode("utf-16")), "not XML in UTF-8")
+    hidden = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'
+    refused(as_ova(STREAM, ovf=hidden.encode("utf-16")), "DTD")
+    refused(as_ova(STREAM, ovf=b"<x>\xff</x>"), "not XML in UTF-8")
     refused(as_ova(STREAM, ovf=b"<x>"), "not XML")
 
 
@@ -114,8 +118,99 @@ def extended(kind: bytes, record: bytes) -> tuple[tarfile.TarInfo, bytes]:
 def test_a_size_for_the_next_member_is_not_taken_for_an_extended_headers() -> None:
     """Or the walk would go back, and take bytes of the header for a member."""
     size = extended(tarfile.XHDTYPE, b"10 size=0\n")
-    name = extended(tarfile.XHDTYPE, b"11 path=..\n".ljust(2000, b"\n"))
+    name = extended(tarfile.XHDTYPE, b"2000 path=../".ljust(1999, b"x") + b"\n")
     refused(archive(_ovf_member(), size, name, (tarfile.TarInfo("x"), b"")), "points outside")
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"1 " * 1000,
+        b"12 path=a.b",
+        b"13 path=a.b\n",
+        b"11 path=a.b\n",
+        b"12 path=a.b\n\n",
+        b"12 path:a.b\n",
+        b"5 =a\n",
+        b" 12 path=a.b\n",
+        b"-12 path=a.b\n",
+        b"12path=a.b\n",
+        b"00000012 path=a.b\n",
+        b"00000031 path=image-disk1.vmdk\n",
+        "\u0661\u0662 path=a.b\n".encode(),
+    ],
+)
+def test_records_that_do_not_follow_their_lengths_are_corrupt(records: bytes) -> None:
+    disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
+    image = archive(_ovf_member(), extended(tarfile.XHDTYPE, records), disk)
+    refused(image, "broken record", ImageCorrupt)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"25 path=image-disk1.vmdk\n",
+        b"15 comment=a=b\n25 path=image-disk1.vmdk\n",
+        b"15 comment=1 \n\n25 path=image-disk1.vmdk\n",
+        b"9 path=x\n25 path=image-disk1.vmdk\n",
+        b"0000030 path=image-disk1.vmdk\n",
+        b"25 path=image-disk1.vmdk\n\0\0\0",
+        b"",
+    ],
+)
+def test_records_are_found_by_their_lengths(records: bytes) -> None:
+    disk = tarfile.TarInfo("other.bin" if records else "image-disk1.vmdk")
+    image = archive(_ovf_member(), extended(tarfile.XHDTYPE, records), (disk, STREAM.file_bytes))
+    assert received(image) == STREAM.file_bytes
+
+
+@pytest.mark.parametrize("size", ["-1", "", "1e3", "9" * 20, "\u0661"])
+def test_an_impossible_size_in_an_extended_header_is_corrupt(size: str) -> None:
+    record = f" size={size}\n".encode()
+    record = str(len(record) + (1 if len(record) < 9 else 2)).encode() + record
+    disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
+    image = archive(_ovf_member(), extended(tarfile.XHDTYPE, record), disk)
+    refused(image, "impossible size", ImageCorrupt)
+
+
+def test_extended_headers_of_one_member_are_bounded() -> None:
+    disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
+    one = extended(tarfile.XHDTYPE, b"13 comment=x\n")
+    assert received(archive(one, _ovf_member(), *[one] * 4, disk)) == STREAM.file_bytes
+    refused(archive(_ovf_member(), *[one] * 5, disk), "more than 4 extended headers")
+
+
+def test_members_are_bounded() -> None:
+    directory = tarfile.TarInfo("images")
+    directory.type = tarfile.DIRTYPE
+    disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
+    most = archive(_ovf_member(), *[(directory, b"")] * 998, disk)
+    assert received(most) == STREAM.file_bytes
+    refused(archive(_ovf_member(), *[(directory, b"")] * 999, disk), "more than 1000 members")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_extended_header_is_as_large_as_it_may_be(kind: bytes) -> None:
+    disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
+    body = b"65536 comment=".ljust(65535, b"x") + b"\n"
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        body = b"image-disk1.vmdk".ljust(65536, b"\0")
+    assert received(archive(_ovf_member(), extended(kind, body), disk)) == STREAM.file_bytes
+    larger = archive(_ovf_member(), extended(kind, body + b"\0"), disk)
+    refused(larger, "extended header of 65537 bytes")
+
+
+def test_a_descriptor_is_as_large_as_it_may_be() -> None:
+    ovf = _ovf_member()[1]
+    fits = ovf + b" " * ((256 << 10) - len(ovf))
+    assert received(as_ova(STREAM, ovf=fits)) == STREAM.file_bytes
+    refused(as_ova(STREAM, ovf=fits + b" "), "at most 262144")
+
+
+def test_names_are_read_whatever_their_prefix() -> None:
+    ovf = _ovf_member()[1].decode()
+    for changed in (ovf.replace("ovf:", ""), ovf.replace("<File", "<ovf:File"), "\ufeff" + ovf):
+        assert received(as_ova(STREAM, ovf=changed.encode())) == STREAM.file_bytes
 
 
 @pytest.mark.parametrize("record", [b"10 size=0\n", b"15 path=a.vmdk\n"])

@@ -91,7 +91,7 @@ def test_a_grain_missing_from_qemus_stream_is_noticed(tmp_path: Path) -> None:
     size += -size % 512
     file = image.file_bytes[:first] + image.file_bytes[first + size :]
     with pytest.raises(ImageCorrupt, match="tables name"):
-        received(FakeImage(file, len(DISK)))
+        received(FakeImage(file, len(DISK), DISK, {"vmware_disktype": "streamOptimized"}))
 
 
 def _written_by_qemu(subformat: str, directory: Path) -> FakeImage:

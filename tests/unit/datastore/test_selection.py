@@ -27,6 +27,7 @@ def datastore(number: int, hosts: tuple[int, ...] = (1, 2), *, free_gib: int = 1
     return Datastore(
         f"datastore-{number}", f"ds{number}", "vmfs", 200 * GIB, free_gib * GIB, 0, True,
         "normal", mounts, "datacenter-1", f"ds:///vmfs/volumes/{number}/",
+        f"ds{number}", (f"ds{number}",),
     )  # fmt: skip
 
 

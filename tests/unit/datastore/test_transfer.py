@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -15,19 +20,25 @@ from tests.fakes.images import (
     as_ova,
     as_stream_optimized,
     bit_flipped,
+    damaged,
     descriptor_pointing_at,
     filesystem_disk,
+    noise,
     not_a_vmdk,
     out_of_order_sparse,
     read_files,
     read_stream_optimized,
     sparse_bomb,
+    tables_in_front,
     truncated,
+    with_markers,
 )
+from vmdk_cache.datastore.grain import check_grain
 from vmdk_cache.datastore.image_format import Format
 from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import (
     ImageCorrupt,
+    ImageDataMissing,
     ImageError,
     ImageFormatError,
     NotCacheable,
@@ -38,6 +49,7 @@ from vmdk_cache.image import Image
 
 DISK = filesystem_disk(40 << 20)
 STREAM = as_stream_optimized(DISK)
+LABEL = {"vmware_disktype": "streamOptimized"}
 SPARSE = as_monolithic_sparse(DISK)
 
 CONVERTED = {
@@ -50,14 +62,15 @@ CONVERTED = {
     ),
     "preallocated": as_flat(DISK),
     "thin": as_flat(DISK, disk_type="thin"),
+    "preallocated, which is the default": replace(as_flat(DISK), glance_properties={}),
     "sparse in an OVA": as_ova(SPARSE),
     "disk of an odd number of sectors": as_flat(DISK[: 33 * 512]),
     "sparse with an odd number of sectors": as_monolithic_sparse(DISK[: (1 << 20) + 7 * 512]),
 }
 
 
-def received(image: FakeImage, **changes: object) -> bytes:
-    with open_disk(image.image(**changes), FakeImageSource(image)) as disk:
+def received(image: FakeImage, check: bool = False, **changes: object) -> bytes:
+    with open_disk(image.image(**changes), FakeImageSource(image), check_grains=check) as disk:
         data = b"".join(disk)
         disk.finish()
     return data
@@ -131,6 +144,23 @@ def test_read_gives_what_was_asked_for(size: int) -> None:
     assert b"".join(pieces) == image.file_bytes
 
 
+@pytest.mark.parametrize("value", [0, 7, 1 << 40], ids=["no value", "a few", "many"])
+def test_markers_of_progress_pass_unchanged(value: int) -> None:
+    """They are one sector each, whatever they count."""
+    marker = struct.pack("<QIIQ", value, 0, 4, 128).ljust(512, b"\0")
+    image = replace(STREAM, file_bytes=with_markers(STREAM.file_bytes, marker * 4))
+    assert received(image) == image.file_bytes
+    assert received(image, check=True) == image.file_bytes
+
+
+@pytest.mark.parametrize("kind", [5, 6, 1 << 31])
+def test_a_marker_of_an_unknown_type_is_corrupt(kind: int) -> None:
+    marker = struct.pack("<QII", 0, 0, kind).ljust(512, b"\0")
+    image = replace(STREAM, file_bytes=with_markers(STREAM.file_bytes, marker))
+    with pytest.raises(ImageCorrupt, match=f"impossible marker .type {kind}"):
+        received(image)
+
+
 def test_bytes_behind_the_end_of_the_stream_are_read_and_hashed() -> None:
     padded = FakeImage(STREAM.file_bytes + bytes(5000), len(DISK))
     assert received(padded) == padded.file_bytes
@@ -192,9 +222,12 @@ def test_hashes_are_compared_whatever_their_case() -> None:
     assert received(STREAM, os_hash_value=value.upper())
 
 
-def test_an_unknown_hash_is_no_hash_that_held() -> None:
-    with pytest.raises(ImageFormatError, match="crc1024"):
-        received(STREAM, os_hash_algo="crc1024")
+@pytest.mark.parametrize("algorithm", ["crc1024", "shake_128", "sha\0"])
+def test_a_hash_that_cannot_be_checked_is_no_hash_that_held(algorithm: str) -> None:
+    """shake_128 has no length of its own, so no value to compare."""
+    with pytest.raises(NotCacheable, match="hashing_algorithm") as refused:
+        received(STREAM, os_hash_algo=algorithm)
+    assert repr(algorithm) in str(refused.value)
 
 
 def test_an_unknown_size_is_fine_where_the_file_knows_its_own() -> None:
@@ -219,7 +252,15 @@ def test_more_bytes_than_promised_are_noticed_before_the_end() -> None:
 
 @pytest.mark.parametrize("image", [STREAM, SPARSE, as_flat(DISK), as_ova(STREAM)],
                          ids=["stream", "sparse", "flat", "ova"])  # fmt: skip
-@pytest.mark.parametrize("keep", [0, 100, 700, 30_000, -1, -600, -70_000])
+def test_a_file_of_which_nothing_comes_is_missing(image: FakeImage) -> None:
+    lengths = f"promised {len(image.file_bytes)} bytes and sent none"
+    with pytest.raises(ImageDataMissing, match=lengths):
+        received(truncated(image, keep_bytes=0))
+
+
+@pytest.mark.parametrize("image", [STREAM, SPARSE, as_flat(DISK), as_ova(STREAM)],
+                         ids=["stream", "sparse", "flat", "ova"])  # fmt: skip
+@pytest.mark.parametrize("keep", [1, 100, 700, 30_000, -1, -600, -70_000])
 def test_a_truncated_file_names_both_lengths(image: FakeImage, keep: int) -> None:
     cut = truncated(image, keep_bytes=keep % len(image.file_bytes))
     lengths = f"promised {len(image.file_bytes)} bytes and sent {len(cut.file_bytes)}"
@@ -238,13 +279,116 @@ def test_a_truncated_stream_is_noticed_without_any_promise(image: FakeImage, kee
         received(truncated(image, keep_bytes=keep % len(image.file_bytes)), **NO_PROMISE)
 
 
+def test_a_disk_of_an_ova_cut_behind_its_last_grain_is_noticed_without_any_promise() -> None:
+    disk = replace(SPARSE, file_bytes=SPARSE.file_bytes + bytes(8 << 10))
+    ova = as_ova(disk)
+    end = ova.file_bytes.index(disk.file_bytes) + len(disk.file_bytes)
+    with pytest.raises(ImageCorrupt, match="ends within its member"):
+        received(truncated(ova, keep_bytes=end - (4 << 10)), **NO_PROMISE)
+
+
 def test_a_missing_grain_is_noticed_without_any_promise() -> None:
     file = STREAM.file_bytes
     size = 12 + int.from_bytes(file[65536 + 8 : 65536 + 12], "little")
     size += -size % 512
-    without = FakeImage(file[:65536] + file[65536 + size :], len(DISK))
+    without = FakeImage(file[:65536] + file[65536 + size :], len(DISK), DISK, LABEL)
     with pytest.raises(ImageCorrupt, match="tables name"):
         received(without, **NO_PROMISE)
+
+
+# A look into each grain, once a host has refused the data
+
+
+WHOLE = {
+    "stream": STREAM,
+    "tables at its end": as_stream_optimized(DISK, tables="end"),
+    "level 0": as_stream_optimized(DISK, level=0),
+    "OVA": as_ova(STREAM),
+    "sparse": SPARSE,
+    "flat": as_flat(DISK),
+    "as qemu-img writes it": tables_in_front(DISK[: 3 << 20]),
+    "odd end": as_stream_optimized(DISK[: (1 << 20) + 7 * 512]),
+}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 13, 700, 64 << 10])
+@pytest.mark.parametrize("image", WHOLE.values(), ids=WHOLE.keys())
+def test_a_look_into_the_grains_changes_nothing(image: FakeImage, chunk_bytes: int) -> None:
+    if chunk_bytes < 700:
+        image = replace(image, file_bytes=image.file_bytes[: 200 << 10])
+    pieces = []
+    for check in (False, True):
+        source = FakeImageSource(image, chunk_bytes=chunk_bytes)
+        promised = image.image(disk_type="streamOptimized")
+        made: list[bytes] = []
+        try:
+            with open_disk(promised, source, check_grains=check) as disk:
+                made.extend(disk)
+                disk.finish()
+        except ImageError as error:
+            made.append(str(error).encode())
+        pieces.append(b"".join(made))
+    assert pieces[0] == pieces[1]
+
+
+@pytest.mark.parametrize("grain", [0, 1, 17])
+@pytest.mark.parametrize("wrap", [lambda image: image, as_ova], ids=["bare", "OVA"])
+def test_a_look_into_the_grains_finds_a_damaged_one(
+    grain: int, wrap: Callable[[FakeImage], FakeImage]
+) -> None:
+    image = wrap(damaged(STREAM, grain=grain))
+    received(image)
+    with pytest.raises(ImageCorrupt, match=r"grain at byte \d+ is damaged"):
+        received(image, check=True)
+
+
+def test_a_look_into_the_grains_finds_a_damaged_one_behind_its_tables() -> None:
+    image = tables_in_front(DISK[: 3 << 20])
+    data = bytearray(image.file_bytes)
+    data[65536 + 60] ^= 0xFF
+    image = replace(image, file_bytes=bytes(data))
+    received(image)
+    with pytest.raises(ImageCorrupt, match="grain at byte 65536 is damaged"):
+        received(image, check=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        zlib.compress(bytes(65536))[:4],
+        zlib.compress(bytes(65536))[:-1],
+        zlib.compress(bytes(65537)),
+        zlib.compress(bytes(1 << 30)),
+        zlib.compress(b""),
+        b"not deflated" * 9,
+    ],
+    ids=["nothing", "a byte", "4 bytes", "cut off", "a byte too many", "1 GiB", "empty", "text"],
+)
+def test_a_grain_that_is_none_is_damaged(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageCorrupt, match="grain at byte 512 is damaged"):
+            check_grain(data, 65536, 512)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1, 512, 65536])
+def test_a_grain_may_be_shorter_than_others(size: int) -> None:
+    check_grain(zlib.compress(noise(size)), 65536, 512)
+
+
+def test_a_grain_that_ends_within_its_marker_is_damaged() -> None:
+    """Four bytes of it are part of what is read as a marker."""
+    for size in (1, 3, 4):
+        file = bytearray(STREAM.file_bytes)
+        struct.pack_into("<I", file, 65536 + 8, size)
+        image = replace(STREAM, file_bytes=bytes(file))
+        with pytest.raises(ImageCorrupt, match=f"byte 65536 is damaged: {size} bytes"):
+            received(image, check=True)
 
 
 # What is refused before the first byte goes out
@@ -259,33 +403,61 @@ def refused(image: FakeImage, error: type[VmdkCacheError], match: str, **changes
 
 
 def test_a_descriptor_that_names_other_files_is_refused() -> None:
-    refused(descriptor_pointing_at(), ImageFormatError, "text descriptor.*qemu-img convert")
-    refused(descriptor_pointing_at(), ImageFormatError, "text descriptor",
-            disk_type="preallocated")  # fmt: skip
+    for label in ("streamOptimized", "sparse"):
+        refused(descriptor_pointing_at(), ImageFormatError, "text descriptor.*qemu-img convert",
+                disk_type=label)  # fmt: skip
     refused(descriptor_pointing_at(embedded=True), ImageFormatError, "names another file")
 
 
-def test_another_format_is_refused_whatever_its_label() -> None:
-    refused(not_a_vmdk(), ImageFormatError, "qcow2.*qemu-img convert")
-    refused(not_a_vmdk(), ImageFormatError, "qcow2", disk_type="preallocated")
-    refused(not_a_vmdk(), ImageFormatError, "qcow2", disk_type="streamOptimized")
+@pytest.mark.parametrize("label", ["streamOptimized", "sparse", "nonsense"])
+def test_another_format_is_refused_where_a_vmdk_is_promised(label: str) -> None:
+    refused(not_a_vmdk(), ImageFormatError, "qcow2.*qemu-img convert", disk_type=label)
+    refused(as_flat(DISK), ImageFormatError, "no VMDK, as vmware_disktype='.*' says.*preallocated",
+            disk_type=label)  # fmt: skip
 
 
-def test_raw_bytes_need_their_label() -> None:
-    refused(as_flat(DISK), ImageFormatError, "vmware_disktype=preallocated", disk_type=None)
-    refused(as_flat(DISK), ImageFormatError, "no VMDK", disk_type="streamOptimized")
+@pytest.mark.parametrize("label", [None, "preallocated", "thin"])
+@pytest.mark.parametrize(
+    "image",
+    [not_a_vmdk(), descriptor_pointing_at(), descriptor_pointing_at(embedded=True),
+     as_ova(as_flat(DISK)), FakeImage(b"", 0)],
+    ids=["qcow2", "text", "embedded text", "OVA of raw bytes", "empty"],
+)  # fmt: skip
+def test_where_raw_bytes_are_promised_no_file_is_refused(
+    image: FakeImage, label: str | None
+) -> None:
+    refused(image, NotCacheable, f"vmware_disktype is {repr(label) if label else 'not set'}",
+            disk_type=label)  # fmt: skip
+
+
+def test_a_vmdk_that_turns_out_damaged_is_refused_only_where_a_vmdk_is_promised() -> None:
+    half = replace(truncated(STREAM), promised_bytes=None)
+    with pytest.raises(ImageCorrupt, match="without its footer"):
+        received(half)
+    with pytest.raises(NotCacheable, match=r"without its footer.*vmware_disktype is not set"):
+        received(half, disk_type=None)
+
+
+def test_a_broken_promise_is_corrupt_whatever_the_label() -> None:
+    with pytest.raises(ImageCorrupt, match="promised"):
+        received(truncated(STREAM), disk_type=None)
+    with pytest.raises(ImageCorrupt, match="promised sha512"):
+        received(bit_flipped(as_flat(DISK)), disk_type=None)
 
 
 def test_raw_bytes_that_are_no_whole_sectors_are_left_to_the_plain_import() -> None:
     refused(as_flat(DISK[:1000]), NotCacheable, "1000 of them, not a multiple of 512")
 
 
-def test_more_raw_bytes_than_a_disk_can_have_are_refused() -> None:
-    refused(as_flat(DISK), ImageFormatError, "62 TiB", size_bytes=(62 << 40) + 512)
+def test_more_raw_bytes_than_a_disk_can_have_are_left_to_the_plain_import() -> None:
+    refused(as_flat(DISK), NotCacheable, "62 TiB", size_bytes=(62 << 40) + 512)
+    largest = as_flat(DISK).image(size_bytes=62 << 40)
+    with open_disk(largest, FakeImageSource(as_flat(DISK))) as disk:
+        assert disk.capacity_bytes == 62 << 40
 
 
 def test_an_empty_file_is_refused() -> None:
-    refused(FakeImage(b"", 0), ImageFormatError, "is empty")
+    refused(FakeImage(b"", 0), ImageFormatError, "is empty", disk_type="streamOptimized")
 
 
 @pytest.mark.parametrize(

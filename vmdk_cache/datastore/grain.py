@@ -1,0 +1,29 @@
+"""Looking into one compressed grain."""
+
+from __future__ import annotations
+
+import zlib
+
+from vmdk_cache.errors import ImageCorrupt
+from vmdk_cache.quoting import sentence
+
+
+def check_grain(data: bytes, grain_bytes: int, position: int) -> bytes:
+    """Inflate a grain, and no further than a grain can be large; its data.
+
+    :param grain_bytes: the size of a grain; the last one of a disk may be shorter
+    :param position: byte of the file where its marker is, for the error
+    :raises ImageCorrupt: it is damaged
+    """
+    inflater = zlib.decompressobj()
+    try:
+        grain = inflater.decompress(data, grain_bytes + 1)
+    except zlib.error as exc:
+        raise ImageCorrupt(
+            f"the VMDK's grain at byte {position} is damaged: {sentence(exc)}"
+        ) from exc
+    if not inflater.eof or not 0 < len(grain) <= grain_bytes:
+        raise ImageCorrupt(
+            f"the VMDK's grain at byte {position} is damaged: its data end early or are too many"
+        )
+    return grain
