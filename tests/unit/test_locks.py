@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pathlib
+import re
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -81,3 +82,73 @@ def test_a_coordinator_that_cannot_be_left_undoes_no_work(
         pass
     (line,) = (record.getMessage() for record in caplog.records)
     assert "ToozError" in line and "password" not in line
+
+
+def locks(url: str, scope: str = "vc/b1") -> ToozLocks:
+    return ToozLocks(lambda name: None, scope, lambda: url)
+
+
+def test_processes_that_share_locks_have_the_same_domain(tmp_path: pathlib.Path) -> None:
+    file = f"file://{tmp_path}"
+    (tmp_path / "link").symlink_to(tmp_path)
+    same = [
+        (file, f"file://{tmp_path}/link"),  # another way to the same directory
+        ("etcd3+http://user:secret@host:2379", "etcd3+http://host:2379"),
+        ("redis://host:6379?timeout=5", "redis://host:6379"),
+    ]
+    for one, other in same:
+        assert locks(one).domain == locks(other).domain != ""
+
+
+def test_processes_that_share_no_locks_have_other_domains(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "other").mkdir()
+    urls = [
+        f"file://{tmp_path}",
+        f"file://{tmp_path}/other",
+        "etcd3+http://host:2379",
+        "etcd3+http://host2:2379",
+        "redis://host:2379",
+        "redis://host:2379/1",
+    ]
+    domains = {locks(url).domain for url in urls} | {locks(urls[2], "vc/b2").domain}
+    assert len(domains) == len(urls) + 1
+
+
+def test_a_domain_holds_no_password(tmp_path: pathlib.Path) -> None:
+    assert re.fullmatch("[0-9a-f]{16}", locks("redis://:secret@host:6379").domain)
+
+
+@pytest.mark.parametrize("url", ["", "file:///no/such/directory", "zake:", "nonsense"])
+def test_what_names_no_coordinator_has_no_domain(url: str) -> None:
+    assert locks(url).domain == ""
+    assert ToozLocks(lambda name: None, "vc/b1").domain == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://cinder:ss-word/x@127.0.0.1:6379",
+        "redis://cinder:ss-word?x@127.0.0.1:6379",
+        "redis://cinder:ss-word#x@127.0.0.1:6379",
+        "redis://:ss-word@127.0.0.1:port",
+        "etcd3+http://:ss-word@127.0.0.1:1",
+        "etcd3+http://:ss-word/x@127.0.0.1:1",
+        "redis://127.0.0.1:1?password=ss-word&socket_timeout=x",
+        "ss-word://127.0.0.1",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(errors.LockUnavailable) as raised, coordinator(url):
+        pass
+    text = str(raised.value)
+    assert "[coordination] backend_url: " in text
+    assert ("ss-word" in text) == url.startswith("ss-word"), text
+
+
+def test_a_coordinator_out_of_reach_is_named_with_the_reason() -> None:
+    """etcd's client says so in the cause of its error only."""
+    with (
+        pytest.raises(errors.LockUnavailable, match=r"127\.0\.0\.1:1\b.*refused"),
+        coordinator("etcd3+http://cinder:secret@127.0.0.1:1"),
+    ):
+        pass

@@ -7,10 +7,13 @@ from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import ACTIVE, Image
+from vmdk_cache.quoting import identifier, quoted
 
 DISK_FORMAT = "vmdk"
 #: Upstream takes an image without a container format as bare.
 CONTAINER_FORMATS = ("", "bare", "ova")
+#: The adapters that Cinder's own driver and vSphere know.
+ADAPTER_TYPES = ("lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide")
 
 
 def check_image(image: Image, settings: Settings) -> None:
@@ -23,17 +26,22 @@ def check_image(image: Image, settings: Settings) -> None:
         raise errors.NotCacheable(Reason.DISABLED, "enable_image_cache is false for this backend")
     if image.status != ACTIVE:
         raise errors.NotCacheable(
-            Reason.NOT_ACTIVE, f"image {image.id} is {image.status} in Glance, not {ACTIVE}"
+            Reason.NOT_ACTIVE, f"{image} is {quoted(image.status)} in Glance, not {ACTIVE}"
         )
     if image.disk_format != DISK_FORMAT:
         raise errors.ImageFormatError(
-            f"image {image.id} has disk_format {image.disk_format!r}; volumes here are made of "
-            f"{DISK_FORMAT!r} only: convert it with qemu-img and upload the result"
+            f"{image} has disk_format {quoted(image.disk_format)}; volumes here are made of "
+            f"{quoted(DISK_FORMAT)} only: convert it with qemu-img and upload the result"
         )
     if image.container_format not in CONTAINER_FORMATS:
         raise errors.ImageFormatError(
-            f"image {image.id} has container_format {image.container_format!r}; only "
+            f"{image} has container_format {quoted(image.container_format)}; only "
             f"{' and '.join(CONTAINER_FORMATS[1:])} are taken: upload the bare disk"
+        )
+    if image.adapter_type is not None and image.adapter_type not in ADAPTER_TYPES:
+        raise errors.ImageFormatError(
+            f"{image} has vmware_adaptertype {quoted(image.adapter_type)}, which is no adapter "
+            f"type: set one of {', '.join(ADAPTER_TYPES)}"
         )
     check_limit(image, image.virtual_size_bytes, settings)
 
@@ -44,7 +52,7 @@ def check_limit(image: Image, capacity_bytes: int, settings: Settings) -> None:
     if limit and capacity_bytes > limit:
         raise errors.NotCacheable(
             Reason.IMAGE_TOO_LARGE,
-            f"image {image.id} has a virtual size of {_gib(capacity_bytes)} GiB, more than "
+            f"{image} has a virtual size of {_gib(capacity_bytes)} GiB, more than "
             f"image_cache_max_size_gb = {_gib(limit)}",
         )
 
@@ -53,8 +61,8 @@ def check_fits(image: Image, capacity_bytes: int, volume: Volume) -> None:
     """:raises VolumeTooSmall: the image's disk is larger than the volume"""
     if capacity_bytes > volume.size_bytes:
         raise errors.VolumeTooSmall(
-            f"image {image.id} has a disk of {_gib(capacity_bytes)} GiB, "
-            f"volume {volume.id} is to have {_gib(volume.size_bytes)} GiB: "
+            f"{image} has a disk of {_gib(capacity_bytes)} GiB, "
+            f"volume {identifier(volume.id)} is to have {_gib(volume.size_bytes)} GiB: "
             f"create a volume of at least the image's size"
         )
 

@@ -27,7 +27,7 @@ from vmdk_cache.cache.entry import CacheEntry
 
 #: vCenter admits so many units of provisioning on a host at a time; a clone between two hosts costs
 #: each of them one, a clone on one host two (VMware KB 326281, vpxd.ResourceManager.*, in the units
-#: of before 6.0; since then both limit and costs are twice as high).
+#: of before 6.0; since then both limit and costs are twice as high: docs/assumptions.rst, A62).
 HOST_UNITS = 8
 #: How often those who came later, and have a copy on their own datastore, may go first.
 MAX_OVERTAKEN = 8

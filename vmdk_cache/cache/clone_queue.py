@@ -10,7 +10,8 @@ What is decided stands in cache/clone_order.py; this is who waits, in this proce
 
 A decision is made under the one lock whenever somebody joins or leaves or the copies change, and
 wakes those whom it lets go, nobody else. That something is late is no such event, so whoever waits
-has it looked at from time to time: LOOK_AGAIN_S. Slots are counted in this process alone: what
+has it looked at from time to time: LOOK_AGAIN_S. As often, a waiter checks that its volume is still
+wanted. Slots are counted in this process alone: what
 others take of a host's is not known here, and vCenter has their clones queue.
 """
 
@@ -20,9 +21,10 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from vmdk_cache import errors
 from vmdk_cache.cache import clone_order
 from vmdk_cache.cache.clone_order import Grant, Line, Promise, Running, Waiter
 from vmdk_cache.cache.clone_pace import Pace
@@ -30,9 +32,13 @@ from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.clock import Clock
+from vmdk_cache.quoting import identifier
 
 #: How long who waits leaves it to others to have a decision made. Clones take minutes.
 LOOK_AGAIN_S = 30.0
+#: How long a volume waits for its turn. Thousands of clones pass in a day; where none does, the
+#: clones ahead are stuck.
+TURN_WITHIN_S = 24 * 3600.0
 
 
 class _Seat:
@@ -72,12 +78,15 @@ class _Queue:
 class CloneQueue:
     """The line before the copies of one backend; safe for use by many threads.
 
-    :param clones_per_template: at a time from one copy, at least 1
+    :param clones_per_template: at a time from one copy, at least 1; asked at each decision
     :param look_again_s: see the module; seconds of the machine's time
     """
 
     def __init__(
-        self, clones_per_template: int, clock: Clock, look_again_s: float = LOOK_AGAIN_S
+        self,
+        clones_per_template: Callable[[], int],
+        clock: Clock,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self._clones_per_template = clones_per_template
         self._clock = clock
@@ -99,21 +108,22 @@ class CloneQueue:
         size_bytes: int,
         *,
         unfit: Collection[str] = (),
+        check_wanted: Callable[[], None] = lambda: None,
     ) -> Iterator[CacheEntry]:
         """Wait for a slot; the copy to clone from, and the slot for the block.
 
         :param copies: READY ones of the key, at least one; those that are added later count too
         :param size_bytes: what the clone has to copy
         :param unfit: morefs of copies not to be given, unless there is no other
+        :param check_wanted: called every LOOK_AGAIN_S; the wait ends with what it raises
+        :raises LockTimeout: it is not its turn within TURN_WITHIN_S
         """
         assert copies, "whoever wants to clone has something to clone from"
         ticket = next(self._numbers)
         seat = _Seat(Waiter(ticket, place.datastore, place.host, size_bytes, frozenset(unfit)))
         try:
             self._join(key, copies, seat)
-            decisions = 0
-            while not seat.called.wait(self._look_again_s):
-                decisions = self._look_again(decisions)
+            self._wait(key, seat, check_wanted)
             assert seat.copy is not None
             near = seat.copy.datastore == place.datastore
             began, sharing = self._clock.monotonic(), self._alike(place.datastore, near)
@@ -123,6 +133,18 @@ class CloneQueue:
             self._learn(near, (self._clock.monotonic() - began) / sharing, size_bytes)
         finally:
             self._leave(key, ticket)
+
+    def _wait(self, key: CacheKey, seat: _Seat, check_wanted: Callable[[], None]) -> None:
+        ends_at = self._clock.monotonic() + TURN_WITHIN_S
+        decisions = 0
+        while not seat.called.wait(self._look_again_s):
+            if self._clock.monotonic() >= ends_at:
+                raise errors.LockTimeout(
+                    f"waited {TURN_WITHIN_S:g} s for a turn to clone image "
+                    f"{identifier(key.image_id)}: look in vCenter for clones that do not end"
+                )
+            check_wanted()
+            decisions = self._look_again(decisions)
 
     def add(self, entry: CacheEntry, made_in_s: float | None = None) -> None:
         """A new READY copy, or a change of one: those who wait for its key may get it from now.
@@ -237,7 +259,7 @@ class CloneQueue:
         decision = clone_order.decide(
             lines,
             list(self._running.values()),
-            self._clones_per_template,
+            self._clones_per_template(),
             self._pace,
             self._clock.monotonic(),
         )

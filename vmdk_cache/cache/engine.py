@@ -10,14 +10,14 @@
 
 Every way out is one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError (the
 volume does not exist, nothing is left in vCenter; the caller takes the plain road), ImageError (no
-road leads to a volume from this image).
+road leads to a volume from this image), VolumeDeleted (there is to be no volume any more).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,8 +27,9 @@ from vmdk_cache import errors
 from vmdk_cache.cache import admission, file_locked
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events, Evicted, Hit, Miss, Rule
-from vmdk_cache.cache.evictor import lock_of
+from vmdk_cache.cache.events import Events, Hit, Miss, Rule
+from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import RIVAL_POLL_S, Home, Importer
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.lease import LeaseBook
@@ -36,15 +37,17 @@ from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.cache.usage import Usage
+from vmdk_cache.cache.volume_request import VolumeRequest, no_failure_once_made
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
-from vmdk_cache.locks import Locks
 
 LOG = logging.getLogger(__name__)
 
-#: How long a template that is being deleted may take to go.
+#: How long a template that is being deleted may take to go, from the first clone that fails by it.
 DELETED_WITHIN_S = 300.0
+#: Pauses between attempts at such a template double up to this: its state need never change.
+LONGEST_PAUSE_S = 60.0
 #: How often a volume is placed: hosts go into maintenance one by one.
 PLACES = 3
 #: Another thread's move of a template to a host, a matter of seconds.
@@ -83,29 +86,13 @@ class Warmed(NamedTuple):
     how: Warmth
 
 
-@dataclass
-class _Request:
-    """:ivar imported: it was this request that brought the image into the cache
-    :ivar queued_s: spent in line, in all
-    :ivar cloned_s: what its clone took, the last one if there were several
-    """
-
-    key: CacheKey
-    image: Image
-    volume: Volume
-    source: ImageSource
-    imported: bool = False
-    queued_s: float = 0.0
-    cloned_s: float = 0.0
-
-
 class ImageCache:
     """The cache of one backend. Safe for use by many threads; holds no connection of its own."""
 
     def __init__(
         self,
         backend: str,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
         store: TemplateStore,
         placement: Placement,
@@ -113,7 +100,7 @@ class ImageCache:
         queue: CloneQueue,
         replication: Replication,
         usage: Usage,
-        locks: Locks,
+        evictor: Evictor,
         leases: LeaseBook,
         clock: Clock,
         events: Events,
@@ -126,39 +113,47 @@ class ImageCache:
         self._queue = queue
         self._replication = replication
         self._usage = usage
-        self._locks = locks
+        self._evictor = evictor
         self._leases = leases
         self._clock = clock
         self._events = events
-        self._moves: SingleFlight[str, None] = SingleFlight()
+        self._moves: SingleFlight[str, None] = SingleFlight(clock=clock)
 
     def create_volume(self, image: Image, volume: Volume, source: ImageSource) -> Outcome:
         """Make ``volume`` from ``image``.
 
-        :param source: read at most once per backend and image, and only on a miss
+        :param source: read once per backend and image, on a miss only. It is opened again when the
+            stream had to wait long for its upload to begin, and when a host refuses the data, to
+            find out whether they are damaged
         :raises NotCacheable: the cache does not take it; ``reason`` says why
         :raises ImageError: the image cannot become this volume
+        :raises VolumeDeleted: its owner deleted it in the meantime; nothing is left behind
         :raises VmdkCacheError: the cache failed; nothing is left behind
         """
         started = self._clock.monotonic()
-        admission.check_image(image, self._settings)
+        admission.check_image(image, self._settings())
         admission.check_fits(image, image.virtual_size_bytes, volume)
-        request = _Request(CacheKey.of(image, volume.adapter_type), image, volume, source)
-        entry, place = self._place_and_clone(request)
+        request = VolumeRequest(CacheKey.of(image, volume.adapter_type), image, volume, source)
+        with no_failure_once_made(request):
+            self._place_and_clone(request)
+        assert request.made is not None, "there is a volume, or an error"
+        entry, place = request.made
         seconds = self._clock.monotonic() - started
         told = Miss if request.imported else Hit
-        self._events(
-            told(
-                self._backend,
-                image.id,
-                volume.id,
-                place.datastore_name,
-                seconds,
-                request.queued_s,
-                request.cloned_s,
-                0 if request.imported else image.size_bytes,
+        with no_failure_once_made(request):
+            self._events(
+                told(
+                    self._backend,
+                    image.id,
+                    volume.id,
+                    place.datastore_name,
+                    seconds,
+                    request.queued_s,
+                    request.cloned_s,
+                    0 if request.imported else image.size_bytes,
+                    request.in_one_task,
+                )
             )
-        )
         return Outcome(not request.imported, entry, place, seconds)
 
     def warm(
@@ -172,7 +167,7 @@ class ImageCache:
         :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`; what other
             datastores have got meanwhile stays
         """
-        admission.check_image(image, self._settings)
+        admission.check_image(image, self._settings())
         key = CacheKey.of(image, image.adapter_type or adapter_type)
         copies, how = self._look_again(key), Warmth.THERE
         if not copies:
@@ -189,7 +184,7 @@ class ImageCache:
     def check_warm(self, image: Image, adapter_type: str, datastore: str | None = None) -> None:
         """Whether :meth:`warm` would come to an import or a copy, as far as Glance and vCenter tell
         before the first byte; arguments and errors are that one's."""
-        admission.check_image(image, self._settings)
+        admission.check_image(image, self._settings())
         key = CacheKey.of(image, image.adapter_type or adapter_type)
         copies = self._look_again(key)
         if not any(datastore in (None, copy.datastore) for copy in copies):
@@ -202,48 +197,61 @@ class ImageCache:
             return lambda size_bytes: self._placement.for_template(size_bytes, near=near)
         return lambda size_bytes: self._placement.for_replica(size_bytes, datastore)
 
-    def _place_and_clone(self, request: _Request) -> tuple[CacheEntry, Place]:
-        """Make the volume; elsewhere if its host goes while it waits, which may be long.
-
-        :returns: the copy that it was cloned from, and where it is
-        """
+    def _place_and_clone(self, request: VolumeRequest) -> None:
+        """Make the volume; elsewhere if its host goes while it waits, which may be long, or if its
+        datastore turns out to be full."""
+        full: set[str] = set()
+        no_space: errors.NoSpace | None = None
         for attempt in range(1, PLACES + 1):
             try:
                 volume = request.volume
-                with self._placement.for_volume(volume, volume.size_bytes) as place:
-                    return self._clone(request, place), place
+                with self._placement.for_volume(volume, volume.size_bytes, full) as place:
+                    self._clone(request, place)
+                    return
+            except errors.NoPlacement:
+                if no_space is None:
+                    raise
+                raise no_space from None
+            except _FullDatastoreError as found:
+                no_space = found.failure
+                if attempt == PLACES:
+                    raise no_space from None
+                full.add(place.datastore)
             except errors.HostUnavailable:
                 if attempt == PLACES:
                     raise
                 self._look_again(request.key)
         raise AssertionError("the last attempt returns or raises")
 
-    def _clone(self, request: _Request, place: Place) -> CacheEntry:
+    def _clone(self, request: VolumeRequest, place: Place) -> None:
         """Clone from one of the key's copies; one that vanishes on the way is a miss, no error."""
         key = request.key
-        deadline = self._clock.monotonic() + DELETED_WITHIN_S
         copies: Sequence[CacheEntry] = self._store.copies(key)
         self._replication.asked(key, copies, place)
+        pause_s = RIVAL_POLL_S
         while True:
             if not copies:
                 copies = self._imported(request, place)
             admission.check_fits(request.image, copies[0].size_bytes, request.volume)
-            cloned = self._clone_from(copies, request, place, deadline)
+            cloned = self._clone_from(copies, request, place)
             if cloned is not None:
                 self._usage.note(cloned)
-                return cloned
-            self._clock.sleep(RIVAL_POLL_S)
+                return
+            self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             copies = self._look_again(key)
 
-    def _imported(self, request: _Request, place: Place) -> Sequence[CacheEntry]:
+    def _imported(self, request: VolumeRequest, place: Place) -> Sequence[CacheEntry]:
         home = self._home(None, near=place)
-        entry, imported = self._importer.ready(request.key, request.image, request.source, home)
+        entry, imported = self._importer.ready(
+            request.key, request.image, request.source, home, request.volume.check_wanted
+        )
         request.imported |= imported
         self._replication.begin(request.key, (entry,))
         return (entry,)
 
     def _clone_from(
-        self, copies: Sequence[CacheEntry], request: _Request, place: Place, deadline: float
+        self, copies: Sequence[CacheEntry], request: VolumeRequest, place: Place
     ) -> CacheEntry | None:
         """The copy that the volume was cloned from; None if the one chosen is going."""
         choice = self._readable(copies)
@@ -258,25 +266,38 @@ class ImageCache:
                     raise refused.failure from None
                 unfit.add(refused.moref)
             except _GoingCopyError as going:
-                if self._clock.monotonic() >= deadline:
+                now = self._clock.monotonic()
+                if request.going_by is None:
+                    request.going_by = now + DELETED_WITHIN_S
+                if now >= request.going_by:
                     raise going.failure from None
                 return None
 
     def _clone_once(
-        self, choice: Sequence[CacheEntry], unfit: set[str], request: _Request, place: Place
+        self, choice: Sequence[CacheEntry], unfit: set[str], request: VolumeRequest, place: Place
     ) -> CacheEntry:
-        size_bytes = choice[0].size_bytes
+        size_bytes, volume = choice[0].size_bytes, request.volume
         joined = self._clock.monotonic()
-        with self._queue.turn(request.key, choice, place, size_bytes, unfit=unfit) as entry:
+        with self._queue.turn(
+            request.key, choice, place, size_bytes, unfit=unfit, check_wanted=volume.check_wanted
+        ) as entry:
             request.queued_s += self._clock.monotonic() - joined
             try:
                 with self._leases.hold(entry.moref):
                     self._have_it_readable(entry)
-                    began = self._clock.monotonic()
-                    self._store.clone(entry, request.volume, place)
+                    with volume.deletion_waits():
+                        volume.check_wanted()
+                        volume.make_way()
+                        began = self._clock.monotonic()
+                        request.in_one_task = self._store.clone(entry, volume, place)
+                    request.made = (entry, place)
                     request.cloned_s = self._clock.monotonic() - began
             except errors.VCenterError as failure:
-                if isinstance(failure, errors.HardwareTooNew):
+                if isinstance(failure, errors.NoSpace):
+                    raise _FullDatastoreError(failure) from failure
+                if isinstance(failure, errors.HardwareTooNew) or (
+                    failure.fault == FILES_LOST and self._must_stay(entry, request)
+                ):
                     raise _UnfitCopyError(entry.moref, failure) from failure
                 if self._is_going(entry, request.key, failure):
                     raise _GoingCopyError(entry.moref, failure) from failure
@@ -311,7 +332,7 @@ class ImageCache:
         another process (its clones then fail as in use), deleted already, or without its files,
         which makes it go now; or on a host that has just gone."""
         if failure.fault == FILES_LOST:
-            return self._discard(entry)
+            return True
         if isinstance(failure, errors.ObjectNotFound) and failure.moref == entry.moref:
             self._queue.remove(entry.moref)
             return True
@@ -322,29 +343,22 @@ class ImageCache:
             )
         return isinstance(failure, errors.InUse)
 
-    def _discard(self, entry: CacheEntry) -> bool:
-        """Remove a template whose files are lost; whether it is gone, or somebody is at it."""
+    def _must_stay(self, entry: CacheEntry, request: VolumeRequest) -> bool:
+        """Whether a template whose files vCenter did not find is not to be removed now.
+
+        A host may lose sight of a file for a moment: the template goes when vCenter calls it
+        inaccessible as well, or when a second clone fails so.
+        """
+        seen = self._store.look_again(entry)
+        if seen is not None:
+            if seen.accessible and entry.moref not in request.lost:
+                request.lost.add(entry.moref)
+                return False
+            stayed = self._evictor.attempt(Verdict(seen, "its files are lost", Rule.BROKEN))
+            if stayed is not None and not stayed.gone and not stayed.busy:
+                return True
         self._queue.remove(entry.moref)
-        try:
-            with (
-                self._locks.hold(lock_of(entry), 0),
-                self._leases.condemn(entry.moref),
-            ):
-                self._store.destroy(entry)
-        except (errors.InUse, errors.LockTimeout):
-            LOG.info("Template %s has lost its files and cannot be removed now", entry.name)
-        else:
-            self._events(
-                Evicted(
-                    self._backend,
-                    entry.image_id or "",
-                    entry.name,
-                    Rule.BROKEN,
-                    "its files are lost",
-                    entry.size_bytes,
-                )
-            )
-        return True
+        return False
 
 
 class _CopyError(Exception):
@@ -362,3 +376,11 @@ class _UnfitCopyError(_CopyError):
 
 class _GoingCopyError(_CopyError):
     """It is gone, or about to go."""
+
+
+class _FullDatastoreError(Exception):
+    """The volume's datastore has no space for it."""
+
+    def __init__(self, failure: errors.NoSpace) -> None:
+        super().__init__(failure)
+        self.failure = failure

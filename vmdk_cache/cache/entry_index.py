@@ -8,14 +8,15 @@ must not rest on news that was late.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vmdk_cache.cache.entry import CacheEntry, Phase, classify
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, classify
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import RECORD_KEY, Record
-from vmdk_cache.cache.usage import ATTRIBUTE, Times
+from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.vim import template
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
@@ -35,6 +36,7 @@ class _State:
     by_name: dict[str, CacheEntry] = field(default_factory=dict)
     by_moref: dict[str, CacheEntry] = field(default_factory=dict)
     copies: dict[CacheKey, tuple[CacheEntry, ...]] = field(default_factory=dict)
+    disks: dict[str, template.Disk] = field(default_factory=dict)  # the only ones, by moref
 
 
 class EntryIndex:
@@ -42,18 +44,29 @@ class EntryIndex:
 
     :param index: follows the cache's folders, with :data:`RECORD_KEY` and :data:`ATTRIBUTE`
     :param backend: whose templates they are
+    :param deployment: in which cloud, see vmdk_cache/deployment.py
+    :param home: name of the folder that new ones go into
     """
 
-    def __init__(self, session: Session, index: InventoryIndex, backend: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        index: InventoryIndex,
+        backend: str,
+        deployment: str = "",
+        home: str | None = None,
+    ) -> None:
         self._session = session
         self._index = index
         self._backend = backend
+        self._deployment = deployment
+        self._home = home
         self._lock = threading.Lock()
         self._last = _State()
 
     def find(self, key: CacheKey) -> CacheEntry | None:
         """The entry of the key's name as it is now, or None."""
-        found = self._state(0).by_name.get(template_name(self._backend, key))
+        found = self._state(0).by_name.get(template_name(self._backend, key, self._deployment))
         for entry in self._now([found] if found else []):
             # A name holds only a part of its key's digest; the record holds the key.
             if entry.record is not None and entry.record.key != key:
@@ -76,26 +89,56 @@ class EntryIndex:
         """All of them as they are now."""
         return self._now(self._state(0).entries)
 
+    def disk_of(self, entry: CacheEntry) -> template.Disk | None:
+        """The entry's only disk, as last seen; None if that is not known. Costs a request only if
+        this process has changed something since."""
+        return self._state(math.inf).disks.get(entry.moref)
+
     def entry_of(self, vm: template.VmInfo) -> CacheEntry:
         """The entry that the VM is."""
         record = Record.from_json(vm.extra_config_record)
-        times = Times.from_json(vm.custom_values.get(ATTRIBUTE))
+        notes = Notes.from_json(vm.custom_values.get(ATTRIBUTE))
+        disk = vm.disks[0] if len(vm.disks) == 1 else None
+        content_id = disk.content_id if disk is not None else None
+        ready_content_id = notes.content_of(vm.moref)
+        deployment = (record.deployment if record else "") or notes.deployment_of(vm.moref)
+        owner = self._owner(deployment)
         return CacheEntry(
             moref=vm.moref,
             name=vm.name,
-            phase=classify(self._backend, vm.name, vm.is_template, len(vm.disks), record),
+            phase=classify(
+                self._backend,
+                vm.name,
+                vm.is_template,
+                len(vm.disks),
+                record,
+                owner=owner,
+                was_ready=notes.is_any,
+                has_other_content=None not in (content_id, ready_content_id)
+                and content_id != ready_content_id,
+            ),
             record=record,
             datastore=vm.datastores[0] if vm.datastores else None,
-            disk_key=vm.disks[0].key if len(vm.disks) == 1 else None,
+            disk_key=disk.key if disk is not None else None,
             size_bytes=sum(disk.capacity_bytes for disk in vm.disks),
             unshared_bytes=vm.unshared_bytes,
             made_at=vm.created_at,
-            used_at=times.used_at,
-            warmed_at=times.warmed_at,
+            used_at=notes.used_at,
+            warmed_at=notes.warmed_at,
+            was_ready=notes.is_any,
+            content_id=content_id,
+            ready_content_id=ready_content_id,
             host=vm.host,
+            owner=owner,
+            deployment=deployment,
             accessible=vm.connection_state not in LOST_STATES,
             has_config=vm.has_config,
         )
+
+    def _owner(self, deployment: str) -> Owner:
+        if deployment == self._deployment:
+            return Owner.OURS
+        return Owner.ANOTHER if deployment else Owner.UNKNOWN
 
     def _now(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
         """The entries, those that are IMPORTING as a read of their own shows them."""
@@ -123,8 +166,12 @@ class EntryIndex:
             for vm, entry in zip(self._last.vms, self._last.entries, strict=True)
         }
         state = _State(vms, tuple(self._kept(vm, before.get(vm.moref)) for vm in vms))
-        for entry in state.entries:
-            state.by_name.setdefault(entry.name, entry)
+        state.disks.update((vm.moref, vm.disks[0]) for vm in vms if len(vm.disks) == 1)
+        at_home = {vm.moref for vm in vms if vm.folder in (None, self._home)}
+        for entry in sorted(state.entries, key=lambda entry: entry.moref not in at_home):
+            # Elsewhere a name is not taken, but what is ours is ours under whatever folder.
+            if entry.moref in at_home or entry.phase in (Phase.READY, Phase.IMPORTING):
+                state.by_name.setdefault(entry.name, entry)
             state.by_moref[entry.moref] = entry
             if entry.phase is Phase.READY and entry.record is not None:
                 others = state.copies.get(entry.record.key, ())

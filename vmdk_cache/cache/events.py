@@ -16,6 +16,7 @@ from typing import Protocol
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class Reason(enum.StrEnum):
     """Why a volume that asked for the cache was made without it."""
 
     DISABLED = "cache-disabled"
+    UNAVAILABLE = "cache-unavailable"
     IMAGE_TOO_LARGE = "image-too-large"
     NOT_STREAMABLE = "sparse-not-streamable"
     UNUSUAL_FORMAT = "unusual-format"
@@ -31,8 +33,11 @@ class Reason(enum.StrEnum):
     NO_ROOM = "no-room"
     NOT_ACTIVE = "image-not-active"
     NAME_TAKEN = "name-taken"
+    NOT_UNDERSTOOD = "not-understood"
+    ENCRYPTED = "encrypted-volume"
     LOCK_TIMEOUT = "lock-timeout"
     NO_PLACEMENT = "no-datastore-fits"
+    DATA_MISSING = "image-data-missing"
     FAULT = "fault"
 
 
@@ -45,6 +50,7 @@ class Rule(enum.StrEnum):
     LIMIT = "limit"
     ROOM = "room"
     BROKEN = "broken"
+    ALTERED = "altered"
     REQUESTED = "requested"
 
 
@@ -65,6 +71,7 @@ class Hit(Event):
     :ivar queued_s: of these, spent in line before the image's copies
     :ivar cloned_s: of these, from CloneVM_Task until the volume was done
     :ivar saved_bytes: what Glance did not have to send, 0 if the image's length is not known
+    :ivar in_one_task: vCenter gave the volume's disk its size and uuid in CloneVM_Task
     """
 
     volume_id: str
@@ -73,12 +80,13 @@ class Hit(Event):
     queued_s: float = 0.0
     cloned_s: float = 0.0
     saved_bytes: int = 0
+    in_one_task: bool = False
 
     def __str__(self) -> str:
         return (
-            f"hit: volume {self.volume_id} from image {self.image_id} on datastore "
-            f"{self.datastore} in {self.seconds:.2f} s ({self.queued_s:.2f} s in line), "
-            f"{as_text(self.saved_bytes)} not downloaded"
+            f"hit: volume {self.volume_id} from image {identifier(self.image_id)} on datastore "
+            f"{identifier(self.datastore)} in {self.seconds:.2f} s "
+            f"({self.queued_s:.2f} s in line), {as_text(self.saved_bytes)} not downloaded"
         )
 
 
@@ -92,12 +100,13 @@ class Miss(Event):
     queued_s: float = 0.0
     cloned_s: float = 0.0
     saved_bytes: int = 0
+    in_one_task: bool = False
 
     def __str__(self) -> str:
         return (
-            f"miss: volume {self.volume_id} from image {self.image_id} on datastore "
-            f"{self.datastore} in {self.seconds:.2f} s ({self.queued_s:.2f} s in line), "
-            f"its import included"
+            f"miss: volume {self.volume_id} from image {identifier(self.image_id)} on datastore "
+            f"{identifier(self.datastore)} in {self.seconds:.2f} s "
+            f"({self.queued_s:.2f} s in line), its import included"
         )
 
 
@@ -109,7 +118,9 @@ class Bypassed(Event):
     reason: Reason
 
     def __str__(self) -> str:
-        return f"bypass: volume {self.volume_id} from image {self.image_id}, {self.reason}"
+        return (
+            f"bypass: volume {self.volume_id} from image {identifier(self.image_id)}, {self.reason}"
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,9 @@ class VolumeFailed(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"failure: volume {self.volume_id} from image {self.image_id}, {self.error}"
+        return (
+            f"failure: volume {self.volume_id} from image {identifier(self.image_id)}, {self.error}"
+        )
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,10 @@ class ImportStarted(Event):
     datastore: str
 
     def __str__(self) -> str:
-        return f"import of image {self.image_id} begins on datastore {self.datastore}"
+        return (
+            f"import of image {identifier(self.image_id)} begins on datastore "
+            f"{identifier(self.datastore)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -155,9 +171,10 @@ class Imported(Event):
 
     def __str__(self) -> str:
         return (
-            f"import of image {self.image_id} on datastore {self.datastore} done in "
-            f"{self.seconds:.2f} s, {as_text(self.bytes_read)} downloaded: template "
-            f"{self.template} of {as_text(self.virtual_size_bytes)}"
+            f"import of image {identifier(self.image_id)} on datastore "
+            f"{identifier(self.datastore)} done in {self.seconds:.2f} s, "
+            f"{as_text(self.bytes_read)} downloaded: template {quoted(self.template)} of "
+            f"{as_text(self.virtual_size_bytes)}"
         )
 
 
@@ -174,7 +191,10 @@ class ImportFailed(Event):
     seconds: float
 
     def __str__(self) -> str:
-        return f"import of image {self.image_id} failed after {self.seconds:.2f} s, {self.error}"
+        return (
+            f"import of image {identifier(self.image_id)} failed after {self.seconds:.2f} s, "
+            f"{self.error}"
+        )
 
 
 @dataclass(frozen=True)
@@ -187,8 +207,9 @@ class Replicated(Event):
 
     def __str__(self) -> str:
         return (
-            f"replica of image {self.image_id} on datastore {self.datastore} made in "
-            f"{self.seconds:.2f} s: template {self.template}"
+            f"replica of image {identifier(self.image_id)} on datastore "
+            f"{identifier(self.datastore)} made in {self.seconds:.2f} s: template "
+            f"{quoted(self.template)}"
         )
 
 
@@ -208,7 +229,8 @@ class Evicted(Event):
 
     def __str__(self) -> str:
         return (
-            f"eviction: template {self.template} of image {self.image_id or 'unknown'}, "
+            f"eviction: template {quoted(self.template)} of image "
+            f"{identifier(self.image_id or 'unknown')}, "
             f"{as_text(self.size_bytes)}, {self.rule}: {self.reason}"
         )
 
@@ -233,7 +255,7 @@ def to_all(*listeners: Events) -> Events:
                 listener(event)
             except Exception as failure:
                 # A defect of a listener costs its news, not the volume that they are about.
-                LOG.warning("A listener of the image cache failed: %r", failure)
+                LOG.warning("A listener of the image cache failed: %s", sentence(repr(failure)))
 
     return tell
 
@@ -255,4 +277,6 @@ def reason_of(failure: BaseException) -> Reason:
         return Reason.LOCK_TIMEOUT
     if isinstance(failure, errors.NoPlacement):
         return Reason.NO_PLACEMENT
+    if isinstance(failure, errors.ImageDataMissing):
+        return Reason.DATA_MISSING
     return Reason.FAULT

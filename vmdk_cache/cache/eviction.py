@@ -1,6 +1,6 @@
 """Which templates go, and why: pure plans that can be shown before they are carried out.
 
-    plan_eviction   what a purge removes: expired, superseded, stale, over a limit
+    plan_eviction   what a purge removes: altered, expired, superseded, stale, over a limit
     plan_requested  what goes because an operator wants it to
     plan_room       what must go so that one more template fits; refuses what never fits BEFORE
                     anything is removed
@@ -24,11 +24,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import conf, errors
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Reason, Rule
 from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.supersession import Supersession
+from vmdk_cache.quoting import quoted
 
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+#: Templates of ours that no volume is cloned from.
+_NOT_SERVED = (Phase.ADOPTED, Phase.ALTERED)
 #: One request never removes more than this: it is a user who waits for it.
 MAX_REMOVALS_FOR_ROOM = 5
 
@@ -179,13 +183,14 @@ def plan_eviction(
     :param kept: ids of the images that are to be kept warm
     """
     everything = list(entries)
-    newest = _newest(everything)
+    stale = stale or {}
+    supersession = Supersession(entry for entry in everything if entry.moref not in stale)
     keep: list[Verdict] = []
     remove: list[Verdict] = []
     candidates: list[CacheEntry] = []
     tally = _Tally(policy, dict(spaces or {}))
     for entry in everything:
-        rule, reason = _judge(entry, now, policy, stale or {}, newest, in_use)
+        rule, reason = _judge(entry, now, policy, stale, supersession, in_use)
         if rule is not None:
             remove.append(Verdict(entry, reason, rule))
             tally.freed_bytes[entry.datastore or ""] = (
@@ -221,7 +226,7 @@ def plan_requested(
     remove: list[Verdict] = []
     for entry in entries:
         if not _is_candidate(entry, in_use):
-            _, why = _judge(entry, _EPOCH, Policy(), {}, {}, in_use)
+            _, why = _judge(entry, _EPOCH, Policy(), {}, Supersession(), in_use)
             keep.append(Verdict(entry, why))
         elif image_ids is None or entry.image_id in image_ids:
             remove.append(Verdict(entry, "asked for", Rule.REQUESTED))
@@ -289,7 +294,7 @@ def _next(
     """
     everywhere = option != "image_cache_min_free_percent"
     helpful = [entry for entry in candidates if everywhere or entry.datastore == datastore]
-    spare = (e for e in helpful if e.phase is Phase.ADOPTED or tally.is_spare(e))
+    spare = (e for e in helpful if e.phase in _NOT_SERVED or tally.is_spare(e))
     last = (entry for entry in helpful if entry.image_id not in kept)
     return next(spare, None) or next(last, None)
 
@@ -310,25 +315,15 @@ def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
 
 
 def _is_candidate(entry: CacheEntry, in_use: Collection[str]) -> bool:
-    return entry.phase in (Phase.READY, Phase.ADOPTED) and entry.moref not in in_use
+    return entry.phase in (Phase.READY, *_NOT_SERVED) and entry.moref not in in_use
 
 
 def _last_use(entry: CacheEntry) -> datetime.datetime:
     """What is not served comes before all that is."""
-    if entry.phase is Phase.ADOPTED:
+    if entry.phase in _NOT_SERVED:
         return _EPOCH
     times = (entry.created_at, entry.used_at, entry.warmed_at)
     return max((time for time in times if time is not None), default=_EPOCH)
-
-
-def _newest(entries: Iterable[CacheEntry]) -> dict[tuple[str, str], CacheEntry]:
-    """Of each image and adapter, the READY entry that was imported last."""
-    newest: dict[tuple[str, str], CacheEntry] = {}
-    ready = [entry for entry in entries if entry.phase is Phase.READY]
-    for entry in sorted(ready, key=lambda entry: entry.created_at or _EPOCH):
-        if entry.record is not None:
-            newest[entry.record.key.image_id, entry.record.key.adapter_type] = entry
-    return newest
 
 
 def _judge(
@@ -336,22 +331,27 @@ def _judge(
     now: datetime.datetime,
     policy: Policy,
     stale: Mapping[str, str],
-    newest: Mapping[tuple[str, str], CacheEntry],
+    supersession: Supersession,
     in_use: Collection[str],
 ) -> tuple[Rule | None, str]:
+    if entry.owner is Owner.ANOTHER:
+        return None, f"a template of another deployment, {quoted(entry.deployment)}"
     if entry.phase is Phase.FOREIGN:
         return None, "not a template of this cache"
     if entry.phase is Phase.IMPORTING:
         return None, "import in progress"
     if entry.moref in in_use:
         return None, "being cloned"
+    if entry.phase is Phase.ALTERED:
+        return Rule.ALTERED, "altered by hand: its disk has other content than when it became ready"
     if entry.moref in stale:
         return Rule.STALE, stale[entry.moref]
-    if entry.record is not None:
-        key = entry.record.key
-        latest = newest.get((key.image_id, key.adapter_type))
-        if latest and latest.record and latest.record.key.fingerprint != key.fingerprint:
-            return Rule.SUPERSEDED, f"superseded by {latest.name!r}: the image has changed"
+    newer = supersession.of(entry)
+    if newer is not None:
+        return Rule.SUPERSEDED, f"superseded by {quoted(newer.name)}: the image has changed"
+    twin = supersession.twin_of(entry)
+    if twin is not None:
+        return Rule.SUPERSEDED, f"superfluous: {quoted(twin.name)} is on the same datastore"
     return _judge_age(entry, now, policy)
 
 

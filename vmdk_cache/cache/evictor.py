@@ -1,17 +1,21 @@
-"""Removes one planned entry: lock, condemn, look again, destroy.
+"""Removes one entry: lock, condemn, look again, destroy. Nothing else removes templates.
 
     lock of its name     held by another process that makes or removes it       -> next time
     condemn its lease    a clone of this process is under way                   -> next time
     look again           gone, made anew, or used since it was planned          -> not now
+    datastore            files that seem lost are only out of reach with it     -> next time
     destroy              vCenter says that another process is cloning it        -> next time
 
-Nothing here waits for anybody: what is busy comes up again with the next plan.
+The purge, a reconcile, room for an import, an import that finds an abandoned one, and a volume
+whose template has lost its files come here. It waits for vCenter alone, for as long as
+`TemplateStore.destroy` allows: what is busy comes up again with the next plan.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from oslo_log import log as logging
@@ -24,6 +28,7 @@ from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.locks import Locks
+from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
 
@@ -34,14 +39,19 @@ class Stayed:
 
     :ivar reason: a sentence
     :ivar gone: somebody else removed it, or moved it out of the cache
+    :ivar busy: it is being cloned, made or removed
     """
 
     reason: str
     gone: bool = False
+    busy: bool = False
 
 
 class Evictor:
-    """Removes entries of one backend; safe for use by many threads."""
+    """Removes entries of one backend; safe for use by many threads.
+
+    :param datastores: those that are in reach, by managed object id
+    """
 
     def __init__(
         self,
@@ -51,12 +61,14 @@ class Evictor:
         locks: Locks,
         leases: LeaseBook,
         events: Events,
+        datastores: Callable[[], Collection[str]],
     ) -> None:
         self._backend = backend
         self._store = store
         self._locks = locks
         self._leases = leases
         self._events = events
+        self._datastores = datastores
 
     def remove(
         self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
@@ -65,18 +77,23 @@ class Evictor:
         return self.attempt(verdict, still) is None
 
     def attempt(
-        self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
+        self,
+        verdict: Verdict,
+        still: Callable[[CacheEntry], bool] = lambda entry: True,
+        *,
+        has_lock: bool = False,
     ) -> Stayed | None:
         """Remove the entry, with its files and an Evicted event; not now: why.
 
         :param still: is given the entry as it is now, under its lock and with no lease on it;
             whether it still has to go
+        :param has_lock: the caller holds the lock of the entry's name
         :raises LockUnavailable: the coordinator failed
         """
         entry = verdict.entry
         try:
             with (
-                self._locks.hold(lock_of(entry), 0),
+                contextlib.nullcontext() if has_lock else self._locks.hold(lock_of(entry), 0),
                 self._leases.condemn(entry.moref),
             ):
                 seen = self._store.look_again(entry)
@@ -84,14 +101,18 @@ class Evictor:
                     return Stayed("it is gone already", gone=True)
                 if not (_is_same(seen, entry) and still(seen)):
                     return Stayed("it was used, or altered, since it was listed")
-                self._store.destroy(entry)
+                if not self._is_in_reach(seen, verdict.rule):
+                    return Stayed("its datastore is not accessible")
+                self._store.destroy(seen)
         except (errors.LockTimeout, errors.InUse, errors.FileLocked) as busy:
-            LOG.debug("Template %s is in use, next time: %s", entry.name, busy)
-            return Stayed(f"it is in use: {busy}")
+            LOG.debug("Template %s is in use, next time: %s", quoted(entry.name), busy)
+            return Stayed(f"it is in use: {busy}", busy=True)
         except errors.VCenterError as failure:
             # One template that cannot be deleted must not keep the others.
-            LOG.warning("Template %s could not be deleted, next time: %s", entry.name, failure)
-            return Stayed(f"vCenter refuses: {failure}")
+            LOG.warning(
+                "Template %s could not be deleted, next time: %s", quoted(entry.name), failure
+            )
+            return Stayed(f"it could not be deleted: {failure}")
         self._events(
             Evicted(
                 self._backend,
@@ -104,6 +125,13 @@ class Evictor:
             )
         )
         return None
+
+    def _is_in_reach(self, entry: CacheEntry, rule: Rule | None) -> bool:
+        """Whether files that cannot be read are lost: nobody can tell while the datastore is out of
+        reach, perhaps for an hour."""
+        if entry.datastore is None or (entry.accessible and rule is not Rule.BROKEN):
+            return True
+        return entry.datastore in self._datastores()
 
 
 def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
@@ -123,8 +151,9 @@ def lock_of(entry: CacheEntry) -> str:
     """
     if entry.record is None:
         return lock_name_of(entry.name)
-    key = entry.record.key
-    return lock_name(key) + entry.name.removeprefix(template_name(entry.record.backend, key))
+    record, key = entry.record, entry.record.key
+    first = template_name(record.backend, key, record.deployment)
+    return lock_name(key, record.deployment) + entry.name.removeprefix(first)
 
 
 def _is_later(time: datetime.datetime | None, than: datetime.datetime | None) -> bool:

@@ -1,7 +1,7 @@
 """Patience with a fresh template whose files vCenter keeps locked for a while.
 
 Seen on vSphere 8.0 U1 and later, on the first clones of what was just imported; gone by itself
-(reported to CloudStack as issues 11997 and 12328).
+(reported to CloudStack as issues 11997 and 12328: docs/assumptions.rst, A74).
 """
 
 from __future__ import annotations

@@ -4,6 +4,12 @@
     processes that share locks  the key's lock; whoever gets it looks again before it imports
     processes that share none   vCenter refuses the second VM of a name; the loser waits for the
                                 winner, or removes what a dead one left
+    an importer that died       whoever gets its lock next imports under another name, and leaves
+                                the VM to vCenter, whose lease on it runs out within five minutes
+
+The one whose lock was lost may be alive all the same: stopped for a while, or cut off from the
+coordinator. So nobody touches its VM, and each importer looks for another copy before it makes its
+own READY, and again after it: of two, one goes.
 
 An importer works only on the VM that it created itself, so no loser of a race harms a winner.
 """
@@ -14,29 +20,48 @@ import contextlib
 import datetime
 from collections.abc import Callable
 
+from oslo_log import log as logging
+
 from vmdk_cache import errors
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Events, Imported, ImportFailed, ImportStarted, Reason
-from vmdk_cache.cache.key import CacheKey, lock_name, template_name
+from vmdk_cache.cache.events import Events, Imported, ImportFailed, ImportStarted, Reason, Rule
+from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.fresh_disk import FreshDisk
+from vmdk_cache.cache.key import (
+    CacheKey,
+    free_replica_name,
+    lock_name,
+    lock_name_of,
+    template_name,
+)
 from vmdk_cache.cache.ports import Place, TemplateStore, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
+from vmdk_cache.cache.supersession import Supersession
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import Locks
+from vmdk_cache.quoting import quoted, sentence
+
+LOG = logging.getLogger(__name__)
 
 #: Gives a template of so many bytes its place, reserved for the block.
 Home = Callable[[int], contextlib.AbstractContextManager[Place]]
 
-#: Imports that find the name taken and nobody there; more often than this something is wrong.
-NAME_TAKEN_ROUNDS = 4
+#: An import that failed keeps its name in vCenter for a while after its VM is no longer found. A
+#: name that stays taken for longer, with no VM found under it, belongs to something else.
+NAME_FREE_WITHIN_S = 60.0
 #: An import that no NFC lease holds has only to be marked, which takes seconds; one that stays so
 #: for this long has lost its importer.
 ABANDONED_AFTER = datetime.timedelta(seconds=60)
+_CHECKED_BYTES = 1 << 20
 #: Between two looks at what another process does.
 RIVAL_POLL_S = 2.0
+#: The longest pause between two imports that find the name taken: each opens the image anew.
+NAME_TAKEN_PAUSE_S = 16.0
 
 
 class Importer:
@@ -45,39 +70,55 @@ class Importer:
     def __init__(
         self,
         backend: str,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
+        deployment: str = "",
         store: TemplateStore,
         transfer: Transfer,
         room: Room,
+        evictor: Evictor,
         locks: Locks,
         clock: Clock,
         events: Events,
     ) -> None:
         self._backend = backend
+        self._deployment = deployment
         self._settings = settings
         self._store = store
         self._transfer = transfer
         self._room = room
+        self._evictor = evictor
         self._locks = locks
         self._clock = clock
         self._events = events
-        self._flights: SingleFlight[CacheKey, tuple[CacheEntry, bool]] = SingleFlight()
+        self._flights: SingleFlight[CacheKey, tuple[CacheEntry, bool]] = SingleFlight(
+            is_leaders_own=_is_refused_to_one_user, clock=clock
+        )
 
     def ready(
-        self, key: CacheKey, image: Image, source: ImageSource, home: Home
+        self,
+        key: CacheKey,
+        image: Image,
+        source: ImageSource,
+        home: Home,
+        check_wanted: Callable[[], None] = lambda: None,
     ) -> tuple[CacheEntry, bool]:
         """A READY copy of the key, wherever it is, and whether this very call imported it.
 
         :param home: where the copy is to be if it has to be imported
+        :param check_wanted: called from time to time while another thread imports it; the wait ends
+            with what it raises. An import goes on to its end, for the volumes that wait for it
         :raises NotCacheable, ImageError, VmdkCacheError: there is none, and nothing was left behind
         """
 
         def fly() -> tuple[CacheEntry, bool]:
-            with self._locks.hold(lock_name(key), self._settings.lock_timeout_s):
+            name = lock_name(key, self._deployment)
+            with self._locks.hold(name, self._settings().lock_timeout_s):
                 return self._find_or_import(key, image, source, home)
 
-        (entry, imported), leads = self._flights.run(key, fly, self._settings.lock_timeout_s)
+        (entry, imported), leads = self._flights.run(
+            key, fly, self._settings().lock_timeout_s, check_wanted
+        )
         return entry, imported and leads
 
     def check(self, size_bytes: int, home: Home) -> None:
@@ -93,8 +134,9 @@ class Importer:
         self, key: CacheKey, image: Image, source: ImageSource, home: Home
     ) -> tuple[CacheEntry, bool]:
         """Under the key's lock: look again, import, or wait for a process that has another lock."""
-        deadline = self._clock.monotonic() + self._settings.lock_timeout_s
-        rounds = 0
+        deadline = self._clock.monotonic() + self._settings().lock_timeout_s
+        name_free_by: float | None = None
+        pause_s = RIVAL_POLL_S
         while True:
             copies = self._store.copies(key, fresh=True)
             if copies:
@@ -104,33 +146,116 @@ class Importer:
                 try:
                     return self._import(key, image, source, home), True
                 except errors.NameTaken as taken:
-                    rounds += 1
-                    if rounds == NAME_TAKEN_ROUNDS:
+                    now = self._clock.monotonic()
+                    name_free_by = name_free_by or now + NAME_FREE_WITHIN_S
+                    if now >= name_free_by:
                         raise errors.NotCacheable(
                             Reason.NAME_TAKEN,
                             f"something that is no VM, or that this account cannot see, bears the "
                             f"template's name in the cache's folder: {taken}",
                         ) from taken
-                # The rival's VM shows up a moment later, or its import has failed meanwhile.
-                self._clock.sleep(RIVAL_POLL_S)
+                # A rival's VM shows up a moment later; the name of one that failed becomes free.
+                self._clock.sleep(pause_s)
+                pause_s = min(2 * pause_s, NAME_TAKEN_PAUSE_S)
             elif entry.phase is Phase.IMPORTING:
+                name_free_by = None
+                overtaking = self._overtake(entry, key, image, source, home)
+                if overtaking is not None:
+                    return overtaking, True
                 self._outwait(entry, key, deadline)
-            elif entry.phase is not Phase.READY:
+            elif entry.phase is Phase.READY:
+                return entry, False  # the list of copies does not show it yet
+            else:
                 raise errors.NotCacheable(Reason.NAME_TAKEN, _who_has_the_name(entry))
 
-    def _import(self, key: CacheKey, image: Image, source: ImageSource, home: Home) -> CacheEntry:
-        """Import it, and tell how it goes."""
+    def _overtake(
+        self, entry: CacheEntry, key: CacheKey, image: Image, source: ImageSource, home: Home
+    ) -> CacheEntry | None:
+        """Import the image beside an import whose lock was lost; None if it is not, or if there is
+        no room for both."""
+        if not self._has_lost_its_lock(entry) or not self._store.is_importing(entry):
+            return None
+        names = [one.name for one in self._store.entries()]
+        name = free_replica_name(self._backend, key, entry.moref, names, self._deployment)
+        LOG.info(
+            "The importer of %s has lost its lock: importing %s as %s",
+            quoted(entry.name),
+            image,
+            quoted(name),
+        )
+        try:
+            with self._locks.hold(lock_name_of(name), 0):
+                return self._import(key, image, source, home, name)
+        except (errors.NameTaken, errors.LockTimeout, errors.NoPlacement) as refused:
+            LOG.info("%s is not imported as %s: %s", image, quoted(name), refused)
+        except errors.NotCacheable as refused:
+            if refused.reason != Reason.NO_ROOM:
+                raise
+            LOG.info("%s is not imported as %s: %s", image, quoted(name), refused)
+        return None
+
+    def _has_lost_its_lock(self, entry: CacheEntry) -> bool:
+        """Whether its importer held the lock that this thread holds."""
+        domain = self._locks.domain
+        return bool(domain) and entry.record is not None and entry.record.lock_domain == domain
+
+    def _check_alone(self, key: CacheKey) -> None:
+        """:raises NameTaken: another import of the key has been faster"""
+        for copy in self._store.copies(key, fresh=True):
+            raise errors.NameTaken(
+                f"another process has imported the image meanwhile, as {quoted(copy.name)}",
+                moref=copy.moref,
+            )
+
+    def _settled(self, entry: CacheEntry) -> CacheEntry:
+        """The copy that stays, of those that became READY on the datastore at the same moment.
+
+        One that cannot be removed now is removed by a purge.
+        """
+        assert entry.record is not None, "it was made with one"
+        try:
+            copies = self._store.copies(entry.record.key, fresh=True)
+            twins = Supersession(copies)
+            for copy in copies:
+                stays = twins.twin_of(copy)
+                if stays is not None:
+                    why = f"{quoted(stays.name)} became ready at the same moment"
+                    verdict = Verdict(copy, why, Rule.SUPERSEDED)
+                    self._evictor.attempt(verdict, has_lock=copy.moref == entry.moref)
+            return twins.twin_of(entry) or entry
+        except errors.VmdkCacheError as failure:
+            LOG.info("Whether %s is alone is not known: %s", quoted(entry.name), failure)
+            return entry
+
+    def _import(
+        self,
+        key: CacheKey,
+        image: Image,
+        source: ImageSource,
+        home: Home,
+        name: str | None = None,
+    ) -> CacheEntry:
+        """Import it, and tell how it goes.
+
+        :param name: the key's by default
+        """
         began = self._clock.monotonic()
         has_vm = False
 
         def started(datastore: str) -> None:
             nonlocal has_vm
             has_vm = True
-            name = template_name(self._backend, key)
-            self._events(ImportStarted(self._backend, image.id, name, datastore))
+            template = name or template_name(self._backend, key, self._deployment)
+            self._events(ImportStarted(self._backend, image.id, template, datastore))
 
         try:
-            entry, datastore, bytes_read = self._transferred(key, image, source, home, started)
+            try:
+                entry, datastore, bytes_read = self._transferred(
+                    key, image, source, home, name, started
+                )
+            except errors.UploadRefused:
+                self._check_grains(image, source)
+                raise
         except BaseException as failure:
             if has_vm or not isinstance(failure, (errors.NameTaken, errors.NotCacheable)):
                 seconds, error = self._clock.monotonic() - began, type(failure).__name__
@@ -147,7 +272,7 @@ class Importer:
                 self._clock.monotonic() - began,
             )
         )
-        return entry
+        return self._settled(entry)
 
     def _transferred(
         self,
@@ -155,14 +280,15 @@ class Importer:
         image: Image,
         source: ImageSource,
         home: Home,
+        name: str | None,
         started: Callable[[str], None],
     ) -> tuple[CacheEntry, str, int]:
         """The copy, the name of its datastore, and how many bytes Glance sent.
 
         :param started: called with that name once there is a VM
         """
-        with self._transfer(image, source) as disk:
-            admission.check_limit(image, disk.capacity_bytes, self._settings)
+        with FreshDisk(self._transfer, image, source, self._clock) as disk:
+            admission.check_limit(image, disk.capacity_bytes, self._settings())
             with (
                 home(disk.capacity_bytes) as place,
                 contextlib.ExitStack() as room,
@@ -173,14 +299,43 @@ class Importer:
                     room.close()
                     started(place.datastore_name)
 
-                entry = self._store.import_(key, disk, place, started=has_vm)
+                entry = self._store.import_(
+                    key,
+                    disk,
+                    place,
+                    name=name,
+                    started=has_vm,
+                    before_ready=lambda: self._check_alone(key),
+                )
             return entry, place.datastore_name, disk.bytes_read
 
-    def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
-        """Return when ``entry`` is no longer being imported; remove it if nobody imports it.
+    def _check_grains(self, image: Image, source: ImageSource) -> None:
+        """Read the image once more, to find out why a host refused it: is it damaged?
 
-        Whoever holds our lock is not the importer, so it is a process with which we share no
-        coordinator, or one that died.
+        Cinder's own driver does not look at the host's answer and would make a volume without the
+        image's bytes.
+
+        :raises ImageError: it is
+        """
+        deadline = self._clock.monotonic() + self._settings().lock_timeout_s
+        try:
+            with self._transfer(image, source, check_grains=True) as disk:
+                while disk.read(_CHECKED_BYTES):
+                    if self._clock.monotonic() > deadline:
+                        LOG.info("%s is not checked to its end: that takes too long", image)
+                        return
+                disk.finish()
+        except errors.ImageError:
+            raise
+        except errors.VmdkCacheError as failure:
+            LOG.info("%s cannot be checked for damage: %s", image, failure)
+
+    def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
+        """Return when ``entry`` is no longer being imported, or the image has another copy; remove
+        ``entry`` if no process imports it.
+
+        This thread holds the key's lock. So the importer is a process with which it shares no
+        coordinator, or one that died. Another process may have overtaken the import.
 
         :raises LockTimeout: it is still being imported at ``deadline``
         """
@@ -188,22 +343,53 @@ class Importer:
         while True:
             now = self._clock.monotonic()
             if now >= deadline:
-                raise errors.LockTimeout(f"another process is still importing {entry.name!r}")
+                raise errors.LockTimeout(f"another process is still importing {quoted(entry.name)}")
             seen = self._store.find(key)
             if seen is None or seen.moref != entry.moref or seen.phase is not Phase.IMPORTING:
+                return
+            if self._store.copies(key):
                 return
             if self._store.is_importing(entry):
                 idle_since = None
             elif idle_since is None:
                 idle_since = now
             elif now - idle_since >= ABANDONED_AFTER.total_seconds():
-                self._store.destroy(entry)
+                self._remove_abandoned(entry)
                 return
             self._clock.sleep(RIVAL_POLL_S)
 
+    def _remove_abandoned(self, entry: CacheEntry) -> None:
+        """:raises NotCacheable: it cannot be removed now, and has the name"""
+
+        def still(seen: CacheEntry) -> bool:
+            return not self._store.is_importing(seen)
+
+        verdict = Verdict(entry, "its import was broken off", Rule.BROKEN)
+        stayed = self._evictor.attempt(verdict, still, has_lock=True)
+        if stayed is None:
+            return
+        seen = self._store.look_again(entry)
+        if seen is not None and seen.phase is Phase.IMPORTING and still(seen):
+            raise errors.NotCacheable(
+                Reason.NAME_TAKEN,
+                f"an import of {quoted(entry.name)} was broken off, and what it left cannot be "
+                f"removed now: {sentence(stayed.reason)}",
+            )
+
+
+def _is_refused_to_one_user(failure: Exception) -> bool:
+    """Whether the next user may have the image: each shows Glance a token of their own."""
+    return isinstance(failure, errors.SourceRefused)
+
 
 def _who_has_the_name(entry: CacheEntry) -> str:
-    vm = f"the VM {entry.name!r} ({entry.moref}) in the cache's folder"
+    vm = f"the VM {quoted(entry.name)} ({entry.moref}) in the cache's folder"
+    if entry.phase is Phase.ALTERED:
+        return f"{vm} was altered by hand and is not served any more: the next purge deletes it"
     if entry.record is not None and entry.record.is_of_later_version:
         return f"{vm} was made by a later version of this package: upgrade this host"
+    if not entry.accessible:
+        return f"{vm} has lost its files or is out of reach: vmdk-cache check --fix removes it"
+    if entry.was_ready:
+        return f"{vm} was altered by hand: convert it back to a template, rename or delete it"
     return f"{vm} is no template of this cache but bears the name of one: rename or delete it"

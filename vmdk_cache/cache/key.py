@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from vmdk_cache.image import Image
@@ -14,9 +16,12 @@ MAX_NAME_LENGTH = 80
 _BACKEND_LENGTH = 15
 _FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
 _IMAGE_ID_LENGTH = 36
+_REPLICA = r"-[a-z2-7]{4}"
+#: Glance takes an image id in capital letters as well (glance/api/v2/images.py, "pattern" of "id").
 _NAME = re.compile(
-    r"(?P<backend>.+)_image_cache \((?P<image>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\)"
-    r"( (?P<tag>[0-9a-f]{8})(?P<replica>-[a-z2-7]{4})?)?"
+    r"(?P<backend>.+)_image_cache "
+    r"\((?P<image>[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\)"
+    rf"( (?P<tag>[0-9a-f]{{8}})(?P<replica>{_REPLICA})?)?"
 )
 
 
@@ -40,8 +45,15 @@ class CacheKey:
 
     @property
     def tag(self) -> str:
-        """Eight hex digits that tell apart the templates of one image."""
-        return _digest(self.fingerprint, self.adapter_type)[:8]
+        """Eight hex digits that tell apart the templates of one image.
+
+        They also tell apart ids that differ in case only, for vCenter and a datastore may compare
+        names without regard to case.
+        """
+        parts = [self.fingerprint, self.adapter_type]
+        if self.image_id != self.image_id.lower():
+            parts.append(self.image_id)
+        return _digest(*parts)[:8]
 
 
 def fingerprint(image: Image) -> str:
@@ -66,25 +78,46 @@ def folder_name(backend: str) -> str:
     return f"{_short(backend, _FOLDER_BACKEND_LENGTH)}_image_cache"
 
 
-def template_name(backend: str, key: CacheKey) -> str:
-    """Name of the template VM, and so of its datastore directory: at most 80 characters."""
-    return f"{name_prefix(backend)}{_short(key.image_id, _IMAGE_ID_LENGTH)}) {key.tag}"
+def template_name(backend: str, key: CacheKey, deployment: str = "") -> str:
+    """Name of the template VM, and so of its datastore directory: at most 80 characters.
+
+    :param deployment: whose template it is; two deployments never give the same name
+    """
+    image = _short(key.image_id, _IMAGE_ID_LENGTH)
+    return f"{name_prefix(backend)}{image}) {_tag(key, deployment)}"
 
 
-def replica_name(backend: str, key: CacheKey, datastore: str) -> str:
+def replica_name(backend: str, key: CacheKey, datastore: str, deployment: str = "") -> str:
     """Name of a further copy of the key's template.
 
-    :param datastore: managed object id of the one that the copy is on. Four letters of a digest
-        tell datastores apart; two of a kind make one replica less, and no harm
+    :param datastore: managed object id of the one that the copy is made on; four letters of its
+        digest tell datastores apart
     """
     digest = hashlib.sha256(datastore.encode()).digest()
-    return f"{template_name(backend, key)}-{base64.b32encode(digest).decode()[:4].lower()}"
+    suffix = base64.b32encode(digest).decode()[:4].lower()
+    return f"{template_name(backend, key, deployment)}-{suffix}"
 
 
-def is_copy_name(name: str, backend: str, key: CacheKey) -> bool:
-    """Whether a VM of that name is the key's template or a replica of it."""
-    first = template_name(backend, key)
-    return name == first or (name.startswith(f"{first}-") and _NAME.fullmatch(name) is not None)
+def free_replica_name(
+    backend: str, key: CacheKey, datastore: str, taken: Collection[str], deployment: str = ""
+) -> str:
+    """The replica's name as of :func:`replica_name`, or one that is made in the same way and free.
+
+    A replica keeps its name when somebody moves it to another datastore, and then the name is taken
+    where it is wanted again. So it is when the digests of two datastores begin alike.
+
+    :param taken: names of the key's other copies
+    """
+    name, others = replica_name(backend, key, datastore, deployment), itertools.count(1)
+    while name in taken:
+        name = replica_name(backend, key, f"{datastore} {next(others)}", deployment)
+    return name
+
+
+def is_copy_name(name: str, backend: str, key: CacheKey, deployment: str = "") -> bool:
+    """Whether a VM of that name is the deployment's template of the key or a replica of it."""
+    first = re.escape(template_name(backend, key, deployment))
+    return re.fullmatch(f"{first}({_REPLICA})?", name) is not None
 
 
 def name_prefix(backend: str) -> str:
@@ -112,9 +145,9 @@ def image_id_in(name: str, backend: str | None = None) -> str | None:
     return found["image"]
 
 
-def lock_name(key: CacheKey) -> str:
+def lock_name(key: CacheKey, deployment: str = "") -> str:
     """The lock that a process holds while it imports or deletes the key's template."""
-    return f"{key.image_id}-{key.tag}"
+    return f"{key.image_id}-{_tag(key, deployment)}"
 
 
 def lock_name_of(name: str) -> str:
@@ -125,6 +158,11 @@ def lock_name_of(name: str) -> str:
     if found is None or not found["tag"]:
         return name
     return f"{found['image']}-{found['tag']}{found['replica'] or ''}"
+
+
+def _tag(key: CacheKey, deployment: str) -> str:
+    """The key's tag in that deployment; '' stands for versions that knew no deployments."""
+    return _digest(deployment, key.tag)[:8] if deployment else key.tag
 
 
 def _short(text: str, length: int) -> str:

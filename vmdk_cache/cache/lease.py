@@ -2,7 +2,8 @@
 
 A clone holds a lease on its template; a template is condemned before it is deleted. A lease on a
 condemned template is refused, and a template with leases cannot be condemned. Between processes
-vCenter decides: a clone holds the template's shared lock, deleting it needs the exclusive one.
+vCenter decides: a clone holds the template's shared lock, deleting it needs the exclusive one
+(docs/assumptions.rst, A77).
 """
 
 from __future__ import annotations

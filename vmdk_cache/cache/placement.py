@@ -12,7 +12,7 @@ import dataclasses
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from oslo_log import log as logging
 
@@ -22,7 +22,8 @@ from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.datastore.capacity import Reservations
 from vmdk_cache.datastore.selection import DATASTORE_TYPES, Need, choose, usable_hosts
-from vmdk_cache.vim.inventory import Datastore, Inventory
+from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vim.inventory import Datacenter, Datastore, Inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.storage_policy import StoragePolicies
 
@@ -55,12 +56,14 @@ class VCenterPlacement:
     ) -> None:
         self._index = index
         self._policies = policies
-        self._regex = _compiled(datastore_regex)
+        self._regex = compiled(datastore_regex)
         self._reservations = Reservations()
         self._random = random.Random()  # noqa: S311 - spreads load, keeps no secret
 
     @contextlib.contextmanager
-    def for_volume(self, volume: Volume, size_bytes: int) -> Iterator[Place]:
+    def for_volume(
+        self, volume: Volume, size_bytes: int, excluded: Collection[str] = ()
+    ) -> Iterator[Place]:
         found = self._inventory()
         profile_id = None
         allowed = None
@@ -71,7 +74,7 @@ class VCenterPlacement:
                     profile_id, [datastore.moref for datastore in found.datastores]
                 )
             )
-        need = self._need(size_bytes, allowed)
+        need = dataclasses.replace(self._need(size_bytes, allowed), excluded=frozenset(excluded))
         with self._claim(size_bytes, lambda pending: self._choose(found, need, pending)) as at:
             yield dataclasses.replace(at, profile_id=profile_id)
 
@@ -125,7 +128,7 @@ class VCenterPlacement:
             for datastore in self._inventory().datastores
             if datastore.accessible
             and datastore.type in DATASTORE_TYPES
-            and (self._regex is None or self._regex.match(datastore.name))
+            and (self._regex is None or self._regex.match(datastore.summary_name))
         ]
 
     def spaces(self) -> dict[str, Space]:
@@ -135,9 +138,20 @@ class VCenterPlacement:
             for datastore in self.datastores()
         }
 
+    def in_reach(self) -> set[str]:
+        """Managed object ids of the datastores whose files can be read, also of those that are not
+        used: a template may be on one that was used before."""
+        return {
+            datastore.moref for datastore in self._inventory().datastores if datastore.accessible
+        }
+
     def datastore_names(self) -> dict[str, str]:
         """Names by managed object id, of every datastore that hosts of the backend see."""
         return {datastore.moref: datastore.name for datastore in self._inventory().datastores}
+
+    def datacenters(self) -> list[Datacenter]:
+        """Those that hosts of the backend are in."""
+        return list(self._inventory().datacenters)
 
     def check(self) -> None:
         """Look whether the options fit what vCenter has, once, at start.
@@ -185,15 +199,21 @@ class VCenterPlacement:
             host=target.host.moref,
             pool=target.pool,
             datacenter=target.datacenter,
+            path_names=target.datastore.path_names,
         )
 
 
-def _compiled(datastore_regex: str | None) -> re.Pattern[str] | None:
+def compiled(datastore_regex: str | None) -> re.Pattern[str] | None:
+    """The pattern of ``vmware_datastore_regex``.
+
+    :raises ConfigError: it is no regular expression
+    """
     if not datastore_regex:
         return None
     try:
         return re.compile(datastore_regex)
     except re.error as error:
         raise errors.ConfigError(
-            f"vmware_datastore_regex {datastore_regex!r} is not a regular expression: {error}"
+            f"vmware_datastore_regex {quoted(datastore_regex)} is not a regular expression: "
+            f"{sentence(error)}"
         ) from error

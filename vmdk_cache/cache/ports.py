@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.image import Image, ImageSource
+from vmdk_cache.quoting import identifier
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Volume:
     :ivar folder: inventory path below the datacenter's VM folder
     :ivar extra_config: what the VM's extraConfig must hold
     :ivar managed_by: extension key and type, or None
+    :ivar is_being_created: whether its owner says so now; only then may a VM of its name and uuid
+        that this request has not made be removed
+    :ivar is_wanted: False only if its owner is known to have deleted it, or to be deleting it
+    :ivar deletion_waits: for a block: its owner's deletion of it waits until the block ends
+    :ivar make_way: called before each clone: removes the VM that the volume has so far, if any
     """
 
     id: str
@@ -42,6 +49,19 @@ class Volume:
     folder: tuple[str, ...]
     extra_config: Mapping[str, str]
     managed_by: tuple[str, str] | None
+    is_being_created: Callable[[], bool] = field(compare=False)
+    is_wanted: Callable[[], bool] = field(default=lambda: True, compare=False)
+    deletion_waits: Callable[[], contextlib.AbstractContextManager[None]] = field(
+        default=contextlib.nullcontext, compare=False
+    )
+    make_way: Callable[[], None] = field(default=lambda: None, compare=False)
+
+    def check_wanted(self) -> None:
+        """:raises VolumeDeleted: its owner does not want it any more"""
+        if not self.is_wanted():
+            raise errors.VolumeDeleted(
+                f"volume {identifier(self.id)} was deleted while it was being created"
+            )
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,8 @@ class Place:
     pool: str
     datacenter: str
     profile_id: str | None = None
+    #: The ways in which a path may write ``datastore_name``.
+    path_names: tuple[str, ...] = ()
 
 
 class Disk(Protocol):
@@ -93,18 +115,20 @@ class Transfer(Protocol):
     """Opens an image's stream and checks what its head claims."""
 
     def __call__(
-        self, image: Image, source: ImageSource
-    ) -> contextlib.AbstractContextManager[Disk]: ...
+        self, image: Image, source: ImageSource, *, check_grains: bool = False
+    ) -> contextlib.AbstractContextManager[Disk]:
+        """:param check_grains: look for damage that otherwise only the receiving host finds"""
 
 
 class Placement(Protocol):
     """Chooses places; remembers what was promised, so that a burst spreads."""
 
     def for_volume(
-        self, volume: Volume, size_bytes: int
+        self, volume: Volume, size_bytes: int, excluded: Collection[str] = ()
     ) -> contextlib.AbstractContextManager[Place]:
         """A place for ``volume`` at ``size_bytes``, reserved for the block.
 
+        :param excluded: morefs of datastores that turned out to be full
         :raises NoPlacement: nothing fits
         """
 
@@ -149,11 +173,13 @@ class Directory:
 class Directories(Protocol):
     """What deletions and crashes left on the backend's datastores."""
 
-    def datastores(self) -> list[str]:
-        """Managed object ids of the datastores that the backend uses."""
+    def volumes(self) -> list[str]:
+        """Managed object ids of datastores that the backend uses, one for each volume: hosts of
+        several datacenters may mount the same one, which is a datastore in each of them."""
 
     def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
-        """Directories whose names begin with ``prefix`` and in which no registered VM has files.
+        """Directories whose names begin with ``prefix`` and in which no registered VM has files,
+        through whatever datastore of the same volume.
 
         :param known: names that are left out without a look
         """
@@ -181,27 +207,44 @@ class TemplateStore(Protocol):
         """All that is in the cache's folders; never creates one."""
 
     def import_(
-        self, key: CacheKey, disk: Disk, place: Place, *, started: Callable[[], None] = ...
+        self,
+        key: CacheKey,
+        disk: Disk,
+        place: Place,
+        *,
+        name: str | None = None,
+        started: Callable[[], None] = ...,
+        before_ready: Callable[[], None] = ...,
     ) -> CacheEntry:
-        """Make a READY entry of ``disk``; on any error nothing is left behind.
+        """Make a READY entry of ``disk``.
 
+        On an error nothing is left behind, unless the VM was READY before it: such an entry stays,
+        whole, and the next request finds it. That takes a vCenter that went away at this moment; an
+        error after it that leaves the entry known is not raised.
+
+        :param name: the key's by default
         :param started: called once the VM exists, and so is among the entries
+        :param before_ready: called when all that is left is to make it READY; may raise
         :raises NameTaken: another import of this key is under way or done
         """
 
     def is_importing(self, entry: CacheEntry) -> bool:
         """Whether somebody's NFC lease holds the VM now."""
 
-    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
+    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
         """Make ``volume`` of a READY entry; on any error nothing is left behind.
 
+        :returns: whether one task of vCenter's made it
         :raises ObjectNotFound: with the entry's moref if the template is gone
+        :raises VolumeDeleted: the volume was deleted while it was cloned
         """
 
-    def replicate(self, entry: CacheEntry, place: Place) -> CacheEntry:
-        """Make another READY copy of a READY entry, as old as that; whole or not at all.
+    def replicate(self, entry: CacheEntry, place: Place, name: str) -> CacheEntry:
+        """Make another READY copy of a READY entry, as old as that; whole or not at all. On an
+        error it may be there, whole.
 
-        :raises NameTaken: a copy for that datastore is there, or being made
+        :param name: as of :func:`~vmdk_cache.cache.key.free_replica_name`
+        :raises NameTaken: a copy of that name is there, or being made
         """
 
     def move(self, entry: CacheEntry, host: str) -> None:
@@ -217,8 +260,23 @@ class TemplateStore(Protocol):
         :returns: the time noted: the store's, not this host's; aware UTC
         """
 
+    def note_ready(self, entry: CacheEntry) -> None:
+        """Note on a READY entry without any note that it is ready, and its content; nothing happens
+        if the account may not, or if the entry has a note or is not READY any more.
+
+        :raises VCenterError: vCenter cannot be asked
+        """
+
+    def claim(self, entry: CacheEntry) -> None:
+        """Note on a READY entry of which nothing says whose it is that it is this deployment's;
+        nothing happens if the account may not, or if that is known meanwhile.
+
+        :raises VCenterError: vCenter cannot be asked
+        """
+
     def destroy(self, entry: CacheEntry) -> None:
-        """Delete the VM and its files; gone already is fine.
+        """Delete the VM and its files; gone already is fine. The wait has a deadline, since locks
+        are held over it.
 
         :raises InUse: another operation holds it
         """

@@ -8,6 +8,9 @@ While a cloud is upgraded, processes of two versions share a folder. A record of
 somebody's good template, of which this version knows no more than that: it neither serves nor
 removes it. So ``schema`` is what every version must write under this name, as a number, and raise
 when earlier ones must keep their hands off.
+
+    schema 1    names no deployment, so it may be that of another cloud on the same vCenter
+    schema 2    names the deployment (vmdk_cache/deployment.py)
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from vmdk_cache.cache.key import CacheKey
 
 #: The extraConfig key. Clones must blank it (an empty value deletes a key).
 RECORD_KEY = "vmdk_cache.record"
-SCHEMA = 1
+SCHEMA = 2
+_FIRST_SCHEMA = 1
 _UNKNOWN_TIME = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
@@ -33,6 +37,8 @@ class Record:
     :ivar virtual_size_bytes: capacity of its disk
     :ivar created_at: aware UTC, when the import began
     :ivar owner: host and process id of the importer, for an operator's eyes
+    :ivar deployment: the cloud that it belongs to; '' if the record does not say
+    :ivar lock_domain: of the locks that the importer holds (:attr:`~vmdk_cache.locks.Locks.domain`)
     :ivar schema: which facts a record has; of a later schema than ours nothing else is known, and
         the other fields are empty
     """
@@ -42,7 +48,9 @@ class Record:
     virtual_size_bytes: int
     created_at: datetime.datetime
     owner: str
+    deployment: str = ""
     schema: int = SCHEMA
+    lock_domain: str = ""
 
     @property
     def is_of_later_version(self) -> bool:
@@ -55,12 +63,14 @@ class Record:
             {
                 "schema": self.schema,
                 "backend": self.backend,
+                "deployment": self.deployment,
                 "image_id": self.key.image_id,
                 "fingerprint": self.key.fingerprint,
                 "adapter_type": self.key.adapter_type,
                 "virtual_size_bytes": self.virtual_size_bytes,
                 "created_at": self.created_at.isoformat(),
                 "owner": self.owner,
+                "lock_domain": self.lock_domain,
             },
             sort_keys=True,
         )
@@ -74,10 +84,10 @@ class Record:
         try:
             data = json.loads(text or "")
             schema = data["schema"]
-            if type(schema) is int and schema > SCHEMA:
-                return cls("", CacheKey("", "", ""), 0, _UNKNOWN_TIME, "", schema)
-            if schema != SCHEMA:
+            if type(schema) is not int or schema < _FIRST_SCHEMA:
                 return None
+            if schema > SCHEMA:
+                return cls("", CacheKey("", "", ""), 0, _UNKNOWN_TIME, "", schema=schema)
             created_at = datetime.datetime.fromisoformat(data["created_at"])
             if created_at.tzinfo is None or type(data["virtual_size_bytes"]) is not int:
                 return None
@@ -89,6 +99,9 @@ class Record:
                 virtual_size_bytes=data["virtual_size_bytes"],
                 created_at=created_at.astimezone(datetime.UTC),
                 owner=_text(data["owner"]),
+                deployment=_text(data["deployment"]) if schema >= SCHEMA else "",
+                schema=schema,
+                lock_domain=_text(data.get("lock_domain", "")),  # earlier versions write none
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # Written by hand, cut off, or by somebody else: not ours to read.

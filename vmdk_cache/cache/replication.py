@@ -12,8 +12,12 @@ no other template goes for it. Of a key as many are made at a time as there are 
 each from another, so they double: 1, 2, 4; and AT_ONCE in all, for each loads the hosts and
 datastores that volumes are cloned over meanwhile.
 
-Whoever makes one holds the lock of its name, so nobody takes a replica in the making for a broken
-one, and no two make the same. Others of the key go on meanwhile, each of them safe by itself:
+A replica's name has a digest of its datastore. One that an administrator moves keeps its name and
+counts where it is; the next one for the datastore that it left gets another name.
+
+The maker of a replica holds the lock of the datastore's usual name, and that of the replica's own
+if it has another, so nobody takes a replica in the making for a broken one, and no two make the
+same. Others of the key go on meanwhile, each of them safe by itself:
 
     an import       of the key needs that there is no copy. The source is one until the replica is,
                     and vCenter keeps it for as long as it is read; so none begins meanwhile.
@@ -33,7 +37,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from oslo_log import log as logging
@@ -43,13 +47,14 @@ from vmdk_cache.cache import file_locked
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Replicated
-from vmdk_cache.cache.key import CacheKey, lock_name_of, replica_name
+from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name_of, replica_name
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore
 from vmdk_cache.cache.room import Room
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.locks import Locks
+from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -95,8 +100,9 @@ class Replication:
     def __init__(
         self,
         backend: str,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
+        deployment: str = "",
         store: TemplateStore,
         placement: Placement,
         room: Room,
@@ -107,6 +113,7 @@ class Replication:
         queue: CloneQueue,
     ) -> None:
         self._backend = backend
+        self._deployment = deployment
         self._settings = settings
         self._store = store
         self._placement = placement
@@ -133,7 +140,7 @@ class Replication:
 
         :param copies: of the key, perhaps none yet; one on that datastore is all it takes
         """
-        if self._settings.replicas == REPLICAS_OFF:
+        if self._settings().replicas == REPLICAS_OFF:
             return
         if all(copy.datastore != place.datastore for copy in copies):
             with self._lock:
@@ -174,7 +181,8 @@ class Replication:
             self._clone_queue.withdraw(key, datastore)
         if found is None:
             raise errors.ObjectNotFound(
-                f"image {key.image_id} has no template any more that a copy could be made of"
+                f"image {identifier(key.image_id)} has no template any more that a copy could be "
+                f"made of"
             )
         return found, made
 
@@ -201,7 +209,7 @@ class Replication:
         for datastore, demand in self._demands.get(key, {}).items():
             if demand.is_pending or now < demand.not_before or datastore in there:
                 continue
-            if demand.volumes > self._settings.replicate_after:
+            if demand.volumes > self._settings().replicate_after:
                 demand.is_pending = True
                 due.append(_Wanted(key, datastore))
         return due
@@ -235,7 +243,7 @@ class Replication:
             try:
                 thread.start()
             except RuntimeError as failure:
-                LOG.info("No thread to make replicas in: %s", failure)
+                LOG.info("No thread to make replicas in: %s", sentence(failure))
                 self._at_work.discard(wanted)
                 self._waiting.insert(0, wanted)
                 if not self._at_work:  # else whoever ends comes to what waits
@@ -292,9 +300,9 @@ class Replication:
             # Whatever it is: volumes are cloned across, as before.
             LOG.info(
                 "No replica of image %s on datastore %s for now: %s",
-                wanted.key.image_id,
+                identifier(wanted.key.image_id),
                 wanted.datastore,
-                failure if isinstance(failure, errors.VmdkCacheError) else repr(failure),
+                sentence(failure if isinstance(failure, errors.VmdkCacheError) else repr(failure)),
             )
             return False
         return True
@@ -302,14 +310,21 @@ class Replication:
     def _have(self, wanted: _Wanted) -> tuple[CacheEntry | None, bool]:
         """The replica, None if there is no copy to make it from; and whether it was made now."""
         started = self._clock.monotonic()
-        name = replica_name(self._backend, wanted.key, wanted.datastore)
-        with self._locks.hold(lock_name_of(name), LOCK_WAIT_S):
+        of = (self._backend, wanted.key, wanted.datastore)
+        usual_name = replica_name(*of, self._deployment)
+        with contextlib.ExitStack() as locks:
+            # Whatever the replica is named: two processes must not make one for the same datastore.
+            locks.enter_context(self._locks.hold(lock_name_of(usual_name), LOCK_WAIT_S))
             copies = self._store.copies(wanted.key, fresh=True)
             there = next((c for c in copies if c.datastore == wanted.datastore), None)
             if there is not None:
                 self._clone_queue.add(there)
             if there is not None or not copies:
                 return there, False
+            taken = {copy.name for copy in copies}
+            name = free_replica_name(*of, taken, self._deployment)
+            if name != usual_name:
+                locks.enter_context(self._locks.hold(lock_name_of(name), LOCK_WAIT_S))
             made, place, clone_s = self._replicate(wanted, name, copies)
         with self._lock:
             if wanted.key in self._copies:
@@ -337,7 +352,9 @@ class Replication:
         ):
             self._clone_queue.promise(wanted.key, wanted.datastore, source.size_bytes)
             began = self._clock.monotonic()
-            made = file_locked.outwait(lambda: self._store.replicate(source, place), self._clock)
+            made = file_locked.outwait(
+                lambda: self._store.replicate(source, place, name), self._clock
+            )
             clone_s = self._clock.monotonic() - began
             return self._with_times(made, source), place, clone_s
 
@@ -370,5 +387,5 @@ class Replication:
         try:
             return dataclasses.replace(warmed, used_at=self._store.touch(warmed))
         except errors.VmdkCacheError as failure:
-            LOG.info("The use of replica %s was not noted: %s", made.name, failure)
+            LOG.info("The use of replica %s was not noted: %s", quoted(made.name), failure)
             return made

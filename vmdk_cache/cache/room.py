@@ -24,6 +24,7 @@ from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place, TemplateStore
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.locks import Locks
+from vmdk_cache.quoting import quoted
 
 LOCK = "room"
 #: The lock is held for look-ups, a few deletions and the start of an import.
@@ -39,7 +40,7 @@ class Room:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Callable[[], Policy],
         *,
         store: TemplateStore,
         usage: Usage,
@@ -66,7 +67,7 @@ class Room:
 
         :raises NotCacheable: there is none, and none to be made
         """
-        if not self._policy.has_limits:
+        if not self._policy().has_limits:
             yield
             return
         with self._locks.hold(LOCK, LOCK_TIMEOUT_S):
@@ -76,7 +77,7 @@ class Room:
 
     def check(self, size_bytes: int, place: Place) -> None:
         """:raises NotCacheable: there is no room for a template, and none to be made"""
-        if self._policy.has_limits:
+        if self._policy().has_limits:
             self._plan(size_bytes, place)
 
     @contextlib.contextmanager
@@ -87,13 +88,13 @@ class Room:
         :param name: the replica's
         :raises NotCacheable: there is none, or only if another template goes
         """
-        if not self._policy.has_limits:
+        if not self._policy().has_limits:
             yield
             return
         with self._locks.hold(LOCK, LOCK_TIMEOUT_S):
             if plan := self._plan(size_bytes, place):
                 raise errors.NotCacheable(
-                    Reason.NO_ROOM, f"{plan[0].entry.name!r} would have to make room for it"
+                    Reason.NO_ROOM, f"{quoted(plan[0].entry.name)} would have to make room for it"
                 )
             promise = CacheEntry("", name, Phase.IMPORTING, None, place.datastore, None, size_bytes)
             with self._promises_lock:
@@ -105,13 +106,14 @@ class Room:
                 del self._promises[name]
 
     def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
+        policy = self._policy()
         entries = self._usage.applied(self._store.entries())
         return plan_room(
             [*entries, *self._promised(entries)],
             size_bytes,
             place.datastore,
-            self._policy,
-            spaces=self._spaces() if self._policy.needs_space else {},
+            policy,
+            spaces=self._spaces() if policy.needs_space else {},
             in_use=self._leases.held(),
             kept=self._kept(),
         )
@@ -126,7 +128,7 @@ class Room:
         if not self._evictor.remove(verdict, self._is_unused):
             raise errors.NotCacheable(
                 Reason.NO_ROOM,
-                f"{verdict.entry.name!r} should have made room and could not be removed now",
+                f"{quoted(verdict.entry.name)} should have made room and could not be removed now",
             )
 
     def _is_unused(self, entry: CacheEntry) -> bool:

@@ -1,61 +1,124 @@
-"""One flight per key: the first caller does the work, the others wait for what it brings back.
+"""One flight per key: the first caller does the work, the others wait for its outcome.
 
 This binds the threads of one process; between processes see vmdk_cache/locks.py. Followers share
-the leader's result or the leader's error: after a failed import they all take the plain road
-instead of queueing up to fail one after another.
+the leader's result or the leader's error: after a failed import all of them fall back to the plain
+import instead of failing one after another.
+
+Two kinds of error are the leader's own and are not shared; the next follower then leads:
+
+- what ends one thread and no other: GreenletExit, eventlet.Timeout, KeyboardInterrupt, and whatever
+  else is no ``Exception``
+- what the owner of the flights declares to be the leader's own, such as Glance's refusal of its
+  token
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from vmdk_cache import errors
+from vmdk_cache.clock import Clock, SystemClock
+from vmdk_cache.quoting import sentence
+
+#: How often a follower checks that it still wants the outcome.
+CHECK_EVERY_S = 30.0
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 
-class SingleFlight(Generic[Key, Result]):
-    """Runs at most one ``work`` per key at a time."""
+class _Flight(Generic[Result]):
+    """:ivar outcome: the leader's result; None if its error is its own, and another is to lead
+    :ivar error: the error that all share
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[Key, concurrent.futures.Future[Result]] = {}
+        self.landed = threading.Event()
+        self.outcome: tuple[Result] | None = None
+        self.error: Exception | None = None
+        self.followers = 0
 
-    def run(self, key: Key, work: Callable[[], Result], timeout_s: float) -> tuple[Result, bool]:
+
+class SingleFlight(Generic[Key, Result]):
+    """Runs at most one ``work`` per key at a time.
+
+    :param is_leaders_own: whether an error of ``work`` concerns its leader alone
+    :param check_every_s: see CHECK_EVERY_S; seconds of the machine's time
+    """
+
+    def __init__(
+        self,
+        *,
+        is_leaders_own: Callable[[Exception], bool] = lambda failure: False,
+        clock: Clock | None = None,
+        check_every_s: float = CHECK_EVERY_S,
+    ) -> None:
+        self._check_every_s = check_every_s
+        self._is_leaders_own = is_leaders_own
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._flights: dict[Key, _Flight[Result]] = {}
+
+    def run(
+        self,
+        key: Key,
+        work: Callable[[], Result],
+        timeout_s: float,
+        check_wanted: Callable[[], None] = lambda: None,
+    ) -> tuple[Result, bool]:
         """The result of ``work``, and whether this caller was the one who did it.
 
-        :param timeout_s: how long a follower waits
-        :raises LockTimeout: the leader needs longer than that
+        :param timeout_s: how long a follower waits, however many leaders there are meanwhile
+        :param check_wanted: a follower calls it from time to time, and leaves with what it raises.
+            A leader does not: others may need the outcome
+        :raises LockTimeout: the work takes longer than that
         :raises Exception: what the leader's ``work`` raised, for all
         """
+        ends_at = self._clock.monotonic() + timeout_s
+        while True:
+            flight, leads = self._board(key)
+            if leads:
+                return self._lead(key, flight, work), True
+            while not flight.landed.wait(min(self._check_every_s, self._left_s(ends_at))):
+                if not self._left_s(ends_at):
+                    raise errors.LockTimeout(f"waited {timeout_s:g} s for {sentence(key)}")
+                check_wanted()
+            if flight.error is not None:
+                raise flight.error
+            if flight.outcome is not None:
+                return flight.outcome[0], False
+
+    def _left_s(self, ends_at: float) -> float:
+        return max(0.0, ends_at - self._clock.monotonic())
+
+    def waiting(self, key: Key) -> int:
+        """How many follow the flight of ``key`` that is under way."""
         with self._lock:
             flight = self._flights.get(key)
-            leads = flight is None
-            if flight is None:
-                flight = self._flights[key] = concurrent.futures.Future()
-        if not leads:
-            try:
-                return flight.result(timeout_s), False
-            except concurrent.futures.TimeoutError:
-                if flight.done():
-                    raise  # the leader's own error is a time-out
-                raise errors.LockTimeout(f"waited {timeout_s:g} s for {key}") from None
+            return flight.followers if flight is not None else 0
+
+    def _board(self, key: Key) -> tuple[_Flight[Result], bool]:
+        """The key's flight, and whether this caller leads it."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                flight.followers += 1
+                return flight, False
+            flight = self._flights[key] = _Flight()
+            return flight, True
+
+    def _lead(self, key: Key, flight: _Flight[Result], work: Callable[[], Result]) -> Result:
         try:
             result = work()
-        except BaseException as failure:
-            self._land(key)
-            # An interrupt is the leader's own; to the others the work has merely stopped.
-            stopped = errors.SourceUnavailable(f"the work on {key} was interrupted")
-            flight.set_exception(failure if isinstance(failure, Exception) else stopped)
+            flight.outcome = (result,)
+        except Exception as failure:
+            if not self._is_leaders_own(failure):
+                flight.error = failure
             raise
-        self._land(key)
-        flight.set_result(result)
-        return result, True
-
-    def _land(self, key: Key) -> None:
-        with self._lock:
-            del self._flights[key]
+        finally:
+            with self._lock:
+                del self._flights[key]
+            flight.landed.set()
+        return result

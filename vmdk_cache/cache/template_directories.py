@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from vmdk_cache import errors
 from vmdk_cache.cache.ports import Directory
@@ -13,17 +13,27 @@ from vmdk_cache.vim.task import TaskWaiter
 
 
 class VCenterDirectories:
-    """:param usable: the datastores that the backend uses now"""
+    """:param usable: the datastores that the backend uses now
+    :param at_url: managed object ids of all datastores with a url, in whatever datacenter
+    """
 
     def __init__(
-        self, session: Session, waiter: TaskWaiter, usable: Callable[[], Sequence[Datastore]]
+        self,
+        session: Session,
+        waiter: TaskWaiter,
+        usable: Callable[[], Sequence[Datastore]],
+        at_url: Callable[[str], Iterable[str]],
     ) -> None:
         self._session = session
         self._waiter = waiter
         self._usable = usable
+        self._at_url = at_url
 
-    def datastores(self) -> list[str]:
-        return [datastore.moref for datastore in self._usable()]
+    def volumes(self) -> list[str]:
+        first: dict[str, str] = {}
+        for datastore in self._usable():
+            first.setdefault(datastore.url or datastore.moref, datastore.moref)
+        return list(first.values())
 
     def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
         home = self._datastore(datastore)
@@ -32,7 +42,9 @@ class VCenterDirectories:
         if not names:
             return []  # whose all the other directories are is a long list
         # Only now: a VM that was made since the directories were listed is seen.
-        in_use = datastore_browser.vm_directories(self._session, datastore)
+        in_use: set[str] = set()
+        for moref in dict.fromkeys((datastore, *self._at_url(home.url))):
+            in_use |= datastore_browser.vm_directories(self._session, moref)
         return [Directory(datastore, home.name, name) for name in names if name not in in_use]
 
     def delete(self, directory: Directory) -> None:

@@ -2,7 +2,8 @@
 
 The folder is ``OpenStack/Project (<backend>_image_cache)/<vmware_volume_folder>`` below the VM
 folder of each datacenter that the backend reaches. It is created by the first import into its
-datacenter, and by nothing else.
+datacenter, and by nothing else. Templates in other folders of ``Project (<backend>_image_cache)``,
+which are there when the option was changed, are this backend's as well.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from collections.abc import Callable, Iterator, Sequence
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache import upload_check
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.entry_index import EntryIndex
-from vmdk_cache.cache.key import CacheKey, replica_name, template_name
+from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
-from vmdk_cache.cache.record import RECORD_KEY, Record
-from vmdk_cache.cache.usage import ATTRIBUTE, Times
+from vmdk_cache.cache.record import RECORD_KEY, SCHEMA, Record
+from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.cache.volume_clone import VolumeClone
 from vmdk_cache.clock import Clock
-from vmdk_cache.vim import inventory, lease, template
+from vmdk_cache.quoting import quoted
+from vmdk_cache.vim import inventory, lease, storage_usage, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
@@ -33,9 +36,10 @@ from vmdk_cache.vim.task import TaskWaiter
 
 LOG = logging.getLogger(__name__)
 
-MIB = 1 << 20
-#: Smaller images are drowned by the few files that every VM has.
-SIZEABLE_BYTES = 64 * MIB
+#: How long vCenter may take to look at the files of an import after it was asked to. Well within
+#: ABANDONED_AFTER (cache/importer.py): no lease and no task tell of the import meanwhile.
+LOOKED_WITHIN_S = 40.0
+_LOOK_POLL_S = 2.0
 ANNOTATION = "Image cache of the OpenStack volume service. Do not change or delete by hand."
 
 
@@ -43,9 +47,11 @@ class VCenterTemplateStore:
     """Templates of one backend.
 
     :param index: follows the cache's folders, see :class:`~vmdk_cache.cache.entry_index.EntryIndex`
-    :param folder: inventory path of the cache's folder below a datacenter's VM folder
+    :param folder: inventory path of the folder for new templates, below a datacenter's VM folder
     :param managed_by: extension key and type that mark a VM as Cinder's, or None
+    :param deployment: the cloud that they belong to, see vmdk_cache/deployment.py
     :param task_timeout_s: how long a clone or an import may run
+    :param lock_domain: of the locks that importers hold
     """
 
     def __init__(
@@ -59,16 +65,20 @@ class VCenterTemplateStore:
         task_timeout_s: float,
         clock: Clock,
         managed_by: tuple[str, str] | None = None,
+        deployment: str = "",
+        lock_domain: Callable[[], str] = lambda: "",
     ) -> None:
         self._session = session
         self._waiter = waiter
         self._index = index
-        self._entries = EntryIndex(session, index, backend)
+        self._entries = EntryIndex(session, index, backend, deployment, folder[-1])
         self._backend = backend
+        self._deployment = deployment
         self._folder = tuple(folder)
         self._task_timeout_s = task_timeout_s
         self._clock = clock
         self._managed_by = managed_by
+        self._lock_domain = lock_domain
 
     def find(self, key: CacheKey) -> CacheEntry | None:
         return self._entries.find(key)
@@ -88,7 +98,9 @@ class VCenterTemplateStore:
         disk: Disk,
         place: Place,
         *,
+        name: str | None = None,
         started: Callable[[], None] = lambda: None,
+        before_ready: Callable[[], None] = lambda: None,
     ) -> CacheEntry:
         record = Record(
             backend=self._backend,
@@ -96,11 +108,13 @@ class VCenterTemplateStore:
             virtual_size_bytes=disk.capacity_bytes,
             created_at=self._session.server_time(),
             owner=_this_process(),
+            deployment=self._deployment,
+            lock_domain=self._lock_domain(),
         )
         request = lease.ImportRequest(
-            name=template_name(self._backend, key),
-            datastore=place.datastore_name,
-            capacity_bytes=_declared(disk.capacity_bytes),
+            name=name or template_name(self._backend, key, self._deployment),
+            datastores=place.path_names or (place.datastore_name,),
+            capacity_bytes=upload_check.declared_capacity(disk.capacity_bytes),
             adapter_type=key.adapter_type,
             extra_config={RECORD_KEY: record.to_json()},
             annotation=ANNOTATION,
@@ -114,34 +128,129 @@ class VCenterTemplateStore:
             ) as opened,
         ):
             started()
-            opened.upload(disk, disk.length, self._deadline(request.name))
+            uploaded_bytes = opened.upload(disk, disk.length, self._deadline(request.name))
             disk.finish()
             opened.complete()
-            found = self._fresh_look(opened.vm)
-            _verify(found, record, disk.bytes_read)
-            template.mark_as_template(self._session, opened.vm)
-        return self._made(opened.vm, request.name)
+            found = self._verified(opened.vm, record, uploaded_bytes)
+            before_ready()
+            self._mark(opened.vm)
+        return self._noted(self._marked(found))
 
-    def _made(self, moref: str, name: str) -> CacheEntry:
-        ready = template.get_vm(self._session, moref, RECORD_KEY)
-        if ready is None:
-            raise errors.ObjectNotFound(
-                f"template {name!r} was deleted as soon as it was made", moref=moref
-            )
-        return self._entries.entry_of(ready)
+    def _verified(self, moref: str, record: Record, uploaded_bytes: int) -> template.VmInfo:
+        """The imported VM, whose disk is what was sent as far as vCenter can say.
 
-    def _fresh_look(self, moref: str) -> template.VmInfo | None:
+        :raises TaskFailed: it is not
+        """
+        self._ask_for_sizes(moref)
+        found = template.get_vm(self._session, moref, RECORD_KEY)
+        if found is None:
+            raise errors.TaskFailed("the imported VM has disappeared", moref=moref)
+        capacities = [disk.capacity_bytes for disk in found.disks]
+        upload_check.check_capacity(capacities, record.virtual_size_bytes)
+        if upload_check.seems_empty(found.committed_bytes, uploaded_bytes):
+            self._check_contents(moref, uploaded_bytes)
+        return found
+
+    def _check_contents(self, moref: str, uploaded_bytes: int) -> None:
+        """vCenter shows a disk without contents: find out whether it has looked since the upload.
+
+        If it does not look within :data:`LOOKED_WITHIN_S`, its figure says nothing; then the host's
+        answer to the upload and the capacity of the disk count.
+
+        :raises TaskFailed: it has looked, and the disk is empty
+        """
+        uploaded_by = self._session.server_time()
+        deadline = self._clock.monotonic() + LOOKED_WITHIN_S
+        while True:
+            self._ask_for_sizes(moref)
+            usage = storage_usage.of(self._session, moref)
+            if not upload_check.seems_empty(usage.committed_bytes, uploaded_bytes):
+                return
+            if usage.seen_at is not None and usage.seen_at >= uploaded_by:
+                raise errors.TaskFailed(
+                    f"the disk takes {usage.committed_bytes} bytes after an upload of "
+                    f"{uploaded_bytes}: it is empty",
+                    moref=moref,
+                )
+            if self._clock.monotonic() >= deadline:
+                LOG.warning(
+                    "vCenter has not looked at the files of %s since their upload, %g s ago: that "
+                    "they take %d bytes is not taken as a sign of an empty disk",
+                    moref, LOOKED_WITHIN_S, usage.committed_bytes,
+                )  # fmt: skip
+                return
+            self._clock.sleep(_LOOK_POLL_S)
+
+    def _ask_for_sizes(self, moref: str) -> None:
+        """Have vCenter look at the VM's files; it may do so only after it has answered."""
         try:
-            template.refresh_storage(self._session, moref)
+            storage_usage.refresh(self._session, moref)
         except errors.VCenterError as failure:
             LOG.info("Sizes of %s could not be refreshed, the last known ones count: %s",
                      moref, failure)  # fmt: skip
-        return template.get_vm(self._session, moref, RECORD_KEY)
+
+    def _mark(self, moref: str) -> None:
+        """The commit point. An error after which the VM is a template all the same is none."""
+        try:
+            template.mark_as_template(self._session, moref)
+        except errors.VCenterError as failure:
+            if not self._is_template(moref):
+                raise
+            LOG.info("%s has become a template in spite of an error: %s", moref, failure)
+
+    def _is_template(self, moref: str) -> bool:
+        try:
+            found = template.get_vm(self._session, moref, RECORD_KEY)
+        except errors.VCenterError:
+            return False
+        return found is not None and found.is_template
+
+    def _marked(self, vm: template.VmInfo) -> CacheEntry:
+        """The entry of a VM that has just become a template; it can be cloned from now on, even if
+        vCenter cannot be asked."""
+        try:
+            return self._made(vm.moref, vm.name)
+        except errors.ObjectNotFound:
+            raise
+        except errors.VCenterError as failure:
+            LOG.info("Template %s cannot be read again: %s", quoted(vm.name), failure)
+            return self._entries.entry_of(dataclasses.replace(vm, is_template=True))
+
+    def _noted(self, ready: CacheEntry) -> CacheEntry:
+        """With its content noted on it, by which it is known later that it was altered by hand.
+
+        The template is ready, whatever becomes of this: a note that is missing is made up for by
+        that of the next use.
+        """
+        notes = Notes(
+            ready_vm=ready.moref, content_id=ready.content_id, deployment=ready.deployment
+        )
+        try:
+            is_noted = self._note(ready.moref, notes)
+        except errors.VmdkCacheError as failure:
+            LOG.info(
+                "The content of template %s was not noted yet: %s", quoted(ready.name), failure
+            )
+            return ready
+        if not is_noted:
+            return ready
+        return dataclasses.replace(ready, was_ready=True, ready_content_id=ready.content_id)
+
+    def _note(self, moref: str, notes: Notes) -> bool:
+        return CustomAttributes.of(self._session).set(moref, ATTRIBUTE, notes.to_json())
+
+    def _made(self, moref: str, name: str) -> CacheEntry:
+        ready = template.get_vm(self._session, moref, RECORD_KEY, attributes=[ATTRIBUTE])
+        if ready is None:
+            raise errors.ObjectNotFound(
+                f"template {quoted(name)} was deleted as soon as it was made", moref=moref
+            )
+        return self._entries.entry_of(ready)
 
     def is_importing(self, entry: CacheEntry) -> bool:
         return template.import_running(self._session, entry.moref)
 
-    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
+    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
         assert entry.disk_key is not None, entry
 
         def folder() -> str:
@@ -160,23 +269,31 @@ class VCenterTemplateStore:
             managed_by=volume.managed_by,
             profile_id=place.profile_id,
         )
-        VolumeClone(
+        return VolumeClone(
             self._session,
             self._waiter,
             self._clock,
             source=entry.moref,
             request=request,
+            datacenter=place.datacenter,
             folder=folder,
+            is_being_created=volume.is_being_created,
+            check_wanted=volume.check_wanted,
             capacity_bytes=max(volume.size_bytes, entry.size_bytes),
+            grows=volume.size_bytes > entry.size_bytes,
+            source_disk=lambda: self._entries.disk_of(entry),
             timeout_s=self._task_timeout_s,
         ).make()
 
-    def replicate(self, entry: CacheEntry, place: Place) -> CacheEntry:
+    def replicate(self, entry: CacheEntry, place: Place, name: str) -> CacheEntry:
         assert entry.record is not None, entry
         assert entry.disk_key is not None, entry
-        record = dataclasses.replace(entry.record, owner=_this_process())
+        # Of our own, even where an earlier version made the source: it serves our volumes.
+        record = dataclasses.replace(
+            entry.record, owner=_this_process(), deployment=self._deployment, schema=SCHEMA
+        )
         request = template.CloneRequest(
-            name=replica_name(self._backend, record.key, place.datastore),
+            name=name,
             folder=inventory.ensure_folder(self._session, place.datacenter, self._folder),
             datastore=place.datastore,
             host=place.host,
@@ -193,10 +310,11 @@ class VCenterTemplateStore:
             )
             made = self._made(moref, request.name)
             if made.phase is not Phase.READY:
-                # That vCenter reconfigures a clone that is a template at once is not documented.
+                # Nothing documents that the clone gets its record: docs/assumptions.rst, A72.
                 template.destroy(self._session, self._waiter, moref)
                 raise errors.TaskFailed(
-                    f"vCenter made the replica {request.name!r} without its record", moref=moref
+                    f"vCenter made the replica {quoted(request.name)} without its record",
+                    moref=moref,
                 )
         return made
 
@@ -206,15 +324,45 @@ class VCenterTemplateStore:
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
         now = self._session.server_time()
-        # Both times stand in one value, and whoever holds the entry may have read it long ago: a
-        # use that is noted after hours in a queue must not undo a warm-up of this morning.
+        # All notes are one value, and the entry may have been read long ago: a use that is noted
+        # after hours in a queue must not undo a warm-up of this morning.
         seen = self._entries.look_again(entry) or entry
-        times = Times(
+        notes = self._notes(
+            seen,
             used_at=seen.used_at or entry.used_at if warmed else now,
             warmed_at=now if warmed else seen.warmed_at or entry.warmed_at,
         )
-        CustomAttributes.of(self._session).set(entry.moref, ATTRIBUTE, times.to_json())
+        self._note(entry.moref, notes)
         return now
+
+    def claim(self, entry: CacheEntry) -> None:
+        seen = self._entries.look_again(entry)
+        if seen is not None and seen.phase is Phase.READY and seen.owner is Owner.UNKNOWN:
+            notes = self._notes(seen, used_at=seen.used_at, warmed_at=seen.warmed_at)
+            self._note(seen.moref, notes)
+
+    def _notes(
+        self,
+        seen: CacheEntry,
+        *,
+        used_at: datetime.datetime | None,
+        warmed_at: datetime.datetime | None,
+    ) -> Notes:
+        """Those of a copy that serves this deployment."""
+        return Notes(
+            used_at=used_at,
+            warmed_at=warmed_at,
+            ready_vm=seen.moref,
+            content_id=seen.ready_content_id
+            or (seen.content_id if seen.phase is Phase.READY else None),
+            deployment=self._deployment,
+        )
+
+    def note_ready(self, entry: CacheEntry) -> None:
+        # All notes are one value: one that another process has written meanwhile must stay.
+        seen = self._entries.look_again(entry)
+        if seen is not None and seen.phase is Phase.READY and not seen.was_ready:
+            self._noted(seen)
 
     def destroy(self, entry: CacheEntry) -> None:
         with self._changing():
@@ -227,7 +375,7 @@ class VCenterTemplateStore:
         def check(sent_bytes: int) -> None:
             if self._clock.monotonic() > ends_at:
                 raise errors.TaskTimedOut(
-                    f"the import of {name!r} has sent {sent_bytes} bytes after "
+                    f"the import of {quoted(name)} has sent {sent_bytes} bytes after "
                     f"{self._task_timeout_s:g} s: see vmware_image_transfer_timeout_secs"
                 )
 
@@ -244,33 +392,3 @@ class VCenterTemplateStore:
 
 def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _declared(capacity_bytes: int) -> int:
-    """The capacity to ask for: whole MiB, which every kind of datastore can have (vVols in
-    nothing less), and never below the image's own."""
-    return -(-capacity_bytes // MIB) * MIB
-
-
-def _verify(found: template.VmInfo | None, record: Record, image_bytes: int) -> None:
-    """What vCenter made of the upload must be what was sent, before it becomes a template.
-
-    A broken upload can end as a disk of another capacity (4096000 bytes) or without contents, and
-    vCenter calls it a success: both were seen in production by SAP's nova fork.
-
-    :param image_bytes: length of the image's file
-    :raises TaskFailed: it is not
-    """
-    if found is None or len(found.disks) != 1:
-        raise errors.TaskFailed("vCenter did not make exactly one disk of the import")
-    capacity = found.disks[0].capacity_bytes
-    if not 0 <= capacity - record.virtual_size_bytes < MIB:
-        raise errors.TaskFailed(
-            f"vCenter made a disk of {capacity} bytes of an image of {record.virtual_size_bytes}"
-        )
-    # Arrays that deduplicate take less than what was sent, but not next to nothing.
-    if image_bytes >= SIZEABLE_BYTES and found.committed_bytes < image_bytes // 100:
-        raise errors.TaskFailed(
-            f"the disk takes {found.committed_bytes} bytes after an import of {image_bytes}: "
-            f"it is empty"
-        )

@@ -1,10 +1,21 @@
-"""When a template was last used and last warmed up: on the template itself, and in memory.
+"""What is noted on a template once it is ready: its content, its last use, its last warm-up.
 
-The times stand in a custom attribute, the one thing beside name and annotation that vCenter lets
-be changed on a template. Uses are written at most once per WRITE_EVERY_S and template, so that a
-burst of clones costs one write. Where the account may not set the attribute, this process goes by
-what it remembers itself; another process's uses are then not known here, and with idle expiry a
-template may go too early: a download more, nothing worse.
+The notes are a line of JSON in a custom attribute, the one thing beside name and annotation that
+vCenter lets be changed on a template.
+
+The note also names the deployment, for templates whose records do not or can no longer be read.
+
+vCenter's id of the disk's content is noted right after MarkAsTemplate; a process that dies in
+between, or an earlier version of this package, leaves it out, and then it is noted with the next
+use, or by the next reconcile. A clone may inherit its source's attributes, and a full copy of a
+disk may have another content id than its source. So the note says of which VM it is, and on any
+other it says nothing.
+
+Uses are written at most once per WRITE_EVERY_S and template, so that a burst of clones costs one
+write; with idle expiry four times per image_cache_age_seconds, if that is more often. This process
+remembers every use of its own, so its purge knows them all. Another process knows those that are
+written, so with idle expiry a template may go by a quarter of its age too early, and where the
+account may not set the attribute by all of it: a download more, nothing worse.
 """
 
 from __future__ import annotations
@@ -13,7 +24,7 @@ import dataclasses
 import datetime
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from oslo_log import log as logging
 
@@ -21,73 +32,155 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.clock import Clock
+from vmdk_cache.conf import EXPIRY_IDLE, Settings
+from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
 #: The custom attribute.
 ATTRIBUTE = "vmdk_cache.usage"
 WRITE_EVERY_S = 300.0
+#: After a write that failed: a burst of clones must not meet the same fault again and again.
+RETRY_AFTER_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Times:
-    """What the attribute says; aware UTC, None if never or not readable."""
+class Notes:
+    """What the attribute says: less than the 255 characters that vCenter may keep of it.
+
+    :ivar used_at: aware UTC, None if never or not readable; so is ``warmed_at``
+    :ivar ready_vm: managed object id of the VM that was READY when this was noted, None if unknown
+    :ivar content_id: vCenter's id of the content of that VM's disk, None if vCenter did not say
+    :ivar deployment: whose template that VM is, None if it is not certain
+    """
 
     used_at: datetime.datetime | None = None
     warmed_at: datetime.datetime | None = None
+    ready_vm: str | None = None
+    content_id: str | None = None
+    deployment: str | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything was noted; only what is READY gets notes."""
+        return self != Notes()
+
+    def content_of(self, moref: str) -> str | None:
+        """The content id noted of that very VM."""
+        return self.content_id if self.ready_vm == moref else None
+
+    def deployment_of(self, moref: str) -> str:
+        """The deployment noted of that very VM, '' if none was."""
+        return (self.deployment or "") if self.ready_vm == moref else ""
 
     def to_json(self) -> str:
-        times = dataclasses.asdict(self)
-        return json.dumps({name: time.isoformat() for name, time in times.items() if time})
+        times = {"used_at": self.used_at, "warmed_at": self.warmed_at}
+        said = {name: time.isoformat() for name, time in times.items() if time}
+        texts = {
+            "ready_vm": self.ready_vm,
+            "content_id": self.content_id,
+            "deployment": self.deployment,
+        }
+        return json.dumps(said | {name: text for name, text in texts.items() if text})
 
     @classmethod
-    def from_json(cls, text: str | None) -> Times:
-        """Anything that somebody else wrote there means: never."""
+    def from_json(cls, text: str | None) -> Notes:
+        """What somebody else wrote there says nothing."""
         try:
             data = json.loads(text or "{}")
-            return cls(_time(data.get("used_at")), _time(data.get("warmed_at")))
+            return cls(
+                _time(data.get("used_at")),
+                _time(data.get("warmed_at")),
+                _text(data.get("ready_vm")),
+                _text(data.get("content_id")),
+                _text(data.get("deployment")),
+            )
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
 
-class Usage:
-    """The uses that this process has seen; safe for use by many threads."""
+def write_every_s(settings: Settings) -> float:
+    """How often a use of a template is written on it: a quarter of its age at least, where the age
+    counts from the last use."""
+    if settings.expiry == EXPIRY_IDLE and settings.age_s:
+        return min(WRITE_EVERY_S, settings.age_s / 4)
+    return WRITE_EVERY_S
 
-    def __init__(self, store: TemplateStore, clock: Clock) -> None:
+
+@dataclasses.dataclass
+class _Use:
+    """Of one template, in monotonic time.
+
+    :ivar last: of the last use
+    :ivar write_from: the next use from then on is written
+    """
+
+    last: float
+    write_from: float
+
+
+class Usage:
+    """The uses that this process has seen; safe for use by many threads.
+
+    :param write_every_s: see :func:`write_every_s`
+    """
+
+    def __init__(
+        self,
+        store: TemplateStore,
+        clock: Clock,
+        write_every_s: Callable[[], float] = lambda: WRITE_EVERY_S,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._write_every_s = write_every_s
         self._lock = threading.Lock()
-        self._noted: dict[str, tuple[float, datetime.datetime | None]] = {}
+        self._uses: dict[str, _Use] = {}
+        #: A moment in monotonic time, and what the store's clock said then.
+        self._moment: tuple[float, datetime.datetime] | None = None
 
     def note(self, entry: CacheEntry) -> None:
         """A volume was cloned from ``entry``; never raises, for the volume is made."""
         now = self._clock.monotonic()
         with self._lock:
-            last, used_at = self._noted.get(entry.moref, (None, None))
-            if last is not None and now - last < WRITE_EVERY_S:
+            use = self._uses.setdefault(entry.moref, _Use(now, now))
+            use.last = now
+            if now < use.write_from:
                 return
-            self._noted[entry.moref] = (now, used_at)
+            use.write_from = now + self._write_every_s()
         try:
-            used_at = self._store.touch(entry)
-        except errors.VmdkCacheError as failure:
-            LOG.info("The use of template %s was not noted: %s", entry.name, failure)
+            noted_at = self._store.touch(entry)
+        except Exception as failure:
+            LOG.info("The use of template %s was not noted: %s", quoted(entry.name),
+                     sentence(failure if isinstance(failure, errors.VmdkCacheError)
+                              else repr(failure)))  # fmt: skip
+            with self._lock:
+                use.write_from = now + min(RETRY_AFTER_S, self._write_every_s())
             return
         with self._lock:
-            self._noted[entry.moref] = (now, used_at)
+            self._moment = (self._clock.monotonic(), noted_at)
 
     def applied(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
         """``entries`` with the uses that are known here and perhaps not written on them."""
         entries = list(entries)
         with self._lock:
             present = {entry.moref for entry in entries}
-            self._noted = {moref: seen for moref, seen in self._noted.items() if moref in present}
+            self._uses = {moref: use for moref, use in self._uses.items() if moref in present}
             return [self._with_use(entry) for entry in entries]
 
     def _with_use(self, entry: CacheEntry) -> CacheEntry:
-        _, used_at = self._noted.get(entry.moref, (0.0, None))
-        if used_at is None or (entry.used_at is not None and entry.used_at >= used_at):
+        use = self._uses.get(entry.moref)
+        if use is None or self._moment is None:
+            return entry
+        then, time = self._moment
+        used_at = time + datetime.timedelta(seconds=use.last - then)
+        if entry.used_at is not None and entry.used_at >= used_at:
             return entry
         return dataclasses.replace(entry, used_at=used_at)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _time(text: object) -> datetime.datetime | None:

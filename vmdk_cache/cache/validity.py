@@ -3,13 +3,16 @@
 What Glance does not say decides nothing: a copy stays as long as its image is not known to have
 gone or changed. Nobody is served by mistake meanwhile, for each request shows its own image and a
 changed one has another key (cache/key.py).
+
+Of a copy that may be another cloud's, this cloud's Glance says nothing: it knows only its own
+images. It is known to be ours when our Glance has the very image, content included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import fingerprint
 from vmdk_cache.image import ACTIVE, Image
 
@@ -32,11 +35,31 @@ def stale_copies(
     stale = {}
     for entry in entries:
         image_id = entry.image_id
-        if entry.phase in _COPIES and image_id is not None and image_id in images:
+        if entry.owner is not Owner.OURS or entry.phase not in _COPIES:
+            continue
+        if image_id is not None and image_id in images:
             reason = _why(entry, images[image_id])
             if reason is not None:
                 stale[entry.moref] = reason
     return stale
+
+
+def proven_ours(
+    entries: Iterable[CacheEntry], images: Mapping[str, Image | None]
+) -> list[CacheEntry]:
+    """Those of the copies of unknown owner whose very image this cloud's Glance has.
+
+    :param images: as of :func:`stale_copies`
+    """
+    return [
+        entry
+        for entry in entries
+        if entry.owner is Owner.UNKNOWN
+        and entry.phase is Phase.READY
+        and entry.record is not None
+        and (image := images.get(entry.record.key.image_id)) is not None
+        and entry.record.key.fingerprint == fingerprint(image)
+    ]
 
 
 def _why(entry: CacheEntry, image: Image | None) -> str | None:

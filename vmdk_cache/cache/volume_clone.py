@@ -1,30 +1,41 @@
 """A volume's VM, cloned from a template: whatever happens on the way, it is there whole or not.
 
-    submit    CloneVM_Task with the whole identity; waits for it
-    settle    (only when an answer or a task was lost) wait until nothing sent is on its way any
-              more, then adopt what it made, or remove it and submit again
-    finish    ReconfigVM_Task: size and uuid of the disk
-    clean up  (only on failure) settle, then remove what there is
+    submit    CloneVM_Task with the whole identity; waits for it. Where it may save the next step,
+              it asks for uuid and size of the disk as well (cache/one_task.py)
+    settle    (only when the outcome of a call is unknown) wait until no task that can be ours is
+              under way any more, then adopt what ours made, or remove it and submit again
+    finish    read the disk; ReconfigVM_Task: its uuid and size, unless it has both;
+              ExtendVirtualDisk_Task gives a disk of type eagerZeroedThick its size, since
+              ReconfigVM_Task would not zero the new part
+    check     whether the volume is still wanted: its owner may have deleted it meanwhile
+    clean up  (only on failure, or if it is not wanted) settle, then remove what there is
 
 The volume's name is unique in its folder, and its uuid in the world, so what a lost call made can
 be told from what is somebody else's. A clone shows up in its folder without a configuration, or
-not at all, until its task ends; hence settle looks at the template's tasks first. A restart of
-vCenter ends tasks half way and forgets them; so what a clone made before one is never adopted.
+not at all, until its task ends; hence settle looks at tasks first. Only what a task of ours says it
+has made is adopted: a VM of the same name and uuid may be the volume itself, finished long ago. For
+the same reason a VM that no task of ours has made is removed only while Cinder says that this
+volume is still being created.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
+from vmdk_cache.cache.disk_in_clone import DiskInClone
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.clock import Clock
-from vmdk_cache.vim import template
+from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vim import clone_task, template, virtual_disk
+from vmdk_cache.vim.clone_task import CloneTask
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -32,12 +43,37 @@ LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 POLL_S = 2.0
-#: vCenter writes a task's queueTime by its own clock, read a moment later.
+#: vCenter writes a task's queueTime by its own clock, read a moment later (docs/assumptions.rst,
+#: A31).
 CLOCK_SLACK_S = 5.0
 #: How long a clone that was cancelled may take to let go of its VM.
 LET_GO_S = 600.0
-#: On average, between two attempts to remove what a task is at work on.
-REMOVE_EVERY_S = 7.5
+#: On average, between two attempts at what a task is at work on.
+BUSY_EVERY_S = 7.5
+EAGER = "eagerZeroedThick"
+#: After these errors of a call without an answer, its task may have been made all the same.
+UNKNOWN_OUTCOME = (errors.Unreachable, errors.SessionExpired)
+
+
+@dataclass
+class _Call:
+    """A CloneVM_Task whose outcome is unknown.
+
+    :ivar began_at: monotonic time when it was sent; ``ended_at`` when it was answered or lost
+    :ivar task: moref of its task, None if no answer came
+    :ivar queued: between which times, by vCenter's clock, it was queued
+    """
+
+    began_at: float
+    ended_at: float | None = None
+    task: str | None = None
+    queued: tuple[datetime.datetime, datetime.datetime] | None = None
+
+    def may_be(self, task: CloneTask) -> bool:
+        """Whether a task that was found can be this call's."""
+        if self.task is not None or self.queued is None or task.queued_at is None:
+            return True
+        return self.queued[0] <= task.queued_at <= self.queued[1]
 
 
 class VolumeClone:
@@ -45,8 +81,13 @@ class VolumeClone:
 
     :param source: moref of the template
     :param request: identity and place; ``instance_uuid`` is set
+    :param datacenter: moref of the one that the place belongs to
     :param folder: finds or makes the volume's folder, again if it was deleted
+    :param is_being_created: whether Cinder says so of this volume now
+    :param check_wanted: raises if the volume has been deleted
     :param capacity_bytes: what its disk is to have, at least the template's
+    :param grows: that is more than the template's
+    :param source_disk: the template's only disk, None if it is not known now
     :param timeout_s: how long the clone may run
     """
 
@@ -58,8 +99,13 @@ class VolumeClone:
         *,
         source: str,
         request: template.CloneRequest,
+        datacenter: str,
         folder: Callable[[], str],
+        is_being_created: Callable[[], bool],
+        check_wanted: Callable[[], None] = lambda: None,
         capacity_bytes: int,
+        grows: bool,
+        source_disk: Callable[[], template.Disk | None],
         timeout_s: float,
     ) -> None:
         self._session = session
@@ -67,84 +113,188 @@ class VolumeClone:
         self._clock = clock
         self._source = source
         self._request = request
+        self._datacenter = datacenter
         self._folder = folder
+        self._is_being_created = is_being_created
+        self._check_wanted = check_wanted
         self._capacity_bytes = capacity_bytes
+        self._grows = grows
+        self._source_disk = source_disk
         self._timeout_s = timeout_s
-        self._began = clock.monotonic()
+        self._disk: DiskInClone
+        self._unsettled: list[_Call] = []
+        self._made: set[str] = set()  # what tasks of ours say they have made
 
-    def make(self) -> None:
+    def make(self) -> bool:
         """Make it.
 
+        :returns: whether CloneVM_Task alone made it
         :raises ObjectNotFound: with the template's moref if that is gone
+        :raises VolumeDeleted: it is not wanted any more; nothing is left behind
         :raises VCenterError: anything else; nothing is left behind
         """
-        try:
-            self._finish(self._submit())
-        except BaseException:
-            self._clean_up()
-            raise
+        with DiskInClone.of(
+            self._session,
+            self._request,
+            self._source_disk,
+            capacity_bytes=self._capacity_bytes,
+            grows=self._grows,
+        ) as self._disk:
+            try:
+                self._finish(self._submit())
+                self._check_wanted()
+            except BaseException:
+                self._clean_up()
+                raise
+        return self._disk.is_whole
 
     def _submit(self) -> str:
+        was_refused = False
         for attempt in range(1, ATTEMPTS + 1):
-            generation = self._session.generation
+            if attempt > 1:
+                self._disk.disturbed()
             try:
-                return template.clone(
-                    self._session,
-                    self._waiter,
-                    self._source,
-                    self._request,
-                    timeout_s=self._timeout_s,
-                )
-            except (errors.Unreachable, errors.SessionExpired, errors.TaskLost) as lost:
-                made = self._settle(self._timeout_s)
-                restarted = (
-                    isinstance(lost, errors.TaskLost) or self._session.generation != generation
-                )
-                if made is not None and made.has_config and not restarted:
-                    return made.moref
-                if attempt == ATTEMPTS:
+                moref = self._clone(self._disk.in_request(self._request))
+                if was_refused:
+                    self._disk.refused()
+                return moref
+            except (errors.NoPermission, errors.NotSupported, errors.TaskFailed) as failure:
+                if not self._disk.may_be_why(failure):
                     raise
-                if made is not None:
-                    self._remove()
+                self._settle(self._timeout_s)
+                if self._unsettled:
+                    raise
+                self._remove()
+                was_refused = True
+                LOG.info(
+                    "%s is cloned again without an edit of its disk, which vCenter may have "
+                    "refused: %s", quoted(self._request.name), sentence(failure)
+                )  # fmt: skip
+            except (errors.Unreachable, errors.SessionExpired, errors.TaskLost):
+                self._settle(self._timeout_s)
+                found = self._find()
+                if found is not None and found.has_config and found.moref in self._made:
+                    self._disk.disturbed()
+                    return found.moref
+                if attempt == ATTEMPTS or self._unsettled:
+                    raise
+                self._remove()
             except errors.ObjectNotFound as gone:
                 if gone.moref != self._request.folder or attempt == ATTEMPTS:
                     raise
                 self._request = dataclasses.replace(self._request, folder=self._folder())
-            except errors.NameTaken:
+            except errors.NameTaken as taken:
                 # Left by an earlier life of this volume, whose clone may still stand in vCenter's
                 # queue, or by a call of ours that was lost.
-                if attempt == ATTEMPTS or not self._remove(self._timeout_s):
+                if attempt == ATTEMPTS or not self._remove_earlier(taken):
                     raise
         raise AssertionError("the last attempt returns or raises")
 
+    def _clone(self, request: template.CloneRequest) -> str:
+        """One CloneVM_Task; it is among the unsettled ones unless vCenter refused to begin it, or
+        it has succeeded.
+
+        Of a task that is known, an error need not be the task's own: whoever watches tasks fails
+        them all when it cannot go on. One look at it tells.
+        """
+        call = _Call(self._clock.monotonic())
+        self._unsettled.append(call)
+        try:
+            try:
+                call.task = template.start_clone(self._session, self._source, request)
+            finally:
+                call.ended_at = self._clock.monotonic()
+            moref = template.await_clone(
+                self._session, self._waiter, call.task, timeout_s=self._timeout_s
+            )
+        except errors.VCenterError as failure:
+            if call.task is None and not isinstance(failure, UNKNOWN_OUTCOME):
+                self._unsettled.remove(call)
+            raise
+        self._unsettled.remove(call)
+        self._made.add(moref)
+        return moref
+
     def _finish(self, moref: str) -> None:
+        grows_eagerly = self._request.disk_type == EAGER
         retry.call(  # setting size and uuid twice does no harm
             lambda: template.finish_clone(
                 self._session,
                 self._waiter,
                 moref,
-                self._capacity_bytes,
+                None if grows_eagerly else self._capacity_bytes,
                 self._request.instance_uuid,
                 forbidden_key=RECORD_KEY,
                 forbidden_attributes=[ATTRIBUTE],
+                look=self._disk.look,
             ),
             attempts=ATTEMPTS,
             first_wait_s=1.0,
             clock=self._clock,
         )
+        if grows_eagerly:
+            self._extend_eagerly(moref)
 
-    def _settle(self, timeout_s: float) -> template.VmInfo | None:
-        """The volume's VM, whole or not, once no clone of ours is on its way; None if none."""
-        elapsed_s = self._clock.monotonic() - self._began + CLOCK_SLACK_S
-        deadline = self._clock.monotonic() + timeout_s
-        while template.clone_running(self._session, self._source, within_s=elapsed_s):
-            if self._clock.monotonic() >= deadline:
-                break
-            self._clock.sleep(POLL_S)
-            elapsed_s += POLL_S
-        return self._find()
+    def _extend_eagerly(self, moref: str) -> None:
+        """Zeroing takes its time: after a lost answer it may still be under way."""
+        within_s = 0.0
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._outwait(
+                    lambda: virtual_disk.extend_eagerly(
+                        self._session,
+                        self._waiter,
+                        moref,
+                        self._datacenter,
+                        self._capacity_bytes,
+                        timeout_s=self._timeout_s,
+                    ),
+                    within_s,
+                    when=_is_busy,
+                )
+                return
+            except (errors.Unreachable, errors.SessionExpired, errors.TaskLost):
+                if attempt == ATTEMPTS:
+                    raise
+                within_s = self._timeout_s
+
+    def _settle(self, timeout_s: float) -> None:
+        """Wait until no call whose outcome is unknown is under way, and note what they have made.
+
+        What is still under way after ``timeout_s`` stays unsettled.
+        """
+        ends_at = self._clock.monotonic() + timeout_s
+        while self._unsettled:
+            for call in list(self._unsettled):
+                tasks = self._tasks_of(call)
+                self._made |= {task.made for task in tasks if task.made is not None}
+                if not any(task.is_under_way for task in tasks):
+                    self._unsettled.remove(call)
+            if self._clock.monotonic() >= ends_at:
+                return
+            if self._unsettled:
+                self._clock.sleep(POLL_S)
+
+    def _tasks_of(self, call: _Call) -> list[CloneTask]:
+        """Those that are the call's, or can be."""
+        if call.task is not None:
+            return clone_task.known(self._session, call.task)
+        if call.queued is None:
+            call.queued = self._queued_between(call)
+        tasks = clone_task.of_source(self._session, self._source)
+        return [task for task in tasks if call.may_be(task)]
+
+    def _queued_between(self, call: _Call) -> tuple[datetime.datetime, datetime.datetime]:
+        server_now = self._session.server_time()
+        now = self._clock.monotonic()
+        ended_at = now if call.ended_at is None else call.ended_at
+        return (
+            server_now - datetime.timedelta(seconds=now - call.began_at + CLOCK_SLACK_S),
+            server_now - datetime.timedelta(seconds=now - ended_at - CLOCK_SLACK_S),
+        )
 
     def _find(self) -> template.VmInfo | None:
+        """The volume's VM, whole or not, whoever made it; None if there is none."""
         try:
             found = template.find_vm(
                 self._session, self._request.folder, self._request.name, RECORD_KEY
@@ -163,32 +313,72 @@ class VolumeClone:
 
         def work() -> bool:
             found = self._find()
-            if found is None:
+            if found is None or not self._may_remove(found):
                 return False
-            template.destroy(self._session, self._waiter, found.moref)
+            if self._disk.is_sources(found.disks):
+                template.unregister(self._session, found.moref)
+            else:
+                template.destroy(self._session, self._waiter, found.moref)
             return True
 
-        return retry.call(
-            work,
-            attempts=ATTEMPTS * 2 + math.ceil(within_s / REMOVE_EVERY_S),
-            first_wait_s=1.0,
-            max_wait_s=2 * REMOVE_EVERY_S,
-            within_s=within_s or None,
-            clock=self._clock,
+        return self._outwait(work, within_s)
+
+    def _may_remove(self, found: template.VmInfo) -> bool:
+        if found.moref in self._made or self._is_being_created():
+            return True
+        LOG.warning(
+            "VM %s (%s) is left alone: Cinder does not say that this volume is being created",
+            quoted(found.name),
+            found.moref,
+        )
+        return False
+
+    def _remove_earlier(self, taken: errors.NameTaken) -> bool:
+        """As :meth:`_remove`, of what an earlier life of this volume has left.
+
+        :raises NameTaken: it stays in use; that says nothing about the template
+        """
+        try:
+            return self._remove(self._timeout_s)
+        except errors.InUse as busy:
+            raise taken from busy
+
+    def _outwait(
+        self,
+        work: Callable[[], bool | None],
+        within_s: float,
+        when: Callable[[BaseException], bool] = retry.is_retryable,
+    ) -> bool:
+        """What ``work`` returns; it is tried again while a task of vCenter's is in its way."""
+        return bool(
+            retry.call(
+                work,
+                attempts=2 * (ATTEMPTS + math.ceil(within_s / BUSY_EVERY_S)),
+                when=when,
+                first_wait_s=1.0,
+                max_wait_s=2 * BUSY_EVERY_S,
+                within_s=within_s or None,
+                clock=self._clock,
+            )
         )
 
     def _clean_up(self) -> None:
         try:
-            if self._settle(LET_GO_S) is not None:
-                self._remove()
+            self._settle(LET_GO_S)
+            self._remove()
         except errors.VCenterError as failure:
             # The clone's own error matters more. Deleting the volume finds this VM by its uuid.
             LOG.warning(
                 "Could not remove what the failed clone of %s left behind: %s",
-                self._request.name,
-                failure,
+                quoted(self._request.name),
+                sentence(failure),
             )
 
     @property
     def _uuid(self) -> str | None:
         return self._request.instance_uuid
+
+
+def _is_busy(failure: BaseException) -> bool:
+    """Whether a task of vCenter's holds the VM or its disk."""
+    return isinstance(failure, errors.InUse | errors.FileLocked)

@@ -53,6 +53,7 @@ def volume(number: int = 1, **changes: object) -> Volume:
         folder=("OpenStack", "Project (p)", "Volumes"),
         extra_config={},
         managed_by=None,
+        is_being_created=lambda: True,
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
@@ -68,6 +69,7 @@ class World:
         self.source = MemorySource()
         self.leases = LeaseBook()
         self.events: list[Event] = []
+        self.in_reach = {f"datastore-{number}" for number in range(1, 6)}
         self.spaces: dict[str, Space] = {}
         self.kept = KeptImages()
         self.engine = self.process()
@@ -78,28 +80,32 @@ class World:
         shared = locks or MemoryLocks()
         usage = Usage(self.store, self.clock)
         parts: dict[str, Any] = {"store": self.store, "locks": shared, "leases": self.leases}
+        evictor = Evictor(
+            "b1", events=self.events.append, datastores=lambda: self.in_reach, **parts
+        )
         self.room = Room(
-            Policy.of(settings),
+            lambda: Policy.of(settings),
             usage=usage,
-            evictor=Evictor("b1", events=self.events.append, **parts),
+            evictor=evictor,
             spaces=lambda: self.spaces,
             kept=self.kept,
             **parts,
         )
         importer = Importer(
             "b1",
-            settings,
+            lambda: settings,
             store=self.store,
             transfer=self.transfer,
             room=self.room,
+            evictor=evictor,
             locks=shared,  # type: ignore[arg-type]
             clock=self.clock,
             events=self.events.append,
         )
-        queue = CloneQueue(settings.clones_per_template, self.clock)
+        queue = CloneQueue(lambda: settings.clones_per_template, self.clock)
         replication = Replication(
             "b1",
-            settings,
+            lambda: settings,
             placement=self.placement,
             room=self.room,
             clock=self.clock,
@@ -109,7 +115,7 @@ class World:
         )
         return ImageCache(
             "b1",
-            settings,
+            lambda: settings,
             placement=self.placement,
             importer=importer,
             queue=queue,
@@ -117,7 +123,9 @@ class World:
             usage=usage,
             clock=self.clock,
             events=self.events.append,
-            **parts,
+            store=self.store,
+            leases=self.leases,
+            evictor=evictor,
         )
 
     def kinds(self) -> list[str]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.fakes.clock import ManualClock
+from vmdk_cache import errors
 from vmdk_cache.cache.clone_order import HOST_UNITS
-from vmdk_cache.cache.clone_queue import CloneQueue
+from vmdk_cache.cache.clone_queue import TURN_WITHIN_S, CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place
@@ -22,7 +23,7 @@ from vmdk_cache.cache.record import Record
 GIB = 1 << 30
 KEY = CacheKey("11111111-2222-3333-4444-555555555555", "f" * 32, "lsiLogic")
 OTHER_KEY = dataclasses.replace(KEY, fingerprint="e" * 32)
-SOON_S = 30.0
+SOON_S = 60.0
 
 
 def copy(
@@ -86,7 +87,7 @@ class Line:
 
     def __init__(self, clones_per_template: int) -> None:
         self.clock = ManualClock()
-        self.queue = CloneQueue(clones_per_template, self.clock)
+        self.queue = CloneQueue(lambda: clones_per_template, self.clock)
         self.clones: list[Clone] = []
 
     def join(
@@ -154,7 +155,7 @@ def test_a_failed_clone_gives_its_slot_back(line: Line) -> None:
 
 
 def test_the_blocks_own_error_comes_out_as_it_is() -> None:
-    queue = CloneQueue(1, ManualClock())
+    queue = CloneQueue(lambda: 1, ManualClock())
     failure = RuntimeError("the clone failed")
     with pytest.raises(RuntimeError) as seen, queue.turn(KEY, [A], place(), GIB):
         raise failure
@@ -244,13 +245,43 @@ def test_how_long_a_copy_took_tells_how_long_the_next_will(line: Line) -> None:
 
 def test_nobody_hangs_when_a_copy_in_the_making_is_late_and_nothing_else_happens() -> None:
     made = Line(1)
-    made.queue = CloneQueue(1, made.clock, look_again_s=0.01)
+    made.queue = CloneQueue(lambda: 1, made.clock, look_again_s=0.01)
     made.queue.promise(KEY, "ds-2", GIB)
     waiting = made.join(A, at=place("ds-2"))
     assert waiting.source is None
-    made.clock.advance(100_000.0)
+    made.clock.advance(50_000.0)
     assert waiting.runs_from() == "vm-a"
     waiting.end()
+
+
+def test_a_volume_behind_clones_that_never_end_is_given_up_after_a_day() -> None:
+    clock = ManualClock()
+    queue = CloneQueue(lambda: 1, clock, look_again_s=0.01)
+    stuck = Clone(queue, A)
+    assert stuck.runs_from() == "vm-a"
+    failures: list[errors.LockTimeout] = []
+
+    def wait() -> None:
+        try:
+            with queue.turn(KEY, [A], place(), GIB):
+                raise AssertionError("there is no free slot")
+        except errors.LockTimeout as failure:
+            failures.append(failure)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    wait_until(lambda: queue.waiting() == 1)
+    clock.advance(TURN_WITHIN_S - 1)
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    clock.advance(1)
+    waiting.join(SOON_S)
+
+    assert "for a turn to clone image 11111111-2222-3333-4444-555555555555" in str(failures[0])
+    assert queue.waiting() == 0
+    stuck.end()
+    with queue.turn(KEY, [A], place(), GIB) as entry:
+        assert entry == A
 
 
 def test_a_lost_copy_is_given_to_nobody_who_has_another(line: Line) -> None:
@@ -265,7 +296,7 @@ def test_a_lost_copy_is_given_to_nobody_who_has_another(line: Line) -> None:
 
 
 def test_a_copy_that_was_unfit_is_not_given_again() -> None:
-    queue = CloneQueue(1, ManualClock())
+    queue = CloneQueue(lambda: 1, ManualClock())
     with queue.turn(KEY, [A, B], place(), GIB, unfit={"vm-a"}) as entry:
         assert entry == B
     with queue.turn(KEY, [A], place(), GIB, unfit={"vm-a"}) as entry:
@@ -362,7 +393,7 @@ def test_failed_clones_do_not_count_as_fast_ones(line: Line) -> None:
 
 def test_a_hundred_threads_of_two_images_keep_the_limits_and_are_all_served() -> None:
     slots = 3
-    queue = CloneQueue(slots, ManualClock())
+    queue = CloneQueue(lambda: slots, ManualClock())
     images = {
         KEY: [A, FAR],
         OTHER_KEY: [copy("vm-o", "ds-1", "host-1", OTHER_KEY)],
@@ -398,3 +429,47 @@ def test_a_hundred_threads_of_two_images_keep_the_limits_and_are_all_served() ->
     assert max(of_copy for of_copy, _of_host in peaks) == slots
     assert max(of_host for _of_copy, of_host in peaks) <= HOST_UNITS
     assert queue.waiting() == 0
+
+
+class Owner:
+    """Whoever wanted a volume; ``gone`` once it was deleted."""
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.asked = 0
+
+    def check(self) -> None:
+        self.asked += 1
+        if self.gone:
+            raise errors.VolumeDeleted("volume v1 was deleted")
+
+
+def test_a_waiter_whose_volume_is_deleted_leaves_though_the_clone_ahead_goes_on() -> None:
+    queue = CloneQueue(lambda: 1, ManualClock(), look_again_s=0.01)
+    ahead = Clone(queue, A)
+    ahead.runs_from()
+    deleted, other = Owner(), Owner()
+
+    def take_turn(owner: Owner) -> str:
+        with queue.turn(KEY, [A], place(), GIB, check_wanted=owner.check) as entry:
+            return entry.moref
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        leaves, stays = pool.submit(take_turn, deleted), pool.submit(take_turn, other)
+        wait_until(lambda: deleted.asked > 1 and other.asked > 1)
+        assert queue.waiting() == 2
+        deleted.gone = True
+        with pytest.raises(errors.VolumeDeleted):
+            leaves.result(SOON_S)
+        assert (queue.waiting(), stays.done()) == (1, False)
+        ahead.end()
+        assert stays.result(SOON_S) == "vm-a"
+    assert queue.waiting() == 0
+
+
+def test_a_volume_that_need_not_wait_is_not_looked_up() -> None:
+    queue = CloneQueue(lambda: 1, ManualClock(), look_again_s=0.01)
+    owner = Owner()
+    with queue.turn(KEY, [A], place(), GIB, check_wanted=owner.check):
+        pass
+    assert owner.asked == 0

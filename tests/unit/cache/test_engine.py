@@ -8,7 +8,8 @@ import dataclasses
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ from tests.fakes.memory import (
 )
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache import file_locked
-from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, PLACES
+from vmdk_cache.cache import admission, file_locked
+from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, LONGEST_PAUSE_S, PLACES
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import (
     Evicted,
@@ -36,14 +37,16 @@ from vmdk_cache.cache.events import (
     Reason,
     Rule,
 )
-from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_TAKEN_ROUNDS
-from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_FREE_WITHIN_S
+from vmdk_cache.cache.key import CacheKey, lock_name, template_name
+from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import ToozLocks
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -72,6 +75,15 @@ def test_the_first_volume_imports_and_the_second_does_not(world: World) -> None:
     assert started.template == imported.template == first.entry.name
     assert (imported.bytes_read, imported.virtual_size_bytes) == (4, GIB)
     assert (miss.saved_bytes, hit.saved_bytes) == (0, IMAGE.size_bytes)
+
+
+@pytest.mark.parametrize("in_one_task", [True, False])
+def test_it_is_told_whether_one_task_made_a_volume(world: World, in_one_task: bool) -> None:
+    world.store.makes_volumes_in_one_task = in_one_task
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.engine.create_volume(IMAGE, volume(2), world.source)
+    told = [event for event in world.events if isinstance(event, Hit | Miss)]
+    assert [event.in_one_task for event in told] == [in_one_task, in_one_task]
 
 
 def test_the_time_of_a_volume_is_told_by_where_it_went(world: World) -> None:
@@ -148,6 +160,34 @@ def test_fifty_first_volumes_at_once_import_once(world: World) -> None:
     assert len(world.store.volumes) == 50
 
 
+def test_a_user_whom_glance_refuses_fails_no_other_users_volume(world: World) -> None:
+    refused = MemorySource(fault=errors.SourceRefused("the token has expired"))
+    flights = world.engine._importer._flights
+    hits: list[bool] = []
+
+    def create(number: int, source: MemorySource) -> None:
+        hits.append(world.engine.create_volume(IMAGE, volume(number), source).hit)
+
+    others = [
+        threading.Thread(target=create, args=(number, world.source)) for number in range(2, 6)
+    ]
+
+    def others_wait() -> None:
+        if not any(other.ident for other in others):
+            for other in others:
+                other.start()
+            wait_until(lambda: flights.waiting(KEY) == len(others))
+
+    world.store.during["import_"] = others_wait
+    with pytest.raises(errors.SourceRefused):
+        world.engine.create_volume(IMAGE, volume(1), refused)
+    for other in others:
+        other.join(PATIENCE_S)
+
+    assert sorted(hits) == [False, True, True, True]
+    assert world.source.opened == 1
+
+
 def test_four_processes_with_shared_locks_import_once(world: World) -> None:
     locks = MemoryLocks()
     engines = [world.process(locks=locks) for _ in range(4)]
@@ -170,6 +210,7 @@ def test_processes_without_a_shared_lock_share_the_winners_template(world: World
     assert (made.hit, made.entry.moref) == (True, rival.moref)
     assert world.source.opened == 0
     assert world.store.calls["destroy"] == 0
+    assert world.clock.elapsed_s < ABANDONED_AFTER.total_seconds(), "it waits no longer than needed"
 
 
 def test_an_abandoned_import_is_replaced_and_not_cloned(world: World) -> None:
@@ -178,7 +219,9 @@ def test_an_abandoned_import_is_replaced_and_not_cloned(world: World) -> None:
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert made.entry.moref != dead.moref
     assert dead.moref not in world.store.vms
-    assert world.clock.monotonic() >= ABANDONED_AFTER.total_seconds()
+    assert 0 <= world.clock.elapsed_s - ABANDONED_AFTER.total_seconds() < 10
+    assert evicted(world) == [(dead.name, Rule.BROKEN)]
+    assert world.kinds() == ["Evicted", "ImportStarted", "Imported", "Miss"]
 
 
 def test_an_import_that_still_runs_elsewhere_is_never_removed(world: World) -> None:
@@ -347,14 +390,268 @@ def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(world: World) -> 
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
     with world.leases.condemn(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
-    assert world.clock.monotonic() >= DELETED_WITHIN_S
+    assert world.clock.elapsed_s >= DELETED_WITHIN_S
+
+
+def test_a_template_whose_state_never_allows_a_clone_is_tried_a_few_times(world: World) -> None:
+    """InvalidState and MethodDisabled need not end: somebody may have disabled the method."""
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.calls.clear()
+    began = world.clock.monotonic()
+    disabled = errors.InUse("the method is disabled", fault="vim.fault.MethodDisabled")
+    world.store.faults["clone"] = [disabled] * 1000
+
+    with pytest.raises(errors.InUse):
+        world.engine.create_volume(IMAGE, volume(2), world.source)
+
+    assert world.store.calls["clone"] <= 12
+    seconds = world.clock.monotonic() - began
+    assert DELETED_WITHIN_S <= seconds <= DELETED_WITHIN_S + LONGEST_PAUSE_S
+
+
+def files_lost(times: int) -> list[Exception | None]:
+    lost = errors.ObjectNotFound("no such file", moref="task-7", fault=FILES_LOST)
+    return [lost] * times
+
+
+def evicted(world: World) -> list[tuple[str, Rule]]:
+    return [(e.template, e.rule) for e in world.events if isinstance(e, Evicted)]
+
+
+def test_one_clone_that_finds_no_files_costs_no_template(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = files_lost(1)
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert (again.hit, again.entry.moref) == (True, first.entry.moref)
+    assert evicted(world) == []
+    assert world.store.calls["destroy"] == 0
+
+
+def test_a_template_that_vcenter_calls_inaccessible_goes_at_once(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = files_lost(1)
+
+    def lose() -> None:
+        if world.store.calls["clone"] == 2:
+            world.store.vms[first.entry.moref] = dataclasses.replace(
+                first.entry, phase=Phase.FOREIGN, record=None, accessible=False, has_config=False
+            )
+
+    world.store.during["clone"] = lose
+    world.store.calls["clone"] = 1
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert not again.hit
+    assert evicted(world) == [(first.entry.name, Rule.BROKEN)]
+    assert first.entry.moref not in world.store.vms
+
+
+def test_a_template_on_a_datastore_out_of_reach_is_not_removed(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.in_reach.clear()
+    world.store.faults["clone"] = files_lost(9)
+    with pytest.raises(errors.ObjectNotFound) as failed:
+        world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert failed.value.fault == FILES_LOST
+    assert list(world.store.vms) == [first.entry.moref]
+    assert evicted(world) == []
+    assert world.store.calls["clone"] == 3
+    assert world.clock.elapsed_s < DELETED_WITHIN_S
+
+
+def test_a_copy_on_a_datastore_that_went_out_of_reach_gives_way_to_another(world: World) -> None:
+    replica = with_two_copies(world)
+    world.in_reach = {OTHER.datastore}
+    world.store.faults["clone"] = files_lost(2)
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert (made.hit, made.entry.moref) == (True, replica.moref)
+    assert len(world.store.vms) == 2
+
+
+def test_a_template_without_files_that_another_thread_removes_is_waited_for(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = files_lost(9)
+    locks = MemoryLocks()
+    engine = world.process(locks=locks)
+
+    def removed() -> None:
+        if world.store.calls["clone"] == 6:
+            world.store.vms.pop(first.entry.moref, None)
+            world.store.faults["clone"] = []
+            held.close()
+
+    world.store.during["clone"] = removed
+    with contextlib.ExitStack() as held:
+        held.enter_context(locks.hold(lock_name(KEY), 0))
+        again = engine.create_volume(IMAGE, volume(2), world.source)
+    assert not again.hit
+    assert evicted(world) == []
+
+
+def test_a_template_without_its_files_that_vcenter_keeps_is_no_endless_wait(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.faults["clone"] = files_lost(9)
+    world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
+    with pytest.raises(errors.ObjectNotFound):
+        world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert world.store.calls["clone"] == 3
+    assert evicted(world) == []
+
+
+def test_a_copy_that_vanishes_after_a_long_import_is_a_miss(world: World) -> None:
+    """The wait for a template that is going begins when a clone fails by it."""
+
+    def vanish() -> None:
+        if world.store.calls["clone"] == 1:
+            world.store.vms.clear()
+
+    world.store.during = {
+        "import_": lambda: world.clock.advance(DELETED_WITHIN_S + 1),
+        "clone": vanish,
+    }
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert not made.hit
+    assert world.kinds() == ["ImportStarted", "Imported", "ImportStarted", "Imported", "Miss"]
+
+
+def test_a_datastore_that_is_full_at_the_clone_is_not_the_last_word(world: World) -> None:
+    world.placement = MemoryPlacement(PLACE, OTHER)
+    world.engine = world.process()
+    world.store.faults["clone"] = [errors.NoSpace("ds1 is full")]
+    made = world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert made.place == OTHER
+    assert world.kinds() == ["ImportStarted", "Imported", "Miss"]
+    assert world.placement.reserved == 0
+
+
+def test_when_every_datastore_is_full_the_error_says_so(world: World) -> None:
+    world.placement = MemoryPlacement(PLACE, OTHER)
+    world.engine = world.process()
+    world.store.faults["clone"] = [errors.NoSpace("ds1 is full"), errors.NoSpace("ds2 is full")]
+    with pytest.raises(errors.NoSpace, match="ds2"):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.store.calls["clone"] == 2
+
+
+def test_a_volume_is_tried_on_a_few_full_datastores_only(world: World) -> None:
+    places = [dataclasses.replace(PLACE, datastore=f"datastore-{n}") for n in range(1, 6)]
+    world.placement = MemoryPlacement(*places)
+    world.engine = world.process()
+    world.store.faults["clone"] = [errors.NoSpace("full")] * 9
+    with pytest.raises(errors.NoSpace):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.store.calls["clone"] == PLACES
+
+
+def test_a_ready_copy_that_the_list_does_not_show_yet_is_served(world: World) -> None:
+    first = world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.store.copies = lambda key, *, fresh=False: ()  # type: ignore[method-assign]
+    again = world.engine.create_volume(IMAGE, volume(2), world.source)
+    assert (again.hit, again.entry.moref) == (True, first.entry.moref)
+    assert world.clock.slept == []
+
+
+class _Unopened(MemoryTransfer):
+    """An image that Glance does not send."""
+
+    def __call__(self, image: Image, source: ImageSource, *, check_grains: bool = False) -> Any:
+        raise errors.SourceUnavailable("Glance is down")
+
+
+def test_an_import_that_fails_before_there_is_a_vm_says_so(world: World) -> None:
+    world.transfer = _Unopened(GIB)
+    world.engine = world.process()
+    with pytest.raises(errors.SourceUnavailable):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    (told,) = world.events
+    assert isinstance(told, ImportFailed)
+    assert (told.image_id, told.error) == (IMAGE.id, "SourceUnavailable")
+
+
+def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: World) -> None:
+    dead = world.store.begin_import(KEY, GIB)
+    world.store.importing.clear()
+    world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
+    with pytest.raises(errors.NotCacheable, match="no right to delete") as refused:
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert refused.value.reason == Reason.NAME_TAKEN
+    assert list(world.store.vms) == [dead.moref]
+    assert world.events == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"phase": Phase.ALTERED}, "the next purge deletes it"),
+        ({"phase": Phase.FOREIGN, "was_ready": True}, "convert it back"),
+        ({"phase": Phase.FOREIGN, "was_ready": True, "accessible": False}, "has lost its files"),
+        ({"phase": Phase.FOREIGN, "was_ready": False}, "is no template of this cache"),
+        ({"phase": Phase.FOREIGN, "was_ready": False, "record": None}, "no template of this cache"),
+    ],
+    ids=["altered", "converted", "without files", "foreign", "without a record"],
+)
+def test_what_has_the_templates_name_is_said_with_what_to_do(
+    world: World, changes: dict[str, Any], says: str
+) -> None:
+    entry = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    world.store.vms[entry.moref] = dataclasses.replace(entry, **changes)
+    with pytest.raises(errors.NotCacheable, match=says) as refused:
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert refused.value.reason == Reason.NAME_TAKEN
+    assert entry.moref in str(refused.value)
+
+
+def test_a_template_of_a_later_version_asks_for_an_upgrade(world: World) -> None:
+    entry = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    assert entry.record is not None
+    record = dataclasses.replace(entry.record, schema=99)
+    world.store.vms[entry.moref] = dataclasses.replace(entry, phase=Phase.FOREIGN, record=record)
+    with pytest.raises(errors.NotCacheable, match="upgrade this host"):
+        world.engine.create_volume(IMAGE, volume(), world.source)
+
+
+def test_a_template_that_is_gone_is_given_to_no_one_in_line(world: World) -> None:
+    gone = world.engine.create_volume(IMAGE, volume(1), world.source).entry
+    removed: list[str] = []
+    world.engine._queue.remove = removed.append  # type: ignore[method-assign]
+    world.store.during["clone"] = lambda: removed or world.store.vms.clear()  # type: ignore[func-returns-value]
+    assert not world.engine.create_volume(IMAGE, volume(2), world.source).hit
+    assert removed == [gone.moref]
+
+
+def test_an_import_that_is_done_when_it_was_to_be_removed_is_served(world: World) -> None:
+    slow = world.store.begin_import(KEY, GIB)
+    world.store.importing.clear()
+    look_again = world.store.look_again
+
+    def finish(entry: CacheEntry) -> CacheEntry | None:
+        if world.store.vms[entry.moref].phase is Phase.IMPORTING:
+            world.store.finish_import(entry)
+        return look_again(entry)
+
+    world.store.look_again = finish  # type: ignore[method-assign]
+    made = world.engine.create_volume(IMAGE, volume(), world.source)
+    assert (made.hit, made.entry.moref) == (True, slow.moref)
+    assert world.store.calls["destroy"] == 0
+
+
+def test_an_import_that_goes_on_when_it_was_to_be_removed_is_waited_for(world: World) -> None:
+    slow = world.store.begin_import(KEY, GIB)
+    world.store.importing.clear()
+    world.store.during["look_again"] = lambda: world.store.importing.add(slow.moref)
+
+    def finish() -> None:
+        if slow.moref in world.store.importing:
+            world.store.finish_import(slow)
+
+    world.store.during["copies"] = finish
+    made = world.engine.create_volume(IMAGE, volume(), world.source)
+    assert (made.hit, made.entry.moref) == (True, slow.moref)
+    assert world.store.calls["destroy"] == 0
 
 
 def test_a_template_without_its_files_is_replaced(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    world.store.faults["clone"] = [
-        errors.ObjectNotFound("no such file", moref="task-7", fault=FILES_LOST)
-    ]
+    world.store.faults["clone"] = files_lost(2)
     again = world.engine.create_volume(IMAGE, volume(2), world.source)
     assert not again.hit
     assert list(world.store.vms) == [again.entry.moref]
@@ -368,7 +665,18 @@ def test_a_name_that_nobody_seen_bears_ends_the_attempts(world: World) -> None:
     with pytest.raises(errors.NotCacheable) as refusal:
         world.engine.create_volume(IMAGE, volume(), world.source)
     assert refusal.value.reason == Reason.NAME_TAKEN
-    assert world.store.calls["import_"] == NAME_TAKEN_ROUNDS
+    assert NAME_FREE_WITHIN_S <= sum(world.clock.slept) < 2 * NAME_FREE_WITHIN_S
+    assert world.store.calls["import_"] < 10
+
+
+@pytest.mark.parametrize("free_after", [1, 6])
+def test_the_name_of_an_import_that_failed_is_waited_for(world: World, free_after: int) -> None:
+    """vCenter removes its VM after the lease has ended, and nothing is found under the name."""
+    world.store.faults["import_"] = [errors.NameTaken("it is being removed")] * free_after
+    made = world.engine.create_volume(IMAGE, volume(), world.source)
+    assert not made.hit
+    assert [type(event) for event in world.events[-2:]] == [Imported, Miss]
+    assert world.clock.slept == [2.0, 4.0, 8.0, 16.0, 16.0, 16.0][:free_after]
 
 
 def test_a_lost_lock_does_not_lose_the_import(world: World) -> None:
@@ -529,9 +837,7 @@ def test_those_in_line_know_that_the_template_has_moved(world: World) -> None:
 
 def test_a_template_without_its_files_gives_way_to_its_replica(world: World) -> None:
     replica = with_two_copies(world)
-    world.store.faults["clone"] = [
-        errors.ObjectNotFound("no such file", moref="task-7", fault=FILES_LOST)
-    ]
+    world.store.faults["clone"] = files_lost(2)
     made = world.engine.create_volume(IMAGE, volume(1), world.source)
     assert (made.hit, made.entry.moref) == (True, replica.moref)
     assert list(world.store.vms) == [replica.moref]
@@ -542,3 +848,236 @@ def test_a_warm_up_counts_for_every_copy(world: World) -> None:
     world.clock.advance(1000)
     world.engine.warm(IMAGE, "lsiLogic", world.source)
     assert {entry.warmed_at for entry in world.store.vms.values()} == {world.clock.now()}
+
+
+class _DefectError(Exception):
+    """Of no class that this package knows."""
+
+
+class _Overdrawn(MemoryPlacement):
+    """Whose books are wrong once the volume is there."""
+
+    @contextlib.contextmanager
+    def for_volume(
+        self, volume: Volume, size_bytes: int, excluded: Collection[str] = ()
+    ) -> Iterator[Place]:
+        with super().for_volume(volume, size_bytes, excluded) as place:
+            yield place
+        raise _DefectError("a defect")
+
+
+class _Forgetful(LeaseBook):
+    @contextlib.contextmanager
+    def hold(self, moref: str) -> Iterator[None]:
+        with super().hold(moref):
+            yield
+        raise _DefectError("a defect")
+
+
+@pytest.mark.parametrize("where", ["usage", "events", "placement", "leases"])
+@pytest.mark.parametrize("number", [1, 2], ids=["miss", "hit"])
+def test_nothing_fails_a_volume_that_exists(
+    world: World, where: str, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    if number == 2:
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    world.clock.advance(3600)
+    if where == "usage":
+        world.store.faults["touch"] = [_DefectError("a defect")]
+    elif where == "placement":
+        world.placement = _Overdrawn()
+    elif where == "leases":
+        world.leases = _Forgetful()
+    if where == "events":
+        world.events = _DeafTo(Hit, Miss)  # type: ignore[assignment]
+    world.engine = world.process()
+    with caplog.at_level("INFO"):
+        made = world.engine.create_volume(IMAGE, volume(number), world.source)
+    assert made.hit == (number == 2)
+    assert made.place == PLACE
+    assert world.store.volumes[f"volume-id-{number}"] == made.entry.moref
+    assert world.store.calls["clone"] == number
+    assert any("a defect" in record.getMessage() for record in caplog.records)
+
+
+class _DeafTo(list[object]):
+    """Events whose listener fails at some kinds of them."""
+
+    def __init__(self, *kinds: type) -> None:
+        super().__init__()
+        self._kinds = kinds
+
+    def append(self, event: object) -> None:
+        if isinstance(event, self._kinds):
+            raise _DefectError("a defect")
+        super().append(event)
+
+
+def test_a_defect_before_the_clone_is_no_volume(world: World) -> None:
+    world.store.faults["clone"] = [_DefectError("a defect")]
+    with pytest.raises(_DefectError):
+        world.engine.create_volume(IMAGE, volume(1), world.source)
+    assert world.store.volumes == {}
+
+
+@pytest.mark.parametrize("work", ["create_volume", "warm", "check_warm"])
+@pytest.mark.parametrize("adapter", ["floppy", "LSILOGIC", "x\n\x1b[2J"])
+def test_an_adapter_that_vsphere_does_not_have_is_refused_before_glance_is_asked(
+    world: World, work: str, adapter: str
+) -> None:
+    image = dataclasses.replace(IMAGE, adapter_type=adapter)
+    calls: dict[str, Callable[[], object]] = {
+        "create_volume": lambda: world.engine.create_volume(
+            image, volume(1, adapter_type=adapter), world.source
+        ),
+        "warm": lambda: world.engine.warm(image, "lsiLogic", world.source),
+        "check_warm": lambda: world.engine.check_warm(image, "lsiLogic"),
+    }
+    with pytest.raises(errors.ImageFormatError, match="vmware_adaptertype") as refused:
+        calls[work]()
+    assert str(refused.value).isprintable()
+    assert "paraVirtual" in str(refused.value), "it says what to set"
+    assert world.source.opened == 0
+    assert world.events == []
+
+
+@pytest.mark.parametrize("adapter", admission.ADAPTER_TYPES)
+def test_each_adapter_that_vsphere_has_is_taken(world: World, adapter: str) -> None:
+    image = dataclasses.replace(IMAGE, adapter_type=adapter)
+    world.engine.check_warm(image, "lsiLogic")
+    made = world.engine.create_volume(image, volume(1, adapter_type=adapter), world.source)
+    assert made.entry.record is not None
+    assert made.entry.record.key.adapter_type == adapter
+
+
+class Owner:
+    """Cinder, to one volume.
+
+    :ivar deleted: it has deleted the volume
+    :ivar asked: how often it was asked whether it wants the volume
+    :ivar waits: its deletion would wait now
+    """
+
+    def __init__(self) -> None:
+        self.deleted = False
+        self.asked = 0
+        self.waits = False
+
+    def is_wanted(self) -> bool:
+        self.asked += 1
+        return not self.deleted
+
+    @contextlib.contextmanager
+    def deletion_waits(self) -> Iterator[None]:
+        assert not self.waits
+        self.waits = True
+        try:
+            yield
+        finally:
+            self.waits = False
+
+    def volume(self, number: int) -> Volume:
+        return volume(number, is_wanted=self.is_wanted, deletion_waits=self.deletion_waits)
+
+
+def test_a_volume_deleted_in_line_is_not_cloned_and_keeps_no_slot(world: World) -> None:
+    world.engine.create_volume(IMAGE, volume(1), world.source)
+    engine = world.process(Settings(enabled=True, clones_per_template=1))
+    owner, go_on = Owner(), threading.Event()
+    world.store.during["clone"] = lambda: _wait(go_on)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        first = pool.submit(engine.create_volume, IMAGE, volume(2), world.source)
+        wait_until(lambda: world.store.calls["clone"] == 2)
+        second = pool.submit(engine.create_volume, IMAGE, owner.volume(3), world.source)
+        wait_until(lambda: engine._queue.waiting() == 1)
+        third = pool.submit(engine.create_volume, IMAGE, volume(4), world.source)
+        owner.deleted = True
+        go_on.set()
+        assert (first.result(PATIENCE_S).hit, third.result(PATIENCE_S).hit) == (True, True)
+        with pytest.raises(errors.VolumeDeleted, match="volume-id-3"):
+            second.result(PATIENCE_S)
+    assert world.store.volumes.keys() == {"volume-id-1", "volume-id-2", "volume-id-4"}
+    assert world.store.calls["clone"] == 3
+    assert world.leases.held() == frozenset()
+
+
+def _wait(event: threading.Event) -> None:
+    assert event.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("deleted", [1, 2])
+def test_an_import_goes_on_for_others_though_its_volume_is_deleted(
+    world: World, deleted: int
+) -> None:
+    owner, go_on = Owner(), threading.Event()
+    volumes = {1: volume(1), 2: volume(2), deleted: owner.volume(deleted)}
+    world.store.during["import_"] = lambda: _wait(go_on)
+    flights = world.engine._importer._flights
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asked = {1: pool.submit(world.engine.create_volume, IMAGE, volumes[1], world.source)}
+        wait_until(lambda: world.store.calls["import_"] == 1)
+        asked[2] = pool.submit(world.engine.create_volume, IMAGE, volumes[2], world.source)
+        wait_until(lambda: flights.waiting(KEY) == 1)
+        owner.deleted = True
+        go_on.set()
+        with pytest.raises(errors.VolumeDeleted):
+            asked.pop(deleted).result(PATIENCE_S)
+        (other,) = asked.values()
+        other.result(PATIENCE_S)
+    assert world.store.volumes.keys() == {f"volume-id-{3 - deleted}"}
+    assert world.store.calls["import_"] == 1
+
+
+def test_a_volume_is_looked_up_twice_and_its_deletion_waits_for_the_clone(world: World) -> None:
+    owner = Owner()
+    seen: list[tuple[bool, int]] = []
+    world.store.during["clone"] = lambda: seen.append((owner.waits, owner.asked))
+    world.engine.create_volume(IMAGE, owner.volume(1), world.source)
+    assert seen == [(True, 1)]
+    assert (owner.waits, owner.asked) == (False, 2)
+
+
+def test_the_vm_of_a_volume_that_gets_another_image_goes_before_the_clone_can_begin(
+    world: World,
+) -> None:
+    """Not before the template is there, nor for an image that cannot become the volume."""
+    owner = Owner()
+    seen: list[tuple[bool, int, int]] = []
+
+    def make_way() -> None:
+        seen.append((owner.waits, len(world.store.vms), world.store.calls["clone"]))
+
+    volume_of = dataclasses.replace(owner.volume(1), make_way=make_way)
+    small = dataclasses.replace(volume_of, size_bytes=1)
+    with pytest.raises(errors.VolumeTooSmall):
+        world.engine.create_volume(IMAGE, small, world.source)
+    assert seen == []
+    world.engine.create_volume(IMAGE, volume_of, world.source)
+    assert seen == [(True, 1, 0)]
+
+
+def test_a_volume_deleted_during_its_clone_is_removed(world: World) -> None:
+    owner = Owner()
+
+    def delete() -> None:
+        owner.deleted = True
+
+    world.store.during["clone"] = delete
+    with pytest.raises(errors.VolumeDeleted):
+        world.engine.create_volume(IMAGE, owner.volume(1), world.source)
+    assert world.store.volumes == {}
+    assert "Miss" not in world.kinds()
+
+
+def test_an_import_whose_vm_exists_is_counted_once(world: World) -> None:
+    """As a VM, and not as the promise of one any more."""
+    engine = world.process(Settings(enabled=True, max_count=2))
+    other = dataclasses.replace(IMAGE, id="22222222-2222-3333-4444-555555555555")
+
+    def import_another() -> None:
+        world.store.during.clear()
+        assert not engine.create_volume(other, volume(2), world.source).hit
+
+    world.store.during["import_"] = import_another
+    assert not engine.create_volume(IMAGE, volume(1), world.source).hit
+    assert len(world.store.vms) == 2

@@ -38,7 +38,7 @@ EVERY_EVENT: dict[type[events.Event], tuple[events.Event, str]] = {
         (
             events.Imported(BACKEND, IMAGE, TEMPLATE, "ds1", 20 << 30, 512, 9.5),
             "Image cache import of image image-1 on datastore ds1 done in 9.50 s, 512 B "
-            "downloaded: template vmware1_image_cache (image-1) of 20 GiB [vmware1]",
+            "downloaded: template 'vmware1_image_cache (image-1)' of 20 GiB [vmware1]",
         ),
         (
             events.ImportFailed(BACKEND, IMAGE, "SourceUnavailable", 2.0),
@@ -47,12 +47,12 @@ EVERY_EVENT: dict[type[events.Event], tuple[events.Event, str]] = {
         (
             events.Replicated(BACKEND, IMAGE, TEMPLATE, "ds2", 4.0),
             "Image cache replica of image image-1 on datastore ds2 made in 4.00 s: template "
-            "vmware1_image_cache (image-1) [vmware1]",
+            "'vmware1_image_cache (image-1)' [vmware1]",
         ),
         (
             events.Evicted(BACKEND, "", TEMPLATE, events.Rule.BROKEN, "files-lost", 3 << 40),
-            "Image cache eviction: template vmware1_image_cache (image-1) of image unknown, 3 TiB, "
-            "broken: files-lost [vmware1]",
+            "Image cache eviction: template 'vmware1_image_cache (image-1)' of image unknown, "
+            "3 TiB, broken: files-lost [vmware1]",
         ),
     ]
 }

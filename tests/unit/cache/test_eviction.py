@@ -5,6 +5,7 @@ A world is a list of one-line facts (see ``entry``); times are seconds before NO
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmdk_cache import conf, errors
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Reason, Rule
 from vmdk_cache.cache.eviction import (
     MAX_REMOVALS_FOR_ROOM,
@@ -50,6 +51,7 @@ def entry(
     size_gib: int = 10,
     unshared_gib: int | None = None,
     datastore: str | None = "ds1",
+    owner: Owner = Owner.OURS,
 ) -> CacheEntry:
     """One VM; by default the only template of an image of its own."""
     key = CacheKey(image or f"image-of-{moref}", fingerprint, adapter)
@@ -70,6 +72,7 @@ def entry(
         created,
         ago(used_s),
         ago(warmed_s),
+        owner=owner,
     )
 
 
@@ -115,6 +118,12 @@ def test_age_counts_from_the_events_that_the_option_names(
     assert (moment is not None and moment < NOW) is goes
 
 
+@pytest.mark.parametrize(("expiry", "says"), [("age", "50 s old"), ("idle", "20 s unused")])
+def test_what_is_kept_says_from_when_its_time_counts(expiry: str, says: str) -> None:
+    plan = plan_eviction([entry("vm-1", 50, used_s=20)], NOW, Policy(age_s=100, expiry=expiry))
+    assert kept(plan) == {"vm-1": f"{says}, less than 100 s"}
+
+
 def test_what_does_not_expire_has_no_moment_when_it_does() -> None:
     assert expires_at(entry("vm-1"), Policy(age_s=0)) is None
     assert expires_at(entry("vm-1"), Policy(age_s=10**12)) is None  # beyond what dates can say
@@ -132,19 +141,34 @@ def test_age_zero_removes_nothing_however_old() -> None:
 # -- superseded and stale
 
 
-def test_of_two_contents_of_one_image_and_adapter_the_newer_stays() -> None:
-    plan = plan_eviction(
-        [
-            entry("old", 90, image="i", fingerprint="f1"),
-            entry("new", 10, image="i", fingerprint="f2"),
-            entry("other-adapter", 80, image="i", fingerprint="f1", adapter="ide"),
-            entry("other-image", 80),
-        ],
-        NOW,
-        Policy(),
-    )
+@pytest.mark.parametrize("step", [1, -1], ids=["oldest listed first", "newest listed first"])
+def test_of_two_contents_of_one_image_and_adapter_the_newer_stays(step: int) -> None:
+    entries = [
+        entry("old", 90, image="i", fingerprint="f1"),
+        entry("new", 10, image="i", fingerprint="f2"),
+        entry("other-adapter", 80, image="i", fingerprint="f1", adapter="ide"),
+        entry("other-image", 80),
+    ]
+    plan = plan_eviction(entries[::step], NOW, Policy())
     assert list(removed(plan)) == ["old"]
     assert "the image has changed" in removed(plan)["old"]
+
+
+@pytest.mark.parametrize("unknown", ["old", "new"])
+def test_what_may_be_another_deployments_neither_supersedes_nor_is_superseded(unknown: str) -> None:
+    entries = [
+        entry(name, age_s, image="i", fingerprint=name,
+              owner=Owner.UNKNOWN if name == unknown else Owner.OURS)
+        for name, age_s in (("old", 90), ("new", 10))
+    ]  # fmt: skip
+    assert removed(plan_eviction(entries, NOW, Policy())) == {}
+
+
+def test_a_template_of_another_deployment_is_kept_for_that_reason() -> None:
+    theirs = entry("vm-1", 10**6, phase=Phase.FOREIGN, owner=Owner.ANOTHER)
+    theirs = dataclasses.replace(theirs, deployment="there")
+    for plan in (plan_eviction([theirs], NOW, Policy(age_s=1)), plan_requested([theirs], None)):
+        assert kept(plan) == {"vm-1": "a template of another deployment, 'there'"}
 
 
 def test_an_import_under_way_supersedes_nothing_yet() -> None:
@@ -169,6 +193,37 @@ def test_a_stale_copy_goes_with_the_reason_given_whatever_its_age() -> None:
     stale = {"vm-1": "image i was deleted in Glance", "vm-3": "image j is deactivated"}
     plan = plan_eviction(entries, NOW, Policy(age_s=100), stale=stale)
     assert removed(plan) == stale
+
+
+def test_a_stale_copy_supersedes_no_good_one() -> None:
+    """A property was set, and a copy made with it; then the property was taken away again."""
+    entries = [
+        entry("good", 90, image="i", fingerprint="f1"),
+        entry("stale", 10, image="i", fingerprint="f2"),
+    ]
+    plan = plan_eviction(entries, NOW, Policy(), stale={"stale": "its image has changed"})
+    assert removed(plan) == {"stale": "its image has changed"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "stays"),
+    [
+        ({"used_s": 9}, True),
+        ({"warmed_s": 9}, True),
+        ({"used_s": 10}, False),
+        ({"used_s": 50, "warmed_s": 50}, False),
+        ({}, False),
+    ],
+)
+def test_a_copy_used_after_a_newer_one_was_imported_is_not_superseded(
+    facts: dict[str, float], stays: bool
+) -> None:
+    """As long as Glance does not say which of the two is the image as it is now."""
+    entries = [
+        entry("old", 90, image="i", fingerprint="f1", **facts),  # type: ignore[arg-type]
+        entry("new", 10, image="i", fingerprint="f2"),
+    ]
+    assert list(removed(plan_eviction(entries, NOW, Policy()))) == ([] if stays else ["old"])
 
 
 # -- limits, one at a time
@@ -208,6 +263,13 @@ def test_each_limit_alone_removes_those_used_longest_ago(
     plan = plan_eviction(LRU, NOW, policy, spaces=SPACES)
     assert list(removed(plan)) == gone
     assert all(option in reason for reason in removed(plan).values())
+
+
+@pytest.mark.parametrize(("missing_bytes", "gone"), [(0, []), (1, ["vm-1"])])
+def test_a_byte_less_than_must_be_free_is_too_little(missing_bytes: int, gone: list[str]) -> None:
+    spaces = {"ds1": Space(100 * GIB, 20 * GIB - missing_bytes)}
+    plan = plan_eviction([entry("vm-1")], NOW, Policy(min_free_percent=20), spaces=spaces)
+    assert list(removed(plan)) == gone
 
 
 def test_what_expires_anyway_does_not_count_against_the_others() -> None:
@@ -428,7 +490,7 @@ def removable(entries: list[CacheEntry], in_use: frozenset[str]) -> list[CacheEn
     return [
         entry
         for entry in entries
-        if entry.phase in (Phase.READY, Phase.ADOPTED) and entry.moref not in in_use
+        if entry.phase in (Phase.READY, Phase.ALTERED, Phase.ADOPTED) and entry.moref not in in_use
     ]
 
 
@@ -589,6 +651,7 @@ def test_each_removal_names_its_rule_and_nothing_that_is_kept_does() -> None:
             entry("new", 10, image="b", fingerprint="f2"),
             entry("stale", 10, image="c"),
             entry("surplus", 50, image="d"),
+            entry("altered", 1, image="f", phase=Phase.ALTERED),
             entry("fresh", 1, image="e"),
         ],
         NOW,
@@ -600,8 +663,23 @@ def test_each_removal_names_its_rule_and_nothing_that_is_kept_does() -> None:
         "old": Rule.SUPERSEDED,
         "stale": Rule.STALE,
         "surplus": Rule.LIMIT,
+        "altered": Rule.ALTERED,
     }
     assert {verdict.rule for verdict in plan.keep} == {None}
+
+
+def test_an_altered_template_that_is_being_cloned_goes_later() -> None:
+    altered = entry("vm-1", phase=Phase.ALTERED)
+    assert "altered by hand" in removed(plan_eviction([altered], NOW, Policy()))["vm-1"]
+    assert kept(plan_eviction([altered], NOW, Policy(), in_use={"vm-1"})) == {
+        "vm-1": "being cloned"
+    }
+
+
+def test_room_is_made_of_an_altered_template_first() -> None:
+    world = [entry("vm-1", 1000, image="a"), entry("vm-2", 1, image="b", phase=Phase.ALTERED)]
+    (verdict,) = plan_room(world, GIB, "ds1", Policy(max_count=2))
+    assert verdict.entry.moref == "vm-2"
 
 
 def test_what_makes_room_says_so() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 
@@ -17,6 +18,8 @@ RECORD = Record(
     virtual_size_bytes=1 << 30,
     created_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     owner="host:1",
+    deployment="here",
+    lock_domain="0123456789abcdef",
 )
 PRIOR_ART = "b1_image_cache (11111111-2222-3333-4444-555555555555)"
 JSON = json.loads(RECORD.to_json())
@@ -24,6 +27,28 @@ JSON = json.loads(RECORD.to_json())
 
 def test_a_record_survives_its_template() -> None:
     assert Record.from_json(RECORD.to_json()) == RECORD
+    assert list(JSON) == sorted(JSON), "the order of a record's facts is another each time"
+
+
+def test_a_record_of_the_first_schema_names_no_deployment() -> None:
+    first = {k: v for k, v in JSON.items() if k != "deployment"} | {"schema": 1}
+    record = Record.from_json(json.dumps(first))
+    assert record == dataclasses.replace(RECORD, deployment="", schema=1)
+    assert not record.is_of_later_version
+    lying = Record.from_json(json.dumps({**first, "deployment": "there"}))
+    assert lying is not None
+    assert lying.deployment == ""
+
+
+def test_a_record_of_an_earlier_version_names_no_locks() -> None:
+    earlier = {name: value for name, value in JSON.items() if name != "lock_domain"}
+    assert Record.from_json(json.dumps(earlier)) == dataclasses.replace(RECORD, lock_domain="")
+
+
+def test_a_record_is_a_value_that_threads_may_share() -> None:
+    assert len({RECORD, Record.from_json(RECORD.to_json())}) == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RECORD.owner = "host:2"  # type: ignore[misc]
 
 
 json_values = st.recursive(
@@ -38,12 +63,19 @@ def test_whatever_somebody_writes_there_is_no_record_and_no_crash(text: str | No
     assert Record.from_json(text) is None
 
 
+@pytest.mark.parametrize("nested", ["[" * 100_000, '{"schema":' * 100_000])
+def test_deeply_nested_json_is_no_record_and_no_crash(nested: str) -> None:
+    assert Record.from_json(nested) is None
+    altered = {**JSON, "owner": "NESTED"}
+    assert Record.from_json(json.dumps(altered).replace('"NESTED"', nested)) is None
+
+
 @given(st.sampled_from(sorted(JSON)), json_values)
 def test_one_altered_field_never_crashes(field: str, value: object) -> None:
     Record.from_json(json.dumps({**JSON, field: value}))
 
 
-@pytest.mark.parametrize("field", sorted(JSON))
+@pytest.mark.parametrize("field", sorted(JSON.keys() - {"lock_domain"}))
 def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
     assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
 
@@ -55,30 +87,37 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
         ("fingerprint", "\ud800"),
         ("created_at", "0001-01-01T00:00:00+14:00"),
         ("created_at", "9999-12-31T23:59:59-14:00"),
+        ("created_at", "2026-01-01T00:00:00"),
+        ("created_at", 1),
+        ("virtual_size_bytes", "1"),
+        ("virtual_size_bytes", 1.5),
+        ("virtual_size_bytes", True),
+        ("schema", True),
     ],
 )
-def test_what_nothing_can_be_reckoned_with_is_no_record(field: str, value: str) -> None:
+def test_what_nothing_can_be_reckoned_with_is_no_record(field: str, value: object) -> None:
     """One template altered by hand would keep all the others from being listed."""
     assert Record.from_json(json.dumps({**JSON, field: value})) is None
 
 
-LATER = json.dumps({"schema": 2, "everything": "else"})
+LATER = json.dumps({"schema": 99, "everything": "else"})
 
 
 @pytest.mark.parametrize("more", [{}, {k: v for k, v in JSON.items() if k != "schema"}])
 def test_a_record_of_a_later_version_is_known_as_such_and_nothing_else_of_it(
     more: dict[str, object],
 ) -> None:
-    record = Record.from_json(json.dumps({"schema": 2, **more}))
+    record = Record.from_json(json.dumps({"schema": 99, **more}))
     assert record is not None
     assert record.is_of_later_version
-    assert (record.backend, record.key.image_id, record.schema) == ("", "", 2)
+    assert (record.backend, record.key.image_id, record.schema) == ("", "", 99)
+    assert (record.virtual_size_bytes, record.created_at.timestamp()) == (0, 0.0)
     assert not RECORD.is_of_later_version
     with pytest.raises(AssertionError):
         record.to_json()
 
 
-@pytest.mark.parametrize("schema", [0, -1, "2", 2.5, None, [2]])
+@pytest.mark.parametrize("schema", [0, -1, "2", 1.0, 2.5, None, [2], True])
 def test_what_no_version_writes_as_its_schema_is_no_record(schema: object) -> None:
     assert Record.from_json(json.dumps({**JSON, "schema": schema})) is None
 
@@ -95,6 +134,13 @@ def test_what_no_version_writes_as_its_schema_is_no_record(schema: object) -> No
         ({"record": None, "name": "golden image"}, Phase.FOREIGN),
         ({"backend": "b2"}, Phase.FOREIGN),
         ({"name": "renamed"}, Phase.FOREIGN),
+        ({"was_ready": True}, Phase.READY),
+        ({"was_ready": True, "is_template": False}, Phase.FOREIGN),
+        ({"has_other_content": True}, Phase.ALTERED),
+        ({"has_other_content": True, "is_template": False}, Phase.IMPORTING),
+        ({"has_other_content": True, "record": None}, Phase.ADOPTED),
+        ({"has_other_content": True, "name": "renamed"}, Phase.FOREIGN),
+        ({"has_other_content": True, "disks": 2}, Phase.FOREIGN),
         ({"disks": 0}, Phase.FOREIGN),
         ({"disks": 2}, Phase.FOREIGN),
         ({"record": Record.from_json(LATER)}, Phase.FOREIGN),
@@ -107,7 +153,7 @@ def test_only_a_complete_template_of_ours_under_its_own_name_is_served(
 ) -> None:
     facts: dict[str, object] = {
         "backend": "b1",
-        "name": template_name("b1", RECORD.key),
+        "name": template_name("b1", RECORD.key, "here"),
         "is_template": True,
         "disks": 1,
         "record": RECORD,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -21,7 +22,13 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Replicated
 from vmdk_cache.cache.eviction import Policy, Verdict, plan_eviction
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.key import CacheKey, lock_name_of, replica_name
+from vmdk_cache.cache.key import (
+    CacheKey,
+    free_replica_name,
+    is_copy_name,
+    lock_name_of,
+    replica_name,
+)
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.replication import (
@@ -56,7 +63,7 @@ class RecordingQueue(CloneQueue):
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(1, clock)
+        super().__init__(lambda: 1, clock)
         self.changed: list[CacheEntry] = []
         self.promised: dict[str, int] = {}
 
@@ -90,9 +97,11 @@ class World:
         """Another one that shares vCenter, locks and leases."""
         settings = Settings(enabled=True, replicate_after=AFTER, **options)
         parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "leases": self.leases}
-        self.evictor = Evictor("b1", events=self.events.append, **parts)
+        self.evictor = Evictor(
+            "b1", events=self.events.append, datastores=lambda: {PLACE.datastore}, **parts
+        )
         self.room = Room(
-            Policy.of(settings),
+            lambda: Policy.of(settings),
             usage=Usage(self.store, self.clock),
             evictor=self.evictor,
             spaces=dict,
@@ -100,7 +109,7 @@ class World:
         )
         self.replication = Replication(
             "b1",
-            settings,
+            lambda: settings,
             placement=self.placement,
             room=self.room,
             events=self.events.append,
@@ -132,12 +141,12 @@ def settle() -> None:
     """Let all replicas that were begun come to their ends."""
     while threads := at_work():
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
 def wait_for(event: threading.Event) -> None:
-    assert event.wait(10)
+    assert event.wait(60)
 
 
 @pytest.fixture
@@ -247,6 +256,137 @@ def test_a_replica_that_was_deleted_is_made_again_when_asked_for_again(world: Wo
     assert world.replicas() == [SECOND.datastore]
 
 
+@pytest.mark.parametrize(("apart_s", "made"), [(DEMAND_LIFE_S, True), (DEMAND_LIFE_S + 1, False)])
+def test_a_demand_lives_for_a_day_and_no_longer(world: World, apart_s: float, made: bool) -> None:
+    world.template(key())
+    world.ask(key(), times=AFTER)
+    world.clock.advance(apart_s)
+    world.ask(key(), times=1)
+    settle()
+    assert (world.replicas() == [SECOND.datastore]) is made
+
+
+def test_a_demand_is_not_forgotten_when_another_datastore_is_asked_for(world: World) -> None:
+    """What is old is forgotten then, and only that."""
+    world.template(key())
+    world.ask(key(), times=AFTER)
+    world.clock.advance(DEMAND_LIFE_S)
+    world.ask(key(), THIRD, times=1)
+    world.ask(key(2), THIRD, times=1)
+    world.ask(key(), times=1)
+    settle()
+    assert world.replicas() == [SECOND.datastore]
+
+
+def test_what_nobody_asks_for_any_more_takes_no_memory(world: World) -> None:
+    world.template(key(1))
+    for number in range(1, 50):
+        world.ask(key(number), times=1)
+    world.clock.advance(DEMAND_LIFE_S + 1)
+    world.ask(key(50), times=1)
+    assert list(world.replication._demands) == [key(50)]
+
+
+def test_the_queue_learns_how_long_vcenter_took_to_make_a_replica(world: World) -> None:
+    learnt: list[float | None] = []
+    add = world.queue.add
+
+    def listen(entry: CacheEntry, made_in_s: float | None = None) -> None:
+        learnt.append(made_in_s)
+        add(entry, made_in_s)
+
+    world.queue.add = listen  # type: ignore[method-assign]
+    world.template(key())
+    world.store.during["replicate"] = lambda: world.clock.advance(40)
+    world.replication.make(key(), SECOND.datastore)
+    world.replication.make(key(), SECOND.datastore)
+    assert learnt == [40.0, None]
+    (event,) = world.events
+    assert isinstance(event, Replicated)
+    assert event.seconds == 40.0
+
+
+# -- a replica that somebody moved to another datastore
+
+
+def move(world: World, moref: str, place: Place) -> None:
+    moved = dataclasses.replace(world.store.vms[moref], datastore=place.datastore, host=place.host)
+    world.store.vms[moref] = moved
+
+
+def test_a_datastore_whose_replica_was_moved_away_gets_another_one(world: World) -> None:
+    """The moved one keeps the name that the datastore's replica usually has."""
+    world.template(key())
+    names = set()
+    for other in (THIRD, FOURTH, FIFTH):
+        replica, made = world.replication.make(key(), SECOND.datastore)
+        assert made
+        assert (replica.phase, replica.datastore) == (Phase.READY, SECOND.datastore)
+        assert is_copy_name(replica.name, "b1", key())
+        names.add(replica.name)
+        move(world, replica.moref, other)
+    assert len(names) == 3
+    assert [type(event) for event in world.events] == [Replicated] * 3
+
+
+def test_volumes_have_the_replica_made_that_was_moved_away(world: World) -> None:
+    world.template(key())
+    world.ask(key())
+    settle()
+    (replica,) = world.queue.changed
+    move(world, replica.moref, THIRD)
+    world.ask(key())
+    settle()
+    assert world.replicas() == [SECOND.datastore, THIRD.datastore]
+
+
+def test_a_moved_replica_counts_where_it_is(world: World) -> None:
+    world.template(key())
+    replica, _ = world.replication.make(key(), SECOND.datastore)
+    move(world, replica.moref, THIRD)
+    found, made = world.replication.make(key(), THIRD.datastore)
+    assert (found.moref, made) == (replica.moref, False)
+    world.ask(key(), THIRD, times=10 * AFTER)
+    settle()
+    assert world.replicas() == [THIRD.datastore]
+
+
+def test_while_a_replica_with_another_name_is_made_nobody_takes_it_for_broken(
+    world: World,
+) -> None:
+    world.template(key())
+    replica, _ = world.replication.make(key(), SECOND.datastore)
+    move(world, replica.moref, THIRD)
+    name = free_replica_name("b1", key(), SECOND.datastore, {replica.name})
+    free: list[str] = []
+
+    def try_locks() -> None:
+        for lock in map(lock_name_of, (name, replica.name)):
+            with contextlib.suppress(errors.LockTimeout), world.locks.hold(lock, 0):
+                free.append(lock)
+
+    world.store.during["replicate"] = try_locks
+    made, _ = world.replication.make(key(), SECOND.datastore)
+    assert (made.name, free) == (name, [])
+    try_locks()
+    assert free == [lock_name_of(name), lock_name_of(replica.name)]
+
+
+def test_a_name_that_another_object_has_is_not_tried_for_ever(world: World) -> None:
+    """It is no copy of the key: what it is, a reconcile finds out."""
+    template = world.template(key())
+    name = replica_name("b1", key(), SECOND.datastore)
+    world.store.vms["vm-9"] = dataclasses.replace(
+        template, moref="vm-9", name=name, phase=Phase.FOREIGN, record=None
+    )
+    with pytest.raises(errors.NameTaken):
+        world.replication.make(key(), SECOND.datastore)
+    assert world.store.calls["replicate"] == 1
+    del world.store.vms["vm-9"]
+    made, _ = world.replication.make(key(), SECOND.datastore)
+    assert made.name == name
+
+
 # -- how many at a time
 
 
@@ -270,7 +410,7 @@ def test_no_more_than_a_few_are_made_at_a_time_and_all_in_the_end(world: World) 
         world.template(one)
         world.ask(one)
     for _ in range(AT_ONCE):
-        assert entered.acquire(timeout=10)
+        assert entered.acquire(timeout=60)
     go.set()
     settle()
     assert most == AT_ONCE
@@ -294,15 +434,15 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     first = world.template(key(1))
     for place in (SECOND, THIRD, FOURTH):
         world.ask(key(1), place)
-    assert entered.acquire(timeout=10)
+    assert entered.acquire(timeout=60)
     assert world.queue.promised == {SECOND.datastore: 1, THIRD.datastore: 2, FOURTH.datastore: 2}
     other = world.template(key(2))
     world.ask(key(2), FIFTH)
-    assert entered.acquire(timeout=10)
+    assert entered.acquire(timeout=60)
     assert sources == [frozenset({first.moref}), frozenset({first.moref, other.moref})]
     go[1].set()
     for _ in range(2):
-        assert entered.acquire(timeout=10)
+        assert entered.acquire(timeout=60)
     (replica,) = (e for e in world.queue.changed if e.datastore == SECOND.datastore)
     assert begun == [1, 1, 2, 2]
     assert sources[-1] == {first.moref, replica.moref}
@@ -310,6 +450,20 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     settle()
     assert world.replicas() == [SECOND.datastore, THIRD.datastore, FOURTH.datastore, "datastore-5"]
     assert world.queue.promised == {}
+
+
+def test_those_who_wait_are_told_in_how_many_rounds_their_copy_is_made(world: World) -> None:
+    """As copies double: one in the first round, two in the second, four in the third."""
+    go = threading.Event()
+    world.store.during["replicate"] = lambda: wait_for(go)
+    world.template(key())
+    names = [f"datastore-{number}" for number in range(2, 10)]
+    for name in names:
+        world.ask(key(), dataclasses.replace(SECOND, datastore=name))
+    rounds = [world.queue.promised[name] for name in names]
+    go.set()
+    settle()
+    assert rounds == [1, 2, 2, 3, 3, 3, 3, 4]
 
 
 def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world: World) -> None:
@@ -324,11 +478,11 @@ def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world
     world.template(key(1))
     for place in (SECOND, THIRD, FOURTH, FIFTH):
         world.ask(key(1), place)
-    assert entered.acquire(timeout=10)
+    assert entered.acquire(timeout=60)
     for number in range(2, AT_ONCE + 1):
         world.template(key(number))
         world.ask(key(number))
-        assert entered.acquire(timeout=10)
+        assert entered.acquire(timeout=60)
     assert len(at_work()) == AT_ONCE
     go.set()
     settle()
@@ -397,7 +551,7 @@ def test_after_close_none_is_begun_and_what_waits_is_dropped(world: World) -> No
         world.template(one)
         world.ask(one)
     for _ in range(AT_ONCE):
-        assert entered.acquire(timeout=10)
+        assert entered.acquire(timeout=60)
     world.replication.close()
     world.replication.close()
     world.ask(keys[0], THIRD)
@@ -433,6 +587,25 @@ def test_the_copy_that_fewest_clone_from_is_the_source(world: World) -> None:
         world.ask(key())
         settle()
     assert from_which == [frozenset({template.moref, other.moref})]
+
+
+def test_a_copy_that_a_replica_was_read_from_before_is_a_source_like_any(world: World) -> None:
+    template = world.template(key())
+    other = world.store.replicate(template, THIRD)
+    from_which: list[frozenset[str]] = []
+    with world.leases.hold(other.moref):
+        world.store.during["replicate"] = lambda: from_which.append(world.leases.held())
+        world.replication.make(key(), SECOND.datastore)
+        del world.store.vms[world.queue.changed[-1].moref]
+        world.replication.make(key(), SECOND.datastore)
+    assert from_which == [frozenset({template.moref, other.moref})] * 2
+
+
+def test_who_asks_for_a_replica_hears_that_no_copy_can_be_read(world: World) -> None:
+    world.template(key(), host="host-9")
+    world.placement.sick_hosts.add("host-9")
+    with pytest.raises(errors.HostUnavailable):
+        world.replication.make(key(), SECOND.datastore)
 
 
 def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None:
@@ -541,8 +714,9 @@ def test_a_fresh_template_that_is_locked_for_a_while_gets_its_replica(world: Wor
 
 
 def test_a_host_without_threads_left_makes_none_and_tells_no_user(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     world.template(key())
 
     def refuse(self: threading.Thread) -> None:
@@ -551,6 +725,8 @@ def test_a_host_without_threads_left_makes_none_and_tells_no_user(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         world.ask(key())
+    (line,) = infos(caplog)
+    assert "can't start new thread" in line.getMessage()
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     world.ask(key())
     settle()
@@ -579,11 +755,11 @@ def test_replicas_that_are_made_at_once_keep_the_limit_together(world: World) ->
 
     world.store.during["replicate"] = wait
     world.ask(key(1))
-    assert entered.acquire(timeout=10)
+    assert entered.acquire(timeout=60)
     first = at_work()
     world.ask(key(2))
     for second in at_work() - first:
-        second.join(10)
+        second.join(60)
     go.set()
     settle()
     assert tried(world) == 1

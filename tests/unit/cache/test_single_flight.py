@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.single_flight import SingleFlight
+from vmdk_cache.clock import Clock
 
 
 class Flight:
@@ -21,7 +24,7 @@ class Flight:
     def __call__(self) -> str:
         self.runs += 1
         self.started.set()
-        assert self.release.wait(30)
+        assert self.release.wait(60)
         if isinstance(self.ending, BaseException):
             raise self.ending
         return self.ending
@@ -31,15 +34,15 @@ def follow(flights: SingleFlight[str, str], work: Flight, followers: int = 1) ->
     """The outcome of a leader and of followers that are waiting when its work ends."""
     with concurrent.futures.ThreadPoolExecutor(followers + 1) as pool:
         futures = [pool.submit(flights.run, "key", work, 30)]
-        assert work.started.wait(30)
+        assert work.started.wait(60)
         waiting = threading.Barrier(followers + 1)
 
         def join() -> tuple[str, bool]:
-            waiting.wait(30)
+            waiting.wait(60)
             return flights.run("key", work, 30)
 
         futures += [pool.submit(join) for _ in range(followers)]
-        waiting.wait(30)
+        waiting.wait(60)
         # A follower that has passed the barrier and not yet joined would lead a flight of its own
         # and find its work already released: it gets the same outcome, so no test depends on it.
         work.release.set()
@@ -57,30 +60,160 @@ def test_followers_get_the_leaders_error() -> None:
     assert set(follow(SingleFlight(), Flight(failure), followers=8)) == {failure}
 
 
-def test_an_interrupted_leader_does_not_interrupt_its_followers() -> None:
-    flights: SingleFlight[str, str] = SingleFlight()
-    work = Flight(SystemExit())
-    joined: list[BaseException | None] = []
+class Ending(BaseException):
+    """Ends one thread, as eventlet.Timeout and GreenletExit do: no Exception."""
 
-    def follower() -> None:
+
+def refused_to_one_user(failure: Exception) -> bool:
+    return isinstance(failure, errors.SourceRefused)
+
+
+class Crew:
+    """Callers of one flight: the work fails for the first ones, and succeeds for the next."""
+
+    def __init__(self, *failures: BaseException, clock: Clock | None = None) -> None:
+        self.flights: SingleFlight[str, str] = SingleFlight(
+            is_leaders_own=refused_to_one_user, clock=clock
+        )
+        self._failures = list(failures)
+        self._lock = threading.Lock()
+        self.outcomes: list[object] = []
+        self.runs = 0
+        self._callers = 0
+        self.under_way = threading.Event()
+        self.go_on = threading.Event()
+
+    def _work(self) -> str:
+        self.runs += 1
+        self.under_way.set()
+        assert self.go_on.wait(60)
+        # All who still wait are on board, so that each of them shares the outcome of this run.
+        while self.flights.waiting("key") < self._callers - self.runs:
+            threading.Event().wait(0.001)
+        if self._failures:
+            raise self._failures.pop(0)
+        return "result"
+
+    def _call(self) -> None:
         try:
-            flights.run("key", lambda: "led itself", 30)
+            outcome: object = self.flights.run("key", self._work, 30)
         except BaseException as failure:
-            joined.append(failure)
+            outcome = failure
+        with self._lock:
+            self.outcomes.append(outcome)
 
-    def leader() -> None:
-        with pytest.raises(SystemExit):
-            flights.run("key", work, 30)
+    def run(self, callers: int) -> None:
+        self._callers = callers
+        threads = [threading.Thread(target=self._call) for _ in range(callers)]
+        threads[0].start()
+        assert self.under_way.wait(60)
+        for thread in threads[1:]:
+            thread.start()
+        self.go_on.set()
+        for thread in threads:
+            thread.join(60)
 
-    leading = threading.Thread(target=leader)
-    leading.start()
-    assert work.started.wait(30)
-    following = threading.Thread(target=follower)
-    following.start()
-    work.release.set()
-    leading.join()
-    following.join()
-    assert not any(isinstance(failure, SystemExit) for failure in joined)
+
+@pytest.mark.parametrize("kind", [Ending, SystemExit, KeyboardInterrupt])
+def test_what_ends_the_leading_thread_ends_no_follower(kind: type[BaseException]) -> None:
+    ending = kind("ends one thread")
+    crew = Crew(ending)
+
+    crew.run(callers=6)
+
+    assert crew.outcomes.count(ending) == 1
+    assert crew.outcomes.count(("result", True)) == 1
+    assert crew.outcomes.count(("result", False)) == 4
+    assert crew.runs == 2
+    assert crew.flights.waiting("key") == 0
+
+
+def test_an_image_that_is_refused_to_one_user_is_asked_for_by_the_next() -> None:
+    refusals = [errors.SourceRefused("not yours"), errors.SourceRefused("nor yours")]
+    crew = Crew(*refusals)
+
+    crew.run(callers=5)
+
+    assert crew.outcomes.count(refusals[0]) == 1
+    assert crew.outcomes.count(refusals[1]) == 1
+    assert crew.outcomes.count(("result", True)) == 1
+    assert crew.outcomes.count(("result", False)) == 2
+    assert crew.runs == 3
+
+
+def test_an_image_that_is_refused_to_every_user_is_an_error_of_each() -> None:
+    refusals = [errors.SourceRefused(f"refusal {number}") for number in range(4)]
+    crew = Crew(*refusals)
+
+    crew.run(callers=4)
+
+    assert sorted(map(str, crew.outcomes)) == sorted(map(str, refusals))
+
+
+def test_a_source_that_is_out_of_reach_is_so_for_all() -> None:
+    failure = errors.SourceUnavailable("Glance is away")
+    crew = Crew(failure)
+
+    crew.run(callers=4)
+
+    assert crew.outcomes == [failure] * 4
+    assert crew.runs == 1
+
+
+def test_a_time_out_that_is_the_leaders_error_is_shared_as_it_is() -> None:
+    failure = TimeoutError("the work's own")
+    crew = Crew(failure)
+
+    crew.run(callers=3)
+
+    assert crew.outcomes == [failure] * 3
+
+
+def test_a_follower_waits_no_longer_for_many_leaders_than_for_one() -> None:
+    """Each flight ends for its leader alone; the time of a follower is that of all of them."""
+    clock = ManualClock()
+    flights: SingleFlight[str, str] = SingleFlight(is_leaders_own=refused_to_one_user, clock=clock)
+    leading, go_on, leading_next = (threading.Event() for _ in range(3))
+    outcomes: list[object] = []
+
+    def refused() -> str:
+        leading.set()
+        assert go_on.wait(60)
+        clock.advance(601)
+        raise errors.SourceRefused("not yours")
+
+    def next_leader() -> str:
+        leading_next.set()
+        while not any(isinstance(outcome, errors.LockTimeout) for outcome in outcomes):
+            threading.Event().wait(0.001)
+        return "result"
+
+    def call(work: Callable[[], str], timeout_s: float) -> None:
+        try:
+            outcomes.append(flights.run("key", work, timeout_s))
+        except errors.VmdkCacheError as failure:
+            outcomes.append(failure)
+
+    threads = [threading.Thread(target=call, args=(refused, 600))]
+    threads[0].start()
+    assert leading.wait(60)
+    for number in range(2):
+        threads.append(threading.Thread(target=call, args=(next_leader, 600)))
+        threads[-1].start()
+        while flights.waiting("key") < number + 1:
+            threading.Event().wait(0.001)
+        assert flights.waiting("key") == number + 1
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a follower waits longer than it was told"
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == [
+        "LockTimeout",
+        "SourceRefused",
+        "tuple",
+    ]
+    assert leading_next.is_set()
 
 
 def test_a_follower_does_not_wait_for_ever() -> None:
@@ -88,11 +221,26 @@ def test_a_follower_does_not_wait_for_ever() -> None:
     work = Flight("late")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         leader = pool.submit(flights.run, "key", work, 30)
-        assert work.started.wait(30)
+        assert work.started.wait(60)
         with pytest.raises(errors.LockTimeout):
             flights.run("key", work, 0.01)
         work.release.set()
         assert leader.result() == ("late", True)
+
+
+def test_an_error_is_everybodys_unless_its_owner_says_otherwise() -> None:
+    flights: SingleFlight[str, str] = SingleFlight()
+    failure = errors.NoSpace("full")
+    work = Flight(failure)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(flights.run, "key", work, 60)
+        assert work.started.wait(60)
+        follower = pool.submit(flights.run, "key", work, 60)
+        while flights.waiting("key") < 1:
+            threading.Event().wait(0.001)
+        work.release.set()
+        assert (leader.exception(30), follower.exception(30)) == (failure, failure)
+    assert work.runs == 1
 
 
 def test_the_next_caller_after_a_failure_leads_anew() -> None:
@@ -104,3 +252,35 @@ def test_the_next_caller_after_a_failure_leads_anew() -> None:
 
 def _full() -> str:
     raise errors.NoSpace("full")
+
+
+def test_a_follower_that_wants_the_outcome_no_more_leaves_and_nobody_else() -> None:
+    flights: SingleFlight[str, str] = SingleFlight(check_every_s=0.01)
+    work = Flight("result")
+    gone = threading.Event()
+    looked = threading.Event()
+
+    def deleted() -> None:
+        looked.set()
+        if gone.is_set():
+            raise errors.VolumeDeleted("volume v1 was deleted")
+
+    def never() -> None:
+        raise AssertionError("a leader finishes its work")
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        leader = pool.submit(flights.run, "key", work, 60, never)
+        assert work.started.wait(60)
+        leaves = pool.submit(flights.run, "key", work, 60, deleted)
+        stays = pool.submit(flights.run, "key", work, 60)
+        assert looked.wait(60)
+        while flights.waiting("key") < 2:
+            threading.Event().wait(0.001)
+        gone.set()
+        with pytest.raises(errors.VolumeDeleted):
+            leaves.result(30)
+        assert not stays.done()
+        work.release.set()
+        assert leader.result(30) == ("result", True)
+        assert stays.result(30) == ("result", False)
+    assert work.runs == 1

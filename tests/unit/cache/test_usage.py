@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 
@@ -11,14 +12,64 @@ from tests.unit.cache.conftest import IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.engine import Warmth
 from vmdk_cache.cache.eviction import Policy, plan_eviction
-from vmdk_cache.cache.usage import WRITE_EVERY_S, Times, Usage
+from vmdk_cache.cache.usage import RETRY_AFTER_S, WRITE_EVERY_S, Notes, Usage, write_every_s
+from vmdk_cache.conf import EXPIRY_IDLE, Settings
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
-@pytest.mark.parametrize("times", [Times(), Times(NOW), Times(None, NOW), Times(NOW, NOW)])
-def test_times_survive_their_template(times: Times) -> None:
-    assert Times.from_json(times.to_json()) == times
+@pytest.mark.parametrize(
+    "times",
+    [
+        Notes(),
+        Notes(NOW),
+        Notes(None, NOW),
+        Notes(NOW, NOW),
+        Notes(ready_vm="vm-1"),
+        Notes(NOW, None, "vm-1", "c1"),
+    ],
+)
+def test_times_survive_their_template(times: Notes) -> None:
+    assert Notes.from_json(times.to_json()) == times
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"used_at":' * 100_000, '{"used_at": ' + "[" * 100_000 + "]" * 100_000 + "}"],
+)
+def test_deeply_nested_notes_are_unreadable_and_no_error(text: str) -> None:
+    assert Notes.from_json(text) == Notes()
+
+
+def test_notes_say_of_which_vm_the_content_is() -> None:
+    noted = Notes(ready_vm="vm-1", content_id="c1")
+    assert noted.content_of("vm-1") == "c1"
+    assert noted.content_of("vm-2") is None
+    assert Notes(content_id="c1").content_of("") is None
+
+
+def test_the_deployment_is_that_of_the_noted_vm_only() -> None:
+    noted = Notes.from_json(Notes(ready_vm="vm-1", deployment="here").to_json())
+    assert noted.deployment_of("vm-1") == "here"
+    assert noted.deployment_of("vm-2") == ""
+    assert Notes(ready_vm="vm-1").deployment_of("vm-1") == ""
+    assert Notes(deployment="here").deployment_of("") == ""
+
+
+def test_any_note_says_that_it_was_ready() -> None:
+    assert not Notes().is_any
+    for notes in (Notes(NOW), Notes(None, NOW), Notes(ready_vm="vm-1")):
+        assert notes.is_any
+
+
+def test_notes_fit_into_what_vcenter_keeps_of_an_attribute() -> None:
+    moment = datetime.datetime(2026, 1, 1, 23, 59, 59, 999999, datetime.UTC)
+    assert len(Notes(moment, moment, "vm-12345678", "c" * 32, "d" * 32).to_json()) <= 255
+
+
+@pytest.mark.parametrize("value", [None, "", 0, 7, [], {}, True])
+def test_a_content_id_that_is_no_text_is_none(value: object) -> None:
+    assert Notes.from_json(json.dumps({"content_id": value, "ready_vm": value})) == Notes()
 
 
 json_values = st.recursive(
@@ -30,16 +81,16 @@ json_values = st.recursive(
 
 @given(st.text() | json_values.map(json.dumps) | st.none())
 def test_what_somebody_else_writes_there_means_never(text: str | None) -> None:
-    assert Times.from_json(text) == Times()
+    assert Notes.from_json(text) == Notes()
 
 
 @given(json_values, json_values)
 def test_altered_times_never_crash(used: object, warmed: object) -> None:
-    Times.from_json(json.dumps({"used_at": used, "warmed_at": warmed}))
+    Notes.from_json(json.dumps({"used_at": used, "warmed_at": warmed}))
 
 
 def test_a_time_without_a_zone_is_no_time() -> None:
-    assert Times.from_json('{"used_at": "2026-01-01T00:00:00"}') == Times()
+    assert Notes.from_json('{"used_at": "2026-01-01T00:00:00"}') == Notes()
 
 
 def test_a_burst_of_clones_writes_once(world: World) -> None:
@@ -68,6 +119,148 @@ def test_a_use_that_is_only_remembered_keeps_an_idle_template(world: World) -> N
     (seen,) = usage.applied([unwritten])
     assert not plan_eviction([seen], world.clock.now(), idle).remove
     assert plan_eviction([unwritten], world.clock.now(), idle).remove
+
+
+def test_a_first_use_that_is_only_remembered_counts_like_a_written_one(world: World) -> None:
+    """The template has no note of any use, and this process knows of one."""
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    unwritten = dataclasses.replace(entry, used_at=None)
+    usage = Usage(world.store, world.clock)
+    usage.note(unwritten)
+    (seen,) = usage.applied([unwritten])
+    assert seen == dataclasses.replace(entry, used_at=world.clock.now())
+
+
+def idle(age_s: int) -> Settings:
+    return Settings(enabled=True, expiry=EXPIRY_IDLE, age_s=age_s)
+
+
+def expired(world: World, usage: Usage, settings: Settings) -> bool:
+    """Whether a purge of a process with ``usage`` removes anything."""
+    entries = usage.applied(world.store.entries())
+    return bool(plan_eviction(entries, world.clock.now(), Policy.of(settings)).remove)
+
+
+@pytest.mark.parametrize("age_s", [8, 60, 300, 600])
+def test_a_template_that_was_used_does_not_expire_by_idleness(world: World, age_s: int) -> None:
+    """Whichever process looks: half of the age has not passed since the last use."""
+    settings = idle(age_s)
+    used_by = Usage(world.store, world.clock, lambda: write_every_s(settings))
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    for _ in range(20):
+        world.clock.advance(age_s / 8)
+        used_by.note(entry)
+        world.clock.advance(age_s / 2)
+        assert not expired(world, used_by, settings)
+        assert not expired(world, Usage(world.store, world.clock), settings)
+        used_by.note(entry)
+    world.clock.advance(age_s + 1)
+    assert expired(world, used_by, settings)
+    assert expired(world, Usage(world.store, world.clock), settings)
+
+
+def test_the_process_that_cloned_knows_of_uses_that_are_not_written(world: World) -> None:
+    settings = idle(100)
+    usage = Usage(world.store, world.clock, lambda: write_every_s(settings))
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    usage.note(entry)
+    writes = world.store.calls["touch"]
+    world.clock.advance(24)
+    usage.note(entry)
+    assert world.store.calls["touch"] == writes
+    world.clock.advance(99)
+    (seen,) = usage.applied(world.store.entries())
+    assert seen.used_at == world.clock.now() - datetime.timedelta(seconds=99)
+    assert not expired(world, usage, settings)
+    world.clock.advance(2)
+    assert expired(world, usage, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        (Settings(age_s=40), WRITE_EVERY_S),
+        (idle(0), WRITE_EVERY_S),
+        (idle(40), 10.0),
+        (idle(1200), WRITE_EVERY_S),
+        (idle(1196), 299.0),
+        (idle(86400), WRITE_EVERY_S),
+    ],
+)
+def test_uses_are_written_four_times_an_age_where_idleness_counts(
+    settings: Settings, seconds: float
+) -> None:
+    assert write_every_s(settings) == seconds
+
+
+def test_a_use_that_could_not_be_written_is_written_soon_after(world: World) -> None:
+    usage = Usage(world.store, world.clock)
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    world.store.faults["touch"] = [errors.Unreachable("reset")]
+    usage.note(entry)
+    writes = world.store.calls["touch"]
+    world.clock.advance(RETRY_AFTER_S - 1)
+    usage.note(entry)
+    assert world.store.calls["touch"] == writes, "each volume of a burst meets the fault"
+    world.clock.advance(1)
+    usage.note(entry)
+    assert world.store.calls["touch"] == writes + 1
+    (seen,) = world.store.entries()
+    assert seen.used_at == world.clock.now()
+
+
+def test_a_failed_write_does_not_hide_the_use_from_its_own_process(world: World) -> None:
+    usage = Usage(world.store, world.clock)
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    usage.note(entry)
+    world.clock.advance(WRITE_EVERY_S)
+    world.store.faults["touch"] = [errors.Unreachable("reset")]
+    usage.note(entry)
+    world.clock.advance(50)
+    (seen,) = usage.applied(world.store.entries())
+    assert seen.used_at == world.clock.now() - datetime.timedelta(seconds=50)
+
+
+def test_a_process_that_never_heard_of_vcenters_clock_goes_by_what_is_written(
+    world: World,
+) -> None:
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    (written,) = world.store.entries()
+    usage = Usage(world.store, world.clock)
+    world.store.faults["touch"] = [errors.Unreachable("reset")]
+    usage.note(entry)
+    assert usage.applied([written]) == [written]
+
+
+def test_whatever_goes_wrong_with_a_note_the_volume_is_made(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    usage = Usage(world.store, world.clock)
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    world.store.faults["touch"] = [ValueError("a bug")]
+    usage.note(entry)
+    assert world.store.faults["touch"] == []
+    assert [r.getMessage() for r in caplog.records if "a bug" in r.getMessage()] != []
+
+
+def test_uses_of_templates_that_are_gone_are_forgotten(world: World) -> None:
+    usage = Usage(world.store, world.clock)
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    usage.note(entry)
+    writes = world.store.calls["touch"]
+    assert usage.applied([]) == []
+    usage.note(entry)
+    assert world.store.calls["touch"] == writes + 1, "it is another one for all that is known"
+
+
+def test_a_later_use_of_another_process_counts(world: World) -> None:
+    usage = Usage(world.store, world.clock)
+    entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
+    usage.note(entry)
+    world.clock.advance(10)
+    later = dataclasses.replace(entry, used_at=world.clock.now())
+    assert usage.applied([later]) == [later]
 
 
 def test_a_warm_up_counts_the_age_anew(world: World) -> None:

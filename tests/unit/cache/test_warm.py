@@ -135,3 +135,24 @@ def test_a_spare_copy_of_an_image_to_be_kept_makes_room(world: World) -> None:
     world.kept.set([image(1).id])
     cache.warm(image(2), "lsiLogic", world.source)
     assert {entry.image_id for entry in world.store.vms.values()} == {image(1).id, image(2).id}
+
+
+def test_a_check_goes_by_the_size_of_the_copy_that_is_there(world: World) -> None:
+    """Glance may not know that of the image's disk."""
+    cache = engine(world, max_total_bytes=2 * GIB - 1)
+    cache.warm(IMAGE, "lsiLogic", world.source, "datastore-1")
+    world.kept.set([IMAGE.id])
+    with pytest.raises(errors.NotCacheable, match="image_cache_max_total_gb"):
+        cache.check_warm(IMAGE, "lsiLogic", "datastore-2")
+
+
+def test_the_images_own_adapter_wins(world: World) -> None:
+    cache, own = engine(world), dataclasses.replace(IMAGE, adapter_type="ide")
+    made = cache.warm(own, "lsiLogic", world.source, "datastore-1").entry
+    assert made.record is not None
+    assert made.record.key.adapter_type == "ide"
+    cache = engine(world, max_count=1)
+    world.kept.set([IMAGE.id])
+    cache.check_warm(own, "lsiLogic")  # it is there, so nothing needs room
+    with pytest.raises(errors.NotCacheable, match="image_cache_max_count"):
+        cache.check_warm(IMAGE, "lsiLogic")

@@ -1,0 +1,200 @@
+"""Who asks, and what is remembered; nothing of vCenter takes part."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import pytest
+
+from vmdk_cache.cache.one_task import Answer, Answers
+from vmdk_cache.cache.one_task_trials import MAX_FAILED, MAX_UNANSWERED, Trial, Trials
+
+UNKNOWN, YES, NO = Answer.UNKNOWN, Answer.YES, Answer.NO
+
+
+def ask(trials: Trials, volume: str = "v1", disk_type: str = "thin", grows: bool = True) -> bool:
+    """Whether a volume asks; it gets no answer, and does not fail either."""
+    with trials.trial(volume, disk_type, grows=grows) as trial:
+        return trial.asks
+
+
+def show(trials: Trials, volume: str = "v1", *, capacity: bool = True, uuid: bool = True) -> None:
+    with trials.trial(volume, "thin", grows=True) as trial:
+        assert trial.asks
+        trial.read(has_capacity=capacity, has_uuid=uuid)
+
+
+def test_one_volume_asks_and_the_others_do_not_wait_for_it() -> None:
+    trials = Trials()
+    with trials.trial("v1", "thin", grows=True) as first:
+        assert first.asks
+        assert not any(ask(trials, f"v{number}") for number in range(2, 9))
+        first.read(has_capacity=True, has_uuid=True)
+        assert ask(trials, "v9")
+    assert trials.answers("thin") == Answers(YES, YES)
+
+
+def test_of_a_burst_exactly_one_asks() -> None:
+    trials = Trials()
+    barrier, asked = threading.Barrier(50), []
+
+    def volume(number: int) -> None:
+        barrier.wait(60)
+        with trials.trial(f"v{number}", "thin", grows=True) as trial:
+            if trial.asks:
+                asked.append(number)
+            barrier.wait(60)
+
+    threads = [threading.Thread(target=volume, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 1
+    assert ask(trials, "v99")
+
+
+def test_after_a_yes_all_ask_and_after_a_no_none() -> None:
+    trials = Trials()
+    show(trials)
+    assert ask(trials) and ask(trials, grows=False)
+    show(trials, capacity=False)
+    assert trials.answers("thin") == Answers(NO, YES)
+    assert not ask(trials)
+    assert ask(trials, grows=False)
+
+
+def test_only_the_first_reading_counts() -> None:
+    """A later one may show what ReconfigVM_Task did."""
+    trials = Trials()
+    with trials.trial("v1", "thin", grows=True) as trial:
+        trial.read(has_capacity=True, has_uuid=False)
+        trial.read(has_capacity=True, has_uuid=True)
+    assert trials.answers("thin") == Answers(YES, NO)
+
+
+def test_each_type_of_disk_is_found_out_on_its_own() -> None:
+    trials = Trials()
+    with trials.trial("v1", "thin", grows=True) as thin:
+        assert thin.asks and ask(trials, disk_type="thick")
+    show(trials, uuid=False)
+    assert trials.answers("thick") == Answers()
+    assert ask(trials, disk_type="thick") and not ask(trials)
+
+
+def test_a_disk_that_is_zeroed_in_advance_never_asks() -> None:
+    assert not ask(Trials(), disk_type="eagerZeroedThick")
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_refusal_is_a_no(grows: bool) -> None:
+    trials = Trials()
+    with trials.trial("v1", "thin", grows=grows) as trial:
+        trial.disturbed()
+        trial.refused()
+        trial.read(has_capacity=True, has_uuid=True)
+    assert trials.answers("thin") == Answers(NO if grows else UNKNOWN, NO)
+
+
+def test_what_is_read_after_a_failure_proves_nothing() -> None:
+    trials = Trials()
+    with trials.trial("v1", "thin", grows=True) as trial:
+        trial.disturbed()
+        assert not trial.asks
+        trial.read(has_capacity=False, has_uuid=False)
+        trial.disturbed()
+    assert trials.answers("thin") == Answers()
+    assert not ask(trials), "the volume asks again"
+
+
+def fail(trials: Trials, volume: str) -> Trial:
+    with contextlib.suppress(KeyboardInterrupt), trials.trial(volume, "thin", grows=True) as trial:
+        raise KeyboardInterrupt  # as a thread that is ended
+    return trial
+
+
+def test_a_volume_that_failed_does_not_ask_again_and_another_does() -> None:
+    trials = Trials()
+    assert fail(trials, "v1").failed
+    assert not ask(trials, "v1")
+    show(trials, "v2")
+    assert not ask(trials, "v1")
+    assert ask(trials, "v3")
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_trials_that_fail_again_and_again_end(grows: bool) -> None:
+    """Else a vCenter that fails such clones with an unexpected error costs volume after volume."""
+    trials = Trials()
+    for number in range(MAX_UNANSWERED):
+        assert trials.answers("thin") == Answers()
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            trials.trial(f"v{number}", "thin", grows=grows) as trial,
+        ):
+            assert trial.asks
+            raise KeyboardInterrupt
+    assert trials.answers("thin") == Answers(NO if grows else UNKNOWN, NO)
+    assert trials.answers("thick") == Answers()
+    assert not ask(trials, "v99", grows=grows)
+
+
+def test_failures_after_a_yes_do_not_end_it() -> None:
+    trials = Trials()
+    show(trials)
+    for number in range(MAX_UNANSWERED):
+        assert fail(trials, f"f{number}").failed
+    assert trials.answers("thin") == Answers(YES, YES)
+
+
+def test_a_volume_that_did_not_ask_is_not_remembered() -> None:
+    trials = Trials()
+    with trials.trial("v1", "thin", grows=True):
+        assert not fail(trials, "v2").failed
+    assert ask(trials, "v2")
+
+
+def test_a_volume_that_fails_after_its_disk_was_read_may_ask_again() -> None:
+    trials = Trials()
+    with contextlib.suppress(ValueError), trials.trial("v1", "thin", grows=True) as trial:
+        trial.read(has_capacity=True, has_uuid=True)
+        raise ValueError
+    assert ask(trials, "v1")
+
+
+def test_the_oldest_failures_are_forgotten() -> None:
+    trials = Trials()
+    show(trials, "before")
+    for number in range(MAX_FAILED + 1):
+        fail(trials, f"v{number}")
+    assert ask(trials, "v0") and not ask(trials, "v1")
+
+
+def test_where_nobody_may_ask_nobody_does_and_that_is_looked_up_once() -> None:
+    looked: list[bool] = []
+
+    def may_ask() -> bool:
+        looked.append(True)
+        return False
+
+    trials = Trials(may_ask)
+    assert looked == []
+    assert not ask(trials, disk_type="eagerZeroedThick") and looked == []
+    assert not ask(trials) and not ask(trials, "v2", grows=False)
+    assert len(looked) == 1
+    assert trials.answers("thin") == Answers(NO, NO)
+
+
+def test_a_lookup_that_fails_leaves_the_turn_to_another() -> None:
+    answers = iter([False, True])
+
+    def may_ask() -> bool:
+        if not next(answers):
+            raise ConnectionError
+        return True
+
+    trials = Trials(may_ask)
+    with pytest.raises(ConnectionError):
+        ask(trials)
+    assert ask(trials, "v2")

@@ -1,0 +1,114 @@
+"""The disk of one volume's clone: what CloneVM_Task is asked to make of it, and what it made.
+
+cache/one_task.py says what is asked and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+from vmdk_cache import errors
+from vmdk_cache.cache.one_task_trials import Trial, Trials
+from vmdk_cache.vim import clone_spec, simulator, virtual_disk
+from vmdk_cache.vim.clone_spec import CloneRequest, DiskEdit
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.virtual_machine import Disk
+
+
+def trials_of(session: Session) -> Trials:
+    """What is known of the session's vCenter. govmomi's simulator is never asked: it would give the
+    clone its source's own disk."""
+    about = session.content.about
+    return session.shared(
+        ("one task", about.instanceUuid, about.version, about.build),
+        lambda: Trials(may_ask=lambda: not simulator.is_simulator(session)),
+    )
+
+
+class DiskInClone:
+    """See the module's text.
+
+    :param source: the template's only disk, None if that is not known now
+    :param capacity_bytes: what the volume's disk is to have; so is ``uuid``
+    :ivar is_whole: the disk had both when it was read first
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        source: Callable[[], Disk | None],
+        *,
+        capacity_bytes: int,
+        uuid: str | None,
+    ) -> None:
+        self._trial = trial
+        self._source = source
+        self._capacity_bytes = capacity_bytes
+        self._uuid = uuid
+        self._edit: DiskEdit | None = None
+        self._was_read = False
+        self.is_whole = False
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(
+        cls,
+        session: Session,
+        request: CloneRequest,
+        source: Callable[[], Disk | None],
+        *,
+        capacity_bytes: int,
+        grows: bool,
+    ) -> Iterator[DiskInClone]:
+        """For as long as the volume is being made; see also :class:`VolumeClone`."""
+        uuid = request.instance_uuid
+        trials = trials_of(session)
+        with trials.trial(uuid or "", request.disk_type, grows=grows) as trial:
+            yield cls(trial, source, capacity_bytes=capacity_bytes, uuid=uuid)
+
+    def in_request(self, request: CloneRequest) -> CloneRequest:
+        """The request, with what its task is to make of the disk, if it is to be asked."""
+        if not self._trial.asks or self._uuid is None:
+            return request
+        source = None
+        with contextlib.suppress(errors.VCenterError):  # the clone needs no edit
+            source = self._source()
+        if source is None or not clone_spec.is_editable(source):
+            self._trial.asks = False
+            return request
+        self._edit = DiskEdit(source, self._capacity_bytes, self._uuid)
+        return dataclasses.replace(request, disk_edit=self._edit)
+
+    def may_be_why(self, failure: errors.VCenterError) -> bool:
+        """Whether the clone may have failed because of what was asked."""
+        return self._trial.asks and clone_spec.may_be_about_spec(failure)
+
+    def disturbed(self) -> None:
+        """The clone failed, or what became of it is not known: the next one does not ask."""
+        self._trial.disturbed()
+
+    def refused(self) -> None:
+        """A clone that asked was refused, and one that did not was made."""
+        self._trial.refused()
+
+    def look(self, disk: Disk) -> None:
+        """Learn from the disk as it is.
+
+        :raises TaskFailed: it is the template's own
+        """
+        is_sources = self.is_sources([disk])
+        has_capacity = not is_sources and disk.capacity_bytes == self._capacity_bytes
+        has_uuid = not is_sources and virtual_disk.is_same_uuid(disk.uuid, self._uuid)
+        self._trial.read(has_capacity=has_capacity, has_uuid=has_uuid)
+        if is_sources:
+            raise errors.TaskFailed("vCenter gave a clone the disk of its source")
+        if not self._was_read:
+            self._was_read, self.is_whole = True, has_capacity and has_uuid
+
+    def is_sources(self, disks: Iterable[Disk]) -> bool:
+        """Whether one of the disks is the template's own, which must not be deleted with the clone.
+        Seen of govmomi's simulator only."""
+        edit = self._edit
+        return edit is not None and any(d.file_name == edit.source.file_name for d in disks)
