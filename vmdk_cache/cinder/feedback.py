@@ -1,12 +1,19 @@
 """What the user is told: a note on the volume of how it was made, and why one could not be made.
 
-The note stands as ``image_cache`` in the volume's image metadata (``openstack volume show``):
-``hit``, ``miss`` or ``bypass: <reason>``; docs/feedback.rst says what each means. The last attempt
-at a volume has the last word, whatever backend an earlier one was on.
+The note is the key ``image_cache`` of the volume's metadata (``properties`` in ``openstack volume
+show``): ``hit``, ``miss``, ``bypass: <reason>`` or ``failed: <cause>``; docs/feedback.rst says what
+each means. The last attempt at a volume has the last word, whatever backend an earlier one was on.
 
-Cinder carries image metadata on, into images that are made of the volume, and a volume that is made
-of such an image begins with a note that is not about it. That one is forgotten before the volume is
-made, for Cinder would copy it beside ours, and refuses a second value of a key.
+Volume metadata stays with the volume. Image metadata does not: Cinder copies it to snapshots and
+clones, and sends it to Glance as properties of an image that is made of the volume, where a
+protected property makes Glance refuse the image; and it refuses a second value of a key.
+
+One key is written, not the whole metadata. A model update of a driver and ``Volume.save()`` both
+replace the whole by what the volume had when its object was read, and delete what the user has set
+since then; a volume may wait for hours.
+
+Earlier versions wrote the note to image metadata, so images made of volumes may have a property of
+that name. It is removed from what Cinder copies to the next volume.
 
 User messages (``openstack volume message list``) are Cinder's: it stores ids, not text
 (``cinder.message.message_field``), so a message is a pair of an existing action and an existing
@@ -21,12 +28,12 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, Protocol
 
-from cinder.api.common import METADATA_TYPES
 from cinder.db import api as db_api
 from cinder.message import message_field
 from oslo_log import log as logging
 
 from vmdk_cache.errors import ImageError, ImageFormatError, VolumeTooSmall
+from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -50,7 +57,9 @@ class MessageApi(Protocol):
 
 
 OUTCOME_KEY = "image_cache"
-_OUR_NOTES = re.compile(r"hit|miss|bypass: [a-z-]+")
+#: Characters of a note: as many as Cinder's API lets a user write there.
+NOTE_LENGTH = 255
+_OUR_NOTES = re.compile(r"hit|miss|bypass: [a-z-]+( \(.*)?|failed: .*")
 
 _FORMAT = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE)
 _TOO_SMALL = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.NOT_ENOUGH_SPACE_FOR_IMAGE)
@@ -67,14 +76,19 @@ def message_for(error: ImageError) -> UserMessage:
 
 
 def forget_earlier_note(image_meta: dict[str, Any]) -> None:
-    """Take a note that is about another volume out of what Cinder says of the image.
+    """Remove a note that an earlier version left as a property of the image.
 
-    Out of the very dict that Cinder copies into the volume's image metadata later on. A property of
-    that name with any other value is the owner's and stays.
+    Cinder copies this very dict into the volume's image metadata later. A property of that name
+    with any other value belongs to the image's owner and stays.
     """
     properties = image_meta.get("properties") or {}
-    if _OUR_NOTES.fullmatch(str(properties.get(OUTCOME_KEY))):
+    if is_note(str(properties.get(OUTCOME_KEY))):
         del properties[OUTCOME_KEY]
+
+
+def is_note(text: str) -> bool:
+    """Whether the value of a key ``image_cache`` is a note of ours."""
+    return _OUR_NOTES.fullmatch(text) is not None
 
 
 class Feedback:
@@ -89,10 +103,11 @@ class Feedback:
         self._database = database
 
     def volume_failed(self, context: Any, volume_id: str, error: ImageError) -> None:
-        """Leave a message of level ERROR on the volume; never raises.
+        """Leave a message of level ERROR on the volume, and note the cause; never raises.
 
         :param context: Cinder's request context; the message belongs to its project
         """
+        self.outcome(context, volume_id, f"failed: {error}")
         action, detail = message_for(error)
         try:
             self._messages.create(
@@ -100,18 +115,32 @@ class Feedback:
             )
         except Exception as exc:
             # The volume's own error is what matters and is on its way: keep it.
-            LOG.warning("Volume %s: no user message could be left: %s", volume_id, exc)
+            LOG.warning("Volume %s: no user message could be left: %s", volume_id, sentence(exc))
 
-    def outcome(self, context: Any, volume_id: str, image_meta: dict[str, Any], text: str) -> None:
-        """Note on the volume how it was made: ``hit``, ``miss`` or ``bypass: <reason>``.
+    def outcome(self, context: Any, volume_id: str, text: str) -> None:
+        """Note on the volume what became of the request for it; never raises.
 
-        An image that has a property of that name of its own keeps that. Never raises.
+        A volume whose user gave the key another meaning keeps that, and gets no note.
         """
-        if OUTCOME_KEY in (image_meta.get("properties") or {}):
-            return
+        # ASCII, for not every database takes all of Unicode.
+        plain = text.encode("ascii", "backslashreplace").decode()
+        text = plain if len(plain) <= NOTE_LENGTH else f"{plain[: NOTE_LENGTH - 3]}..."
         try:
-            self._database.volume_metadata_update(
-                context, volume_id, {OUTCOME_KEY: text}, False, METADATA_TYPES.image
-            )
+            before = self._database.volume_metadata_get(context, volume_id).get(OUTCOME_KEY)
+            if before is not None and not is_note(before):
+                LOG.info("Volume %s has a property %s of its own: no note", volume_id, OUTCOME_KEY)
+                return
+            self._database.volume_metadata_update(context, volume_id, {OUTCOME_KEY: text}, False)
         except Exception as exc:
-            LOG.warning("Volume %s: could not note image_cache=%s: %s", volume_id, text, exc)
+            LOG.warning(
+                "Volume %s: could not note image_cache=%s: %s", volume_id, text, sentence(exc)
+            )
+
+    def withdraw(self, context: Any, volume_id: str) -> None:
+        """Remove the note of how the volume was made before; never raises."""
+        try:
+            if is_note(self._database.volume_metadata_get(context, volume_id).get(OUTCOME_KEY, "")):
+                self._database.volume_metadata_delete(context, volume_id, OUTCOME_KEY)
+        except Exception as exc:
+            LOG.warning("Volume %s: the note of its earlier image stays: %s",
+                        volume_id, sentence(exc))  # fmt: skip

@@ -12,37 +12,39 @@ where the image has one. Where it has none known to us, the client checks what i
 ``IOError(EPIPE)``; that one is corruption, every other break is a source that is out of reach.
 
 A purge or a warm-up has no user whose token it could show, so :class:`GlanceCatalog` asks as Cinder
-itself.
-Where Keystone is in use, that takes the user of ``[service_user]``, with the admin role: to anybody
-else Glance answers 404 for another project's private image as for a deleted one.
+itself. Where Keystone is in use, that is the user of ``[glance]`` or ``[service_user]``: the first
+one that has the admin role. To anybody else Glance answers 404 for another project's private image
+as for a deleted one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import requests
 from cinder import context as cinder_context
-from cinder import exception, service_auth
+from cinder import exception
 from cinder.image import glance as cinder_glance
 from glanceclient import exc as glance_exc
 from oslo_config import cfg
 from urllib3 import exceptions as urllib3_exc
 
+from vmdk_cache import image_data
 from vmdk_cache.cache.admission import DISK_FORMAT
 from vmdk_cache.cinder import upstream
-from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
+from vmdk_cache.errors import ImageCorrupt, NoGlanceAdmin, SourceRefused, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image, describe
+from vmdk_cache.quoting import identifier, sentence
 
 _HASH_DIFFERS = "Corrupt image download"
 """How python-glanceclient begins the text of its integrity error."""
 _ADMIN_ROLE = "admin"
 _WHO_TO_ASK_AS = (
     "set send_service_user_token = true and the credentials of a user with the admin role in "
-    "[service_user]"
+    "[service_user], or such credentials with auth_type in [glance]"
 )
 
 
@@ -63,17 +65,21 @@ class GlanceImageSource:
 
         The request is sent when the first chunk is asked for. An empty file has no chunks.
 
-        :raises SourceUnavailable: Glance refused, is out of reach, or the stream broke off
+        :raises ImageDataMissing: Glance has no data of the image, or ended its answer early
+        :raises SourceRefused: Glance refuses the image to this user
+        :raises SourceUnavailable: Glance is out of reach, or the stream broke off
         :raises ImageCorrupt: the bytes differ from a hash that only the client knows; known after
             the last chunk
         """
-        with _glance_errors(image.id):
+        with _glance_errors(image.id, self._shows):
             chunks = upstream.download(
                 self._context,
                 self._image_service,
                 image.id,
                 hashed_by_us=bool(image.os_hash_value or image.checksum),
             )
+            if image_data.has_none(chunks):
+                raise image_data.missing(str(image))
             try:
                 yield from chunks
             finally:
@@ -83,6 +89,14 @@ class GlanceImageSource:
                 )
                 if callable(close):
                     close()
+
+    def _shows(self, image_id: str) -> bool:
+        """Whether Glance shows the image to this user, although it answers 404 for its data."""
+        try:
+            self._image_service.show(self._context, image_id)
+        except Exception:  # its first answer stands
+            return False
+        return True
 
 
 class GlanceCatalog:
@@ -100,6 +114,7 @@ class GlanceCatalog:
         """The image as it is now, None if it is deleted; one request.
 
         :raises SourceUnavailable: that is not known now
+        :raises NoGlanceAdmin: nor will it be until an operator configures a user
         """
         try:
             context, sees_all = _as_cinder()
@@ -107,16 +122,17 @@ class GlanceCatalog:
         except exception.ImageNotFound as gone:
             if sees_all:
                 return None
-            raise SourceUnavailable(
-                f"Glance does not say whether image {image_id} is deleted or private to another "
-                f"project: {_WHO_TO_ASK_AS}"
+            raise NoGlanceAdmin(
+                f"Glance does not say whether image {identifier(image_id)} is deleted or private "
+                f"to another project: {_WHO_TO_ASK_AS}"
             ) from gone
         except SourceUnavailable:
             raise
         except Exception as failure:
             # Keystone's client, Glance's, HTTP, an empty service catalog: nothing is known.
             raise SourceUnavailable(
-                f"Glance could not be asked for image {image_id}: {failure!r}"
+                f"Glance could not be asked for image {identifier(image_id)}: "
+                f"{sentence(repr(failure))}"
             ) from failure
 
     def marked(self) -> list[Image]:
@@ -134,7 +150,9 @@ class GlanceCatalog:
         except SourceUnavailable:
             raise
         except Exception as failure:
-            raise SourceUnavailable(f"Glance could not list images: {failure!r}") from failure
+            raise SourceUnavailable(
+                f"Glance could not list images: {sentence(repr(failure))}"
+            ) from failure
         return sorted(images, key=lambda image: image.id)
 
     def open(self, image: Image) -> Iterator[bytes]:
@@ -146,14 +164,14 @@ class GlanceCatalog:
 def _as_cinder() -> tuple[Any, bool]:
     """A context for Cinder's own requests to Glance, and whether it sees every project's images.
 
-    :raises SourceUnavailable: Keystone is in use and Cinder has no user of its own
+    :raises NoGlanceAdmin: Keystone is in use and Cinder has no user of its own
     """
     if cfg.CONF.auth_strategy != "keystone":
         return cinder_context.get_admin_context(), True
-    user = service_auth.get_service_auth_plugin()
-    if user is None:
-        raise SourceUnavailable(f"Cinder has no user of its own to ask Glance as: {_WHO_TO_ASK_AS}")
-    session = service_auth.get_service_session()
+    users = upstream.own_users()
+    if not users:
+        raise NoGlanceAdmin(f"Cinder has no user of its own to ask Glance as: {_WHO_TO_ASK_AS}")
+    user, session = next((each for each in users if _is_admin(*each)), users[0])
     interface = cfg.CONF.glance_catalog_info.split(":")[-1]
     region = upstream.glance_region()
     url = session.get_endpoint(user, service_type="image", interface=interface, region_name=region)
@@ -164,25 +182,39 @@ def _as_cinder() -> tuple[Any, bool]:
         # Read only where glance_api_servers is not set.
         service_catalog=[{"type": "image", "endpoints": [{interface: url, "region": region}]}],
     )
-    return context, _ADMIN_ROLE in user.get_access(session).role_names
+    return context, _is_admin(user, session)
+
+
+def _is_admin(user: Any, session: Any) -> bool:
+    """One request to Keystone if the user has no token yet."""
+    return _ADMIN_ROLE in user.get_access(session).role_names
 
 
 @contextlib.contextmanager
-def _glance_errors(image_id: str) -> Iterator[None]:
+def _glance_errors(image_id: str, is_shown: Callable[[str], bool]) -> Iterator[None]:
     try:
         yield
     except (exception.ImageNotFound, glance_exc.HTTPNotFound) as exc:
-        raise SourceUnavailable(f"Glance has no image {image_id} for this project") from exc
+        if is_shown(image_id):  # an image without a location
+            raise image_data.missing(f"image {identifier(image_id)}") from exc
+        raise SourceRefused(f"Glance has no image {identifier(image_id)} for this project") from exc
     except (
-        exception.NotAuthorized,  # ImageNotAuthorized is one
+        exception.NotAuthorized,
+        exception.ImageNotAuthorized,  # no subclass of it, and what Cinder makes of 401 and 403
         glance_exc.HTTPForbidden,
         glance_exc.HTTPUnauthorized,
     ) as exc:
-        raise SourceUnavailable(f"Glance refuses image {image_id} to this project") from exc
+        raise SourceRefused(f"Glance refuses image {identifier(image_id)} to this project") from exc
+    except exception.ImageDownloadFailed as exc:  # Cinder's image service, of an empty answer
+        raise image_data.missing(f"image {identifier(image_id)}") from exc
     except OSError as exc:  # requests' errors are OSErrors too
+        if image_data.ended_early(exc):
+            raise image_data.cut_short(f"image {identifier(image_id)}", sentence(exc)) from exc
         if exc.errno == errno.EPIPE and _HASH_DIFFERS in str(exc):
-            raise ImageCorrupt(f"image {image_id}: {exc.strerror}") from exc
-        raise SourceUnavailable(f"the stream of image {image_id} broke off: {exc}") from exc
+            raise ImageCorrupt(f"image {identifier(image_id)}: {sentence(exc.strerror)}") from exc
+        raise SourceUnavailable(
+            f"the stream of image {identifier(image_id)} broke off: {sentence(exc)}"
+        ) from exc
     except (
         exception.CinderException,
         glance_exc.BaseException,
@@ -190,4 +222,8 @@ def _glance_errors(image_id: str) -> Iterator[None]:
         requests.RequestException,
         urllib3_exc.HTTPError,
     ) as exc:
-        raise SourceUnavailable(f"Glance did not give image {image_id}: {exc}") from exc
+        if image_data.ended_early(exc):
+            raise image_data.cut_short(f"image {identifier(image_id)}", sentence(exc)) from exc
+        raise SourceUnavailable(
+            f"Glance did not give image {identifier(image_id)}: {sentence(exc)}"
+        ) from exc

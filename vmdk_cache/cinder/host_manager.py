@@ -26,6 +26,7 @@ from cinder.scheduler import host_manager
 from oslo_log import log as logging
 
 from vmdk_cache.cinder import EXTRA_KEY
+from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
 
@@ -41,10 +42,10 @@ def with_templates_counted(capability: Mapping[str, Any]) -> dict[str, Any]:
     extra_gb = _gigabytes(capability.get(EXTRA_KEY, 0))
     if extra_gb is None:
         LOG.warning(
-            "Pool %s: %s is %r, not a number of GiB; its templates are not counted.",
-            capability.get("volume_backend_name"),
+            "Pool %s: %s is %s, not a number of GiB; its templates are not counted.",
+            quoted(capability.get("volume_backend_name")),
             EXTRA_KEY,
-            capability.get(EXTRA_KEY),
+            quoted(capability.get(EXTRA_KEY)),
         )
         return counted
     reported = capability.get("provisioned_capacity_gb", capability.get("allocated_capacity_gb", 0))

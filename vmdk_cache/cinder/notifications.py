@@ -26,6 +26,8 @@ from cinder import context, rpc
 from oslo_log import log as logging
 
 from vmdk_cache.cache import events
+from vmdk_cache.cinder import upstream
+from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -62,9 +64,14 @@ class Notifications:
         try:
             notifier = rpc.get_notifier("volume", self._host).prepare(retry=RETRIES)
             send = notifier.error if name.endswith(".error") else notifier.info
-            send(context.get_admin_context(), f"image_volume_cache.{name}", self._payload(event))
+            with upstream.thread_context_kept():
+                send(
+                    context.get_admin_context(), f"image_volume_cache.{name}", self._payload(event)
+                )
         except Exception as failure:
-            LOG.warning("The notification of an image cache's %s was not sent: %s", name, failure)
+            LOG.warning(
+                "The notification of an image cache's %s was not sent: %s", name, sentence(failure)
+            )
 
     def _payload(self, event: events.Event) -> dict[str, Any]:
         return {"host": self._host, **dataclasses.asdict(event)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from oslo_utils import strutils
 
@@ -14,28 +15,61 @@ KEY = "use_image_cache"
 EXTRA_SPEC = "vmware:use_image_cache"
 
 
-def wants_cache(
+@dataclass(frozen=True)
+class Unclear:
+    """Somebody may have asked for the cache, in words that mean neither yes nor no.
+
+    :ivar where: they stand
+    """
+
+    where: str
+    value: str
+
+
+def asked(
     ways: frozenset[str],
     *,
-    metadata: Mapping[str, str],
+    metadata: Mapping[str, object],
     extra_spec: str | None,
     image_properties: Mapping[str, object],
-) -> bool:
+) -> bool | Unclear:
     """Whether the volume is to be made through the cache.
 
     A volume whose own metadata says no is left alone even where type, image or operator say yes.
+    What its metadata says has the last word, so where that is unclear, so is the whole.
 
     :param ways: ``image_cache_opt_in``
     :param extra_spec: :data:`EXTRA_SPEC` of the volume's type
     """
-    if _says(metadata.get(KEY), "no"):
+    own = _read(f"{KEY} of the volume", metadata.get(KEY))
+    if own is False:
         return False
-    return (
-        conf.OPT_IN_ALWAYS in ways
-        or (conf.OPT_IN_BY_METADATA in ways and _says(metadata.get(KEY), "yes"))
-        or (conf.OPT_IN_BY_VOLUME_TYPE in ways and _says(_plain(extra_spec), "yes"))
-        or (conf.OPT_IN_BY_IMAGE in ways and _says(image_properties.get(KEY), "yes"))
+    others = [
+        conf.OPT_IN_ALWAYS in ways,
+        conf.OPT_IN_BY_VOLUME_TYPE in ways
+        and _read(f"{EXTRA_SPEC} of the volume type", _plain(extra_spec)),
+        conf.OPT_IN_BY_IMAGE in ways and _read(f"{KEY} of the image", image_properties.get(KEY)),
+    ]
+    by_metadata = conf.OPT_IN_BY_METADATA in ways
+    if isinstance(own, Unclear):
+        return own if by_metadata or any(others) else False
+    if (by_metadata and own) or True in others:
+        return True
+    return next((other for other in others if isinstance(other, Unclear)), False)
+
+
+def wants_cache(
+    ways: frozenset[str],
+    *,
+    metadata: Mapping[str, object],
+    extra_spec: str | None,
+    image_properties: Mapping[str, object],
+) -> bool:
+    """Whether the volume clearly is to be made through the cache; see :func:`asked`."""
+    answer = asked(
+        ways, metadata=metadata, extra_spec=extra_spec, image_properties=image_properties
     )
+    return answer is True
 
 
 def _plain(extra_spec: str | None) -> str | None:
@@ -43,11 +77,11 @@ def _plain(extra_spec: str | None) -> str | None:
     return extra_spec.removeprefix("<is>") if extra_spec else extra_spec
 
 
-def _says(value: object, answer: str) -> bool:
-    """Read as Cinder reads booleans; anything else says neither yes nor no."""
+def _read(where: str, value: object) -> bool | Unclear | None:
+    """Read as Cinder reads booleans; None if nothing is said."""
     if value is None:
-        return False
+        return None
     try:
-        return strutils.bool_from_string(value, strict=True) is (answer == "yes")
+        return bool(strutils.bool_from_string(value, strict=True))
     except ValueError:
-        return False
+        return Unclear(where, str(value))

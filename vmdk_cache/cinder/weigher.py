@@ -27,6 +27,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import conf
 from vmdk_cache.cinder import IMAGES_KEY, OPT_IN_KEY, opt_in
+from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 CONF = cfg.CONF
@@ -59,16 +60,28 @@ def holds_image(capabilities: Mapping[str, Any] | None, wish: Wish) -> bool:
     :param capabilities: what it has reported; anything that our driver would not write there is
         taken for nothing
     """
-    capabilities = capabilities if isinstance(capabilities, Mapping) else {}
-    return (
-        wish.image_id is not None
-        and wish.image_id in _listed(capabilities.get(IMAGES_KEY))
-        and opt_in.wants_cache(
-            frozenset(_listed(capabilities.get(OPT_IN_KEY))),
-            metadata=wish.metadata,
-            extra_spec=wish.extra_spec,
-            image_properties=_PRESUMED_PROPERTIES,
-        )
+    if wish.image_id is None or not isinstance(capabilities, Mapping):
+        return False
+    # First who may ask, which is short, then the images: a scheduler weighs a thousand pools.
+    asks = opt_in.wants_cache(
+        frozenset(_listed(capabilities.get(OPT_IN_KEY))),
+        metadata=wish.metadata,
+        extra_spec=wish.extra_spec,
+        image_properties=_PRESUMED_PROPERTIES,
+    )
+    images = capabilities.get(IMAGES_KEY)
+    return asks and isinstance(images, list) and wish.image_id in images
+
+
+def knows_its_room(host_state: Any) -> bool:
+    """Whether Cinder's filters can tell when the backend is full.
+
+    Without ``vmware_enable_volume_stats`` the VMDK driver reports "unknown", and the CapacityFilter
+    lets every volume pass: a preference would send volumes to a full backend, where they fail.
+    """
+    free_gb = host_state.free_capacity_gb
+    return free_gb == "infinite" or (
+        isinstance(free_gb, int | float) and not isinstance(free_gb, bool)
     )
 
 
@@ -85,26 +98,66 @@ def wish_of(properties: Mapping[str, Any]) -> Wish:
     )
 
 
+class Multiplier:
+    """``image_cache_weight_multiplier`` as it is now; safe for use by many threads.
+
+    The option may change while cinder-scheduler runs. A value that cannot be used must cost no
+    volume its backend: the one from before stays.
+    """
+
+    def __init__(self, options: cfg.ConfigOpts) -> None:
+        self._options = options
+        self._value: float = conf.WEIGHT_MULTIPLIER.default
+        self._refused = ""
+
+    def __call__(self) -> float:
+        try:
+            self._value = self._options.image_cache_weight_multiplier
+            self._refused = ""
+        except cfg.Error as failure:
+            why = sentence(conf.explained(failure))
+            if why != self._refused:
+                self._refused = why
+                LOG.error(
+                    "ImageCacheWeigher goes on with image_cache_weight_multiplier = %s: %s. "
+                    "Correct the value, then send SIGHUP to cinder-scheduler.",
+                    sentence(self._value),
+                    sentence(why),
+                )
+        return self._value
+
+
+#: Not the weigher's own: Cinder makes one for each request.
+_MULTIPLIER = Multiplier(CONF)
+
+
 class ImageCacheWeigher(weights.BaseHostWeigher):  # type: ignore[misc]  # Cinder is untyped here
-    """1 for a host that has the image in its cache, 0 for any other."""
+    """1 for a host that has the image in its cache and reports its free capacity, 0 for others."""
 
     # Fixed: a hit weighs the same whatever the other hosts have.
     minval = 0.0
     maxval = 1.0
 
     def weight_multiplier(self) -> float:
-        multiplier: float = CONF.image_cache_weight_multiplier
-        return multiplier
+        return _MULTIPLIER()
 
     def _weigh_object(self, host_state: Any, weight_properties: Mapping[str, Any]) -> float:
         try:
             wish = wish_of(weight_properties)
             # A second attempt where the first has failed would most likely fail as well.
             tried = host_state.backend_id in wish.tried
-            return float(not tried and holds_image(host_state.capabilities, wish))
+            return float(
+                not tried
+                and knows_its_room(host_state)
+                and holds_image(host_state.capabilities, wish)
+            )
         except Exception as failure:
             # A weight is a preference: no volume must go without a backend for it.
-            LOG.warning("The image cache of %s has no weight: %r", host_state, failure)
+            LOG.warning(
+                "The image cache of %s has no weight: %s",
+                sentence(host_state),
+                sentence(repr(failure)),
+            )
             return 0.0
 
 

@@ -14,11 +14,13 @@ from cinder import exception, service_auth
 from cinder.image import glance as cinder_glance
 from glanceclient import exc as glance_exc
 from glanceclient.common import utils as glance_utils
-from keystoneauth1 import plugin
+from keystoneauth1 import loading, plugin
 from oslo_config import cfg
+from urllib3 import exceptions as urllib3_exc
 
+from vmdk_cache.cinder import upstream
 from vmdk_cache.cinder.glance import GlanceCatalog, GlanceImageSource
-from vmdk_cache.errors import ImageCorrupt, SourceUnavailable
+from vmdk_cache.errors import ImageCorrupt, ImageDataMissing, SourceRefused, SourceUnavailable
 from vmdk_cache.image import Image
 
 IMAGE = Image(id="abc", size_bytes=4, disk_format="vmdk", container_format="bare")
@@ -94,7 +96,29 @@ def test_a_refused_download_is_a_source_that_is_unavailable(error: Exception) ->
     with pytest.raises(SourceUnavailable, match="abc") as caught:
         list(GlanceImageSource(None, ImageService(error=error)).open(IMAGE))
     assert caught.value.__cause__ is error
-    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "only_this_user"),
+    [
+        (exception.ImageNotAuthorized(image_id="abc"), True),
+        (exception.ImageNotFound(image_id="abc"), True),
+        (glance_exc.HTTPUnauthorized("token expired"), True),
+        (glance_exc.HTTPForbidden("not yours"), True),
+        (glance_exc.HTTPNotFound("not visible"), True),
+        (exception.GlanceConnectionFailed(reason="refused"), False),
+        (glance_exc.HTTPServiceUnavailable("busy"), False),
+        (requests.ConnectionError("reset"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refusal_of_one_users_token_is_told_from_a_glance_out_of_reach(
+    error: Exception, only_this_user: bool
+) -> None:
+    with pytest.raises(SourceUnavailable) as caught:
+        list(GlanceImageSource(None, ImageService(error=error)).open(IMAGE))
+    assert isinstance(caught.value, SourceRefused) == only_this_user
+    assert caught.value.retryable == (not only_this_user)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +183,67 @@ def test_what_the_reader_hashes_is_not_hashed_by_the_client_as_well(
     assert client.asked == options
 
 
-def test_an_image_without_data_has_no_chunks() -> None:
-    image = dataclasses.replace(IMAGE, checksum="0" * 32)
-    service = cinder_glance.GlanceImageService(GlanceClient(None))
-    assert list(GlanceImageSource(None, service).open(image)) == []
+@pytest.mark.parametrize("checksum", [None, "0" * 32], ids=["Cinder's service", "our call"])
+@pytest.mark.parametrize(
+    "body",
+    [None, glance_utils.RequestIdProxy((None, requests.Response()))],
+    ids=["None", "None in the client's wrapper"],
+)
+def test_an_image_without_data_is_reported_as_one(body: Any, checksum: str | None) -> None:
+    image = dataclasses.replace(IMAGE, checksum=checksum)
+    service = cinder_glance.GlanceImageService(GlanceClient(body))
+    with pytest.raises(ImageDataMissing, match="its file is not in Glance's store"):
+        list(GlanceImageSource(None, service).open(image))
+
+
+class NoLocation(ImageService):
+    """An image that Glance shows, or not, and whose data it does not find."""
+
+    def __init__(self, shown: bool) -> None:
+        super().__init__(error=exception.ImageNotFound(image_id=IMAGE.id))
+        self._shown = shown
+
+    def show(self, context: object, image_id: str) -> dict[str, str]:
+        assert image_id == IMAGE.id
+        if self._shown:
+            return {"id": image_id}
+        raise exception.ImageNotFound(image_id=image_id)
+
+
+def test_an_image_that_glance_shows_but_does_not_find_has_no_data() -> None:
+    with pytest.raises(ImageDataMissing):
+        list(GlanceImageSource(None, NoLocation(shown=True)).open(IMAGE))
+
+
+def test_an_image_that_glance_does_not_show_is_refused() -> None:
+    with pytest.raises(SourceRefused):
+        list(GlanceImageSource(None, NoLocation(shown=False)).open(IMAGE))
+
+
+def cut_short() -> requests.exceptions.ChunkedEncodingError:
+    """As requests raises it for an answer that is shorter than its Content-Length."""
+    try:
+        try:
+            raise urllib3_exc.IncompleteRead(5, 7)
+        except urllib3_exc.IncompleteRead as short:
+            raise urllib3_exc.ProtocolError("Connection broken", short) from short
+    except urllib3_exc.ProtocolError as broken:
+        return requests_raises(broken)
+
+
+def requests_raises(broken: Exception) -> requests.exceptions.ChunkedEncodingError:
+    failure = requests.exceptions.ChunkedEncodingError(broken)
+    failure.__context__ = broken
+    return failure
+
+
+def test_an_answer_that_ends_before_its_length_is_told_from_a_connection_that_breaks() -> None:
+    with pytest.raises(ImageDataMissing, match="cut short"):
+        list(GlanceImageSource(None, ImageService(Body(b"ab", error=cut_short()))).open(IMAGE))
+    reset = requests_raises(urllib3_exc.ProtocolError("Connection broken", ConnectionResetError()))
+    with pytest.raises(SourceUnavailable) as caught:
+        list(GlanceImageSource(None, ImageService(Body(b"ab", error=reset))).open(IMAGE))
+    assert not isinstance(caught.value, ImageDataMissing)
 
 
 def test_a_fault_of_the_reader_is_not_translated() -> None:
@@ -298,6 +379,57 @@ def test_the_service_user_asks_with_its_token_and_finds_glance_in_its_catalog(
     assert context.get_auth_plugin() is user
     (server, use_ssl) = next(iter(cinder_glance.get_api_servers(context)))
     assert (server, use_ssl) == ("glance.example:9292", False)
+
+
+@pytest.fixture
+def glance_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ServiceUser]]:
+    """Called: logs the user of [glance] in, who has these roles. keystoneauth's own loader makes
+    plugins that ask a Keystone, so one takes its place."""
+    upstream.own_users()  # registers the options
+
+    def log_in(*roles: str) -> ServiceUser:
+        user = ServiceUser(*roles)
+        monkeypatch.setattr(loading, "load_auth_from_conf_options", lambda *_, **__: user)
+        cfg.CONF.set_override("auth_type", "password", upstream.GLANCE)
+        upstream._glance_user.cache_clear()
+        return user
+
+    yield log_in
+    cfg.CONF.clear_override("auth_type", upstream.GLANCE)
+    upstream._glance_user.cache_clear()
+
+
+def test_the_user_of_the_glance_section_asks(glance_user: Callable[..., ServiceUser]) -> None:
+    user = glance_user("admin")
+    service = Shows({})
+    assert GlanceCatalog(service).describe("abc") is not None
+    (context,) = service.contexts
+    assert context.get_auth_plugin() is user
+    gone = Shows(exception.ImageNotFound(image_id="abc"))
+    assert GlanceCatalog(gone).describe("abc") is None
+
+
+@pytest.mark.parametrize(
+    ("glance_role", "service_role", "asks"),
+    [
+        ("admin", "admin", "glance"),
+        ("service", "admin", "service_user"),
+        ("admin", "service", "glance"),
+        ("service", "service", "glance"),
+    ],
+)
+def test_of_two_users_the_first_one_asks_that_is_an_admin(
+    keystone: Callable[..., ServiceUser],
+    glance_user: Callable[..., ServiceUser],
+    glance_role: str,
+    service_role: str,
+    asks: str,
+) -> None:
+    users = {"glance": glance_user(glance_role), "service_user": keystone(service_role)}
+    service = Shows({})
+    GlanceCatalog(service).describe("abc")
+    (context,) = service.contexts
+    assert context.get_auth_plugin() is users[asks]
 
 
 def test_an_image_that_is_perhaps_only_private_does_not_look_deleted(

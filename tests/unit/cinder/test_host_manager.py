@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cinder import context, objects
 from cinder.scheduler import host_manager as cinder_host_manager
+from cinder.scheduler.filters.capacity_filter import CapacityFilter
 from oslo_utils import timeutils
 
 from vmdk_cache.cinder import host_manager
@@ -146,3 +147,68 @@ def test_the_report_itself_is_not_changed() -> None:
     stats = {"allocated_capacity_gb": 3, "extra_provisioned_capacity_gb": 5}
     with_templates_counted(stats)
     assert stats == {"allocated_capacity_gb": 3, "extra_provisioned_capacity_gb": 5}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "passes"),
+    [
+        ({"total_capacity_gb": "unknown", "free_capacity_gb": "unknown"}, True),
+        ({}, False),
+        ({"thin_provisioning_support": True, "max_over_subscription_ratio": "20"}, True),
+        ({"thin_provisioning_support": True, "max_over_subscription_ratio": "1.5"}, False),
+    ],
+)
+def test_the_worked_example_of_the_documents_is_not_what_cinders_filter_does(
+    manager: ImageCacheHostManager, capabilities: dict[str, Any], passes: bool
+) -> None:
+    """docs/scheduler.rst, "Free capacity and thin disks": its rows, in their order."""
+    datastores = {"total_capacity_gb": 10_000, "free_capacity_gb": 6_940}
+    booked = {"allocated_capacity_gb": 16_000, "extra_provisioned_capacity_gb": 200}
+    report(manager, **{**datastores, **booked, **capabilities})
+    asked = {"size": 40, "request_spec": {"volume_id": "v"}}
+    assert CapacityFilter().backend_passes(pool(manager), asked) is passes
+
+
+@pytest.mark.parametrize(
+    ("report", "provisioned"),
+    [
+        ({"provisioned_capacity_gb": 0, "extra_provisioned_capacity_gb": 5}, 5),
+        ({"provisioned_capacity_gb": 0, "extra_provisioned_capacity_gb": 0}, 0),
+        ({"provisioned_capacity_gb": 1, "extra_provisioned_capacity_gb": 0}, 1),
+        ({"provisioned_capacity_gb": 0.0, "extra_provisioned_capacity_gb": 0.5}, 0.5),
+        ({"allocated_capacity_gb": 0, "extra_provisioned_capacity_gb": 5}, 5),
+        ({"extra_provisioned_capacity_gb": 5}, 5),
+        (
+            {
+                "provisioned_capacity_gb": 0,
+                "allocated_capacity_gb": 9,
+                "extra_provisioned_capacity_gb": 5,
+            },
+            5,
+        ),
+    ],
+)
+def test_a_pool_with_nothing_provisioned_has_its_templates_counted(
+    report: dict[str, float], provisioned: float
+) -> None:
+    assert with_templates_counted(report)["provisioned_capacity_gb"] == provisioned
+
+
+@pytest.mark.parametrize("wrong", ["unknown", None, -1, -0.5, float("nan"), float("inf"), True])
+def test_what_is_no_number_of_gigabytes_is_not_added(
+    wrong: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    reported = {"provisioned_capacity_gb": 3, "extra_provisioned_capacity_gb": wrong}
+    assert with_templates_counted(reported)["provisioned_capacity_gb"] == 3
+    assert any("not a number of GiB" in record.getMessage() for record in caplog.records)
+    caplog.clear()
+    counted = with_templates_counted(
+        {"provisioned_capacity_gb": wrong, "extra_provisioned_capacity_gb": 3}
+    )
+    assert counted["provisioned_capacity_gb"] is wrong
+    assert caplog.records == []
+
+
+def test_a_backend_that_reports_no_templates_is_left_as_it_is() -> None:
+    for reported in ({"provisioned_capacity_gb": 3}, {"allocated_capacity_gb": 3}, {}):
+        assert with_templates_counted(reported) == reported

@@ -9,9 +9,12 @@ from typing import Any
 import oslo_messaging as messaging
 import pytest
 from cinder import rpc
+from cinder.context import RequestContext
 from oslo_config import cfg
+from oslo_context import context as oslo_context
 
 from vmdk_cache.cache import events
+from vmdk_cache.cinder import upstream
 from vmdk_cache.cinder.notifications import _NAMES, Notifications
 
 HOST = "lab@vmware1"
@@ -84,6 +87,7 @@ def test_each_event_reaches_the_bus_under_its_name_with_all_that_it_tells(bus: A
     assert told["image_volume_cache.hit"][1] == {
         "image_id": "image-1", "host": HOST, "backend": "vmware1", "volume_id": "volume-1",
         "datastore": "ds1", "seconds": 1.5, "queued_s": 0.5, "cloned_s": 1.0, "saved_bytes": 3000,
+        "in_one_task": False,
     }  # fmt: skip
     assert told["image_volume_cache.evict"][1]["rule"] == "expired"
 
@@ -114,3 +118,37 @@ def test_a_bus_that_fails_harms_nobody(bus: Any, caplog: pytest.LogCaptureFixtur
 def test_every_event_has_a_name_or_is_cinders_to_tell() -> None:
     assert {*events.Event.__subclasses__()} - _NAMES.keys() == {events.VolumeFailed}
     assert {type(event) for event in EVENTS} == _NAMES.keys()
+
+
+@pytest.fixture
+def no_context() -> Iterator[None]:
+    """A thread that serves no request, as after a service's start."""
+    with upstream.thread_context_kept():
+        if oslo_context.get_current() is not None:
+            del oslo_context._request_store.context
+        yield
+
+
+@pytest.mark.parametrize("bus", [["messagingv2", "log"]], indirect=True)
+def test_the_thread_keeps_the_context_of_its_request(bus: Any, no_context: None) -> None:
+    """Each of its log lines bears the id of the request: an operator searches for it."""
+    request = RequestContext("user-1", "project-1", is_admin=False)
+    assert oslo_context.get_current() is request
+    for event in EVENTS:
+        Notifications(HOST)(event)
+        assert oslo_context.get_current() is request
+
+
+@pytest.mark.parametrize("bus", [["messagingv2"]], indirect=True)
+def test_a_thread_without_a_request_gets_none(bus: Any, no_context: None) -> None:
+    Notifications(HOST)(EVENTS[0])
+    assert oslo_context.get_current() is None
+
+
+@pytest.mark.parametrize("bus", [["messagingv2"]], indirect=True)
+def test_a_bus_that_fails_leaves_the_context_as_well(bus: Any, no_context: None) -> None:
+    request = RequestContext("user-1", "project-1", is_admin=False)
+    rpc.NOTIFIER.transport.cleanup()
+    rpc.NOTIFIER._driver_mgr.extensions[0].obj.transport = None
+    Notifications(HOST)(EVENTS[0])
+    assert oslo_context.get_current() is request

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmdk_cache.cinder.opt_in import wants_cache
+from vmdk_cache.cinder.opt_in import Unclear, asked, wants_cache
 
 
 def asks(
@@ -52,3 +52,54 @@ def test_always_needs_nobody_to_ask() -> None:
 @pytest.mark.parametrize("ways", [("always",), ("image",), ("volume_type",)])
 def test_a_user_may_always_say_no(ways: tuple[str, ...]) -> None:
     assert not asks(*ways, metadata="false", spec="true", image="true")
+
+
+def answer(
+    *ways: str, metadata: str | None = None, spec: str | None = None, image: object = None
+) -> bool | Unclear:
+    return asked(
+        frozenset(ways),
+        metadata={} if metadata is None else {"use_image_cache": metadata},
+        extra_spec=spec,
+        image_properties={} if image is None else {"use_image_cache": image},
+    )
+
+
+OWN = "use_image_cache of the volume"
+
+
+@pytest.mark.parametrize("text", ["trve", "maybe", "", " ", "flase", "2", "x" * 60_000])
+def test_a_value_that_means_neither_yes_nor_no_is_told_with_its_place(text: str) -> None:
+    assert answer("metadata", metadata=text) == Unclear(OWN, text)
+    assert answer("image", image=text) == Unclear("use_image_cache of the image", text)
+    where = "vmware:use_image_cache of the volume type"
+    assert answer("volume_type", spec=text) == Unclear(where, text)
+
+
+@pytest.mark.parametrize(
+    "others", [{"spec": "true"}, {"image": "true"}, {"spec": "maybe"}, {"image": "maybe"}]
+)
+def test_the_volumes_own_word_is_the_last_also_when_it_is_unclear(others: dict[str, str]) -> None:
+    """It may be meant for a no."""
+    ways = ("volume_type", "image")
+    assert answer(*ways, metadata="flase", **others) == Unclear(OWN, "flase")
+    assert answer("always", metadata="flase") == Unclear(OWN, "flase")
+
+
+def test_an_unclear_value_where_nobody_may_ask_is_ignored_as_a_clear_one_is() -> None:
+    assert answer("image", metadata="maybe", spec="maybe") is False
+    assert answer("metadata", spec="maybe", image="maybe") is False
+    assert answer(metadata="maybe") is False
+
+
+def test_a_clear_yes_of_one_outweighs_an_unclear_one_of_another() -> None:
+    assert answer("volume_type", "image", spec="true", image="maybe") is True
+    assert answer("volume_type", "image", spec="maybe", image="true") is True
+    assert answer("metadata", "image", metadata="true", image="maybe") is True
+    assert answer("always", "image", image="maybe") is True
+
+
+def test_an_unclear_answer_is_no_clear_yes() -> None:
+    assert not asks("metadata", metadata="maybe")
+    assert answer("metadata", "image", metadata="false", image="maybe") is False
+    assert answer("image", image="false") is False

@@ -6,18 +6,28 @@
 from __future__ import annotations
 
 import ast
+import concurrent.futures
 import inspect
 import pathlib
 import pkgutil
 import re
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from cinder import coordination, exception
+from cinder.objects import volume as volume_objects
 from cinder.scheduler import host_manager
-from cinder.volume.drivers.vmware import vmdk
+from cinder.volume import manager
+from cinder.volume.drivers.vmware import vmdk, volumeops
+from oslo_config import cfg
 
 from vmdk_cache.backend import MANAGED_BY
+from vmdk_cache.cache import admission
 from vmdk_cache.cinder import driver, upstream
+from vmdk_cache.cinder.volume_from_image import VolumeFromImage
 
 _VMDK_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
 _HOST_MANAGER = "cinder.scheduler.host_manager"
@@ -28,6 +38,12 @@ SIGNATURES = {
     # Overridden, and called through super().
     _VMDK_DRIVER: "*args **kwargs",
     f"{_VMDK_DRIVER}.clone_image": "self context volume image_location image_meta image_service",
+    f"{_VMDK_DRIVER}.copy_image_to_volume": (
+        "self context volume image_service image_id disable_sparse"
+    ),
+    f"{_VMDK_DRIVER}.copy_image_to_encrypted_volume": (
+        "self context volume image_service image_id disable_sparse"
+    ),
     f"{_VMDK_DRIVER}.do_setup": "self context",
     f"{_VMDK_DRIVER}.check_for_setup_error": "self",
     f"{_VMDK_DRIVER}.get_driver_options": "",
@@ -37,14 +53,15 @@ SIGNATURES = {
     "cinder.scheduler.weights.BaseHostWeigher._weigh_object": "self obj weight_properties",
     "cinder.scheduler.weights.BaseHostWeigher.weight_multiplier": "self",
     # Called.
+    f"{_VMDK_DRIVER}.delete_volume": "self volume",
     f"{_VMDK_DRIVER}._validate_params": "self",
     f"{_VMDK_DRIVER}._get_adapter_type": "self volume",
     f"{_VMDK_DRIVER}._get_disk_type": "volume",
     f"{_VMDK_DRIVER}._get_storage_profile": "self volume",
-    "cinder.volume.drivers.vmware.volumeops.VirtualDiskAdapterType.is_valid": "adapter_type",
     "cinder.volume.configuration.Configuration.append_config_values": "self volume_opts",
     "cinder.volume.volume_types.get_volume_type_extra_specs": "volume_type_id",
     "cinder.interface.volumedriver": "cls",
+    "cinder.objects.volume.Volume.get_by_id": "context id *args **kwargs",
     "cinder.coordination.COORDINATOR.get_lock": "name",
     "cinder.context.get_admin_context": "read_deleted",
     "cinder.context.RequestContext": (
@@ -52,7 +69,9 @@ SIGNATURES = {
         "quota_class service_catalog user_auth_plugin message_resource_id message_resource_type "
         "message_action **kwargs"
     ),
+    "cinder.db.api.volume_metadata_get": "context volume_id",
     "cinder.db.api.volume_metadata_update": "context volume_id metadata delete meta_type",
+    "cinder.db.api.volume_metadata_delete": "context volume_id key meta_type",
     "cinder.message.api.API": "",
     "cinder.message.api.API.create": (
         "self context action resource_type resource_uuid exception detail level"
@@ -149,23 +168,35 @@ def test_every_private_name_that_we_use_is_listed() -> None:
                 assert known or of_ours, f"{path.name}:{node.lineno} uses {node.attr}"
 
 
-def test_the_cache_hook_still_has_upstreams_signature() -> None:
-    ours = inspect.signature(driver.ImageCacheVmdkDriver.clone_image)
-    theirs = inspect.signature(vmdk.VMwareVcVmdkDriver.clone_image)
-    assert list(ours.parameters) == list(theirs.parameters)
+@pytest.mark.parametrize(
+    "name", ["clone_image", "copy_image_to_volume", "copy_image_to_encrypted_volume"]
+)
+def test_the_cache_hook_still_has_upstreams_signature(name: str) -> None:
+    ours, theirs = (
+        [
+            (one.name, one.default)
+            for one in inspect.signature(getattr(of, name)).parameters.values()
+        ]
+        for of in (driver.ImageCacheVmdkDriver, vmdk.VMwareVcVmdkDriver)
+    )
+    assert ours == theirs
 
 
 def test_nothing_else_of_the_public_interface_is_overridden() -> None:
+    own = {*vars(driver.ImageCacheVmdkDriver), *vars(VolumeFromImage)}
     overridden = {
         name
         for name, _ in inspect.getmembers(driver.ImageCacheVmdkDriver, inspect.isroutine)
-        if name in vars(driver.ImageCacheVmdkDriver) and name in dir(vmdk.VMwareVcVmdkDriver)
+        if name in own and name in dir(vmdk.VMwareVcVmdkDriver)
     }
     assert overridden == {
         "__init__",
+        "_init_vendor_properties",
         "_update_volume_stats",
         "check_for_setup_error",
         "clone_image",
+        "copy_image_to_encrypted_volume",
+        "copy_image_to_volume",
         "do_setup",
         "get_driver_options",
     }
@@ -175,3 +206,140 @@ def test_the_options_of_both_drivers_are_offered() -> None:
     names = [option.name for option in driver.ImageCacheVmdkDriver.get_driver_options()]
     assert {"vmware_host_ip", "enable_image_cache"} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_the_adapter_types_are_those_of_cinders_own_driver() -> None:
+    taken = [one for one in vars(volumeops.VirtualDiskAdapterType).values() if isinstance(one, str)]
+    known = [one for one in taken if volumeops.VirtualDiskAdapterType.is_valid(one)]
+    assert set(known) == set(admission.ADAPTER_TYPES)
+
+
+class Row:
+    """Cinder's database with one volume."""
+
+    def __init__(self, status: str | None, failure: Exception | None = None) -> None:
+        self.status = status
+        self._failure = failure
+        self.asked_for: list[str] = []
+
+    def get_by_id(self, context: Any, volume_id: str) -> Row:
+        assert context.is_admin, "the volume's project need not be the request's"
+        self.asked_for.append(volume_id)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (Row("creating"), True),
+        (Row("downloading"), False),  # as a volume that is being reimaged
+        (Row("available"), False),
+        (Row("in-use"), False),
+        (Row("deleting"), False),
+        (Row("error"), False),
+        (Row(None, exception.VolumeNotFound(volume_id="v1")), False),
+        (Row(None, OSError("the database is away")), False),
+    ],
+    ids=lambda value: repr(getattr(value, "status", value)),
+)
+def test_a_vm_is_removed_for_a_volume_that_cinder_does_not_say_is_being_created(
+    monkeypatch: pytest.MonkeyPatch, row: Row, expected: bool
+) -> None:
+    monkeypatch.setattr(volume_objects.Volume, "get_by_id", row.get_by_id)
+
+    assert upstream.is_being_created("v1") is expected
+    assert row.asked_for == ["v1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (Row("creating"), True),
+        (Row("error"), True),  # as an administrator may set it meanwhile
+        (Row("error_deleting"), True),  # and so it has an owner
+        (Row("deleting"), False),
+        (Row(None, exception.VolumeNotFound(volume_id="v1")), False),
+        (Row(None, OSError("the database is away")), True),
+    ],
+    ids=lambda value: repr(getattr(value, "status", value)),
+)
+def test_a_volume_is_given_up_only_if_cinder_says_that_it_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, row: Row, expected: bool
+) -> None:
+    monkeypatch.setattr(volume_objects.Volume, "get_by_id", row.get_by_id)
+
+    assert upstream.is_wanted("v1") is expected
+    assert row.asked_for == ["v1"]
+
+
+class Deletion:
+    """A part of Cinder that deletes a volume, as its volume manager does.
+
+    :ivar entered: it has the volume's lock
+    """
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    @coordination.synchronized(upstream.DELETION_LOCK.format("{volume.id}"))
+    def delete_volume(self, volume: Any) -> None:
+        self.entered.set()
+        assert self.go_on.wait(60)
+
+
+@pytest.fixture
+def coordinator(tmp_path: pathlib.Path) -> Iterator[None]:
+    """Cinder's own, with locks in files."""
+    cfg.CONF.set_override("backend_url", f"file://{tmp_path}", group="coordination")
+    coordination.COORDINATOR.start()
+    yield
+    coordination.COORDINATOR.stop()
+    cfg.CONF.clear_override("backend_url", group="coordination")
+
+
+def test_cinder_deletes_volumes_under_the_lock_that_we_hold() -> None:
+    source = inspect.getsource(manager.VolumeManager.delete_volume)
+    assert f"synchronized('{upstream.DELETION_LOCK.format('{volume.id}')}')" in source
+
+
+def test_a_deletion_waits_until_the_block_ends(coordinator: None) -> None:
+    deletion = Deletion()
+    deletion.go_on.set()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with upstream.deletion_waits("v1"):
+            deleted = pool.submit(deletion.delete_volume, SimpleNamespace(id="v1"))
+            assert not deletion.entered.wait(0.3)
+            deletion.delete_volume(SimpleNamespace(id="v2"))
+            deletion.entered.clear()
+        deleted.result(30)
+    assert deletion.entered.is_set()
+
+
+def test_a_block_does_not_wait_for_a_deletion_unless_it_is_told_to(coordinator: None) -> None:
+    deletion = Deletion()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        deleted = pool.submit(deletion.delete_volume, SimpleNamespace(id="v1"))
+        assert deletion.entered.wait(60)
+        with upstream.deletion_waits("v1"):
+            assert not deleted.done()
+
+        def wait() -> bool:
+            with upstream.deletion_waits("v1", 30):
+                return deletion.go_on.is_set()
+
+        waits = pool.submit(wait)
+        deletion.go_on.set()
+        assert waits.result(30)
+
+
+def test_without_a_coordinator_the_block_runs() -> None:
+    with upstream.deletion_waits("v1"), pytest.raises(KeyError):
+        raise KeyError
+
+
+def test_a_cluster_of_cinder_volumes_is_refused_as_the_documents_say() -> None:
+    """The volume manager refuses ``cluster`` for a driver that does not declare support."""
+    assert driver.ImageCacheVmdkDriver.SUPPORTS_ACTIVE_ACTIVE is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from cinder.scheduler.weights.capacity import CapacityWeigher
 from oslo_config import cfg
 from stevedore import extension
 
+from vmdk_cache import conf
+from vmdk_cache.cinder import weigher
 from vmdk_cache.cinder.weigher import ImageCacheWeigher, Wish, holds_image, wish_of
 
 IMAGE = "11111111-2222-3333-4444-555555555555"
@@ -168,11 +171,50 @@ def test_the_operator_says_how_much_it_counts(
         cfg.CONF.clear_override("image_cache_weight_multiplier")
 
 
+def test_a_multiplier_that_cannot_be_used_leaves_the_one_from_before(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cinder.conf"
+    options = cfg.ConfigOpts()
+    options.register_opts(conf.SCHEDULER_OPTIONS)
+    multiplier = weigher.Multiplier(options)
+
+    def told(value: str) -> float:
+        path.write_text(f"[DEFAULT]\nimage_cache_weight_multiplier = {value}\n")
+        options.mutate_config_files()
+        return multiplier()
+
+    path.write_text("")
+    options(["--config-file", str(path)], default_config_files=[])
+    assert multiplier() == 1.5
+    assert told("0.5") == 0.5
+    assert [told("much"), told("much")] == [0.5, 0.5]
+    (line,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "image_cache_weight_multiplier = 0.5: " in line.getMessage()
+    assert f"{path}" in line.getMessage()
+    assert told("2") == 2.0
+    assert told("much") == 2.0
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 2, "told anew"
+    assert weigher.Multiplier(options)() == 1.5, "the default, if there was none before"
+
+
 def test_among_those_that_have_the_image_room_decides(
     two_pools: list[host_manager.PoolState],
 ) -> None:
     other = pool("cached and roomier", 200, **capabilities(IMAGE))
     assert best([*two_pools, other], CapacityWeigher, ImageCacheWeigher) == "cached and roomier"
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "wins"), [(100, "cached"), (0.5, "cached"), ("infinite", "cached"),
+                          ("unknown", "roomy"), (None, "roomy"), (True, "roomy")]
+)  # fmt: skip
+def test_a_backend_that_does_not_report_its_free_capacity_is_not_preferred(
+    two_pools: list[host_manager.PoolState], free_gb: Any, wins: str
+) -> None:
+    """No filter of Cinder's would keep volumes away from it once it is full."""
+    two_pools[1].free_capacity_gb = free_gb
+    assert best(two_pools, ImageCacheWeigher) == wins
 
 
 def test_a_defect_costs_the_preference_and_no_volume(
