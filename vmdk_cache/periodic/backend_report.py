@@ -18,6 +18,7 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.datastore.capacity import provisioned_gib
+from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -122,4 +123,4 @@ class BackendReporter:
         with self._lock:
             was_stale, self._is_stale = self._is_stale, True
         if not was_stale:
-            LOG.warning("Could not list the cached templates, last count stands: %s", why)
+            LOG.warning("Could not list the cached templates, last count stands: %s", sentence(why))

@@ -4,12 +4,20 @@
     ------------------   -------------------------------------------------   ------------------
     HALF_IMPORTED        not made a template, its importer is gone           deleting it
     FILES_LOST           bears a name of this cache, files are lost          unregistering it
+    ALTERED              a template whose disk was changed by hand           deleting it
     RECORD_BROKEN        bears a name of this cache, no record to be read    deleting it
     WITHOUT_CONFIG       vCenter has no configuration of it, for a while     deleting it, if ours
     DIRECTORY_ORPHANED   bears our prefix, no VM has files in it             deleting it, if asked
+    BACKING_ORPHANED     a volume's VM, and Cinder has no such volume        an operator
+                         (periodic/orphaned_backings.py)
     DATASTORE_UNREAD     could not be searched for such directories          an operator
     OTHER_BACKEND        a template of another backend                       left alone
-    FOREIGN              not ours, or of a later version of this package     left alone
+    OTHER_DEPLOYMENT     a template of another cloud, or of this one before  left alone
+                         its id changed
+    OWNER_UNKNOWN        an earlier version made it, perhaps for another     left alone
+                         cloud; it is served, and expires
+    FOREIGN              not ours, of a later version of this package, or    left alone
+                         a template that was converted to a VM by hand
 
 What has expired, is superseded or stale is in order: that is the purge's (periodic/purge.py).
 """
@@ -19,8 +27,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import has_tag, image_id_in
+from vmdk_cache.quoting import identifier, quoted
 
 
 class Kind(enum.StrEnum):
@@ -28,16 +37,22 @@ class Kind(enum.StrEnum):
 
     HALF_IMPORTED = "half-imported"
     FILES_LOST = "files-lost"
+    ALTERED = "altered"
     RECORD_BROKEN = "record-broken"
     WITHOUT_CONFIG = "without-config"
     DIRECTORY_ORPHANED = "directory-orphaned"
+    BACKING_ORPHANED = "backing-orphaned"
     DATASTORE_UNREAD = "datastore-unread"
     OTHER_BACKEND = "other-backend"
+    OTHER_DEPLOYMENT = "other-deployment"
+    OWNER_UNKNOWN = "owner-unknown"
     FOREIGN = "foreign"
 
 
 #: Not ours to touch: told to the operator, for they are in our folder.
-LEFT_ALONE = frozenset({Kind.OTHER_BACKEND, Kind.FOREIGN})
+LEFT_ALONE = frozenset(
+    {Kind.OTHER_BACKEND, Kind.OTHER_DEPLOYMENT, Kind.OWNER_UNKNOWN, Kind.FOREIGN}
+)
 
 
 @dataclass(frozen=True)
@@ -81,17 +96,28 @@ class Diagnosis:
         return self.ours and self.kind in (Kind.HALF_IMPORTED, Kind.WITHOUT_CONFIG)
 
 
-def diagnose(entry: CacheEntry, backend: str) -> Diagnosis | None:
-    """What is wrong with ``entry``, None if it is in order or only being imported or purged."""
+def diagnose(entry: CacheEntry, backend: str, deployment: str = "") -> Diagnosis | None:
+    """What is wrong with ``entry``, None if it is in order or only being imported or purged.
+
+    :param deployment: id of this cloud
+    """
     if entry.record is not None and entry.record.is_of_later_version:
         return Diagnosis(
             Kind.FOREIGN,
             f"a later version of this package made it (record schema {entry.record.schema}): it is "
             f"left alone and not served here; upgrade this host too",
         )
+    if entry.owner is Owner.ANOTHER:
+        return _of_another_deployment(entry, deployment)
     ours = image_id_in(entry.name, backend) is not None and (
         entry.record is None or entry.record.backend == backend
     )
+    if ours and _is_converted(entry):
+        return Diagnosis(
+            Kind.FOREIGN,
+            "it was a template of this cache and was altered by hand, so that its image cannot be "
+            "cached: convert it back to a template, rename or delete it",
+        )
     if ours and not entry.accessible:
         return Diagnosis(
             Kind.FILES_LOST,
@@ -109,6 +135,13 @@ def diagnose(entry: CacheEntry, backend: str) -> Diagnosis | None:
         return Diagnosis(
             Kind.HALF_IMPORTED, "its import was broken off and nobody goes on: delete it", ours
         )
+    if entry.phase is Phase.ALTERED:
+        return Diagnosis(
+            Kind.ALTERED,
+            "its disk has other content than when it became ready, so it is not served any more: "
+            "delete it, or let the next purge do so",
+            ours,
+        )
     if entry.phase is Phase.ADOPTED and has_tag(entry.name):
         return Diagnosis(
             Kind.RECORD_BROKEN,
@@ -117,15 +150,36 @@ def diagnose(entry: CacheEntry, backend: str) -> Diagnosis | None:
         )
     if entry.phase is Phase.FOREIGN:
         return _foreign(entry, backend, ours)
+    if entry.phase is Phase.READY and entry.owner is Owner.UNKNOWN:
+        return Diagnosis(
+            Kind.OWNER_UNKNOWN,
+            "an earlier version made it, and its record does not name the deployment: volumes are "
+            "cloned from it, and it goes by its age. The next volume here, or the next purge of "
+            "cinder-volume if its image is in Glance, makes it this deployment's",
+        )
     return None
+
+
+def _of_another_deployment(entry: CacheEntry, deployment: str) -> Diagnosis:
+    return Diagnosis(
+        Kind.OTHER_DEPLOYMENT,
+        f"it belongs to deployment {quoted(entry.deployment)} and is left alone; this deployment "
+        f"is {quoted(deployment)}. If that is the same cloud under an earlier id, set "
+        f"image_cache_deployment_id = {identifier(entry.deployment)} on all its hosts",
+    )
+
+
+def _is_converted(entry: CacheEntry) -> bool:
+    """Whether somebody made a virtual machine of a template, and so has plans for it."""
+    return entry.phase is Phase.FOREIGN and entry.record is not None and entry.was_ready
 
 
 def _foreign(entry: CacheEntry, backend: str, bears_our_name: bool) -> Diagnosis:
     if entry.record is not None and entry.record.backend != backend:
         return Diagnosis(
             Kind.OTHER_BACKEND,
-            f"it belongs to the cache of {entry.record.backend!r} and is left alone: give each "
-            f"backend a section and so a folder of its own",
+            f"it belongs to the cache of {quoted(entry.record.backend)} and is left alone: give "
+            "each backend a section and so a folder of its own",
         )
     if bears_our_name:
         return Diagnosis(

@@ -12,6 +12,7 @@ from vmdk_cache.clock import Clock
 from vmdk_cache.periodic.findings import LEFT_ALONE, Finding
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
+from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
 #: Each search of the datastores shows up as tasks in vCenter, and nobody waits for its result.
@@ -33,11 +34,11 @@ class Housekeeping:
         try:
             self._purge.run()
         except Exception as failure:
-            LOG.warning("The image cache could not be purged, next time: %s", failure)
+            LOG.warning("The image cache could not be purged, next time: %s", sentence(failure))
         try:
             self._check()
         except Exception as failure:
-            LOG.warning("The image cache could not be checked, next time: %s", failure)
+            LOG.warning("The image cache could not be checked, next time: %s", sentence(failure))
 
     def _check(self) -> None:
         now = self._clock.monotonic()
@@ -61,8 +62,8 @@ def _tell(finding: Finding) -> None:
         logging.INFO if quiet else logging.WARNING,
         "Image cache, %s, %s (%s): %s%s",
         finding.kind,
-        finding.name,
-        finding.where,
-        finding.says,
+        quoted(finding.name),
+        quoted(finding.where),
+        sentence(finding.says),
         " - done" if finding.fixed else "",
     )

@@ -11,7 +11,7 @@ deletions cost requests for each template.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from oslo_log import log as logging
@@ -30,12 +30,17 @@ from vmdk_cache.cache.evictor import Evictor, Stayed
 from vmdk_cache.cache.lease import LeaseBook
 from vmdk_cache.cache.ports import Catalog, TemplateStore
 from vmdk_cache.cache.usage import Usage
-from vmdk_cache.cache.validity import images_of, stale_copies
+from vmdk_cache.cache.validity import images_of, proven_ours, stale_copies
+from vmdk_cache.clock import Clock
 from vmdk_cache.image import Image
 from vmdk_cache.locks import Locks
+from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
 LOCK = "purge"
+#: A run that takes longer leaves the rest to the next one, of whatever host: the lock is not held
+#: longer than this and one deletion (vim/template.py, DESTROY_WITHIN_S).
+RUN_WITHIN_S = 1800.0
 #: After so many images in a row of which Glance says nothing, the rest waits for the next run.
 GLANCE_ATTEMPTS = 3
 
@@ -52,6 +57,7 @@ class Purge:
     """The purge of one backend's cache; ``run`` may be called by any thread at any time.
 
     :param now: vCenter's time, as in the records: this host's clock may differ
+    :param clock: how long a run takes
     :param spaces: the datastores that the backend uses, by managed object id; asked only if the
         policy needs them
     :param catalog: None where there is no Glance to ask: then no copy is stale
@@ -61,7 +67,7 @@ class Purge:
     def __init__(
         self,
         backend: str,
-        policy: Policy,
+        policy: Callable[[], Policy],
         *,
         store: TemplateStore,
         usage: Usage,
@@ -69,6 +75,7 @@ class Purge:
         locks: Locks,
         leases: LeaseBook,
         now: Callable[[], datetime.datetime],
+        clock: Clock,
         spaces: Callable[[], Mapping[str, Space]],
         catalog: Catalog | None = None,
         kept: Callable[[], Collection[str]] = frozenset,
@@ -81,9 +88,11 @@ class Purge:
         self._locks = locks
         self._leases = leases
         self._now = now
+        self._clock = clock
         self._spaces = spaces
         self._catalog = catalog
         self._kept = kept
+        self._warned = False  # that an operator has to configure a user for Glance
 
     def plan(self) -> EvictionPlan:
         """What a run would do now; changes nothing.
@@ -91,15 +100,7 @@ class Purge:
         :raises VCenterError: templates or datastores could not be listed
         """
         entries = self._usage.applied(self._store.entries())
-        return plan_eviction(
-            entries,
-            self._now(),
-            self._policy,
-            spaces=self._spaces() if self._policy.needs_space else {},
-            stale=stale_copies(entries, self._images(images_of(entries))),
-            in_use=self._leases.held(),
-            kept=self._kept(),
-        )
+        return self._plan(entries, self._images(images_of(entries)))
 
     def plan_requested(self, image_ids: Collection[str] | None) -> EvictionPlan:
         """What goes if an operator wants these images out of the cache; changes nothing.
@@ -119,8 +120,12 @@ class Purge:
         """
         removed, stayed = [], []
         with self._locks.hold(LOCK, 0):
+            ends_at = self._clock.monotonic() + RUN_WITHIN_S
             for verdict in plan().remove:
-                why = self._evictor.attempt(verdict)
+                if self._clock.monotonic() < ends_at:
+                    why = self._evictor.attempt(verdict)
+                else:
+                    why = Stayed("the purge has taken too long: the rest is left to the next run")
                 if why is None:
                     removed.append(verdict)
                 else:
@@ -133,10 +138,40 @@ class Purge:
         :raises VCenterError: templates or datastores could not be listed
         """
         try:
-            return [verdict.entry for verdict in self.carry_out(self.plan).removed]
+            return [verdict.entry for verdict in self.carry_out(self._claiming_plan).removed]
         except errors.LockTimeout:
             LOG.debug("Another process is purging the image cache of %s.", self._backend)
             return []
+
+    def _claiming_plan(self) -> EvictionPlan:
+        """As :meth:`plan`, and what is proven to be ours is noted as such: when its image is
+        deleted later, it is known whose it was."""
+        entries = self._usage.applied(self._store.entries())
+        images = self._images(images_of(entries))
+        for entry in proven_ours(entries, images):
+            try:
+                self._store.claim(entry)
+            except errors.VCenterError as failure:
+                LOG.info(
+                    "Template %s is not noted as this deployment's yet: %s",
+                    quoted(entry.name),
+                    failure,
+                )
+        return self._plan(entries, images)
+
+    def _plan(
+        self, entries: Sequence[CacheEntry], images: Mapping[str, Image | None]
+    ) -> EvictionPlan:
+        policy = self._policy()
+        return plan_eviction(
+            entries,
+            self._now(),
+            policy,
+            spaces=self._spaces() if policy.needs_space else {},
+            stale=stale_copies(entries, images),
+            in_use=self._leases.held(),
+            kept=self._kept(),
+        )
 
     def _images(self, image_ids: Iterable[str]) -> dict[str, Image | None]:
         """What Glance says of the images; those of which it says nothing now are left out."""
@@ -154,6 +189,19 @@ class Purge:
                 in_a_row += 1
                 if in_a_row == GLANCE_ATTEMPTS:
                     break
-        if unknown:
-            LOG.info("Cached copies are kept whose images Glance did not describe: %s", unknown[0])
+        self._tell_unknown(unknown)
         return images
+
+    def _tell_unknown(self, unknown: Sequence[errors.SourceUnavailable]) -> None:
+        """Say why copies are kept: at WARNING, once, what only an operator can change."""
+        lasting = [failure for failure in unknown if isinstance(failure, errors.NoGlanceAdmin)]
+        if lasting and not self._warned:
+            self._warned = True
+            LOG.warning(
+                "Templates of images that Glance has deleted, changed or deactivated stay in the "
+                "cache of %s until they expire or a limit is reached: %s",
+                self._backend,
+                lasting[0],
+            )
+        elif unknown:
+            LOG.info("Cached copies are kept whose images Glance did not describe: %s", unknown[0])

@@ -2,7 +2,8 @@
 
 A check lists the cache's folder and the directories on the backend's datastores, diagnoses each
 entry (periodic/findings.py) and, asked to fix, removes what is ours and of no use: under the lock
-of its name, after another look, like every template (cache/evictor.py). One process at a time.
+of its name, after another look, like every template (cache/evictor.py). It also writes notes that
+are missing on templates (cache/usage.py). One process at a time.
 
 What looks like an import is given time, for between the end of its NFC lease and MarkAsTemplate
 no task tells of it: it is removed once nobody has been at work on it in two looks that lie
@@ -20,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor, lock_of
@@ -30,9 +31,18 @@ from vmdk_cache.cache.ports import Directories, Directory, TemplateStore
 from vmdk_cache.clock import Clock
 from vmdk_cache.locks import Locks
 from vmdk_cache.periodic.findings import Diagnosis, Finding, Kind, Report, diagnose
+from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
 LOCK = "reconcile"
+#: A check that takes longer removes and searches nothing more, so that the lock becomes free for
+#: other hosts: it is not held longer than this and one deletion (vim/template.py,
+#: DESTROY_WITHIN_S).
+ENDS_WITHIN_S = 1800.0
+#: vCenter makes a VM's directory a moment before the VM is in its inventory. Locks keep our own
+#: processes apart in that moment, but not those of another cloud with a backend of the same name.
+REGISTERED_WITHIN_S = 10.0
+_TOO_LONG = "this check has taken too long"
 
 
 class Reconcile:
@@ -46,6 +56,7 @@ class Reconcile:
         self,
         backend: str,
         *,
+        deployment: str = "",
         store: TemplateStore,
         directories: Directories,
         evictor: Evictor,
@@ -54,6 +65,7 @@ class Reconcile:
         now: Callable[[], datetime.datetime],
     ) -> None:
         self._backend = backend
+        self._deployment = deployment
         self._store = store
         self._directories = directories
         self._evictor = evictor
@@ -75,36 +87,50 @@ class Reconcile:
         """
         try:
             with self._locks.hold(LOCK, 0):
+                ends_at = self._clock.monotonic() + ENDS_WITHIN_S
                 entries = self._store.entries()
-                findings = list(self._check_entries(entries, fix))
+                if fix:
+                    self._note_missing(entries)
+                findings = list(self._check_entries(entries, fix, ends_at))
                 if directories:
                     known = {entry.name for entry in entries}
-                    findings += self._check_datastores(known, remove_directories)
+                    findings += self._check_datastores(known, remove_directories, ends_at)
                 return Report(tuple(findings))
         except errors.LockTimeout:
             LOG.debug("Another process is checking the image cache of %s.", self._backend)
             return Report((), skipped=True)
 
-    def _check_entries(self, entries: Iterable[CacheEntry], fix: bool) -> Iterator[Finding]:
+    def _diagnose(self, entry: CacheEntry) -> Diagnosis | None:
+        return diagnose(entry, self._backend, self._deployment)
+
+    def _note_missing(self, entries: Iterable[CacheEntry]) -> None:
+        """By its note a template is known if it is converted to a virtual machine later."""
+        for entry in entries:
+            if entry.phase is not Phase.READY or entry.was_ready:
+                continue
+            try:
+                self._store.note_ready(entry)
+            except errors.VCenterError as failure:
+                LOG.info("Template %s has no note yet: %s", quoted(entry.name), failure)
+
+    def _check_entries(
+        self, entries: Iterable[CacheEntry], fix: bool, ends_at: float
+    ) -> Iterator[Finding]:
         found = [
             (entry, diagnosis)
             for entry in entries
-            if (diagnosis := diagnose(entry, self._backend)) is not None
+            if (diagnosis := self._diagnose(entry)) is not None
         ]
         imports = [entry for entry, diagnosis in found if diagnosis.may_be_an_import]
         abandoned = self._abandoned(imports, wait=fix)
-        reachable = set(self._directories.datastores()) if found and fix else set()
         for entry, diagnosis in found:
             if diagnosis.may_be_an_import and entry.moref not in abandoned:
                 continue
             finding = Finding(diagnosis.kind, entry.name, entry.moref, diagnosis.says)
             if not fix or not diagnosis.ours:
                 yield finding
-            elif entry.datastore not in (None, *reachable):
-                # Lost, or only out of reach for an hour: nobody can tell now.
-                yield dataclasses.replace(
-                    finding, says=f"{finding.says} (not now: its datastore is not accessible)"
-                )
+            elif self._clock.monotonic() >= ends_at:
+                yield dataclasses.replace(finding, says=f"{finding.says} (not now: {_TOO_LONG})")
             else:
                 fixed = self._fixed(entry, diagnosis, finding)
                 if fixed is not None:
@@ -114,21 +140,20 @@ class Reconcile:
         """Removed, unless somebody is at it; None if it has been put right since it was listed."""
 
         def still(seen: CacheEntry) -> bool:
-            return diagnose(seen, self._backend) == diagnosis and not (
+            return self._diagnose(seen) == diagnosis and not (
                 diagnosis.may_be_an_import and self._store.is_importing(seen)
             )
 
-        if self._evictor.remove(Verdict(entry, diagnosis.kind.value, Rule.BROKEN), still):
+        stayed = self._evictor.attempt(Verdict(entry, diagnosis.kind.value, Rule.BROKEN), still)
+        if stayed is None:
             return dataclasses.replace(finding, fixed=True)
         try:
             seen = self._store.look_again(entry)
         except errors.VCenterError:
             seen = entry  # as good as any news
-        if seen is None or diagnose(seen, self._backend) != diagnosis:
+        if seen is None or self._diagnose(seen) != diagnosis:
             return None
-        return dataclasses.replace(
-            finding, says=f"{finding.says} (not now: it is in use, or vCenter refuses: see the log)"
-        )
+        return dataclasses.replace(finding, says=f"{finding.says} (not now: {stayed.reason})")
 
     def _abandoned(self, imports: list[CacheEntry], *, wait: bool) -> set[str]:
         """Those of ``imports`` at which nobody is at work any more.
@@ -163,12 +188,18 @@ class Reconcile:
             return True
         except errors.VCenterError as failure:
             # Taken for busy, it is looked at again in the next check.
-            LOG.info("Whether %s is being imported is not known: %s", entry.name, failure)
+            LOG.info("Whether %s is being imported is not known: %s", quoted(entry.name), failure)
             return True
 
-    def _check_datastores(self, known: Collection[str], remove: bool) -> Iterator[Finding]:
+    def _check_datastores(
+        self, known: Collection[str], remove: bool, ends_at: float
+    ) -> Iterator[Finding]:
         prefix = name_prefix(self._backend)
-        for datastore in self._directories.datastores():
+        for datastore in self._directories.volumes():
+            if self._clock.monotonic() >= ends_at:
+                says = f"was not searched for orphaned directories: {_TOO_LONG}"
+                yield Finding(Kind.DATASTORE_UNREAD, datastore, datastore, says)
+                continue
             try:
                 unused = self._directories.unused(datastore, prefix, known)
             except errors.VCenterError as failure:
@@ -180,14 +211,15 @@ class Reconcile:
                     f"Datastore.Browse: {failure}",
                 )
                 continue
+            unused = [each for each in unused if _is_ours(each.name, self._backend)]
+            if remove and unused:
+                self._clock.sleep(REGISTERED_WITHIN_S)
             for directory in unused:
-                if not _is_ours(directory.name, self._backend):
-                    continue
-                finding = self._orphan(directory, remove)
+                finding = self._orphan(directory, remove, ends_at)
                 if finding is not None:
                     yield finding
 
-    def _orphan(self, directory: Directory, remove: bool) -> Finding | None:
+    def _orphan(self, directory: Directory, remove: bool, ends_at: float) -> Finding | None:
         """None if it turns out to be in use, or gone."""
         finding = Finding(
             Kind.DIRECTORY_ORPHANED,
@@ -197,6 +229,8 @@ class Reconcile:
         )
         if not remove:
             return finding
+        if self._clock.monotonic() >= ends_at:
+            return dataclasses.replace(finding, says=f"{finding.says} (not now: {_TOO_LONG})")
         try:
             with self._locks.hold(lock_name_of(_template_of(directory.name)), 0):
                 if directory not in self._directories.unused(directory.datastore, directory.name):

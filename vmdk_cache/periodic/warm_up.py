@@ -33,6 +33,7 @@ from vmdk_cache.cache.usage import Usage
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.locks import Locks
+from vmdk_cache.quoting import identifier, sentence
 
 LOG = logging.getLogger(__name__)
 LOCK = "warm-up"
@@ -91,7 +92,7 @@ class WarmUp:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
         images: ImageCache,
         store: TemplateStore,
@@ -116,7 +117,11 @@ class WarmUp:
         self._unusable: dict[str, str] = {}  # image id: fingerprint
 
     def run(self) -> None:
-        """One round; never raises: what fails is tried again in the next."""
+        """One round; never raises: what fails is tried again in the next. While it is switched off,
+        it does nothing, and no image is kept."""
+        if not self._is_on():
+            self._kept.set(())
+            return
         try:
             images = self._marked.marked()
             self._kept.set(image.id for image in images)
@@ -126,7 +131,7 @@ class WarmUp:
         except errors.LockTimeout:
             LOG.debug("Another process keeps the marked images warm.")
         except Exception as failure:
-            self._tell("", f"The marked images cannot be kept warm now: {failure}")
+            self._tell("", f"The marked images cannot be kept warm now: {sentence(failure)}")
         else:
             self._told.pop("", None)
 
@@ -134,11 +139,15 @@ class WarmUp:
         """Begin with no further image."""
         self._closed = True
 
+    def _is_on(self) -> bool:
+        settings = self._settings()
+        return settings.enabled and settings.auto_warm
+
     def _warm(self, images: Sequence[Image]) -> None:
         entries = self._usage.applied(self._store.entries())
-        plan = plan_warm_up(images, entries, self._now(), self._settings, self._adapter_type)
+        plan = plan_warm_up(images, entries, self._now(), self._settings(), self._adapter_type)
         for image in (*plan.due, *plan.absent):
-            if self._closed:
+            if self._closed or not self._is_on():
                 return
             if self._unusable.get(image.id) != fingerprint(image):
                 self._warm_one(image)
@@ -154,10 +163,13 @@ class WarmUp:
                 self._unusable[image.id] = fingerprint(image)
             if not self._closed:
                 why = failure if isinstance(failure, errors.VmdkCacheError) else repr(failure)
-                self._tell(image.id, f"Image {image.id} is marked and not kept warm: {why}")
+                self._tell(
+                    image.id,
+                    f"Image {identifier(image.id)} is marked and not kept warm: {sentence(why)}",
+                )
         else:
             self._told.pop(image.id, None)
-            LOG.debug("Image %s is warm.", image.id)
+            LOG.debug("Image %s is warm.", identifier(image.id))
 
     def _tell(self, about: str, text: str) -> None:
         if self._told.get(about) != text:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,14 +10,14 @@ import pytest
 from tests.fakes.memory import MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted
 from vmdk_cache.cache.eviction import Policy, Space
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of, template_name
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.image import Image
-from vmdk_cache.periodic.purge import GLANCE_ATTEMPTS, LOCK, Purge
+from vmdk_cache.periodic.purge import GLANCE_ATTEMPTS, LOCK, RUN_WITHIN_S, Purge
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 
@@ -51,16 +53,20 @@ def purge(
     age_s: int = 100,
     locks: MemoryLocks | None = None,
     catalog: Glance | None = None,
+    now: Callable[[], datetime.datetime] | None = None,
     **policy: Any,
 ) -> Purge:
     locks = locks or MemoryLocks()
     parts: dict[str, Any] = {"store": world.store, "locks": locks, "leases": world.leases}
     return Purge(
         "b1",
-        Policy(age_s, **policy),
+        lambda: Policy(age_s, **policy),
         usage=Usage(world.store, world.clock),
-        evictor=Evictor("b1", events=world.events.append, **parts),
-        now=world.clock.now,
+        evictor=Evictor(
+            "b1", events=world.events.append, datastores=lambda: world.in_reach, **parts
+        ),
+        now=now or world.clock.now,
+        clock=world.clock,
         spaces=lambda: world.spaces,
         catalog=catalog,
         **parts,
@@ -271,6 +277,22 @@ def test_glance_is_asked_once_for_each_image_and_not_for_ever_when_it_is_down(
     assert len(caplog.records) == 1
 
 
+def test_an_operator_does_not_learn_that_stale_templates_stay(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One WARNING; it does not come again with each round, nor for what passes by itself."""
+    glance = Glance()
+    purges = purge(world, catalog=glance)
+    no_admin = errors.NoGlanceAdmin("set send_service_user_token")
+    caplog.set_level("INFO")
+    for answer in (errors.SourceUnavailable("down"), no_admin, no_admin, IMAGE, no_admin):
+        glance.images[IMAGE.id] = answer
+        purges.plan()
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in said] == ["INFO", "WARNING", "INFO", "INFO"]
+    assert "set send_service_user_token" in said[1][1]
+
+
 def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world: World) -> None:
     other = dataclasses.replace(IMAGE, id="0" * 8 + IMAGE.id[8:])
     world.store.finish_import(world.store.begin_import(CacheKey.of(other, "lsiLogic"), GIB))
@@ -303,3 +325,88 @@ def test_what_is_asked_for_is_not_lost_to_another_process_that_purges(world: Wor
     with locks.hold(LOCK, 0), pytest.raises(errors.LockTimeout):
         asked.carry_out(lambda: asked.plan_requested(None))
     assert len(world.store.entries()) == 1
+
+
+def test_a_purge_of_slow_deletions_leaves_the_rest_to_the_next_run(world: World) -> None:
+    for n in (2, 3):
+        image = dataclasses.replace(IMAGE, id=f"{n:08}-0000-4000-8000-000000000000")
+        world.engine.create_volume(image, volume(n), world.source)
+    world.clock.advance(101)
+    world.store.during["destroy"] = lambda: world.clock.advance(RUN_WITHIN_S / 2)
+    subject = purge(world)
+    done = subject.carry_out(subject.plan)
+    assert len(done.removed) == 2
+    ((_, stayed),) = done.stayed
+    assert "next run" in stayed.reason
+    assert not stayed.gone
+    assert len(subject.run()) == 1
+    assert world.store.vms == {}
+
+
+def test_a_vcenter_that_goes_away_during_a_run_hides_nothing_that_was_removed(
+    world: World,
+) -> None:
+    world.engine.create_volume(IMAGE, volume(2, adapter_type="ide"), world.source)
+    world.clock.advance(101)
+
+    def now() -> datetime.datetime:
+        if world.store.calls["destroy"]:
+            raise errors.Unreachable("vCenter is away")
+        return world.clock.now()
+
+    world.store.faults["look_again"] = [None, errors.Unreachable("vCenter is away")]
+    subject = purge(world, now=now)
+    done = subject.carry_out(subject.plan)
+    assert len(done.removed) == 1
+    ((_, stayed),) = done.stayed
+    assert "vCenter is away" in stayed.reason
+
+
+def test_an_expired_template_whose_datastore_is_out_of_reach_stays(world: World) -> None:
+    (entry,) = world.store.vms.values()
+    world.store.vms[entry.moref] = dataclasses.replace(entry, accessible=False)
+    world.in_reach.clear()
+    world.clock.advance(101)
+    assert purge(world).run() == []
+    assert world.store.calls["destroy"] == 0
+    world.in_reach.add(entry.datastore or "")
+    assert [gone.moref for gone in purge(world).run()] == [entry.moref]
+
+
+def of_unknown_owner(world: World) -> str:
+    ((moref, entry),) = world.store.vms.items()
+    world.store.vms[moref] = dataclasses.replace(entry, owner=Owner.UNKNOWN)
+    return moref
+
+
+@pytest.mark.parametrize(
+    ("change", "owner"),
+    [
+        ({}, Owner.OURS),
+        ({"status": "deactivated"}, Owner.OURS),
+        ({"size_bytes": 1}, Owner.UNKNOWN),
+        (None, Owner.UNKNOWN),
+    ],
+    ids=str,
+)
+def test_a_copy_of_unknown_owner_is_ours_once_glance_has_the_very_image(
+    world: World, change: dict[str, Any] | None, owner: Owner
+) -> None:
+    moref = of_unknown_owner(world)
+    glance = Glance(IMAGE)
+    if change is None:
+        glance.images[IMAGE.id] = None
+    else:
+        glance.images[IMAGE.id] = dataclasses.replace(IMAGE, **change)
+    its_purge = purge(world, catalog=glance)
+    assert its_purge.plan().remove == ()
+    assert world.store.calls["claim"] == 0, "a plan changes nothing"
+    assert its_purge.run() == []
+    assert world.store.vms[moref].owner is owner
+
+
+def test_a_copy_that_cannot_be_noted_as_ours_stays_and_keeps_no_other(world: World) -> None:
+    moref = of_unknown_owner(world)
+    world.store.faults["claim"] = [errors.NoPermission("may not set attributes")]
+    assert purge(world, catalog=Glance(IMAGE)).run() == []
+    assert world.store.vms[moref].owner is Owner.UNKNOWN

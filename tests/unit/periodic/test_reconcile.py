@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
+from tests.fakes.clock import ManualClock
 from tests.fakes.memory import PLACE, MemoryDirectories, MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import ABANDONED_AFTER
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
+from vmdk_cache.cache.ports import Directory
 from vmdk_cache.cache.record import Record
-from vmdk_cache.periodic.findings import Finding, Kind
-from vmdk_cache.periodic.reconcile import LOCK, Reconcile
+from vmdk_cache.periodic.findings import Finding, Kind, diagnose
+from vmdk_cache.periodic.reconcile import ENDS_WITHIN_S, LOCK, REGISTERED_WITHIN_S, Reconcile
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 NAME = template_name("b1", KEY)
@@ -36,7 +40,13 @@ class Checked(World):
         return Reconcile(
             "b1",
             directories=self.directories,
-            evictor=Evictor("b1", leases=self.leases, events=self.events.append, **parts),
+            evictor=Evictor(
+                "b1",
+                leases=self.leases,
+                events=self.events.append,
+                datastores=lambda: self.in_reach,
+                **parts,
+            ),
             clock=self.clock,
             now=self.clock.now,
             **parts,
@@ -49,6 +59,13 @@ class Checked(World):
         """A READY template, changed."""
         entry = self.store.finish_import(self.store.begin_import(KEY, GIB))
         entry = dataclasses.replace(entry, **changes)
+        self.store.vms[entry.moref] = entry
+        return entry
+
+    def put_broken(self) -> CacheEntry:
+        """A template that bears a name of ours and no record."""
+        name = template_name("b1", dataclasses.replace(KEY, adapter_type="ide"))
+        entry = CacheEntry("vm-50", name, Phase.ADOPTED, None, None, 2000, GIB)
         self.store.vms[entry.moref] = entry
         return entry
 
@@ -209,19 +226,38 @@ OF_B2 = dataclasses.replace(
     name=template_name("b2", KEY),
     record=Record("b2", KEY, GIB, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), "h:1"),
 )
-OF_A_LATER_VERSION = dataclasses.replace(
-    THEIRS, name=NAME, record=Record.from_json('{"schema": 2}'), accessible=False
+CONVERTED = dataclasses.replace(
+    OF_B2,
+    name=NAME,
+    record=Record("b1", KEY, GIB, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), "h:1"),
+    was_ready=True,
 )
+OF_A_LATER_VERSION = dataclasses.replace(
+    THEIRS, name=NAME, record=Record.from_json('{"schema": 99}'), accessible=False
+)
+
+
+OF_ANOTHER_CLOUD = dataclasses.replace(
+    CONVERTED, was_ready=False, owner=Owner.ANOTHER, deployment="auto-there"
+)
+WITHOUT_RECORD = dataclasses.replace(OF_ANOTHER_CLOUD, record=None)
 
 
 @pytest.mark.parametrize(
     ("entry", "kind"),
     [
         (THEIRS, Kind.FOREIGN),
+        (OF_ANOTHER_CLOUD, Kind.OTHER_DEPLOYMENT),
+        (WITHOUT_RECORD, Kind.OTHER_DEPLOYMENT),
+        (dataclasses.replace(WITHOUT_RECORD, accessible=False), Kind.OTHER_DEPLOYMENT),
+        (dataclasses.replace(WITHOUT_RECORD, has_config=False), Kind.OTHER_DEPLOYMENT),
+        (dataclasses.replace(OF_B2, owner=Owner.ANOTHER, deployment="x"), Kind.OTHER_DEPLOYMENT),
         (OF_A_LATER_VERSION, Kind.FOREIGN),
         (dataclasses.replace(THEIRS, has_config=False), Kind.WITHOUT_CONFIG),
         (dataclasses.replace(THEIRS, has_config=False, accessible=False), Kind.WITHOUT_CONFIG),
         (dataclasses.replace(THEIRS, name=NAME), Kind.FOREIGN),
+        (CONVERTED, Kind.FOREIGN),
+        (dataclasses.replace(CONVERTED, accessible=False), Kind.FOREIGN),
         (OF_B2, Kind.OTHER_BACKEND),
     ],
 )
@@ -238,11 +274,47 @@ def test_what_is_not_ours_is_told_and_never_touched(
     assert world.store.calls["destroy"] == 0
 
 
+def test_a_converted_template_is_reported_with_what_to_do(world: Checked) -> None:
+    world.store.vms = {CONVERTED.moref: CONVERTED}
+    (finding,) = world.check(fix=True)
+    assert "convert it back to a template" in finding.says
+
+
+def test_a_template_of_another_deployment_is_reported_with_both_ids(world: Checked) -> None:
+    (diagnosis,) = [diagnose(OF_ANOTHER_CLOUD, "b1", "auto-here")]
+    assert diagnosis is not None
+    assert not diagnosis.ours
+    assert "'auto-there'" in diagnosis.says
+    assert "'auto-here'" in diagnosis.says
+    assert "image_cache_deployment_id = auto-there" in diagnosis.says
+
+
+def test_a_template_of_unknown_owner_is_reported_and_stays(world: Checked) -> None:
+    ready = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    world.store.vms[ready.moref] = dataclasses.replace(ready, owner=Owner.UNKNOWN)
+    assert kinds(world.check(fix=True)) == [(Kind.OWNER_UNKNOWN, False)]
+    assert ready.moref in world.store.vms
+
+
 def test_a_template_of_a_later_version_is_not_told_to_be_deleted(world: Checked) -> None:
     world.store.vms = {OF_A_LATER_VERSION.moref: OF_A_LATER_VERSION}
     (finding,) = world.check(fix=True)
     assert "a later version" in finding.says
     assert "delete" not in finding.says
+
+
+def test_a_directory_whose_machine_another_cloud_is_about_to_register_stays(world: Checked) -> None:
+    class Registering(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            world.directories.in_use = {NAME}
+
+    world.directories.names = {NAME}
+    world.clock = Registering()
+    world.reconcile = world.checker()
+    assert world.check(remove_directories=True) == []
+    assert world.clock.slept == [REGISTERED_WITHIN_S]
+    assert world.directories.names == {NAME}
 
 
 def test_a_check_that_is_not_to_fix_changes_nothing_and_waits_for_nothing(world: Checked) -> None:
@@ -295,6 +367,7 @@ def test_an_orphaned_directory_is_listed_and_only_deleted_when_that_is_asked_for
         "b1_image_cache (backups)",
         f"b1_image_cache ({IMAGE.id})",
         f"b1_image_cache ({IMAGE.id}) 0badc0de and more",
+        f"b1_image_cache (x)_image_cache ({IMAGE.id}) 0badc0de",
         template_name("b2", KEY),
         "volume-1",
     ],
@@ -340,6 +413,194 @@ def test_a_datastore_that_cannot_be_searched_is_told_and_keeps_nothing_else(
         (Kind.RECORD_BROKEN, True),
         (Kind.DATASTORE_UNREAD, False),
     ]
+
+
+def test_a_template_that_can_be_neither_removed_nor_seen_keeps_nothing_else(
+    world: Checked,
+) -> None:
+    for adapter_type in ("ide", "busLogic"):
+        entry = world.store.begin_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
+        world.store.importing.discard(entry.moref)
+    world.clock.advance(10**6)
+    world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
+    world.store.faults["look_again"] = [None, errors.Unreachable("vCenter is away")]
+    found = world.check(fix=True)
+    assert kinds(found) == [(Kind.HALF_IMPORTED, False), (Kind.HALF_IMPORTED, True)]
+    assert "not now" in found[0].says
+    assert world.kinds() == ["Evicted"]
+
+
+def test_a_half_import_that_goes_on_while_it_is_removed_is_no_finding(world: Checked) -> None:
+    entry = world.break_off()
+    world.clock.advance(10**6)
+    world.store.faults["destroy"] = [errors.InUse("somebody is at it")]
+    world.store.during["destroy"] = lambda: world.store.vms.pop(entry.moref)
+    assert world.check(fix=True) == []
+    assert world.events == []
+
+
+def test_an_import_of_which_vcenter_tells_nothing_is_looked_at_next_time(
+    world: Checked, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the others are looked at now."""
+    caplog.set_level("INFO")
+    unknown = world.break_off()
+    other = world.store.begin_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
+    world.store.importing.discard(other.moref)
+    world.clock.advance(10**6)
+    is_importing = world.store.is_importing
+    away = True
+
+    def ask(entry: CacheEntry) -> bool:
+        if away and entry.moref == unknown.moref:
+            raise errors.Unreachable("vCenter is away")
+        return is_importing(entry)
+
+    world.store.is_importing = ask  # type: ignore[method-assign]
+    (finding,) = world.check(fix=True)
+    assert (finding.where, finding.fixed) == (other.moref, True)
+    assert list(world.store.vms) == [unknown.moref]
+    assert "vCenter is away" in caplog.text
+    away = False
+    (finding,) = world.check(fix=True)
+    assert (finding.where, finding.fixed) == (unknown.moref, True)
+
+
+def test_an_import_whose_key_is_locked_does_not_keep_the_others(world: Checked) -> None:
+    world.break_off()
+    other = world.store.begin_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
+    world.store.importing.discard(other.moref)
+    world.clock.advance(10**6)
+    with world.locks.hold(lock_name(KEY), 1):
+        report = world.reconcile.check(fix=True)
+    assert not report.skipped
+    assert [(finding.where, finding.fixed) for finding in report.findings] == [(other.moref, True)]
+
+
+def test_an_import_that_goes_on_at_the_last_look_is_not_removed(world: Checked) -> None:
+    """Its importer was thought to be gone until its lock was held."""
+    entry = world.break_off()
+    world.clock.advance(10**6)
+    looks: list[str] = []
+
+    def ask(seen: CacheEntry) -> bool:
+        looks.append(seen.moref)
+        return len(looks) > 2  # the two looks at an import that seems abandoned
+
+    world.store.is_importing = ask  # type: ignore[method-assign]
+    (finding,) = world.check(fix=True)
+    assert (finding.fixed, len(looks)) == (False, 3)
+    assert list(world.store.vms) == [entry.moref]
+    assert world.events == []
+
+
+@pytest.mark.parametrize("step", ["second look", "deletion"])
+def test_a_directory_that_resists_does_not_keep_the_others(world: Checked, step: str) -> None:
+    other = template_name("b1", dataclasses.replace(KEY, adapter_type="ide"))
+    first, second = sorted((NAME, other))
+    mine = "b1_image_cache ( mine)"  # the first in order
+    world.directories.names = {first, second, mine}
+    unused, delete = world.directories.unused, world.directories.delete
+
+    def look(datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
+        if prefix == first and step == "second look":
+            raise errors.Unreachable("vCenter is away")
+        return unused(datastore, prefix, known)
+
+    def remove(directory: Directory) -> None:
+        if directory.name == first and step == "deletion":
+            raise errors.FileLocked("a host has a file open")
+        delete(directory)
+
+    world.directories.unused = look  # type: ignore[method-assign]
+    world.directories.delete = remove  # type: ignore[method-assign]
+    found = world.check(remove_directories=True)
+    assert [(finding.name, finding.fixed) for finding in found] == [(first, False), (second, True)]
+    assert "not now" in found[0].says
+    assert world.directories.names == {first, mine}
+
+
+def test_a_datastore_that_cannot_be_searched_does_not_keep_the_others(world: Checked) -> None:
+    world.directories.names = {NAME}
+    unused = world.directories.unused
+
+    def look(datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
+        if datastore == "datastore-0":
+            raise errors.Unreachable("vCenter is away")
+        return unused(datastore, prefix, known)
+
+    world.directories.unused = look  # type: ignore[method-assign]
+    world.directories.volumes = lambda: ["datastore-0", PLACE.datastore]  # type: ignore[method-assign]
+    found = world.check()
+    assert kinds(found) == [(Kind.DATASTORE_UNREAD, False), (Kind.DIRECTORY_ORPHANED, False)]
+    assert (found[0].name, found[0].where) == ("datastore-0", "datastore-0")
+
+
+def test_an_altered_template_is_told_and_removed_when_that_is_asked_for(world: Checked) -> None:
+    world.put(phase=Phase.ALTERED)
+    assert kinds(world.check()) == [(Kind.ALTERED, False)]
+    assert kinds(world.check(fix=True)) == [(Kind.ALTERED, True)]
+    assert world.store.vms == {}
+    (event,) = world.events
+    assert isinstance(event, Evicted)
+    assert (event.template, event.rule, event.reason) == (NAME, Rule.BROKEN, "altered")
+
+
+def test_a_check_of_slow_deletions_leaves_the_rest_to_the_next_one(world: Checked) -> None:
+    for adapter_type in ("ide", "busLogic", "lsiLogic"):
+        entry = world.store.begin_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
+        world.store.finish_import(entry)
+        world.store.vms[entry.moref] = dataclasses.replace(entry, phase=Phase.ALTERED)
+    world.store.importing.clear()
+    world.store.during["destroy"] = lambda: world.clock.advance(ENDS_WITHIN_S / 2)
+    world.directories.names = {"b1_image_cache ( mine)"}
+    *found, unread = world.check(fix=True)
+    assert [finding.fixed for finding in found] == [True, True, False]
+    assert "taken too long" in found[-1].says
+    assert (unread.kind, unread.name) == (Kind.DATASTORE_UNREAD, PLACE.datastore)
+    assert "taken too long" in unread.says
+    assert world.directories.searches == 0
+    assert kinds(world.check(fix=True)) == [(Kind.ALTERED, True)]
+    assert world.store.vms == {}
+
+
+def test_a_check_of_slow_directories_leaves_the_rest_to_the_next_one(world: Checked) -> None:
+    other = template_name("b1", dataclasses.replace(KEY, adapter_type="ide"))
+    world.directories.names = {NAME, other}
+    delete = world.directories.delete
+
+    def remove(directory: Directory) -> None:
+        world.clock.advance(ENDS_WITHIN_S)
+        delete(directory)
+
+    world.directories.delete = remove  # type: ignore[method-assign]
+    found = world.check(remove_directories=True)
+    assert [finding.fixed for finding in found] == [True, False]
+    assert "taken too long" in found[1].says
+    assert kinds(world.check(remove_directories=True)) == [(Kind.DIRECTORY_ORPHANED, True)]
+    assert world.directories.names == set()
+
+
+def test_a_check_that_is_to_fix_notes_templates_without_a_note(world: Checked) -> None:
+    ready = world.put(was_ready=False)
+    noted = world.store.replicate(ready, dataclasses.replace(PLACE, datastore="datastore-2"))
+    world.store.vms[noted.moref] = dataclasses.replace(noted, was_ready=True)
+    world.put_broken()
+    world.check()
+    assert world.store.calls["note_ready"] == 0
+    world.check(fix=True)
+    assert world.store.vms[ready.moref].was_ready
+    assert world.store.calls["note_ready"] == 1
+
+
+def test_a_template_that_cannot_be_noted_keeps_nothing_else(world: Checked) -> None:
+    first = world.put(was_ready=False)
+    second = world.store.replicate(first, dataclasses.replace(PLACE, datastore="datastore-2"))
+    world.put_broken()
+    world.store.faults["note_ready"] = [errors.Unreachable("vCenter is away")]
+    assert kinds(world.check(fix=True)) == [(Kind.RECORD_BROKEN, True)]
+    assert not world.store.vms[first.moref].was_ready
+    assert world.store.vms[second.moref].was_ready
 
 
 def _young(entry: CacheEntry, world: Checked) -> Record:

@@ -62,7 +62,7 @@ def warm_up(
 ) -> WarmUp:
     locks = locks or MemoryLocks()
     return WarmUp(
-        settings,
+        lambda: settings,
         images=world.process(settings, locks),
         store=world.store,
         usage=Usage(world.store, world.clock),

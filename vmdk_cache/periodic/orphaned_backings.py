@@ -1,0 +1,110 @@
+"""Virtual machines of volumes that Cinder does not know any more: found, never removed.
+
+    1. list the VMs           a volume's row is in Cinder's database before its VM is made
+    2. list Cinder's volumes  of all projects, those that are being made, deleted or moved included
+    3. look at the VMs again  Cinder deletes a volume's VM before the volume's row
+
+So a VM that is there in 1 and 3, and of which 2 knows no volume, has none. The VMs in the folder of
+a project that this cloud does not have may be another cloud's: of those nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vmdk_cache.periodic.findings import Finding, Kind
+from vmdk_cache.quoting import quoted
+from vmdk_cache.vim.volume_backing import Backing
+
+#: So many findings at most; the rest is a number.
+MOST_FINDINGS = 100
+#: So many projects without a volume are asked for at most.
+MOST_PROJECTS = 100
+
+
+@dataclass(frozen=True)
+class KnownVolumes:
+    """What Cinder has.
+
+    :ivar ids: every id that a volume has, or had before it was migrated; in lower case
+    :ivar projects: of the volumes
+    """
+
+    ids: frozenset[str]
+    projects: frozenset[str]
+
+
+class Volumes(Protocol):
+    """Cinder's volumes and Keystone's projects, as an administrator sees them."""
+
+    def known(self) -> KnownVolumes:
+        """:raises SourceUnavailable: not all volumes can be listed"""
+
+    def has_project(self, project_id: str) -> bool:
+        """Whether this cloud has the project.
+
+        :raises SourceUnavailable: that is not known
+        """
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """:ivar findings: at most :data:`MOST_FINDINGS`
+    :ivar left_out: how many more there are
+    :ivar not_judged: how many VMs are in folders of projects that this cloud does not know
+    """
+
+    findings: tuple[Finding, ...]
+    left_out: int = 0
+    not_judged: int = 0
+
+
+def find(
+    look: Callable[[], Sequence[Backing]],
+    look_again: Callable[[Collection[Backing]], Iterable[Backing]],
+    connect: Callable[[], Volumes],
+) -> Orphans:
+    """The VMs whose volumes do not exist.
+
+    :param look: lists the VMs
+    :param look_again: which of these VMs are the same now
+    :param connect: is called only if there are VMs
+    :raises VCenterError: vCenter cannot be asked
+    :raises ConfigError, SourceUnavailable: what Cinder has is not known
+    """
+    backings = look()
+    if not backings:
+        return Orphans(())
+    volumes = connect()
+    known = volumes.known()
+    suspects = [backing for backing in backings if not backing.volume_ids & known.ids]
+    if not suspects:
+        return Orphans(())
+    remaining = sorted(look_again(suspects), key=lambda each: (each.project, each.name))
+    ours = _projects_of_this_cloud(remaining, known, volumes)
+    judged = [backing for backing in remaining if backing.project in ours]
+    return Orphans(
+        tuple(map(_finding, judged[:MOST_FINDINGS])),
+        left_out=max(0, len(judged) - MOST_FINDINGS),
+        not_judged=len(remaining) - len(judged),
+    )
+
+
+def _projects_of_this_cloud(
+    suspects: Iterable[Backing], known: KnownVolumes, volumes: Volumes
+) -> frozenset[str]:
+    projects = frozenset(backing.project for backing in suspects)
+    to_ask = sorted(projects - known.projects)[:MOST_PROJECTS]
+    return (projects & known.projects) | frozenset(filter(volumes.has_project, to_ask))
+
+
+def _finding(backing: Backing) -> Finding:
+    return Finding(
+        Kind.BACKING_ORPHANED,
+        backing.name,
+        backing.moref,
+        f"Cinder has no volume of this virtual machine (project {quoted(backing.project)}): if no "
+        f"other Cinder uses this vCenter and Keystone, delete it in vCenter",
+    )
