@@ -4,11 +4,12 @@ Layers, top to bottom; a layer imports only layers below it (tests/unit/test_arc
 
     cinder/      what Cinder loads: the volume driver, the scheduler's host manager and weigher
     cli/         the command vmdk-cache; start at cli/main.py
+    preflight/   probes of what the cache needs of a vCenter, an account and a configuration
     wiring.py    builds a running cache from settings
     backend.py   one backend, as its section of cinder.conf describes it
     periodic/    what happens by the clock: purge, reconcile, warm-up, report to the scheduler
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
     datastore/   where a volume goes, and how an image's stream becomes a disk
     vim/         everything said to vCenter: session, change stream, tasks, templates, leases
-    conf.py errors.py clock.py retry.py locks.py
+    conf.py errors.py privileges.py quoting.py clock.py retry.py locks.py
 """

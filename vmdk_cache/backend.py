@@ -6,7 +6,7 @@ they are called, and which locks keep two processes off the same one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vmdk_cache.cache.key import folder_name
@@ -27,6 +27,7 @@ class Backend:
     :ivar datastore_regex: datastores to use, by name; None for all
     :ivar task_timeout_s: how long one clone or import may run
     :ivar managed_by: extension key and type of the VMs, or None
+    :ivar deployment: id of the cloud, which tells its templates from another cloud's
     """
 
     name: str
@@ -36,10 +37,13 @@ class Backend:
     datastore_regex: str | None = None
     task_timeout_s: float = 7200.0
     managed_by: tuple[str, str] | None = None
+    deployment: str = ""
 
     @classmethod
-    def from_options(cls, name: str, options: HasOptions) -> Backend:
-        """:param options: of the section ``name``, with the ``vmware_*`` options of Cinder"""
+    def from_options(cls, name: str, options: HasOptions, derived_id: Callable[[], str]) -> Backend:
+        """:param options: of the section ``name``, with the ``vmware_*`` options of Cinder
+        :param derived_id: the deployment's id if the section sets none
+        """
         return cls(
             name=name,
             endpoint=_endpoint(options),
@@ -48,11 +52,16 @@ class Backend:
             datastore_regex=options.vmware_datastore_regex,
             task_timeout_s=options.vmware_image_transfer_timeout_secs,
             managed_by=MANAGED_BY,
+            deployment=options.image_cache_deployment_id or derived_id(),
         )
 
     @property
     def lock_scope(self) -> str:
-        """What the names of this backend's locks are unique in."""
+        """What the names of this backend's locks are unique in.
+
+        Not in the deployment: its id may change, and processes from before and after that must
+        still share their locks.
+        """
         return f"{self.endpoint.server}/{self.name}"
 
 

@@ -7,6 +7,7 @@ whoever loads a configuration file passes :data:`OPTIONS` to it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ OPTIONS = [
     cfg.BoolOpt(
         "enable_image_cache",
         default=False,
+        mutable=True,
         help="Use and fill the image cache of this backend. When false, volumes are created as "
         "without the cache; templates left over are still deleted when they expire, and still "
         "counted as provisioned capacity until then.",
@@ -34,6 +36,7 @@ OPTIONS = [
         "image_cache_max_size_gb",
         default=100,
         min=0,
+        mutable=True,
         help="Largest image, by its virtual size in GiB, that is cached; volumes from larger "
         "images are created as without the cache. 0 means no limit. Lower it when templates of "
         "big images crowd the datastores.",
@@ -42,6 +45,7 @@ OPTIONS = [
         "image_cache_age_seconds",
         default=86400,
         min=0,
+        mutable=True,
         help="A template older than this many seconds is deleted by the next purge. 0 means "
         "never. Raise it when the same images are imported again every day; lower it when "
         "templates that nobody uses take up space.",
@@ -53,6 +57,7 @@ OPTIONS = [
             (EXPIRY_AGE, "since its import or its last warm-up"),
             (EXPIRY_IDLE, "since its last use, import or warm-up"),
         ],
+        mutable=True,
         help="From when a template's age counts. Choose idle when images that are in use every "
         "day are imported anew every day.",
     ),
@@ -60,12 +65,14 @@ OPTIONS = [
         "image_cache_purge_interval",
         default=600,
         min=1,
+        mutable=True,
         help="Seconds between two purge runs. A template outlives its age by at most this much.",
     ),
     cfg.IntOpt(
         "image_cache_max_count",
         default=0,
         min=0,
+        mutable=True,
         help="Most templates that this backend keeps; the one used longest ago goes first. 0 means "
         "no limit.",
     ),
@@ -73,6 +80,7 @@ OPTIONS = [
         "image_cache_max_total_gb",
         default=0,
         min=0,
+        mutable=True,
         help="Most GiB, by virtual size, that the templates of this backend may have together; the "
         "one used longest ago goes first. 0 means no limit.",
     ),
@@ -81,6 +89,7 @@ OPTIONS = [
         default=0,
         min=0,
         max=100,
+        mutable=True,
         help="Most that the templates' virtual sizes may be together, in percent of the capacity "
         "of the datastores that this backend uses; the one used longest ago goes first. 0 means no "
         "limit.",
@@ -90,6 +99,7 @@ OPTIONS = [
         default=0,
         min=0,
         max=100,
+        mutable=True,
         help="Free space of a datastore, in percent of its capacity, that templates leave alone: "
         "none is imported into it, and those on a datastore that has less free are deleted, the "
         "one used longest ago first. 0 means that templates may fill a datastore.",
@@ -101,6 +111,7 @@ OPTIONS = [
             (REPLICAS_OFF, "one template per image; volumes elsewhere are cloned across"),
             (REPLICAS_ON_DEMAND, "a template on each datastore that is used repeatedly"),
         ],
+        mutable=True,
         help="Whether further copies of a template are made, in the background, where volumes are "
         "cloned to. A clone within a datastore can be offloaded to the array and loads no network. "
         "Replicas count for every limit and expire with their template; none is made where "
@@ -110,12 +121,14 @@ OPTIONS = [
         "image_cache_replicate_after",
         default=2,
         min=1,
+        mutable=True,
         help="Volumes cloned from another datastore's template before a datastore gets a replica.",
     ),
     cfg.IntOpt(
         "image_cache_clones_per_template",
         default=8,
         min=1,
+        mutable=True,
         help="Clones that one process runs from one template at a time; further ones wait for the "
         "copy that will be free first. vCenter charges each clone to the template's host, which "
         "takes 8 at a time (4 onto the same host).",
@@ -124,6 +137,7 @@ OPTIONS = [
         "image_cache_opt_in",
         default=[OPT_IN_BY_METADATA],
         item_type=types.String(choices=list(_OPT_INS)),
+        mutable=True,
         help="Who may ask for the cache; any of the listed ways suffices. metadata: the volume's "
         "metadata has use_image_cache=true; volume_type: the volume type has the extra spec "
         "vmware:use_image_cache=true; image: the image has the property use_image_cache=true; "
@@ -133,20 +147,34 @@ OPTIONS = [
     cfg.BoolOpt(
         "image_cache_auto_warm",
         default=False,
+        mutable=True,
         help="Keep the images warm that have the property image_cache_warm=true in Glance: import "
         "them when there is no template, and keep it from expiring. Checked every "
         "image_cache_purge_interval seconds, one import at a time. Other images make room for "
         "them, and they for none. Takes send_service_user_token = true and an admin user in "
-        "[service_user] where Keystone is in use. Every owner of an image may set the property "
-        "unless Glance's property_protection_file keeps it for admins, which it should. Switch it "
-        "on when the first users of an image are not to wait for its import.",
+        "[service_user], or an admin user in [glance], where Keystone is in use. Every owner of an "
+        "image may set the property unless Glance's property_protection_file keeps it for admins, "
+        "which it should. Switch it on when the first users of an image are not to wait for its "
+        "import.",
     ),
     cfg.IntOpt(
         "image_cache_lock_timeout",
         default=7200,
         min=1,
+        mutable=True,
         help="Seconds to wait for another process's import of the same image; after that the "
         "volume is created as without the cache. Should exceed the longest import.",
+    ),
+    cfg.StrOpt(
+        "image_cache_deployment_id",
+        regex=r"^[A-Za-z0-9._-]{1,32}$",
+        help="Tells this cloud's templates from those of other clouds that use the same vCenter "
+        "with a backend of the same section name: templates of another id are never served, "
+        "counted or deleted. At most 32 letters, digits, dots, underscores and hyphens; the same "
+        "on all hosts of the cloud, and on the command line. Unset: derived from the host name in "
+        "Keystone's URL and the region, or without Keystone from the hosts of glance_api_servers. "
+        "Set it when two clouds have the same of these, as with openstack-helm, or to the old id "
+        "when they change: vmdk-cache check names it.",
     ),
     cfg.StrOpt(
         "image_cache_ledger",
@@ -158,24 +186,29 @@ OPTIONS = [
     ),
 ]
 
+WEIGHT_MULTIPLIER = cfg.FloatOpt(
+    "image_cache_weight_multiplier",
+    default=1.5,
+    mutable=True,
+    help="What the scheduler's ImageCacheWeigher adds to the weight of a backend that has a "
+    "volume's image in its cache. CapacityWeigher adds 1 to the backend with the most room and "
+    "0 to the one with the least: with more than 1, the cache decides wherever there is room; "
+    "with less, a roomier backend may win; 0 makes it count for nothing. Read by "
+    "cinder-scheduler, and only if scheduler_default_weighers names ImageCacheWeigher.",
+)
 #: For cinder-scheduler, in ``[DEFAULT]``.
-SCHEDULER_OPTIONS = [
-    cfg.FloatOpt(
-        "image_cache_weight_multiplier",
-        default=1.5,
-        help="What the scheduler's ImageCacheWeigher adds to the weight of a backend that has a "
-        "volume's image in its cache. CapacityWeigher adds 1 to the backend with the most room and "
-        "0 to the one with the least: with more than 1, the cache decides wherever there is room; "
-        "with less, a roomier backend may win; 0 makes it count for nothing. Read by "
-        "cinder-scheduler, and only if scheduler_default_weighers names ImageCacheWeigher.",
-    ),
-]
+SCHEDULER_OPTIONS = [WEIGHT_MULTIPLIER]
 
 
 class HasOptions(Protocol):
     """Anything with the options as attributes: oslo.config's group, Cinder's configuration."""
 
     def __getattr__(self, name: str) -> Any: ...
+
+
+def explained(failure: cfg.Error) -> str:
+    """What oslo.config says of a value, with the file that it stands in."""
+    return re.sub(r"from LocationInfo\(.*?detail='([^']*)'\)", r"in \1", str(failure))
 
 
 @dataclass(frozen=True)
@@ -217,6 +250,23 @@ class Settings:
             clones_per_template=options.image_cache_clones_per_template,
             auto_warm=options.image_cache_auto_warm,
         )
+
+
+class LiveSettings:
+    """The settings in force, which may change while the cache runs.
+
+    Ask for them when they are needed and do not keep them. Each answer is consistent: settings are
+    replaced as a whole.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __call__(self) -> Settings:
+        return self._settings
+
+    def change(self, settings: Settings) -> None:
+        self._settings = settings
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:

@@ -17,30 +17,46 @@
             HardwareTooNew          no host for the VM's virtual hardware version
             NotSupported            the operation is not allowed on this object
             TaskFailed              a task or call ended with any other fault
+                UploadRefused       the host does not take the data of an upload
             TaskLost                vCenter no longer knows how a task ended: it was restarted
-            TaskTimedOut            a task ran (not queued) for too long
+            TaskTimedOut            a task ran, or waited in vCenter's queue, for too long
             LeaseLost               an NFC lease could not be renewed or was aborted
         ImageError                  the image cannot become a disk, here or anywhere
-            ImageFormatError        not a VMDK we take, or one whose claims are unsafe or do not fit
-            ImageCorrupt            the bytes differ from what Glance promised (length, hash)
+            ImageFormatError        no format that becomes a disk, or a VMDK that names other files
+            ImageCorrupt            damaged, or other bytes than Glance promised (length, hash)
             VolumeTooSmall          the image's disk is larger than the volume
         SourceUnavailable           the image's stream broke off; another attempt may succeed
+            SourceRefused           Glance refuses the image to this user; another may have it
+            ImageDataMissing        Glance has no data of the image, or stopped before its end
+            NoGlanceAdmin           Cinder has no user that sees every project's images
         NotCacheable                the cache does not take this image or volume; says why
+        VolumeDeleted               the volume was deleted before it was made
         NoPlacement                 no datastore and host fit the request
-        LockTimeout                 another process held the lock for too long
+        LockTimeout                 a lock or a slot for a clone was held for too long
         LockUnavailable             the coordinator that grants locks failed
 
 ``retryable`` on each class says whether the same call, made again later, may succeed; nothing
-else decides that. ``str(error)`` is one line fit for a log and for an operator.
+else decides that. ``str(error)`` is one line of at most 2000 printable characters, fit for a log
+and for an operator, whatever the message was made of.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+from vmdk_cache.quoting import sentence
+
+#: Characters of an error's text. What others wrote in it has narrower limits of its own.
+MESSAGE_LENGTH: Final = 2000
 
 
 class VmdkCacheError(Exception):
     """Base of all: ``except VmdkCacheError`` catches what this package raises, and only that."""
 
     retryable = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message, MESSAGE_LENGTH))
 
 
 class ConfigError(VmdkCacheError):
@@ -133,6 +149,10 @@ class TaskFailed(VCenterError):
     """A task or call ended with a fault that has no class of its own here."""
 
 
+class UploadRefused(TaskFailed):
+    """The host that receives an upload does not take its data, or fails over them."""
+
+
 class TaskLost(VCenterError):
     """vCenter no longer knows the task, nor how it ended, as after a restart of vCenter.
 
@@ -143,7 +163,7 @@ class TaskLost(VCenterError):
 
 
 class TaskTimedOut(VCenterError):
-    """A task ran for too long; the time it was queued does not count."""
+    """A task ran for too long, or waited in vCenter's queue for far too long."""
 
 
 class LeaseLost(VCenterError):
@@ -155,11 +175,11 @@ class ImageError(VmdkCacheError):
 
 
 class ImageFormatError(ImageError):
-    """Not a VMDK that we take, or one whose claims are unsafe or do not fit."""
+    """No format that becomes a disk, or a VMDK that names other files."""
 
 
 class ImageCorrupt(ImageError):
-    """The bytes differ from what Glance promised: length, checksum or hash."""
+    """The image is damaged, or differs from what Glance promised: length, checksum or hash."""
 
 
 class VolumeTooSmall(ImageError):
@@ -170,6 +190,22 @@ class SourceUnavailable(VmdkCacheError):
     """The image's stream could not be opened or broke off; another attempt may succeed."""
 
     retryable = True
+
+
+class SourceRefused(SourceUnavailable):
+    """Glance refuses the image to the user who asks, or hides it: another user may have it."""
+
+    retryable = False
+
+
+class ImageDataMissing(SourceUnavailable):
+    """Glance knows the image but has no data of it, or ended its answer before the image's end."""
+
+
+class NoGlanceAdmin(SourceUnavailable):
+    """Cinder has no user that sees every project's images: an operator has to configure one."""
+
+    retryable = False
 
 
 class NotCacheable(VmdkCacheError):
@@ -183,12 +219,16 @@ class NotCacheable(VmdkCacheError):
         self.reason = reason
 
 
+class VolumeDeleted(VmdkCacheError):
+    """The volume was deleted before it was made, or is being deleted: nothing is to be made."""
+
+
 class NoPlacement(VmdkCacheError):
     """No datastore and host fit the request; the text counts the refusals by reason."""
 
 
 class LockTimeout(VmdkCacheError):
-    """Another process held the lock for too long."""
+    """Another process held the lock for too long, or other clones held all slots."""
 
 
 class LockUnavailable(VmdkCacheError):

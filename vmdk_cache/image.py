@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from oslo_utils import strutils
 
+from vmdk_cache.quoting import identifier
+
 #: The one status in which Glance hands out an image's data.
 ACTIVE = "active"
 #: Property of an image that is to be kept warm (``image_cache_auto_warm``).
@@ -49,6 +51,10 @@ class Image:
     virtual_size_bytes: int = 0
     status: str = ACTIVE
     keep_warm: bool = False
+
+    def __str__(self) -> str:
+        """As messages name it: ``image 4f0c...``."""
+        return f"image {identifier(self.id)}"
 
 
 class ImageSource(Protocol):

@@ -29,6 +29,7 @@ from oslo_log import log as logging
 from vmdk_cache import ledger_file
 from vmdk_cache.cache import events
 from vmdk_cache.clock import Clock, SystemClock
+from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ RETRY_S = 10.0
 LAST_BUSY_S = 5.0
 #: Rows that wait for a file which cannot be written; what comes on top is lost.
 MAX_PENDING = 10_000
+
+#: Detail of a hit or a miss.
+IN_ONE_TASK = "in-one-task"
 
 _INF = float("inf")
 _BUCKETS_S: dict[str, tuple[float, ...]] = {
@@ -63,7 +67,8 @@ _TIME = """INSERT INTO times VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 class Kind(enum.StrEnum):
     """What is counted; ``seconds`` and ``bytes`` are 0 where nothing else is said.
 
-    hit, miss       seconds from request to volume; bytes that Glance did not have to send
+    hit, miss       seconds from request to volume; bytes that Glance did not have to send; detail:
+                    :data:`IN_ONE_TASK` if CloneVM_Task alone made the volume
     bypass          detail: the reason (:class:`~vmdk_cache.cache.events.Reason`)
     failed          a volume was not made; detail: name of the exception's class
     import          seconds; bytes that Glance sent
@@ -153,7 +158,7 @@ class Ledger:
                 if not self._closed and self._add(event):
                     self._write()
         except Exception as failure:
-            LOG.warning("An event of the image cache was not counted: %r", failure)
+            LOG.warning("An event of the image cache was not counted: %s", sentence(repr(failure)))
 
     def close(self) -> None:
         """Write what is left, once more, and close the file. Safe to call twice."""
@@ -253,7 +258,7 @@ class Ledger:
             if not self._failing:
                 LOG.warning(
                     "What the image cache does is not counted for now: %s %r cannot be written: "
-                    "%s", ledger_file.OPTION, self._path, failure)  # fmt: skip
+                    "%s", ledger_file.OPTION, self._path, sentence(failure))  # fmt: skip
             self._failing = True
             return
         self._counts.clear()
@@ -285,9 +290,9 @@ def _entry(event: events.Event) -> tuple[Kind, str, float, int] | None:
     """Kind, detail, seconds and bytes of an event; None if it is not counted."""
     match event:
         case events.Hit():
-            return Kind.HIT, "", event.seconds, event.saved_bytes
+            return Kind.HIT, _tasks(event), event.seconds, event.saved_bytes
         case events.Miss():
-            return Kind.MISS, "", event.seconds, event.saved_bytes
+            return Kind.MISS, _tasks(event), event.seconds, event.saved_bytes
         case events.Bypassed():
             return Kind.BYPASS, event.reason.value, 0.0, 0
         case events.VolumeFailed():
@@ -301,6 +306,10 @@ def _entry(event: events.Event) -> tuple[Kind, str, float, int] | None:
         case events.Evicted():
             return Kind.EVICT, event.rule.value, 0.0, event.size_bytes
     return None
+
+
+def _tasks(event: events.Hit | events.Miss) -> str:
+    return IN_ONE_TASK if event.in_one_task else ""
 
 
 def _times(event: events.Event) -> list[tuple[str, float]]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from vmdk_cache import errors
 from vmdk_cache.clock import Clock
+from vmdk_cache.quoting import sentence
 
 OPTION = "image_cache_ledger"
 SCHEMA_VERSION = 1
@@ -96,7 +97,8 @@ def naming_the_option(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as failure:
         raise errors.ConfigError(
-            f"{OPTION}: {path} cannot be used: {failure}. It has to be a file of this package, or "
+            f"{OPTION}: {path} cannot be used: {sentence(failure)}. It has to be a file of this "
+            f"package, or "
             f"none yet, in a local directory that the service may write to; empty: nothing is "
             f"counted"
         ) from failure

@@ -25,9 +25,9 @@ from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.template_directories import VCenterDirectories
 from vmdk_cache.cache.template_store import VCenterTemplateStore
-from vmdk_cache.cache.usage import ATTRIBUTE, Usage
+from vmdk_cache.cache.usage import ATTRIBUTE, Usage, write_every_s
 from vmdk_cache.clock import Clock, SystemClock
-from vmdk_cache.conf import Settings
+from vmdk_cache.conf import LiveSettings, Settings
 from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.locks import Locks
 from vmdk_cache.periodic.backend_report import BackendReporter
@@ -55,7 +55,8 @@ class RunningCache:
     :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
     :ivar reporter: what Cinder's scheduler is told
     :ivar kept: images whose last copy makes no room for others
-    :ivar warm_up: keeps images warm; None: nobody does. In a thread of its own, for it may import
+    :ivar warm_up: keeps images warm, while the settings say so; None: there is no Glance to ask. In
+        a thread of its own, for it may import
     """
 
     session: Session
@@ -88,7 +89,7 @@ class RunningCache:
 
 
 def build(
-    settings: Settings,
+    settings: Settings | LiveSettings,
     backend: Backend,
     locks: Locks,
     *,
@@ -100,6 +101,7 @@ def build(
 ) -> RunningCache:
     """Connect to vCenter and assemble the cache.
 
+    :param settings: may be changed later if they are :class:`~vmdk_cache.conf.LiveSettings`
     :param catalog: whom a purge asks what became of the images; None: nobody
     :param marked: the images to be kept warm, if ``image_cache_auto_warm`` says so; None: none are
     :param adapter_type: of volumes that ask for none
@@ -107,13 +109,14 @@ def build(
     :raises ConfigError: an option does not fit what vCenter has
     """
     clock = clock or SystemClock()
+    live = settings if isinstance(settings, LiveSettings) else LiveSettings(settings)
     session = Session(backend.endpoint, clock)
     waiter = TaskWaiter(session)
     leases = LeaseBook()
     index = InventoryIndex(
         session,
         clock,
-        folder=backend.folder,
+        folder=backend.folder[:-1],
         record_key=RECORD_KEY,
         cluster_names=backend.clusters,
         attributes=[ATTRIBUTE],
@@ -127,18 +130,26 @@ def build(
         task_timeout_s=backend.task_timeout_s,
         clock=clock,
         managed_by=backend.managed_by,
+        deployment=backend.deployment,
+        lock_domain=lambda: locks.domain,
     )
     placement = VCenterPlacement(
         index,
         StoragePolicies(session),
         datastore_regex=backend.datastore_regex,
     )
-    policy = Policy.of(settings)
-    usage = Usage(store, clock)
+    usage = Usage(store, clock, lambda: write_every_s(live()))
     kept = KeptImages()
-    evictor = Evictor(backend.name, store=store, locks=locks, leases=leases, events=events)
+    evictor = Evictor(
+        backend.name,
+        store=store,
+        locks=locks,
+        leases=leases,
+        events=events,
+        datastores=placement.in_reach,
+    )
     room = Room(
-        policy,
+        lambda: Policy.of(live()),
         store=store,
         usage=usage,
         evictor=evictor,
@@ -149,18 +160,21 @@ def build(
     )
     importer = Importer(
         backend.name,
-        settings,
+        live,
+        deployment=backend.deployment,
         store=store,
         transfer=open_disk,
         room=room,
+        evictor=evictor,
         locks=locks,
         clock=clock,
         events=events,
     )
-    queue = CloneQueue(settings.clones_per_template, clock)
+    queue = CloneQueue(lambda: live().clones_per_template, clock)
     replication = Replication(
         backend.name,
-        settings,
+        live,
+        deployment=backend.deployment,
         store=store,
         placement=placement,
         room=room,
@@ -172,35 +186,37 @@ def build(
     )
     images = ImageCache(
         backend.name,
-        settings,
+        live,
         store=store,
         placement=placement,
         importer=importer,
         queue=queue,
         replication=replication,
         usage=usage,
-        locks=locks,
+        evictor=evictor,
         leases=leases,
         clock=clock,
         events=events,
     )
     purge = Purge(
         backend.name,
-        policy,
+        lambda: Policy.of(live()),
         store=store,
         usage=usage,
         evictor=evictor,
         locks=locks,
         leases=leases,
         now=session.server_time,
+        clock=clock,
         spaces=placement.spaces,
         catalog=catalog,
         kept=kept,
     )
     reconcile = Reconcile(
         backend.name,
+        deployment=backend.deployment,
         store=store,
-        directories=VCenterDirectories(session, waiter, placement.datastores),
+        directories=VCenterDirectories(session, waiter, placement.datastores, index.datastores_at),
         evictor=evictor,
         locks=locks,
         clock=clock,
@@ -208,9 +224,9 @@ def build(
     )
     housekeeping = Housekeeping(purge, reconcile, clock)
     warm_up = None
-    if settings.enabled and settings.auto_warm and marked is not None:
+    if marked is not None:
         warm_up = WarmUp(
-            settings,
+            live,
             images=images,
             store=store,
             usage=usage,

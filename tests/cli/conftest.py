@@ -51,7 +51,11 @@ class Lab:
         self.path = directory / "cinder.conf"
         self.events: list[Event] = []
         self.sections: dict[str, dict[str, object]] = {
-            "DEFAULT": {"enabled_backends": "vmware1", "state_path": directory},
+            "DEFAULT": {
+                "enabled_backends": "vmware1",
+                "state_path": directory,
+                "auth_strategy": "noauth",
+            },
             "coordination": {"backend_url": "file://$state_path/locks"},
             "vmware1": self.backend(),
         }

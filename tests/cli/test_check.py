@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.cli.conftest import Lab, Run
+from tests.fakes.images import FakeImageSource
+from tests.fakes.openstack_api import PASSWORD, openstack_api
+from tests.scenario.conftest import volume
 
 
 def test_a_broken_template_is_found_and_then_removed(lab: Lab, run: Run) -> None:
@@ -33,3 +38,74 @@ def test_directories_are_deleted_only_by_who_says_so_twice(lab: Lab, run: Run) -
     [fixed] = run.json("check", "--remove-directories", "--yes")
     assert fixed["Fixed"]
     assert run.json("check") == []
+
+
+SERVICE_USER = {
+    "send_service_user_token": "true",
+    "auth_type": "password",
+    "auth_url": "http://keystone.example/v3",
+    "username": "cinder",
+    "password": "secret",
+}
+
+
+def test_a_cinder_that_cannot_ask_glance_by_itself_is_in_order(lab: Lab, run: Run) -> None:
+    lab.configure("DEFAULT", auth_strategy=None)
+    for lacking in ("auth_type", "send_service_user_token"):
+        lab.configure("service_user", **{**SERVICE_USER, lacking: None})
+        [found] = run.json("check", "--no-directories", code=1)
+        assert (found["Finding"], found["Name"]) == ("no-glance-user", "[service_user]")
+        assert found["Where"] == str(lab.path)
+        assert "set send_service_user_token = true" in found["What To Do"]
+        assert "secret" not in str(found)
+    lab.configure("service_user", **SERVICE_USER)
+    assert run.json("check", "--no-directories") == []
+    lab.configure("service_user", **dict.fromkeys(SERVICE_USER))
+    lab.configure("glance", auth_type="password")
+    assert run.json("check", "--no-directories") == []
+    lab.configure("glance", auth_type=None)
+    lab.configure("DEFAULT", auth_strategy="noauth")
+    assert run.json("check", "--no-directories") == []
+
+
+def make_volume(lab: Lab, number: int) -> str:
+    """A volume of project p1, as the driver makes it: its id."""
+    with lab.cache() as cache:
+        cache.images.create_volume(lab.image(), volume(number), FakeImageSource(lab.disk_image))
+    return volume(number).id
+
+
+def test_virtual_machines_without_a_volume_are_listed_and_stay(lab: Lab, run: Run) -> None:
+    kept, lost = make_volume(lab, 1), make_volume(lab, 2)
+    lab.configure("vmware2", **lab.backend())  # the same vCenter
+    lab.configure("DEFAULT", enabled_backends="vmware1,vmware2")
+    with openstack_api() as api:
+        api.volumes = {kept: ("p1", None)}
+        done = run(
+            *("check", "--fix", "--no-directories", "-f", "json"), code=1, env=api.environment()
+        )
+    [found] = json.loads(done.stdout)
+    assert (found["Backend"], found["Finding"], found["Fixed"]) == (
+        "vmware1",
+        "backing-orphaned",
+        False,
+    )
+    assert lost in found["Name"]
+    assert PASSWORD not in done.stdout + done.stderr
+    assert lab.vcenter.find_vm(found["Name"]) is not None
+
+
+def test_virtual_machines_of_another_clouds_projects_are_not_listed(lab: Lab, run: Run) -> None:
+    make_volume(lab, 1)
+    with openstack_api() as api:
+        done = run("check", "--no-directories", "-f", "json", env=api.environment())
+    assert json.loads(done.stdout) == []
+    assert "1 virtual machines without a volume are in folders of projects" in done.stderr
+
+
+def test_where_cinder_cannot_be_asked_the_check_says_so(lab: Lab, run: Run) -> None:
+    make_volume(lab, 1)
+    done = run("check", "--no-directories")
+    assert "were not looked for: without Keystone" in done.stderr
+    assert "were not looked for" in run("check", "--no-directories", "--backings", code=1).stderr
+    assert run("check", "--no-directories", "--no-backings").stderr == ""

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 
+import oslo_messaging.opts
 import pytest
 from cinder import coordination, objects
 from cinder.common import config as cinder_config
@@ -36,7 +37,8 @@ read = configuration.Configuration(
 coordination.COORDINATOR.start()
 with upstream.locks(read).hold("image-1", 0):
     facts = [dataclasses.asdict(upstream.backend(read)),
-             dataclasses.asdict(conf.Settings.from_options(read)), read.vmware_adapter_type]
+             dataclasses.asdict(conf.Settings.from_options(read)), read.vmware_adapter_type,
+             upstream.locks(read).domain]
     print(json.dumps(facts, default=sorted), flush=True)
     sys.stdin.read()
 """
@@ -50,6 +52,9 @@ def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
     objects.register_all()
     # These take their base classes from them.
     from cinder.image import glance
+    from cinder.scheduler import driver as scheduler_driver
+    from cinder.scheduler import host_manager
+    from cinder.volume import driver as volume_driver
     from cinder.volume import manager
 
     theirs = every(
@@ -61,7 +66,11 @@ def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
         cinder_config.image_opts,
         glance.image_opts,
         glance.glance_opts,
+        volume_driver.volume_opts,
+        scheduler_driver.scheduler_driver_opts,
+        host_manager.host_manager_opts,
         coordination.coordination_opts,
+        dict(oslo_messaging.opts.list_opts())[None],
     )
     mine = every(
         cinder_options.DEFAULT,
@@ -69,6 +78,8 @@ def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
         cinder_options.BACKEND,
         cinder_options.GLANCE,
         cinder_options.GLANCE_SECTION,
+        cinder_options.SCHEDULER,
+        cinder_options.RPC,
     )
     for name, option in mine.items():
         upstreams = theirs[name]
@@ -97,6 +108,7 @@ def test_cinder_and_the_command_line_read_the_same_and_exclude_each_other(lab: L
         vmware_volume_folder="Shared",
     )
     lab.configure(image_cache_opt_in="image, always", vmware_connection_pool_size=0)
+    lab.configure("keystone_authtoken", auth_url="http://keystone.example:5000")
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", CINDER, str(lab.path), "vmware1"],
         stdin=subprocess.PIPE,
@@ -107,11 +119,15 @@ def test_cinder_and_the_command_line_read_the_same_and_exclude_each_other(lab: L
         theirs = json.loads(cinder.stdout.readline())
         configuration = lab.configuration()
         [mine] = configuration.backends
+        with configuration.locks() as locks:
+            domain = locks(mine).domain
         facts = [
             dataclasses.asdict(mine.backend),
             dataclasses.asdict(mine.settings),
             mine.adapter_type,
+            domain,
         ]
+        assert domain, "neither knows when the other has died"
         assert json.loads(json.dumps(facts, default=sorted)) == theirs
         assert mine.settings.max_count == 7 and mine.backend.endpoint.user == lab.vcenter.user
         with configuration.locks() as locks:
@@ -120,6 +136,20 @@ def test_cinder_and_the_command_line_read_the_same_and_exclude_each_other(lab: L
             cinder.communicate(timeout=TIMEOUT_S)
             with locks(mine).hold("image-1", 0):
                 pass
+
+
+def test_the_deployments_id_is_derived_unless_it_is_set(lab: Lab) -> None:
+    def id_of() -> str:
+        return lab.configuration().backends[0].backend.deployment
+
+    nothing = id_of()
+    lab.configure("keystone_authtoken", auth_url="http://keystone.example:5000")
+    assert id_of() not in ("", nothing)
+    lab.configure("backend_defaults", image_cache_deployment_id="cloud-1")
+    assert id_of() == "cloud-1"
+    lab.configure(image_cache_deployment_id="cloud 1")
+    with pytest.raises(errors.ConfigError, match="image_cache_deployment_id"):
+        id_of()
 
 
 def test_only_backends_with_a_cache_are_chosen_unless_named(lab: Lab) -> None:
@@ -147,3 +177,18 @@ def test_the_password_is_in_no_text_of_what_was_read(lab: Lab) -> None:
     configuration = lab.configuration()
     assert lab.vcenter.password not in repr(configuration)
     assert configuration.backends[0].backend.endpoint.password == lab.vcenter.password
+
+
+def test_an_option_of_cinders_is_doubted() -> None:
+    objects.register_all()
+    from cinder.volume import driver, manager
+
+    from vmdk_cache.cli.option_names import KNOWN
+    from vmdk_cache.preflight.configuration import strange_options
+
+    assert {option.dest for option in vmdk.vmdk_opts} <= KNOWN
+    groups = [value for name, value in vars(driver).items() if name.endswith("_opts")]
+    groups += [manager.volume_manager_opts, manager.volume_backend_opts]
+    sections = {"vmware1": set(every(*groups))}
+    assert "image_volume_cache_enabled" in sections["vmware1"], "a name much like ours"
+    assert [found.seen for found in strange_options("vmware1", sections, KNOWN)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def counted(lab: Lab, tmp_path: Path) -> None:
         )
     )
     for number in range(9):
-        ledger(events.Hit(**one, volume_id=f"v{number}", saved_bytes=4 * MIB, **times))
+        hit = events.Hit(**one, volume_id=f"v{number}", saved_bytes=4 * MIB, **times)
+        ledger(dataclasses.replace(hit, in_one_task=number >= 2))
     clock.advance(DAY_S)
     ledger(events.Bypassed("vmware1", lab.image(2).id, "v", events.Reason.NO_ROOM))
     ledger(events.Evicted("vmware1", lab.image(1).id, "t", events.Rule.EXPIRED, "old", 16 * MIB))
@@ -49,6 +51,7 @@ def counted(lab: Lab, tmp_path: Path) -> None:
 def test_counts_by_day_image_and_reason(lab: Lab, run: Run) -> None:
     yesterday, today = run.json("history")
     assert (yesterday["Hits"], yesterday["Misses"], yesterday["Hit Rate"]) == (9, 1, 90.0)
+    assert yesterday["In One Task"] == 7
     assert (yesterday["Imports"], yesterday["Seconds Per Import"]) == (1, 8.0)
     assert (yesterday["Bytes Imported"], yesterday["Bytes Saved"]) == (4 * MIB, 36 * MIB)
     assert (today["Hits"], today["Hit Rate"], today["Bypasses"], today["Evictions"]) == (

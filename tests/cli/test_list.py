@@ -73,3 +73,17 @@ def test_filters_and_order_are_those_asked_for(lab: Lab, run: Run) -> None:
     here = [row for row in rows if row["Datastore"] == datastore]
     assert run.json("list", "--datastore", datastore) == here
     assert run("list", "-f", "value", "-c", "Virtual Size").stdout.split() == [str(16 * MIB)] * 3
+
+
+def test_a_name_that_would_steer_the_terminal_is_shown_with_escapes(lab: Lab, run: Run) -> None:
+    """What vCenter can send in XML: a line's end and an override of the writing direction."""
+    lab.warm()
+    [template] = lab.vcenter.vms()
+    template.rename("mine\n| forged \u202e |")
+    for arguments in (("list", "--all", "-c", "Name"), ("check", "--no-directories")):
+        for formatter in ("table", "json", "csv", "value", "yaml"):
+            output = run(*arguments, "-f", formatter).stdout
+            assert "forged" in output and "\\n" in output
+            assert "\u202e" not in output and "\n| forged" not in output, output
+    shown = run("show", template.moref).stdout
+    assert "\u202e" not in shown and "mine\\n| forged" in shown

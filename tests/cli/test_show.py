@@ -15,6 +15,7 @@ def test_a_template_is_found_by_whatever_names_it(lab: Lab, run: Run, by: str) -
     assert (shown["Image"], shown["Copies"]) == (made.image_id, 1)
     assert (template["Name"], template["Managed Object"]) == (made.name, made.moref)
     assert template["Last Warmed"] is not None and template["Imported By"]
+    assert template["Deployment"].startswith("auto-")
     assert (template["Verdict"], template["Rule"]) == ("keep", None)
 
 

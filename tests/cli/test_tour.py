@@ -78,6 +78,7 @@ def make_volume(lab: Lab, number: int) -> None:
         folder=("OpenStack", "Project (demo)", "Volumes"),
         extra_config={},
         managed_by=None,
+        is_being_created=lambda: True,
     )
     with lab.cache() as cache:
         cache.images.create_volume(lab.image(), volume, FakeImageSource(lab.disk_image))

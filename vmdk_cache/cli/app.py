@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from cliff import app, commandmanager, help
 
 from vmdk_cache.cli import exit_code
+from vmdk_cache.quoting import quoted
 
 #: Name -> where it is, and what ``--help`` says of it.
 COMMANDS = {
@@ -24,6 +25,10 @@ COMMANDS = {
     "show": ("vmdk_cache.cli.show:Show", "show everything about one image's templates"),
     "purge": ("vmdk_cache.cli.purge:Purge", "delete templates: expired ones, or those asked for"),
     "check": ("vmdk_cache.cli.check:Check", "find what is not as it should be, and put it right"),
+    "preflight": (
+        "vmdk_cache.cli.preflight:Preflight",
+        "check vCenter, the account and the configuration; changes nothing",
+    ),
     "capacity": (
         "vmdk_cache.cli.capacity:ShowCapacity",
         "show what templates take, and how far limits are used",
@@ -166,7 +171,7 @@ class App(app.App):
         if name.startswith("-"):
             self.parser.error(f"there is no option {name}; those of a command come after its name")
         known = ", ".join(sorted(self.command_manager.commands))
-        self.parser.error(f"there is no command {name!r}: use one of {known}")
+        self.parser.error(f"there is no command {quoted(name)}: use one of {known}")
 
 
 class _Help(help.HelpCommand):

@@ -1,7 +1,8 @@
 """Options of Cinder's that the command line reads, for hosts where Cinder is not installed.
 
 Names, types and defaults are those of Cinder 29 (cinder/volume/drivers/vmware/vmdk.py,
-cinder/coordination.py, cinder/common/config.py, cinder/image/glance.py); a test holds each against
+cinder/coordination.py, cinder/common/config.py, cinder/image/glance.py,
+cinder/service_auth.py, cinder/volume/driver.py, cinder/scheduler); a test holds each against
 Cinder's own.
 """
 
@@ -18,6 +19,16 @@ DEFAULT = [
     cfg.StrOpt("state_path", default="/var/lib/cinder"),
     cfg.ListOpt("enabled_backends"),
 ]
+SCHEDULER = [
+    cfg.StrOpt("scheduler_host_manager", default="cinder.scheduler.host_manager.HostManager"),
+    cfg.ListOpt(
+        "scheduler_default_filters",
+        default=["AvailabilityZoneFilter", "CapacityFilter", "CapabilitiesFilter"],
+    ),
+    cfg.ListOpt("scheduler_default_weighers", default=["CapacityWeigher"]),
+]
+#: oslo.messaging's.
+RPC = [cfg.IntOpt("executor_thread_pool_size", default=64, deprecated_name="rpc_thread_pool_size")]
 COORDINATION = [cfg.StrOpt("backend_url", default="file://$state_path", secret=True)]
 #: What Cinder puts before the name of each lock of its coordinator.
 LOCK_PREFIX = "cinder-"
@@ -34,6 +45,7 @@ BACKEND = [
     cfg.IntOpt("vmware_api_retry_count", default=10),
     cfg.StrOpt("vmware_volume_folder", default="Volumes"),
     cfg.MultiStrOpt("vmware_cluster_name"),
+    cfg.MultiStrOpt("vmware_storage_profile"),
     cfg.StrOpt("vmware_datastore_regex"),
     cfg.IntOpt("vmware_image_transfer_timeout_secs", default=7200),
     cfg.StrOpt(
@@ -41,7 +53,39 @@ BACKEND = [
         choices=["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"],
         default="lsiLogic",
     ),
+    cfg.StrOpt("volume_backend_name"),
+    cfg.BoolOpt("vmware_enable_volume_stats", default=False),
+    cfg.StrOpt("extra_capabilities", default="{}"),
+    cfg.StrOpt("max_over_subscription_ratio", default="20.0", regex=r"^(auto|\d*\.\d+|\d+)$"),
 ]
+
+#: Names of all options of Cinder's VMware driver, in any Cinder that this package is for.
+VMWARE = frozenset(
+    {
+        "vmware_adapter_type",
+        "vmware_api_retry_count",
+        "vmware_ca_file",
+        "vmware_cluster_name",
+        "vmware_connection_pool_size",
+        "vmware_datastore_regex",
+        "vmware_enable_volume_stats",
+        "vmware_host_ip",
+        "vmware_host_password",
+        "vmware_host_port",
+        "vmware_host_username",
+        "vmware_host_version",
+        "vmware_image_transfer_timeout_secs",
+        "vmware_insecure",
+        "vmware_lazy_create",
+        "vmware_max_objects_retrieval",
+        "vmware_snapshot_format",
+        "vmware_storage_profile",
+        "vmware_task_poll_interval",
+        "vmware_tmp_dir",
+        "vmware_volume_folder",
+        "vmware_wsdl_location",
+    }
+)
 
 GLANCE = [
     cfg.StrOpt(
@@ -58,6 +102,7 @@ GLANCE = [
     cfg.IntOpt("glance_request_timeout"),
 ]
 GLANCE_SECTION = [cfg.StrOpt("region_name")]
+SERVICE_USER = [cfg.BoolOpt("send_service_user_token", default=False)]
 #: Of one answer, or of one pause in a download, where ``glance_request_timeout`` is not set: as
 #: python-glanceclient has it.
 GLANCE_TIMEOUT_S = 600

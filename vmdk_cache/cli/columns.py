@@ -74,3 +74,8 @@ class Seconds(_Column):
 
     def machine_readable(self) -> Any:
         return None if self._value is None else round(self._value, 3)
+
+
+def machine_readable(cell: Any) -> Any:
+    """A cell as programs get it."""
+    return cell.machine_readable() if isinstance(cell, columns.FormattableColumn) else cell

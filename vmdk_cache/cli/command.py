@@ -28,6 +28,7 @@ from cliff.columns import FormattableColumn
 from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import add_configuration_options
+from vmdk_cache.quoting import printable, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.events import Events
@@ -105,7 +106,8 @@ class _Base(command.Command):
         except Exception as failure:
             self._trace(failure)
             self.tell(
-                f"{type(failure).__name__}: {failure} - a defect of this program, please report it "
+                f"{type(failure).__name__}: {sentence(failure)} - a defect of this program, "
+                f"please report it "
                 f"with what --debug prints"
             )
             code = exit_code.FAILED
@@ -225,7 +227,7 @@ class _Base(command.Command):
 
     def tell(self, text: str) -> None:
         """A line on stderr."""
-        print(f"vmdk-cache: {' '.join(text.split())}", file=self.app.stderr)
+        print(f"vmdk-cache: {sentence(text, errors.MESSAGE_LENGTH)}", file=self.app.stderr)
 
     def _trace(self, failure: Exception) -> None:
         options: Any = self.app_args
@@ -260,7 +262,9 @@ class _DisplayBase(_Base):
         except BrokenPipeError:
             raise  # vmdk_cache/cli/main.py knows what to do
         except OSError as failure:
-            raise CommandFailedError(f"the output cannot be written: {failure}") from failure
+            raise CommandFailedError(
+                f"the output cannot be written: {sentence(failure)}"
+            ) from failure
         return code
 
 
@@ -279,10 +283,22 @@ class Lister(_DisplayBase, lister.Lister):
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:
             return self.result  # that is not known, so an empty table would be a lie
+        rows = [[_clean(value) for value in row] for row in rows]
         if parsed_args.formatter == "csv":
             # cliff's makes text of them: "None", and numbers in quotes.
             rows = [[_exact(value) for value in row] for row in rows]
         return super().produce_output(parsed_args, column_names, rows)
+
+
+def _clean(value: Any) -> Any:
+    """A cell without what would steer a terminal: anybody may have chosen the name of an image."""
+    if isinstance(value, FormattableColumn):
+        return type(value)(_clean(value._value))
+    if isinstance(value, dict):
+        return {key: _clean(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _exact(value: Any) -> Any:
@@ -293,3 +309,8 @@ def _exact(value: Any) -> Any:
 
 class ShowOne(_DisplayBase, show.ShowOne):
     """A command that returns one thing: names of fields, and their values."""
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
+    ) -> int:
+        return super().produce_output(parsed_args, column_names, [_clean(value) for value in data])

@@ -16,15 +16,19 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
 
-from vmdk_cache import conf, errors
+from vmdk_cache import conf, deployment, errors
 from vmdk_cache.backend import Backend
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.file_owner import check_owner
 from vmdk_cache.locks import Locks, ToozLocks, coordinator
+from vmdk_cache.quoting import quoted, sentence
+
+if TYPE_CHECKING:
+    from vmdk_cache.preflight.scheduling import Scheduling, Volumes
 
 SHARED_SECTION = "backend_defaults"
 
@@ -80,7 +84,71 @@ class Configuration:
     def locks(self) -> Iterator[Callable[[BackendConfiguration], Locks]]:
         """Yields what gives each backend the locks that cinder-volume holds for it."""
         with _LazyCoordinator(self.options) as opened:
-            yield lambda chosen: ToozLocks(opened.get_lock, chosen.backend.lock_scope)
+            yield lambda chosen: ToozLocks(
+                opened.get_lock, chosen.backend.lock_scope, opened.backend_url
+            )
+
+    @property
+    def coordination_url(self) -> str:
+        """``[coordination] backend_url``, which may hold a password.
+
+        :raises ConfigError: it cannot be used
+        """
+        with _clear_errors("[coordination] backend_url", secret=True):
+            return str(self.options.coordination.backend_url)
+
+    def storage_profiles(self, backend: str) -> tuple[str, ...]:
+        """``vmware_storage_profile`` of a backend.
+
+        :raises ConfigError: it cannot be used
+        """
+        return tuple(_section(self.options, backend).vmware_storage_profile or ())
+
+    @property
+    def workers(self) -> int | None:
+        """``[DEFAULT] executor_thread_pool_size``; None if no file sets it.
+
+        :raises ConfigError: it cannot be used
+        """
+        [option] = cinder_options.RPC
+        self.options.register_opt(option)
+        with _clear_errors(f"[DEFAULT] {option.name}"):
+            count = int(self.options[option.name])
+        location = self.options.get_location(option.dest)
+        return count if location and location.location.is_user_controlled else None
+
+    def scheduling(self, backend: str, volumes: Callable[[], Volumes]) -> Scheduling:
+        """What the scheduler goes by.
+
+        :param volumes: connects to Cinder's API
+        :raises ConfigError: an option cannot be used
+        """
+        from vmdk_cache.preflight.scheduling import DEFAULT_POOL, Scheduling
+
+        options = self.options
+        options.register_opts([*cinder_options.SCHEDULER, *conf.SCHEDULER_OPTIONS])
+        section = _section(options, backend)
+        with _clear_errors("[DEFAULT] enabled_backends"):
+            enabled = tuple(filter(None, options.enabled_backends or ()))
+        drivers = (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER)
+        vmware = {name for name in enabled if _section(options, name).volume_driver in drivers}
+        others = (_section(options, name) for name in enabled if name != backend)
+        with _clear_errors("[DEFAULT] of the scheduler's options"):
+            return Scheduling(
+                backend_name=section.volume_backend_name or None,
+                other_names=frozenset(
+                    other.volume_backend_name or DEFAULT_POOL for other in others
+                ),
+                vmware_backends=len(vmware),
+                stats=section.vmware_enable_volume_stats,
+                extra_capabilities=section.extra_capabilities,
+                ratio=section.max_over_subscription_ratio,
+                host_manager=options.scheduler_host_manager,
+                weighers=tuple(options.scheduler_default_weighers),
+                filters=tuple(options.scheduler_default_filters),
+                multiplier=options.image_cache_weight_multiplier,
+                volumes=volumes,
+            )
 
     @property
     def ledger_paths(self) -> tuple[str, ...]:
@@ -110,9 +178,12 @@ class _LazyCoordinator:
                 self._get_lock = self._opened()
         return self._get_lock(name)
 
-    def _opened(self) -> Callable[[str], Any]:
+    def backend_url(self) -> str:
         with _clear_errors("[coordination] backend_url", secret=True):
-            url = self._options.coordination.backend_url
+            return str(self._options.coordination.backend_url)
+
+    def _opened(self) -> Callable[[str], Any]:
+        url = self.backend_url()
         if url.startswith("file://"):
             check_owner(url.removeprefix("file://"), "[coordination] backend_url")
         return self._stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
@@ -174,14 +245,14 @@ def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendCon
     if by_name and name not in options.list_all_sections():
         known = ", ".join(sorted(_candidates(options))) or "none"
         raise errors.ConfigError(
-            f"there is no backend {name!r} in {_where(options)}; backends that may have a cache: "
-            f"{known}"
+            f"there is no backend {quoted(name)} in {_where(options)}; backends that may have a "
+            f"cache: {known}"
         )
     section = _section(options, name)
     driver = section.volume_driver
     if driver not in (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER):
         raise errors.ConfigError(
-            f"backend {name!r} has no image cache: its volume_driver is {driver}, not "
+            f"backend {quoted(name)} has no image cache: its volume_driver is {driver}, not "
             f"{cinder_options.DRIVER}"
         )
     for required in ("vmware_host_ip", "vmware_host_username", "vmware_host_password"):
@@ -190,7 +261,11 @@ def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendCon
     return BackendConfiguration(
         name=name,
         settings=conf.Settings.from_options(section),
-        backend=Backend.from_options(name, section),
+        backend=Backend.from_options(
+            name,
+            section,
+            lambda: deployment.derived_id(options.config_file or (), options.config_dir or ()),
+        ),
         adapter_type=section.vmware_adapter_type,
         ledger_path=section.image_cache_ledger or None,
     )
@@ -239,10 +314,11 @@ def _clear_errors(what: str, *, secret: bool = False) -> Iterator[None]:
     except cfg.ConfigFileParseError as failure:
         # The line that cannot be parsed may be half of a password.
         why = re.sub(r": (['\"]).*\1$", "", str(failure), flags=re.DOTALL)
-        raise errors.ConfigError(f"{why}: mend that line") from None
+        raise errors.ConfigError(f"{sentence(why)}: mend that line") from None
     except cfg.Error as failure:
-        why = "its value cannot be used: write a $ in it as $$" if secret else str(failure)
-        why = re.sub(r"from LocationInfo\(.*?detail='([^']*)'\)", r"in \1", why)
-        raise errors.ConfigError(f"{what}: {why}") from (None if secret else failure)
+        why = (
+            "its value cannot be used: write a $ in it as $$" if secret else conf.explained(failure)
+        )
+        raise errors.ConfigError(f"{what}: {sentence(why)}") from (None if secret else failure)
     except (OSError, UnicodeDecodeError, SystemExit) as failure:
-        raise errors.ConfigError(f"{what} cannot be read: {failure}") from failure
+        raise errors.ConfigError(f"{what} cannot be read: {sentence(failure)}") from failure

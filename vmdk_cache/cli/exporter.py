@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vmdk_cache.cli import command, exit_code
+from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
@@ -117,9 +118,13 @@ def _address(text: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise argparse.ArgumentTypeError(f"{text!r}: write an IPv6 address in brackets, [::1]:9000")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)}: write an IPv6 address in brackets, [::1]:9000"
+        )
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, e.g. {LISTEN[0]}:{LISTEN[1]}")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not HOST:PORT, e.g. {LISTEN[0]}:{LISTEN[1]}"
+        )
     return host, int(port)
 
 

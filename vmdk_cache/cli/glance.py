@@ -22,18 +22,19 @@ from keystoneauth1 import exceptions as ksa_exc
 from oslo_config import cfg
 from urllib3 import exceptions as urllib3_exc
 
+from vmdk_cache import image_data
 from vmdk_cache.cache.admission import DISK_FORMAT
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.identity import Identity, identity
 from vmdk_cache.errors import ConfigError, ImageCorrupt, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image, describe
+from vmdk_cache.quoting import identifier, printable, quoted, sentence
 
 T = TypeVar("T")
 
 #: How python-glanceclient begins the text of its integrity error.
 _HASH_DIFFERS = "Corrupt image download"
 _PAGE_SIZE = 500
-_LONGEST_TEXT = 500  # characters of what a server says that are told
 _WHERE = "see glance_api_servers of cinder.conf"
 
 
@@ -45,20 +46,25 @@ class NamedImage:
     name: str
 
 
-def connect(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Glance:
+def connect(
+    options: cfg.ConfigOpts, environ: Mapping[str, str], timeout_s: float | None = None
+) -> Glance:
     """The Glance of a cinder.conf; asks nobody yet.
 
     :param options: oslo.config's, read; Cinder's options about Glance are registered on it
     :param environ: :data:`os.environ`
+    :param timeout_s: of one answer, instead of ``glance_request_timeout``
     :raises ConfigError: an option is missing or cannot be used
     """
     asking = identity(options, environ)
+    if timeout_s is not None:
+        asking.session.timeout = timeout_s
     options.register_opts(cinder_options.GLANCE_SECTION, group="glance")
     servers: list[str | None] = [_url(server) for server in options.glance_api_servers or ()]
     parts = options.glance_catalog_info.split(":")
     if len(parts) != 3:
         raise ConfigError(
-            f"glance_catalog_info is {options.glance_catalog_info!r}: write it as "
+            f"glance_catalog_info is {quoted(options.glance_catalog_info)}: write it as "
             f"<service type>:<service name>:<interface>, e.g. image:glance:publicURL"
         )
     if not servers and asking.source is None:
@@ -88,6 +94,22 @@ class Glance:
         self._clients = clients
         self._asking = asking
 
+    def look(self) -> None:
+        """One cheap request.
+
+        :raises SourceUnavailable: Glance cannot be asked, or refuses
+        """
+        with self._errors("its images"):
+            self._call(lambda client: list(client.images.list(limit=1, page_size=1)))
+
+    def sees_every_image(self) -> bool:
+        """Whether other projects' private images are shown to this user.
+
+        :raises SourceUnavailable: that is not known
+        """
+        with self._errors("its images"):
+            return self._asking.sees_every_image()
+
     def find(self, name_or_id: str) -> list[NamedImage]:
         """The images of that id or, if there is none, of that name.
 
@@ -107,12 +129,12 @@ class Glance:
         found = self._show(image_id)
         if found is not None:
             return found.image
-        with self._errors(f"image {image_id}"):
+        with self._errors(f"image {identifier(image_id)}"):
             if self._asking.sees_every_image():
                 return None
         raise SourceUnavailable(
-            f"Glance does not say whether image {image_id} is deleted or private to another "
-            f"project: ask as a user with the admin role, see {self._asking.source}"
+            f"Glance does not say whether image {identifier(image_id)} is deleted or private to "
+            f"another project: ask as a user with the admin role, see {self._asking.source}"
         )
 
     def marked(self) -> list[Image]:
@@ -128,23 +150,35 @@ class Glance:
     def open(self, image: Image) -> Iterator[bytes]:
         """Chunks of the image's file; the request is sent with the first.
 
+        :raises ImageDataMissing: Glance has no data of the image, or ended its answer early
         :raises SourceUnavailable: Glance refused, is out of reach, or the stream broke off
         :raises ImageCorrupt: the bytes differ from a hash that only Glance's client knows
         """
-        with self._errors(f"image {image.id}"):
+        with self._errors(f"{image}"):
             # Who reads the stream checks the hash; twice would cost as much as all the rest.
             check = not (image.os_hash_value or image.checksum)
-            body = self._call(lambda client: client.images.data(image.id, do_checksum=check))
-            chunks = () if body is None else body.iterable
+            try:
+                body = self._call(lambda client: client.images.data(image.id, do_checksum=check))
+            except glance_exc.HTTPNotFound as failure:
+                if self._show(image.id) is None:
+                    raise
+                raise image_data.missing(str(image)) from failure  # it has no location
+            if image_data.has_none(body):
+                raise image_data.missing(str(image))
+            chunks = body.iterable
             try:
                 yield from chunks
+            except Exception as failure:
+                if image_data.ended_early(failure):
+                    raise image_data.cut_short(str(image), _plain(failure)) from failure
+                raise
             finally:
                 close = getattr(chunks, "close", None)
                 if callable(close):
                     close()
 
     def _show(self, image_id: str) -> NamedImage | None:
-        with self._errors(f"image {image_id}"):
+        with self._errors(f"image {identifier(image_id)}"):
             try:
                 return _named(dict(self._call(lambda client: client.images.get(image_id))))
             except glance_exc.HTTPNotFound:
@@ -189,7 +223,8 @@ class Glance:
         except (ksa_exc.EndpointNotFound, ksa_exc.EmptyCatalog) as failure:
             raise ConfigError(
                 f"the service catalog has no Glance that fits glance_catalog_info and [glance] "
-                f"region_name of cinder.conf, and glance_api_servers is not set: {failure}"
+                f"region_name of cinder.conf, and glance_api_servers is not set: "
+                f"{sentence(failure)}"
             ) from failure
         except (ksa_exc.SSLError, requests.exceptions.SSLError) as failure:
             raise SourceUnavailable(
@@ -220,22 +255,18 @@ class Glance:
             # The client takes for granted that a Glance answers, and that it answers in full.
             raise SourceUnavailable(
                 f"what answered for {what} is no Glance, or a broken one, {_WHERE}: "
-                f"{failure!r:.200}"
+                f"{sentence(repr(failure))}"
             ) from failure
 
 
 def _named(meta: Mapping[str, Any]) -> NamedImage:
     # Anybody may have given the name: what would steer the operator's terminal is not handed on.
-    name = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(meta.get("name") or "")
-    )
-    return NamedImage(describe(meta), name)
+    return NamedImage(describe(meta), printable(str(meta.get("name") or "")))
 
 
 def _plain(failure: Exception) -> str:
     """Its text in one line: Glance answers in HTML, and who stands in its place in anything."""
-    line = " ".join(re.sub(r"<[^>]*>", " ", str(failure) or repr(failure)).split())
-    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}..."
+    return sentence(re.sub(r"<[^<>]*>", " ", str(failure) or repr(failure)))
 
 
 def _is_id(text: str) -> bool:

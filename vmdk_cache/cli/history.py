@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vmdk_cache import errors
 from vmdk_cache.cli import command
 from vmdk_cache.cli.columns import Percent, Plain, Seconds, Size
+from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
@@ -21,6 +22,7 @@ SUMS = (
     "Hits",
     "Misses",
     "Hit Rate",
+    "In One Task",
     "Bypasses",
     "Failed",
     "Imports",
@@ -40,7 +42,8 @@ class History(command.Lister):
 
     The counts are those of this host, from the file that image_cache_ledger names; vCenter is not
     asked. Days are UTC; images are known for the last 90 days, what is older is one row without
-    day or image. Hit rate: hits of hits and misses. Bytes saved: what Glance did not have to send.
+    day or image. Hit rate: hits of hits and misses. In one task: hits and misses for which vCenter
+    needed no second task. Bytes saved: what Glance did not have to send.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -87,7 +90,9 @@ class History(command.Lister):
             self.tell(f"backend {configured.name}: nothing was counted yet, {path} is not there")
             return []
         except OSError as failure:
-            raise errors.ConfigError(f"image_cache_ledger cannot be read: {failure}") from failure
+            raise errors.ConfigError(
+                f"image_cache_ledger cannot be read: {sentence(failure)}"
+            ) from failure
         since = None
         if days is not None:
             since = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days - 1)
@@ -100,7 +105,7 @@ class History(command.Lister):
 
 def _days(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 36500:
-        raise argparse.ArgumentTypeError(f"not a number of days from 1 to 36500: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a number of days from 1 to 36500: {quoted(text)}")
     return int(text)
 
 
@@ -116,18 +121,22 @@ def _sums(counts: Iterable[Count], *, by_day: bool) -> list[list[Any]]:
 
 
 def _summed(counts: list[Count]) -> list[Any]:
+    from vmdk_cache.ledger import IN_ONE_TASK
+
     number: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    seconds = 0.0
+    seconds, in_one_task = 0.0, 0
     for count in counts:
         number[count.kind] += count.count
         size[count.kind] += count.bytes
         seconds += count.seconds if count.kind == "import" else 0.0
+        in_one_task += count.count if count.detail == IN_ONE_TASK else 0
     served, imports = number["hit"] + number["miss"], number["import"]
     return [
         number["hit"],
         number["miss"],
         Percent(100 * number["hit"] / served if served else None),
+        in_one_task,
         number["bypass"],
         number["failed"],
         imports,

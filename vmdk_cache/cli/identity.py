@@ -1,7 +1,8 @@
 """As whom Glance is asked, and over which session: keystoneauth, without Cinder.
 
     OS_AUTH_URL or OS_AUTH_TYPE is set    the environment, as with the openstack command
-    [service_user] auth_type is set       the user of that section, as cinder-volume itself
+    [glance] auth_type is set             the user of that section, as cinder-volume itself
+    [service_user] auth_type is set       likewise
     auth_strategy is noauth               nobody: Glance is asked without a token
 
 Passwords are read from these two places only, and appear in no text.
@@ -19,10 +20,13 @@ from oslo_config import cfg
 
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.errors import ConfigError
+from vmdk_cache.quoting import quoted
 
 ENVIRONMENT = "the OS_* variables of the environment"
+GLANCE_USER = "[glance] of cinder.conf"
 SERVICE_USER = "[service_user] of cinder.conf"
-_SECTION = "service_user"
+#: Where credentials may stand, and how texts call it.
+_SECTIONS = {"glance": GLANCE_USER, "service_user": SERVICE_USER}
 _ADMIN_ROLE = "admin"
 
 
@@ -58,18 +62,22 @@ def identity(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Identity:
     :raises ConfigError: there is nobody, or what is known of him is not enough; names the option
     """
     options.register_opts(cinder_options.GLANCE)
-    loading.register_auth_conf_options(options, _SECTION)
-    loading.register_session_conf_options(options, _SECTION)
+    for section in _SECTIONS:
+        loading.register_auth_conf_options(options, section)
+        loading.register_session_conf_options(options, section)
     with _naming("cinder.conf"):
         if environ.get("OS_AUTH_URL") or environ.get("OS_AUTH_TYPE"):
             return Identity(_session(options, environ), _from_environment(environ), ENVIRONMENT)
-        if options[_SECTION].auth_type:
-            return Identity(_session(options, {}), _from_section(options), SERVICE_USER)
+        for section, source in _SECTIONS.items():
+            if options[section].auth_type:
+                session = _session(options, {}, section)
+                return Identity(session, _from_section(options, section), source)
         if options.auth_strategy != "keystone":
             return Identity(_session(options, {}), noauth.NoAuth(), None)
     raise ConfigError(
         "there is nobody to ask Glance as: set OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and so on "
-        "(source an openrc file), or auth_type and the credentials in [service_user] of cinder.conf"
+        "(source an openrc file), or auth_type and the credentials in [service_user] "
+        "or [glance] of cinder.conf"
     )
 
 
@@ -82,24 +90,30 @@ def _from_environment(environ: Mapping[str, str]) -> plugin.BaseAuthPlugin:
         return next(filter(None, values), None)
 
     if name not in loading.get_available_plugin_names():  # stevedore would log what it misses
-        raise ConfigError(f"OS_AUTH_TYPE is {name!r}, which is no plugin here: try 'password'")
-    with _naming(f"OS_AUTH_TYPE {name!r}", "OS_"):
+        raise ConfigError(
+            f"OS_AUTH_TYPE is {quoted(name)}, which is no plugin here: try 'password'"
+        )
+    with _naming(f"OS_AUTH_TYPE {quoted(name)}", "OS_"):
         loader: loading.BaseLoader[plugin.BaseAuthPlugin] = loading.get_plugin_loader(name)
         return loader.load_from_options_getter(value_of)
 
 
-def _from_section(options: cfg.ConfigOpts) -> plugin.BaseAuthPlugin:
-    with _naming(f"[{_SECTION}] auth_type", f"[{_SECTION}] "):
-        made: plugin.BaseAuthPlugin | None = loading.load_auth_from_conf_options(options, _SECTION)
+def _from_section(options: cfg.ConfigOpts, section: str) -> plugin.BaseAuthPlugin:
+    with _naming(f"[{section}] auth_type", f"[{section}] "):
+        made: plugin.BaseAuthPlugin | None = loading.load_auth_from_conf_options(options, section)
     assert made is not None, "there is an auth_type"
     return made
 
 
-def _session(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> session.Session:
+def _session(
+    options: cfg.ConfigOpts, environ: Mapping[str, str], section: str = "service_user"
+) -> session.Session:
     """For Keystone and Glance alike: a CA file may hold the certificates of both."""
-    section = options[_SECTION]
     ca_file = (
-        environ.get("OS_CACERT") or options.glance_ca_certificates_file or section.cafile or True
+        environ.get("OS_CACERT")
+        or options.glance_ca_certificates_file
+        or options[section].cafile
+        or True
     )
     cert, key = options.glance_certfile, options.glance_keyfile
     return session.Session(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from vmdk_cache import errors
 from vmdk_cache.image import Image
+from vmdk_cache.quoting import sentence
 
 _CHUNK_BYTES = 1 << 20
 
@@ -32,15 +33,15 @@ class ImageFile:
             with self._path.open("rb"):
                 size_bytes = self._path.stat().st_size
         except OSError as failure:
-            raise errors.ConfigError(f"argument --from-file: {failure}") from failure
+            raise errors.ConfigError(f"argument --from-file: {sentence(failure)}") from failure
         if not (image.os_hash_value or image.checksum):
             raise errors.ImageFormatError(
-                f"Glance has no hash of image {image.id}: nobody can tell whether {self._path} is "
+                f"Glance has no hash of {image}: nobody can tell whether {self._path} is "
                 f"that image, import it without --from-file"
             )
         if image.size_bytes and size_bytes != image.size_bytes:
             raise errors.ImageCorrupt(
-                f"{self._path} has {size_bytes} bytes and image {image.id} in Glance "
+                f"{self._path} has {size_bytes} bytes and {image} in Glance "
                 f"{image.size_bytes}: it is another file"
             )
 
@@ -51,4 +52,4 @@ class ImageFile:
                 while chunk := file.read(_CHUNK_BYTES):
                     yield chunk
         except OSError as failure:
-            raise errors.SourceUnavailable(f"{self._path}: {failure}") from failure
+            raise errors.SourceUnavailable(f"{self._path}: {sentence(failure)}") from failure

@@ -26,7 +26,7 @@ from vmdk_cache.cache.eviction import Policy, Space, expires_at
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cli.metrics import METRICS
 from vmdk_cache.conf import Settings
-from vmdk_cache.ledger import Count, Histogram
+from vmdk_cache.ledger import IN_ONE_TASK, Count, Histogram
 
 #: Label of templates of which vCenter does not say where they are.
 UNKNOWN = "unknown"
@@ -205,10 +205,12 @@ def _add_counts(sheet: _Sheet, backend: str, counts: Iterable[Count]) -> None:
     reasons: Counter[str] = Counter(dict.fromkeys(Reason, 0))
     rules: Counter[str] = Counter(dict.fromkeys(Rule, 0))
     rule_bytes: Counter[str] = Counter()
+    in_one_task = 0
     for count in counts:
         number[count.kind] += count.count
         seconds[count.kind] += count.seconds
         size[count.kind] += count.bytes
+        in_one_task += count.count if count.detail == IN_ONE_TASK else 0
         if count.kind == "bypass":
             reasons[count.detail] += count.count
         elif count.kind == "evict":
@@ -216,6 +218,7 @@ def _add_counts(sheet: _Sheet, backend: str, counts: Iterable[Count]) -> None:
             rule_bytes[count.detail] += count.bytes
     sheet.add("hits_total", number["hit"], backend)
     sheet.add("misses_total", number["miss"], backend)
+    sheet.add("one_task_volumes_total", in_one_task, backend)
     sheet.add("volume_failures_total", number["failed"], backend)
     sheet.add("hit_seconds_total", seconds["hit"], backend)
     sheet.add("miss_seconds_total", seconds["miss"], backend)

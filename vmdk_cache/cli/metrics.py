@@ -102,8 +102,9 @@ METRICS = _table(
      "image_cache_purge_interval."),
     # What vCenter has.
     ("templates", "gauge", _VCENTER, "backend datastore phase",
-     "VMs in the cache's folder. phase is importing, ready, adopted (bears one of our names and no "
-     "record: never served, purged like the others) or foreign (somebody else's: left alone)."),
+     "VMs in the cache's folder. phase is importing, ready, altered (its disk was changed by hand: "
+     "never served, deleted by the next purge), adopted (bears one of our names and no record: "
+     "never served, purged like the others) or foreign (somebody else's: left alone)."),
     ("images", "gauge", _VCENTER, "backend",
      "Images of which there is a ready template."),
     ("replicas", "gauge", _VCENTER, "backend",
@@ -129,6 +130,8 @@ METRICS = _table(
      "Volumes cloned from a template that was there or that another request was importing."),
     ("misses_total", "counter", _LEDGER, "backend",
      "Volumes whose request imported the template first."),
+    ("one_task_volumes_total", "counter", _LEDGER, "backend",
+     "Hits and misses for which vCenter needed no task after CloneVM_Task."),
     ("bypasses_total", "counter", _LEDGER, "backend reason",
      "Volumes that asked for the cache and were made without it."),
     ("volume_failures_total", "counter", _LEDGER, "backend",

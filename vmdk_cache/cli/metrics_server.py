@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class MetricsServer:
             self._server = _Server(address, family, tls)
         except OSError as failure:
             raise errors.ConfigError(
-                f"--listen {host}:{port}: {failure.strerror or failure}; choose an address of this "
+                f"--listen {host}:{port}: {sentence(failure.strerror or failure)}; choose an "
+                f"address of this "
                 f"host and a port that no other program listens on"
             ) from failure
         self._server.set_app(_Application(collector))
@@ -94,7 +96,8 @@ def tls_context(
         context.load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as failure:
         raise errors.ConfigError(
-            f"--tls-cert {certificate}, --tls-key {key or certificate}: {failure}; both must be "
+            f"--tls-cert {certificate}, --tls-key {key or certificate}: {sentence(failure)}; both "
+            f"must be "
             f"PEM files that belong together, the key without a passphrase"
         ) from failure
     if client_ca is not None:
@@ -102,7 +105,8 @@ def tls_context(
             context.load_verify_locations(client_ca)
         except OSError as failure:
             raise errors.ConfigError(
-                f"--tls-client-ca {client_ca}: {failure}; name a PEM file of CA certificates"
+                f"--tls-client-ca {client_ca}: {sentence(failure)}; name a PEM file of CA "
+                f"certificates"
             ) from failure
         context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -143,7 +147,7 @@ class _Handler(WSGIRequestHandler):
     timeout = CLIENT_TIMEOUT_S
 
     def log_message(self, format: str, *args: Any) -> None:
-        LOG.debug("%s: %s", self.address_string(), format % args)
+        LOG.debug("%s: %s", self.address_string(), sentence(format % args))
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

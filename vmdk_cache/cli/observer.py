@@ -21,15 +21,16 @@ from oslo_log import log as logging
 from vmdk_cache import errors
 from vmdk_cache.cli.measurement import Look
 from vmdk_cache.clock import Clock
+from vmdk_cache.quoting import sentence
+from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 
 if TYPE_CHECKING:
     from vmdk_cache.wiring import RunningCache
 
 LOG = logging.getLogger(__name__)
 
-#: After a refusal that repetition does not cure: a wrong password that is tried with each scrape
-#: locks the account (five times within three minutes do, by default, in vCenter Single Sign-On).
-REFUSED_PAUSE_S = 300.0
+#: After a refusal that repetition does not cure; as long as the sessions pause.
+REFUSED_PAUSE_S = LOGIN_REFUSED_PAUSE_S
 _REFUSALS = (errors.LoginRefused, errors.NoPermission, errors.ConfigError)
 
 PendingLook = concurrent.futures.Future["Look | None"]
@@ -99,7 +100,7 @@ class Observer:
         except Exception as failure:
             # A defect here must not end the other backends' metrics, nor these for good.
             LOG.debug("A look at %s failed", self._backend, exc_info=True)
-            self._tell(repr(failure))
+            self._tell(sentence(repr(failure)))
         finally:
             with self._lock:
                 self._under_way = None
@@ -117,13 +118,14 @@ class Observer:
         with self._lock:
             if self._cache is not None or self._closed:
                 return self._cache
-        now = self._clock.monotonic()
-        if self._refused_at is not None and now - self._refused_at < REFUSED_PAUSE_S:
+        refused_at = self._refused_at
+        if refused_at is not None and self._clock.monotonic() - refused_at < REFUSED_PAUSE_S:
             return None
         try:
             cache = self._connect()
         except _REFUSALS:
-            self._refused_at = now
+            # After the attempt: by then the session's own pause, which began before, is over too.
+            self._refused_at = self._clock.monotonic()
             raise
         with self._lock:
             if not self._closed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vmdk_cache import errors
 from vmdk_cache.cli import command
 from vmdk_cache.cli.columns import Plain, Size
+from vmdk_cache.quoting import identifier
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.eviction import EvictionPlan, Verdict
@@ -39,7 +40,7 @@ class Purge(command.Lister):
         which.add_argument(
             "--expired",
             action="store_true",
-            help="what has expired, is superseded, or over a limit (default)",
+            help="what has expired, is superseded, altered by hand, or over a limit (default)",
         )
         which.add_argument(
             "--image",
@@ -103,7 +104,7 @@ class Purge(command.Lister):
         for image_id in dict.fromkeys(parsed_args.image or ()):
             if image_id not in seen:
                 self.fail()
-                self.tell(f"there is no template of image {image_id}")
+                self.tell(f"there is no template of image {identifier(image_id)}")
         return COLUMNS, sorted(rows, key=lambda row: (row[0], row[2]))
 
     def _catalog(self, wanted: bool) -> _Catalog:

@@ -12,6 +12,7 @@ from cliff import columns
 from vmdk_cache.cli import command
 from vmdk_cache.cli.columns import Plain, Size, Time
 from vmdk_cache.cli.list import is_ours
+from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.eviction import Policy, Verdict
@@ -83,7 +84,7 @@ class Show(command.ShowOne):
             entries = [each.verdict.entry for each in everything]
             known = sorted({str(entry.image_id) for entry in entries if is_ours(entry)})
             raise command.CommandFailedError(
-                f"there is no template of {parsed_args.what!r}; "
+                f"there is no template of {quoted(parsed_args.what)}; "
                 + (f"images in the cache: {', '.join(known)}" if known else "the cache is empty")
             )
         entries = [each.verdict.entry for each in found]
@@ -128,6 +129,7 @@ def _template(found: _Found) -> dict[str, Any]:
         "Freed By Deletion": Size(entry.unshared_bytes),
         "Adapter": Plain(record.key.adapter_type if record else None),
         "Fingerprint": Plain(record.key.fingerprint if record else None),
+        "Deployment": Plain(entry.deployment or None),
         "Imported By": Plain(record.owner if record else None),
         "Record Schema": Plain(entry.record.schema if entry.record else None),
         "Created": Time(entry.created_at if ours else entry.made_at),

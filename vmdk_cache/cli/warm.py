@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmdk_cache.cli import command, exit_code
 from vmdk_cache.cli.columns import Plain, Seconds, Size
+from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
@@ -30,9 +31,9 @@ class Warm(command.Lister):
     an image that one of them is importing is waited for.
 
     Glance is asked as OS_USERNAME and so on of the environment if OS_AUTH_URL is set, else as the
-    user of [service_user] in cinder.conf. Ctrl-C breaks off what runs, and leaves nothing of it in
-    vCenter. Status: imported, replicated (copied within vCenter), already there; refused, failed,
-    broken off, not begun.
+    user of [glance] or [service_user] in cinder.conf. Ctrl-C breaks off what runs, and leaves
+    nothing of it in vCenter. Status: imported, replicated (copied within vCenter), already there;
+    refused, failed, broken off, not begun.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -124,9 +125,11 @@ class Warm(command.Lister):
             missing += 1
             ids = ", ".join(sorted(match.image.id for match in matches))
             self.tell(
-                f"{len(matches)} images have the name {name!r}: give the id of one of them, {ids}"
+                f"{len(matches)} images have the name {quoted(name)}: give the id of one of them, "
+                f"{ids}"
                 if matches
-                else f"Glance has no image with the id or name {name!r} that this user may see"
+                else f"Glance has no image with the id or name {quoted(name)} that this user may "
+                "see"
             )
         if missing:
             raise command.CommandFailedError("nothing was imported")
@@ -164,7 +167,8 @@ def _errands(
     for name in wanted:
         if name not in known:
             raise command.UsageError(
-                f"argument --datastore: no backend that could be opened uses a datastore {name!r}; "
+                f"argument --datastore: no backend that could be opened uses a datastore "
+                f"{quoted(name)}; "
                 f"they use {', '.join(sorted(known)) or 'none'}"
             )
     errands = []
@@ -199,5 +203,5 @@ def _rows(errand: Errand) -> list[list[Any]]:
 
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"not a number of images from 1 on: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a number of images from 1 on: {quoted(text)}")
     return int(text)

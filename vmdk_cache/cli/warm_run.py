@@ -8,14 +8,17 @@
 
 Ctrl-C ends it early, and so does what is taken for it (vmdk_cache/cli/main.py). What reads an
 image's bytes is given an error at the next ones, and is waited for: the import cleans up after
-itself. What waits for another process's lock, or for vCenter to make a copy, is left alone: vCenter
-makes the whole copy or none.
+itself. Glance may send no more bytes, or vCenter may not answer, so that wait ends after
+CLEANED_UP_WITHIN_S. The log-out that follows ends the import's lease, and vCenter removes what the
+import has made. What waits for another process's lock, or for vCenter to make a copy, is left
+alone: vCenter makes the whole copy or none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +28,13 @@ from vmdk_cache.cache.engine import Warmth
 from vmdk_cache.cli.progress import Progress
 from vmdk_cache.clock import Clock
 from vmdk_cache.image import Image, ImageSource
+from vmdk_cache.quoting import identifier, sentence
 from vmdk_cache.wiring import RunningCache
+
+#: How long imports may take to clean up after Ctrl-C. Removing a VM takes seconds.
+CLEANED_UP_WITHIN_S = 60.0
+#: A signal that arrives as the main thread begins to wait does not wake it up.
+_LOOK_AGAIN_S = 1.0
 
 
 class Status(enum.StrEnum):
@@ -71,7 +80,7 @@ class Target:
     def what(self) -> str:
         """For a line about it."""
         place = self.datastore_name or self.backend
-        return f"{self.name or self.image.id} on {place}"
+        return f"{self.name or identifier(self.image.id)} on {place}"
 
 
 @dataclass
@@ -150,16 +159,18 @@ class WarmRun:
                 self._stopped = True
             self._say_what_is_waited_for()
             # A second Ctrl-C ends this as well; vCenter then removes what is not finished.
-            self._await(lambda errand: errand.is_over or not errand.is_reading)
+            self._await(lambda errand: errand.is_over or not errand.is_reading, CLEANED_UP_WITHIN_S)
         for errand in self._errands:
             if not errand.is_over:
                 self._break_off(errand)
         return False
 
-    def _await(self, is_done: Callable[[Errand], bool]) -> None:
+    def _await(self, is_done: Callable[[Errand], bool], within_s: float = math.inf) -> None:
+        """Return when all errands are done, or after ``within_s``."""
+        ends_at = self._clock.monotonic() + within_s
         with self._changed:
-            while not all(map(is_done, self._errands)):
-                self._changed.wait()
+            while not all(map(is_done, self._errands)) and self._clock.monotonic() < ends_at:
+                self._changed.wait(_LOOK_AGAIN_S)
 
     def _say_what_is_waited_for(self) -> None:
         for errand in self._errands:
@@ -206,7 +217,7 @@ class WarmRun:
                 self._end(target, status, failure)
         except Exception as failure:
             # A defect must not keep the other images cold.
-            defect = errors.VmdkCacheError(f"a defect of this program: {failure!r}")
+            defect = errors.VmdkCacheError(f"a defect of this program: {sentence(repr(failure))}")
             self._end(target, Status.FAILED, defect)
         else:
             target.seconds = self._clock.monotonic() - began

@@ -8,16 +8,25 @@ from typing import Any
 
 import pytest
 import requests
+from cinder import service_auth
 from cinder.common import config as cinder_config
 from glanceclient import exc as glance_exc
+from glanceclient.common.utils import RequestIdProxy
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import noauth, session
 from oslo_config import cfg
+from urllib3.exceptions import IncompleteRead
 
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.glance import Glance, connect
-from vmdk_cache.cli.identity import ENVIRONMENT, SERVICE_USER, Identity, identity
-from vmdk_cache.errors import ConfigError, ImageCorrupt, SourceUnavailable, VmdkCacheError
+from vmdk_cache.cli.identity import ENVIRONMENT, GLANCE_USER, SERVICE_USER, Identity, identity
+from vmdk_cache.errors import (
+    ConfigError,
+    ImageCorrupt,
+    ImageDataMissing,
+    SourceUnavailable,
+    VmdkCacheError,
+)
 from vmdk_cache.image import Image
 
 ID = "11111111-2222-4333-8444-555555555555"
@@ -39,6 +48,7 @@ user_domain_name = Default
 project_name = service
 project_domain_name = Default
 """
+GLANCE = SECTION.replace("service_user", "glance")
 
 
 @pytest.fixture
@@ -59,7 +69,12 @@ def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
     cinder_glance = image_utils.glance
     theirs = {o.name: o for o in (*cinder_config.auth_opts, *cinder_config.image_opts)}
     theirs |= {o.name: o for o in (*cinder_glance.image_opts, *cinder_glance.glance_opts)}
-    for mine in (*cinder_options.GLANCE, *cinder_options.GLANCE_SECTION):
+    theirs |= {o.name: o for o in service_auth.service_user_opts}
+    for mine in (
+        *cinder_options.GLANCE,
+        *cinder_options.GLANCE_SECTION,
+        *cinder_options.SERVICE_USER,
+    ):
         assert type(mine) is type(theirs[mine.name]), mine.name
         assert mine.default == theirs[mine.name].default, mine.name
 
@@ -72,7 +87,19 @@ def test_the_environment_comes_before_the_section(
 ) -> None:
     assert identity(options(SECTION), USER).source == ENVIRONMENT
     assert identity(options(SECTION), {"OS_USERNAME": "alone"}).source == SERVICE_USER
+    assert identity(options(SECTION + GLANCE), {}).source == GLANCE_USER
+    assert identity(options(GLANCE), {}).source == GLANCE_USER
     assert identity(options("auth_strategy = noauth\n"), {}).source is None
+
+
+def test_the_section_of_the_user_says_whom_to_trust(
+    options: Callable[[str], cfg.ConfigOpts],
+) -> None:
+    text = f"{SECTION}cafile = /service.pem\n{GLANCE}cafile = /glance.pem\n"
+    assert identity(options(text), {}).session.verify == "/glance.pem"
+    assert identity(options(f"{SECTION}cafile = /service.pem\n"), {}).session.verify == (
+        "/service.pem"
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,6 +110,7 @@ def test_the_environment_comes_before_the_section(
         ("", {"OS_AUTH_TYPE": "magic"}, "magic"),
         ("[service_user]\nauth_type = password\n", {}, "[service_user] auth_url"),
         ("[service_user]\nauth_type = magic\n", {}, "[service_user] auth_type"),
+        ("[glance]\nauth_type = password\n", {}, "[glance] auth_url"),
         ("glance_request_timeout = long\nauth_strategy = noauth\n", {}, "cinder.conf"),
     ],
 )
@@ -156,26 +184,30 @@ def test_a_glance_that_nobody_can_find_names_the_option(
 
 
 class Images:
-    """The ``images`` of a client: one answer, or one error, to all that is asked."""
+    """The ``images`` of a client: one answer, or one error, to all that is asked.
+
+    :ivar data_answer: the answer to a request for data, if it is another
+    """
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
+        self.data_answer = answer
         self.asked: list[Any] = []
 
-    def _answered(self, *asked: Any) -> Any:
+    def _answered(self, answer: Any, *asked: Any) -> Any:
         self.asked.append(asked)
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def get(self, image_id: str) -> Any:
-        return self._answered(image_id)
+        return self._answered(self._answer, image_id)
 
     def list(self, filters: dict[str, str], page_size: int) -> Iterator[Any]:
-        return iter(self._answered(filters))
+        return iter(self._answered(self._answer, filters))
 
     def data(self, image_id: str, do_checksum: bool) -> Any:
-        return self._answered(image_id, do_checksum)
+        return self._answered(self.data_answer, image_id, do_checksum)
 
 
 class Client:
@@ -271,8 +303,47 @@ def test_what_the_reader_hashes_is_not_hashed_by_the_client_as_well(
     assert client.images.asked == [(ID, checked)]
 
 
-def test_an_image_without_data_has_no_chunks() -> None:
-    assert list(glance(None).open(image())) == []
+@pytest.mark.parametrize(
+    "answer",
+    [None, RequestIdProxy((None, requests.Response()))],
+    ids=["None", "None in the client's wrapper"],
+)
+def test_an_image_without_data_is_reported_as_one(answer: Any) -> None:
+    with pytest.raises(ImageDataMissing, match=ID):
+        list(glance(answer).open(image()))
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"),
+    [({"id": ID}, ImageDataMissing), (glance_exc.HTTPNotFound("gone"), SourceUnavailable)],
+    ids=["an image without a location", "an image of others"],
+)
+def test_an_image_whose_data_is_not_found(shown: Any, kind: type[VmdkCacheError]) -> None:
+    client = Client(shown)
+    client.images.data_answer = glance_exc.HTTPNotFound("gone")
+    asking = Identity(session.Session(), noauth.NoAuth(), None)
+    with pytest.raises(SourceUnavailable) as told:
+        list(Glance([client], asking).open(image()))
+    assert type(told.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (IncompleteRead(2, 2), ImageDataMissing),
+        (ConnectionResetError("reset"), SourceUnavailable),
+    ],
+)
+def test_an_answer_that_ends_before_its_length_is_told_from_a_connection_that_breaks(
+    cause: Exception, kind: type[VmdkCacheError]
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"ab"
+        raise requests.exceptions.ChunkedEncodingError("broken") from cause
+
+    with pytest.raises(SourceUnavailable) as told:
+        list(glance(Body(chunks())).open(image()))
+    assert type(told.value) is kind
 
 
 def test_bytes_that_only_the_client_can_check_are_corrupt_and_not_broken_off() -> None:

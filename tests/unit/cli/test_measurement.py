@@ -179,7 +179,8 @@ def test_counts_of_days_and_images_are_summed_up() -> None:
             [
                 count("hit", 3, seconds=6.0, size=300),
                 Count(None, "b1", "", "hit", "", 2, 1.5, 200),
-                count("miss", 1, seconds=30.0),
+                count("hit", 4, "in-one-task"),
+                count("miss", 1, "in-one-task", seconds=30.0),
                 count("bypass", 4, "fault"),
                 count("failed", 2, "VolumeTooSmall"),
                 count("import", 1, seconds=20.0, size=700),
@@ -191,7 +192,8 @@ def test_counts_of_days_and_images_are_summed_up() -> None:
             [],
         )
     )
-    assert (found["hits_total"], found["hit_seconds_total"]) == (5, 7.5)
+    assert (found["hits_total"], found["hit_seconds_total"]) == (9, 7.5)
+    assert found["one_task_volumes_total"] == 5
     assert (found["misses_total"], found["miss_seconds_total"]) == (1, 30)
     assert (found["saved_bytes_total"], found["imported_bytes_total"]) == (500, 700)
     assert found["bypasses_total{fault}"] == 4

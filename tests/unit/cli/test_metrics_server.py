@@ -19,7 +19,7 @@ from vmdk_cache import errors
 from vmdk_cache.cli.metrics_server import MetricsServer, tls_context
 
 #: For what happens in another thread, and does.
-SOON_S = 30
+SOON_S = 60.0
 
 
 class Collector:

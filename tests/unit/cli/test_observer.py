@@ -12,9 +12,10 @@ from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cli.observer import REFUSED_PAUSE_S, Observer
+from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 
 #: For what happens in another thread, and does.
-SOON_S = 30
+SOON_S = 60.0
 
 
 class Cache:
@@ -140,6 +141,25 @@ def test_scrapes_do_not_lock_an_account_that_was_refused(
     assert connect.calls == 1
     clock.advance(1)
     assert seen(observer)
+
+
+def test_the_pause_after_a_refusal_begins_when_the_refusal_arrives(
+    connect: Connector, clock: ManualClock, observer: Observer
+) -> None:
+    """A session counts its pause from then: an earlier attempt would only begin a second pause."""
+    connect.failures = [errors.LoginRefused("wrong password")]
+    connect.during = lambda: clock.advance(60)
+    assert not seen(observer)
+    connect.during = lambda: None
+    clock.advance(REFUSED_PAUSE_S - 1)
+    assert not seen(observer)
+    clock.advance(1)
+    assert seen(observer)
+    assert connect.calls == 2
+
+
+def test_scrapes_pause_no_shorter_than_sessions() -> None:
+    assert REFUSED_PAUSE_S == LOGIN_REFUSED_PAUSE_S >= 300
 
 
 def test_a_defect_ends_one_look_and_not_all(connect: Connector, observer: Observer) -> None:

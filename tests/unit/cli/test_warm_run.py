@@ -1,0 +1,74 @@
+"""A warm-up that is broken off: by the main thread, whatever its threads are at."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.fakes.clock import ManualClock
+from vmdk_cache.cli.progress import Silent
+from vmdk_cache.cli.warm_run import CLEANED_UP_WITHIN_S, Errand, Status, Target, WarmRun
+from vmdk_cache.image import Image
+
+IMAGE = Image("a0000000-0000-4000-8000-000000000001", 2, "vmdk", "bare")
+
+
+class FastClock(ManualClock):
+    """Whoever looks at it has waited for half of the time that is allowed."""
+
+    def monotonic(self) -> float:
+        self.advance(CLEANED_UP_WITHIN_S / 2)
+        return super().monotonic()
+
+
+class SilentGlance:
+    """Sends one byte of an image, and then nothing, until the test is over."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+
+    def open(self, image: Image) -> Iterator[bytes]:
+        yield b"1"
+        self.is_over.wait()
+        yield b"2"
+
+
+class Images:
+    """An engine that reads the image. A signal arrives at its first byte."""
+
+    def warm(self, image: Image, adapter: str, source: Any, datastore: str | None) -> Any:
+        for _ in source.open(image):
+            # As by a signal that comes just before the main thread begins to wait: it wakes nobody.
+            _thread.interrupt_main()
+        raise AssertionError("the run was broken off")
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_glance_that_sends_nothing_more_does_not_keep_a_run_from_its_end() -> None:
+    glance = SilentGlance()
+    target = Target(IMAGE, "debian", None, None, "vmware1")
+    cache: Any = SimpleNamespace(images=Images())
+    run = WarmRun(
+        [Errand(cache, "lsiLogic", [target])],
+        glance,
+        parallel=1,
+        progress=Silent(),
+        clock=FastClock(),
+    )
+    try:
+        assert run.run() is False
+        assert target.status is Status.BROKEN_OFF
+    finally:
+        glance.is_over.set()

@@ -1,0 +1,75 @@
+"""What the probes say of an old vCenter, a host, clocks and a certificate that ends."""
+
+from __future__ import annotations
+
+import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.fakes.clock import ManualClock
+from tests.unit.preflight.conftest import Bench
+from vmdk_cache.preflight import connection
+from vmdk_cache.preflight.probe import Status
+from vmdk_cache.preflight.target import Target
+
+
+def of_about(**about: str) -> Any:
+    """A target whose vCenter says that of itself."""
+    whole = {"fullName": "VMware vCenter Server 8", "apiType": "VirtualCenter", **about}
+    return SimpleNamespace(session=SimpleNamespace(content=SimpleNamespace(
+        about=SimpleNamespace(**whole))))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("about", "status", "to_do"),
+    [
+        ({"apiVersion": "6.0"}, Status.OK, ""),
+        ({"apiVersion": "8.0.3.0"}, Status.OK, ""),
+        ({"apiVersion": "5.5"}, Status.FAILED, "upgrade vCenter to 6.0"),
+        ({"apiVersion": "8.0.3.0", "apiType": "HostAgent"}, Status.FAILED, "vmware_host_ip"),
+    ],
+)
+def test_an_old_vcenter_and_a_host_are_told_from_a_vcenter(
+    about: dict[str, str], status: Status, to_do: str
+) -> None:
+    [found] = connection.version(of_about(**about))
+    assert found.status is status and to_do in found.to_do
+    assert "VMware vCenter Server 8, API " + about["apiVersion"] in found.seen
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "status", "says"),
+    [
+        (0.0, Status.OK, "0 s behind"),
+        (60.0, Status.OK, "60 s ahead"),
+        (-60.0, Status.OK, "60 s behind"),
+        (61.0, Status.WARNING, "61 s ahead"),
+        (-61.0, Status.WARNING, "61 s behind"),
+    ],
+)
+def test_clocks_may_be_a_minute_apart(ahead_s: float, status: Status, says: str) -> None:
+    clock = ManualClock()
+
+    def server_time() -> datetime.datetime:
+        clock.advance(10)  # of which half has passed when vCenter reads its clock
+        return clock.now() + datetime.timedelta(seconds=ahead_s - 5)
+
+    target: Any = SimpleNamespace(clock=clock, session=SimpleNamespace(server_time=server_time))
+    [found] = connection.clock(target)
+    assert found.status is status and says in found.seen
+    assert ("time server" in found.to_do) == (status is Status.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("today", "status"), [("2999-11-15", Status.OK), ("2999-12-15", Status.WARNING)]
+)
+def test_a_certificate_that_ends_within_a_month_is_a_warning(
+    bench: Bench, today: str, status: Status
+) -> None:
+    clock = ManualClock(f"{today}T00:00:00+00:00")
+    with Target(bench.backend, bench.settings, bench.surroundings, clock) as target:
+        [found] = connection.tls(target)
+    assert found.status is status and "valid until 3000-01-01" in found.seen
+    assert ("renew" in found.to_do) == (status is Status.WARNING)

@@ -1,0 +1,298 @@
+"""``vmdk-cache preflight``: a checklist of what the cache needs of a vCenter and an account."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from vmdk_cache import errors
+from vmdk_cache.cli import command, exit_code
+from vmdk_cache.cli.columns import Seconds, machine_readable
+from vmdk_cache.quoting import sentence
+
+if TYPE_CHECKING:
+    from vmdk_cache.cli.configuration import BackendConfiguration
+    from vmdk_cache.cli.report_file import ReportFile
+    from vmdk_cache.locks import Locks
+    from vmdk_cache.preflight.live_target import LiveTarget
+    from vmdk_cache.preflight.probe import Result
+    from vmdk_cache.preflight.scheduling import Volumes
+    from vmdk_cache.preflight.target import Images, Surroundings, Target
+
+COLUMNS = ("Backend", "Probe", "Object", "Result", "Seen", "What To Do", "Seconds")
+#: A probe that takes longer is named on stderr.
+_PATIENCE_S = 2.0
+_TIMEOUT_S = 30
+_CONNECT_TIMEOUT_S = 10
+
+
+class Preflight(command.Lister):
+    """Check vCenter, the account and the configuration before the cache is switched on.
+
+    Changes nothing without --live. Each line is one thing that the cache relies on: ok, warning,
+    failed, or not tried, with what was seen and what to do. The exit code is 0 if nothing has
+    failed.
+    """
+
+    _report: ReportFile | None = None
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--live",
+            action="store_true",
+            help="also import, clone, copy, move and delete a generated disk of 8 MiB in the "
+            "cache's own folder; nothing is left behind. Begins only if no probe has failed",
+        )
+        parser.add_argument(
+            "--report",
+            metavar="FILE",
+            help="also write a JSON file to attach to a bug report: versions, results, and the "
+            "SOAP messages of --live, without names of machines and users, addresses, tokens and "
+            "passwords. One backend only",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=_TIMEOUT_S,
+            metavar="SECONDS",
+            help="for each answer of vCenter, Glance and the coordinator (default: %(default)s)",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+        rows: list[list[Any]] = []
+        backends = self._backends()
+        if parsed_args.report is not None:
+            if len(backends) > 1:
+                raise command.UsageError("argument --report: name one backend with --backend")
+            self._report = self._report_file(parsed_args.report, rows)
+        for configured in backends:
+            with self.reporting(f"backend {configured.name}"):
+                target = self._target(configured, parsed_args.timeout)
+                results = self._results(configured, target, live=parsed_args.live)
+                with contextlib.closing(results):
+                    for result in results:
+                        rows.append(_row(configured.name, result))
+                        self._count(configured.name, result)
+        return COLUMNS, rows
+
+    def _report_file(self, path: str, rows: list[list[Any]]) -> ReportFile:
+        """Written at the command's end, with the rows that there are then."""
+        from vmdk_cache.cli.report_file import ReportFile
+
+        def results() -> list[dict[str, Any]]:
+            return [dict(zip(COLUMNS, map(machine_readable, row), strict=True)) for row in rows]
+
+        made = ReportFile(path, results)
+        self._opened.callback(self._finish, made)
+        return made
+
+    def _finish(self, made: ReportFile) -> None:
+        try:
+            made.write()
+        except OSError as failure:
+            self.tell(f"argument --report: the report cannot be written: {sentence(failure)}")
+            self.fail()
+
+    def _backends(self) -> tuple[BackendConfiguration, ...]:
+        try:
+            return self.configuration.backends
+        except errors.ConfigError:
+            self._name_strange_options()
+            raise
+
+    def _name_strange_options(self) -> None:
+        """A misspelt name may be why the configuration cannot be used."""
+        from vmdk_cache.cli.option_names import KNOWN, cinder_files, option_names
+        from vmdk_cache.preflight.configuration import strange_options
+
+        options: Any = self.app_args
+        sections = option_names(options.config_file or cinder_files(), options.config_dir)
+        lines = [
+            f"{found.seen}: {found.to_do}"
+            for section in options.backend or sections
+            for found in strange_options(section, sections, KNOWN)
+        ]
+        for line in dict.fromkeys(lines):
+            self.tell(line)
+
+    def _target(self, configured: BackendConfiguration, timeout_s: float) -> Target:
+        from vmdk_cache.clock import SystemClock
+        from vmdk_cache.preflight.target import Target
+
+        endpoint = dataclasses.replace(
+            configured.backend.endpoint,
+            connect_timeout_s=min(timeout_s, _CONNECT_TIMEOUT_S),
+            read_timeout_s=timeout_s,
+            api_retry_count=1,
+        )
+        backend = dataclasses.replace(configured.backend, endpoint=endpoint)
+        around = self._surroundings(configured, timeout_s)
+        made = Target(backend, configured.settings, around, SystemClock())
+        if self._report is not None:
+            self._report.target = made
+        return self._opened.enter_context(made)
+
+    def _surroundings(self, configured: BackendConfiguration, timeout_s: float) -> Surroundings:
+        from vmdk_cache.cli.option_names import KNOWN, option_names
+        from vmdk_cache.preflight.target import Surroundings
+
+        options: Any = self.configuration.options
+        return Surroundings(
+            sections=option_names(options.config_file or (), options.config_dir or ()),
+            known_options=KNOWN,
+            coordination_url=self.configuration.coordination_url,
+            locks=lambda: self._briefly(configured),
+            workers=self.configuration.workers,
+            storage_profiles=self.configuration.storage_profiles(configured.name),
+            ledger_path=configured.ledger_path,
+            images=lambda: self._glance(timeout_s),
+            host_name=socket.gethostname(),
+            scheduling=self.configuration.scheduling(
+                configured.name, lambda: self._cinder(timeout_s)
+            ),
+        )
+
+    @contextlib.contextmanager
+    def _briefly(self, configured: BackendConfiguration) -> Iterator[Locks]:
+        """The backend's locks, by a coordinator that is closed again."""
+        with self.configuration.locks() as locks:
+            yield locks(configured)
+
+    def _glance(self, timeout_s: float) -> Images:
+        from vmdk_cache.cli import glance
+
+        return glance.connect(self.configuration.options, os.environ, timeout_s)
+
+    def _cinder(self, timeout_s: float) -> Volumes:
+        from vmdk_cache.cli import cinder_api
+
+        return cinder_api.connect(self.configuration.options, os.environ, timeout_s)
+
+    def _results(
+        self, configured: BackendConfiguration, target: Target, *, live: bool
+    ) -> Generator[Result, None, None]:
+        from vmdk_cache.preflight import probe
+        from vmdk_cache.preflight.checklist import READ_ONLY
+        from vmdk_cache.preflight.live import LIVE, obstacle
+
+        with self._word() as say_if_late:
+
+            def started(name: str) -> None:
+                say_if_late(
+                    f"backend {configured.name}: {name} is at work; --timeout bounds the wait for "
+                    f"each answer"
+                )
+
+            has_failed = False
+            for result in probe.run(READ_ONLY, target, target.clock, started):
+                has_failed |= result.finding.status is probe.Status.FAILED
+                yield result
+            if self._report is not None:
+                self._report.product = target.product
+            if not live:
+                return
+            reason = obstacle(target, has_failed=has_failed)
+            if reason is not None:
+                yield from probe.none_of(LIVE, reason)
+                return
+            if target.missing_privileges:  # before anything is changed; the table is shown later
+                self.tell(
+                    f"backend {configured.name}: the account lacks "
+                    f"{', '.join(sorted(target.missing_privileges))}; --live leaves out what needs "
+                    f"them"
+                )
+            try:
+                with self._live(configured, target, say_if_late) as made:
+                    yield from probe.run(LIVE, made, target.clock, started)
+            except errors.LockTimeout:
+                yield from probe.none_of(LIVE, "another live run of this backend is under way")
+
+    @contextlib.contextmanager
+    def _live(
+        self,
+        configured: BackendConfiguration,
+        target: Target,
+        say_if_late: Callable[[str], None],
+    ) -> Iterator[LiveTarget]:
+        """A live run; what it has made is removed at its end."""
+        from vmdk_cache import wiring
+        from vmdk_cache.cache import events
+        from vmdk_cache.preflight.live_names import LiveNames
+        from vmdk_cache.preflight.live_target import SETTINGS, LiveTarget, live_backend
+
+        listener = None if self._report is None else self._report.exchanges
+        live = dataclasses.replace(configured, backend=live_backend(target.backend, listener))
+        locks = self._locks(live)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locks.hold("live", 0))
+            cache = wiring.build(SETTINGS, live.backend, locks, events=events.log)
+            stack.callback(cache.close)
+            names = LiveNames.new(target.surroundings.host_name)
+            made = stack.enter_context(LiveTarget(target, cache, names, configured.adapter_type))
+            try:
+                yield made
+            except KeyboardInterrupt:
+                removes = f"backend {configured.name}: removes what this run has made"
+                self.tell(removes)
+                say_if_late(f"{removes}, and is still at work")
+                raise
+
+    @contextlib.contextmanager
+    def _word(self) -> Iterator[Any]:
+        """Yields what is called with a text when something begins: the text goes to stderr if the
+        next thing does not begin soon."""
+        timers: list[threading.Timer] = []
+
+        def say_if_late(text: str) -> None:
+            while timers:
+                timers.pop().cancel()
+            timers.append(threading.Timer(_PATIENCE_S, self.tell, [text]))
+            timers[0].daemon = True
+            timers[0].start()
+
+        try:
+            yield say_if_late
+        finally:
+            while timers:
+                timers.pop().cancel()
+
+    def _count(self, backend: str, result: Result) -> None:
+        """For the exit code; what makes the rest pointless is a line on stderr as well."""
+        from vmdk_cache.preflight.probe import Status
+
+        failure = result.finding.failure
+        if failure is not None:
+            if exit_code.of(failure) >= exit_code.CONFIGURATION:
+                self.report(failure, f"backend {backend}: {result.probe}")
+            else:
+                self.fail(exit_code.of(failure))
+        elif result.finding.status is Status.FAILED:
+            self.fail()
+
+
+def _row(backend: str, result: Result) -> list[Any]:
+    found = result.finding
+    return [
+        backend,
+        result.probe,
+        found.subject,
+        found.status.value,
+        found.seen,
+        found.to_do,
+        Seconds(result.seconds),
+    ]
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be more than 0 and at most 3600")
+    return seconds

@@ -1,0 +1,368 @@
+"""The probes that change vCenter: they import, clone, copy, move and delete a disk of some MiB.
+
+Nothing here is a second implementation: the engine does each step as it does it for a volume.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from vmdk_cache import errors
+from vmdk_cache.cache.disk_in_clone import trials_of
+from vmdk_cache.cache.entry import Phase
+from vmdk_cache.cache.one_task import Answer
+from vmdk_cache.cache.ports import Volume
+from vmdk_cache.datastore.disk_reader import read_disk
+from vmdk_cache.datastore.selection import usable_hosts
+from vmdk_cache.preflight import live_traces
+from vmdk_cache.preflight.live_image import CAPACITY_BYTES, MIB, Form
+from vmdk_cache.preflight.live_target import LiveTarget
+from vmdk_cache.preflight.probe import Finding, Probe, Status, failed, not_tried, ok, warning
+from vmdk_cache.preflight.target import Target
+from vmdk_cache.quoting import quoted
+from vmdk_cache.vim.export_lease import open_export
+from vmdk_cache.vim.virtual_machine import VmInfo
+
+CLONES = 8
+#: The clones are larger than their image, so that their disks have to grow.
+_VOLUME_BYTES = 2 * CAPACITY_BYTES
+_EAGER = CLONES + 1
+_READ_BACK = {Form.STREAM_OPTIMIZED: 1, Form.RAW: CLONES + 2, Form.OVA: CLONES + 3}
+_REPORT = "report it with the output of this command: the cache relies on this"
+
+_DELETE = "VirtualMachine.Inventory.Delete"
+
+_Step = Callable[[LiveTarget], Iterator[Finding]]
+
+
+def leftovers(target: LiveTarget) -> Iterator[Finding]:
+    """What runs before this one left behind."""
+    machines, stay = target.remove_leftovers()
+    directories, also_stay = target.remove_directories()
+    stay += also_stay
+    for text in stay:
+        yield warning(
+            f"an earlier run was broken off; {text}",
+            "wait five minutes, for vCenter may hold a lease on it, and run this command again",
+        )
+    if machines or directories:
+        yield ok(
+            f"removed what an earlier run left behind: {len(machines)} machines, "
+            f"{len(directories)} directories"
+        )
+    elif not stay:
+        yield ok("no earlier run left anything behind")
+
+
+def import_of(form: Form) -> _Step:
+    """An import of that form: ImportVApp, upload, check, MarkAsTemplate."""
+
+    def step(target: LiveTarget) -> Iterator[Finding]:
+        image = target.images[form]
+        target.will_make()
+        entry = target.cache.images.warm(image.image, target.adapter_type, image).entry
+        target.templates[form] = entry
+        where = quoted(target.cache.placement.datastore_names().get(entry.datastore or "", "?"))
+        seen = f"{len(image.file) / MIB:.1f} MiB became a disk of {entry.size_bytes / MIB:g} MiB"
+        if entry.phase is Phase.READY and entry.size_bytes == CAPACITY_BYTES:
+            yield ok(f"{seen} on {where}")
+        else:
+            yield failed(f"{seen} on {where}, {entry.phase.value}", _REPORT)
+
+    return step
+
+
+def clones(target: LiveTarget) -> Iterator[Finding]:
+    """Eight clones of one template at once."""
+    target.will_make()
+    volumes = [_volume(target, number) for number in range(1, CLONES + 1)]
+    with ThreadPoolExecutor(CLONES) as pool:
+        seconds = list(pool.map(lambda volume: _clone(target, volume), volumes))
+    yield ok(f"{CLONES} clones at once: the first took {min(seconds):.1f} s, "
+             f"the last {max(seconds):.1f} s")  # fmt: skip
+
+
+def grow(target: LiveTarget) -> Iterator[Finding]:
+    """The clones' capacity."""
+    wrong = [
+        vm.name for vm in _clones(target) if [d.capacity_bytes for d in vm.disks] != [_VOLUME_BYTES]
+    ]
+    yield from _judge(wrong, f"each disk has {_VOLUME_BYTES / MIB:g} MiB", "has another size")
+
+
+def disk_uuid(target: LiveTarget) -> Iterator[Finding]:
+    """The clones' disks bear the volumes' uuids."""
+    wrong = [
+        vm.name
+        for vm in _clones(target)
+        if [_plain(disk.uuid) for disk in vm.disks] != [_plain(vm.instance_uuid)]
+    ]
+    yield from _judge(wrong, "each disk has its volume's uuid", "has another uuid")
+
+
+def one_task(target: LiveTarget) -> Iterator[Finding]:
+    """What the clones, whose disks are thin, have shown of ``CloneSpec.config``."""
+    known = trials_of(target.cache.session).answers("thin")
+    if target.read.is_simulator:
+        yield not_tried("govmomi's simulator would give a clone the template's own disk")
+    elif Answer.UNKNOWN in (known.capacity, known.uuid):
+        yield not_tried("no clone has shown it")
+    elif known.for_volume(grows=True) is Answer.YES:
+        yield ok("CloneVM_Task sets size and uuid of a disk: a volume is one task")
+    else:
+        yield ok(
+            f"CloneVM_Task sets the size of a disk: {known.capacity}, its uuid: {known.uuid}; a "
+            "volume that grows is two tasks"
+        )
+
+
+def identity(target: LiveTarget) -> Iterator[Finding]:
+    """Nothing of the template is on a clone."""
+    wrong = []
+    for vm in _clones(target):
+        inherited = [
+            name
+            for name, there in (
+                ("the template's record", vm.extra_config_record),
+                ("an annotation", vm.annotation),
+                ("a custom attribute", vm.custom_values),
+            )
+            if there
+        ]
+        if vm.is_template:
+            inherited.append("the template's kind")
+        if vm.instance_uuid != target.volumes[vm.name].instance_uuid:
+            inherited.append("another uuid")
+        if inherited:
+            wrong.append(f"{vm.name} with {' and '.join(inherited)}")
+    yield from _judge(wrong, "each clone has an identity of its own, and nothing of the template",
+                      "is not as it has to be")  # fmt: skip
+
+
+def eager_zeroing(target: LiveTarget) -> Iterator[Finding]:
+    """A volume whose disk is zeroed when it is made, the part that it grows by included."""
+    target.will_make()
+    volume = _volume(target, _EAGER, "eagerZeroedThick")
+    _clone(target, volume)
+    vm = target.seen()[volume.name]
+    [disk] = vm.disks
+    if disk.capacity_bytes != _VOLUME_BYTES:
+        yield failed(f"the disk has {disk.capacity_bytes} bytes, not {_VOLUME_BYTES}", _REPORT)
+    elif disk.thin or not disk.eagerly_zeroed:
+        yield warning(
+            "vCenter does not show the disk as zeroed",
+            "this datastore may not support eagerZeroedThick, which Cinder's own driver would ask "
+            "it for as well",
+        )
+    else:
+        yield ok("the disk was zeroed when it was made, and when it grew")
+
+
+def replica(target: LiveTarget) -> Iterator[Finding]:
+    """A copy of the template on a second datastore."""
+    entry = target.templates[Form.STREAM_OPTIMIZED]
+    others = [each for each in target.read.usable_datastores if each.moref != entry.datastore]
+    if not others:
+        yield not_tried("the backend uses one datastore")
+        return
+    target.will_make()
+    image, other = target.images[Form.STREAM_OPTIMIZED], others[0]
+    made = target.cache.images.warm(image.image, target.adapter_type, image, other.moref).entry
+    if made.datastore == other.moref and made.phase is Phase.READY:
+        yield ok(f"a copy was made on {quoted(other.name)}")
+    else:
+        yield failed(f"the copy on {quoted(other.name)} is {made.phase.value}", _REPORT)
+
+
+def move(target: LiveTarget) -> Iterator[Finding]:
+    """The template is registered on another host, as when its host goes into maintenance."""
+    entry = target.templates[Form.STREAM_OPTIMIZED]
+    found = target.read.inventory
+    hosts = {host.moref: host for host in found.hosts}
+    others = [
+        host
+        for datastore in found.datastores
+        if datastore.moref == entry.datastore
+        for host in usable_hosts(datastore, hosts)
+        if host.moref != entry.host
+    ]
+    if not others:
+        yield not_tried("no second host has the template's datastore")
+        return
+    target.cache.store.move(entry, others[0].moref)
+    now = target.entry(Form.STREAM_OPTIMIZED)
+    if now is not None and now.host == others[0].moref:
+        yield ok(f"the template moved to {quoted(others[0].name)}")
+    else:
+        yield failed(f"the template did not move to {quoted(others[0].name)}", _REPORT)
+
+
+def last_use(target: LiveTarget) -> Iterator[Finding]:
+    """The last use of a template, noted on it."""
+    target.cache.store.touch(target.templates[Form.STREAM_OPTIMIZED])
+    now = target.entry(Form.STREAM_OPTIMIZED)
+    if now is not None and now.used_at is not None:
+        yield ok(f"noted as {now.used_at:%Y-%m-%d %H:%M:%S} UTC")
+    else:
+        yield warning(
+            "the last use cannot be noted on a template",
+            "grant Global.SetCustomField, and Global.ManageCustomFields once: see the probe "
+            "storage.attribute",
+        )
+
+
+def content_id(target: LiveTarget) -> Iterator[Finding]:
+    """The id of the disk's content stays the same while nothing is written to it."""
+    before = target.templates[Form.STREAM_OPTIMIZED].content_id
+    now = target.entry(Form.STREAM_OPTIMIZED)
+    after = None if now is None else now.content_id
+    if before is None:
+        yield warning(
+            "vCenter shows no contentId",
+            "let nobody change the disk of a template: such a change will not be noticed",
+        )
+    elif before == after:
+        yield ok("the template's contentId is the same after clones, a copy and a move")
+    else:
+        yield warning(
+            "the template's contentId has changed although nothing was written to its disk",
+            "expect templates to be imported anew after a move; " + _REPORT,
+        )
+
+
+def read_back(target: LiveTarget) -> Iterator[Finding]:
+    """The bytes of a clone of each template, read through an export lease."""
+    for form in target.templates:
+        number = _READ_BACK[form]
+        name = target.names.volume(number)
+        if name not in target.volumes:
+            target.will_make()
+            _clone(target, _volume(target, number), form)
+        yield _compared(target, form, target.seen()[name].moref)
+
+
+def deletion(target: LiveTarget) -> Iterator[Finding]:
+    """Everything is deleted, and nothing is left."""
+    stay = target.remove_all()
+    left = target.left_behind()
+    for text in [*stay, *left]:
+        yield failed(text, "run this command again in five minutes, or delete it by hand")
+    if not stay and not left:
+        yield ok("no machine, directory or task is left")
+
+
+def _volume(target: LiveTarget, number: int, disk_type: str = "thin") -> Volume:
+    return target.volume(number, str(uuid.uuid4()), _VOLUME_BYTES, disk_type)
+
+
+def _clone(target: LiveTarget, volume: Volume, form: Form = Form.STREAM_OPTIMIZED) -> float:
+    image = target.images[form]
+    return target.cache.images.create_volume(image.image, volume, image).seconds
+
+
+def _clones(target: LiveTarget) -> list[VmInfo]:
+    """The eight.
+
+    :raises TaskFailed: one of them is not there
+    """
+    seen = target.seen()
+    names = [target.names.volume(number) for number in range(1, CLONES + 1)]
+    missing = [name for name in names if name not in seen]
+    if missing:
+        raise errors.TaskFailed(f"vCenter does not show {', '.join(missing)}")
+    return [seen[name] for name in names]
+
+
+def _judge(wrong: list[str], right: str, what: str) -> Iterator[Finding]:
+    if not wrong:
+        yield ok(right)
+    for each in wrong:
+        yield failed(f"{each} {what}", _REPORT)
+
+
+def _compared(target: LiveTarget, form: Form, moref: str) -> Finding:
+    disk = target.images[form].disk
+    rest = bytearray(disk)
+    wrong: list[int] = []
+
+    def found(offset: int, data: bytes) -> None:
+        if data != disk[offset : offset + len(data)].ljust(len(data), b"\0"):
+            wrong.append(offset)
+        rest[offset : offset + len(data)] = bytes(len(rest[offset : offset + len(data)]))
+
+    with open_export(target.cache.session, moref) as chunks:
+        read_disk(chunks, found)
+    if wrong or any(rest):
+        at = wrong[0] if wrong else next(at for at, byte in enumerate(rest) if byte)
+        return failed(f"the disk differs from the image from byte {at} on", _REPORT, form.value)
+    return ok(f"all {len(disk) / MIB:g} MiB are those of the image", form.value)
+
+
+def _plain(disk_uuid: str | None) -> str:
+    """vCenter writes uuids in several ways."""
+    return "".join(character for character in (disk_uuid or "").lower() if character.isalnum())
+
+
+def _expecting(step: _Step) -> _Step:
+    """With what is no surprise as not tried: a privilege that is known to be missing, and what
+    govmomi's simulator cannot do."""
+
+    def careful(target: LiveTarget) -> Iterator[Finding]:
+        try:
+            for found in step(target):
+                if found.status is Status.FAILED and target.read.is_simulator:
+                    yield not_tried(f"govmomi's simulator does otherwise: {found.seen}")
+                else:
+                    yield found
+        except errors.VmdkCacheError as failure:
+            if target.read.is_simulator:
+                yield not_tried(f"govmomi's simulator cannot do this: {failure}")
+            elif any(name in str(failure) for name in target.read.missing_privileges):
+                yield not_tried(str(failure))
+            else:
+                raise
+
+    return careful
+
+
+def obstacle(target: Target, *, has_failed: bool) -> str | None:
+    """Why no live run may begin; None if it may.
+
+    :param has_failed: whether a probe that only reads has failed
+    """
+    if has_failed:
+        return "nothing is changed while a probe that only reads fails"
+    if _DELETE in target.missing_privileges:
+        return f"the account could not delete what is made here: grant {_DELETE}"
+    return None
+
+
+_IMPORTED = ("live.import-stream-optimized",)
+_CLONED = ("live.clones",)
+
+LIVE: tuple[Probe[LiveTarget], ...] = tuple(
+    Probe(name, confirms, _expecting(step), needs)
+    for name, confirms, step, needs in (
+        ("live.leftovers", "No earlier run left anything behind", leftovers, ()),
+        *(
+            (f"live.import-{form}", f"An image of form {form} can be imported", import_of(form), ())
+            for form in Form
+        ),
+        ("live.abort", "vCenter removes what is aborted", live_traces.abort, _IMPORTED),
+        ("live.directories", "Directories are found", live_traces.directories, _IMPORTED),
+        ("live.clones", "A template can be cloned eight times at once", clones, _IMPORTED),
+        ("live.grow", "A clone's disk can grow", grow, _CLONED),
+        ("live.disk-uuid", "A clone's disk takes its volume's uuid", disk_uuid, _CLONED),
+        ("live.one-task", "A clone's disk may get size and uuid at once", one_task, _CLONED),
+        ("live.identity", "A clone has nothing of its template", identity, _CLONED),
+        ("live.eager-zeroing", "A clone's disk can be zeroed", eager_zeroing, _IMPORTED),
+        ("live.replica", "A template can be copied to a datastore", replica, _IMPORTED),
+        ("live.move", "A template can be moved to a host", move, _IMPORTED),
+        ("live.last-use", "The last use can be noted", last_use, _IMPORTED),
+        ("live.content-id", "A disk's content id is stable", content_id, _IMPORTED),
+        ("live.read-back", "A clone holds the image's bytes", read_back, _CLONED),
+        ("live.deletion", "Everything can be deleted", deletion, ()),
+    )
+)

@@ -1,0 +1,129 @@
+"""A probe looks at one thing and says what it saw and what to do.
+
+ok           as it has to be
+warning      the cache works, and something is worth a look
+failed       the cache, or part of it, will not work
+not tried    an earlier probe, which this one builds upon, has not succeeded; or it does not apply
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from vmdk_cache import errors
+from vmdk_cache.clock import Clock
+
+T = TypeVar("T")
+
+
+class Status(enum.StrEnum):
+    """See the module's text."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe says of one object.
+
+    :ivar subject: the object's name; empty for the backend as a whole
+    :ivar to_do: empty if there is nothing
+    :ivar failure: the error that the probe ended with, if any
+    """
+
+    status: Status
+    seen: str
+    to_do: str = ""
+    subject: str = ""
+    failure: errors.VmdkCacheError | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """:ivar seconds: that the probe took, all its findings together"""
+
+    probe: str
+    finding: Finding
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Probe(Generic[T]):
+    """One line of the checklist, or several: one for each object that it looks at.
+
+    :ivar id: stable; documents and reports refer to it
+    :ivar confirms: what holds if it is ok, for documents
+    :ivar run: looks at the target; an error of the package makes a failed finding
+    :ivar needs: ids of probes that must not have failed before it
+    """
+
+    id: str
+    confirms: str
+    run: Callable[[T], Iterable[Finding]]
+    needs: tuple[str, ...] = ()
+
+
+def ok(seen: str, subject: str = "", to_do: str = "") -> Finding:
+    return Finding(Status.OK, seen, to_do, subject)
+
+
+def warning(seen: str, to_do: str, subject: str = "") -> Finding:
+    return Finding(Status.WARNING, seen, to_do, subject)
+
+
+def failed(seen: str, to_do: str, subject: str = "") -> Finding:
+    return Finding(Status.FAILED, seen, to_do, subject)
+
+
+def not_tried(reason: str, subject: str = "") -> Finding:
+    return Finding(Status.NOT_TRIED, reason, "", subject)
+
+
+def run(
+    probes: Sequence[Probe[T]],
+    target: T,
+    clock: Clock,
+    started: Callable[[str], None] = lambda probe: None,
+) -> Iterator[Result]:
+    """The findings of all probes, in their order.
+
+    :param started: called with a probe's id before it runs
+    """
+    unsuccessful: set[str] = set()
+    for probe in probes:
+        missing = [needed for needed in probe.needs if needed in unsuccessful]
+        began = clock.monotonic()
+        if missing:
+            findings = [not_tried(f"needs {', '.join(missing)}")]
+        else:
+            started(probe.id)
+            findings = _findings(probe, target) or [not_tried("there is nothing to look at")]
+        seconds = clock.monotonic() - began
+        is_untried = all(each.status is Status.NOT_TRIED for each in findings)
+        if is_untried or any(each.status is Status.FAILED for each in findings):
+            unsuccessful.add(probe.id)
+        for finding in findings:
+            yield Result(probe.id, finding, seconds)
+
+
+def none_of(probes: Sequence[Probe[T]], reason: str) -> Iterator[Result]:
+    """Results of probes that do not run."""
+    for probe in probes:
+        yield Result(probe.id, not_tried(reason), 0.0)
+
+
+def _findings(probe: Probe[T], target: T) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        findings.extend(probe.run(target))
+    except errors.VmdkCacheError as failure:
+        found = failed(str(failure), "correct what the text names, then run this command again")
+        findings.append(dataclasses.replace(found, failure=failure))
+    return findings

@@ -1,0 +1,225 @@
+"""Will the scheduler find the backend: for volumes that exist, and for those to come?
+
+These probes read cinder.conf, and Cinder's API where it can be asked. What is wrong here is wrong
+with Cinder's own driver as well, or goes wrong when ``volume_driver`` is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vmdk_cache import errors
+from vmdk_cache.preflight.probe import Finding, failed, not_tried, ok, warning
+from vmdk_cache.preflight.target import Target
+from vmdk_cache.quoting import quoted, sentence
+
+#: What a backend reports where ``volume_backend_name`` is unset, as with Cinder's own driver.
+DEFAULT_POOL = "VMwareVcVmdkDriver"
+#: What the first versions of this package reported instead.
+FORMER_POOL = "ImageCacheVmdkDriver"
+HOST_MANAGER = "vmdk_cache.cinder.host_manager.ImageCacheHostManager"
+WEIGHER = "ImageCacheWeigher"
+#: Filters without which a preference, or a capability, means nothing.
+_FILTERS = {
+    "CapacityFilter": "nothing stops volumes from going to a backend that is full",
+    "CapabilitiesFilter": "volume types cannot ask for a backend by name, nor for image_cache",
+}
+_WHERE = "in [DEFAULT] of cinder.conf on the hosts of cinder-scheduler"
+_THIN = 'extra_capabilities = {"thin_provisioning_support": true}'
+
+
+class Volumes(Protocol):
+    """Cinder's API, as an administrator sees it."""
+
+    def pools(self, backend: str) -> Mapping[str, int]:
+        """How many volumes of the backend have each pool in their ``host``.
+
+        :raises VmdkCacheError: Cinder cannot be asked
+        """
+
+    def backend_names_of_types(self) -> Mapping[str, str]:
+        """By name of the volume type: its extra spec ``volume_backend_name``, if it has one.
+
+        :raises VmdkCacheError: Cinder cannot be asked
+        """
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """What cinder.conf says about scheduling.
+
+    :ivar backend_name: ``volume_backend_name``; None if it is unset
+    :ivar other_names: what the other enabled backends report
+    :ivar vmware_backends: how many enabled backends have this driver, or Cinder's VMDK driver
+    :ivar stats: ``vmware_enable_volume_stats``
+    :ivar extra_capabilities: as text
+    :ivar ratio: ``max_over_subscription_ratio``, as text
+    :ivar volumes: connects to Cinder's API
+    """
+
+    backend_name: str | None
+    other_names: frozenset[str]
+    vmware_backends: int
+    stats: bool
+    extra_capabilities: str
+    ratio: str
+    host_manager: str
+    weighers: tuple[str, ...]
+    filters: tuple[str, ...]
+    multiplier: float
+    volumes: Callable[[], Volumes]
+
+
+def pool_name(target: Target) -> Iterator[Finding]:
+    """Whether volumes and types that exist name the pool that the backend reports."""
+    scheduling, section = target.surroundings.scheduling, f"[{target.backend.name}]"
+    pool = scheduling.backend_name or DEFAULT_POOL
+    try:
+        volumes = scheduling.volumes()
+        used = volumes.pools(target.backend.name)
+        types = volumes.backend_names_of_types()
+    except errors.VmdkCacheError as failure:
+        yield ok(_pool(scheduling), to_do=_keep(scheduling, section))
+        yield not_tried(f"volumes and volume types were not looked at: {failure}")
+        return
+    wrong = [
+        *_volumes_elsewhere(used, pool, section),
+        *_types_elsewhere(types, pool, used.keys() | {DEFAULT_POOL, FORMER_POOL}, scheduling),
+    ]
+    yield from wrong
+    if not wrong:
+        yield ok(
+            f"{_pool(scheduling)}; {used.get(pool, 0):d} volumes have it in their host",
+            to_do=_keep(scheduling, section),
+        )
+
+
+def _pool(scheduling: Scheduling) -> str:
+    if scheduling.backend_name:
+        return f"volume_backend_name = {sentence(scheduling.backend_name)} is the pool"
+    return f"volume_backend_name is unset: the pool is {DEFAULT_POOL}, as with Cinder's own driver"
+
+
+def _keep(scheduling: Scheduling, section: str) -> str:
+    how = "set" if scheduling.backend_name else "unset"
+    return f"leave volume_backend_name in {section} {how} as it is while the backend has volumes"
+
+
+def _volumes_elsewhere(used: Mapping[str, int], pool: str, section: str) -> Iterator[Finding]:
+    for other in sorted(used.keys() - {pool}):
+        yield failed(
+            f"{used[other]:d} volumes have the pool {quoted(other)} in their host, and the backend "
+            f"reports {quoted(pool)}: they cannot be extended, retyped, cloned or snapshotted",
+            f"set volume_backend_name = {sentence(other)} in {section}, or rename the pool of the "
+            f"volumes with cinder-manage volume update_host",
+        )
+
+
+def _types_elsewhere(
+    types: Mapping[str, str], pool: str, of_backend: set[str], scheduling: Scheduling
+) -> Iterator[Finding]:
+    for name, asked in sorted(types.items()):
+        if asked != pool and asked in of_backend - scheduling.other_names:
+            yield failed(
+                f"volume type {quoted(name)} asks for volume_backend_name = {sentence(asked)}, "
+                f"which no backend reports: its volumes find no backend",
+                f"openstack volume type set --property volume_backend_name={sentence(pool)} "
+                f"{quoted(name)}",
+            )
+
+
+def free_capacity(target: Target) -> Iterator[Finding]:
+    """Whether the scheduler is told the free capacity, and counts thin disks as thin."""
+    scheduling, section = target.surroundings.scheduling, f"[{target.backend.name}]"
+    try:
+        extra: Any = json.loads(scheduling.extra_capabilities)
+        thin = bool(extra.get("thin_provisioning_support"))
+    except (ValueError, AttributeError):
+        yield failed(
+            f"extra_capabilities is {quoted(scheduling.extra_capabilities)}, which is no JSON "
+            f"object: cinder-volume does not start with it",
+            f"correct it in {section}, e.g. {_THIN}",
+        )
+        return
+    if not scheduling.stats:
+        yield warning(
+            "vmware_enable_volume_stats is false: the scheduler does not know when the backend is "
+            f"full, and {WEIGHER} does not prefer it",
+            f"set vmware_enable_volume_stats = true and, unless all disks are thick, {_THIN} "
+            f"in {section}",
+        )
+    elif not thin:
+        yield warning(
+            "the scheduler counts thin disks with their full size: once their sizes exceed the "
+            "capacity of the datastores, no volume can be created",
+            f"set {_THIN} in {section}, unless all disks are thick",
+        )
+    elif scheduling.ratio != "auto" and float(scheduling.ratio) <= 1:
+        yield warning(
+            f"max_over_subscription_ratio = {sentence(scheduling.ratio)} allows no more thin disks "
+            f"than thick ones, and templates count with their full size",
+            f"raise it in {section}, or set it to auto",
+        )
+    else:
+        yield ok(
+            f"free capacity is reported, and thin disks are counted with "
+            f"max_over_subscription_ratio = {sentence(scheduling.ratio)}"
+        )
+
+
+def host_manager(target: Target) -> Iterator[Finding]:
+    """Whether the scheduler counts the templates."""
+    if target.surroundings.scheduling.host_manager == HOST_MANAGER:
+        yield ok("the templates count as provisioned capacity")
+    else:
+        yield warning(
+            f"scheduler_host_manager is {quoted(target.surroundings.scheduling.host_manager)}: the "
+            f"templates do not count as provisioned capacity",
+            f"set scheduler_host_manager = {HOST_MANAGER} {_WHERE}",
+        )
+
+
+def weigher(target: Target) -> Iterator[Finding]:
+    """Whether a volume goes where its image is cached already."""
+    scheduling = target.surroundings.scheduling
+    wanted = ",".join(dict.fromkeys([*scheduling.weighers, "CapacityWeigher", WEIGHER]))
+    set_weighers = f"set scheduler_default_weighers = {sentence(wanted)} {_WHERE}"
+    if WEIGHER not in scheduling.weighers:
+        if scheduling.vmware_backends > 1:
+            yield warning(
+                f"scheduler_default_weighers lacks {WEIGHER}: each of the "
+                f"{scheduling.vmware_backends:d} VMware backends imports an image for itself",
+                set_weighers,
+            )
+        else:
+            yield ok(f"there is one VMware backend, which does not need {WEIGHER}")
+    elif scheduling.multiplier <= 0:
+        yield warning(
+            f"image_cache_weight_multiplier = {scheduling.multiplier:g}: {WEIGHER} does not prefer "
+            f"backends that have the image",
+            f"set it to more than 1, or remove the line, {_WHERE}",
+        )
+    elif "CapacityWeigher" not in scheduling.weighers:
+        yield warning(
+            "scheduler_default_weighers lacks CapacityWeigher: among backends that have the image, "
+            "or do not, free capacity does not count",
+            set_weighers,
+        )
+    else:
+        yield ok(f"{WEIGHER} counts {scheduling.multiplier:g} times")
+
+
+def filters(target: Target) -> Iterator[Finding]:
+    """Whether the filters are there that the rest relies on."""
+    used = target.surroundings.scheduling.filters
+    missing = [name for name in _FILTERS if name not in used]
+    for name in missing:
+        yield warning(
+            f"scheduler_default_filters lacks {name}: {_FILTERS[name]}",
+            f"add {name} to scheduler_default_filters {_WHERE}",
+        )
+    if not missing:
+        yield ok(f"scheduler_default_filters has {' and '.join(_FILTERS)}")

@@ -1,0 +1,238 @@
+"""What the probes look at: one backend, its session, and what was read of its vCenter.
+
+Whatever several probes need is read once. A read that fails fails again for the next probe that
+needs it, unless the checklist says that it is not tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from vmdk_cache.backend import Backend
+from vmdk_cache.cache.placement import compiled
+from vmdk_cache.cache.record import RECORD_KEY, Record
+from vmdk_cache.clock import Clock
+from vmdk_cache.conf import Settings
+from vmdk_cache.datastore.selection import Need, refusal
+from vmdk_cache.locks import Locks, server_of
+from vmdk_cache.vim import folder, inventory, properties, simulator, virtual_machine
+from vmdk_cache.vim.host_address import HostAddress, host_addresses
+from vmdk_cache.vim.inventory import Datacenter, Datastore, Inventory
+from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.storage_policy import StoragePolicies
+from vmdk_cache.vim.virtual_machine import VmInfo
+
+if TYPE_CHECKING:
+    from vmdk_cache.preflight.scheduling import Scheduling
+
+T = TypeVar("T")
+
+GIB = 1 << 30
+#: Cinder has no volume that is smaller.
+SMALLEST_VOLUME = 1 * GIB
+
+
+class Images(Protocol):
+    """Glance, as a purge or a warm-up asks it."""
+
+    def look(self) -> None:
+        """One cheap request.
+
+        :raises SourceUnavailable, ConfigError: Glance cannot be asked; the text says what to check
+        """
+
+    def sees_every_image(self) -> bool:
+        """Whether other projects' private images are shown to this user.
+
+        :raises SourceUnavailable: that is not known
+        """
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around the backend, as its cinder.conf says.
+
+    :ivar sections: names of the options that the files set, by section
+    :ivar known_options: names that Cinder's driver and this package define for a backend
+    :ivar coordination_url: ``[coordination] backend_url``
+    :ivar locks: opens the coordinator for a while
+    :ivar workers: ``[DEFAULT] executor_thread_pool_size``; None if it is unset
+    :ivar storage_profiles: ``vmware_storage_profile``
+    :ivar ledger_path: None if nothing is counted
+    :ivar images: connects to Glance
+    :ivar host_name: of this machine
+    :ivar scheduling: what the scheduler goes by
+    """
+
+    sections: Mapping[str, frozenset[str]]
+    known_options: frozenset[str]
+    coordination_url: str
+    locks: Callable[[], contextlib.AbstractContextManager[Locks]]
+    workers: int | None
+    storage_profiles: tuple[str, ...]
+    ledger_path: str | None
+    images: Callable[[], Images]
+    host_name: str
+    scheduling: Scheduling
+
+
+@dataclass(frozen=True)
+class CacheFolder:
+    """The nearest folder that exists on the path of the cache's folder in one datacenter.
+
+    :ivar path: its inventory path, for people
+    :ivar is_whole: whether it is the cache's folder itself
+    """
+
+    datacenter: Datacenter
+    moref: str
+    path: str
+    is_whole: bool
+
+
+class Target:
+    """One backend. Use as a context manager: the session is logged out at its end.
+
+    :ivar missing_privileges: ids that a probe has found missing on some object
+
+    :raises ConfigError: ``vmware_datastore_regex`` is no regular expression
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        settings: Settings,
+        surroundings: Surroundings,
+        clock: Clock,
+    ) -> None:
+        self.backend = backend
+        self.settings = settings
+        self.surroundings = surroundings
+        self.clock = clock
+        self.session = Session(backend.endpoint, clock)
+        self._datastore_regex = compiled(backend.datastore_regex)
+        self.missing_privileges: set[str] = set()
+        self._read: dict[str, Any] = {}
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.session.close()
+
+    def machines(self) -> list[str]:
+        """Names and addresses of machines, as far as they have been read."""
+        found: Inventory | None = self.__dict__.get("inventory")
+        hosts = [host.name for host in found.hosts] if found else []
+        importers = sorted(self.importers()) if "templates" in self.__dict__ else []
+        coordinator, _ = server_of(self.surroundings.coordination_url) or ("", None)
+        own = [self.session.endpoint.host, self.surroundings.host_name, coordinator]
+        return [*own, *hosts, *importers]
+
+    def importers(self) -> set[str]:
+        """Names of the machines that have imported the templates, as their records say."""
+        records = (Record.from_json(vm.extra_config_record) for vm in self.templates)
+        owners = (record.owner for record in records if record is not None)
+        return {owner.rpartition(":")[0] or owner for owner in owners} - {""}
+
+    @property
+    def product(self) -> str:
+        """vCenter's product, version and build; '' if there was no log-in."""
+        if not self.session.generation:
+            return ""
+        return str(self.session.content.about.fullName)
+
+    @functools.cached_property
+    def is_simulator(self) -> bool:
+        """Whether this vCenter is govmomi's simulator, whose hosts exist on paper only. Costs a
+        request that no vCenter knows: ask when something has failed."""
+        return simulator.is_simulator(self.session)
+
+    @functools.cached_property
+    def inventory(self) -> Inventory:
+        """Of the clusters in use.
+
+        :raises ConfigError: a cluster of ``vmware_cluster_name`` does not exist
+        """
+        return inventory.snapshot(self.session, self.backend.clusters)
+
+    @functools.cached_property
+    def datastore_decisions(self) -> tuple[tuple[Datastore, str | None], ...]:
+        """Each datastore with placement's reason against it, None if it is used."""
+        hosts = {host.moref: host for host in self.inventory.hosts}
+        need = Need(SMALLEST_VOLUME, name_regex=self._datastore_regex)
+        return tuple(
+            (datastore, refusal(datastore, hosts, need, datastore.free_bytes))
+            for datastore in self.inventory.datastores
+        )
+
+    @property
+    def usable_datastores(self) -> tuple[Datastore, ...]:
+        """Those that take volumes."""
+        return tuple(each for each, reason in self.datastore_decisions if reason is None)
+
+    @functools.cached_property
+    def cluster_names(self) -> dict[str, str]:
+        """By moref; of hosts that stand alone, the name of their ComputeResource."""
+        morefs = [host.cluster for host in self.inventory.hosts]
+        found = properties.read(self.session, "ComputeResource", morefs, ["name"])
+        return {moref: str(values.get("name", moref)) for moref, values in found.items()}
+
+    @functools.cached_property
+    def host_addresses(self) -> dict[str, HostAddress]:
+        """By moref."""
+        hosts = [host.moref for host in self.inventory.hosts]
+        return host_addresses(self.session, hosts)
+
+    @functools.cached_property
+    def policy_names(self) -> list[str]:
+        """Names of all storage policies."""
+        return StoragePolicies(self.session).names()
+
+    @functools.cached_property
+    def cache_folders(self) -> tuple[CacheFolder, ...]:
+        """One for each datacenter in use."""
+        return tuple(self._nearest(each) for each in self.inventory.datacenters)
+
+    @functools.cached_property
+    def project_folders(self) -> tuple[CacheFolder, ...]:
+        """Where the folders of projects are, or will be made: one for each datacenter."""
+        return tuple(self._nearest(each, 1) for each in self.inventory.datacenters)
+
+    @functools.cached_property
+    def templates(self) -> tuple[VmInfo, ...]:
+        """What is in the cache's folders, by name."""
+        found = [
+            vm
+            for each in self.cache_folders
+            if each.is_whole
+            for vm in virtual_machine.list_vms(self.session, each.moref, RECORD_KEY)
+        ]
+        return tuple(sorted(found, key=lambda vm: vm.name))
+
+    def find_folder(self, datacenter: Datacenter) -> str | None:
+        """The cache's folder in that datacenter as of now, None if there is none."""
+        return folder.find_folder(self.session, datacenter, self.backend.folder)
+
+    def once(self, name: str, read: Callable[[], T]) -> T:
+        """What ``read`` returned when it was called first under that name."""
+        if name not in self._read:
+            self._read[name] = read()
+        found: T = self._read[name]
+        return found
+
+    def _nearest(self, datacenter: Datacenter, depth: int | None = None) -> CacheFolder:
+        whole = self.backend.folder[:depth]
+        moref = datacenter.vm_folder
+        names: tuple[str, ...] = ()
+        for end in range(1, len(whole) + 1):
+            found = folder.find_folder(self.session, datacenter, whole[:end])
+            if found is None:
+                break
+            moref, names = found, whole[:end]
+        path = "/".join((datacenter.name, "vm", *names))
+        return CacheFolder(datacenter, moref, path, names == self.backend.folder)
