@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.fakes.vcenter import VCenter
@@ -22,6 +23,13 @@ _ROLE = re.compile(r"govc role\.create (\S+) ((?:[\w.]+|\\\n|[ ])+)")
 _GRANT = re.compile(r"govc permissions\.set .*-role (\S+)( -propagate=false)? (/\S*)")
 
 
+def rows() -> list[dict[str, str | None]]:
+    """All rows of both tables, in order; those of Cinder's own driver have no ``without``."""
+    cache, cinder = PAGE.read_text().split("Privileges of Cinder's own driver\n")
+    of_cinder = [{**row.groupdict(), "without": None} for row in _ROW.finditer(cinder)]
+    return [*(row.groupdict() for row in _ROW.finditer(cache)), *of_cinder]
+
+
 def documented() -> tuple[dict[str, str], set[str]]:
     """Privileges of the cache, each with what happens without it (``bypass`` or ``degraded``), and
     those that Cinder's own driver needs besides."""
@@ -38,16 +46,25 @@ def roles() -> dict[str, set[str]]:
     }
 
 
-def add_documented_account(vcenter: VCenter, without: str | None = None) -> Account:
+def add_documented_account(
+    vcenter: VCenter,
+    without: str | None = None,
+    *,
+    user: str = USER,
+    password: str = PASSWORD,
+    besides: Iterable[str] = (),
+) -> Account:
     """An account with the page's roles where the page grants them; the fake's datacenter is its.
 
     :param without: a privilege that is left out
+    :param besides: privileges that it has on the datacenter as well
     """
-    account = vcenter.permissions.add_account(USER, PASSWORD)
+    account = vcenter.permissions.add_account(user, password)
     grants = _GRANT.findall(PAGE.read_text())
     assert len(grants) == 2, f"{PAGE.name}: two govc permissions.set were to be found"
     for role, only_here, path in grants:
         entity = vcenter.root_folder if path == "/" else vcenter.root_folder.child(path[1:])
         assert entity is not None, f"{PAGE.name}: {path} is not in the fake"
-        account.grant(entity, roles()[role] - {without}, propagate=not only_here)
+        held = roles()[role] - {without}
+        account.grant(entity, held if only_here else held | {*besides}, propagate=not only_here)
     return account

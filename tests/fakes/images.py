@@ -34,6 +34,7 @@ __all__ = [
     "as_ova",
     "as_stream_optimized",
     "bit_flipped",
+    "damaged",
     "descriptor_pointing_at",
     "filesystem_disk",
     "noise",
@@ -42,7 +43,9 @@ __all__ = [
     "read_files",
     "read_stream_optimized",
     "sparse_bomb",
+    "tables_in_front",
     "truncated",
+    "with_markers",
 ]
 
 SECTOR = 512
@@ -260,6 +263,30 @@ def as_monolithic_sparse(
     return FakeImage(file.getvalue(), capacity * SECTOR, disk, properties)
 
 
+def tables_in_front(disk: bytes, *, capacity_bytes: int | None = None) -> FakeImage:
+    """The disk as a streamOptimized VMDK as qemu-img writes it: no footer, tables before grains."""
+    capacity = _capacity_sectors(disk, capacity_bytes)
+    count = -(-capacity // (GRAIN_SECTORS * _GTES))
+    directory_at = 21
+    table_at = directory_at + -(-count * 4 // SECTOR)
+    data_at = -(-(table_at + 4 * count) // GRAIN_SECTORS) * GRAIN_SECTORS
+    header = struct.pack(
+        "<4sIIQQQQIQQQB4sH433x", b"KDMV", 3, _VALID_NEWLINES | _COMPRESSED | _MARKERS, capacity,
+        GRAIN_SECTORS, 1, 20, _GTES, 0, directory_at, data_at, 0, b"\n \r\n", 1,
+    )  # fmt: skip
+    entries, grains = [0] * (count * _GTES), bytearray()
+    for index, grain in _used_grains(disk):
+        entries[index] = data_at + len(grains) // SECTOR
+        packed = zlib.compress(grain)
+        grains += _pad(struct.pack("<QI", index * GRAIN_SECTORS, len(packed)) + packed)
+    tables = struct.pack(f"<{count}I", *range(table_at, table_at + 4 * count, 4))
+    front = header + _descriptor("streamOptimized", capacity, "lsilogic") + _pad(tables)
+    front += struct.pack(f"<{len(entries)}I", *entries)
+    properties = {"vmware_disktype": "streamOptimized", "vmware_adaptertype": "lsiLogic"}
+    file = front.ljust(data_at * SECTOR, b"\0") + grains + bytes(SECTOR)
+    return FakeImage(bytes(file), capacity * SECTOR, disk, properties)
+
+
 def as_flat(disk: bytes, *, disk_type: str = "preallocated") -> FakeImage:
     """The disk's raw bytes, as the -flat.vmdk file of a preallocated disk."""
     properties = {"vmware_disktype": disk_type, "vmware_adaptertype": "lsiLogic"}
@@ -355,6 +382,40 @@ def bit_flipped(image: FakeImage, *, at_byte: int | None = None) -> FakeImage:
     return replace(image, file_bytes=bytes(data), promised_bytes=image.file_bytes)
 
 
+def damaged(image: FakeImage, *, grain: int = 0) -> FakeImage:
+    """A streamOptimized VMDK of which a grain is damaged; Glance promises the damaged file."""
+    data, position = bytearray(image.file_bytes), GRAIN
+    while True:
+        value, size, kind = struct.unpack_from("<QII", data, position)
+        assert size or kind, "there is no such grain"
+        if size and not grain:
+            break
+        grain -= bool(size)
+        position += len(_pad(bytes(12 + size))) if size else SECTOR * (1 + value)
+    middle = position + 12 + size // 2
+    data[middle : middle + 4] = bytes(byte ^ 0xFF for byte in data[middle : middle + 4])
+    return replace(image, file_bytes=bytes(data), promised_bytes=None)
+
+
+def with_markers(file: bytes, marker: bytes) -> bytes:
+    """A streamOptimized VMDK with a marker before each of its grains, and tables that know it."""
+    made, moved, position = bytearray(file[:65536]), {}, 65536
+    while True:
+        value, size, kind = struct.unpack_from("<QII", file, position)
+        length = -(-(12 + size) // 512) * 512 if size else 512 * (1 + value)
+        piece = bytearray(file[position : position + length])
+        if size:
+            made += marker
+            moved[position // 512] = len(made) // 512
+        elif kind == 1:
+            entries = struct.unpack_from("<512I", piece, 512)
+            struct.pack_into("<512I", piece, 512, *(moved.get(entry, entry) for entry in entries))
+        made += piece
+        position += length
+        if not size and not kind:
+            return bytes(made) + file[position:]
+
+
 def descriptor_pointing_at(path: str = "/etc/passwd", *, embedded: bool = False) -> FakeImage:
     """A VMDK whose extent is another file: a text descriptor, or one inside a sparse header."""
     capacity = 2048
@@ -366,9 +427,13 @@ def descriptor_pointing_at(path: str = "/etc/passwd", *, embedded: bool = False)
 
 
 def not_a_vmdk() -> FakeImage:
-    """A qcow2 header and noise, as when a user uploads with the wrong --disk-format."""
+    """A qcow2 header and noise, as when a user uploads with the wrong --disk-format.
+
+    Without its label Cinder's own driver would take the bytes for a disk's.
+    """
     header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, 0, 0, 1, 0, 0)
-    return FakeImage(header.ljust(64 << 10, b"\0") + noise(64 << 10), 1 << 20)
+    properties = {"vmware_disktype": "streamOptimized"}
+    return FakeImage(header.ljust(64 << 10, b"\0") + noise(64 << 10), 1 << 20, b"", properties)
 
 
 def sparse_bomb(capacity_bytes: int = 62 << 40) -> FakeImage:

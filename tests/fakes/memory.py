@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Iterator
 
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.key import CacheKey, replica_name, template_name
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.key import CacheKey, is_copy_name, replica_name, template_name
 from vmdk_cache.cache.ports import Directory, Disk, Place, Volume
 from vmdk_cache.cache.record import Record
 from vmdk_cache.image import Image, ImageSource
@@ -47,6 +47,7 @@ class MemoryStore:
         self.calls: Counter[str] = Counter()
         self.faults: dict[str, list[Exception | None]] = {}
         self.during: dict[str, Callable[[], None]] = {}
+        self.makes_volumes_in_one_task = False
 
     def find(self, key: CacheKey) -> CacheEntry | None:
         self._called("find")
@@ -80,15 +81,18 @@ class MemoryStore:
         disk: Disk,
         place: Place,
         *,
+        name: str | None = None,
         started: Callable[[], None] = lambda: None,
+        before_ready: Callable[[], None] = lambda: None,
     ) -> CacheEntry:
-        entry = self.begin_import(key, disk.capacity_bytes)
+        entry = self.begin_import(key, disk.capacity_bytes, name)
         try:
             started()
             self._called("import_")
             while disk.read(1 << 16):
                 pass
             disk.finish()
+            before_ready()
         except BaseException:
             with self._lock:
                 del self.vms[entry.moref]
@@ -96,14 +100,21 @@ class MemoryStore:
             raise
         return self.finish_import(entry)
 
-    def begin_import(self, key: CacheKey, capacity_bytes: int) -> CacheEntry:
+    def begin_import(
+        self,
+        key: CacheKey,
+        capacity_bytes: int,
+        name: str | None = None,
+        lock_domain: str = "",
+    ) -> CacheEntry:
         """An import that stops half-way, as another process's looks."""
-        name = template_name(self._backend, key)
+        name = name or template_name(self._backend, key)
         with self._lock:
             for entry in self.vms.values():
                 if entry.name == name:
                     raise errors.NameTaken(f"{name} exists", moref=entry.moref)
             record = Record(self._backend, key, capacity_bytes, self._clock.now(), "host:1")
+            record = dataclasses.replace(record, lock_domain=lock_domain)
             moref = f"vm-{next(self._ids)}"
             entry = CacheEntry(
                 moref, name, Phase.IMPORTING, record, PLACE.datastore, None, capacity_bytes
@@ -121,6 +132,7 @@ class MemoryStore:
             entry.datastore,
             2000,
             entry.size_bytes,
+            was_ready=True,
         )
         with self._lock:
             self.vms[entry.moref] = ready
@@ -130,7 +142,7 @@ class MemoryStore:
     def is_importing(self, entry: CacheEntry) -> bool:
         return entry.moref in self.importing
 
-    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> None:
+    def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
         self._called("clone")
         with self._lock:
             if entry.moref not in self.vms:
@@ -138,11 +150,19 @@ class MemoryStore:
             assert self.vms[entry.moref].phase is Phase.READY, "cloned from no template"
             assert volume.id not in self.volumes, "cloned twice"
             self.volumes[volume.id] = entry.moref
+        try:
+            volume.check_wanted()
+        except errors.VolumeDeleted:
+            with self._lock:
+                del self.volumes[volume.id]
+            raise
+        return self.makes_volumes_in_one_task
 
-    def replicate(self, entry: CacheEntry, place: Place) -> CacheEntry:
+    def replicate(self, entry: CacheEntry, place: Place, name: str | None = None) -> CacheEntry:
         self._called("replicate")
         assert entry.record is not None
-        name = replica_name(self._backend, entry.record.key, place.datastore)
+        name = name or replica_name(self._backend, entry.record.key, place.datastore)
+        assert is_copy_name(name, self._backend, entry.record.key)
         with self._lock:
             if entry.moref not in self.vms:
                 raise errors.ObjectNotFound("gone", moref=entry.moref)
@@ -176,8 +196,23 @@ class MemoryStore:
                     seen,
                     used_at=seen.used_at or entry.used_at if warmed else now,
                     warmed_at=now if warmed else seen.warmed_at or entry.warmed_at,
+                    was_ready=True,
                 )
         return now
+
+    def note_ready(self, entry: CacheEntry) -> None:
+        self._called("note_ready")
+        with self._lock:
+            seen = self.vms.get(entry.moref)
+            if seen is not None and seen.phase is Phase.READY:
+                self.vms[entry.moref] = dataclasses.replace(seen, was_ready=True)
+
+    def claim(self, entry: CacheEntry) -> None:
+        self._called("claim")
+        with self._lock:
+            seen = self.vms.get(entry.moref)
+            if seen is not None and seen.owner is Owner.UNKNOWN:
+                self.vms[entry.moref] = dataclasses.replace(seen, owner=Owner.OURS)
 
     def destroy(self, entry: CacheEntry) -> None:
         self._called("destroy")
@@ -210,7 +245,7 @@ class MemoryDirectories:
         self.searches = 0
         self.fault: Exception | None = None
 
-    def datastores(self) -> list[str]:
+    def volumes(self) -> list[str]:
         return [PLACE.datastore]
 
     def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
@@ -252,14 +287,28 @@ class MemoryDisk:
 
 
 class MemoryTransfer:
-    """A Transfer; ``capacity_bytes`` is what every image's header claims."""
+    """A Transfer; ``capacity_bytes`` is what every image's header claims.
+
+    :ivar open: streams that are open now
+    :ivar damage: what a look into the grains finds, None if they are whole
+    """
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
+        self.open = 0
+        self.damage: Exception | None = None
 
     @contextlib.contextmanager
-    def __call__(self, image: Image, source: ImageSource) -> Iterator[MemoryDisk]:
-        yield MemoryDisk(image, source, self.capacity_bytes)
+    def __call__(
+        self, image: Image, source: ImageSource, *, check_grains: bool = False
+    ) -> Iterator[MemoryDisk]:
+        if check_grains and self.damage is not None:
+            raise self.damage
+        self.open += 1
+        try:
+            yield MemoryDisk(image, source, self.capacity_bytes)
+        finally:
+            self.open -= 1
 
 
 class MemoryPlacement:
@@ -277,9 +326,18 @@ class MemoryPlacement:
         self.sick_hosts: set[str] = set()
 
     @contextlib.contextmanager
-    def for_volume(self, volume: Volume, size_bytes: int) -> Iterator[Place]:
+    def for_volume(
+        self, volume: Volume, size_bytes: int, excluded: Collection[str] = ()
+    ) -> Iterator[Place]:
         with self._lock:
-            place = next(self._turns)
+            turns = [next(self._turns) for _ in self._places]
+        fitting = [place for place in turns if place.datastore not in excluded]
+        if not fitting:
+            raise errors.NoPlacement("every datastore is full")
+        place = fitting[0]
+        with self._lock:  # the next volume goes to the next place
+            for _ in range((turns.index(place) + 1) % len(turns)):
+                next(self._turns)
         with self._reserve(size_bytes):
             yield place
 
@@ -342,7 +400,10 @@ class MemoryLocks:
     """Locks between threads that stand for processes.
 
     :ivar broken: raised instead of granting any lock, if set
+    :ivar domain: as importers note it
     """
+
+    domain = "memory"
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -366,6 +427,8 @@ class MemoryLocks:
 
 class NoLocks:
     """Locks of processes that share no coordinator: everybody gets every lock."""
+
+    domain = ""
 
     @contextlib.contextmanager
     def hold(self, name: str, timeout_s: float) -> Iterator[None]:

@@ -8,6 +8,7 @@ a thread is answered by nobody.
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +22,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def web_server(handler: type[Handler]) -> Iterator[str]:
-    """Serve with ``handler``; yields ``http://host:port``."""
+def web_server(handler: type[Handler], context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve with ``handler``; yields ``http://host:port``, ``https://...`` with a context."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if context is not None:
+        # A client's handshake is left to the thread that serves it.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.daemon_threads = True
     server.block_on_close = False
     thread = threading.Thread(
@@ -31,7 +37,7 @@ def web_server(handler: type[Handler]) -> Iterator[str]:
     )
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

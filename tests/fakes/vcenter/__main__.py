@@ -144,6 +144,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--user", type=user_name, default=DEFAULT_USER, help="(%(default)s)")
     made.add_argument("--password-file", type=Path, help="file whose first line is the password")
     made.add_argument(
+        "--account",
+        type=user_name,
+        metavar="USER",
+        help="an account besides, with the same password: its privileges are those of "
+        "docs/security.rst, on DC0",
+    )
+    made.add_argument(
+        "--besides",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="PRIVILEGE[,PRIVILEGE...]",
+        help="privileges that this account has on DC0 as well",
+    )
+    made.add_argument(
         "--session-timeout",
         type=timeout_s,
         default=1800,
@@ -208,6 +222,12 @@ def password_of(options: argparse.Namespace) -> str:
     return os.environ.get(PASSWORD_VARIABLE) or DEFAULT_PASSWORD
 
 
+def _add_account(vcenter: VCenter, user: str, besides: tuple[str, ...]) -> None:
+    from tests.fakes.account import add_documented_account
+
+    add_documented_account(vcenter, user=user, password=vcenter.password, besides=besides)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted; exit code 0 then, 2 for a bad command line, 1 when the
     port is taken.
@@ -234,6 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"cannot listen on port {options.port}: {error}", file=sys.stderr)
         return 1
     vcenter.sessions.idle_timeout_s = options.session_timeout
+    if options.account is not None:
+        _add_account(vcenter, options.account, options.besides)
     with vcenter:
         print(f"URL      {vcenter.url}")
         print(f"CA file  {vcenter.ca_file}")

@@ -14,7 +14,7 @@ class Certificate:
     """Files live in a temporary directory until `remove`.
 
     `ca_file` is what clients must trust; `thumbprint` is the SHA-1 of the server's certificate as
-    "AA:BB:...", the form that HttpNfcLease device URLs carry.
+    "AA:BB:...", the form that HttpNfcLease device URLs carry; `pem` is that certificate itself.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,8 @@ class Certificate:
         self.ca_file = str(ca_path)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.configure_cert(self.context)
-        der = ssl.PEM_cert_to_DER_cert(server.cert_chain_pems[0].bytes().decode())
+        self.pem = server.cert_chain_pems[0].bytes().decode()
+        der = ssl.PEM_cert_to_DER_cert(self.pem)
         digest = hashlib.sha1(der).hexdigest().upper()
         self.thumbprint = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
 

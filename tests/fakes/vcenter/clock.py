@@ -6,6 +6,11 @@ timers that became due in the caller's thread, in order of their deadlines, befo
 test that advances past a lease's time-out finds the lease gone. Otherwise one background thread
 runs due timers. Timers must be short and may take the vCenter's lock.
 
+Requests and tasks cost time (cost_model.py). That time passes by itself, also on a clock that
+stands still (`pass_time`, `Passing`); what a test injects, such as a fault rule's delay, does
+not. ``Clock(longest_pause_s=0.001)`` shortens it: a pause takes at most so many real seconds, and
+the clock then moves to the pause's end. Use it where all clients share this clock.
+
 virtual_time.py moves a clock that stands still from timer to timer while nobody is at work.
 """
 
@@ -13,12 +18,22 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from tests.fakes.vcenter.activity import Activity
+
+#: What `monotonic` reads at the start: far from 0, so that code which takes 0.0 for "never" fails.
+START_S = 1_000_000.0
+#: Real seconds that passing time takes on a clock that stands still: others may run meanwhile.
+_MOMENT_S = 0.001
+
+
+class Passing(float):
+    """Seconds that pass by themselves, also on a clock that stands still: `Clock.call_later`."""
 
 
 class Timer:
@@ -53,41 +68,55 @@ class _Sleep:
 class Clock:
     """Time as seen by everything inside the fake (task times, idle sessions, lease
     timers, costs). `activity` tells who is at work under this clock.
+
+    :param longest_pause_s: real seconds that a cost takes at most; infinite by default, and a
+        moment on a clock that stands still
     """
 
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: float = 1.0, *, longest_pause_s: float = math.inf) -> None:
         if scale < 0:
             raise ValueError(f"clock scale must be 0 (manual) or positive, not {scale}")
         self.scale = scale
+        self._longest_pause_s = longest_pause_s if scale else _MOMENT_S
         self.activity = Activity()
         self._real_start = time.monotonic()
         self._start = datetime.now(UTC)
         self._advanced_s = 0.0
         self._changed = threading.Condition()
         self._timers: list[tuple[float, int, Timer]] = []
+        # Timers that the clock moves to by itself, by the real time at which it does.
+        self._passing: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     def monotonic(self) -> float:
+        """Seconds in the fake's own time; `START_S` when it started."""
+        return START_S + self.elapsed_s
+
+    @property
+    def elapsed_s(self) -> float:
         """Seconds since the fake started, in its own time."""
         return (time.monotonic() - self._real_start) * self.scale + self._advanced_s
 
     def now(self) -> datetime:
         """The date in the fake's own time, aware, in UTC."""
-        return self._start + timedelta(seconds=self.monotonic())
+        return self._start + timedelta(seconds=self.elapsed_s)
 
     def call_later(
         self, delay_s: float, call: Callable[[], None], *, awaited: bool = True
     ) -> Timer:
         """Run `call` after `delay_s` seconds of the fake's time, in the timer thread or inside
-        `advance`.
+        `advance`. A `Passing` delay passes by itself, also on a clock that stands still.
 
         :param awaited: False for what ends only what was neglected, such as a lease's time-out:
             virtual time does not pass for its sake
         """
         timer = Timer(self.monotonic() + max(0.0, delay_s), call, awaited)
         with self._changed:
+            if isinstance(delay_s, Passing):
+                moves_at = time.monotonic() + self._real_pause_s(delay_s)
+                heapq.heappush(self._passing, (moves_at, next(self._order), timer))
             heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
             if self._thread is None and not self._stopped:
                 self._thread = threading.Thread(
@@ -96,6 +125,18 @@ class Clock:
                 self._thread.start()
             self._changed.notify_all()
         return timer
+
+    def pass_time(self, seconds: float) -> None:
+        """Let `seconds` pass for the calling thread, also on a clock that stands still, where they
+        pass at once.
+        """
+        if seconds <= 0:
+            return
+        until = self.monotonic() + seconds
+        if self.scale:
+            with self.activity.pause():
+                time.sleep(self._real_pause_s(seconds))
+        self.advance_to(until)
 
     def sleep(self, delay_s: float) -> None:
         """Block the calling thread for `delay_s` seconds of the fake's time.
@@ -154,16 +195,36 @@ class Clock:
             self._changed.acquire()
             self.activity.end()
 
+    def _real_pause_s(self, delay_s: float) -> float:
+        """Real seconds until the clock has moved by `delay_s` by itself."""
+        if not self.scale:
+            return self._longest_pause_s
+        return min(delay_s / self.scale, self._longest_pause_s)
+
     def _run(self) -> None:
+        while (target := self._wait_for_next()) is not None:
+            self.advance_to(target)
+
+    def _wait_for_next(self) -> float | None:
+        """Block until a timer is due, or the clock moves to one by itself: that moment, by
+        `monotonic`; None when the clock is stopped.
+        """
         with self._changed:
             while not self._stopped:
-                wait_s: float | None = None
+                waits_s = []
                 if self._timers:
                     left_s = self._timers[0][0] - self.monotonic()
                     if left_s <= 0:
-                        _, _, timer = heapq.heappop(self._timers)
-                        if not timer.cancelled:
-                            self._call_unlocked(timer)
-                        continue
-                    wait_s = left_s / self.scale if self.scale else None
-                self._changed.wait(wait_s)
+                        return self._timers[0][0]
+                    if self.scale:
+                        waits_s.append(left_s / self.scale)
+                if self._passing:
+                    pause_s = self._passing[0][0] - time.monotonic()
+                    if pause_s <= 0:
+                        _, _, timer = heapq.heappop(self._passing)
+                        if timer.cancelled:
+                            continue
+                        return timer.deadline
+                    waits_s.append(pause_s)
+                self._changed.wait(min(waits_s, default=None))
+        return None

@@ -1,25 +1,40 @@
-"""ClusterComputeResource: hosts, their root resource pool, and the datastores they see."""
+"""ComputeResource and ClusterComputeResource: hosts, their root resource pool, and the datastores
+and networks that they see.
+
+A host that is added is one that nobody can reach: its name is free, its user is root, and its
+certificate is the fake's. A wrong thumbprint is SSLVerifyFault with the right one, a host that is
+there AlreadyConnected. (vSphere API reference, AddHost_Task and HostConnectSpec) It mounts no
+datastore.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
-from tests.fakes.vcenter.managed_entity import ManagedEntity
+from tests.fakes.vcenter.cluster_configuration import ClusterConfiguration
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.environment_browser import browser_of
+from tests.fakes.vcenter.event import Place
+from tests.fakes.vcenter.managed_entity import ManagedEntity, check_name
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.resource_pool import ResourcePool
+from tests.fakes.vcenter.task import Task
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.host_system import HostSystem
     from tests.fakes.vcenter.vcenter import VCenter
 
+_HOSTS_USER = "root"
 
-class ClusterComputeResource(ManagedEntity):
-    """A cluster; DRS is off, so placement is the caller's."""
 
-    TYPE = vim.ClusterComputeResource
-    PREFIX = "domain-c"
+class ComputeResource(ManagedEntity):
+    """A host by itself."""
+
+    TYPE: ClassVar[type] = vim.ComputeResource
+    PREFIX = "domain-s"
+    SUMMARY: ClassVar[Any] = vim.ComputeResource.Summary
 
     def __init__(self, vcenter: VCenter, name: str) -> None:
         super().__init__(vcenter, name)
@@ -27,7 +42,7 @@ class ClusterComputeResource(ManagedEntity):
         self.resourcePool.parent = self
 
     def add_host(self, host: HostSystem) -> None:
-        """Let `host` belong to this cluster."""
+        """Let `host` belong here."""
         host.parent = self
         self.add_member("host", host)
 
@@ -42,6 +57,11 @@ class ClusterComputeResource(ManagedEntity):
         return _union(host.members("datastore") for host in self.host)
 
     @property
+    def environmentBrowser(self) -> ManagedObject:
+        """What its hosts offer to virtual machines."""
+        return browser_of(self)
+
+    @property
     def network(self) -> list[ManagedObject]:
         """Networks that at least one of its hosts has."""
         return _union(host.members("network") for host in self.host)
@@ -49,27 +69,173 @@ class ClusterComputeResource(ManagedEntity):
     @property
     def summary(self) -> Any:
         """Sums over the hosts."""
-        hosts = self.host
-        return vim.ClusterComputeResource.Summary(
-            totalCpu=sum(host.CPU_MHZ * host.CPU_CORES for host in hosts),
-            totalMemory=sum(host.MEMORY_BYTES for host in hosts),
-            numCpuCores=sum(host.CPU_CORES for host in hosts),
-            numCpuThreads=sum(host.CPU_CORES for host in hosts),
-            effectiveCpu=sum(host.CPU_MHZ * host.CPU_CORES for host in hosts if host.usable),
-            effectiveMemory=sum(host.MEMORY_BYTES >> 20 for host in hosts if host.usable),
-            numHosts=len(hosts),
-            numEffectiveHosts=sum(host.usable for host in hosts),
-            overallStatus=self.overallStatus,
-            currentFailoverLevel=0,
-            numVmotions=0,
-        )
+        return self.SUMMARY(**self._sums())
 
     @property
     def configurationEx(self) -> Any:
-        """DRS and HA are off."""
-        return vim.cluster.ConfigInfoEx(
-            dasConfig=vim.cluster.DasConfigInfo(enabled=False),
-            drsConfig=vim.cluster.DrsConfigInfo(enabled=False),
+        """Where a VM's swap file goes: beside it."""
+        return vim.ComputeResource.ConfigInfo(vmSwapPlacement="vmDirectory")
+
+    def _sums(self) -> dict[str, Any]:
+        hosts = self.host
+        return {
+            "totalCpu": sum(host.CPU_MHZ * host.CPU_CORES for host in hosts),
+            "totalMemory": sum(host.MEMORY_BYTES for host in hosts),
+            "numCpuCores": sum(host.CPU_CORES for host in hosts),
+            "numCpuThreads": sum(host.CPU_CORES for host in hosts),
+            "effectiveCpu": sum(host.CPU_MHZ * host.CPU_CORES for host in hosts if host.usable),
+            "effectiveMemory": sum(host.MEMORY_BYTES >> 20 for host in hosts if host.usable),
+            "numHosts": len(hosts),
+            "numEffectiveHosts": sum(host.usable for host in hosts),
+            "overallStatus": self.overallStatus,
+        }
+
+    def Destroy_Task(self, ctx: Context) -> Task:
+        """Remove it with its hosts; their VMs leave the inventory."""
+        return self.vcenter.tasks.start(
+            self,
+            "Destroy_Task",
+            "ComputeResource.destroy",
+            lambda task: self.destroy(),
+            session=ctx.session,
+        )
+
+    def destroy(self) -> None:
+        """Hosts first, then pools, then itself."""
+        for host in self.host:
+            host.leave()
+        self.resourcePool.leave()
+        if self.folder is not None:
+            self.folder.remove_child(self)
+        self.destroy_object()
+
+
+class ClusterComputeResource(ComputeResource):
+    """A cluster; DRS places nothing, so placement is the caller's."""
+
+    TYPE = vim.ClusterComputeResource
+    PREFIX = "domain-c"
+    SUMMARY = vim.ClusterComputeResource.Summary
+
+    def __init__(self, vcenter: VCenter, name: str) -> None:
+        super().__init__(vcenter, name)
+        self.settings = ClusterConfiguration()
+
+    def _sums(self) -> dict[str, Any]:
+        return {**super()._sums(), "currentFailoverLevel": 0, "numVmotions": 0}
+
+    @property
+    def configurationEx(self) -> Any:
+        """What it is configured to do."""
+        return self.settings.describe()
+
+    @property
+    def configuration(self) -> Any:
+        """The same in short."""
+        return self.settings.describe_short()
+
+    # -- the vSphere API
+
+    def ReconfigureComputeResource_Task(self, ctx: Context, spec: Any, modify: bool) -> Task:
+        """Change the configuration."""
+
+        def change(task: Task) -> None:
+            self.settings.apply(spec, modify)
+            self.changed("configuration", "configurationEx")
+
+        return self.vcenter.tasks.start(
+            self,
+            "ReconfigureComputeResource_Task",
+            "ComputeResource.reconfigureEx",
+            change,
+            session=ctx.session,
+        )
+
+    def FindRulesForVm(self, ctx: Context, vm: Any) -> list[Any]:
+        """The affinity rules that name a VM."""
+        moref = self.vcenter.registry.require(vm).moref
+        return [
+            rule
+            for rule in self.settings.rules
+            if any(each._moId == moref for each in getattr(rule, "vm", None) or [])
+        ]
+
+    def AddHost_Task(
+        self, ctx: Context, spec: Any, asConnected: bool, resourcePool: Any, license: str | None
+    ) -> Task:
+        """A new host."""
+        return self.vcenter.tasks.start(
+            self,
+            "AddHost_Task",
+            "ClusterComputeResource.addHost",
+            lambda task: connected_host(self, ctx, spec, asConnected),
+            session=ctx.session,
+        )
+
+    def MoveInto_Task(self, ctx: Context, host: list[Any]) -> Task:
+        """Move hosts of the same datacenter here, in maintenance mode if a cluster has them."""
+        moved = [self.vcenter.registry.require(each) for each in host]
+        return self.vcenter.tasks.start(
+            self,
+            "MoveInto_Task",
+            "ClusterComputeResource.moveInto",
+            lambda task: [self._move_in(each) for each in moved] and None,
+            session=ctx.session,
+        )
+
+    def _move_in(self, host: Any) -> None:
+        former = host.parent
+        if former is self:
+            return
+        if host.datacenter is not self.datacenter:
+            raise vmodl.fault.InvalidArgument(invalidProperty="host")
+        if former.TYPE is vim.ClusterComputeResource and not host.in_maintenance:
+            raise vim.fault.InvalidState(msg="The host must be in maintenance mode.")
+        former.remove_member("host", host)
+        self.add_host(host)
+        host.changed("parent")
+        for vm in host.vm:
+            if vm.pool is not None:
+                vm.set_pool(self.resourcePool)
+        if former.TYPE is not vim.ClusterComputeResource:
+            former.destroy()
+
+
+def connected_host(
+    parent: ComputeResource, ctx: Context, spec: Any, as_connected: bool
+) -> HostSystem:
+    """Make the host that a HostConnectSpec means, and add it to `parent`."""
+    from tests.fakes.vcenter.host_system import HostSystem
+
+    vcenter = parent.vcenter
+    check_connectable(vcenter, spec)
+    host = HostSystem(vcenter, check_name(spec.hostName), vcenter.model.host_version)
+    parent.add_host(host)
+    host.set_connected(as_connected)
+    datacenter = parent.datacenter
+    for network in datacenter.network[:1] if datacenter is not None else []:
+        host.add_member("network", network)
+        network.add_member("host", host)
+    vcenter.events.post("HostAddedEvent", ctx.user, Place.of(host))
+    return host
+
+
+def check_connectable(vcenter: VCenter, spec: Any) -> None:
+    """Whether a host can be added, by its name, its certificate, and its account."""
+    for other in vcenter.registry.of_type(vim.HostSystem):
+        if other.name == spec.hostName:
+            raise vim.fault.AlreadyConnected(
+                name=other.name, msg="The specified host is managed by this vCenter Server."
+            )
+    if (spec.sslThumbprint or "").lower() != vcenter.thumbprint.lower():
+        raise vim.fault.SSLVerifyFault(
+            selfSigned=True,
+            thumbprint=vcenter.thumbprint,
+            msg="Authenticity of the host's SSL certificate is not verified.",
+        )
+    if spec.userName != _HOSTS_USER or not spec.password:
+        raise vim.fault.InvalidLogin(
+            msg="Cannot complete login due to an incorrect user name or password."
         )
 
 

@@ -16,6 +16,8 @@ class Context:
 
     :param session: the live session, or None (only methods open to anybody are reached without one)
     :param host: the "host:port" that the client called the fake by; URLs handed out should use it
+    :param cookie: value of the cookie of the HTTP session, "" without one
+    :param user_agent: as the client names itself
     :param set_cookies: cookies to send with the answer, as complete Set-Cookie values
     """
 
@@ -23,6 +25,8 @@ class Context:
     session: Session | None = None
     host: str = ""
     client_address: str = "127.0.0.1"
+    cookie: str = ""
+    user_agent: str = ""
     set_cookies: list[str] | None = None
 
     @property

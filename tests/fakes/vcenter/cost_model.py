@@ -1,5 +1,9 @@
 """What work costs, off by default: bandwidths, vCenter's queue, and fixed times.
 
+`request_s` and `task_s` are the plain costs: what every request takes, and every task. They count
+without `enabled`, and pass by themselves even on a clock that stands still, so that a test of
+anything else may leave them on.
+
 With ``CostModel(enabled=True)`` whatever moves bytes is a transfer (transfers.py) along a route
 that is worked out here: a clone or a copy of a disk through the datastores and the host that does
 the work, or inside the array; an import or an export through Glance's link, the client's process
@@ -19,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.vcenter.clock import Passing
 from tests.fakes.vcenter.operation_queue import Admission, OperationQueue
 from tests.fakes.vcenter.transfers import Route
 
@@ -35,6 +40,10 @@ EACH_HOST_UNITS = 1
 # "vCenter can execute approximately 640 concurrent operations before incoming requests are queued"
 # (same blog).
 OPERATIONS_AT_A_TIME = 640
+
+# Plain costs of the test suites. Assumptions, about what a busy vCenter takes.
+PLAIN_REQUEST_S = 0.02
+PLAIN_TASK_S = 1.0
 
 
 @dataclass
@@ -63,6 +72,10 @@ class CostModel:
         runs. Assumption
     :param operations_at_a_time: in the whole vCenter; more are queued
     :param bytes_scale: how many bytes one byte stands for
+    :param request_s: every HTTP request, half of it before it acts and half before its answer. The
+        wait of a long poll comes on top
+    :param task_s: every task, and the making of a lease; where `enabled` says what a task takes,
+        that counts instead
     """
 
     enabled: bool = False
@@ -79,7 +92,14 @@ class CostModel:
     snapshot_s: float = 1.0
     operations_at_a_time: int = OPERATIONS_AT_A_TIME
     bytes_scale: float = 1.0
+    request_s: float = 0.0
+    task_s: float = 0.0
     queue: OperationQueue = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def plain(cls, **changes: Any) -> CostModel:
+        """What the test suites run on: nothing is free."""
+        return cls(**{"request_s": PLAIN_REQUEST_S, "task_s": PLAIN_TASK_S, **changes})
 
     def __post_init__(self) -> None:
         self.queue = OperationQueue(UNITS_PER_HOST, lambda: self.operations_at_a_time)
@@ -113,7 +133,14 @@ class CostModel:
 
     def task_seconds(self) -> float:
         """How long a task takes that moves no bytes."""
-        return self.fixed_task_s if self.enabled else 0.0
+        return self._seconds(self.fixed_task_s)
+
+    def clone_seconds(self) -> float:
+        """How long a clone takes beside its bytes."""
+        return self._seconds(self.fixed_clone_s)
+
+    def _seconds(self, fixed_s: float) -> float:
+        return fixed_s if self.enabled else Passing(self.task_s)
 
     # Bytes
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
 
+from tests.fakes.vcenter.compute_resource import ComputeResource
+from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.folder import Folder
 from tests.fakes.vcenter.managed_entity import ManagedEntity
 from tests.fakes.vcenter.managed_object import ManagedObject
+from tests.fakes.vcenter.task import Task
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
@@ -51,3 +55,33 @@ class Datacenter(ManagedEntity):
     def configuration(self) -> Any:
         """The defaults."""
         return vim.Datacenter.ConfigInfo()
+
+    def Destroy_Task(self, ctx: Context) -> Task:
+        """Remove the datacenter with its hosts; VMs leave the inventory, files stay."""
+        return self.vcenter.tasks.start(
+            self,
+            "Destroy_Task",
+            "Datacenter.destroy",
+            lambda task: self.destroy(),
+            session=ctx.session,
+        )
+
+    def destroy(self) -> None:
+        """Hosts, then everything in the folders, then itself."""
+        for entity in _below(self.hostFolder):
+            if isinstance(entity, ComputeResource):
+                entity.destroy()
+        for folder in self.folders:
+            for entity in reversed(list(_below(folder))):
+                entity.destroy_object()
+            folder.destroy_object()
+        if self.folder is not None:
+            self.folder.remove_child(self)
+        self.destroy_object()
+
+
+def _below(folder: Folder) -> Iterator[ManagedEntity]:
+    for child in folder.childEntity:
+        yield child
+        if isinstance(child, Folder):
+            yield from _below(child)

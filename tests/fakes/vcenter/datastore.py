@@ -10,15 +10,18 @@ else keeps there), `mount`/`unmount`, `accessible`, `maintenance_mode`.
 
 from __future__ import annotations
 
+import math
+import posixpath
 import uuid
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.datastore_files import DatastoreFiles
 from tests.fakes.vcenter.datastore_path import DatastorePath
-from tests.fakes.vcenter.managed_entity import ManagedEntity
+from tests.fakes.vcenter.managed_entity import ManagedEntity, unescape_name
 from tests.fakes.vcenter.managed_object import ManagedObject
 
 if TYPE_CHECKING:
@@ -29,25 +32,68 @@ _MAX_FILE_BYTES = 62 << 40
 
 
 class Datastore(ManagedEntity):
-    """One datastore; `storage` holds its files and counts its bytes."""
+    """One datastore; `storage` holds its files and counts its bytes.
+
+    Hosts of two datacenters may mount the same export or LUN. Each datacenter then has a datastore
+    object of its own for it, with its own virtual machines, the same files and the same url.
+    (vSphere API reference, DatastoreSummary.url: "the unique locator for the datastore"; that two
+    objects of one vCenter share it is unconfirmed.) `twin` is the first of them. Collectors are not
+    told what a twin's virtual machines do to the free space.
+    """
 
     TYPE = vim.Datastore
     PREFIX = "datastore"
 
-    def __init__(self, vcenter: VCenter, name: str, capacity_bytes: int, kind: str = "NFS") -> None:
+    def __init__(
+        self,
+        vcenter: VCenter,
+        name: str,
+        capacity_bytes: int,
+        kind: str = "NFS",
+        twin: Datastore | None = None,
+    ) -> None:
         super().__init__(vcenter, name)
         from tests.fakes.vcenter.host_datastore_browser import HostDatastoreBrowser
 
-        self.storage = DatastoreFiles(name, capacity_bytes, owner=self)
+        storage = twin.storage if twin is not None else None
+        self.storage = DatastoreFiles(name, capacity_bytes, owner=self, twin=storage)
         self.kind = kind
+        self.export: str | None = None  # "server:/path" of one that a host has mounted
         self.maintenance_mode = "normal"
         self.reachable = True
-        self.url = f"ds:///vmfs/volumes/{uuid.uuid4()}/"
+        self.volume_id = _vsan_id() if self.is_vsan else str(uuid.uuid4())
+        if twin is not None:
+            self.volume_id = twin.volume_id
         self.mounts: dict[ManagedObject, Any] = {}
         self.browser = HostDatastoreBrowser(vcenter, self)
         self._uncommitted_bytes = 0
         self._uncommitted_of: dict[ManagedObject, int] | None = None  # None: to be summed up
         self._changed_vms: set[Any] = set()
+        self._entering: Task | None = None  # maintenance mode
+
+    @property
+    def path_name(self) -> str:
+        """Its name as paths write it."""
+        plain = self.vcenter.switches.datastore_paths == "plain"
+        return unescape_name(self.name) if plain else self.name
+
+    @property
+    def is_vsan(self) -> bool:
+        """Whether directories bear ids, disks have no extents of their own, and nobody makes a
+        directory in the root (recording of a vSAN of 8.0.1).
+        """
+        return self.kind.lower() == "vsan"
+
+    @property
+    def url(self) -> str:
+        volume = f"vsan:{self.volume_id}" if self.is_vsan else self.volume_id
+        return f"ds:///vmfs/volumes/{volume}/"
+
+    def make_vm_directory(self, path: str) -> str:
+        """A new directory for a VM, called `path` or like it; on vSAN the id of an object."""
+        if self.is_vsan and not posixpath.dirname(path):
+            path = str(uuid.uuid4())
+        return self.storage.make_unique_directory(path)
 
     # For tests
 
@@ -80,7 +126,7 @@ class Datastore(ManagedEntity):
         """Mount on a host; `info` may set mounted, accessible and other fields of HostMountInfo."""
         self.mounts[host] = vim.host.MountInfo(
             **{
-                "path": self.url.removeprefix("ds://"),
+                "path": self.url.removeprefix("ds://").rstrip("/"),
                 "accessMode": access_mode,
                 "mounted": True,
                 "accessible": True,
@@ -185,7 +231,7 @@ class Datastore(ManagedEntity):
                 majorVersion=6,
                 version="6.82",
                 uuid=self.url.rstrip("/").rpartition("/")[2],
-                extent=[],
+                extent=[vim.host.ScsiDisk.Partition(diskName=f"naa.{self.volume_id}", partition=1)],
                 vmfsUpgradable=False,
                 **volume,
             )
@@ -195,17 +241,29 @@ class Datastore(ManagedEntity):
                 maxVirtualRDMFileSize=_MAX_FILE_BYTES,
                 **common,
             )
+        if self.is_vsan:
+            return vim.host.VsanDatastoreInfo(
+                membershipUuid=str(uuid.uuid5(uuid.NAMESPACE_DNS, "vsan")),
+                accessGenNo=1,
+                containerId=self.volume_id,
+                aliasOf=self.volume_id,
+                **common,
+            )
         return vim.Datastore.Info(**common)
 
     @property
     def capability(self) -> Any:
         return vim.Datastore.Capability(
             directoryHierarchySupported=True,
-            rawDiskMappingsSupported=False,
+            rawDiskMappingsSupported=self.is_vsan,
             perFileThinProvisioningSupported=True,
             storageIORMSupported=False,
             nativeSnapshotSupported=False,
-            topLevelDirectoryCreateSupported=True,
+            topLevelDirectoryCreateSupported=not self.is_vsan,
+            seSparseSupported=False,
+            vmfsSparseSupported=not self.is_vsan,
+            vsanSparseSupported=self.is_vsan,
+            vmdkExpandSupported=True,
         )
 
     @property
@@ -236,19 +294,48 @@ class Datastore(ManagedEntity):
     def rename(self, new_name: str) -> None:
         """The name in "[name] path" changes with it; morefs and files stay."""
         super().rename(new_name)
-        self.storage.name = self.name
         self.refresh()
 
     def DatastoreEnterMaintenanceMode(self, ctx: Context) -> Any:
-        """At once when no virtual machine is left on it, else entering until they are gone."""
-        self.maintenance_mode = "enteringMaintenance" if self.members("vm") else "inMaintenance"
+        """At once when no virtual machine is left on it, else entering until they are gone; the
+        task of the result lasts as long. Leaving ends it with RequestCanceled (unconfirmed).
+        """
+
+        def body(task: Task) -> Generator[float, None, None]:
+            try:
+                while self.maintenance_mode == "enteringMaintenance":
+                    yield math.inf
+            except vmodl.fault.RequestCanceled:
+                self._set_maintenance_mode("normal")
+                raise
+            if self.maintenance_mode == "normal":
+                raise vmodl.fault.RequestCanceled(msg="The datastore has left maintenance mode.")
+
+        self._set_maintenance_mode("enteringMaintenance" if self.members("vm") else "inMaintenance")
+        self._entering = self.vcenter.tasks.start(
+            self,
+            "DatastoreEnterMaintenanceMode",
+            "Datastore.enterMaintenanceMode",
+            body,
+            session=ctx.session,
+        )
+        return vim.storageDrs.StoragePlacementResult(recommendations=[], task=self._entering.ref)
+
+    def remove_member(self, path: str, member: ManagedObject) -> None:
+        """The last virtual machine's leaving ends what waits for it."""
+        super().remove_member(path, member)
+        if self.maintenance_mode == "enteringMaintenance" and not self.members("vm"):
+            self._set_maintenance_mode("inMaintenance")
+
+    def _set_maintenance_mode(self, mode: str) -> None:
+        self.maintenance_mode = mode
+        if self._entering is not None and self._entering.info.state == "running":
+            self.vcenter.tasks.cancel(self._entering)  # a worker resumes its body
         self.changed("summary")
-        return vim.storageDrs.StoragePlacementResult(recommendations=[])
 
     def DatastoreExitMaintenanceMode_Task(self, ctx: Context) -> Task:
         def body(task: Task) -> None:
-            self.maintenance_mode = "normal"
-            self.changed("summary")
+            self._set_maintenance_mode("normal")
 
         return self.vcenter.tasks.start(
             self,
@@ -266,9 +353,22 @@ class Datastore(ManagedEntity):
             )
         for host in list(self.mounts):
             self.unmount(host)
-        if self.parent is not None:
-            self.parent.remove_member("childEntity", self)
+        self.leave()
+
+    def leave(self) -> None:
+        """Out of the inventory: no host mounts it any more."""
+        datacenter = self.datacenter
+        if datacenter is not None:
+            datacenter.remove_member("datastore", self)
+        if self.folder is not None:
+            self.folder.remove_child(self)
         self.destroy_object()
+
+
+def _vsan_id() -> str:
+    """As "521c9b7b14ab4394-f348fc866fe686fb"."""
+    digits = uuid.uuid4().hex
+    return f"{digits[:16]}-{digits[16:]}"
 
 
 def find_datastore(vcenter: VCenter, name: str, datacenter: Any = None) -> Datastore:
@@ -278,7 +378,7 @@ def find_datastore(vcenter: VCenter, name: str, datacenter: Any = None) -> Datas
     found = [
         datastore
         for datastore in vcenter.registry.of_class(Datastore)
-        if datastore.name == name
+        if datastore.path_name == name
         and (datacenter is None or datastore.datacenter is datacenter or not datastore.datacenter)
     ]
     if not found:
@@ -288,9 +388,20 @@ def find_datastore(vcenter: VCenter, name: str, datacenter: Any = None) -> Datas
     return found[0]
 
 
+def parse_path(vcenter: VCenter, text: str | None) -> DatastorePath:
+    """A path in its parts. A "]" in the name of a datastore that exists does not end the name
+    (unconfirmed)."""
+    for datastore in vcenter.registry.of_class(Datastore):
+        head = f"[{datastore.path_name}]"
+        if "]" in datastore.path_name and (text or "").strip().startswith(head):
+            rest = DatastorePath.parse("[x]" + (text or "").strip().removeprefix(head))
+            return DatastorePath(datastore.path_name, rest.path)
+    return DatastorePath.parse(text)
+
+
 def locate(vcenter: VCenter, name: str, datacenter: Any = None) -> tuple[Datastore, str]:
     """Datastore and relative path of "[ds] dir/file", in the datacenter when one is given."""
-    path = DatastorePath.parse(name)
+    path = parse_path(vcenter, name)
     within = vcenter.registry.require(datacenter) if datacenter else None
     datastore = find_datastore(vcenter, path.datastore, within)
     datastore.require_accessible()

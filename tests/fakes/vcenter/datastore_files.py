@@ -14,7 +14,7 @@ from __future__ import annotations
 import posixpath
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class DatastoreFile:
     delta: bool = False
     charged_bytes: int = 0
     disk: VirtualDisk | None = None
-    modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+    modified: datetime | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -53,25 +53,64 @@ class DatastoreFile:
         return self.content.delta_bytes if self.delta else self.content.written_bytes
 
 
+class _Volume:
+    """What is stored, whatever it is called and by how many datastores."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.foreign_bytes = 0
+        self.charged = 0
+        self.files: dict[str, DatastoreFile] = {}
+        self.directories: dict[str, dict[str, None]] = {"": {}}
+        self.directories_modified: dict[str, datetime] = {}
+        self.lock = threading.RLock()
+
+
 class DatastoreFiles:
     """The files of the datastore `name`; safe for use by several threads.
 
-    `owner` is the managed object that they belong to; nothing here needs it."""
+    `owner` is the managed object that they belong to; nothing here needs it. `twin` is another
+    datastore's files that these are as well, under a name of their own."""
 
-    def __init__(self, name: str, capacity_bytes: int, owner: Any = None) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        capacity_bytes: int,
+        owner: Any = None,
+        twin: DatastoreFiles | None = None,
+    ) -> None:
+        self._name = name
         self.owner = owner
-        self.capacity_bytes = capacity_bytes
-        self.foreign_bytes = 0
-        self._charged = 0
-        self._files: dict[str, DatastoreFile] = {}
-        self._directories: dict[str, dict[str, None]] = {"": {}}
-        self._lock = threading.RLock()
+        self._volume = _Volume(capacity_bytes) if twin is None else twin._volume
+        self._files = self._volume.files
+        self._directories = self._volume.directories
+        self._lock = self._volume.lock
+
+    @property
+    def name(self) -> str:
+        """The datastore's, as paths write it."""
+        return self._name if self.owner is None else self.owner.path_name  # type: ignore[no-any-return]
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self._volume.capacity_bytes
+
+    @capacity_bytes.setter
+    def capacity_bytes(self, size_bytes: int) -> None:
+        self._volume.capacity_bytes = size_bytes
+
+    @property
+    def foreign_bytes(self) -> int:
+        return self._volume.foreign_bytes
+
+    @foreign_bytes.setter
+    def foreign_bytes(self, size_bytes: int) -> None:
+        self._volume.foreign_bytes = size_bytes
 
     @property
     def used_bytes(self) -> int:
         with self._lock:
-            return self._charged + self.foreign_bytes
+            return self._volume.charged + self.foreign_bytes
 
     @property
     def free_bytes(self) -> int:
@@ -137,6 +176,13 @@ class DatastoreFiles:
             else:
                 yield from self.below(path)
 
+    def modified(self, path: str) -> datetime | None:
+        """When a file was last written to, or a directory last gained or lost an entry; None for
+        the root of a datastore that nothing was ever put on.
+        """
+        file = self._files.get(path)
+        return file.modified if file else self._volume.directories_modified.get(path)
+
     # Changing
 
     def make_directory(self, path: str, parents: bool = False) -> None:
@@ -146,6 +192,7 @@ class DatastoreFiles:
                 raise self._exists(path)
             self._require_parent(path, parents)
             self._directories[path] = {}
+            self._volume.directories_modified[path] = self._now()
             self._enter(path)
 
     def make_unique_directory(self, name: str) -> str:
@@ -193,10 +240,11 @@ class DatastoreFiles:
         with self._lock:
             if self._files.get(file.path) is not file:
                 return
-            before = self.capacity_bytes - self._charged - self.foreign_bytes
+            before = self.capacity_bytes - self._volume.charged - self.foreign_bytes
+            file.modified = self._now()
             growth = file.occupied_bytes - file.charged_bytes
             file.charged_bytes += growth
-            self._charged += growth
+            self._volume.charged += growth
             if growth > max(0, before):
                 self.require(1, file.path)
 
@@ -208,8 +256,7 @@ class DatastoreFiles:
             elif path in self._directories and path:
                 for name in list(self._directories[path]):
                     self.delete(posixpath.join(path, name))
-                del self._directories[path]
-                self._leave(path)
+                self._forget_directory(path)
             else:
                 raise self.not_found(path)
 
@@ -217,8 +264,7 @@ class DatastoreFiles:
         """Remove a directory that holds nothing; anything else stays."""
         with self._lock:
             if directory and self._directories.get(directory) == {}:
-                del self._directories[directory]
-                self._leave(directory)
+                self._forget_directory(directory)
 
     def adopt(self, file: DatastoreFile, path: str, overwrite: bool = False) -> None:
         """Put a file that left another place (`release`) here, with its charge."""
@@ -229,10 +275,11 @@ class DatastoreFiles:
             self.require(file.occupied_bytes, path)
             if path in self._files:
                 self._forget(self._files[path])
-            file.path = path
+            file.path, modified = path, file.modified
             self._files[path] = file
             self._enter(path)
             self.settle(file)
+            file.modified = modified
 
     def release(self, path: str) -> DatastoreFile:
         """Take a file out, its content untouched, to `adopt` it elsewhere."""
@@ -261,13 +308,25 @@ class DatastoreFiles:
         self.make_directory(parent, parents=True)
 
     def _enter(self, path: str) -> None:
-        self._directories[posixpath.dirname(path)][posixpath.basename(path)] = None
+        directory, name = posixpath.split(path)
+        self._directories[directory][name] = None
+        self._volume.directories_modified[directory] = self._now()
 
     def _leave(self, path: str) -> None:
-        self._directories[posixpath.dirname(path)].pop(posixpath.basename(path), None)
+        directory, name = posixpath.split(path)
+        self._directories[directory].pop(name, None)
+        self._volume.directories_modified[directory] = self._now()
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) if self.owner is None else self.owner.vcenter.clock.now()  # type: ignore[no-any-return]
+
+    def _forget_directory(self, path: str) -> None:
+        del self._directories[path]
+        self._volume.directories_modified.pop(path, None)
+        self._leave(path)
 
     def _forget(self, file: DatastoreFile) -> None:
         del self._files[file.path]
         self._leave(file.path)
-        self._charged -= file.charged_bytes
+        self._volume.charged -= file.charged_bytes
         file.charged_bytes = 0

@@ -8,6 +8,11 @@ A layer holds grains of 64 KiB with trailing zeros cut off; a grain of zeros is 
 as a marker where it hides a grain of a lower layer. A layer above RAM_LIMIT_BYTES writes further
 grains to an anonymous temporary file, which vanishes with the last content that shares it.
 
+A content has an id that says which bytes these are: every write gives it a new one, and a copy has
+its original's until either side is written ("if two disk backings have the same content ID and are
+not currently being written to, then reads ... will return the same data", vSphere API reference,
+VirtualDiskFlatVer2BackingInfo.contentId). It looks as ESXi's do: 32 hex digits (recorded on 8.0.3).
+
 Nothing here knows of formats (vmdk.py) or of accounted bytes (datastore_files.py).
 """
 
@@ -16,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
+import uuid as uuids
 from collections.abc import Iterator
 from typing import IO
 
@@ -104,6 +110,7 @@ class DiskContent:
         self._top = _Layer(None)
         self._held = 0
         self._fork: _Layer | None = None
+        self._content_id: str | None = None
         self._lock = threading.RLock()
 
     @classmethod
@@ -112,6 +119,19 @@ class DiskContent:
         content = cls(len(data))
         content.write(0, data)
         return content
+
+    @property
+    def content_id(self) -> str:
+        """Which bytes these are; another one after each write."""
+        with self._lock:
+            if self._content_id is None:
+                self._content_id = uuids.uuid4().hex
+            return self._content_id
+
+    def renew_id(self) -> None:
+        """Have another id, as after a write of the same bytes."""
+        with self._lock:
+            self._content_id = None
 
     @property
     def written_bytes(self) -> int:
@@ -153,6 +173,7 @@ class DiskContent:
                 raise ValueError(
                     f"write of {len(view)} bytes at {offset} of a disk of {self.size_bytes} bytes"
                 )
+            self._content_id = None
             done = 0
             while done < len(view):
                 index, start = divmod(offset + done, GRAIN_BYTES)
@@ -180,6 +201,8 @@ class DiskContent:
         with self._lock:
             if size_bytes < self.size_bytes:
                 raise ValueError(f"cannot shrink {self.size_bytes} bytes to {size_bytes}")
+            if size_bytes > self.size_bytes:
+                self._content_id = None
             self.size_bytes = size_bytes
 
     def copy(self) -> DiskContent:
@@ -191,6 +214,7 @@ class DiskContent:
             twin._fork = self._top.base
             twin._top = _Layer(self._top.base)
             twin._held = self._held
+            twin._content_id = self.content_id
             return twin
 
     def delta_on(self, base: DiskContent) -> DiskContent:
@@ -210,6 +234,7 @@ class DiskContent:
         twin = child.copy()
         with self._lock:
             self.size_bytes, self._held, self._top = twin.size_bytes, twin._held, twin._top
+            self._content_id = twin.content_id
 
     def grains(self) -> Iterator[tuple[int, bytes]]:
         """(offset, bytes) of every grain that is not all zeros, in order.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyVmomi import VmomiSupport, vmodl
 
-from tests.fakes.vcenter import soap, wire
+from tests.fakes.vcenter import internal_api, recorded_headers, soap, wire
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.fault_rules import FaultRule
 from tests.fakes.vcenter.http_exchange import HttpExchange
@@ -52,6 +52,7 @@ def methods_of(managed_type: Any) -> dict[str, Any]:
         for cls in reversed(managed_type.__mro__):
             for info in getattr(cls, "_methodInfo", {}).values():
                 methods[info.wsdlName] = info
+            methods |= internal_api.methods_of(cls)
         _methods_of_type[managed_type] = methods
     return methods
 
@@ -102,7 +103,19 @@ def serve_soap(exchange: HttpExchange, endpoint: str) -> None:
     if endpoint == "pbm":
         cookie = request.headers.get("vcSessionCookie", "").strip('"') or cookie
     session = vcenter.sessions.by_cookie(cookie)
-    ctx = Context(vcenter, session, exchange.host, exchange.client_address, [])
+    ctx = Context(
+        vcenter,
+        session,
+        exchange.host,
+        exchange.client_address,
+        cookie or "",
+        exchange.headers.get("User-Agent") or "",
+        [],
+    )
+    if endpoint == "pbm":
+        vcenter.sessions.answer_with_pbm_cookie(ctx)
+    else:
+        vcenter.sessions.answer_with_cookie(ctx, request.method)
     call = _Call(ctx, endpoint, version, request)
     rule = call.matching_rule()
     if rule is not None:
@@ -112,7 +125,24 @@ def serve_soap(exchange: HttpExchange, endpoint: str) -> None:
     status, body = call.run(rule.fault if rule else None)
     if rule is not None and rule.drop == "after":
         exchange.drop()
-    exchange.respond(status, body, XML, cookies=ctx.set_cookies)
+    _respond(exchange, endpoint, status, body, ctx.set_cookies)
+
+
+def _respond(
+    exchange: HttpExchange, endpoint: str, status: int, body: bytes, cookies: list[str] | None
+) -> None:
+    model = exchange.vcenter.model
+    headers = recorded_headers.of_pbm()
+    if endpoint != "pbm":
+        headers = recorded_headers.of_sdk(
+            model.vcenter_version,
+            model.reported_api_version,
+            exchange.headers.get("SOAPAction") or "",
+        )
+    if recorded_headers.is_chunked(model.vcenter_version, len(body)):
+        exchange.respond_chunked(status, body, XML, headers, cookies)
+    else:
+        exchange.respond(status, body, XML, headers, cookies)
 
 
 def _apply_before(rule: FaultRule, exchange: HttpExchange, vcenter: VCenter) -> None:
@@ -239,6 +269,11 @@ class _Call:
             raise vmodl.fault.InvalidRequest(
                 msg=f"Unexpected element {names} in the call of {self.request.method}"
             )
+        for name, kind in self.request.missing:
+            # As vCenter's parser says it. (CenturyLinkCloud/chef-provisioning-vsphere#64)
+            raise vmodl.fault.InvalidRequest(
+                msg=f"\nRequired property {name} is missing from data object of type {kind}\n"
+            )
         arguments: dict[str, Any] = {}
         for param in info.params:
             value = self.request.arguments.get(param.name)
@@ -253,9 +288,11 @@ class _Call:
         if info is None:
             raise vmodl.query.InvalidProperty(name=name)
         value = wire.to_wire(target.read(name, self.ctx), info.type)
+        if value is None and issubclass(info.type, list):
+            value = info.type()  # an array is never unset but empty, as in recordings of 8.0.3
         result = VmomiSupport.Object(
             name="returnval",
-            type=info.type,
+            type=object,  # so that the value carries its type
             version=info.version,
             flags=info.flags | VmomiSupport.F_OPTIONAL,
         )

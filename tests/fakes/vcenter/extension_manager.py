@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
+from cryptography import x509
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
@@ -48,6 +50,23 @@ class ExtensionManager(ManagedObject):
         """Remove one; NotFound when there is none."""
         self._require(extensionKey)
         del self._extensions[extensionKey]
+        self.changed("extensionList")
+
+    def SetExtensionCertificate(
+        self, ctx: Context, extensionKey: str, certificatePem: str | None
+    ) -> None:
+        """Its subject is then the extension's; NoClientCertificate without one, since a client of
+        the fake shows none."""
+        self._require(extensionKey)
+        if certificatePem is None:
+            raise vim.fault.NoClientCertificate()
+        try:
+            certificate = x509.load_pem_x509_certificate(certificatePem.encode())
+        except ValueError:
+            raise vmodl.fault.InvalidArgument(invalidProperty="certificatePem") from None
+        changed = copy.copy(self._extensions[extensionKey])
+        changed.subjectName = certificate.subject.rfc4514_string()
+        self._extensions[extensionKey] = changed
         self.changed("extensionList")
 
     def _require(self, key: str) -> None:

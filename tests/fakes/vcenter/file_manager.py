@@ -36,8 +36,14 @@ class FileManager(ManagedObject):
         datacenter: Any,
         createParentDirectories: bool | None,
     ) -> None:
-        """At once; FileAlreadyExists, or FileNotFound without the parent."""
+        """At once; FileAlreadyExists, or FileNotFound without the parent. In the root of a vSAN
+        CannotCreateFile (vSphere API reference, topLevelDirectoryCreateSupported; that it is this
+        fault is unconfirmed).
+        """
         datastore, path = locate(self.vcenter, name, datacenter)
+        top = path.partition("/")[0]
+        if datastore.is_vsan and not datastore.storage.is_directory(top):
+            raise vim.fault.CannotCreateFile(msg=f"Cannot create {name}", file=name)
         datastore.storage.make_directory(path, parents=bool(createParentDirectories))
 
     def DeleteDatastoreFile_Task(self, ctx: Context, name: str, datacenter: Any) -> Task:

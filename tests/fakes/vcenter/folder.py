@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.event import Place, argument
 from tests.fakes.vcenter.managed_entity import ManagedEntity, check_name
 from tests.fakes.vcenter.task import Task
 
@@ -25,7 +26,7 @@ CHILD_TYPES: dict[str, tuple[type, ...]] = {
     "v": (vim.Folder, vim.VirtualMachine, vim.VirtualApp),
     "h": (vim.Folder, vim.ComputeResource),
     "s": (vim.Folder, vim.Datastore, vim.StoragePod),
-    "n": (vim.Folder, vim.Network),
+    "n": (vim.Folder, vim.Network, vim.DistributedVirtualSwitch),
 }
 
 
@@ -38,6 +39,7 @@ class Folder(ManagedEntity):
         super().__init__(vcenter, name, moref or vcenter.registry.new_moref(f"group-{kind}"))
         self.kind = kind
         self._names: dict[str, ManagedEntity] = {}
+        self._going: dict[str, ManagedEntity] = {}
 
     @property
     def childType(self) -> list[type]:
@@ -54,8 +56,10 @@ class Folder(ManagedEntity):
         return self._names.get(name)
 
     def check_free(self, name: str) -> None:
-        """DuplicateName, with the object that has it, when a child of this name exists."""
-        taken = self._names.get(name)
+        """DuplicateName, with the object that has it, when a child of this name exists, or one that
+        is no longer found has not given it back yet.
+        """
+        taken = self._names.get(name) or self._going.get(name)
         if taken is not None:
             raise vim.fault.DuplicateName(
                 name=name, object=taken.ref, msg=f"The name '{name}' already exists."
@@ -78,6 +82,14 @@ class Folder(ManagedEntity):
             del self._names[child.name]
             child.parent = None
             self.remove_member("childEntity", child)
+
+    def keep_name(self, child: ManagedEntity) -> None:
+        """Keep others from the name of a child that is about to be destroyed."""
+        self._going[child.name] = child
+
+    def give_name_back(self, child: ManagedEntity) -> None:
+        """End `keep_name`."""
+        self._going.pop(child.name, None)
 
     def renamed(self, child: ManagedEntity, new_name: str) -> None:
         """Keep the index of names right; called by ManagedEntity.rename before it sets the name."""
@@ -115,7 +127,68 @@ class Folder(ManagedEntity):
         self.check_free(escaped)
         datacenter = Datacenter(self.vcenter, escaped)
         self.add_child(datacenter)
+        self.vcenter.events.post(
+            "DatacenterCreatedEvent",
+            ctx.user,
+            Place.of(datacenter),
+            parent=argument("Folder", self),
+        )
         return datacenter
+
+    def CreateClusterEx(self, ctx: Context, name: str, spec: Any) -> Any:
+        """A new cluster without hosts in a host folder; NotSupported elsewhere."""
+        from tests.fakes.vcenter.compute_resource import ClusterComputeResource
+
+        self._require_host_folder()
+        escaped = check_name(name)
+        self.check_free(escaped)
+        cluster = ClusterComputeResource(self.vcenter, escaped)
+        cluster.settings.apply(spec, modify=True)
+        self.add_child(cluster)
+        self.vcenter.events.post(
+            "ClusterCreatedEvent",
+            ctx.user,
+            Place.of(cluster),
+            parent=argument("Folder", self),
+        )
+        return cluster
+
+    def AddStandaloneHost_Task(
+        self, ctx: Context, spec: Any, compResSpec: Any, addConnected: bool, license: str | None
+    ) -> Task:
+        """A new host that is in no cluster."""
+        from tests.fakes.vcenter.compute_resource import (
+            ComputeResource,
+            check_connectable,
+            connected_host,
+        )
+
+        self._require_host_folder()
+
+        def add(task: Task) -> Any:
+            check_connectable(self.vcenter, spec)
+            escaped = check_name(spec.hostName)
+            self.check_free(escaped)
+            made = ComputeResource(self.vcenter, escaped)
+            self.add_child(made)
+            connected_host(made, ctx, spec, addConnected)
+            return made
+
+        return self.vcenter.tasks.start(
+            self, "AddStandaloneHost_Task", "Folder.addStandaloneHost", add, session=ctx.session
+        )
+
+    def _require_host_folder(self) -> None:
+        if self.kind != "h":
+            raise vmodl.fault.NotSupported(msg="This folder cannot hold hosts.")
+
+    def CreateDVS_Task(self, ctx: Context, spec: Any) -> Task:
+        """A new distributed switch; NotSupported in a folder of another kind."""
+        from tests.fakes.vcenter import distributed_virtual_switch
+
+        if self.kind != "n":
+            raise vmodl.fault.NotSupported(msg="This folder cannot hold networks.")
+        return distributed_virtual_switch.start_create(self, ctx, spec)
 
     def CreateVM_Task(self, ctx: Context, config: Any, pool: Any, host: Any) -> Task:
         """A new virtual machine; what is wrong with it is the task's error."""
@@ -145,13 +218,14 @@ class Folder(ManagedEntity):
 
         def move(task: Task) -> None:
             for entity in moved:
-                self._move_in(entity)
+                self.move_in(entity)
 
         return self.vcenter.tasks.start(
             self, "MoveIntoFolder_Task", "Folder.moveInto", move, session=ctx.session
         )
 
-    def _move_in(self, entity: ManagedEntity) -> None:
+    def move_in(self, entity: ManagedEntity) -> None:
+        """Move an object of the same kind here."""
         if not issubclass(entity.TYPE, CHILD_TYPES[self.kind]) or entity.folder is None:
             raise vmodl.fault.NotSupported(msg=f"'{entity.name}' cannot be moved to this folder.")
         if entity is self or entity in self.ancestors:
@@ -186,12 +260,14 @@ class Folder(ManagedEntity):
 
 
 class StoragePod(Folder):
-    """A datastore cluster: a folder of datastores with a summary; Storage DRS is off."""
+    """A datastore cluster: a folder of datastores with a summary; Storage DRS moves nothing."""
 
     TYPE = vim.StoragePod
 
     def __init__(self, vcenter: VCenter, name: str) -> None:
         super().__init__(vcenter, name, "s", vcenter.registry.new_moref("group-p"))
+        self.drs_enabled = False
+        self.drs_behavior = "manual"
 
     @property
     def childType(self) -> list[type]:
@@ -206,4 +282,21 @@ class StoragePod(Folder):
             name=self.name,
             capacity=sum(member.summary.capacity for member in members),  # type: ignore[attr-defined]
             freeSpace=sum(member.summary.freeSpace for member in members),  # type: ignore[attr-defined]
+        )
+
+    @property
+    def podStorageDrsEntry(self) -> Any:
+        """As StorageResourceManager configures it; its other settings are vCenter's defaults
+        (vSphere API reference, StorageDrsPodConfigInfo).
+        """
+        return vim.StorageResourceManager.PodStorageDrsEntry(
+            storageDrsConfig=vim.storageDrs.ConfigInfo(
+                podConfig=vim.storageDrs.PodConfigInfo(
+                    enabled=self.drs_enabled,
+                    ioLoadBalanceEnabled=True,
+                    defaultVmBehavior=self.drs_behavior,
+                    loadBalanceInterval=480,
+                    defaultIntraVmAffinity=True,
+                )
+            )
         )

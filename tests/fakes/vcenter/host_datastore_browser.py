@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
-from tests.fakes.vcenter.datastore_path import DatastorePath
+from tests.fakes.vcenter.datastore import parse_path
 from tests.fakes.vcenter.managed_object import ManagedObject
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.datastore import Datastore
-    from tests.fakes.vcenter.datastore_files import DatastoreFile
     from tests.fakes.vcenter.task import Task
     from tests.fakes.vcenter.vcenter import VCenter
 
@@ -38,7 +37,7 @@ class HostDatastoreBrowser(ManagedObject):
     PREFIX = "datastoreBrowser"
 
     def __init__(self, vcenter: VCenter, owner: Datastore) -> None:
-        super().__init__(vcenter)
+        super().__init__(vcenter, moref=f"datastoreBrowser-{owner.moref}")
         self.owner = owner
 
     @property
@@ -47,7 +46,18 @@ class HostDatastoreBrowser(ManagedObject):
 
     @property
     def supportedType(self) -> list[Any]:
-        return [vim.host.DatastoreBrowser.VmDiskQuery(), vim.host.DatastoreBrowser.FolderQuery()]
+        browser = vim.host.DatastoreBrowser
+        return [
+            browser.VmConfigQuery(),
+            browser.TemplateVmConfigQuery(),
+            browser.VmDiskQuery(),
+            browser.FolderQuery(),
+            browser.VmSnapshotQuery(),
+            browser.IsoImageQuery(),
+            browser.FloppyImageQuery(),
+            browser.VmNvramQuery(),
+            browser.VmLogQuery(),
+        ]
 
     def SearchDatastore_Task(
         self, ctx: Context, datastorePath: str, searchSpec: Any = None
@@ -88,8 +98,8 @@ class HostDatastoreBrowser(ManagedObject):
         return self.vcenter.tasks.start(self.owner, name, description, body, session=ctx.session)
 
     def _path(self, text: str) -> str:
-        path = DatastorePath.parse(text)
-        if path.datastore != self.owner.name:
+        path = parse_path(self.vcenter, text)
+        if path.datastore != self.owner.path_name:
             raise vmodl.fault.InvalidArgument(
                 msg=f"'{text}' is not on the datastore '{self.owner.name}'.",
                 invalidProperty="datastorePath",
@@ -115,7 +125,8 @@ class HostDatastoreBrowser(ManagedObject):
                 found.append(info)
         if spec.sortFoldersFirst:
             found.sort(key=lambda info: not isinstance(info, vim.host.DatastoreBrowser.FolderInfo))
-        folder = f"[{self.owner.name}] {directory}/" if directory else f"[{self.owner.name}] "
+        root = f"[{self.owner.path_name}] "
+        folder = f"{root}{directory}/" if directory else root
         return vim.host.DatastoreBrowser.SearchResults(
             datastore=self.owner.ref, folderPath=folder, file=found
         )
@@ -128,7 +139,7 @@ class HostDatastoreBrowser(ManagedObject):
         if file is None:
             if not _asked(queries, browser.FolderQuery):
                 return None
-            return self._described(browser.FolderInfo(path=name), None, spec)
+            return self._described(browser.FolderInfo(path=name), path, None, spec)
         if file.disk is not None:
             if _asked(queries, browser.VmDiskQuery):
                 disk = file.disk
@@ -141,22 +152,20 @@ class HostDatastoreBrowser(ManagedObject):
                     info.diskType = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
                     info.controllerType = _CONTROLLERS.get(disk.adapter_type)
                     info.diskExtents = [posixpath.basename(disk.extent_path)]
-                return self._described(info, disk.occupied_bytes, spec, file)
+                return self._described(info, path, disk.occupied_bytes, spec)
             return None
         if queries and not any(type(q) is browser.Query for q in queries):
             return None
-        return self._described(browser.FileInfo(path=name), file.charged_bytes, spec, file)
+        return self._described(browser.FileInfo(path=name), path, file.charged_bytes, spec)
 
-    def _described(
-        self, info: Any, size_bytes: int | None, spec: Any, file: DatastoreFile | None = None
-    ) -> Any:
+    def _described(self, info: Any, path: str, size_bytes: int | None, spec: Any) -> Any:
         details = spec.details
         if details is None:
             return info
         if details.fileSize and size_bytes is not None:
             info.fileSize = size_bytes
-        if details.modification and file is not None:
-            info.modification = file.modified
+        if details.modification:
+            info.modification = self.owner.storage.modified(path)
         if details.fileOwner:
             info.owner = "root"
         return info

@@ -1,5 +1,9 @@
 """HostSystem: connection, maintenance, and what the host mounts and runs.
 
+A host answers where the fake does: its port and thumbprint are the fake's. (A recording of 8.0.3
+has `summary.config.port` 443 and `sslThumbprint` as SHA-1 with colons.) Its name is an address only
+where `Model.host_names` says so.
+
 Datastores are mounted by ``datastore.mount(host)``; which VMs a host has is kept by the VMs (`vm`
 members). Tests change a host's state by `set_maintenance` and `set_connected`.
 """
@@ -7,11 +11,13 @@ members). Tests change a host's state by `set_maintenance` and `set_connected`.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.host_config_manager import config_manager, forget_parts
 from tests.fakes.vcenter.managed_entity import ManagedEntity
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
@@ -35,7 +41,10 @@ class HostSystem(ManagedEntity):
         self.uuid = str(uuid.uuid4())
         self.connection_state = "connected"
         self.in_maintenance = False
+        #: What vCenter knows of its certificate; None: what it has.
+        self.ssl_thumbprint: str | None = None
         self.boot_time = vcenter.clock.now()
+        self.parts: dict[str, ManagedObject] = {}
 
     @property
     def usable(self) -> bool:
@@ -65,6 +74,7 @@ class HostSystem(ManagedEntity):
         with self.vcenter.lock:
             self.connection_state = "connected" if connected else "disconnected"
             self.changed("runtime.connectionState", "summary.runtime.connectionState")
+            self.vcenter.alarms.host_changed(self)
 
     @property
     def vm(self) -> list[ManagedObject]:
@@ -80,6 +90,11 @@ class HostSystem(ManagedEntity):
     def network(self) -> list[ManagedObject]:
         """Networks that it has."""
         return self.members("network")
+
+    @property
+    def configManager(self) -> Any:
+        """What configures it; made when somebody first looks."""
+        return config_manager(self)
 
     @property
     def runtime(self) -> Any:
@@ -112,7 +127,8 @@ class HostSystem(ManagedEntity):
             runtime=self.runtime,
             config=vim.host.Summary.ConfigSummary(
                 name=self.name,
-                port=443,
+                port=self.vcenter.port,
+                sslThumbprint=self.ssl_thumbprint or self.vcenter.thumbprint,
                 product=self._product(),
                 vmotionEnabled=True,
                 faultToleranceEnabled=False,
@@ -136,7 +152,71 @@ class HostSystem(ManagedEntity):
             apiVersion=f"{self.version}.0",
         )
 
+    def leave(self) -> None:
+        """Leave the inventory; its VMs do so as well, and their files stay."""
+        for vm in list(self.vm):
+            vm.remove()  # type: ignore[attr-defined]
+        for datastore in list(self.datastore):
+            datastore.unmount(self)  # type: ignore[attr-defined]
+        for network in list(self.network):
+            network.remove_member("host", self)
+        if self.parent is not None:
+            self.parent.remove_member("host", self)
+        forget_parts(self)
+        self.destroy_object()
+
+    def remove(self) -> None:
+        """As `leave`, for a host of a cluster: in maintenance mode, or disconnected."""
+        if self.parent is None or self.parent.TYPE is not vim.ClusterComputeResource:
+            raise vmodl.fault.NotSupported(
+                msg="A standalone host is removed with its ComputeResource."
+            )
+        if self.connection_state == "connected" and not self.in_maintenance:
+            raise vim.fault.InvalidState(
+                msg="The host must be in maintenance mode or disconnected."
+            )
+        self.leave()
+
     # -- the vSphere API
+
+    def Destroy_Task(self, ctx: Context) -> Task:
+        """Remove the host from its cluster."""
+        return self.vcenter.tasks.start(
+            self,
+            "Destroy_Task",
+            "HostSystem.destroy",
+            lambda task: self.remove(),
+            session=ctx.session,
+        )
+
+    def RebootHost_Task(self, ctx: Context, force: bool) -> Task:
+        """Boot anew, at once; not without maintenance mode unless forced."""
+        return self._power_task(ctx, "RebootHost_Task", "reboot", force, self._reboot)
+
+    def ShutdownHost_Task(self, ctx: Context, force: bool) -> Task:
+        """Switch off: vCenter does not reach it any more."""
+        return self._power_task(ctx, "ShutdownHost_Task", "shutdown", force, self._shut_down)
+
+    def _reboot(self) -> None:
+        self.boot_time = self.vcenter.clock.now()
+        self.changed("runtime.bootTime", "summary.runtime.bootTime")
+
+    def _shut_down(self) -> None:
+        self.connection_state = "notResponding"
+        self.changed("runtime.connectionState", "summary.runtime.connectionState")
+        self.vcenter.alarms.host_changed(self)
+
+    def _power_task(
+        self, ctx: Context, method: str, description: str, force: bool, effect: Callable[[], None]
+    ) -> Task:
+        def body(task: Task) -> None:
+            if not force and not self.in_maintenance:
+                raise vim.fault.InvalidState(msg="The host is not in maintenance mode.")
+            effect()
+
+        return self.vcenter.tasks.start(
+            self, method, f"HostSystem.{description}", body, session=ctx.session
+        )
 
     def EnterMaintenanceMode_Task(
         self, ctx: Context, timeout: int, evacuatePoweredOffVms: bool | None, maintenanceSpec: Any
@@ -159,6 +239,9 @@ class HostSystem(ManagedEntity):
     def ReconnectHost_Task(self, ctx: Context, cnxSpec: Any, reconnectSpec: Any) -> Task:
         """Connect again."""
         return self._state_task(ctx, "ReconnectHost_Task", "reconnect", self.set_connected, True)
+
+    def QueryTpmAttestationReport(self, ctx: Context) -> None:
+        """Nothing: the host has no TPM. (vSphere API reference, QueryTpmAttestationReport)"""
 
     def _state_task(
         self, ctx: Context, method: str, description: str, change: Any, value: bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -35,7 +35,8 @@ class HttpExchange:
     """See the module's docstring.
 
     `method` is the verb, `path` the decoded path without the query, `query` the first value of each
-    query parameter, `headers` case-insensitive, `content_length` None for a chunked body.
+    query parameter, `headers` case-insensitive, `content_length` None for a chunked body. Who waits
+    for uploads that are on their way is told by `heard` that this one has come.
     """
 
     def __init__(self, vcenter: VCenter, handler: BaseHTTPRequestHandler) -> None:
@@ -49,11 +50,17 @@ class HttpExchange:
         self.client_address: str = handler.client_address[0]
         self.host = self.headers.get("Host") or f"{vcenter.host}:{vcenter.port}"
         self.answered = False
+        self.heard: Callable[[], None] = lambda: None
+        self._half_cost_s = vcenter.cost_model.request_s / 2
         self._chunked = "chunked" in (self.headers.get("Transfer-Encoding") or "").lower()
         length = self.headers.get("Content-Length")
         self.content_length = None if self._chunked else int(length or 0)
         self._left = self.content_length or 0
         self._body_ended = not self._chunked and self._left == 0
+
+    def arrive(self) -> None:
+        """Let half of the request's cost pass; the other half passes before the answer."""
+        self.vcenter.clock.pass_time(self._half_cost_s)
 
     # -- who asks
 
@@ -130,21 +137,43 @@ class HttpExchange:
             self.write(body)
         self._handler.wfile.flush()
 
+    def respond_chunked(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str,
+        headers: Mapping[str, str],
+        cookies: list[str] | None = None,
+    ) -> None:
+        """Answer with a whole body in one chunk."""
+        self.start(status, None, content_type, headers, cookies)
+        if body:
+            self.write(b"%x\r\n%b\r\n" % (len(body), body))
+        self.write(b"0\r\n\r\n")
+        self._handler.wfile.flush()
+
     def start(
         self,
         status: int,
-        length: int,
+        length: int | None,
         content_type: str = "application/octet-stream",
         headers: Mapping[str, str] | None = None,
         cookies: list[str] | None = None,
     ) -> None:
-        """Send status and headers; exactly `length` bytes must follow by `write`."""
+        """Send status and headers; exactly `length` bytes must follow by `write`, or chunks when
+        it is None.
+        """
         assert not self.answered, "a request is answered once"
         self.answered = True
         self._drain()
-        self._handler.send_response(status)
+        self.vcenter.clock.pass_time(self._half_cost_s)
+        self._handler.send_response_only(status)
+        self._handler.send_header("Date", self._handler.date_time_string())
         self._handler.send_header("Content-Type", content_type)
-        self._handler.send_header("Content-Length", str(length))
+        if length is None:
+            self._handler.send_header("Transfer-Encoding", "chunked")
+        else:
+            self._handler.send_header("Content-Length", str(length))
         for name, value in (headers or {}).items():
             self._handler.send_header(name, value)
         for cookie in cookies or ():

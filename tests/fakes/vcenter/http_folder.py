@@ -1,6 +1,7 @@
 """/folder/<path>?dcPath=<datacenter>&dsName=<datastore>: files of datastores over HTTP.
 
-PUT (201 for a new file, 200 for a replaced one; missing directories are made), GET, HEAD, DELETE.
+PUT (201 for a new file, 200 for a replaced one; missing directories are made), GET (from any byte
+on: govmomi reads the tail of a file so), HEAD, DELETE.
 Asks for the cookie of a live session, or for a one-time ticket for exactly this URL; 401 otherwise.
 404 for an unknown datacenter (the full inventory path is needed), datastore or file, 405 for a PUT
 on a directory, 507 when the datastore is full. A file that was put here occupies its whole length.
@@ -151,13 +152,32 @@ def _get(exchange: HttpExchange, datastore: Datastore, path: str) -> None:
         exchange.respond(200, f"<ul>{names}</ul>\n".encode(), "text/html; charset=utf-8")
         return
     content = file.content.copy()
+    first = _first_byte(exchange)
+    if first and first >= content.size_bytes:
+        whole = {"Content-Range": f"bytes */{content.size_bytes}"}
+        exchange.respond(416, b"The file is shorter\n", headers=whole)
+        return
+    rest = content.size_bytes - first
     if exchange.method == "GET":
         route = exchange.vcenter.cost_model.export_route(_client(exchange), None, datastore)
-        pass_file_time(exchange.vcenter, content.size_bytes, route)
-    exchange.start(200, content.size_bytes, "application/octet-stream")
+        pass_file_time(exchange.vcenter, rest, route)
+    headers = {"Accept-Ranges": "bytes"}
+    if first:
+        last = content.size_bytes - 1
+        headers["Content-Range"] = f"bytes {first}-{last}/{content.size_bytes}"
+    status = 206 if first else 200
+    exchange.start(status, rest, "application/octet-stream", headers)
     if exchange.method == "GET":
-        for offset in range(0, content.size_bytes, _PIECE_BYTES):
+        for offset in range(first, content.size_bytes, _PIECE_BYTES):
             exchange.write(content.read(offset, _PIECE_BYTES))
+
+
+def _first_byte(exchange: HttpExchange) -> int:
+    """Where "Range: bytes=N-" begins; 0 without one, and for ranges that no client here sends
+    (RFC 9110: a server may ignore the header).
+    """
+    match = re.fullmatch(r"bytes=(\d+)-", exchange.headers.get("Range") or "")
+    return int(match[1]) if match else 0
 
 
 def _delete(exchange: HttpExchange, datastore: Datastore, path: str) -> None:

@@ -3,7 +3,8 @@
 An import takes POST with the content type of a stream VMDK, or PUT with "Overwrite: t" as older
 clients send; an export gives a streamOptimized VMDK to GET. The URL is the ticket: no cookie is
 asked for. 404 when the lease is not ready (any more), 405 and 415 for the wrong request, 400 for
-bytes that are no streamOptimized VMDK, 507 when the datastore is full (which also ends the lease).
+bytes that are no streamOptimized VMDK, 507 when the datastore is full. 507 also ends the lease, and
+400 does with the switch `refused_stream_fails_lease`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from tests.fakes.vcenter.http_transfer import pass_lease_time
 from tests.fakes.vcenter.lease_device import DiskUpload, LeaseDevice
 
 STREAM_VMDK = "application/x-vnd.vmware-streamvmdk"
+# What Python's urllib says of any body: pyvmomi-community-samples' deploy_ova.py uploads so.
+_URLLIB = "application/x-www-form-urlencoded"
 _PIECE_BYTES = 1 << 18
 _SPOOL_BYTES = 1 << 24
 
@@ -79,7 +82,7 @@ def _is_upload(exchange: HttpExchange) -> bool:
     """Whether method and headers are those of a disk upload; answers the request if not."""
     content_type = (exchange.headers.get("Content-Type") or "").split(";")[0].strip().lower()
     if exchange.method == "POST":
-        if content_type == STREAM_VMDK:
+        if content_type in (STREAM_VMDK, _URLLIB):
             return True
         exchange.respond(415, f"A disk is sent as {STREAM_VMDK}\n".encode())
     elif exchange.method == "PUT":
@@ -97,6 +100,7 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
             exchange.respond(409, b"This disk is being uploaded already\n")
             return
         upload = DiskUpload(device)
+    exchange.heard()
     try:
         while data := exchange.read(_PIECE_BYTES):
             if not lease.is_open:
@@ -106,8 +110,9 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
         if not lease.is_open:
             exchange.drop()
     except vmdk.VmdkError as error:
-        _end(upload, lease, whole=False)
-        exchange.respond(400, f"Not a streamOptimized VMDK: {error}\n".encode())
+        why = f"Not a streamOptimized VMDK: {error}"
+        _end(upload, lease, whole=False, refusal=why)
+        exchange.respond(400, f"{why}\n".encode())
     except vim.fault.NoDiskSpace as fault:
         _end(upload, lease, whole=False)
         lease.fail(fault)
@@ -120,14 +125,17 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
         _end(upload, lease, whole=False)
         raise
     else:
-        if _end(upload, lease, whole=True):
+        why = "The streamOptimized VMDK is not complete"
+        if _end(upload, lease, whole=True, refusal=why):
             exchange.respond(200)
         else:
-            exchange.respond(400, b"The streamOptimized VMDK is not complete\n")
+            exchange.respond(400, f"{why}\n".encode())
 
 
-def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool) -> bool:
-    """Close an upload, unless the lease and its VM are gone; whether a whole disk arrived."""
+def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool, refusal: str = "") -> bool:
+    """Close an upload, unless the lease and its VM are gone; whether a whole disk arrived. With a
+    reason for refusing it, the lease ends in the same moment: nobody completes it before.
+    """
     with lease.vcenter.lock:
         if lease.is_open:
             try:
@@ -137,6 +145,12 @@ def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool) -> bool:
         else:
             upload.device.is_broken = True
         upload.device.is_arriving = False
+        if (
+            refusal
+            and upload.device.is_broken
+            and lease.vcenter.switches.refused_stream_fails_lease
+        ):
+            lease.fail(vim.fault.InvalidDiskFormat(msg=refusal))
         lease.upload_ended()
         return not upload.device.is_broken
 
@@ -155,11 +169,12 @@ def _download(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) 
         size_bytes = spool.tell()
         if exchange.method == "GET":
             pass_lease_time(lease, device, size_bytes)
+            # Before the last byte: a client that has it may ask for the manifest at once.
+            device.received_bytes = size_bytes
+            device.sha1, device.sha256 = sha1.hexdigest(), sha256.hexdigest()
         exchange.start(200, size_bytes, "application/x-vnd.vmware-streamVmdk")
         if exchange.method == "GET":
             _send(exchange, spool)
-            device.received_bytes = size_bytes
-            device.sha1, device.sha256 = sha1.hexdigest(), sha256.hexdigest()
 
 
 def _send(exchange: HttpExchange, spool: IO[bytes]) -> None:

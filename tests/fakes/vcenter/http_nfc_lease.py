@@ -4,12 +4,14 @@ Life: initializing -> ready -> done | error. Errors of the VM that is to be made
 space) arrive as `error` of the lease, not as a fault of ImportVApp. A ready lease ends as `error`
 with Timedout `LEASE_TIMEOUT_S` after the last HttpNfcLeaseProgress, and when its session ends; the
 task ResourcePool.ImportVAppLRO (entity: the VM) runs as long as the lease and has the VM locked.
-Whatever ends an import other than HttpNfcLeaseComplete removes the VM and its files.
+Whatever ends an import other than HttpNfcLeaseComplete removes the VM and its files: afterwards, by
+the same task, in `lease_cleanup_s` seconds (switch); until then its name is taken.
 
-HttpNfcLeaseComplete believes the client: a disk that nobody sent stays empty, and one that was sent
-in part or damaged becomes a disk of BROKEN_BYTES. It waits for an upload that is still arriving.
-The bytes pass through http_nfc.py. (vSphere API reference, HttpNfcLease; production reports of
-imports of exactly 4096000 bytes)
+HttpNfcLeaseComplete believes the client: a disk that nobody sent stays empty, and one whose upload
+broke off or was refused becomes a disk of BROKEN_BYTES, unless the refusal has ended the lease
+(switch `refused_stream_fails_lease`). It waits for an upload that is still arriving. The bytes pass
+through http_nfc.py. (vSphere API reference, HttpNfcLease; production reports of imports of exactly
+4096000 bytes)
 """
 
 from __future__ import annotations
@@ -24,50 +26,22 @@ from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
 
+from tests.fakes.vcenter.clock import Passing
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.disk import DiskContent
-from tests.fakes.vcenter.lease_device import LeaseDevice
+from tests.fakes.vcenter.lease_device import LeaseDevice, nvram_info
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
-from tests.fakes.vcenter.virtual_machine_create import make_vm
-from tests.fakes.vcenter.virtual_machine_placement import require_powered_off
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.session_manager import Session
     from tests.fakes.vcenter.virtual_machine import VirtualMachine
+    from tests.fakes.vcenter.virtual_machine_devices import Devices
 
 LEASE_TIMEOUT_S = 300
 BROKEN_BYTES = 4_096_000
-_STALLED_UPLOAD_S = 2.0
-
-
-def import_vapp(pool: Any, ctx: Context, spec: Any, folder: Any, host: Any) -> HttpNfcLease:
-    """ResourcePool.ImportVApp; NotSupported without a folder or for anything but one VM."""
-    if not isinstance(spec, vim.vm.VmImportSpec) or folder is None:
-        raise vmodl.fault.NotSupported(msg="Only a virtual machine can be imported, to a folder.")
-    registry = pool.vcenter.registry
-    target_folder = registry.require(folder)
-    target_host = registry.require(host) if host else None
-    lease = HttpNfcLease(ctx, "import")
-
-    def make() -> VirtualMachine:
-        return make_vm(target_folder, spec.configSpec, pool, target_host)
-
-    lease.begin("ImportVApp", make, pool.name, pool.moref)
-    return lease
-
-
-def export_vm(vm: VirtualMachine, ctx: Context) -> HttpNfcLease:
-    """VirtualMachine.ExportVm; InvalidPowerState when it runs, TaskInProgress when it is busy."""
-    require_powered_off(vm)
-    lease = HttpNfcLease(ctx, "export")
-    try:
-        lease.hold(vm)
-    except vmodl.MethodFault:
-        lease.forget()
-        raise
-    lease.begin("ExportVm", lambda: vm, vm.name, vm.moref)
-    return lease
+_STALLED_UPLOAD_S = 10.0
+_SILENCE_S = 60.0
 
 
 class _Start:
@@ -88,12 +62,13 @@ class HttpNfcLease(ManagedObject):
 
     TYPE = vim.HttpNfcLease
 
-    def __init__(self, ctx: Context, kind: str) -> None:
+    def __init__(self, ctx: Context, kind: str, source: Devices | None = None) -> None:
         assert ctx.session is not None, "dispatch lets nobody in without a session"
         super().__init__(ctx.vcenter, ctx.session.new_moref())
         self.session: Session = ctx.session
         self.session.own(self)
         self.kind = kind
+        self.source = source  # what is exported, unless the VM's own
         self.uuid = str(uuid.uuid4())
         self.host = ctx.host
         self.state = "initializing"
@@ -107,6 +82,7 @@ class HttpNfcLease(ManagedObject):
         self._timer: Any = None
         self._upload_changed = threading.Condition(self.vcenter.lock)
         self._busy: list[Callable[[], None]] = []  # ends what passes a transfer's time
+        self._cleaning = False
 
     @property
     def is_open(self) -> bool:
@@ -125,10 +101,16 @@ class HttpNfcLease(ManagedObject):
         return vim.HttpNfcLease.Info(
             lease=self.ref,
             entity=self.vm.ref,
-            deviceUrl=[device.url_info(self) for device in self.devices],
+            deviceUrl=self._urls(),
             totalDiskCapacityInKB=total,
             leaseTimeout=LEASE_TIMEOUT_S,
         )
+
+    def _urls(self) -> list[Any]:
+        urls = [device.url_info(self) for device in self.devices]
+        if self.kind == "import":
+            urls.append(nvram_info(self, len(urls)))
+        return urls
 
     # Life
 
@@ -144,8 +126,11 @@ class HttpNfcLease(ManagedObject):
         def submit() -> None:
             self.vcenter.tasks.submit(prepare)
 
+        delay_s: float = Passing(self.vcenter.cost_model.task_s)
         if rule is not None and rule.delay_s:
-            self.vcenter.clock.call_later(rule.delay_s, submit)
+            delay_s += rule.delay_s
+        if delay_s:
+            self.vcenter.clock.call_later(delay_s, submit)
         else:
             submit()
 
@@ -166,9 +151,10 @@ class HttpNfcLease(ManagedObject):
             except Exception as error:
                 self._end("error", self.vcenter.record_error("HttpNfcLease.prepare", error))
                 return
+            source = self.source or vm.devices
             self.devices = [
-                LeaseDevice(vm, attached, number)
-                for number, attached in enumerate(vm.devices.disks)
+                LeaseDevice(vm, source, attached, number)
+                for number, attached in enumerate(source.disks)
             ]
             self.initializeProgress = 100
             self.state = "ready"
@@ -192,6 +178,7 @@ class HttpNfcLease(ManagedObject):
             self._last,
             session=self.session,
             result_entity=vm,
+            delay_s=0.0,
             admission=start,
         )
         # Fault rules go by this name, so that one for the call's own task is not counted twice.
@@ -205,7 +192,7 @@ class HttpNfcLease(ManagedObject):
     def _last(self, task: Task) -> Generator[float, None, None]:
         """The body of the task: waits for the end of the lease, whose error is its own."""
         try:
-            while self.is_open:
+            while self.is_open or self._cleaning:
                 yield math.inf
         except vmodl.fault.RequestCanceled as fault:
             self._fail(fault)
@@ -247,22 +234,42 @@ class HttpNfcLease(ManagedObject):
         self.destroy_object()
 
     def _fail(self, fault: Exception) -> None:
-        vm = self.vm
+        """End as `error`; what an import has made goes later, and its task ends with it."""
+        vm, switches = self.vm, self.vcenter.switches
+        self._cleaning = self.kind == "import" and vm is not None and vm.exists
         self._end("error", fault)
-        if self.kind == "import" and vm is not None and vm.exists:
+        if not self._cleaning or vm is None:
+            return
+        folder = vm.parent
+        if switches.lease_cleanup == "hidden":
+            folder.keep_name(vm)
             vm.destroy()
+        self.vcenter.clock.call_later(switches.lease_cleanup_s, lambda: self._clean_up(vm, folder))
+
+    def _clean_up(self, vm: VirtualMachine, folder: Any) -> None:
+        with self.vcenter.lock:
+            self._cleaning = False
+            folder.give_name_back(vm)
+            if vm.exists:
+                vm.lock.release(self._task)
+                vm.destroy()
+            self._end_task()
 
     def _end(self, state: str, fault: Exception | None) -> None:
         self.state, self.error = state, fault
-        if self.vm is not None and self._task is not None:
+        if self.vm is not None and self._task is not None and not self._cleaning:
             self.vm.lock.release(self._task)
         self._upload_changed.notify_all()
         for end in self._busy:
             end()
         self._renew()
         self.changed("state", "error", "info")
+        if not self._cleaning:
+            self._end_task()
+
+    def _end_task(self) -> None:
         if self._task is not None and self._task.info.state == "running":
-            # Resumes the waiting body at once; without a request to cancel it just goes on.
+            # A worker resumes the waiting body; without a request to cancel it just goes on.
             self.vcenter.tasks.cancel(self._task)
 
     # Transfers, for http_nfc
@@ -294,6 +301,20 @@ class HttpNfcLease(ManagedObject):
                 self.session.last_active = self.vcenter.clock.monotonic()
                 if self.is_open:
                     self._renew()
+
+    def _wait_for_requests(self) -> None:
+        """Let an upload begin whose client has connected and perhaps sent all of it: oslo.vmware
+        completes its lease before it reads the answer.
+        """
+        deadline = time.monotonic() + _SILENCE_S
+        while (
+            any(not device.is_arriving and device.sha1 is None for device in self.devices)
+            and self.vcenter.has_silent_connections
+            and self.state == "ready"
+            and time.monotonic() < deadline
+        ):
+            with self.vcenter.clock.activity.pause():
+                self._upload_changed.wait(0.02)
 
     def _wait_for_uploads(self) -> None:
         """Give an upload that is under way the time it needs, as long as bytes arrive."""
@@ -327,6 +348,8 @@ class HttpNfcLease(ManagedObject):
     def HttpNfcLeaseComplete(self, ctx: Context) -> None:
         """Success, whatever was sent."""
         self._require_ready()
+        if self.kind == "import":
+            self._wait_for_requests()
         self._wait_for_uploads()
         self._require_ready()
         vm = self.vm

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from tests.fakes.vcenter.http_nfc_lease import HttpNfcLease
     from tests.fakes.vcenter.virtual_disk import VirtualDisk
     from tests.fakes.vcenter.virtual_machine import VirtualMachine
-    from tests.fakes.vcenter.virtual_machine_devices import AttachedDisk
+    from tests.fakes.vcenter.virtual_machine_devices import AttachedDisk, Devices
 
 
 class LeaseDevice:
     """`is_arriving` while an upload runs, `is_broken` once one ended short or could not be read."""
 
-    def __init__(self, vm: VirtualMachine, attached: AttachedDisk, number: int) -> None:
-        controller = vm.devices.controller(attached.controller_key)
-        kind = type(controller).__name__.rpartition(".")[2]
-        slot = f"{kind}{controller.busNumber}:{attached.unit_number}"
+    def __init__(
+        self, vm: VirtualMachine, devices: Devices, attached: AttachedDisk, number: int
+    ) -> None:
+        slot = slot_name(devices, attached)
         self.vm = vm
         self.disk: VirtualDisk = attached.disk
         self.declared_bytes = attached.disk.capacity_bytes
@@ -39,14 +39,15 @@ class LeaseDevice:
 
     def url_info(self, lease: HttpNfcLease) -> Any:
         """The HttpNfcLeaseDeviceUrl; the URL alone gives access, for as long as the lease lasts."""
+        host, thumbprint = address(lease)
         return vim.HttpNfcLease.DeviceUrl(
             key=self.key,
             importKey=self.import_key,
-            url=f"https://{lease.host}/nfc/{lease.uuid}/{self.target_id}",
-            sslThumbprint=lease.vcenter.thumbprint,
+            url=f"https://{host}/nfc/{lease.uuid}/{self.target_id}",
+            sslThumbprint=thumbprint,
             disk=True,
             targetId=self.target_id,
-            datastoreKey=self.disk.datastore.moref,
+            datastoreKey=f"https://{host}/nfc/{lease.uuid}/",
             fileSize=None if lease.kind == "import" else self.disk.occupied_bytes,
         )
 
@@ -65,6 +66,38 @@ class LeaseDevice:
         )
 
 
+def slot_name(devices: Devices, attached: AttachedDisk) -> str:
+    """As keys of device URLs name a disk's place: "VirtualLsiLogicController0:0"."""
+    controller = devices.controller(attached.controller_key)
+    kind = type(controller).__name__.rpartition(".")[2]
+    return f"{kind}{controller.busNumber}:{attached.unit_number}"
+
+
+def address(lease: HttpNfcLease) -> tuple[str, str]:
+    """Host and thumbprint that a lease's URLs name, see the switches."""
+    switches = lease.vcenter.switches
+    host = lease.host
+    if switches.nfc_host is not None:
+        host = f"{switches.nfc_host}:{lease.vcenter.port}"
+    thumbprint = switches.nfc_thumbprint
+    return host, lease.vcenter.thumbprint if thumbprint is None else thumbprint
+
+
+def nvram_info(lease: HttpNfcLease, number: int) -> Any:
+    """The HttpNfcLeaseDeviceUrl of the VM's BIOS settings, which imports of vCenter 6.7 and later
+    offer beside the disks (a recording of vCenter 6.7).
+    """
+    assert lease.vm is not None
+    host, thumbprint = address(lease)
+    return vim.HttpNfcLease.DeviceUrl(
+        key=f"/{lease.vm.moref}/nvram",
+        importKey=f"/{lease.vm.name}/nvram",
+        url=f"https://{host}/nfc/{lease.uuid}/disk-{number}.nvram",
+        sslThumbprint=thumbprint,
+        disk=False,
+    )
+
+
 class DiskUpload:
     """One streamOptimized stream into a device's disk, charged to its datastore as it comes.
 
@@ -74,7 +107,8 @@ class DiskUpload:
 
     def __init__(self, device: LeaseDevice) -> None:
         self.device = device
-        self._parser = vmdk.StreamOptimizedParser()
+        self._switches = device.vm.vcenter.switches
+        self._parser = vmdk.StreamOptimizedParser(self._switches.oldest_stream_version)
         self._sha1 = hashlib.sha1(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
         self._content: DiskContent | None = None
@@ -99,7 +133,10 @@ class DiskUpload:
         """The stream is over; a part of a disk, or none, is no disk."""
         device = self.device
         device.is_arriving = False
-        device.is_broken = not whole or not self._parser.complete or self._content is None
+        ended = self._parser.complete
+        if not self._switches.stream_end_required:
+            ended = ended or self._parser.is_between_grains
+        device.is_broken = not whole or not ended or self._content is None
         device.sha1 = self._sha1.hexdigest()
         device.sha256 = self._sha256.hexdigest()
         if not device.is_broken:

@@ -7,7 +7,7 @@ Names are kept as vCenter keeps them: at most 80 characters, with "/", "\\" and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pyVmomi import vim
 
@@ -16,6 +16,7 @@ from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
 
 if TYPE_CHECKING:
+    from tests.fakes.vcenter.authorization_manager import AuthorizationManager
     from tests.fakes.vcenter.folder import Folder
     from tests.fakes.vcenter.vcenter import VCenter
 
@@ -35,6 +36,13 @@ def escape_name(name: str) -> str:
         else:
             out.append(char)
     return "".join(out)
+
+
+def unescape_name(name: str) -> str:
+    """The name that people gave, of one as vCenter stores it."""
+    for escaped, plain in (("%2f", "/"), ("%5c", "\\"), ("%25", "%")):
+        name = name.replace(escaped, plain)
+    return name
 
 
 def check_name(name: str | None) -> str:
@@ -86,9 +94,26 @@ class ManagedEntity(ManagedObject):
         return self.vcenter.tasks.recent(self)
 
     @property
-    def effectiveRole(self) -> list[int]:
-        """Everybody who can log in is administrator."""
-        return [-1]
+    def permission(self) -> list[Any]:
+        """The permissions that are defined on this object."""
+        manager = cast("AuthorizationManager", self.vcenter.registry.get("AuthorizationManager"))
+        return manager.permissions_of(self)
+
+    @property
+    def declaredAlarmState(self) -> list[Any]:
+        """What the alarms on this object and above it say of it."""
+        return self.vcenter.alarms.declared(self)
+
+    @property
+    def triggeredAlarmState(self) -> list[Any]:
+        """What alarms say of this object and those below that are not as they should be."""
+        return self.vcenter.alarms.triggered(self)
+
+    def read(self, name: str, ctx: Context) -> Any:
+        """`effectiveRole` is the caller's."""
+        if name == "effectiveRole":
+            return self.vcenter.permissions.roles_on(ctx.user, self)
+        return super().read(name, ctx)
 
     @property
     def ancestors(self) -> list[ManagedObject]:

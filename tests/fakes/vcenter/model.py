@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
 
 TIB = 1 << 40
+# Product version -> API version, in recordings.
+RECORDED_API_VERSIONS = {
+    "5.5.0": "5.5",
+    "6.0.0": "6.0",
+    "6.5.0": "6.5",
+    "8.0.3": "8.0.2.0",
+    "9.0.1": "9.0.0.0",
+}
 T = TypeVar("T")
 
 
@@ -35,9 +43,15 @@ class Model:
     :param datastore_bytes: capacity of each datastore, or of each by position when a sequence (the
         last repeats)
     :param datastore_type: "VMFS", "NFS", "NFS41", "vsan" or "VVOL" - for all, or by position
+    :param shared_datastores: so many of the first datacenter's datastores are mounted by all: the
+        others' first ones are the same storage under names of their own
     :param pods: datastore clusters (empty StoragePod folders) per datacenter
     :param datacenter_folders: folders above the datacenters ("F0/F1"), "" for none
+    :param host_names: of the first hosts, instead of DC0_C0_H0 and so on: the fake listens at
+        "127.0.0.1" and "localhost", and not at "127.0.0.2"
     :param profiles: storage policies known to PBM
+    :param api_version: as vCenter reports it; None for what the recordings of its version have,
+        where it lags behind
     :param host_version: product version that hosts report
     """
 
@@ -47,10 +61,13 @@ class Model:
     datastores: int = 2
     datastore_bytes: int | tuple[int, ...] = 1 * TIB
     datastore_type: str | tuple[str, ...] = "NFS"
+    shared_datastores: int = 0
     pods: int = 0
     datacenter_folders: str = ""
+    host_names: tuple[str, ...] = ()
     profiles: tuple[Profile, ...] = field(default_factory=tuple)
     vcenter_version: str = "8.0.3"
+    api_version: str | None = None
     host_version: str = "8.0.3"
 
     def __post_init__(self) -> None:
@@ -63,6 +80,12 @@ class Model:
         from tests.fakes.vcenter.inventory import build_inventory
 
         build_inventory(vcenter, self)
+
+    @property
+    def reported_api_version(self) -> str:
+        """The API version that vCenter reports."""
+        recorded = RECORDED_API_VERSIONS.get(self.vcenter_version, f"{self.vcenter_version}.0")
+        return self.api_version or recorded
 
     def size_of(self, position: int) -> int:
         """Capacity in bytes of the datastore at this position of its datacenter."""

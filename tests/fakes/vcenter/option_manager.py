@@ -22,7 +22,10 @@ class OptionManager(ManagedObject):
 
     def __init__(self, vcenter: VCenter) -> None:
         super().__init__(vcenter, moref="VpxSettings")
-        self._values: dict[str, Any] = {"VirtualCenter.InstanceName": "fake-vcenter"}
+        self._values: dict[str, Any] = {
+            "VirtualCenter.InstanceName": "fake-vcenter",
+            "VirtualCenter.FQDN": vcenter.host,
+        }
 
     def _all(self) -> dict[str, Any]:
         minutes = int(self.vcenter.sessions.idle_timeout_s // 60)

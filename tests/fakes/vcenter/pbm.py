@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 def create_services(vcenter: VCenter) -> None:
     """Create the endpoint's singletons."""
+    from tests.fakes.vcenter.pbm_compliance import PbmComplianceManager
+
     PbmServiceInstance(vcenter)
     PbmSessionManager(vcenter)
     PbmProfileManager(vcenter, vcenter.model.profiles)
     PbmPlacementSolver(vcenter)
+    PbmComplianceManager(vcenter)
 
 
 class PbmObject(ManagedObject):
@@ -74,7 +77,7 @@ class PbmSessionManager(PbmObject):
 
 
 class PbmProfileManager(PbmObject):
-    """Profiles by id, and which profiles entities have (`associate`)."""
+    """Profiles by id, and which of them VMs and their disks have."""
 
     TYPE = pbm.profile.ProfileManager
     NAME = "ProfileManager"
@@ -113,24 +116,30 @@ class PbmProfileManager(PbmObject):
 
     def PbmQueryAssociatedProfile(self, ctx: Context, entity: Any) -> list[Any]:
         """Profiles of a virtual machine's home (or of a disk, "vm-12:2000")."""
-        return [_profile_id(each) for each in self._profiles_of(entity)]
+        return [_profile_id(each) for each in self.profiles_of(entity)]
 
     def PbmQueryAssociatedProfiles(self, ctx: Context, entities: Any) -> list[Any]:
         """As PbmQueryAssociatedProfile, for many."""
         return [
             pbm.profile.QueryProfileResult(
-                object=entity, profileId=[_profile_id(each) for each in self._profiles_of(entity)]
+                object=entity, profileId=[_profile_id(each) for each in self.profiles_of(entity)]
             )
             for entity in entities
         ]
 
-    def _profiles_of(self, entity: Any) -> list[str]:
+    def profiles_of(self, entity: Any) -> list[str]:
+        """Ids of the profiles of a VM's home, or of a disk; none or one."""
+        from tests.fakes.vcenter.virtual_machine import VirtualMachine
+
         moref, _, disk = (entity.key or "").partition(":")
         vm = self.vcenter.registry.get(moref)
-        if vm is None:
+        if not isinstance(vm, VirtualMachine):
             return []
-        by_device: dict[Any, str] = getattr(vm, "storage_profiles", {})
-        found = by_device.get(int(disk) if disk else None)
+        if not disk:
+            found = vm.settings.profile_id
+        else:
+            attached = vm.devices.disk(int(disk))
+            found = attached.profile_id if attached is not None else None
         return [found] if found else []
 
     def _describe(self, profile_id: str, profile: Profile) -> Any:

@@ -1,13 +1,14 @@
-"""Accounts beside the administrator, and what each may do where.
+r"""Accounts beside the administrator, and what each may do where.
 
-A permission gives an account privileges on one object and, if it propagates, on all below it. The
-nearest permission counts: one on an object itself, else the first that propagates on the way up,
-for a virtual machine on both its ways, by folder and by resource pool. What belongs to no place in
-the tree (SessionManager, CustomFieldsManager, storage policies ...) is judged at the root folder,
-and so needs a permission there. A call without one of its privileges is NoPermission and does
-nothing. (vSphere Security, "Hierarchical Inheritance of Permissions")
+A permission gives an account the privileges of a role on one object and, if it propagates, on all
+below it. The nearest permission counts: one on an object itself, else the first that propagates on
+the way up, for a virtual machine on both its ways, by folder and by resource pool. What belongs to
+no place in the tree (SessionManager, CustomFieldsManager, storage policies ...) is judged at the
+root folder, and so needs a permission there. A call without one of its privileges is NoPermission
+and does nothing. (vSphere Security, "Hierarchical Inheritance of Permissions")
 
-The administrator, `VCenter.user`, may do everything and is not looked at.
+An account is named "user@domain" or "DOMAIN\user"; permissions name it in the second form, as a
+recording of 8.0.3 does. The administrator, `VCenter.user`, may do everything and is not looked at.
 """
 
 from __future__ import annotations
@@ -19,18 +20,37 @@ from typing import TYPE_CHECKING, Any
 from pyVmomi import vim
 
 from tests.fakes.vcenter import privileges
+from tests.fakes.vcenter.host_config_manager import HostPart
+from tests.fakes.vcenter.roles import ADMIN, Role, Roles
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.managed_object import ManagedObject
     from tests.fakes.vcenter.vcenter import VCenter
 
 
+def principal_of(user: str) -> str:
+    r"""A user's name as permissions have it: "VSPHERE.LOCAL\cinder"."""
+    domain, backslash, name = user.partition("\\")
+    if not backslash:
+        name, _, domain = user.partition("@")
+    return f"{domain.upper()}\\{name}" if domain else name
+
+
+def _key(user: str) -> str:
+    return principal_of(user).lower()
+
+
 @dataclass(frozen=True)
 class Permission:
-    """:ivar privileges: ids such as "Folder.Create"; System.* need not be named"""
+    """:ivar propagate: whether it counts below the object as well"""
 
-    privileges: frozenset[str]
+    role: Role
     propagate: bool = True
+
+    @property
+    def privileges(self) -> frozenset[str]:
+        """Of the role, as it is now."""
+        return self.role.privileges
 
 
 class Account:
@@ -41,21 +61,23 @@ class Account:
     :ivar missed: those that it did not hold
     """
 
-    def __init__(self, user: str, password: str) -> None:
+    def __init__(self, user: str, password: str, roles: Roles) -> None:
         self.user = user
         self.password = password
         self.permissions: dict[str, Permission] = {}
         self.used: set[tuple[str, str]] = set()
         self.missed: set[tuple[str, str]] = set()
+        self._roles = roles
 
     def grant(self, entity: Any, ids: Iterable[str], *, propagate: bool = True) -> None:
         """Instead of what it had on this object."""
-        self.permissions[entity.moref] = Permission(frozenset(ids), propagate)
+        self.permissions[entity.moref] = Permission(self._roles.with_privileges(ids), propagate)
 
     def holds(self, privilege: str, entity: ManagedObject) -> bool:
-        return any(privilege in found.privileges for found in self._permissions_on(entity))
+        """Whether a permission gives it this privilege on this object."""
+        return any(privilege in found.privileges for found in self.permissions_on(entity))
 
-    def _permissions_on(self, entity: ManagedObject) -> Iterator[Permission]:
+    def permissions_on(self, entity: ManagedObject) -> Iterator[Permission]:
         """The nearest on each way up."""
         own = self.permissions.get(entity.moref)
         if own is not None:
@@ -72,33 +94,77 @@ class Account:
 
 
 class Permissions:
-    """All accounts; guarded by the vCenter's lock."""
+    """All accounts and roles; guarded by the vCenter's lock."""
 
     def __init__(self, vcenter: VCenter) -> None:
         self._vcenter = vcenter
         self._accounts: dict[str, Account] = {}
+        self.roles = Roles()
 
     def add_account(self, user: str, password: str) -> Account:
         """An account without permissions: it can log in and read."""
-        account = Account(user, password)
-        self._accounts[user.lower()] = account
+        account = Account(user, password, self.roles)
+        self._accounts[_key(user)] = account
         return account
+
+    def account(self, user: str) -> Account | None:
+        """The account beside the administrator with this name, in either form."""
+        return self._accounts.get(_key(user))
+
+    def accounts(self) -> list[Account]:
+        """All accounts beside the administrator."""
+        return list(self._accounts.values())
+
+    def is_administrator(self, user: str) -> bool:
+        """Whether this is the account that may do everything."""
+        return _key(user) == _key(self._vcenter.user)
 
     def authenticate(self, user: str, password: str | None) -> str | None:
         """The user's name as it is written here, None if it or the password is wrong."""
         vcenter = self._vcenter
-        if user.lower() == vcenter.user.lower() and password == vcenter.password:
+        if self.is_administrator(user) and password == vcenter.password:
             return vcenter.user
-        account = self._accounts.get(user.lower())
+        account = self.account(user)
         return account.user if account is not None and password == account.password else None
 
     def check(self, user: str, target: ManagedObject, info: Any, arguments: dict[str, Any]) -> None:
         """:raises vim.fault.NoPermission: naming the first privilege that is missing"""
-        account = self._accounts.get(user.lower())
+        if not self._accounts:
+            return
+        account = self.account(user)
         if account is None:
             return
         for privilege, entity in privileges.needs(target, info, arguments):
             self._check(account, privilege, self._judged_at(entity))
+
+    def grants(self, user: str, privilege: str, entity: ManagedObject) -> bool:
+        """Whether a user holds a privilege on an object; that it was asked counts as no use."""
+        account = self.account(user)
+        return account is None or account.holds(privilege, self._judged_at(entity))
+
+    def roles_on(self, user: str, entity: ManagedObject) -> list[int]:
+        """The ids of a user's roles on an object."""
+        account = self.account(user)
+        if account is None:
+            return [ADMIN]
+        return [found.role.id for found in account.permissions_on(entity)]
+
+    def all(self) -> Iterator[tuple[str, str, Permission]]:
+        """Every permission of an account: its principal, the object's moref, and what it has."""
+        for account in self._accounts.values():
+            for moref, permission in account.permissions.items():
+                yield principal_of(account.user), moref, permission
+
+    def move_role(self, source: Role, target: Role | None) -> None:
+        """Replace a role in every permission; without a target those permissions are gone."""
+        for account in self._accounts.values():
+            for moref, permission in list(account.permissions.items()):
+                if permission.role is not source:
+                    continue
+                if target is None:
+                    del account.permissions[moref]
+                else:
+                    account.permissions[moref] = Permission(target, permission.propagate)
 
     def _check(self, account: Account, privilege: str, entity: ManagedObject) -> None:
         need = (privilege, entity.TYPE.__name__.rpartition(".")[2])
@@ -117,6 +183,8 @@ class Permissions:
             entity = getattr(entity, "entity", None) or entity
         elif issubclass(entity.TYPE, vim.vm.Snapshot):
             entity = getattr(entity, "vm", entity)
+        elif isinstance(entity, HostPart):
+            entity = entity.host
         if issubclass(entity.TYPE, vim.ManagedEntity):
             return entity
         return self._vcenter.root_folder

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
 
-from tests.fakes.vcenter.datastore_path import DatastorePath
+from tests.fakes.vcenter.datastore import find_datastore, parse_path
 from tests.fakes.vcenter.virtual_machine_reconfigure import set_fields
 
 if TYPE_CHECKING:
@@ -82,23 +82,24 @@ def _clone(vm: Any, arguments: Arguments) -> Iterator[Need]:
     for datastore in filter(None, targets):
         yield "Datastore.AllocateSpace", registry.require(datastore)
     if spec.config is not None:
-        yield from _config(spec.config, folder)
+        yield from _config(spec.config, folder, vm)
 
 
 def _reconfigure(vm: Any, arguments: Arguments) -> Iterator[Need]:
-    yield from _config(arguments["spec"], vm)
+    yield from _config(arguments["spec"], vm, vm)
     if any(change.fileOperation or _grows(vm, change) for change in arguments["spec"].deviceChange):
         yield "Datastore.AllocateSpace", vm.home_datastore
 
 
-def _config(spec: Any, entity: ManagedObject) -> Iterator[Need]:
+def _config(spec: Any, entity: ManagedObject, vm: Any) -> Iterator[Need]:
+    """:param vm: whose devices the spec edits, or copies of them"""
     for name in sorted(set_fields(spec) - _WITHOUT_PRIVILEGE):
         yield _CONFIG + _CONFIG_FIELDS.get(name, "Settings"), entity
     for change in spec.deviceChange or []:
         is_disk = isinstance(change.device, vim.vm.device.VirtualDisk)
         if change.operation == "edit":
             yield _CONFIG + "EditDevice", entity
-            if is_disk and _grows(entity, change):
+            if is_disk and _grows(vm, change):
                 yield _CONFIG + "DiskExtend", entity
         elif not is_disk:
             yield _CONFIG + "AddRemoveDevice", entity
@@ -152,25 +153,70 @@ def _relocate(vm: Any, arguments: Arguments) -> Iterator[Need]:
 
 def _destroy(entity: Any, arguments: Arguments) -> Iterator[Need]:
     """On the entity and on its parent."""
-    privilege = "Folder.Delete"
-    if entity.TYPE is vim.VirtualMachine:
-        privilege = "VirtualMachine.Inventory.Delete"
+    privilege = _of_type(_DESTROY, entity, "Folder.Delete")
     yield privilege, entity
     if entity.parent is not None:
         yield privilege, entity.parent
 
 
 def _rename(entity: Any, arguments: Arguments) -> Iterator[Need]:
-    is_vm = entity.TYPE is vim.VirtualMachine
-    yield (_CONFIG + "Rename" if is_vm else "Folder.Rename"), entity
+    yield _of_type(_RENAME, entity, "Folder.Rename"), entity
 
 
 def _move(folder: Any, arguments: Arguments) -> Iterator[Need]:
     for ref in arguments["list"]:
         entity = folder.vcenter.registry.require(ref)
-        is_vm = entity.TYPE is vim.VirtualMachine
-        yield ("VirtualMachine.Inventory.Move" if is_vm else "Folder.Move"), entity
-        yield ("VirtualMachine.Inventory.Move" if is_vm else "Folder.Move"), folder
+        privilege = _of_type(_MOVE, entity, "Folder.Move")
+        yield privilege, entity
+        yield privilege, folder
+
+
+def _of_type(privileges: Mapping[type, str], entity: Any, otherwise: str) -> str:
+    return next(
+        (each for kind, each in privileges.items() if issubclass(entity.TYPE, kind)), otherwise
+    )
+
+
+#: ManagedEntity.Destroy_Task, Rename_Task and Folder.MoveIntoFolder_Task ask by type. (vSphere API
+#: reference)
+_DESTROY = {
+    vim.VirtualMachine: "VirtualMachine.Inventory.Delete",
+    vim.Datacenter: "Datacenter.Delete",
+    vim.ComputeResource: "Host.Inventory.DeleteCluster",
+    vim.HostSystem: "Host.Inventory.RemoveHostFromCluster",
+    vim.ResourcePool: "Resource.DeletePool",
+}
+_RENAME = {
+    vim.VirtualMachine: _CONFIG + "Rename",
+    vim.Datacenter: "Datacenter.Rename",
+    vim.ComputeResource: "Host.Inventory.RenameCluster",
+    vim.ResourcePool: "Resource.RenamePool",
+    vim.Datastore: "Datastore.Rename",
+}
+_MOVE = {
+    vim.VirtualMachine: "VirtualMachine.Inventory.Move",
+    vim.Datacenter: "Datacenter.Move",
+    vim.ComputeResource: "Host.Inventory.MoveCluster",
+    vim.Datastore: "Datastore.Move",
+}
+
+
+def _update_pool(pool: Any, arguments: Arguments) -> Iterator[Need]:
+    if arguments["name"] is not None:
+        yield "Resource.RenamePool", pool
+    if arguments["config"] is not None:
+        yield "Resource.EditPool", pool
+
+
+def _destroy_children(pool: Any, arguments: Arguments) -> Iterator[Need]:
+    for child in pool.resourcePool:
+        yield "Resource.DeletePool", child
+
+
+def _update_options(manager: Any, arguments: Arguments) -> Iterator[Need]:
+    """Of vCenter, or of one of its hosts."""
+    host = getattr(manager, "host", None)
+    yield ("Global.Settings", manager) if host is None else ("Host.Config.AdvancedConfig", host)
 
 
 def _browse(browser: Any, arguments: Arguments) -> Iterator[Need]:
@@ -190,7 +236,7 @@ def _cancel(task: Any, arguments: Arguments) -> Iterator[Need]:
 
 def _on_datastore(privilege: str, near: ManagedObject, path: str | None) -> Iterator[Need]:
     vcenter: VCenter = near.vcenter
-    yield privilege, vcenter.datastore(DatastorePath.parse(path).datastore)
+    yield privilege, find_datastore(vcenter, parse_path(vcenter, path).datastore)
 
 
 _FILE_METHODS = (
@@ -214,6 +260,9 @@ _DYNAMIC: dict[str, Callable[[Any, Arguments], Iterator[Need]]] = {
     "Destroy_Task": _destroy,
     "Rename_Task": _rename,
     "MoveIntoFolder_Task": _move,
+    "UpdateConfig": _update_pool,
+    "DestroyChildren": _destroy_children,
+    "UpdateOptions": _update_options,
     "SearchDatastore_Task": _browse,
     "SearchDatastoreSubFolders_Task": _browse,
     "CancelTask": _cancel,

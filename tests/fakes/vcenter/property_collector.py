@@ -24,23 +24,31 @@ from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.property_filter import Change, PropertyFilter
 from tests.fakes.vcenter.property_path import PropertyPath
 from tests.fakes.vcenter.property_selection import CompiledSpec, Selection
-from tests.fakes.vcenter.session_manager import not_authenticated
+from tests.fakes.vcenter.session_manager import not_authenticated, unreadable
+from tests.fakes.vcenter.update_versions import UpdateVersions
+from tests.fakes.vcenter.wire import property_info
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.session_manager import Session
     from tests.fakes.vcenter.vcenter import VCenter
 
 _PC = vmodl.query.PropertyCollector
-TRUNCATED_TOKENS_KEPT = 32
+_ANONYMOUS = "System.Anonymous"
 
 
 def read_properties(
-    obj: ManagedObject, paths: Iterable[PropertyPath], ctx: Context
+    obj: ManagedObject,
+    paths: Iterable[PropertyPath],
+    ctx: Context,
+    roots: dict[str, Any] | None = None,
 ) -> tuple[list[tuple[PropertyPath, Any]], list[Any]]:
-    """Values (None: unset) and MissingProperty entries of what could not be read."""
+    """Values (None: unset) and MissingProperty entries of what could not be read.
+
+    `roots` receives the properties of `obj` that were read, as for `PropertyPath.read`.
+    """
     values: list[tuple[PropertyPath, Any]] = []
     missing: list[Any] = []
-    roots: dict[str, Any] = {}
+    roots = {} if roots is None else roots
     for path in paths:
         try:
             values.append((path, path.read(obj, ctx, roots)))
@@ -85,7 +93,7 @@ class PropertyCollector(ManagedObject):
         self.filters: dict[str, PropertyFilter] = {}
         self._pages: dict[str, _Page] = {}
         self._number = 0
-        self._truncated: dict[str, tuple[int | None, int]] = {}
+        self._versions = UpdateVersions()
         self._news = threading.Condition(vcenter.lock)
         self._waiting = False
         self._pauses: list[Pause] = []
@@ -205,14 +213,16 @@ class PropertyCollector(ManagedObject):
 
     def WaitForUpdatesEx(self, ctx: Context, version: str | None, options: Any) -> Any:
         """Changes since `version` ("" or none: the whole state), or None when none came in time."""
-        max_wait_s, max_objects = None, None
+        limit = self.vcenter.switches.update_page_limit
+        max_wait_s = None
         if options is not None:
             max_wait_s, max_objects = options.maxWaitSeconds, options.maxObjectUpdates
             if max_wait_s is not None and max_wait_s < 0:
                 raise vmodl.fault.InvalidArgument(invalidProperty="options.maxWaitSeconds")
             if max_objects is not None and max_objects <= 0:
                 raise vmodl.fault.InvalidArgument(invalidProperty="options.maxObjectUpdates")
-        return self._of(ctx)._wait(version or "", max_wait_s, max_objects)
+            limit = min(limit, max_objects or limit)
+        return self._of(ctx)._wait(version or "", max_wait_s, limit)
 
     def WaitForUpdates(self, ctx: Context, version: str | None) -> Any:
         """As WaitForUpdatesEx without limits (deprecated since vSphere 4.1)."""
@@ -228,7 +238,7 @@ class PropertyCollector(ManagedObject):
         collector._cancelled += 1
         collector.news()
 
-    def _wait(self, version: str, max_wait_s: float | None, max_objects: int | None) -> Any:
+    def _wait(self, version: str, max_wait_s: float | None, page_limit: int | None) -> Any:
         # Real seconds, not the fake's: the client's own time-out runs in real time too.
         deadline = None if max_wait_s is None else time.monotonic() + max_wait_s
         cancelled = self._cancelled
@@ -237,11 +247,11 @@ class PropertyCollector(ManagedObject):
                 return None
         self._waiting = True
         try:
-            since, base = self._since(version)
+            since, reached = self._versions.find(version, pages=page_limit is not None)
             while True:
                 if self._ended:  # while this call was on its way
                     raise vmodl.fault.RequestCanceled(msg="The wait for updates was canceled.")
-                update = self._update_set(version, since, base, max_objects)
+                update = self._update_set(version, since, reached, page_limit)
                 if update is not None:
                     return update
                 if not self._sleep(deadline, cancelled):
@@ -265,21 +275,8 @@ class PropertyCollector(ManagedObject):
             raise vmodl.fault.RequestCanceled(msg="The wait for updates was canceled.")
         return True
 
-    def _since(self, version: str) -> tuple[int | None, int]:
-        """The number that a version means, and for the rest of a truncated set where it
-        had begun.
-        """
-        if version == "":
-            return None, 0
-        if version in self._truncated:
-            base, reached = self._truncated.pop(version)
-            return base, reached
-        if not version.isdigit() or int(version) > self._number:
-            raise vmodl.query.InvalidCollectorVersion()
-        return int(version), 0
-
     def _update_set(
-        self, version: str, since: int | None, reached: int, max_objects: int | None
+        self, version: str, since: int | None, reached: int, page_limit: int | None
     ) -> Any:
         changes = [
             change
@@ -291,22 +288,17 @@ class PropertyCollector(ManagedObject):
         if not changes and not reached and (version != "" or not self.filters):
             return None
         changes.sort(key=lambda change: change.number)
-        new_version = str(self._number)
-        truncated = max_objects is not None and len(changes) > max_objects
+        truncated = page_limit is not None and len(changes) > page_limit
         if truncated:
-            changes = changes[:max_objects]
-            new_version = f"t{uuid.uuid4().hex}"
-            self._remember_truncated(new_version, since, changes[-1].number)
+            changes = changes[:page_limit]
+            new_version = self._versions.partial(version, since, changes[-1].number)
+        else:
+            new_version = self._versions.complete(self._number)
         return vmodl.query.PropertyCollector.UpdateSet(
             version=new_version,
             filterSet=_filter_updates(changes),
             truncated=True if truncated else None,
         )
-
-    def _remember_truncated(self, version: str, since: int | None, reached: int) -> None:
-        self._truncated[version] = (since, reached)
-        while len(self._truncated) > TRUNCATED_TOKENS_KEPT:
-            del self._truncated[next(iter(self._truncated))]
 
 
 class DefaultPropertyCollector(PropertyCollector):
@@ -352,20 +344,40 @@ def _filter_updates(changes: list[Change]) -> list[Any]:
 
 
 def _unauthenticated_result(ctx: Context, spec_set: Any) -> Any:
-    """What vCenter answers without a session: the objects asked for, nothing of them readable."""
-    fault = not_authenticated(ctx.vcenter)
+    """What vCenter answers without a session: the objects asked for, with those properties that
+    need no more than System.Anonymous, and the others missing (govmomi,
+    vim25/mo/fixtures/not_authenticated_fault.xml).
+    """
     contents = []
     for spec in spec_set:
+        compiled = CompiledSpec(spec)
         for start in spec.objectSet:
+            obj = ctx.vcenter.registry.find(start.obj)
             names = [name for prop in spec.propSet for name in prop.pathSet]
+            paths: Iterable[PropertyPath] = ()
             if start.selectSet:
                 names = [getattr(step, "path", None) or "name" for step in start.selectSet]
-            contents.append(
-                _PC.ObjectContent(
-                    obj=start.obj,
-                    missingSet=[
-                        _PC.MissingProperty(path=name, fault=fault) for name in names or ["name"]
-                    ],
+            elif obj is not None:
+                paths = compiled.paths_for(obj) or ()
+                names = [path.text for path in paths]
+            open_paths = [path for path in paths if _privilege(start.obj, path.text) == _ANONYMOUS]
+            content = _PC.ObjectContent(obj=start.obj)
+            if obj is not None:
+                content.propSet = object_content(obj, open_paths, ctx).propSet
+            closed = [
+                name for name in names or ["name"] if _privilege(start.obj, name) != _ANONYMOUS
+            ]
+            content.missingSet = [
+                _PC.MissingProperty(
+                    path=name, fault=unreadable(ctx.vcenter, _privilege(start.obj, name))
                 )
-            )
+                for name in closed
+            ]
+            contents.append(content)
     return _PC.RetrieveResult(objects=contents)
+
+
+def _privilege(ref: Any, path: str) -> str | None:
+    """The privilege that reading a property needs, where pyVmomi's type data tell it."""
+    info = property_info(type(ref), path.partition(".")[0])
+    return info.privId if info is not None else None

@@ -190,7 +190,11 @@ class PropertyFilter(ManagedObject):
             yield Change(left_at, self, obj, "leave")
 
     def describe(self, change: Change) -> Any:
-        """The ObjectUpdate of a change, with the values of now."""
+        """The ObjectUpdate of a change, with the values of now.
+
+        Every path is named, in alphabetical order: an unset one is assigned no value, and one
+        below an unset value is an indirectRemove (recording of vpxd 5.5).
+        """
         if change.kind == "leave":
             return _PC.ObjectUpdate(kind="leave", obj=change.obj.ref)
         from tests.fakes.vcenter.property_collector import read_properties
@@ -202,14 +206,16 @@ class PropertyFilter(ManagedObject):
             from tests.fakes.vcenter.property_path import checked_path
 
             paths = tuple(checked_path(change.obj.TYPE, text) for text in change.paths)
-        values, missing = read_properties(change.obj, paths, self._ctx)
+        roots: dict[str, Any] = {}
+        values, missing = read_properties(change.obj, paths, self._ctx, roots)
         seen = self._seen.get(change.obj)
         changes = []
-        for path, value in values:
+        for path, value in sorted(values, key=lambda each: each[0].text):
             if seen is not None and is_scalar(value):
                 seen.values[path.text] = value
-            if value is not None or change.paths is not None:
-                changes.append(_PC.Change(name=path.text, op="assign", val=value))
+            gone = value is None and path.has_unset_parent(change.obj, self._ctx, roots)
+            operation = "indirectRemove" if gone else "assign"
+            changes.append(_PC.Change(name=path.text, op=operation, val=value))
         return _PC.ObjectUpdate(
             kind=change.kind, obj=change.obj.ref, changeSet=changes, missingSet=missing
         )

@@ -44,27 +44,47 @@ class PropertyPath(NamedTuple):
     declared: Any
 
     def read(self, obj: ManagedObject, ctx: Context, roots: dict[str, Any] | None = None) -> Any:
-        """The value, ready for the serialiser; None when unset.
+        """The value, ready for the serialiser; None when unset. An array is never unset but empty
+        (recordings of vpxd 5.5 and of 8.0.3).
 
         `roots` keeps first segments already read of this object (objects build `config` anew at
         each read, so that several paths below it should share one).
         """
-        first = self.segments[0]
-        if roots is None:
-            value = obj.read(first.name, ctx)
-        else:
-            if first.name not in roots:
-                roots[first.name] = obj.read(first.name, ctx)
-            value = roots[first.name]
+        roots = {} if roots is None else roots
+        value = self._walk(self.segments, obj, ctx, roots)
+        if value is None and self._is_array and not self.has_unset_parent(obj, ctx, roots):
+            return self.declared()
+        return to_wire(value, self.declared)
+
+    def has_unset_parent(self, obj: ManagedObject, ctx: Context, roots: dict[str, Any]) -> bool:
+        """Whether the value that this path is a part of is unset itself."""
+        above = self.segments[:-1]
+        return bool(above) and self._walk(above, obj, ctx, roots) is None
+
+    @property
+    def _is_array(self) -> bool:
+        return isinstance(self.declared, type) and issubclass(self.declared, list)
+
+    def _walk(
+        self,
+        segments: tuple[Segment, ...],
+        obj: ManagedObject,
+        ctx: Context,
+        roots: dict[str, Any],
+    ) -> Any:
+        first = segments[0]
+        if first.name not in roots:
+            roots[first.name] = obj.read(first.name, ctx)
+        value = roots[first.name]
         if first.key is not None:
             value = _element(value, first.key)
-        for name, key in self.segments[1:]:
+        for name, key in segments[1:]:
             if value is None:
                 return None
             value = getattr(value, name, None)
             if key is not None:
                 value = _element(value, key)
-        return to_wire(value, self.declared)
+        return value
 
     def touched_by(self, changed: str) -> bool:
         """Whether a change of the property `changed` changes the value of this path."""

@@ -63,7 +63,9 @@ class CompiledSpec:
         self._paths_by_type: dict[type, tuple[PropertyPath, ...]] = {}
 
     def paths_for(self, obj: ManagedObject) -> tuple[PropertyPath, ...] | None:
-        """The properties to collect of `obj`, or None when no PropertySpec is for its type."""
+        """The properties to collect of `obj`, in alphabetical order as in every recording, or None
+        when no PropertySpec is for its type.
+        """
         if obj.TYPE not in self._paths_by_type:
             found: dict[str, PropertyPath] = {}
             matched = False
@@ -75,7 +77,7 @@ class CompiledSpec:
                     found[name] = checked_path(obj.TYPE, name)
             if not matched:
                 return None
-            self._paths_by_type[obj.TYPE] = tuple(found.values())
+            self._paths_by_type[obj.TYPE] = tuple(found[name] for name in sorted(found))
         return self._paths_by_type[obj.TYPE]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
@@ -13,6 +13,7 @@ from tests.fakes.vcenter.view_manager import contents
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
+    from tests.fakes.vcenter.virtual_machine_power import Guest
 
 
 class SearchIndex(ManagedObject):
@@ -89,29 +90,41 @@ class SearchIndex(ManagedObject):
                 return vm
         return None
 
-    def FindByIp(self, ctx: Context, datacenter: Any, ip: str, vmSearch: bool) -> None:
-        """No virtual machine here has an address."""
+    def FindByIp(
+        self, ctx: Context, datacenter: Any, ip: str, vmSearch: bool
+    ) -> ManagedObject | None:
+        """The first of FindAllByIp, or None."""
+        return next(iter(self.FindAllByIp(ctx, datacenter, ip, vmSearch)), None)
+
+    def FindAllByIp(
+        self, ctx: Context, datacenter: Any, ip: str, vmSearch: bool
+    ) -> list[ManagedObject]:
+        """VMs whose guest reports the address; no host has one."""
+        if not vmSearch and not ip:
+            raise vmodl.fault.InvalidArgument(invalidProperty="ip")
+        return self._by_guest(datacenter, lambda guest: guest.ip_address == ip) if vmSearch else []
 
     def FindByDnsName(
         self, ctx: Context, datacenter: Any, dnsName: str, vmSearch: bool
     ) -> ManagedObject | None:
-        """Hosts are found by their names; no virtual machine here has one."""
-        if vmSearch:
-            return None
-        for host in self.vcenter.registry.of_type(vim.HostSystem):
-            if host.name == dnsName:
-                return host  # type: ignore[no-any-return]
-        return None
+        """The first of FindAllByDnsName, or None."""
+        return next(iter(self.FindAllByDnsName(ctx, datacenter, dnsName, vmSearch)), None)
 
     def FindAllByDnsName(
         self, ctx: Context, datacenter: Any, dnsName: str, vmSearch: bool
     ) -> list[ManagedObject]:
-        """As FindByDnsName."""
-        found = self.FindByDnsName(ctx, datacenter, dnsName, vmSearch)
-        return [found] if found is not None else []
+        """VMs whose guest reports the name; hosts of that name."""
+        if vmSearch:
+            return self._by_guest(datacenter, lambda guest: guest.host_name == dnsName)
+        hosts = self.vcenter.registry.of_type(vim.HostSystem)
+        return [host for host in hosts if host.name == dnsName]
 
-    def FindAllByIp(self, ctx: Context, datacenter: Any, ip: str, vmSearch: bool) -> list[Any]:
-        """No virtual machine here has an address."""
-        if not vmSearch and not ip:
-            raise vmodl.fault.InvalidArgument(invalidProperty="ip")
-        return []
+    def _by_guest(self, datacenter: Any, fits: Callable[[Guest], bool]) -> list[ManagedObject]:
+        within = self.vcenter.registry.require(datacenter) if datacenter is not None else None
+        return [
+            vm
+            for vm in self.vcenter.registry.of_type(vim.VirtualMachine)
+            if vm.guest_system is not None
+            and fits(vm.guest_system)
+            and within in (None, vm.datacenter)
+        ]

@@ -13,7 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes.vcenter import dispatch, wsdl
+from tests.fakes.vcenter import dispatch, recorded_headers, wsdl
 from tests.fakes.vcenter.certificate import Certificate
 from tests.fakes.vcenter.http_exchange import BodyIncomplete, ConnectionDropped, HttpExchange
 
@@ -30,6 +30,7 @@ class Server:
         self._certificate = Certificate()
         self.ca_file = self._certificate.ca_file
         self.thumbprint = self._certificate.thumbprint
+        self.certificate = self._certificate.pem
         self._http = _HttpServer(vcenter, port, self._certificate.context)
         self.port: int = self._http.server_address[1]
         self._thread: threading.Thread | None = None
@@ -55,6 +56,11 @@ class Server:
         """Close every connection without an answer."""
         self._http.drop_connections()
 
+    @property
+    def has_silent_connections(self) -> bool:
+        """Whether there is a connection whose first request is not read yet."""
+        return bool(self._http.silent)
+
 
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
@@ -66,6 +72,7 @@ class _HttpServer(ThreadingHTTPServer):
         self.vcenter = vcenter
         self._tls = tls
         self._connections: set[socket.socket] = set()
+        self.silent: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
         super().__init__((vcenter.host, port), _Handler)
 
@@ -86,12 +93,19 @@ class _HttpServer(ThreadingHTTPServer):
         )
         with self._connections_lock:
             self._connections.add(wrapped)
+            self.silent.add(wrapped)
         return wrapped, address
 
     def shutdown_request(self, request: Any) -> None:
         with self._connections_lock:
             self._connections.discard(request)
+        self.heard(request)
         super().shutdown_request(request)
+
+    def heard(self, request: Any) -> None:
+        """The first request of a connection is known to those whom it concerns."""
+        with self._connections_lock:
+            self.silent.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Connections that break are everyday life of a server; errors of handlers are recorded
@@ -126,8 +140,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(400)
             self.close_connection = True
             return
+        exchange.heard = lambda: self.server.heard(self.request)
+        if not exchange.path.startswith("/nfc/"):
+            exchange.heard()
         try:
             with exchange.vcenter.clock.activity.working():
+                exchange.arrive()
                 route(exchange)
         except (ConnectionDropped, BodyIncomplete, OSError):
             self.close_connection = True
@@ -136,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             if not exchange.answered:
                 exchange.respond(500, b"The fake vCenter failed; see its errors.\n")
+        finally:
+            exchange.heard()
 
     do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _serve
 
@@ -163,6 +183,10 @@ def route(exchange: HttpExchange) -> None:
         from tests.fakes.vcenter import http_folder
 
         http_folder.handle(exchange)
+    elif exchange.method == "GET" and path.startswith("/diagnostic/"):
+        from tests.fakes.vcenter import diagnostic_manager
+
+        diagnostic_manager.serve_bundle(exchange)
     elif exchange.method == "POST" and path in ("/pbm", "/pbm/sdk"):
         dispatch.serve_soap(exchange, "pbm")
     elif exchange.method == "POST" and (path == "/sdk" or path.startswith("/sdk/")):
@@ -170,8 +194,19 @@ def route(exchange: HttpExchange) -> None:
     elif exchange.method in ("GET", "HEAD") and path == "/sdk/vimService.wsdl":
         exchange.respond(200, wsdl.vim_service(), "text/xml; charset=utf-8")
     elif exchange.method in ("GET", "HEAD") and path == "/sdk/vimServiceVersions.xml":
-        exchange.respond(200, wsdl.service_versions("vim25"), "text/xml; charset=utf-8")
+        _respond_with_versions(exchange, "vim25")
     elif exchange.method in ("GET", "HEAD") and path == "/pbm/pbmServiceVersions.xml":
-        exchange.respond(200, wsdl.service_versions("pbm"), "text/xml; charset=utf-8")
+        _respond_with_versions(exchange, "pbm")
     else:
         exchange.respond(404, b"Not Found\n")
+
+
+def _respond_with_versions(exchange: HttpExchange, namespace: str) -> None:
+    model = exchange.vcenter.model
+    api_version = model.reported_api_version
+    exchange.respond(
+        200,
+        wsdl.service_versions(namespace, api_version),
+        "text/xml; charset=utf-8",
+        recorded_headers.of_sdk(model.vcenter_version, api_version, f"urn:vim25/{api_version}"),
+    )

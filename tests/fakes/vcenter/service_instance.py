@@ -8,19 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
 
+from tests.fakes.vcenter.alarm_manager import AlarmManager
+from tests.fakes.vcenter.authorization_manager import AuthorizationManager
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.custom_fields_manager import CustomFieldsManager
+from tests.fakes.vcenter.diagnostic_manager import DiagnosticManager
+from tests.fakes.vcenter.event_manager import EventManager
 from tests.fakes.vcenter.extension_manager import ExtensionManager
 from tests.fakes.vcenter.file_manager import FileManager
 from tests.fakes.vcenter.folder import Folder
+from tests.fakes.vcenter.license_manager import LicenseManager
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.option_manager import OptionManager
+from tests.fakes.vcenter.ovf_manager import OvfManager
+from tests.fakes.vcenter.performance_manager import PerformanceManager
 from tests.fakes.vcenter.property_collector import DefaultPropertyCollector
 from tests.fakes.vcenter.search_index import SearchIndex
 from tests.fakes.vcenter.session_manager import SessionManager
+from tests.fakes.vcenter.storage_resource_manager import StorageResourceManager
 from tests.fakes.vcenter.task_manager import TaskManager
 from tests.fakes.vcenter.view_manager import ViewManager
 from tests.fakes.vcenter.virtual_disk_manager import VirtualDiskManager
+from tests.fakes.vcenter.vstorage_object_manager import VStorageObjectManager
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
@@ -34,6 +43,8 @@ def create_services(vcenter: VCenter) -> None:
     for service in (
         ServiceInstance,
         SessionManager,
+        EventManager,
+        AlarmManager,
         TaskManager,
         DefaultPropertyCollector,
         ViewManager,
@@ -41,8 +52,15 @@ def create_services(vcenter: VCenter) -> None:
         ExtensionManager,
         CustomFieldsManager,
         OptionManager,
+        AuthorizationManager,
+        LicenseManager,
+        PerformanceManager,
         FileManager,
         VirtualDiskManager,
+        OvfManager,
+        StorageResourceManager,
+        VStorageObjectManager,
+        DiagnosticManager,
     ):
         service(vcenter)
     pbm.create_services(vcenter)
@@ -73,7 +91,7 @@ class ServiceInstance(ManagedObject):
             osType="linux-x64",
             productLineId="vpx",
             apiType="VirtualCenter",
-            apiVersion=f"{version}.0",
+            apiVersion=self.vcenter.model.reported_api_version,
             instanceUuid=self.instance_uuid,
             licenseProductName="VMware VirtualCenter Server",
             licenseProductVersion="8.0",
@@ -82,6 +100,8 @@ class ServiceInstance(ManagedObject):
     @property
     def content(self) -> Any:
         """The singletons by their names in ServiceContent; what is not simulated is unset."""
+        # First class disks came with 6.5 (vSphere API reference).
+        has_disks = not self.vcenter.model.vcenter_version.startswith(("5.", "6.0"))
         return vim.ServiceInstanceContent(
             rootFolder=self.vcenter.root_folder.ref,
             propertyCollector=self._ref("propertyCollector"),
@@ -89,12 +109,21 @@ class ServiceInstance(ManagedObject):
             about=self.about,
             setting=self._ref("VpxSettings"),
             sessionManager=self._ref("SessionManager"),
+            authorizationManager=self._ref("AuthorizationManager"),
             customFieldsManager=self._ref("CustomFieldsManager"),
             taskManager=self._ref("TaskManager"),
+            eventManager=self._ref("EventManager"),
+            alarmManager=self._ref("AlarmManager"),
             extensionManager=self._ref("ExtensionManager"),
+            licenseManager=self._ref("LicenseManager"),
+            perfManager=self._ref("PerfMgr"),
             fileManager=self._ref("FileManager"),
             virtualDiskManager=self._ref("virtualDiskManager"),
             searchIndex=self._ref("SearchIndex"),
+            diagnosticManager=self._ref("DiagMgr"),
+            ovfManager=self._ref("OvfManager"),
+            storageResourceManager=self._ref("StorageResourceManager"),
+            vStorageObjectManager=self._ref("VStorageObjectManager") if has_disks else None,
         )
 
     def _ref(self, moref: str) -> Any:

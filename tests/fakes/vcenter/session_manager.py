@@ -2,24 +2,42 @@
 
 A session ends by Logout, by TerminateSession, after `idle_timeout_s` seconds without a request, or
 by `expire_all`. What belongs to it (property collectors and filters, views, NFC leases) ends with
-it. The cookie's value is quoted, as a real vCenter writes it. One thread's new login never revives
-another's session.
+it. One thread's new login never revives another's session.
+
+A cookie names an HTTP session, which exists before the log-in: vCenter 6.0 to 9.0 sends it with the
+answer of Login, even of one that fails, and 5.5 with its first answer (switch `cookie_with`;
+recordings). Its value is quoted. Morefs of the objects of a session name it by an id that is not
+its key (recordings of 5.5 to 8.0.3).
+
+Single Sign-On locks an account after LOCKOUT_FAILURES wrong passwords within LOCKOUT_WITHIN_S, for
+LOCKOUT_S: until then the right password is refused as well. Those are the policy's defaults, and it
+exempts administrator@vsphere.local. (vSphere Authentication, "Edit the vCenter Single Sign-On
+Lockout Policy"; VMware Cloud Foundation 4.5, "Configure the Account Lockout Policy", names 5 and
+180 s. That a locked account gets InvalidLogin, as a wrong password does, is unconfirmed.)
 """
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.event import Place
 from tests.fakes.vcenter.managed_object import ManagedObject
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
 
 COOKIE = "vmware_soap_session"
+LOCKOUT_FAILURES = 5
+LOCKOUT_WITHIN_S = 180.0
+LOCKOUT_S = 300.0
+ANONYMOUS_KEPT = 1000
+_NEVER_LOCKED = "administrator@vsphere.local"
 
 
 class OutOfSessions(Exception):
@@ -34,8 +52,11 @@ class Session:
         self.user = user
         self.locale = locale or "en"
         self.client_address = context.client_address
+        self.user_agent = context.user_agent
         self.key = str(uuid.uuid4())
-        self.cookie = uuid.uuid4().hex + uuid.uuid4().hex[:8]
+        self.cookie = context.cookie
+        self.pbm_cookie = str(uuid.uuid4())
+        self._objects_id = str(uuid.uuid4())
         self.login_time = vcenter.clock.now()
         self.last_active = vcenter.clock.monotonic()
         self.last_active_time = self.login_time
@@ -46,8 +67,10 @@ class Session:
         self.property_collector: Any = None
 
     def new_moref(self) -> str:
-        """A moref for an object of this session: "session[<key>]<uuid>", as vCenter writes them."""
-        return f"session[{self.key}]{uuid.uuid4()}"
+        """A moref for an object of this session: "session[<uuid>]<uuid>", as vCenter writes
+        them.
+        """
+        return f"session[{self._objects_id}]{uuid.uuid4()}"
 
     def own(self, obj: ManagedObject) -> None:
         """Let `obj` end with this session (its `session_ended`, or else `destroy_object`, is
@@ -77,7 +100,7 @@ class Session:
             messageLocale=self.locale,
             extensionSession=False,
             ipAddress=self.client_address,
-            userAgent="",
+            userAgent=self.user_agent,
             callCount=self.calls,
         )
 
@@ -91,6 +114,15 @@ def not_authenticated(vcenter: VCenter) -> Exception:
     )
 
 
+def unreadable(vcenter: VCenter, privilege_id: str | None) -> Exception:
+    """The fault of a property that needs a session: the privilege that it lacks is the property's,
+    and there is no message (govmomi, vim25/mo/fixtures/not_authenticated_fault.xml).
+    """
+    return vim.fault.NotAuthenticated(
+        object=vcenter.root_folder.ref, privilegeId=privilege_id or "System.View", msg=""
+    )
+
+
 class SessionManager(ManagedObject):
     """Sessions by cookie; also the test's handle (`vc.sessions`)."""
 
@@ -98,10 +130,15 @@ class SessionManager(ManagedObject):
 
     def __init__(self, vcenter: VCenter) -> None:
         super().__init__(vcenter, moref="SessionManager")
+        self.message = ""  # what the administrator tells everybody
         self.idle_timeout_s = 1800.0
         self.max_sessions = 2000
         self._sessions: dict[str, Session] = {}
+        self._anonymous: OrderedDict[str, None] = OrderedDict()  # cookies without a log-in
+        self._pbm_cookie = str(uuid.uuid4())
         self._tickets: dict[str, tuple[Session, float]] = {}
+        self._failures: dict[str, list[float]] = {}  # user -> times of wrong passwords
+        self._locked_until: dict[str, float] = {}
 
     # -- for the fake and its tests
 
@@ -128,6 +165,33 @@ class SessionManager(ManagedObject):
             session.touch()
             return session
 
+    def answer_with_cookie(self, ctx: Context, method: str) -> None:
+        """Begin an HTTP session for a client that has none, if this answer is the one to do so."""
+        with self.vcenter.lock:
+            if ctx.session is not None or ctx.cookie in self._anonymous:
+                return
+            ctx.cookie = ""
+            if method in ("Login", "CloneSession") or (
+                self.vcenter.switches.cookie_with == "first_answer"
+            ):
+                is_old = self.vcenter.switches.cookie_with == "first_answer"
+                ctx.cookie = (
+                    str(uuid.uuid4()) if is_old else uuid.uuid4().hex + uuid.uuid4().hex[:8]
+                )
+                self._anonymous[ctx.cookie] = None
+                if len(self._anonymous) > ANONYMOUS_KEPT:
+                    self._anonymous.popitem(last=False)
+                assert ctx.set_cookies is not None
+                ctx.set_cookies.append(f'{COOKIE}="{ctx.cookie}"; Path=/; HttpOnly; Secure;')
+
+    def answer_with_pbm_cookie(self, ctx: Context) -> None:
+        """Every answer of /pbm/sdk brings a cookie of its own, unquoted (recordings of 5.5 and
+        6.5); no client needs it.
+        """
+        assert ctx.set_cookies is not None
+        value = ctx.session.pbm_cookie if ctx.session is not None else self._pbm_cookie
+        ctx.set_cookies.append(f"{COOKIE}={value}; HttpOnly")
+
     def expire_all(self) -> int:
         """End every session now, as if all had been idle too long; returns how many there were."""
         with self.vcenter.lock:
@@ -147,6 +211,27 @@ class SessionManager(ManagedObject):
                 end = getattr(obj, "session_ended", obj.destroy_object)
                 end()
             session.objects.clear()
+            self.vcenter.events.post(
+                "UserLogoutSessionEvent",
+                session.user,
+                Place(),
+                ipAddress=session.client_address,
+                userAgent=session.user_agent,
+                callCount=session.calls,
+                sessionId=session.key,
+                loginTime=session.login_time,
+            )
+
+    def is_locked(self, user: str) -> bool:
+        """Whether too many wrong passwords have locked this account."""
+        return self.vcenter.clock.monotonic() < self._locked_until.get(user.lower(), -math.inf)
+
+    def _password_failed(self, user: str) -> None:
+        user, now = user.lower(), self.vcenter.clock.monotonic()
+        recent = [at for at in self._failures.get(user, ()) if now - at <= LOCKOUT_WITHIN_S]
+        self._failures[user] = [*recent, now]
+        if len(self._failures[user]) >= LOCKOUT_FAILURES and user != _NEVER_LOCKED:
+            self._locked_until[user] = now + LOCKOUT_S
 
     def _drop_if_idle(self, session: Session) -> None:
         # A request that is being served (a long poll) keeps its session from being idle.
@@ -158,10 +243,18 @@ class SessionManager(ManagedObject):
         if len(self.active()) >= self.max_sessions:
             raise OutOfSessions(f"Out of HTTP sessions: Limited to {self.max_sessions}")
         session = Session(self.vcenter, user, locale, ctx)
+        self._anonymous.pop(session.cookie, None)
         self._sessions[session.cookie] = session
-        if ctx.set_cookies is not None:
-            ctx.set_cookies.append(f'{COOKIE}="{session.cookie}"; Path=/; HttpOnly; Secure')
         ctx.session = session
+        self.vcenter.events.post(
+            "UserLoginSessionEvent",
+            user,
+            Place(),
+            ipAddress=session.client_address,
+            userAgent=session.user_agent,
+            locale=session.locale,
+            sessionId=session.key,
+        )
         return session
 
     # -- the vSphere API
@@ -176,6 +269,11 @@ class SessionManager(ManagedObject):
     def sessionList(self) -> list[Any]:
         """All sessions."""
         return [session.describe(None) for session in self.active()]
+
+    def UpdateServiceMessage(self, ctx: Context, message: str) -> None:
+        """Tell everybody who logs in something."""
+        self.message = message
+        self.changed("message")
 
     @property
     def defaultLocale(self) -> str:
@@ -202,10 +300,14 @@ class SessionManager(ManagedObject):
         if ctx.session is not None:
             raise vim.fault.InvalidLogin(msg="Cannot complete login: a session is already open.")
         user = self.vcenter.permissions.authenticate(userName, password)
-        if user is None:
+        locked = self.is_locked(userName)
+        if user is None and not locked:
+            self._password_failed(userName)
+        if user is None or locked:
             raise vim.fault.InvalidLogin(
                 msg="Cannot complete login due to an incorrect user name or password."
             )
+        self._failures.pop(user.lower(), None)
         return self._open(ctx, user, locale).describe(None)
 
     def Logout(self, ctx: Context) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from io import StringIO
 from typing import Any
 from xml.parsers.expat import ExpatError, ParserCreate
@@ -35,6 +36,8 @@ class SoapRequest:
     arguments: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    #: Required properties that data objects of the call lack: (name, WSDL name of the type).
+    missing: list[tuple[str, str]] = field(default_factory=list)
 
 
 # Finds the parameters of a method: (moref, type name, method) -> parameter name -> description.
@@ -58,9 +61,11 @@ def parse_request(body: bytes, lookup: ParameterLookup) -> SoapRequest:
 class _ArgumentReader(SoapAdapter.SoapDeserializer):  # type: ignore[misc]
     """pyVmomi's deserialiser for one argument; tells its end, and forgives the marks of suds."""
 
-    def __init__(self, done: Callable[[Any], None]) -> None:
+    def __init__(self, done: Callable[[Any], None], missing: list[tuple[str, str]]) -> None:
         super().__init__()
         self._done = done
+        self._missing = missing
+        self._seen: list[set[str]] = []
 
     def _declared_type(self, tag: str) -> Any:
         if not self.stack:
@@ -78,12 +83,31 @@ class _ArgumentReader(SoapAdapter.SoapDeserializer):  # type: ignore[misc]
             namespace, name = self.GetNSAndWsdlname(marked)
             if namespace == SoapAdapter.XMLNS_XSD or not name:
                 attr = {key: value for key, value in attr.items() if key != SoapAdapter.XSI_TYPE}
+        if self._seen:
+            self._seen[-1].add(tag.rpartition(_SEPARATOR)[2])
+        self._seen.append(set())
         super().StartElementHandler(tag, attr)
 
     def EndElementHandler(self, tag: str) -> None:
+        seen, obj = self._seen.pop(), self.stack[-1] if self.stack else None
+        if isinstance(obj, VmomiSupport.DataObject):
+            kind = VmomiSupport.Type(obj)
+            for name in _required(kind):
+                if name not in seen:
+                    self._missing.append((name, VmomiSupport.GetWsdlName(kind)))
         super().EndElementHandler(tag)
         if not hasattr(self, "stack"):
             self._done(self.GetResult())
+
+
+@cache
+def _required(kind: type) -> tuple[str, ...]:
+    """Properties that a data object cannot do without; an array may be empty."""
+    return tuple(
+        info.name
+        for info in kind._GetPropertyList()  # type: ignore[attr-defined]
+        if not info.flags & VmomiSupport.F_OPTIONAL and not issubclass(info.type, list)
+    )
 
 
 class _EnvelopeReader(SoapAdapter.ExpatDeserializerNSHandlers):  # type: ignore[misc]
@@ -128,7 +152,9 @@ class _EnvelopeReader(SoapAdapter.ExpatDeserializerNSHandlers):  # type: ignore[
             self.request.unknown.append(name)
             return False
         repeated = issubclass(info.type, list)
-        reader = _ArgumentReader(lambda value: self._argument_read(name, repeated, value))
+        reader = _ArgumentReader(
+            lambda value: self._argument_read(name, repeated, value), self.request.missing
+        )
         reader.Deserialize(
             self._parser, info.type.Item if repeated else info.type, False, self.nsMap
         )
@@ -165,6 +191,18 @@ class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
         prefixes[NAMESPACES[endpoint]] = ""
         super().__init__(writer, version, prefixes)
         self.outermostAttrs = ""
+        self._in_any_array = False
+
+    def _Serialize(self, val: Any, info: Any, defNS: str) -> None:
+        """Elements of an array in anyType carry their type, even when it is the array's."""
+        within = self._in_any_array
+        if within:
+            info = VmomiSupport.Object(
+                name=info.name, type=object, version=info.version, flags=info.flags
+            )
+        self._in_any_array = isinstance(val, list) and info.type is object
+        super()._Serialize(val, info, defNS)
+        self._in_any_array = within
 
     def _QName(self, typ: Any, defNS: str) -> Any:
         if typ is VmomiSupport.ManagedObject:

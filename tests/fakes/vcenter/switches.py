@@ -1,9 +1,15 @@
-"""Behaviours of a real vCenter that documents leave open; tests try both sides."""
+"""Behaviours of a real vCenter that documents leave open; tests try both sides.
+
+docs/assumptions.rst says of each what the engine assumes, and what happens if that is wrong.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+#: What a vCenter does with an edit of a disk in CloneSpec.config.
+InClone = Literal["kept", "ignored", "refused"]
 
 
 @dataclass
@@ -15,21 +21,77 @@ class Switches:
     :param clone_inherits_custom_values: whether a clone gets its source's custom attributes
     :param file_locked_after_import_s: seconds after an import during which clones of the new VM
         fail with FileLocked, as seen on vCenter 8.0 U1 (0: never)
-    :param set_disk_uuid_in_clone: whether CloneSpec.config may set a disk's uuid; else the uuid is
-        ignored
+    :param disk_capacity_in_clone: what becomes of a larger disk that CloneSpec.config asks for:
+        "kept" (CAPV, Ansible and Packer grow disks so), "ignored", or "refused" with
+        InvalidDeviceSpec (unconfirmed)
+    :param disk_uuid_in_clone: the same of another uuid for the disk (unconfirmed: those clients
+        send the source's own uuid, and their clones get a new one)
     :param clone_sets_create_date: whether a clone gets its own createDate; else it shows its
         source's
     :param stale_vm_storage_s: seconds for which perDatastoreUsage of a new VM still shows zero (0:
         at once right)
+    :param disks_have_content_ids: whether backings show a contentId ("if available", vSphere API
+        reference; recorded on 8.0.3)
+    :param copies_keep_content_ids: whether a full copy of a disk (a clone, a storage vMotion) has
+        its source's contentId; else it gets one of its own (unconfirmed either way)
+    :param storage_look_s: seconds between RefreshStorageInfo, which returns at once, and vCenter's
+        look at the files (0: it returns after the look); the reference does not say which
+    :param lease_cleanup_s: seconds that vCenter takes to remove the VM of an import that was
+        aborted, timed out or failed; never in the request that ends it (sapcc/nova 4dec35ff75)
+    :param lease_cleanup: whether that VM is "visible" meanwhile, with its task running, or
+        "hidden": no client finds it, although its name is still taken (sapcc/nova saw the latter)
+    :param stream_end_required: whether an upload without an end-of-stream marker is refused, as
+        ESXi does (a report to QEMU, gitlab.com/qemu-project/qemu/-/issues/1357: accepted as soon as
+        a sector of zeros was appended; flatcar/scripts#540: 400 Bad Request). What qemu-img writes
+        has such a sector only where zeros pad a last grain that compresses well
+    :param oldest_stream_version: version that an upload's header must have at least (3: a report
+        on ESXi, glennmatthews/cot#65: "sparse VMDK version too old")
+    :param refused_stream_fails_lease: whether an upload that is refused with HTTP 400 ends its
+        lease with an error; else HttpNfcLeaseComplete succeeds and leaves a disk of 4096000 bytes,
+        as clients have seen that do not read the host's answer (sapcc/nova a8673e00d8)
+    :param nfc_host: name that a lease's URLs have for the host (None: the name by which the client
+        called vCenter); a real lease names an ESXi host
+    :param nfc_thumbprint: of the host's certificate, as the lease says (None: the right one)
+    :param extended_disks_show_at_once: whether a VM shows the new capacity of a disk that
+        ExtendVirtualDisk_Task has extended; else only after Reload, which SAP's nova fork calls for
+        it (unconfirmed)
+    :param datastore_paths: whether a path writes the name of a datastore with "/", "\\" or "%" as
+        the property `name` has it, "escaped" (govmomi and Cinder build paths so), or "plain". The
+        API reference, Datastore, only says that the name in a path has none of them (unconfirmed)
     :param long_poll_keeps_session: whether an outstanding WaitForUpdatesEx keeps its session from
         being idle
+    :param cookie_with: which answer brings the cookie to a client that has none: that of "login",
+        even if it fails (recordings of 6.0, 6.5, 8.0.3 and 9.0.1), or its "first_answer" (5.5)
+    :param task_error_late_s: seconds for which a failed task's state "error" is seen without its
+        error, as on busy vCenters (ansible-vsphere 13, Salt 28511); 0: never
+    :param retrieve_page_limit: objects in one answer of RetrievePropertiesEx, whatever the client
+        allows (unconfirmed)
+    :param update_page_limit: objects in one answer of WaitForUpdatesEx, whatever the client allows
+        (100: a recording of vpxd 5.5, and govmomi's simulator; that it may be less than the client
+        allows: vSphere API reference, WaitOptions)
     """
 
     destroy_during_clone: Literal["task_in_progress", "queue"] = "task_in_progress"
     clone_inherits_custom_values: bool = True
     file_locked_after_import_s: float = 0.0
-    set_disk_uuid_in_clone: bool = False
+    disk_capacity_in_clone: InClone = "kept"
+    disk_uuid_in_clone: InClone = "ignored"
     clone_sets_create_date: bool = True
     stale_vm_storage_s: float = 0.0
+    disks_have_content_ids: bool = True
+    copies_keep_content_ids: bool = True
+    storage_look_s: float = 0.0
+    lease_cleanup_s: float = 0.0
+    lease_cleanup: Literal["visible", "hidden"] = "visible"
+    stream_end_required: bool = True
+    oldest_stream_version: int = 3
+    refused_stream_fails_lease: bool = False
+    nfc_host: str | None = None
+    nfc_thumbprint: str | None = None
+    extended_disks_show_at_once: bool = True
+    datastore_paths: Literal["escaped", "plain"] = "escaped"
     long_poll_keeps_session: bool = True
+    cookie_with: Literal["login", "first_answer"] = "login"
+    task_error_late_s: float = 0.0
     retrieve_page_limit: int = 1000
+    update_page_limit: int = 100

@@ -1,5 +1,8 @@
 """Task: queued -> running -> success | error; the last two are final.
 
+The fields that a TaskInfo has in each state are those of recordings of 5.x and 6.5: no progress
+after the end, `eventChainId` 0 until the task starts and then the key of its TaskEvent, a number
+that is not the task's.
 Every change of state goes through `changed`, so that clients see it on the very path they use on a
 real vCenter (PropertyCollector, ListView). A cancelled task ends as `error` with RequestCanceled.
 """
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyVmomi import VmomiSupport, vim, vmodl
 
+from tests.fakes.vcenter import task_events
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.managed_object import ManagedObject
 
@@ -35,23 +39,27 @@ class Task(ManagedObject):
         super().__init__(vcenter)
         self.entity = entity
         self.method = name
+        self.user = user
+        self.was_cancelable = cancelable
         self.cancel_requested = False
         self.abandoned = False
+        self.entity_name = getattr(entity, "name", None)
         is_entity = entity is not None and issubclass(entity.TYPE, vim.ManagedEntity)
         self.info: Any = vim.TaskInfo(
             key=self.moref,
             task=self.ref,
-            name=VmomiSupport.GuessWsdlMethod(name),
+            name=_public_method(name),
             descriptionId=description_id,
             entity=entity.ref if entity is not None and is_entity else None,
-            entityName=getattr(entity, "name", None) if is_entity else None,
+            entityName=self.entity_name if is_entity else None,
             state="queued",
             cancelled=False,
             cancelable=cancelable,
             reason=vim.TaskReasonUser(userName=user),
             queueTime=vcenter.clock.now(),
-            eventChainId=int(self.moref.rpartition("-")[2]),
+            eventChainId=0,
         )
+        self.event = task_events.queued(self)
 
     @property
     def done(self) -> bool:
@@ -62,7 +70,8 @@ class Task(ManagedObject):
         """queued -> running."""
         self.info.state = "running"
         self.info.startTime = self.vcenter.clock.now()
-        self.changed("info.state", "info.startTime")
+        self.info.eventChainId = self.event.chain_id
+        self.changed("info.state", "info.startTime", "info.eventChainId")
 
     def set_progress(self, percent: int) -> None:
         """Report progress (0-100) of a running task."""
@@ -77,13 +86,23 @@ class Task(ManagedObject):
             result = result.ref
         self.info.result = result
         self._end("success", "info.result")
+        task_events.succeeded(self, result, self.event)
 
     def failed(self, fault: Exception) -> None:
-        """-> error, with a pyVmomi fault."""
+        """-> error, with a pyVmomi fault, which may be seen later than the state (switch)."""
         if isinstance(fault, vmodl.fault.RequestCanceled):
             self.info.cancelled = True
-        self.info.error = fault
+        late_s = self.vcenter.switches.task_error_late_s
+        if late_s:
+            self.vcenter.clock.call_later(late_s, lambda: self._tell_error(fault))
+        else:
+            self.info.error = fault
         self._end("error", "info.error", "info.cancelled")
+
+    def _tell_error(self, fault: Exception) -> None:
+        with self.vcenter.lock:
+            self.info.error = fault
+            self.changed("info.error")
 
     def _end(self, state: str, *paths: str) -> None:
         self.info.state = state
@@ -112,3 +131,13 @@ class Task(ManagedObject):
     def UpdateProgress(self, ctx: Context, percentDone: int) -> None:
         """Progress as set by an extension."""
         self.set_progress(percentDone)
+
+
+def _public_method(name: str) -> Any:
+    """TaskInfo.name; unset for methods of the internal API (vSphere API reference: "null for
+    other tasks").
+    """
+    try:
+        return VmomiSupport.GuessWsdlMethod(name)
+    except KeyError:
+        return None

@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pyVmomi import vim, vmodl
 
+from tests.fakes.vcenter import task_labels
+from tests.fakes.vcenter.clock import Passing
+from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.history_collector import MOST_COLLECTORS
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
+from tests.fakes.vcenter.task_history_collector import TaskHistoryCollector
 from tests.fakes.vcenter.transfers import Transfer
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 KEPT_COMPLETED = 200
 KEPT_SECONDS = 600.0
+HISTORY = 1000
 WORKERS = 8
 
 
@@ -56,6 +62,7 @@ class TaskManager(ManagedObject):
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="vcenter-task")
         self._running: dict[str, _Run] = {}
         self._completed: deque[tuple[float, Task]] = deque()
+        self._history: deque[Task] = deque(maxlen=HISTORY)
 
     def start(
         self,
@@ -66,7 +73,7 @@ class TaskManager(ManagedObject):
         *,
         session: Session | None = None,
         result_entity: ManagedObject | None = None,
-        delay_s: float = 0.0,
+        delay_s: float | None = None,
         admission: Admission | None = None,
         cancelable: bool = True,
     ) -> Task:
@@ -74,17 +81,21 @@ class TaskManager(ManagedObject):
 
         :param name: WSDL name of the method, such as "CloneVM_Task"; task fault rules go by it
         :param result_entity: becomes info.result when the body returns None
-        :param delay_s: running time before the body acts, in the fake's seconds
+        :param delay_s: running time before the body acts, in the fake's seconds; by default the
+            plain cost of a task. A body that takes this cost itself, under its locks, says 0
         :param admission: keeps the task `queued` until there is room for it
         """
         if admission is None:
             admission = self.vcenter.cost_model.admission()
+        if delay_s is None:
+            delay_s = Passing(self.vcenter.cost_model.task_s)
         with self.vcenter.lock:
             self._forget_old()
             user = session.user if session else "com.vmware.vc"
             task = Task(self.vcenter, entity, name, description_id, user, cancelable)
             run = _Run(self, task, body, result_entity, delay_s, admission)
             self._running[task.moref] = run
+            self._history.append(task)
         if admission is None:
             self.submit(run.begin)
         else:
@@ -135,22 +146,37 @@ class TaskManager(ManagedObject):
         ended = [task for _, task in self._completed if task.entity is entity]
         return [task for task in ended if task.exists] + self.running(entity)
 
+    def history(self) -> list[Task]:
+        """Tasks, oldest first, those included that are no longer recent."""
+        return list(self._history)
+
     @property
     def recentTask(self) -> list[Task]:
         """All tasks that run or ended lately, newest last."""
         return [task for _, task in self._completed if task.exists] + self.running()
 
     @property
+    def description(self) -> Any:
+        """What tasks are called."""
+        return task_labels.description()
+
+    @property
     def maxCollector(self) -> int:
-        """Limit of task history collectors per client."""
-        return 32
+        """Limit of task history collectors per session."""
+        return MOST_COLLECTORS
+
+    def CreateCollectorForTasks(self, ctx: Context, filter: Any) -> TaskHistoryCollector:
+        """A collector of the caller's session."""
+        return TaskHistoryCollector(self.vcenter, ctx, filter)
 
     def _forget_old(self) -> None:
         oldest_kept = self.vcenter.clock.monotonic() - KEPT_SECONDS
         while self._completed and (
             self._completed[0][0] < oldest_kept and len(self._completed) > KEPT_COMPLETED
         ):
-            self._completed.popleft()[1].destroy_object()
+            _, task = self._completed.popleft()
+            task.destroy_object()
+            task.entity = None  # the history keeps no machine that is gone, nor its disks
 
     def forget_all(self) -> None:
         """Drop every task as a restart of vCenter does; those running never end, and nothing they
@@ -199,9 +225,11 @@ class _Run:
         if rule is not None:
             if rule.action is not None:
                 rule.action()
-            self.delay_s += rule.delay_s
+            if rule.delay_s:
+                self.delay_s += rule.delay_s  # no longer Passing: it ends when the test says so
             if rule.fault is not None:
                 self.body = _raiser(rule.fault)
+                self.delay_s = self.delay_s or Passing(self.vcenter.cost_model.task_s)
         # One hold of the lock: who sees `running` (under the lock) also finds the timer set, so
         # that advancing the clock then never comes too early.
         with self.vcenter.lock:

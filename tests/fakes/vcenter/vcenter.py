@@ -27,8 +27,11 @@ from tests.fakes.vcenter.switches import Switches
 from tests.fakes.vcenter.transfers import Transfers
 
 if TYPE_CHECKING:
+    from tests.fakes.vcenter.alarm_manager import AlarmManager
     from tests.fakes.vcenter.custom_fields_manager import CustomFieldsManager
+    from tests.fakes.vcenter.event_manager import EventManager
     from tests.fakes.vcenter.folder import Folder
+    from tests.fakes.vcenter.service_instance import ServiceInstance
     from tests.fakes.vcenter.session_manager import SessionManager
     from tests.fakes.vcenter.task_manager import TaskManager
 
@@ -128,6 +131,11 @@ class VCenter:
         return self._server.port
 
     @property
+    def has_silent_connections(self) -> bool:
+        """Whether somebody has connected whose first request is not read yet."""
+        return self._server.has_silent_connections
+
+    @property
     def url(self) -> str:
         """The SOAP endpoint, such as "https://127.0.0.1:8989/sdk"."""
         return f"https://{self.host}:{self.port}/sdk"
@@ -142,6 +150,17 @@ class VCenter:
         """SHA-1 of the server's certificate, as "AA:BB:...", for the device URLs of leases."""
         return self._server.thumbprint
 
+    @property
+    def certificate(self) -> str:
+        """The server's certificate in PEM."""
+        return self._server.certificate
+
+    @property
+    def instance_uuid(self) -> str:
+        """What tells this vCenter from others."""
+        instance = cast("ServiceInstance", self.registry.get("ServiceInstance"))
+        return instance.instance_uuid
+
     # -- singletons, by the names that handlers use
 
     @property
@@ -153,6 +172,16 @@ class VCenter:
     def tasks(self) -> TaskManager:
         """The TaskManager."""
         return cast("TaskManager", self.registry.get("TaskManager"))
+
+    @property
+    def events(self) -> EventManager:
+        """The EventManager."""
+        return cast("EventManager", self.registry.get("EventManager"))
+
+    @property
+    def alarms(self) -> AlarmManager:
+        """The AlarmManager."""
+        return cast("AlarmManager", self.registry.get("AlarmManager"))
 
     @property
     def custom_fields(self) -> CustomFieldsManager:
@@ -203,11 +232,12 @@ class VCenter:
         """NFC leases that are not done yet."""
         from pyVmomi import vim
 
-        return [
-            lease
-            for lease in self.registry.of_type(vim.HttpNfcLease)
-            if lease.state in ("initializing", "ready")
-        ]
+        with self.lock:  # one that is being made is in the registry and has no state yet
+            return [
+                lease
+                for lease in self.registry.of_type(vim.HttpNfcLease)
+                if lease.state in ("initializing", "ready")
+            ]
 
     def read_disk(self, vm_or_path: Any) -> Any:
         """The bytes of a virtual disk: of a VM (its first disk), its name, or a datastore path

@@ -20,6 +20,7 @@ from tests.fakes.vcenter import vmdk
 from tests.fakes.vcenter.datastore_files import DatastoreFile, DatastoreFiles
 from tests.fakes.vcenter.datastore_path import DatastorePath
 from tests.fakes.vcenter.disk import DiskContent
+from tests.fakes.vcenter.switches import Switches
 
 Provisioning = Literal["thin", "preallocated", "eagerZeroedThick"]
 _TEXT_LIMIT_BYTES = 64 * 1024
@@ -28,7 +29,9 @@ _TEXT_LIMIT_BYTES = 64 * 1024
 class VirtualDisk:
     """One disk; `files` and `path` say where its descriptor is.
 
-    `users` are the virtual machines that have it in a chain of theirs."""
+    `users` are the virtual machines that have it in a chain of theirs. `extending` while a task
+    zeroes its new part. `shown_capacity_bytes` is what VMs still show of a disk that was extended
+    behind their back, None when they show what it has."""
 
     def __init__(
         self,
@@ -49,11 +52,14 @@ class VirtualDisk:
         self.uuid = uuid or new_disk_uuid()
         self.parent = parent
         self.users: set[Any] = set()
+        self.extending = False
+        self.shown_capacity_bytes: int | None = None
         self._capacity_bytes: int | None = None
+        self._object_id = str(uuids.uuid4())
 
     @property
     def datastore(self) -> Any:
-        """The managed object of the datastore that the disk is on."""
+        """The managed object of the datastore that the disk is on; None in a test without one."""
         return self.files.owner
 
     @property
@@ -69,6 +75,27 @@ class VirtualDisk:
     def content(self) -> DiskContent:
         """The bytes of the disk, a parent's included."""
         return self.extent.content
+
+    @property
+    def object_id(self) -> str | None:
+        """The disk's object on a vSAN; None elsewhere."""
+        is_on_vsan = self.datastore is not None and self.datastore.is_vsan
+        return self._object_id if is_on_vsan else None
+
+    @property
+    def content_id(self) -> str | None:
+        """`backing.contentId`; None without an extent, or where vCenter shows none."""
+        extent = self.files.get(self.extent_path)
+        if extent is None or not self._switches.disks_have_content_ids:
+            return None
+        return extent.content.content_id
+
+    @property
+    def _switches(self) -> Switches:
+        if self.datastore is None:
+            return Switches()
+        switches: Switches = self.datastore.vcenter.switches
+        return switches
 
     @property
     def capacity_bytes(self) -> int:
@@ -133,14 +160,19 @@ class VirtualDisk:
         self.descriptor.content = DiskContent.of(text)
         self.files.settle(self.descriptor)
 
-    def extend(self, size_bytes: int) -> None:
-        """Grow; a delta cannot grow, and nothing shrinks (the caller raises its own fault)."""
+    def extend(self, size_bytes: int, *, eager_zero: bool = False) -> None:
+        """Grow; a delta cannot grow, and nothing shrinks (the caller raises its own fault).
+
+        A disk whose new part is not zeroed at once is no eagerZeroedThick disk any more.
+        """
         assert size_bytes >= self.capacity_bytes and self.parent is None
         extent = self.extent
         if extent.thick:
             self.files.require(size_bytes - extent.content.size_bytes, extent.path)
         if size_bytes > extent.content.size_bytes:
             extent.content.extend(size_bytes)
+        if self.provisioning == "eagerZeroedThick" and not eager_zero:
+            self.provisioning = "preallocated"
         self.capacity_bytes = size_bytes
         self.files.settle(extent)
         self.write_descriptor()
@@ -171,6 +203,8 @@ class VirtualDisk:
         """A full, independent copy, with a new uuid, its chain consolidated; maybe larger."""
         content = vmdk_content(self).copy() if self.sparse else self.content.copy()
         content.extend(max(content.size_bytes, size_bytes or 0))
+        if not self._switches.copies_keep_content_ids:
+            content.renew_id()
         return create_disk(
             files,
             path,
@@ -195,6 +229,8 @@ class VirtualDisk:
             descriptor = self.files.release(self.descriptor.path)
             files.adopt(extent, extent_path, overwrite=True)
             files.adopt(descriptor, path, overwrite)
+            if files is not self.files and not self._switches.copies_keep_content_ids:
+                extent.content.renew_id()
         self.files, self.extent_path = files, extent_path
         if not self.sparse:
             self.write_descriptor()

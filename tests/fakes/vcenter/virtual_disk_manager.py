@@ -17,6 +17,7 @@ from pyVmomi import vim, vmodl
 from tests.fakes.vcenter import vmdk
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.datastore import Datastore, locate
+from tests.fakes.vcenter.host_datastore_browser import vmodl_array
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
 from tests.fakes.vcenter.transfers import Transfer
@@ -134,19 +135,29 @@ class VirtualDiskManager(ManagedObject):
     def ExtendVirtualDisk_Task(
         self, ctx: Context, name: str, datacenter: Any, newCapacityKb: int, eagerZero: bool | None
     ) -> Task:
-        """NoDiskSpace when a thick disk does not fit; a disk with parents cannot be extended."""
+        """NoDiskSpace when a thick disk does not fit; a disk with parents cannot be extended.
 
-        def body() -> None:
+        The capacity must grow. Zeroing the new part takes its time when costs are on, and the disk
+        is FileLocked meanwhile (unconfirmed).
+        """
+
+        def body() -> Generator[float | Transfer, None, None]:
             disk = self._open(name, datacenter)
             require_unlocked(disk)
-            if newCapacityKb * 1024 < disk.capacity_bytes:
+            size_bytes = newCapacityKb * 1024
+            if size_bytes <= disk.capacity_bytes:
                 raise invalid("newCapacityKb")
             if disk.parent is not None or disk.sparse:
                 raise vim.fault.FileFault(
                     msg="The disk has parents or is sparse and cannot be extended.",
                     file=str(disk.path),
                 )
-            disk.extend(newCapacityKb * 1024)
+            if eagerZero:
+                yield from self._zero(disk, size_bytes - disk.capacity_bytes)
+            shown_bytes = disk.shown_capacity_bytes or disk.capacity_bytes
+            disk.extend(size_bytes, eager_zero=bool(eagerZero))
+            if not self.vcenter.switches.extended_disks_show_at_once:
+                disk.shown_capacity_bytes = shown_bytes
             refresh(disk)
 
         return self._start(ctx, "ExtendVirtualDisk_Task", "extendVirtualDisk", datacenter, body)
@@ -176,6 +187,45 @@ class VirtualDiskManager(ManagedObject):
     def QueryVirtualDiskGeometry(self, ctx: Context, name: str, datacenter: Any) -> Any:
         cylinders, heads, sectors = vmdk.geometry(self._open(name, datacenter).capacity_bytes)
         return vim.host.DiskDimensions.Chs(cylinder=cylinders, head=heads, sector=sectors)
+
+    def QueryVirtualDiskInfo_Task(
+        self, ctx: Context, name: str, datacenter: Any, includeParents: bool
+    ) -> Task:
+        """The disk, and with `includeParents` those below it, base last (internal_api.py)."""
+
+        def body() -> Any:
+            chain = self._open(name, datacenter).chain
+            return vmodl_array(
+                vim.VirtualDiskManager.VirtualDiskInfo,
+                [
+                    vim.VirtualDiskManager.VirtualDiskInfo(
+                        unit=vim.VirtualDiskManager.DiskUnit(name=str(disk.path)),
+                        diskType="vmfsSparse" if disk.parent else disk.provisioning,
+                        parent=str(disk.parent.path) if disk.parent else None,
+                    )
+                    for disk in (chain if includeParents else chain[:1])
+                ],
+            )
+
+        return self._start(
+            ctx, "QueryVirtualDiskInfo_Task", "queryVirtualDiskInfo", datacenter, body
+        )
+
+    def ShrinkVirtualDisk_Task(
+        self, ctx: Context, name: str, datacenter: Any, copy: bool | None
+    ) -> Task:
+        """Gives the blocks of zeros of a thin disk back; here a disk never holds any. For other
+        disks NotSupported (vSphere API reference: "only for thin-provisioned disks on VMFS"; that
+        it is this fault is unconfirmed).
+        """
+
+        def body() -> None:
+            disk = self._open(name, datacenter)
+            require_unlocked(disk)
+            if disk.provisioning != "thin" or disk.parent is not None:
+                raise vmodl.fault.NotSupported(msg="Only a thin disk can be shrunk.")
+
+        return self._start(ctx, "ShrinkVirtualDisk_Task", "shrinkVirtualDisk", datacenter, body)
 
     def QueryVirtualDiskFragmentation(self, ctx: Context, name: str, datacenter: Any) -> int:
         self._open(name, datacenter)
@@ -207,6 +257,16 @@ class VirtualDiskManager(ManagedObject):
         finally:
             transfer.cancel()
 
+    def _zero(self, disk: VirtualDisk, size_bytes: int) -> Generator[float | Transfer, None, None]:
+        costs = self.vcenter.cost_model
+        if not costs.enabled or not costs.datastore_bandwidth:
+            return
+        disk.extending = True
+        try:
+            yield size_bytes / (costs.datastore_bandwidth * costs.write_share)
+        finally:
+            disk.extending = False
+
     def _open(self, name: str, datacenter: Any) -> VirtualDisk:
         datastore, path = locate(self.vcenter, name, datacenter)
         return open_disk(datastore.storage, path)
@@ -226,9 +286,9 @@ class VirtualDiskManager(ManagedObject):
 
 
 def require_unlocked(disk: VirtualDisk) -> None:
-    """FileLocked while a VM that uses the disk is cloned, imported or otherwise worked on."""
-    for vm in disk.users:
-        if not vm.lock.is_free:
+    """FileLocked while the disk is extended, and while a VM that uses it is worked on."""
+    for vm in disk.users or (None,):
+        if disk.extending or (vm is not None and not vm.lock.is_free):
             raise vim.fault.FileLocked(
                 msg=f"Unable to access file {disk.path} since it is locked", file=str(disk.path)
             )

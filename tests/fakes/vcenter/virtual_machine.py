@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
 
+from tests.fakes.vcenter import virtual_machine_power as power
 from tests.fakes.vcenter import virtual_machine_views as views
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.datastore_path import DatastorePath
 from tests.fakes.vcenter.disk import DiskContent
+from tests.fakes.vcenter.environment_browser import browser_of, forget_browser
 from tests.fakes.vcenter.managed_entity import ManagedEntity
 from tests.fakes.vcenter.managed_object import ManagedObject
 from tests.fakes.vcenter.task import Task
@@ -27,6 +30,7 @@ from tests.fakes.vcenter.virtual_disk import VirtualDisk, extent_name
 from tests.fakes.vcenter.virtual_machine_devices import Devices
 from tests.fakes.vcenter.virtual_machine_locks import EntityLock
 from tests.fakes.vcenter.virtual_machine_operations import Operations
+from tests.fakes.vcenter.virtual_machine_other_devices import networks_of
 from tests.fakes.vcenter.virtual_machine_settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +60,12 @@ class VirtualMachine(Operations, ManagedEntity):
         self.home_datastore: Datastore | None = None
         self.vmx_path = ""
         self.power_state = "poweredOff"
+        self.booted_at: datetime | None = None
+        self.guest_system: power.Guest | None = None
+        self.question: power.Question | None = None
+        self.tools_mounted = False
+        #: What CustomizeVM_Task asked for, to be applied at the next boot.
+        self.customization: Any = None
         self.lock = EntityLock()
         self.lease: Any = None
         self.imported_at: float | None = None
@@ -68,7 +78,8 @@ class VirtualMachine(Operations, ManagedEntity):
         self.snapshot_number = 0
         self._known_disks: set[VirtualDisk] = set()
         self._known_datastores: set[Datastore] = set()
-        self.storage_refreshed = False
+        self._known_networks: list[Any] = []
+        self.storage_seen_at: datetime | None = None
         self.files_lost = False
         self._config: Any = None
         host.add_member("vm", self)
@@ -90,7 +101,7 @@ class VirtualMachine(Operations, ManagedEntity):
     def home(self) -> DatastorePath:
         """The path of its .vmx or .vmtx file."""
         assert self.home_datastore is not None, "a shell without a home yet"
-        return DatastorePath(self.home_datastore.name, self.vmx_path)
+        return DatastorePath(self.home_datastore.path_name, self.vmx_path)
 
     @property
     def disks(self) -> list[VirtualDisk]:
@@ -216,8 +227,19 @@ class VirtualMachine(Operations, ManagedEntity):
         for datastore in self._known_datastores | datastores:
             datastore.refresh(self)
         self._known_datastores = datastores
+        self._sync_networks(networks_of(self, self.devices))
         self._config = None
         self.changed("config", "summary", "storage", "layoutEx", "layout", "datastore", "snapshot")
+
+    def _sync_networks(self, networks: list[Any]) -> None:
+        if networks == self._known_networks:
+            return
+        for network in self._known_networks:
+            network.remove_member("vm", self)
+        for network in networks:
+            network.add_member("vm", self)
+        self._known_networks = networks
+        self.changed("network")
 
     def look_at_files(self) -> None:
         """Learn that the configuration file has vanished, or is back. Until somebody looks (a
@@ -246,8 +268,10 @@ class VirtualMachine(Operations, ManagedEntity):
             datastore.remove_member("vm", self)
             datastore.refresh(self)
         self._known_datastores = set()
+        self._sync_networks([])
         self.host.remove_member("vm", self)
         self.set_pool(None)
+        forget_browser(self)
         if self.folder is not None:
             self.folder.remove_child(self)
         self.destroy_object()
@@ -303,15 +327,19 @@ class VirtualMachine(Operations, ManagedEntity):
 
     @property
     def network(self) -> list[Any]:
-        return []
+        return list(self._known_networks)
 
     @property
     def guest(self) -> Any:
-        return views.guest(self)
+        return power.guest_info(self)
 
     @property
     def guestHeartbeatStatus(self) -> str:
-        return "gray"
+        return power.heartbeat(self)
+
+    @property
+    def environmentBrowser(self) -> Any:
+        return browser_of(self)
 
     @property
     def capability(self) -> Any:
@@ -344,11 +372,11 @@ def find_disk(vcenter: VCenter, vm_or_path: Any) -> DiskContent:
 
     ValueError when there is no such VM or it has no disk; FileNotFound when the path has no file.
     """
-    from tests.fakes.vcenter.datastore import find_datastore
+    from tests.fakes.vcenter.datastore import find_datastore, parse_path
     from tests.fakes.vcenter.virtual_disk import open_disk
 
     if isinstance(vm_or_path, str) and vm_or_path.startswith("["):
-        path = DatastorePath.parse(vm_or_path)
+        path = parse_path(vcenter, vm_or_path)
         return open_disk(find_datastore(vcenter, path.datastore).storage, path.path).content
     vm = vcenter.find_vm(vm_or_path) if isinstance(vm_or_path, str) else None
     vm = vm or vcenter.registry.find(getattr(vm_or_path, "ref", vm_or_path))

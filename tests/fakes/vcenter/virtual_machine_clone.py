@@ -32,6 +32,7 @@ from tests.fakes.vcenter.virtual_machine_create import make_directory
 from tests.fakes.vcenter.virtual_machine_device_changes import DeviceChanges
 from tests.fakes.vcenter.virtual_machine_devices import Devices
 from tests.fakes.vcenter.virtual_machine_operations import require_files, require_there
+from tests.fakes.vcenter.virtual_machine_other_devices import for_clone
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.virtual_disk import VirtualDisk
@@ -79,6 +80,7 @@ def start(source: VirtualMachine, ctx: Context, folder: Any, name: str, spec: An
         "VirtualMachine.clone",
         body,
         session=ctx.session,
+        delay_s=0.0,
         admission=admission,
     )
 
@@ -133,10 +135,10 @@ def _take_time(plan: ClonePlan, task: Task, copies: list[_Copy]) -> Wait:
     """Wait as long as the copies take, one disk after the other, with progress."""
     vcenter = plan.source.vcenter
     costs = vcenter.cost_model
+    if clone_s := costs.clone_seconds():
+        yield clone_s
     if not costs.enabled:
         return
-    if costs.fixed_clone_s:
-        yield costs.fixed_clone_s
     if plan.source.power_state == "poweredOn":
         yield costs.snapshot_s
 
@@ -180,8 +182,9 @@ def _copy_disks(plan: ClonePlan, vm: VirtualMachine) -> list[_Copy]:
         controllers=[
             one for one in plan.devices.controllers if one.key not in plan.removed_controllers
         ],
-        others=list(plan.devices.others),
     )
+    for device in plan.devices.others:
+        vm.devices.others.append(for_clone(vm, vm.devices, device))
     copies = []
     for disk_plan in plan.disks:
         disk = _copy_disk(disk_plan, vm)
@@ -227,12 +230,12 @@ def _configure(plan: ClonePlan, vm: VirtualMachine) -> None:
     if plan.config is not None:
         vm.settings.apply(plan.config)
         DeviceChanges(vm, plan.other_changes).apply()
-        if switches.set_disk_uuid_in_clone:
-            for disk_plan, disk in zip(plan.disks, vm.disks, strict=False):
-                if disk_plan.uuid and disk.parent is None:
-                    disk.uuid = disk_plan.uuid
-                    disk.write_descriptor()
+        for disk_plan, disk in zip(plan.disks, vm.disks, strict=False):
+            if disk_plan.uuid is not None:
+                disk.uuid = disk_plan.uuid
+                disk.write_descriptor()
+    DeviceChanges(vm, plan.location.deviceChange).apply()
     if plan.home_profile is not None:
         vm.settings.profile_id = plan.home_profile or None
     if plan.power_on:
-        vm.power_state = "poweredOn"
+        vm.set_power("poweredOn")

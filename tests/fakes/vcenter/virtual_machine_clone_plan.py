@@ -5,7 +5,8 @@
 - home and disks go to location.datastore, else stay on the source's; a DiskLocator rules its disk;
 - diskBackingInfo decides the disk's type, else it keeps its own; `transform` counts without it;
 - growing a disk in config.deviceChange is done with the copy; shrinking is refused, so is growing
-  a disk that gets a parent, and growing while cloning from a snapshot is silently not done;
+  a disk that gets a parent, and growing while cloning from a snapshot is silently not done; what
+  becomes of a new capacity or uuid else is a switch;
 - createNewChildDiskBacking needs CloneSpec.snapshot.
 (vSphere API reference, VirtualMachineRelocateSpec and VirtualMachineCloneSpec; reports of
 cluster-api-provider-vsphere and machine-controller on growing.)
@@ -20,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 from pyVmomi import vmodl
 
 from tests.fakes.vcenter.managed_entity import check_name
-from tests.fakes.vcenter.virtual_disk import Provisioning, VirtualDisk
+from tests.fakes.vcenter.switches import InClone
+from tests.fakes.vcenter.virtual_disk import Provisioning, VirtualDisk, unspaced
 from tests.fakes.vcenter.virtual_machine_device_changes import (
     asked_capacity,
     check_growth,
-    invalid_spec,
     provisioning_of,
 )
 from tests.fakes.vcenter.virtual_machine_devices import AttachedDisk
+from tests.fakes.vcenter.virtual_machine_faults import invalid_spec
 from tests.fakes.vcenter.virtual_machine_placement import (
     Placement,
     choose_host,
@@ -249,14 +251,32 @@ class ClonePlan:
         current_bytes = plan.source.capacity_bytes
         size_bytes = asked_capacity(index, spec.device, current_bytes)
         check_growth(index, size_bytes, current_bytes, has_parent=plan.parent is not None)
-        if self.arguments.snapshot is None:
+        switches = self.source.vcenter.switches
+        if size_bytes > current_bytes:
+            _check_taken(switches.disk_capacity_in_clone, index, "capacityInKB")
+        if self.arguments.snapshot is None and switches.disk_capacity_in_clone == "kept":
             plan.size_bytes = size_bytes
         if spec.device.backing is not None:
             provisioning_of(spec.device.backing)
-            plan.uuid = spec.device.backing.uuid
+            self._edit_uuid(plan, index, spec.device.backing.uuid)
         profile = profile_of(spec.profile)
         if profile is not None:
             plan.profile_id = profile or None
+
+    def _edit_uuid(self, plan: DiskPlan, index: int, asked: str | None) -> None:
+        """Clients that send the source's device as it is do not ask for its uuid."""
+        if not asked or unspaced(asked) == plan.source.uuid:
+            return
+        answer = self.source.vcenter.switches.disk_uuid_in_clone
+        _check_taken(answer, index, "backing.uuid")
+        if answer == "kept" and plan.parent is None:
+            plan.uuid = unspaced(asked)
+
+
+def _check_taken(answer: InClone, index: int, prop: str) -> None:
+    """InvalidDeviceSpec if this vCenter takes no such edit in a clone (unconfirmed)."""
+    if answer == "refused":
+        raise invalid_spec(index, f"virtualDeviceSpec.device.{prop}")
 
 
 def invalid_argument(name: str) -> Exception:

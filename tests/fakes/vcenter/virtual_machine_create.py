@@ -13,7 +13,7 @@ from typing import Any
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
-from tests.fakes.vcenter.datastore import find_datastore
+from tests.fakes.vcenter.datastore import find_datastore, parse_path
 from tests.fakes.vcenter.datastore_path import DatastorePath
 from tests.fakes.vcenter.managed_entity import check_name
 from tests.fakes.vcenter.task import Task
@@ -53,7 +53,7 @@ def make_vm(folder: Any, spec: Any, pool: Any, host: Any) -> VirtualMachine:
     """A complete VM as `spec` says; faults as in the module's docstring, and those of its parts."""
     name = check_name(spec.name)
     folder.check_free(name)
-    path = _home_path(spec)
+    path = _home_path(folder.vcenter, spec)
     datastore = find_datastore(folder.vcenter, path.datastore, folder.datacenter)
     require_in_datacenter(folder.datacenter, pool, "pool")
     placement = Placement(choose_host(pool, host, datastore, prefix=""), pool, datastore)
@@ -76,20 +76,20 @@ def make_vm(folder: Any, spec: Any, pool: Any, host: Any) -> VirtualMachine:
     return vm
 
 
-def _home_path(spec: Any) -> DatastorePath:
+def _home_path(vcenter: Any, spec: Any) -> DatastorePath:
     if spec.files is None or not spec.files.vmPathName:
         raise vmodl.fault.InvalidArgument(
             msg="A specified parameter was not correct: configSpec.files",
             invalidProperty="configSpec.files",
         )
-    return DatastorePath.parse(spec.files.vmPathName)
+    return parse_path(vcenter, spec.files.vmPathName)
 
 
 def make_directory(datastore: Any, path: str, name: str) -> tuple[str, str]:
     """(directory, base name) for a VM's files; the directory is new unless the path names it."""
     storage = datastore.storage
     if not path.endswith((".vmx", ".vmtx")):
-        directory = storage.make_unique_directory(posixpath.join(path, name) if path else name)
+        directory = datastore.make_vm_directory(posixpath.join(path, name) if path else name)
         return directory, name
     if storage.exists(path):
         raise vim.fault.FileAlreadyExists(
@@ -132,7 +132,7 @@ def _register(
             msg="A template needs a host and no pool, a virtual machine needs a pool.",
             invalidProperty="pool",
         )
-    where = DatastorePath.parse(path)
+    where = parse_path(folder.vcenter, path)
     datastore = find_datastore(folder.vcenter, where.datastore, folder.datacenter)
     datastore.storage.file(where.path)
     for other in datastore.members("vm"):

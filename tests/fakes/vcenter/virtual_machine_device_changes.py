@@ -1,5 +1,8 @@
 """ConfigSpec.deviceChange: adds, edits and removes devices, all of them or none.
 
+A disk that is eagerZeroedThick and grows is lazily zeroed from then on: ReconfigVM_Task has no way
+to ask for more. (pyvmomi#648, community.vmware#278 and #817, terraform-provider-vsphere#2123)
+
 Everything is tried on a copy of the devices; disks created on the way are deleted again when a
 later change is refused, and files are destroyed only after the last change has passed. Faults
 carry the index of the change: InvalidDeviceSpec for a device that cannot be, InvalidDeviceOperation
@@ -9,12 +12,13 @@ anything but flat disks.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
 
-from tests.fakes.vcenter.datastore import find_datastore
-from tests.fakes.vcenter.datastore_path import DatastorePath
+from tests.fakes.vcenter import virtual_machine_other_devices as other_devices
+from tests.fakes.vcenter.datastore import find_datastore, parse_path
 from tests.fakes.vcenter.virtual_disk import (
     Provisioning,
     VirtualDisk,
@@ -22,6 +26,11 @@ from tests.fakes.vcenter.virtual_disk import (
     open_disk,
 )
 from tests.fakes.vcenter.virtual_machine_devices import AttachedDisk
+from tests.fakes.vcenter.virtual_machine_faults import (
+    invalid_backing,
+    invalid_operation,
+    invalid_spec,
+)
 from tests.fakes.vcenter.virtual_machine_placement import not_supported, require_datastore
 from tests.fakes.vcenter.virtual_machine_settings import profile_of
 
@@ -30,6 +39,12 @@ if TYPE_CHECKING:
 
 _Disk = vim.vm.device.VirtualDisk
 _FlatVer2 = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
+_DISK_CONTROLLERS = (
+    vim.vm.device.VirtualSCSIController,
+    vim.vm.device.VirtualSATAController,
+    vim.vm.device.VirtualNVMEController,
+)
+_CONTROLLERS = (vim.vm.device.VirtualController,)
 
 
 class DeviceChanges:
@@ -51,6 +66,7 @@ class DeviceChanges:
             for disk, size_bytes, _ in self.edits:
                 if size_bytes > disk.capacity_bytes:
                     disk.extend(size_bytes)
+                disk.shown_capacity_bytes = None
         except Exception:
             for disk in self.created:
                 disk.delete()
@@ -68,7 +84,10 @@ class DeviceChanges:
             if spec.operation == "remove":
                 self._remove(index, spec)
         for index, spec in self.specs:
-            if spec.operation == "add" and not isinstance(spec.device, _Disk):
+            if spec.operation == "add" and isinstance(spec.device, _CONTROLLERS):
+                self._add_other(index, spec.device)
+        for index, spec in self.specs:
+            if spec.operation == "add" and not isinstance(spec.device, (_Disk, *_CONTROLLERS)):
                 self._add_other(index, spec.device)
             elif spec.operation is None:
                 raise invalid_spec(index, "virtualDeviceSpec.operation")
@@ -105,17 +124,19 @@ class DeviceChanges:
     def _add_other(self, index: int, asked: Any) -> None:
         if isinstance(asked, vim.vm.device.VirtualIDEController):
             # A VM has two and cannot have more (vSphere Virtual Machine Administration, "Virtual
-            # Machine Hardware").
-            raise invalid_spec(index, "virtualDeviceSpec.device.busNumber")
-        if isinstance(asked, vim.vm.device.VirtualController):
+            # Machine Hardware"); the spec of a new VM may name them, as govc's does.
+            if self.vm.complete or asked.busNumber not in (0, 1):
+                raise invalid_spec(index, "virtualDeviceSpec.device.busNumber")
+            self._keys[asked.key] = 200 + asked.busNumber
+            return
+        if isinstance(asked, _DISK_CONTROLLERS):
             self._keys[asked.key] = self.devices.add_controller(asked).key
             return
-        taken = {device.key for device in self.devices.all()}
-        key = 4000 if isinstance(asked, vim.vm.device.VirtualEthernetCard) else 12000
-        while key in taken:
-            key += 1
-        self._keys[asked.key] = asked.key = key
-        self.devices.others.append(asked)
+        wanted = copy.copy(asked)
+        wanted.controllerKey = self._keys.get(asked.controllerKey, asked.controllerKey)
+        device = other_devices.added(self.vm, self.devices, index, wanted)
+        self._keys[asked.key] = device.key
+        self.devices.others.append(device)
 
     def _add_disk(self, index: int, spec: Any) -> None:
         asked = spec.device
@@ -135,10 +156,13 @@ class DeviceChanges:
             mode=asked.backing.diskMode or "persistent",
             profile_id=profile_of(spec.profile) or None,
         )
+        attached.sharing = asked.backing.sharing or attached.sharing
         self._keys[asked.key] = attached.key
 
     def _create(self, index: int, spec: Any, controller_key: int) -> VirtualDisk:
         asked = spec.device
+        if asked.backing.parent is not None:
+            return self._create_child(index, asked)
         size_bytes = asked_capacity(index, asked, current_bytes=0)
         if size_bytes <= 0:
             raise invalid_spec(index, "virtualDeviceSpec.device.capacityInKB")
@@ -156,13 +180,21 @@ class DeviceChanges:
         self.created.append(disk)
         return disk
 
+    def _create_child(self, index: int, asked: Any) -> VirtualDisk:
+        """A delta on a disk that is there already."""
+        parent = self._open(index, copy_of(asked, backing=asked.backing.parent))
+        datastore, path = self._place(asked.backing)
+        child = parent.create_child(datastore.storage, path)
+        self.created.append(child)
+        return child
+
     def _place(self, backing: Any) -> tuple[Any, str]:
         """Datastore and path of a new disk: as named, or a free name in the VM's directory."""
         registry = self.vm.vcenter.registry
         datastore = registry.require(backing.datastore) if backing.datastore else None
         path = ""
         if backing.fileName:
-            named = DatastorePath.parse(backing.fileName)
+            named = parse_path(self.vm.vcenter, backing.fileName)
             datastore = find_datastore(self.vm.vcenter, named.datastore, self.vm.datacenter)
             path = named.path
         datastore = datastore or self.vm.home_datastore
@@ -178,7 +210,7 @@ class DeviceChanges:
     def _open(self, index: int, asked: Any) -> VirtualDisk:
         if not asked.backing.fileName:
             raise invalid_backing(index)
-        path = DatastorePath.parse(asked.backing.fileName)
+        path = parse_path(self.vm.vcenter, asked.backing.fileName)
         datastore = find_datastore(self.vm.vcenter, path.datastore, self.vm.datacenter)
         require_datastore(datastore, self.vm.host)
         disk = open_disk(datastore.storage, path.path)
@@ -200,7 +232,13 @@ class DeviceChanges:
         asked = spec.device
         attached = self.devices.disk(asked.key)
         if attached is None:
-            if self.devices.controller(asked.key) or self.devices.other(asked.key):
+            other = self.devices.other(asked.key)
+            if other is not None:
+                position = self.devices.others.index(other)
+                edited = other_devices.edited(self.vm, self.devices, index, other, asked)
+                self.devices.others[position] = edited
+                return
+            if self.devices.controller(asked.key):
                 return
             raise invalid_spec(index, "virtualDeviceSpec.device.key")
         disk = attached.disk
@@ -218,10 +256,11 @@ class DeviceChanges:
             return
         if not isinstance(backing, _FlatVer2):
             raise invalid_backing(index)
-        if backing.fileName and DatastorePath.parse(backing.fileName) != disk.path:
+        if backing.fileName and parse_path(self.vm.vcenter, backing.fileName) != disk.path:
             raise invalid_backing(index)
         if backing.diskMode:
             attached.mode = backing.diskMode
+        attached.sharing = backing.sharing or attached.sharing
         if backing.uuid and backing.uuid != disk.uuid:
             if disk.parent is not None:
                 raise not_supported("The uuid of a disk with parents cannot be changed.")
@@ -236,6 +275,13 @@ class DeviceChanges:
         self.devices.add_disk(
             disk, wanted, asked.unitNumber, mode=attached.mode, profile_id=attached.profile_id
         )
+
+
+def copy_of(device: Any, *, backing: Any) -> Any:
+    """The same device with another backing."""
+    copied = copy.copy(device)
+    copied.backing = backing
+    return copied
 
 
 def asked_capacity(index: int, asked: Any, current_bytes: int) -> int:
@@ -275,26 +321,3 @@ def provisioning_of(backing: Any) -> Provisioning | None:
     if backing.thinProvisioned:
         return "thin"
     return "eagerZeroedThick" if backing.eagerlyScrub else "preallocated"
-
-
-def invalid_spec(index: int, prop: str) -> Exception:
-    return vim.fault.InvalidDeviceSpec(
-        msg=f"Invalid configuration for device '{index}'.", property=prop, deviceIndex=index
-    )
-
-
-def invalid_operation(index: int, operation: str, why: str) -> Exception:
-    return vim.fault.InvalidDeviceOperation(
-        msg=f"Invalid operation for device '{index}'. {why}",
-        property="virtualDeviceSpec.device",
-        deviceIndex=index,
-        badOp=operation,
-    )
-
-
-def invalid_backing(index: int) -> Exception:
-    return vim.fault.InvalidDeviceBacking(
-        msg=f"Incompatible device backing specified for device '{index}'.",
-        property="virtualDeviceSpec.device.backing",
-        deviceIndex=index,
-    )

@@ -1,7 +1,8 @@
 """The virtual devices of one VM: its controllers, its disks and whatever else was added.
 
 Disks are kept as `AttachedDisk` (a slot that holds a VirtualDisk); their vim objects are made when
-somebody looks, so that capacity, uuid and path are always those of the files. Every VM has the
+somebody looks, so that capacity, uuid and path are always those of the files (the capacity with one
+exception: the switch `extended_disks_show_at_once`). Every VM has the
 devices that ESXi gives it: two IDE controllers (keys 200, 201), PS/2, PCI, SIO, keyboard, pointing
 device and video card.
 """
@@ -17,6 +18,7 @@ from typing import Any
 from pyVmomi import vim
 
 from tests.fakes.vcenter.virtual_disk import VirtualDisk
+from tests.fakes.vcenter.virtual_machine_faults import too_many_devices
 
 _device = vim.vm.device
 _SCSI_LABELS = {
@@ -37,6 +39,7 @@ class AttachedDisk:
     disk: VirtualDisk
     mode: str = "persistent"
     profile_id: str | None = None
+    sharing: str = "sharingNone"
 
 
 @dataclass
@@ -68,12 +71,36 @@ class Devices:
 
     def units_on(self, controller_key: int) -> set[int]:
         """Unit numbers in use on a controller."""
-        return {disk.unit_number for disk in self.disks if disk.controller_key == controller_key}
+        units = {disk.unit_number for disk in self.disks if disk.controller_key == controller_key}
+        for device in (*self.others, *self.controllers):
+            if device.controllerKey == controller_key:
+                units.add(device.unitNumber)
+        return units
+
+    def free_unit(self, index: int, controller: Any, wanted: int | None, first: int = 0) -> int:
+        """`wanted` when the controller has it free, else the next free one from `first` on.
+
+        TooManyDevices when it has none."""
+        units = self.units_on(controller.key)
+        limit = _unit_limit(controller)
+        if isinstance(controller, _device.VirtualSCSIController):
+            units.add(controller.scsiCtlrUnitNumber)
+        if wanted is not None and first <= wanted < limit and wanted not in units:
+            return wanted
+        free = next((unit for unit in range(first, limit) if unit not in units), None)
+        if free is None:
+            raise too_many_devices(index)
+        return free
+
+    def key_on(self, controller: Any, unit_number: int) -> int:
+        """The key of a disk or drive at this unit of a controller."""
+        return _disk_key(controller, unit_number)
 
     def on_controller(self, controller_key: int) -> list[int]:
         """Keys of the devices on a controller."""
         keys = [disk.key for disk in self.disks if disk.controller_key == controller_key]
-        keys += [dev.key for dev in self.others if dev.controllerKey == controller_key]
+        others = (*self.controllers, *self.others)
+        keys += [dev.key for dev in others if dev.controllerKey == controller_key]
         return keys
 
     def all(self) -> Iterator[Any]:
@@ -97,16 +124,21 @@ class Devices:
         if controller.busNumber in taken:
             controller.busNumber = next(bus for bus in range(len(taken) + 1) if bus not in taken)
         controller.key = base + controller.busNumber
-        kind = type(controller).__name__.rpartition(".")[2]
         if isinstance(controller, _device.VirtualSCSIController):
             controller.controllerKey, controller.scsiCtlrUnitNumber = 100, 7
             controller.unitNumber = 3 + controller.busNumber
             if not controller.sharedBus:
                 controller.sharedBus = vim.vm.device.VirtualSCSIController.Sharing.noSharing
             label = f"SCSI controller {controller.busNumber}"
+            kind = type(controller).__name__.rpartition(".")[2]
             summary = _SCSI_LABELS.get(kind, kind)
+        elif isinstance(controller, _device.VirtualAHCIController):
+            # Key, unit, label and summary as in a recording of 8.0.1.
+            controller.controllerKey, controller.unitNumber = 100, 24 + controller.busNumber
+            label, summary = f"SATA controller {controller.busNumber}", "AHCI"
         else:
-            label = summary = f"{kind} {controller.busNumber}"
+            controller.controllerKey, controller.unitNumber = 100, 30 + controller.busNumber
+            label = summary = f"NVME controller {controller.busNumber}"
         controller.deviceInfo = vim.Description(label=label, summary=summary)
         self.controllers.append(controller)
         return controller
@@ -123,9 +155,7 @@ class Devices:
         """Put a disk on a controller of this VM, at the wanted unit when that is free."""
         controller = self.controller(controller_key)
         assert controller is not None, "the caller checks that the controller exists"
-        units = self.units_on(controller_key)
-        if unit_number is None or unit_number < 0 or unit_number in units:
-            unit_number = next(unit for unit in range(64) if unit not in units and unit != 7)
+        unit_number = self.free_unit(0, controller, unit_number)
         attached = AttachedDisk(
             key=_disk_key(controller, unit_number),
             controller_key=controller_key,
@@ -149,34 +179,41 @@ class Devices:
 def disk_device(attached: AttachedDisk, number: int = 1) -> Any:
     """The VirtualDisk device as clients see it."""
     disk = attached.disk
+    shown_bytes = disk.shown_capacity_bytes or disk.capacity_bytes
     return _device.VirtualDisk(
         key=attached.key,
         controllerKey=attached.controller_key,
         unitNumber=attached.unit_number,
-        capacityInKB=disk.capacity_bytes // 1024,
-        capacityInBytes=disk.capacity_bytes,
+        capacityInKB=shown_bytes // 1024,
+        capacityInBytes=shown_bytes,
         deviceInfo=vim.Description(
-            label=f"Hard disk {number}", summary=f"{disk.capacity_bytes // 1024:,} KB"
+            label=f"Hard disk {number}", summary=f"{shown_bytes // 1024:,} KB"
         ),
-        backing=disk_backing(disk, attached.mode),
+        backing=disk_backing(disk, attached.mode, attached.sharing),
         shares=vim.SharesInfo(level="normal", shares=1000),
+        diskObjectId=f"1-{attached.key}",
+        vDiskVersion=4,
+        nativeUnmanagedLinkedClone=False,
+        guestReadOnly=False,
     )
 
 
-def disk_backing(disk: VirtualDisk, mode: str = "persistent") -> Any:
+def disk_backing(disk: VirtualDisk, mode: str = "persistent", sharing: str = "sharingNone") -> Any:
     """The FlatVer2BackingInfo of a disk and, nested in it, of its parents."""
     return _device.VirtualDisk.FlatVer2BackingInfo(
         fileName=str(disk.path),
         datastore=disk.datastore.ref,
+        backingObjectId=disk.object_id,
         diskMode=mode,
         split=False,
         writeThrough=False,
         thinProvisioned=disk.provisioning == "thin",
-        eagerlyScrub=True if disk.provisioning == "eagerZeroedThick" else None,
+        eagerlyScrub=disk.provisioning == "eagerZeroedThick",
         uuid=disk.uuid,
+        contentId=disk.content_id,
         deltaDiskFormat="redoLogFormat" if disk.parent else None,
         digestEnabled=False,
-        sharing="sharingNone",
+        sharing=sharing,
         parent=disk_backing(disk.parent, mode) if disk.parent else None,
     )
 
@@ -214,6 +251,20 @@ def standard_devices() -> tuple[Any, ...]:
             "Video card ",
         ),
     )
+
+
+def _unit_limit(controller: Any) -> int:
+    """How many units a controller has, its own included. (vSphere 8 configuration maximums; a
+    PCI or SIO controller has as many as its devices need)"""
+    if isinstance(controller, _device.VirtualIDEController):
+        return 2
+    if isinstance(controller, _device.VirtualAHCIController):
+        return 30
+    if isinstance(controller, _device.ParaVirtualSCSIController):
+        return 65
+    if isinstance(controller, _device.VirtualSCSIController):
+        return 16
+    return 64 if isinstance(controller, _device.VirtualNVMEController) else 100
 
 
 def _key_base(controller: Any) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter.context import Context
+from tests.fakes.vcenter.event import Place
 from tests.fakes.vcenter.task import Task
 from tests.fakes.vcenter.virtual_machine_placement import (
     choose_host,
@@ -19,6 +20,7 @@ from tests.fakes.vcenter.virtual_machine_placement import (
     require_datastore,
     require_powered_off,
 )
+from tests.fakes.vcenter.virtual_machine_power import PowerOperations
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.virtual_machine import VirtualMachine
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 Work = Callable[[Task], Any]
 
 
-class Operations:
+class Operations(PowerOperations):
     """Mixed into VirtualMachine."""
 
     @property
@@ -45,7 +47,7 @@ class Operations:
                 require_there(vm)
                 return work(task)
 
-        return vm.vcenter.tasks.start(vm, name, description, body, session=ctx.session)
+        return vm.vcenter.tasks.start(vm, name, description, body, session=ctx.session, delay_s=0.0)
 
     # Cloning and moving
 
@@ -59,6 +61,21 @@ class Operations:
 
         return virtual_machine_relocate.start(self._vm, ctx, spec)
 
+    def InstantClone_Task(self, ctx: Context, spec: Any) -> Task:
+        from tests.fakes.vcenter import virtual_machine_linked
+
+        return virtual_machine_linked.start_instant_clone(self._vm, ctx, spec)
+
+    def PromoteDisks_Task(self, ctx: Context, unlink: bool, disks: Any = None) -> Task:
+        from tests.fakes.vcenter import virtual_machine_linked
+
+        return self.start_exclusive(
+            ctx,
+            "PromoteDisks_Task",
+            "VirtualMachine.promoteDisks",
+            lambda task: virtual_machine_linked.promote(self._vm, unlink, disks),
+        )
+
     # Configuration
 
     def ReconfigVM_Task(self, ctx: Context, spec: Any) -> Task:
@@ -69,6 +86,26 @@ class Operations:
             "ReconfigVM_Task",
             "VirtualMachine.reconfigure",
             lambda task: virtual_machine_reconfigure.reconfigure(self._vm, spec),
+        )
+
+    def UpgradeVM_Task(self, ctx: Context, version: str | None = None) -> Task:
+        from tests.fakes.vcenter import virtual_machine_reconfigure
+
+        return self.start_exclusive(
+            ctx,
+            "UpgradeVM_Task",
+            "VirtualMachine.upgradeVirtualHardware",
+            lambda task: virtual_machine_reconfigure.upgrade(self._vm, version),
+        )
+
+    def CustomizeVM_Task(self, ctx: Context, spec: Any) -> Task:
+        from tests.fakes.vcenter import virtual_machine_reconfigure
+
+        return self.start_exclusive(
+            ctx,
+            "CustomizeVM_Task",
+            "VirtualMachine.customize",
+            lambda task: virtual_machine_reconfigure.customize(self._vm, spec),
         )
 
     def Rename_Task(self, ctx: Context, newName: str) -> Task:
@@ -108,31 +145,6 @@ class Operations:
         vm.set_pool(target_pool)
         vm.set_template(False)
 
-    # Power: a state, nothing runs
-
-    def PowerOnVM_Task(self, ctx: Context, host: Any = None) -> Task:
-        return self._power(ctx, "PowerOnVM_Task", "powerOn", "poweredOn")
-
-    def PowerOffVM_Task(self, ctx: Context) -> Task:
-        return self._power(ctx, "PowerOffVM_Task", "powerOff", "poweredOff")
-
-    def _power(self, ctx: Context, name: str, description: str, state: str) -> Task:
-        def work(task: Task) -> None:
-            vm = self._vm
-            if vm.template:
-                raise not_supported()
-            vm.host.check_usable()
-            if vm.power_state == state:
-                raise vim.fault.InvalidPowerState(
-                    msg="The attempted operation cannot be performed in the current state.",
-                    requestedState=state,
-                    existingState=vm.power_state,
-                )
-            vm.power_state = state
-            vm.changed("runtime", "summary")
-
-        return self.start_exclusive(ctx, name, f"VirtualMachine.{description}", work)
-
     # The end
 
     def Destroy_Task(self, ctx: Context) -> Task:
@@ -148,7 +160,7 @@ class Operations:
                 vm.destroy()
 
         return vm.vcenter.tasks.start(
-            vm, "Destroy_Task", "VirtualMachine.destroy", body, session=ctx.session
+            vm, "Destroy_Task", "VirtualMachine.destroy", body, session=ctx.session, delay_s=0.0
         )
 
     def UnregisterVM(self, ctx: Context) -> None:
@@ -156,7 +168,9 @@ class Operations:
         vm = self._vm
         vm.lock.check_free()
         require_powered_off(vm)
+        place = Place.of(vm)
         vm.remove()
+        vm.vcenter.events.post("VmRemovedEvent", ctx.user, place, template=vm.template)
 
     def destroy(self) -> None:
         """Delete the files that no other VM needs, then leave the inventory.
@@ -194,7 +208,9 @@ class Operations:
             ctx,
             "CreateSnapshot_Task",
             "VirtualMachine.createSnapshot",
-            lambda task: virtual_machine_snapshot.create(self._vm, name, description or ""),
+            lambda task: virtual_machine_snapshot.create(
+                self._vm, name, description or "", memory=memory
+            ),
         )
 
     def RemoveAllSnapshots_Task(
@@ -221,22 +237,67 @@ class Operations:
             lambda task: virtual_machine_snapshot.revert_to_current(self._vm),
         )
 
+    # First class disks
+
+    def AttachDisk_Task(
+        self,
+        ctx: Context,
+        diskId: Any,
+        datastore: Any,
+        controllerKey: int | None,
+        unitNumber: int | None,
+        **newer: Any,
+    ) -> Task:
+        from tests.fakes.vcenter import virtual_machine_first_class_disks as first_class_disks
+
+        return self.start_exclusive(
+            ctx,
+            "AttachDisk_Task",
+            "VirtualMachine.attachDisk",
+            lambda task: first_class_disks.attach(
+                self._vm, diskId, datastore, controllerKey, unitNumber
+            ),
+        )
+
+    def DetachDisk_Task(self, ctx: Context, diskId: Any) -> Task:
+        from tests.fakes.vcenter import virtual_machine_first_class_disks as first_class_disks
+
+        return self.start_exclusive(
+            ctx,
+            "DetachDisk_Task",
+            "VirtualMachine.detachDisk",
+            lambda task: first_class_disks.detach(self._vm, diskId),
+        )
+
     # Reading
 
     def Reload(self, ctx: Context) -> None:
-        """Look at the files again."""
+        """Look at the files again, and at what disks were extended behind the VM's back."""
         self._vm.look_at_files()
+        for disk in self._vm.disks:
+            disk.shown_capacity_bytes = None
+        self._vm.sync()
 
     def ExportVm(self, ctx: Context) -> Any:
-        from tests.fakes.vcenter import http_nfc_lease
+        from tests.fakes.vcenter import lease_request
 
-        return http_nfc_lease.export_vm(self._vm, ctx)
+        return lease_request.export_vm(self._vm, ctx)
 
     def RefreshStorageInfo(self, ctx: Context) -> None:
-        """Look at the files again."""
-        self._vm.storage_refreshed = True
-        self._vm.look_at_files()
-        self._vm.sync()
+        """Look at the files again: now, or with `storage_look_s` (switch) after the answer."""
+        vm, later_s = self._vm, self._vm.vcenter.switches.storage_look_s
+
+        def look() -> None:
+            with vm.vcenter.lock:
+                if vm.exists:
+                    vm.storage_seen_at = vm.vcenter.clock.now()
+                    vm.look_at_files()
+                    vm.sync()
+
+        if later_s:
+            vm.vcenter.clock.call_later(later_s, look)
+        else:
+            look()
 
 
 def require_there(vm: VirtualMachine) -> None:

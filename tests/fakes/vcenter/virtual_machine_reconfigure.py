@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pyVmomi import vim
 
 from tests.fakes.vcenter.virtual_machine_device_changes import DeviceChanges
-from tests.fakes.vcenter.virtual_machine_placement import not_supported
-from tests.fakes.vcenter.virtual_machine_settings import require_known_version
+from tests.fakes.vcenter.virtual_machine_placement import not_supported, require_powered_off
+from tests.fakes.vcenter.virtual_machine_settings import DEFAULT_VERSION, require_known_version
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.virtual_machine import VirtualMachine
@@ -57,3 +57,42 @@ def set_fields(spec: Any) -> set[str]:
         if value is not None and not (isinstance(value, list) and not value):
             found.add(info.name)
     return found
+
+
+def upgrade(vm: VirtualMachine, version: str | None) -> None:
+    """Newer hardware, by default the newest; AlreadyUpgraded when the VM has it."""
+    if vm.template:
+        raise not_supported()
+    require_powered_off(vm)
+    wanted = version or DEFAULT_VERSION
+    require_known_version(wanted, vm.host)
+    if _number(vm.settings.version) >= _number(wanted):
+        raise vim.fault.AlreadyUpgraded(
+            msg="The virtual machine's hardware version is up to date already."
+        )
+    vm.settings = vm.settings.copy()
+    vm.settings.version = wanted
+    vm.touch()
+
+
+def _number(version: str) -> int:
+    return int(version.removeprefix("vmx-"))
+
+
+def customize(vm: VirtualMachine, spec: Any) -> None:
+    """Keep a customization for the next boot: no guest is here to apply it.
+
+    NicSettingMismatch unless it has settings for each network card."""
+    if vm.template:
+        raise not_supported()
+    require_powered_off(vm)
+    cards = sum(isinstance(one, vim.vm.device.VirtualEthernetCard) for one in vm.devices.others)
+    settings = len(spec.nicSettingMap or [])
+    if settings != cards:
+        raise vim.fault.NicSettingMismatch(
+            msg="The number of network adapter settings in the customization specification does "
+            "not match the number of network adapters of the virtual machine.",
+            numberOfNicsInSpec=settings,
+            numberOfNicsInVM=cards,
+        )
+    vm.customization = spec

@@ -18,7 +18,7 @@ from tests.fakes.vcenter.task import Task
 from tests.fakes.vcenter.transfers import Transfer
 from tests.fakes.vcenter.virtual_disk import Provisioning, VirtualDisk
 from tests.fakes.vcenter.virtual_machine import VirtualMachine
-from tests.fakes.vcenter.virtual_machine_device_changes import provisioning_of
+from tests.fakes.vcenter.virtual_machine_device_changes import DeviceChanges, provisioning_of
 from tests.fakes.vcenter.virtual_machine_devices import AttachedDisk
 from tests.fakes.vcenter.virtual_machine_operations import require_files, require_there
 from tests.fakes.vcenter.virtual_machine_placement import (
@@ -51,6 +51,7 @@ def start(vm: VirtualMachine, ctx: Context, spec: Any) -> Task:
     target_host = require(spec.host) if spec.host else None
     target_pool = require(spec.pool) if spec.pool else None
     target_datastore = require(spec.datastore) if spec.datastore else None
+    target_folder = require(spec.folder) if spec.folder else None
     locators = {one.diskId: (require(one.datastore), one) for one in spec.disk or []}
 
     def body(task: Task) -> Generator[float | Transfer, None, None]:
@@ -64,9 +65,13 @@ def start(vm: VirtualMachine, ctx: Context, spec: Any) -> Task:
                 vm.set_pool(pool)
             vm.set_host(host)
             _move_files(vm, target_datastore, moves)
+            if target_folder is not None:
+                target_folder.move_in(vm)
+            DeviceChanges(vm, spec.deviceChange).apply()
+            vm.touch()
 
     return vm.vcenter.tasks.start(
-        vm, "RelocateVM_Task", "VirtualMachine.relocate", body, session=ctx.session
+        vm, "RelocateVM_Task", "VirtualMachine.relocate", body, session=ctx.session, delay_s=0.0
     )
 
 
@@ -146,7 +151,8 @@ def _move_files(vm: VirtualMachine, datastore: Any, moves: list[DiskMove]) -> No
     old_datastore, old_directory = vm.home_datastore, vm.directory
     assert old_datastore is not None
     if datastore is not None and datastore is not old_datastore:
-        directory = datastore.storage.make_unique_directory(old_directory or vm.base_name)
+        name = vm.base_name if old_datastore.is_vsan else old_directory or vm.base_name
+        directory = datastore.make_vm_directory(name)
         for path in vm.own_files():
             file = old_datastore.storage.release(path)
             datastore.storage.adopt(file, posixpath.join(directory, posixpath.basename(path)))
@@ -167,7 +173,7 @@ def _move_disk(vm: VirtualMachine, move: DiskMove) -> None:
     if any(one.users - {vm} for one in disk.chain):
         path = vm.new_disk_path(move.datastore)
         move.attached.disk = disk.copy_to(storage, path, provisioning=move.provisioning)
-        _forget(vm, disk)
+        forget_chain(vm, disk)
         return
     for one in reversed(_family(vm, disk)):
         if one.datastore is not move.datastore:
@@ -183,7 +189,7 @@ def _family(vm: VirtualMachine, disk: VirtualDisk) -> list[VirtualDisk]:
     return sorted(family, key=lambda one: -len(one.chain))
 
 
-def _forget(vm: VirtualMachine, disk: VirtualDisk) -> None:
+def forget_chain(vm: VirtualMachine, disk: VirtualDisk) -> None:
     """Delete what of a left chain nobody else needs."""
     chain = disk.chain
     vm.sync()

@@ -7,14 +7,25 @@ reference, VirtualMachineConfigSpec.)
 
 from __future__ import annotations
 
+import copy
 import uuid
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
-from pyVmomi import vim
+from pyVmomi import VmomiSupport, vim
 
 DEFAULT_VERSION = "vmx-21"
 _NEWEST_VERSION = 22
+#: Some of the guests that vSphere knows, as a recording of 8.0.1 names them.
+GUEST_NAMES = {
+    "otherGuest": "Other (32-bit)",
+    "otherGuest64": "Other (64-bit)",
+    "otherLinux64Guest": "Other Linux (64-bit)",
+    "ubuntu64Guest": "Ubuntu Linux (64-bit)",
+    "debian12_64Guest": "Debian GNU/Linux 12 (64-bit)",
+    "windows2019srv_64Guest": "Microsoft Windows Server 2019 (64-bit)",
+}
 
 
 @dataclass
@@ -30,11 +41,18 @@ class Settings:
     extra_config: dict[str, str] = field(default_factory=dict)
     managed_by: tuple[str, str] | None = None
     profile_id: str | None = None
+    #: Other properties of a ConfigSpec that a ConfigInfo shows as they were sent.
+    plain: dict[str, Any] = field(default_factory=dict)
     uuid: str = field(default_factory=lambda: "42" + str(uuid.uuid4())[2:])
     instance_uuid: str = field(default_factory=lambda: "50" + str(uuid.uuid4())[2:])
 
     def copy(self) -> Settings:
-        return replace(self, extra_config=dict(self.extra_config))
+        return replace(self, extra_config=dict(self.extra_config), plain=dict(self.plain))
+
+    @property
+    def guest_name(self) -> str:
+        """The guest's full name."""
+        return GUEST_NAMES.get(self.guest_id, self.guest_id)
 
     def for_clone(self) -> Settings:
         """What a clone starts from: all of it, but uuids of its own."""
@@ -59,6 +77,10 @@ class Settings:
         if spec.managedBy is not None:
             key = spec.managedBy.extensionKey
             self.managed_by = (key, spec.managedBy.type) if key else None
+        for name in _kept_as_sent():
+            value = getattr(spec, name)
+            if value is not None and value != []:
+                self.plain[name] = merged(self.plain.get(name), value)
         profile = profile_of(spec.vmProfile)
         if profile is not None:
             self.profile_id = profile or None
@@ -74,6 +96,37 @@ _PLAIN = (
 )
 
 
+#: Of a ConfigSpec, though its own part of the fake does something with them.
+_NOT_AS_SENT = {
+    *("name", "guestId", "version", "annotation", "uuid", "instanceUuid", "extraConfig"),
+    *("managedBy", "files", "changeVersion", "createDate", "dynamicType", "dynamicProperty"),
+    *("changeTrackingEnabled", "alternateGuestName"),
+}
+
+
+@cache
+def _kept_as_sent() -> tuple[str, ...]:
+    """Properties that ConfigSpec and ConfigInfo have in common, by name and type."""
+    shown = {info.name: info.type for info in vim.vm.ConfigInfo._GetPropertyList()}
+    return tuple(
+        info.name
+        for info in vim.vm.ConfigSpec._GetPropertyList()
+        if shown.get(info.name) is info.type and info.name not in _NOT_AS_SENT
+    )
+
+
+def merged(present: Any, asked: Any) -> Any:
+    """What is unset in a data object that is sent stays as it was."""
+    if present is None or not isinstance(asked, VmomiSupport.DataObject):
+        return asked
+    merged = copy.copy(present)
+    for info in asked._GetPropertyList():
+        value = getattr(asked, info.name)
+        if value is not None and value != []:
+            setattr(merged, info.name, value)
+    return merged
+
+
 def profile_of(specs: Any) -> str | None:
     """The profile id of profile specs; "" when they ask for none, None when there are none."""
     for spec in specs or []:
@@ -82,6 +135,13 @@ def profile_of(specs: Any) -> str | None:
         if isinstance(spec, vim.vm.EmptyProfileSpec):
             return ""
     return None
+
+
+def known_versions() -> tuple[str, ...]:
+    """The hardware versions that hosts of 8.0 have. (Broadcom, "Virtual machine hardware
+    versions")"""
+    numbers = (4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
+    return tuple(f"vmx-{number:02d}" for number in numbers)
 
 
 def require_known_version(version: str, host: Any) -> None:

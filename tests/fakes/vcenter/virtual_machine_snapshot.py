@@ -26,12 +26,16 @@ MAX_LEVELS = 32
 class SnapshotNode:
     """One snapshot of the tree: what the VM was then."""
 
-    def __init__(self, vm: VirtualMachine, name: str, description: str) -> None:
+    def __init__(
+        self, vm: VirtualMachine, name: str, description: str, *, memory: bool = False
+    ) -> None:
         vm.snapshot_number += 1
         self.vm = vm
         self.name = name
         self.description = description
         self.number = vm.snapshot_number
+        #: What the VM is after a revert: only memory lets it run on.
+        self.power_state = vm.power_state if memory else "poweredOff"
         self.created_at = vm.vcenter.clock.now()
         self.parent = vm.current_snapshot
         self.children: list[SnapshotNode] = []
@@ -88,24 +92,31 @@ class VirtualMachineSnapshot(ManagedObject):
             lambda task: revert(self.node),
         )
 
+    def ExportSnapshot(self, ctx: Context) -> ManagedObject:
+        from tests.fakes.vcenter import lease_request
+
+        return lease_request.export_snapshot(self, ctx)
+
     def RenameSnapshot(self, ctx: Context, name: str | None, description: str | None) -> None:
         self.node.name = name or self.node.name
         self.node.description = self.node.description if description is None else description
         self.vm.sync()
 
 
-def create(vm: VirtualMachine, name: str, description: str) -> VirtualMachineSnapshot:
+def create(
+    vm: VirtualMachine, name: str, description: str, *, memory: bool = False
+) -> VirtualMachineSnapshot:
     """Freeze the disks and run on deltas; NotSupported for a template."""
     if vm.template:
         raise not_supported()
     vm.host.check_usable()
     if len(_path_to(vm.current_snapshot)) >= MAX_LEVELS:
         raise vim.fault.TooManySnapshotLevels(msg="The snapshot chain is too long.")
-    node = SnapshotNode(vm, name, description)
+    node = SnapshotNode(vm, name, description, memory=memory)
     running: list[VirtualDisk] = []
     try:
         for disk in vm.disks:
-            running += [_delta_on(vm, disk)]
+            running += [delta_on(vm, disk)]
     except Exception:
         for disk in running:
             disk.delete()
@@ -159,11 +170,12 @@ def revert(node: SnapshotNode) -> None:
     vm.host.check_usable()
     devices = node.devices.copy()
     for attached in devices.disks:
-        attached.disk = _delta_on(vm, attached.disk)
+        attached.disk = delta_on(vm, attached.disk)
     vm.devices = devices
     vm.settings = node.settings.copy()
     vm.current_snapshot = node
     _drop_unused(vm)
+    vm.set_power(node.power_state)
     vm.touch()
 
 
@@ -178,7 +190,7 @@ def _path_to(node: SnapshotNode | None) -> list[SnapshotNode]:
     return [*_path_to(node.parent), node] if node else []
 
 
-def _delta_on(vm: VirtualMachine, frozen: VirtualDisk) -> VirtualDisk:
+def delta_on(vm: VirtualMachine, frozen: VirtualDisk) -> VirtualDisk:
     """A new delta beside the frozen disk: name-000001.vmdk, name-000002.vmdk ..."""
     stem = frozen.descriptor.path.removesuffix(".vmdk")
     head, _, tail = stem.rpartition("-")

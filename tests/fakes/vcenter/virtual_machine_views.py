@@ -1,25 +1,41 @@
 """What clients read of a VM: config, summary, runtime, storage and layoutEx, built from its state.
 
-Sizes are those of the files. `unshared` leaves out what another VM's chain needs too (the base of
-linked clones). With the switch `stale_vm_storage_s` the usage of a young VM still reads zero, as it
-may on a real vCenter until RefreshStorageInfo.
+Sizes are those of the files. `unshared` is what disks alone take: neither the VM's other files
+(recording of 8.0.1: the sum of uniqueSize of type diskDescriptor, on a vSAN, which shows no other
+file of a disk), nor what another VM's chain needs too (the base of linked clones). With the switch
+`stale_vm_storage_s` vCenter does not look at a VM's files before it is so old, or `storage_look_s`
+after RefreshStorageInfo: until then the usage reads zero, and its timestamp is the VM's creation.
+(Timestamps up to two days old in recordings of 6.7 and 8.0; vSphere API reference,
+VirtualMachineStorageInfo.timestamp)
 """
 
 from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pyVmomi import vim
+
+from tests.fakes.vcenter.virtual_machine_power import guest_summary, heartbeat, question_info
+from tests.fakes.vcenter.virtual_machine_settings import merged
 
 if TYPE_CHECKING:
     from tests.fakes.vcenter.virtual_disk import VirtualDisk
     from tests.fakes.vcenter.virtual_machine import VirtualMachine
     from tests.fakes.vcenter.virtual_machine_snapshot import SnapshotNode
 
-_GUEST_NAMES = {"otherGuest": "Other (32-bit)", "otherGuest64": "Other (64-bit)"}
+# As every recorded VM shows it, in 8.0.1 and 8.0.3.
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_CARD = vim.vm.device.VirtualEthernetCard
+_FILE_KINDS = {
+    "vmx": "config",
+    "vmtx": "config",
+    "vmsd": "snapshotList",
+    "vmsn": "snapshotData",
+}
 
 
 @dataclass
@@ -39,7 +55,6 @@ def usage(vm: VirtualMachine) -> dict[Any, Usage]:
         for path in vm.own_files():
             size_bytes = vm.home_datastore.storage.file(path).charged_bytes
             home.committed += size_bytes
-            home.unshared += size_bytes
     for disk in vm.all_disks():
         one = found.setdefault(disk.datastore, Usage())
         size_bytes = disk.occupied_bytes
@@ -57,12 +72,12 @@ def config(vm: VirtualMachine) -> Any:
     """The VirtualMachineConfigInfo."""
     settings = vm.settings
     datastores = {path.datastore: None for path in (vm.home, *(d.path for d in vm.disks))}
-    urls = {datastore.name: datastore.url for datastore in vm.datastore}
-    return vim.vm.ConfigInfo(
+    urls = {datastore.path_name: datastore.url for datastore in vm.datastore}
+    shown = vim.vm.ConfigInfo(
         changeVersion=f"{vm.modified_at:%Y-%m-%dT%H:%M:%S}.{vm.change_number:06d}Z",
-        modified=vm.modified_at,
+        modified=_NEVER,
         name=vm.name,
-        guestFullName=_GUEST_NAMES.get(settings.guest_id, settings.guest_id),
+        guestFullName=settings.guest_name,
         version=settings.version,
         uuid=settings.uuid,
         createDate=vm.created_at,
@@ -72,7 +87,7 @@ def config(vm: VirtualMachine) -> Any:
         alternateGuestName="",
         annotation=settings.annotation,
         files=_files(vm),
-        flags=vim.vm.FlagInfo(),
+        flags=_flags(),
         defaultPowerOps=_power_ops(),
         hardware=vim.vm.VirtualHardware(
             numCPU=settings.num_cpus,
@@ -92,6 +107,10 @@ def config(vm: VirtualMachine) -> Any:
         changeTrackingEnabled=False,
         firmware="bios",
     )
+    for name, value in settings.plain.items():
+        present = getattr(shown, name)
+        setattr(shown, name, merged(present, value))
+    return shown
 
 
 def summary(vm: VirtualMachine) -> Any:
@@ -107,7 +126,7 @@ def summary(vm: VirtualMachine) -> Any:
             vmPathName=str(vm.home),
             memorySizeMB=settings.memory_mb,
             numCpu=settings.num_cpus,
-            numEthernetCards=0,
+            numEthernetCards=sum(isinstance(one, _CARD) for one in vm.devices.others),
             numVirtualDisks=len(vm.disks),
             uuid=settings.uuid,
             instanceUuid=settings.instance_uuid,
@@ -121,14 +140,15 @@ def summary(vm: VirtualMachine) -> Any:
             committed=sum(one.committed for one in shown),
             uncommitted=sum(one.uncommitted for one in shown),
             unshared=sum(one.unshared for one in shown),
-            timestamp=vm.vcenter.clock.now(),
+            timestamp=storage_seen_at(vm),
         )
     return vim.vm.Summary(
         vm=vm.ref,
         runtime=runtime(vm),
         config=short,
         storage=stored,
-        quickStats=vim.vm.Summary.QuickStats(guestHeartbeatStatus="gray"),
+        guest=guest_summary(vm),
+        quickStats=vim.vm.Summary.QuickStats(guestHeartbeatStatus=heartbeat(vm)),
         overallStatus=vm.overallStatus,
         customValue=vm.customValue,
     )
@@ -143,7 +163,9 @@ def runtime(vm: VirtualMachine) -> Any:
         connectionState=seen if connected else "disconnected",
         powerState=vm.power_state,
         faultToleranceState="notConfigured",
-        toolsInstallerMounted=False,
+        toolsInstallerMounted=vm.tools_mounted,
+        question=question_info(vm),
+        bootTime=vm.booted_at,
         numMksConnections=0,
         recordReplayState="inactive",
         onlineStandby=False,
@@ -154,10 +176,21 @@ def runtime(vm: VirtualMachine) -> Any:
 def shown_usage(vm: VirtualMachine) -> dict[Any, Usage]:
     """As `usage`, or zeros while the vCenter has not looked yet (switch `stale_vm_storage_s`)."""
     found = usage(vm)
+    return {datastore: Usage() for datastore in found} if _is_unseen(vm) else found
+
+
+def _is_unseen(vm: VirtualMachine) -> bool:
     age_s = vm.vcenter.clock.monotonic() - vm.created_monotonic
-    if age_s < vm.vcenter.switches.stale_vm_storage_s and not vm.storage_refreshed:
-        return {datastore: Usage() for datastore in found}
-    return found
+    return age_s < vm.vcenter.switches.stale_vm_storage_s and vm.storage_seen_at is None
+
+
+def storage_seen_at(vm: VirtualMachine) -> datetime:
+    """When vCenter last looked at the files: at every moment unless a switch says otherwise."""
+    if _is_unseen(vm):
+        return vm.created_at
+    if vm.vcenter.switches.stale_vm_storage_s and vm.storage_seen_at is not None:
+        return vm.storage_seen_at
+    return vm.vcenter.clock.now()
 
 
 def storage(vm: VirtualMachine) -> Any:
@@ -172,7 +205,7 @@ def storage(vm: VirtualMachine) -> Any:
             )
             for datastore, one in shown_usage(vm).items()
         ],
-        timestamp=vm.vcenter.clock.now(),
+        timestamp=storage_seen_at(vm),
     )
 
 
@@ -180,32 +213,38 @@ def layout_ex(vm: VirtualMachine) -> Any:
     """The VirtualMachineFileLayoutEx: files with sizes, and which files a disk is made of."""
     files: list[Any] = []
 
-    def add(storage: Any, path: str, kind: str, unique: bool = True) -> int:
-        file = storage.get(path)
-        size_bytes = file.charged_bytes if file is not None else 0
+    def add(storage: Any, path: str, kind: str, size_bytes: int, **more: Any) -> int:
         files.append(
             vim.vm.FileLayoutEx.FileInfo(
                 key=len(files),
                 name=storage.text(path),
                 type=kind,
                 size=size_bytes,
-                uniqueSize=size_bytes if unique else 0,
-                accessible=file is not None,
+                accessible=storage.get(path) is not None,
+                **more,
             )
         )
         return len(files) - 1
 
-    kinds = {"vmx": "config", "vmtx": "config", "vmsd": "snapshotList", "vmsn": "snapshotData"}
     for path in vm.own_files():
         assert vm.home_datastore is not None
-        add(vm.home_datastore.storage, path, kinds[path.rpartition(".")[2]])
+        storage = vm.home_datastore.storage
+        kind = _FILE_KINDS[path.rpartition(".")[2]]
+        if vm.home_datastore.is_vsan:
+            more = {"backingObjectId": vm.directory} if kind == "config" else {}
+            add(storage, path, kind, 0, **more)
+        else:
+            size_bytes = storage.file(path).charged_bytes
+            add(storage, path, kind, size_bytes, uniqueSize=size_bytes)
     keys: dict[VirtualDisk, list[int]] = {}
     for disk in sorted(vm.all_disks(), key=lambda one: str(one.path)):
         alone = disk.users <= {vm}
-        keys[disk] = [
-            add(disk.files, disk.descriptor.path, "diskDescriptor", alone),
-            add(disk.files, disk.extent_path, "diskExtent", alone),
-        ]
+        keys[disk] = []
+        for path, kind, size_bytes in _disk_files(disk):
+            more = {"backingObjectId": disk.object_id} if disk.object_id else {}
+            unique_bytes = size_bytes if alone else 0
+            key = add(disk.files, path, kind, size_bytes, uniqueSize=unique_bytes, **more)
+            keys[disk].append(key)
     return vim.vm.FileLayoutEx(
         file=files,
         disk=[
@@ -220,6 +259,16 @@ def layout_ex(vm: VirtualMachine) -> Any:
         ],
         timestamp=vm.vcenter.clock.now(),
     )
+
+
+def _disk_files(disk: VirtualDisk) -> list[tuple[str, str, int]]:
+    """(path, type, size) of the files of a disk; on vSAN the descriptor stands for all of it."""
+    if disk.object_id is not None:
+        return [(disk.descriptor.path, "diskDescriptor", disk.occupied_bytes)]
+    return [
+        (disk.descriptor.path, "diskDescriptor", disk.descriptor.charged_bytes),
+        (disk.extent_path, "diskExtent", disk.extent_bytes),
+    ]
 
 
 def layout(vm: VirtualMachine) -> Any:
@@ -246,7 +295,7 @@ def snapshot_info(vm: VirtualMachine) -> Any:
             description=node.description,
             id=node.number,
             createTime=node.created_at,
-            state="poweredOff",
+            state=node.power_state,
             quiesced=False,
             childSnapshotList=[tree(child) for child in node.children],
             replaySupported=False,
@@ -256,15 +305,6 @@ def snapshot_info(vm: VirtualMachine) -> Any:
     return vim.vm.SnapshotInfo(
         currentSnapshot=current.snapshot.ref if current else None,
         rootSnapshotList=[tree(node) for node in vm.snapshots],
-    )
-
-
-def guest(vm: VirtualMachine) -> Any:
-    """No tools run in any guest."""
-    return vim.vm.GuestInfo(
-        toolsStatus="toolsNotInstalled",
-        toolsRunningStatus="guestToolsNotRunning",
-        guestState="notRunning",
     )
 
 
@@ -282,7 +322,34 @@ def capability() -> Any:
 @cache
 def _power_ops() -> Any:
     return vim.vm.DefaultPowerOpInfo(
-        powerOffType="soft", suspendType="hard", resetType="soft", standbyAction="checkpoint"
+        powerOffType="soft",
+        suspendType="hard",
+        resetType="soft",
+        defaultPowerOffType="soft",
+        defaultSuspendType="hard",
+        defaultResetType="soft",
+        standbyAction="checkpoint",
+    )
+
+
+@cache
+def _flags() -> Any:
+    """As every recorded VM has them."""
+    return vim.vm.FlagInfo(
+        enableLogging=True,
+        useToe=False,
+        runWithDebugInfo=False,
+        monitorType="release",
+        htSharing="any",
+        snapshotDisabled=False,
+        snapshotLocked=False,
+        diskUuidEnabled=False,
+        snapshotPowerOffBehavior="powerOff",
+        recordReplayEnabled=False,
+        faultToleranceType="unset",
+        cbrcCacheEnabled=False,
+        vvtdEnabled=False,
+        vbsEnabled=False,
     )
 
 

@@ -25,7 +25,10 @@ _COMPRESSED = 1 << 16
 _GD_AT_END = 0xFFFFFFFFFFFFFFFF
 _GTES = 512
 _MAX_GRAIN_BYTES = 1 << 20
-_EOS, _TABLE, _DIRECTORY, _FOOTER = 0, 1, 2, 3
+_EOS, _TABLE, _DIRECTORY, _FOOTER, _PROGRESS = 0, 1, 2, 3, 4
+_VALID_NEWLINES = 1
+_NEWLINES = b"\n \r\n"
+_MAX_CAPACITY_BYTES = 62 << 40
 
 
 class VmdkError(ValueError):
@@ -42,16 +45,23 @@ class ExtentHeader:
     directory_offset: int | None
     data_offset: int
     compressed: bool
+    version: int = 3
 
     @classmethod
     def parse(cls, data: bytes) -> ExtentHeader:
         if len(data) < SECTOR or data[:4] != _MAGIC:
             raise VmdkError("no sparse extent header: the magic KDMV is missing")
-        (_, version, flags, capacity, grain, _, _, gtes, _, directory, overhead, *_rest) = (
+        (_, version, flags, capacity, grain, _, _, gtes, _, directory, overhead, _, newlines, _) = (
             _HEADER.unpack(data[:SECTOR])
         )
         if version not in (1, 2, 3):
             raise VmdkError(f"sparse extent version {version} is not known")
+        if flags & _VALID_NEWLINES and newlines != _NEWLINES:
+            # As getSparseExtentHeader of VMware's open-vmdk (vmdk/sparse.c).
+            raise VmdkError("the newlines of the header were converted in transit")
+        if not 0 < capacity * SECTOR <= _MAX_CAPACITY_BYTES:
+            # VMware Configuration Maximums: virtual disk size 62 TB. 0: unconfirmed.
+            raise VmdkError(f"a disk of {capacity} sectors is not possible")
         grain_bytes = grain * SECTOR
         if not 0 < grain_bytes <= _MAX_GRAIN_BYTES or grain & (grain - 1):
             raise VmdkError(f"a grain of {grain} sectors is not possible")
@@ -64,17 +74,20 @@ class ExtentHeader:
             directory_offset=None if directory == _GD_AT_END else directory * SECTOR,
             data_offset=max(1, overhead) * SECTOR,
             compressed=bool(flags & _COMPRESSED),
+            version=version,
         )
 
 
 class StreamOptimizedParser:
     """Fills `content` from a streamOptimized VMDK that arrives in pieces.
 
-    `content` is None until the header is in. `complete` turns true at the end-of-stream marker;
-    bytes after it are ignored, as ESXi does. feed() raises VmdkError on what cannot be parsed.
+    `content` is None until the header is in. `complete` turns true at the end-of-stream marker,
+    which is a sector of zeros; bytes after it are ignored, as ESXi does. feed() raises VmdkError on
+    what cannot be parsed, and on a header older than `oldest_version`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, oldest_version: int = 1) -> None:
+        self.oldest_version = oldest_version
         self.header: ExtentHeader | None = None
         self.content: DiskContent | None = None
         self.complete = False
@@ -87,6 +100,11 @@ class StreamOptimizedParser:
         self._pending += data
         while not self.complete and self._step():
             pass
+
+    @property
+    def is_between_grains(self) -> bool:
+        """Whether nothing is missing of what has come, but the end of the stream."""
+        return self.header is not None and not self._skip and not self._pending
 
     def _step(self) -> bool:
         """Consume one item from the pending bytes; False when more bytes are needed."""
@@ -101,6 +119,8 @@ class StreamOptimizedParser:
             self.header = ExtentHeader.parse(bytes(self._pending[:SECTOR]))
             if not self.header.compressed:
                 raise VmdkError("a sparse VMDK without compressed grains cannot be streamed")
+            if self.header.version < self.oldest_version:
+                raise VmdkError("not a supported disk format (sparse VMDK version too old)")
             self.content = DiskContent(self.header.capacity_bytes)
             self._skip = self.header.data_offset
             return True
@@ -112,6 +132,10 @@ class StreamOptimizedParser:
             self._pending.clear()
         elif kind in (_TABLE, _DIRECTORY, _FOOTER):
             self._skip = SECTOR * (1 + value)
+        elif kind == _PROGRESS:
+            # One sector, skipped by VMware's and by VirtualBox's readers of streams. VMware's
+            # exporters write them: GRAIN_MARKER_PROGRESS in open-vmdk's vmdk/vmware_vmdk.h.
+            self._skip = SECTOR
         else:
             raise VmdkError(f"marker type {kind} is not known")
         return True

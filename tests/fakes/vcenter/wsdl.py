@@ -18,6 +18,7 @@ from pyVmomi import VmomiSupport
 
 from tests.fakes.vcenter.soap import VERSIONS
 
+_INTERNAL_VERSION = "uA046D008"
 _XSD_PLAIN = {
     "string": "string",
     "boolean": "boolean",
@@ -61,10 +62,11 @@ def vim_service() -> bytes:
     return "\n".join(parts).encode()
 
 
-@lru_cache(maxsize=4)
-def service_versions(namespace: str) -> bytes:
-    """The vimServiceVersions.xml of a namespace ("vim25" or "pbm"): the version served and those
-    before.
+@lru_cache(maxsize=16)
+def service_versions(namespace: str, api_version: str) -> bytes:
+    """The vimServiceVersions.xml of a namespace ("vim25" or "pbm"). For vim25 `api_version` and
+    all before it down to 4.0 (recordings of 6.5 and 8.0.3), after an internal version since 7
+    (recording of 8.0.3).
     """
     newest = VERSIONS[namespace]
     ids = [
@@ -73,6 +75,10 @@ def service_versions(namespace: str) -> bytes:
         if VmomiSupport.IsChildVersion(newest, version)
     ]
     own = VmomiSupport.versionIdMap[newest]
+    if namespace == "vim25":
+        has_internal = _numbers(api_version) >= (7,)
+        own = _INTERNAL_VERSION if has_internal else api_version
+        ids = [each for each in ids if (4, 0) <= _numbers(each) <= _numbers(api_version)]
     prior = "".join(f"<version>{each}</version>" for each in ids if each and each != own)
     return (
         '<?xml version="1.0" encoding="UTF-8"?><namespaces version="1.0"><namespace>'
@@ -120,6 +126,12 @@ def _array_of(name: str, reference: str) -> str:
         f'<complexType name="ArrayOf{capital}"><sequence><element name="{name}" '
         f'type="{reference}" minOccurs="0" maxOccurs="unbounded"/></sequence></complexType>'
     )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, for comparison; none for internal versions."""
+    parts = version.split(".")
+    return tuple(int(part) for part in parts) if all(p.isdigit() for p in parts) else ()
 
 
 def _data_types() -> Iterator[str]:

@@ -31,6 +31,8 @@ def volume(size_gb: int = 1, type_id: str | None = None, **more: Any) -> Record:
         "attach_status": "detached",
         "metadata": {},
         "glance_metadata": None,
+        "previous_status": None,
+        "encryption_key_id": None,
     }
     return Record(fields | more)
 

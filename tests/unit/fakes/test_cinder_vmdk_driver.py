@@ -21,6 +21,9 @@ from tests.fakes.vcenter import Model, VCenter, vmdk
 from tests.fakes.vcenter.disk import DiskContent
 from tests.unit.fakes.cinder_parts import ImageService, Record, snapshot, volume
 from tests.unit.fakes.vm_client import Client, GiB, MiB, connected, create_spec, disk_of, wait
+from vmdk_cache.vim import inventory
+from vmdk_cache.vim.session import Endpoint, Session
+from vmdk_cache.vim.volume_backing import Backing, backings_in
 
 pytest.importorskip("cinder", reason="needs the extra [cinder]")
 
@@ -302,3 +305,67 @@ def test_a_managed_disk_stays_with_its_old_vm(vc: VCenter, driver: Any) -> None:
         assert vc.read_disk(new.name).read(0, 4) == b"mine"
         driver.unmanage(new)
         assert "cinder.volume.id" not in vc.find_vm(new.name).settings.extra_config
+
+
+STEPS = (
+    "CloneVM_Task",
+    "CreateVM_Task",
+    "Destroy_Task",
+    "ExtendVirtualDisk_Task",
+    "ImportVApp",
+    "MarkAsTemplate",
+    "MoveVirtualDisk_Task",
+    "ReconfigVM_Task",
+    "Rename_Task",
+)
+
+
+def test_a_vm_of_an_operation_under_way_looks_like_one_without_a_volume(
+    vc: VCenter, driver: Any
+) -> None:
+    """The check for such VMs looks before each step of all operations that make temporary VMs."""
+    session = Session(
+        Endpoint(host=vc.host, port=vc.port, user=USER, password=PASSWORD, ca_file=str(vc.ca_file))
+    )
+    known: set[str] = set()
+    seen: set[str] = set()
+    orphans: list[Backing] = []
+
+    def new(size_gb: int = 1, type_id: str | None = None) -> Record:
+        """A volume, whose row Cinder makes before the driver is asked for anything."""
+        made = volume(size_gb, type_id)
+        known.add(made.id)
+        return made
+
+    def look() -> None:
+        for datacenter in inventory.snapshot(session).datacenters:
+            for backing in backings_in(session, datacenter, "Volumes"):
+                seen.update(backing.volume_ids)
+                orphans.extend([] if backing.volume_ids & known else [backing])
+
+    rules = [vc.fault_rules.add(method, action=look, times=None) for method in STEPS]
+    disk = _disk()
+    base = _from_image(driver, disk, new())
+    cfg.CONF.set_override("vmware_snapshot_format", "template", group=GROUP)
+    snap = snapshot(base)
+    snap.update(driver.create_snapshot(snap))
+    driver.create_volume_from_snapshot(new(2), snap)
+    driver.delete_snapshot(snap)
+    cfg.CONF.set_override("vmware_snapshot_format", "COW", group=GROUP)
+    driver.create_cloned_volume(new(3), base)
+    driver.create_cloned_volume(new(1, "linked"), base)
+    images, converted = ImageService(), new(1, "eager")
+    image = images.add(_stream(disk), vmware_disktype="sparse")
+    driver.clone_image(None, converted, None, {"id": image}, images)
+    assert driver.retype(None, base, {"id": "thick"}, None, None)
+    look()
+    assert known <= seen, "the look sees no volumes"
+    assert seen - known, "the look saw no temporary VM"
+    driver.delete_volume(base)
+    for rule in rules:
+        vc.fault_rules.remove(rule)
+    session.close()
+    assert orphans == []
+    assert {"CloneVM_Task", "Destroy_Task", "MarkAsTemplate", "ReconfigVM_Task"} <= {
+        rule.method for rule in rules if rule.hits
+    }

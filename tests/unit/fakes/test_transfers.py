@@ -26,10 +26,10 @@ class World:
 
     def start(self, name: str, size_bytes: float, route: Route = DISK) -> Transfer:
         def progress(percent: int) -> None:
-            self.reports.append((name, percent, self.clock.monotonic()))
+            self.reports.append((name, percent, self.clock.elapsed_s))
 
         transfer = self.transfers.new(size_bytes, route, progress)
-        transfer.begin(lambda: self.ended.__setitem__(name, self.clock.monotonic()))
+        transfer.begin(lambda: self.ended.__setitem__(name, self.clock.elapsed_s))
         return transfer
 
     def end_times(self) -> dict[str, float]:
@@ -104,7 +104,7 @@ def test_progress_is_told_late_or_more_than_once(world: World) -> None:
 def test_the_end_of_one_is_the_cue_for_the_next_at_that_very_moment(world: World) -> None:
     second = world.transfers.new(1000, DISK)
     first = world.transfers.new(1000, DISK)
-    first.begin(lambda: second.begin(lambda: world.ended.update(b=world.clock.monotonic())))
+    first.begin(lambda: second.begin(lambda: world.ended.update(b=world.clock.elapsed_s)))
     world.clock.advance(20)
     assert world.ended == {"b": pytest.approx(20.0)}
 

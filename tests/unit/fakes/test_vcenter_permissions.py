@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pyVim.connect import Disconnect, SmartConnect
-from pyVmomi import vim
+from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter import Model, VCenter
 from tests.fakes.vcenter.permissions import Account
@@ -90,3 +90,43 @@ def test_another_password_serves(vc: VCenter, account: Account) -> None:
     for user, password in ((USER, vc.password), (vc.user, PASSWORD), (USER, "")):
         with pytest.raises(vim.fault.InvalidLogin):
             SmartConnect(host=vc.host, port=vc.port, user=user, pwd=password, sslContext=trust)
+
+
+@pytest.fixture
+def content(vc: VCenter, account: Account) -> Iterator[Any]:
+    """ServiceContent, as the account sees it."""
+    trust = ssl.create_default_context(cafile=vc.ca_file)
+    connection = SmartConnect(host=vc.host, port=vc.port, user=USER, pwd=PASSWORD, sslContext=trust)
+    yield connection.content
+    Disconnect(connection)
+
+
+def granted(content: Any, entities: list[Any], privileges: list[str]) -> list[list[str]]:
+    """What HasPrivilegeOnEntities says, entity by entity."""
+    key = content.sessionManager.currentSession.key
+    found = content.authorizationManager.HasPrivilegeOnEntities(entities, key, privileges)
+    assert [each.entity for each in found] == entities
+    assert all([one.privId for one in each.privAvailability] == privileges for each in found)
+    return [[one.privId for one in each.privAvailability if one.isGranted] for each in found]
+
+
+def test_the_answer_differs_from_what_a_call_would_be_refused_for(
+    vc: VCenter, account: Account, content: Any
+) -> None:
+    root = content.rootFolder
+    [datacenter_ref] = root.childEntity
+    entities = [root, datacenter_ref, datacenter_ref.vmFolder]
+    account.grant(datacenter(vc), ["Folder.Create", "Datastore.Browse"])
+    account.grant(datacenter(vc).vmFolder, ["Folder.Create"])
+    found = granted(content, entities, ["Datastore.Browse", "Folder.Create", "No.Such"])
+    assert found == [[], ["Datastore.Browse", "Folder.Create"], ["Folder.Create"]]
+    assert account.used == account.missed == set(), "a question is no use of a privilege"
+
+
+def test_a_question_about_nothing_that_exists_is_answered(content: Any) -> None:
+    manager, root = content.authorizationManager, content.rootFolder
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        manager.HasPrivilegeOnEntities([root], "no such session", ["Folder.Create"])
+    gone = vim.Folder("group-v999", root._stub)
+    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
+        granted(content, [gone], ["Folder.Create"])

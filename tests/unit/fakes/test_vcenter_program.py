@@ -40,7 +40,7 @@ def test_program_prints_no_url_or_does_not_stop_on_ctrl_c(program: Any) -> None:
     assert "administrator@vsphere.local" in program.stdout.readline()
     assert "Ctrl-C" in program.stdout.readline()
     program.send_signal(signal.SIGINT)
-    output, errors = program.communicate(timeout=30)
+    output, errors = program.communicate(timeout=60)
     assert program.returncode == 0
     assert "served 0 requests" in output
     assert errors == ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ssl
 import urllib.request
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pyVim.connect import SmartConnect
-from pyVmomi import vim, vmodl
+from pyVmomi import SoapStubAdapter, vim, vmodl
 
-from tests.fakes.vcenter import VCenter
+from tests.fakes.vcenter import VCenter, recorded_headers
 from tests.unit.fakes.vcenter_client import PC, Client, connect, object_spec
 
 
@@ -43,6 +43,47 @@ def test_cookie_is_not_quoted_as_a_real_vcenter_writes_it(client: Client) -> Non
     assert value.startswith('"') and value.endswith('"')
 
 
+@pytest.mark.parametrize("cookie_with", ["login", "first_answer"])
+def test_cookie_comes_with_another_answer(
+    vcenter: VCenter, cookie_with: Literal["login", "first_answer"]
+) -> None:
+    vcenter.switches.cookie_with = cookie_with
+    context = ssl.create_default_context(cafile=vcenter.ca_file)
+    stub = SoapStubAdapter(vcenter.host, vcenter.port, sslContext=context)
+    content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
+    first = stub.cookie
+    assert bool(first) == (cookie_with == "first_answer")
+    with pytest.raises(vim.fault.InvalidLogin):
+        content.sessionManager.Login(vcenter.user, "wrong", None)
+    refused = stub.cookie
+    assert refused and refused == (first or refused)
+    content.sessionManager.Login(vcenter.user, vcenter.password, None)
+    assert stub.cookie == refused
+    assert content.rootFolder.name == "Datacenters"
+
+
+@pytest.mark.parametrize(
+    ("release", "action", "headers"),
+    [
+        ("6.0.0", "", {"Cache-Control", "Connection"}),
+        ("6.7.0", "", {"Cache-Control", "Connection", "X-Frame-Options"}),
+        ("7.0.3", "", {"Cache-Control", "Vary", "X-Envoy-Upstream-Service-Time"}),
+        ("9.0.1", "Login", {"Cache-Control", "Vary", "X-Applied-Soapaction"}),
+        ("9.0.1", '"urn:vim25/8.0.2.0"', {"Cache-Control", "Vary"}),
+    ],
+)
+def test_answers_have_the_headers_of_another_release(
+    release: str, action: str, headers: set[str]
+) -> None:
+    assert set(recorded_headers.of_sdk(release, "9.0.0.0", action)) == headers
+
+
+def test_morefs_of_a_session_name_its_key(client: Client) -> None:
+    view = client.content.viewManager.CreateListView([])
+    key = client.content.sessionManager.currentSession.key
+    assert view._moId.startswith("session[") and key not in view._moId
+
+
 def test_expired_session_still_reads(client: Client) -> None:
     datacenter = client.datacenter
     assert client.vcenter.sessions.expire_all() == 1
@@ -62,7 +103,24 @@ def test_retrieve_without_session_is_a_soap_fault_instead_of_missing_properties(
     (missing,) = result.objects[0].missingSet
     assert missing.path == "name"
     assert isinstance(missing.fault, vim.fault.NotAuthenticated)
+    assert missing.fault.msg == ""
     assert not result.objects[0].propSet
+
+
+def test_retrieve_without_session_hides_what_anybody_may_read(client: Client) -> None:
+    spec = object_spec(client.content.sessionManager, all_paths=True)
+    collector = client.collector
+    client.vcenter.sessions.expire_all()
+    (manager,) = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions()).objects
+    assert [entry.name for entry in manager.propSet] == [
+        "defaultLocale",
+        "messageLocaleList",
+        "supportedLocaleList",
+    ]
+    assert {each.path: each.fault.privilegeId for each in manager.missingSet} == {
+        "message": "System.View",
+        "sessionList": "Sessions.TerminateSession",
+    }
 
 
 def test_filter_without_session_is_made(client: Client) -> None:
@@ -158,6 +216,40 @@ def test_unknown_path_is_served(vcenter: VCenter) -> None:
         return urllib.request.urlopen(f"https://127.0.0.1:{vcenter.port}{path}", context=trust)
 
     with get("/sdk/vimServiceVersions.xml") as answer:
-        assert b"<version>8.0.3.0</version>" in answer.read()
+        assert b"<version>8.0.2.0</version>" in answer.read()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get("/ui")
+
+
+def log_in(vcenter: VCenter, user: str, password: str) -> None:
+    SmartConnect(
+        host=vcenter.host,
+        port=vcenter.port,
+        user=user,
+        pwd=password,
+        sslContext=ssl.create_default_context(cafile=vcenter.ca_file),
+    )
+
+
+def fail_to_log_in(vcenter: VCenter, user: str, times: int, password: str = "wrong") -> None:
+    for _ in range(times):
+        with pytest.raises(vim.fault.InvalidLogin):
+            log_in(vcenter, user, password)
+
+
+def test_wrong_passwords_do_not_lock_an_account(vcenter: VCenter) -> None:
+    vcenter.permissions.add_account("cinder@vsphere.local", "right")
+    fail_to_log_in(vcenter, "cinder@vsphere.local", 4)
+    vcenter.clock.advance(181)
+    fail_to_log_in(vcenter, "CINDER@vsphere.local", 4)
+    assert not vcenter.sessions.is_locked("cinder@vsphere.local")
+    fail_to_log_in(vcenter, "cinder@vsphere.local", 1)
+    assert vcenter.sessions.is_locked("cinder@vsphere.local")
+    fail_to_log_in(vcenter, "cinder@vsphere.local", 1, "right")
+    vcenter.clock.advance(300)
+    log_in(vcenter, "cinder@vsphere.local", "right")
+
+
+def test_the_administrator_is_locked_out(vcenter: VCenter) -> None:
+    fail_to_log_in(vcenter, "administrator@vsphere.local", 6)
+    log_in(vcenter, vcenter.user, vcenter.password)

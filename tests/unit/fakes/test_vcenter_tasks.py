@@ -65,6 +65,32 @@ def test_fault_of_a_body_is_raised_by_the_call(client: Client) -> None:
     assert caught.value.msg == "File [ds] x was not found"
 
 
+def test_error_is_seen_with_its_state_although_it_is_late(client: Client) -> None:
+    def body(task: Task) -> None:
+        raise vim.fault.FileNotFound(file="[ds] x")
+
+    client.vcenter.switches.task_error_late_s = 100.0
+    task = start(client.vcenter, body)
+    state_becomes(task, "error")
+    assert on_wire(client, task).info.error is None
+    client.vcenter.clock.advance(101)
+    assert isinstance(on_wire(client, task).info.error, vim.fault.FileNotFound)
+
+
+def test_info_of_a_task_has_other_fields_than_recorded(client: Client) -> None:
+    def body(task: Task) -> Iterator[float]:
+        task.set_progress(50)
+        yield 1000.0
+
+    task = start(client.vcenter, body)
+    state_becomes(task, "running")
+    client.vcenter.clock.advance(1001)
+    state_becomes(task, "success")
+    info = on_wire(client, task).info
+    assert info.progress is None and info.description is None
+    assert info.eventChainId > 0 and str(info.eventChainId) not in info.key
+
+
 def test_bug_in_a_body_goes_unnoticed(client: Client) -> None:
     def body(task: Task) -> None:
         raise ZeroDivisionError("a bug")

@@ -83,9 +83,9 @@ def test_container_view_misses_what_moves_in_or_out(client: Client) -> None:
     assert view.view == []
     mover = client.vcenter.registry.get(inside._moId)
     moved = client.vcenter.registry.get(outside._moId)
-    mover._move_in(moved)
+    mover.move_in(moved)
     assert [each.name for each in view.view] == ["outside", "child", "grandchild"]
-    client.vcenter.registry.get(client.vm_folder._moId)._move_in(moved)
+    client.vcenter.registry.get(client.vm_folder._moId).move_in(moved)
     assert view.view == []
 
 

@@ -12,6 +12,7 @@ from pyVmomi import vim, vmodl
 from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.folder import Folder
 from tests.unit.fakes.vcenter_client import PC, Client, object_spec, told, view_spec
+from tests.unit.fakes.vm_client import create_spec, wait
 
 
 class Later:
@@ -30,7 +31,7 @@ class Later:
             self._error = error
 
     def result(self) -> Any:
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the call never came back"
         if self._error is not None:
             raise self._error
@@ -213,6 +214,75 @@ def test_truncated_set_loses_its_rest(client: Client) -> None:
         client.wait(truncated_version)
 
 
+def test_client_without_a_limit_gets_everything_in_one_answer(client: Client) -> None:
+    parent = client.vcenter.registry.get(client.vm_folder._moId)
+    for number in range(250):
+        parent.add_child(Folder(client.vcenter, f"f{number}", "v"))
+    view = client.content.viewManager.CreateContainerView(client.vm_folder, [vim.Folder], True)
+    client.collector.CreateFilter(view_spec(view, vim.Folder, "name"), True)
+    pages, version = [], ""
+    while True:
+        update = client.wait(version, most=None if len(pages) < 2 else 200)
+        version = update.version
+        pages.append((version, len(told(update)), update.truncated))
+        if not update.truncated:
+            break
+    assert pages == [("0_1", 100, True), ("0_2", 100, True), ("1", 50, None)]
+
+
+def test_calls_that_know_no_pages_answer_with_one(client: Client) -> None:
+    client.vcenter.switches.update_page_limit = 1
+    for number in range(3):
+        client.collector.CreateFilter(
+            object_spec(client.vm_folder.CreateFolder(f"f{number}"), "name"), True
+        )
+    for whole in (client.collector.WaitForUpdates, client.collector.CheckForUpdates):
+        update = whole("")
+        assert len(told(update)) == 3 and not update.truncated
+        page = client.wait("")
+        assert page.truncated
+        with pytest.raises(vmodl.query.InvalidCollectorVersion):
+            whole(page.version)
+        with pytest.raises(vmodl.query.InvalidCollectorVersion):
+            client.wait(page.version)  # not of the last call any more
+
+
+def test_page_of_an_earlier_call_goes_on(client: Client) -> None:
+    client.vcenter.switches.update_page_limit = 1
+    for number in range(3):
+        client.collector.CreateFilter(
+            object_spec(client.vm_folder.CreateFolder(f"f{number}"), "name"), True
+        )
+    first = client.wait("").version
+    client.wait(first)
+    with pytest.raises(vmodl.query.InvalidCollectorVersion):
+        client.wait(first)
+
+
+def test_versions_are_counted_by_the_filter(client: Client) -> None:
+    _, version = watch(client, "name")
+    assert version == "1"
+    folder = client.vm_folder.CreateFolder("second")
+    client.collector.CreateFilter(object_spec(folder, "name"), True)
+    assert client.wait(version).version == "2"
+
+
+def test_new_object_is_told_without_its_unset_properties(client: Client) -> None:
+    paths = ("summary.customValue", "snapshot", "config.ftInfo.role", "availableField", "name")
+    pool = client.datacenter.hostFolder.childEntity[0].resourcePool
+    vm = wait(client.vm_folder.CreateVM_Task(create_spec("a"), pool))
+    client.collector.CreateFilter(object_spec(vm, *paths), True)
+    (filter_update,) = client.wait("").filterSet
+    (entered,) = filter_update.objectSet
+    assert [(each.name, each.op, each.val) for each in entered.changeSet] == [
+        ("availableField", "assign", []),
+        ("config.ftInfo.role", "indirectRemove", None),
+        ("name", "assign", "a"),
+        ("snapshot", "assign", None),
+        ("summary.customValue", "assign", []),
+    ]
+
+
 @pytest.mark.parametrize("version", ["999999", "nonsense", "-"])
 def test_version_that_never_was_is_accepted(client: Client, version: str) -> None:
     watch(client, "name")
@@ -307,7 +377,7 @@ def test_one_change_reads_all_objects_again(client: Client) -> None:
         parent.add_child(folder)
     view = client.content.viewManager.CreateContainerView(client.vm_folder, [vim.Folder], True)
     client.collector.CreateFilter(view_spec(view, vim.Folder, "name"), True)
-    version = client.wait("").version
+    version = client.known()
     CountingFolder.reads = 0
     many[7].rename("other")
     newcomer = client.vm_folder.CreateFolder("newcomer")

@@ -11,7 +11,16 @@ from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter import Model, VCenter, vmdk
 from tests.fakes.vcenter.disk import DiskContent
-from tests.unit.fakes.vm_client import Client, GiB, MiB, connected, disk_changes, disk_of, wait
+from tests.unit.fakes.vm_client import (
+    Client,
+    GiB,
+    MiB,
+    connected,
+    disk_changes,
+    disk_of,
+    until_running,
+    wait,
+)
 
 
 @pytest.fixture
@@ -134,6 +143,57 @@ def test_extending_a_volume_is_not_seen_by_its_vm(vc: VCenter, client: Client, d
     with pytest.raises(vmodl.fault.InvalidArgument):
         wait(disks.ExtendVirtualDisk_Task(path, dc, GiB // 1024, False))
     assert disk_of(vm).capacityInBytes == 2 * GiB
+
+
+def test_a_disk_zeroed_in_advance_stays_so_when_it_grows_lazily(
+    vc: VCenter, client: Client, disks: Any
+) -> None:
+    vm = client.create("vm", MiB, backing={"eagerlyScrub": True})
+    path, dc = disk_of(vm).backing.fileName, client.datacenter
+
+    wait(disks.ExtendVirtualDisk_Task(path, dc, 2 * MiB // 1024, True))
+    assert disk_of(vm).backing.eagerlyScrub
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        wait(disks.ExtendVirtualDisk_Task(path, dc, 2 * MiB // 1024, True))
+
+    device = disk_of(vm)
+    device.capacityInKB = 3 * MiB // 1024
+    change = vim.vm.device.VirtualDeviceSpec(operation="edit", device=device)
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[change])))
+    assert disk_of(vm).capacityInBytes == 3 * MiB
+    assert not disk_of(vm).backing.eagerlyScrub
+
+
+def test_a_disk_extended_behind_the_vms_back_is_shown_before_a_reload(
+    vc: VCenter, client: Client, disks: Any
+) -> None:
+    vc.switches.extended_disks_show_at_once = False
+    vm = client.create("vm", MiB, backing={})
+    path, dc = disk_of(vm).backing.fileName, client.datacenter
+
+    wait(disks.ExtendVirtualDisk_Task(path, dc, 2 * MiB // 1024, True))
+    assert disk_of(vm).capacityInBytes == MiB
+    assert vc.read_disk("vm").size_bytes == 2 * MiB
+
+    vm.Reload()
+    assert disk_of(vm).capacityInBytes == 2 * MiB
+
+
+def test_a_disk_is_not_locked_while_its_new_part_is_zeroed(
+    vc: VCenter, client: Client, disks: Any
+) -> None:
+    vm = client.create("vm", MiB, backing={})
+    path, dc = disk_of(vm).backing.fileName, client.datacenter
+    vc.cost_model.enabled = True
+    vc.cost_model.datastore_bandwidth = MiB / 10
+
+    task = disks.ExtendVirtualDisk_Task(path, dc, 2 * MiB // 1024, True)
+    until_running(task)
+    with pytest.raises(vim.fault.FileLocked):
+        wait(disks.ExtendVirtualDisk_Task(path, dc, 2 * MiB // 1024, True))
+    vc.clock.advance(21)
+    wait(task)
+    assert disk_of(vm).capacityInBytes == 2 * MiB
 
 
 def test_moved_or_deleted_disks_stay(vc: VCenter, client: Client, disks: Any) -> None:

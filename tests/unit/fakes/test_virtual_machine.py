@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pyVmomi import vim, vmodl
@@ -158,6 +160,46 @@ def test_power_is_ignored(client: Client) -> None:
     wait(vm.Destroy_Task())
 
 
+def content_id(vm: Any) -> str | None:
+    found: str | None = disk_of(vm).backing.contentId
+    return found
+
+
+def test_a_content_id_stays_when_the_content_changes(vc: VCenter, client: Client) -> None:
+    vm = client.create("vm", MiB)
+    first = content_id(vm)
+    assert first is not None and re.fullmatch("[0-9a-f]{32}", first)
+    vm.MarkAsTemplate()
+    vm.MarkAsVirtualMachine(client.pool)
+    assert content_id(vm) == first
+    wait(vm.PowerOnVM_Task())
+    booted = content_id(vm)
+    assert booted not in (None, first)
+    vc.read_disk(vm).write(0, b"more")
+    vc.find_vm("vm").touch()
+    assert content_id(vm) not in (None, first, booted)
+    vc.switches.disks_have_content_ids = False
+    vc.find_vm("vm").touch()
+    assert content_id(vm) is None
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_copy_has_the_wrong_content_id(vc: VCenter, client: Client, keeps: bool) -> None:
+    vc.switches.copies_keep_content_ids = keeps
+    vm = client.create("vm", MiB)
+    first = content_id(vm)
+    location = vim.vm.RelocateSpec(datastore=client.datastores[1])
+    spec = vim.vm.CloneSpec(location=location, powerOn=False, template=False)
+    clone = wait(vm.CloneVM_Task(vm.parent, "clone", spec))
+    assert (content_id(clone) == first) is keeps
+    assert content_id(vm) == first
+    wait(vm.RelocateVM_Task(location))
+    assert (content_id(vm) == first) is keeps
+    vc.read_disk(vm).write(0, b"more")
+    vc.find_vm("vm").touch()
+    assert content_id(vm) != content_id(clone)
+
+
 def test_a_destroyed_vm_leaves_files_or_references(vc: VCenter, client: Client) -> None:
     vm = client.create("gone", GiB, backing={"eagerlyScrub": True})
     store = vc.datastore("DC0_DS0")
@@ -270,12 +312,55 @@ def test_storage_numbers_disagree(vc: VCenter, client: Client) -> None:
     vm = client.create("vm", GiB, backing={})
     usage = vm.storage.perDatastoreUsage[0]
     files = vm.layoutEx.file
-    assert usage.committed == usage.unshared == sum(f.size for f in files)
+    assert usage.committed == sum(f.size for f in files)
+    assert usage.unshared == sum(f.uniqueSize for f in files if f.type.startswith("disk"))
     assert usage.committed == vc.datastore("DC0_DS0").used_bytes > GiB
     assert {f.type for f in files} == {"config", "snapshotList", "diskDescriptor", "diskExtent"}
     summary = client.datastores[0].summary
     assert summary.capacity - summary.freeSpace == usage.committed
     assert summary.uncommitted == 0
+
+
+def test_config_tells_when_it_was_modified(client: Client) -> None:
+    vm = client.create("volume-1")
+    wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="changed")))
+    assert vm.config.modified.timestamp() == 0
+
+
+def test_info_of_a_vmfs_datastore_cannot_be_read() -> None:
+    with VCenter(Model(datastore_type="VMFS")) as vcenter, connected(vcenter) as client:
+        (extent,) = client.datastores[0].info.vmfs.extent
+        assert extent.partition == 1
+        assert vcenter.errors == []
+
+
+def test_vsan_is_a_datastore_like_any_other() -> None:
+    with (
+        VCenter(Model(hosts_per_cluster=1, datastores=1, datastore_type="vsan")) as vcenter,
+        connected(vcenter) as client,
+    ):
+        (datastore,) = client.datastores
+        assert isinstance(datastore.info, vim.host.VsanDatastoreInfo)
+        assert re.fullmatch(
+            r"ds:///vmfs/volumes/vsan:[0-9a-f]{16}-[0-9a-f]{16}/", datastore.info.url
+        )
+        assert not datastore.capability.topLevelDirectoryCreateSupported
+        assert not datastore.summary.multipleHostAccess
+        with pytest.raises(vim.fault.CannotCreateFile):
+            client.content.fileManager.MakeDirectory("[DC0_DS0] own", client.datacenter, True)
+        source = client.create("volume-1", MiB, backing={"thinProvisioned": False})
+        for vm in (source, client.clone(source, "volume-2")):
+            path = vm.config.files.vmPathName
+            assert re.fullmatch(r"\[DC0_DS0\] [0-9a-f-]{36}/volume-[12]\.vmx", path)
+            files = {file.type: file for file in vm.layoutEx.file}
+            assert "diskExtent" not in files
+            assert files["config"].size == 0 and files["config"].uniqueSize is None
+            assert files["config"].backingObjectId in path
+            assert files["diskDescriptor"].uniqueSize >= MiB
+            (usage,) = vm.storage.perDatastoreUsage
+            assert usage.unshared == files["diskDescriptor"].uniqueSize
+            assert disk_of(vm).backing.backingObjectId == files["diskDescriptor"].backingObjectId
+        assert vcenter.errors == []
 
 
 def test_a_move_keeps_its_old_place_occupied(vc: VCenter, client: Client) -> None:

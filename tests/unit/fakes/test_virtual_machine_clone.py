@@ -265,23 +265,68 @@ def test_growing_with_shared_parents_is_granted(vc: VCenter, client: Client) -> 
 
 def test_what_documents_leave_open_cannot_be_switched(vc: VCenter, client: Client) -> None:
     source = client.template("image")
-    uuid = "5b2f4d3c-0000-4000-8000-000000000001"
-
-    def config() -> Any:
-        device = disk_of(source)
-        device.backing.uuid = uuid
-        return vim.vm.ConfigSpec(deviceChange=[edit(device)])
-
-    assert disk_of(client.clone(source, "ignored", config=config())).backing.uuid != uuid
-    vc.switches.set_disk_uuid_in_clone = True
     vc.switches.clone_sets_create_date = False
     vc.switches.stale_vm_storage_s = 60
-    clone = client.clone(source, "set", config=config())
-    assert disk_of(clone).backing.uuid == uuid
+    clone = client.clone(source, "set")
     assert clone.config.createDate == source.config.createDate
     assert clone.storage.perDatastoreUsage[0].committed == 0
     clone.RefreshStorageInfo()
     assert clone.storage.perDatastoreUsage[0].committed > 0
+
+
+DISK_UUID = "5b2f4d3c-0000-4000-8000-000000000001"
+
+
+def _edited(source: Any, **values: Any) -> Any:
+    """A config that edits the source's disk: its whole device, changed, as clients send it."""
+    device = disk_of(source)
+    device.backing.uuid = values.pop("uuid", device.backing.uuid)
+    for name, value in values.items():
+        setattr(device, name, value)
+    return vim.vm.ConfigSpec(deviceChange=[edit(device)])
+
+
+@pytest.mark.parametrize("capacity", ["kept", "ignored"])
+@pytest.mark.parametrize("uuid", ["kept", "ignored"])
+def test_a_clones_disk_has_what_its_switch_keeps(
+    vc: VCenter, client: Client, capacity: Any, uuid: Any
+) -> None:
+    source = client.template("image")
+    before = disk_of(source)
+    vc.switches.disk_capacity_in_clone = capacity
+    vc.switches.disk_uuid_in_clone = uuid
+    wanted_kb = 2 * before.capacityInKB
+    config = _edited(
+        source, capacityInKB=wanted_kb, capacityInBytes=1024 * wanted_kb, uuid=DISK_UUID
+    )
+    made = disk_of(client.clone(source, "clone", config=config))
+    assert (made.capacityInKB == wanted_kb) == (capacity == "kept")
+    assert (made.backing.uuid == DISK_UUID) == (uuid == "kept")
+    assert made.backing.fileName != before.backing.fileName
+    after = disk_of(source)
+    assert (after.capacityInKB, after.backing.uuid) == (before.capacityInKB, before.backing.uuid)
+
+
+@pytest.mark.parametrize("switch", ["disk_capacity_in_clone", "disk_uuid_in_clone"])
+def test_a_refused_edit_of_a_disk_leaves_no_clone(vc: VCenter, client: Client, switch: str) -> None:
+    source = client.template("image")
+    setattr(vc.switches, switch, "refused")
+    wanted_kb = 2 * disk_of(source).capacityInKB
+    config = _edited(
+        source, capacityInKB=wanted_kb, capacityInBytes=1024 * wanted_kb, uuid=DISK_UUID
+    )
+    with pytest.raises(vim.fault.InvalidDeviceSpec):
+        client.clone(source, "clone", config=config)
+    assert vc.find_vm("clone") is None
+
+
+def test_a_device_sent_unchanged_does_not_ask_for_its_uuid(vc: VCenter, client: Client) -> None:
+    """CAPV, Ansible and Packer send it so; their clones have uuids of their own."""
+    source = client.template("image")
+    vc.switches.disk_uuid_in_clone = "kept"
+    vc.switches.disk_capacity_in_clone = "refused"
+    made = disk_of(client.clone(source, "clone", config=_edited(source)))
+    assert made.backing.uuid != disk_of(source).backing.uuid
 
 
 class TestBusySource:

@@ -92,7 +92,7 @@ def test_time_passes_while_a_client_computes(vc: VCenter) -> None:
 
     def sleeper() -> None:
         clock.sleep(10)
-        woken.append(clock.monotonic())
+        woken.append(vc.clock.elapsed_s)
 
     thread = threading.Thread(target=sleeper)
     with VirtualTime(vc.clock, quiet_s=0.05) as virtual:
@@ -104,8 +104,8 @@ def test_time_passes_while_a_client_computes(vc: VCenter) -> None:
             assert woken == []
         busy_until = time.process_time() + 0.5
         while time.process_time() < busy_until:
-            assert clock.monotonic() == 0
-        thread.join(20)
+            assert vc.clock.elapsed_s == 0
+        thread.join(60)
     assert woken == [pytest.approx(10, abs=0.01)]
 
 
@@ -120,14 +120,14 @@ def test_time_passes_while_a_watched_process_computes(vc: VCenter) -> None:
     begun, done = context.Event(), context.Event()
     process = context.Process(target=_compute, args=(begun, done), daemon=True)
     process.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     assert process.pid is not None
     passed = threading.Event()
     vc.clock.call_later(10, passed.set)
     with VirtualTime(vc.clock, quiet_s=0.05, processes=[process.pid]):
         assert not passed.wait(0.3)
         done.set()
-        assert passed.wait(20)
+        assert passed.wait(60)
     process.join()
 
 
@@ -138,7 +138,7 @@ def test_sleepers_wake_out_of_order_or_at_another_time_than_they_asked_for(vc: V
     def sleeper(delay_s: int) -> None:
         for _ in range(3):
             clock.sleep(delay_s)
-            seen.append((delay_s, clock.monotonic()))
+            seen.append((delay_s, vc.clock.elapsed_s))
 
     with VirtualTime(vc.clock) as virtual, ThreadPoolExecutor(3) as pool:
         with virtual.held():
@@ -155,7 +155,7 @@ def test_time_stands_still_while_a_delayed_request_waits_for_it(
     vc.fault_rules.add("CurrentTime", delay_s=3600)
     with VirtualTime(vc.clock):
         client.si.CurrentTime()
-    assert vc.clock.monotonic() >= 3600
+    assert vc.clock.elapsed_s >= 3600
 
 
 def test_time_passes_for_nobodys_sake(vc: VCenter, client: Client) -> None:
@@ -197,7 +197,7 @@ class TestImports:
         with VirtualTime(vc.clock):
             answer = client.request("POST", lease.info.deviceUrl[0].url, data, STREAM)
         assert answer[0] == 200
-        assert vc.clock.monotonic() == pytest.approx(self.SECONDS, rel=0.01)
+        assert vc.clock.elapsed_s == pytest.approx(self.SECONDS, rel=0.01)
         vm = lease.info.entity
         lease.HttpNfcLeaseComplete()
         assert vm.config.hardware.numCPU == 1
@@ -215,7 +215,7 @@ class TestImports:
                 self._until(lambda: vc.transfers.rates() != {})
                 complete = started(lease.HttpNfcLeaseComplete)
                 self._until(lambda: vc.request_log.count("HttpNfcLeaseComplete") == 1)
-            complete.join(30)
+            complete.join(60)
             assert upload.result(30)[0] == 200
         assert vc.read_disk("image").size_bytes == 64 * MiB
 
@@ -254,7 +254,7 @@ class TestImports:
         with VirtualTime(vc.clock):
             url = client.folder_url("DC0_DS0", "x/flat.vmdk")
             assert client.request("PUT", url, data, client.cookie)[0] == 201
-        assert vc.clock.monotonic() == pytest.approx(self.SECONDS, rel=0.01)
+        assert vc.clock.elapsed_s == pytest.approx(self.SECONDS, rel=0.01)
 
     def _until(self, holds: Callable[[], bool]) -> None:
         until = time.monotonic() + 20
@@ -281,4 +281,4 @@ def test_the_end_of_virtual_time_leaves_a_thread_that_moves_the_clock() -> None:
     with VirtualTime(clock):
         clock.sleep(5)
     assert "virtual-time" not in {thread.name for thread in threading.enumerate()}
-    assert clock.monotonic() == pytest.approx(5, abs=0.01)
+    assert clock.elapsed_s == pytest.approx(5, abs=0.01)

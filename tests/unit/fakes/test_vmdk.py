@@ -91,6 +91,31 @@ def test_damage_is_not_noticed(offset: int, value: bytes, reason: str) -> None:
         _parse(bytes(data))
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [
+        (12, bytes(8), "0 sectors"),
+        (12, struct.pack("<Q", (62 << 31) + 1), "sectors is not possible"),
+        (73, b"\n \n\n", "converted in transit"),
+    ],
+)
+def test_an_impossible_header_is_taken(offset: int, value: bytes, reason: str) -> None:
+    data = bytearray(b"".join(vmdk.stream_optimized(_disk())))
+    data[offset : offset + len(value)] = value
+    with pytest.raises(vmdk.VmdkError, match=reason):
+        _parse(bytes(data))
+
+
+def test_a_marker_of_progress_ends_the_stream_or_hides_a_grain() -> None:
+    disk = _disk()
+    data = b"".join(vmdk.stream_optimized(disk))
+    marker = struct.pack("<QIIQ", 5, 0, 4, 128).ljust(512, b"\0")
+    parser = _parse(data[: 128 * 512] + marker * 4 + data[128 * 512 :])
+    assert parser.complete
+    assert parser.content is not None
+    assert parser.content.sha256() == disk.sha256()
+
+
 def test_a_grain_can_inflate_without_bound() -> None:
     data = bytearray(b"".join(vmdk.stream_optimized(DiskContent.of(b"x" * GRAIN_BYTES))))
     bomb = zlib.compress(bytes(100_000_000), 9)[:60000]

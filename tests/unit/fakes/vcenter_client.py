@@ -46,15 +46,22 @@ class Client:
         options = PC.WaitOptions(maxWaitSeconds=seconds, maxObjectUpdates=most)
         return (collector or self.collector).WaitForUpdatesEx(version, options)
 
+    def known(self) -> str:
+        """The version at which every update, page after page, has been told."""
+        update = self.wait("")
+        while update.truncated:
+            update = self.wait(update.version)
+        return str(update.version)
 
-def connect(vcenter: VCenter) -> Client:
-    """A session of its own over a verified connection."""
+
+def connect(vcenter: VCenter, user: str | None = None, password: str | None = None) -> Client:
+    """A session of its own over a verified connection, by default the administrator's."""
     trust = ssl.create_default_context(cafile=vcenter.ca_file)
     instance = SmartConnect(
         host=vcenter.host,
         port=vcenter.port,
-        user=vcenter.user,
-        pwd=vcenter.password,
+        user=user or vcenter.user,
+        pwd=password or vcenter.password,
         sslContext=trust,
     )
     return Client(vcenter, instance)

@@ -102,6 +102,14 @@ def wait(task: Any, timeout_s: float = 20.0) -> Any:
     return task.info.result
 
 
+def until_running(task: Any) -> None:
+    """Wait until a task holds its locks: tasks may begin in another order than they were called."""
+    until = time.monotonic() + 20
+    while task.info.state == "queued":
+        assert time.monotonic() < until, f"task {task} is still queued"
+        time.sleep(0.005)
+
+
 def create_spec(name: str, size_bytes: int = MiB, datastore: str = "DC0_DS0", **more: Any) -> Any:
     """A VM as Cinder's driver makes them: one SCSI controller, one thin disk (or none for 0)."""
     backing = more.pop("backing", {"thinProvisioned": True})
