@@ -1,0 +1,1 @@
+"""Clients of vCenter that were not written here, on the fake vCenter."""
