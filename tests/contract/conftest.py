@@ -1,4 +1,5 @@
-"""Fixtures of the contract suites: each test runs on every vCenter that we have."""
+"""Fixtures of the contract suites: each test runs on every vCenter that we have, or on the one that
+is given."""
 
 from __future__ import annotations
 
@@ -6,12 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.vcenters import Target, running_fake, running_vcsim
+from tests.contract.vcenters import IS_GIVEN, PARAMETERS, STARTS, Target
 
 
-@pytest.fixture(scope="session", params=["fake", pytest.param("vcsim", marks=pytest.mark.vcsim)])
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a vCenter that is given, tests that need none, or a fake of their own, are not run."""
+    for item in items:
+        marker = item.get_closest_marker("not_on_a_given_vcenter")
+        if IS_GIVEN and marker is not None:
+            item.add_marker(pytest.mark.skip(reason=marker.args[0]))
+
+
+@pytest.fixture(scope="session", params=PARAMETERS)
 def target(request: pytest.FixtureRequest) -> Iterator[Target]:
     """A running vCenter, shared by all tests: keep to objects of your own."""
-    start = running_fake if request.param == "fake" else running_vcsim
-    with start() as running:
+    with STARTS[request.param]() as running:
         yield running

@@ -15,6 +15,8 @@ from tests.services.redis import Redis
 from vmdk_cache import errors
 from vmdk_cache.locks import ToozLocks, coordinator
 
+pytestmark = pytest.mark.not_on_a_given_vcenter("asks no vCenter")
+
 
 @pytest.fixture(scope="module", params=["file", "etcd", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import pathlib
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.vcenters import Target
-from tests.fakes.clock import HastyClock
 from tests.fakes.images import FakeImageSource, as_stream_optimized, noise
 from tests.unit.cache.conftest import volume
 from vmdk_cache import errors, wiring
@@ -19,20 +18,25 @@ from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.locks import ToozLocks, coordinator
 
 IMAGE = as_stream_optimized(noise(1 << 20))
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
 def cache(target: Target, tmp_path: pathlib.Path) -> Iterator[wiring.RunningCache]:
-    name = f"engine{next(_numbers)}"
-    folder = ("OpenStack", f"Project ({name}_image_cache)", "Volumes")
+    name = target.run.new_backend()
+    folder = target.run.path(f"Project ({name}_image_cache)", "Volumes")
     with coordinator(f"file://{tmp_path}") as get_lock:
         running = wiring.build(
             Settings(enabled=True, replicas=REPLICAS_OFF),  # they come when they please
-            wiring.Backend(name, target.endpoint(), folder),
+            wiring.Backend(
+                name,
+                target.endpoint(),
+                folder,
+                clusters=target.choice.clusters,
+                datastore_regex=target.choice.datastore_regex,
+            ),
             ToozLocks(get_lock, name),
             events=lambda event: None,
-            clock=HastyClock(),
+            clock=target.clock(),
         )
         try:
             yield running
@@ -41,11 +45,12 @@ def cache(target: Target, tmp_path: pathlib.Path) -> Iterator[wiring.RunningCach
 
 
 def volume_of(target: Target, number: int) -> Volume:
-    number += 1000 * next(_numbers)
+    made = str(uuid.uuid4())
     return volume(
         number,
-        name=f"{target.name}-volume-{number}",
-        instance_uuid=f"00000000-0000-4000-9000-{number:012}",
+        name=target.run.named(f"volume-{made}"),
+        instance_uuid=made,
+        folder=target.run.path("Project (p)", "Volumes"),
     )
 
 

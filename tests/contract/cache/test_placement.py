@@ -9,27 +9,31 @@ import pytest
 from pyVmomi import vim
 
 from tests.contract.vcenters import Target
-from tests.fakes.clock import ManualClock
 from tests.fakes.vcenter import Model, VCenter
+from tests.fakes.vcenter.busy import busy_vcenter
 from tests.fakes.vcenter.datastore import Datastore
 from tests.fakes.vcenter.host_system import HostSystem
 from tests.unit.cache.conftest import volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.placement import INVENTORY_AGE_S, VCenterPlacement
+from vmdk_cache.clock import Clock
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 
 GIB = 1 << 30
 USER, PASSWORD = "cinder@vsphere.local", "correct horse"
+pytestmark = pytest.mark.not_on_a_given_vcenter(
+    "sends hosts away, and unmounts, fills and renames datastores: our fake alone"
+)
 
 
 class World:
     """Two clusters of two hosts, three datastores that all of them mount, and a placement that
     sees what a test changes."""
 
-    def __init__(self, vc: VCenter, session: Session, clock: ManualClock) -> None:
+    def __init__(self, vc: VCenter, session: Session, clock: Clock) -> None:
         self.vc = vc
         self._session = session
         self._clock = clock
@@ -61,27 +65,42 @@ class World:
 
     def reader(self, **entry: object) -> str | None:
         """The name of the host, by what is so now."""
-        self._clock.advance(INVENTORY_AGE_S + 1)
+        self.vc.clock.advance(INVENTORY_AGE_S + 1)
         found = self.placement.reader(dataclasses.replace(self.entry(), **entry))
         names = {host.moref: host.name for host in self.vc.registry.of_type(vim.HostSystem)}
         return None if found is None else str(names.get(found, found))
 
     def replica_at(self, size_bytes: int, datastore: int) -> str:
         """The name of the datastore, by what is so now."""
-        self._clock.advance(INVENTORY_AGE_S + 1)
+        self.vc.clock.advance(INVENTORY_AGE_S + 1)
         with self.placement.for_replica(size_bytes, self.datastore(datastore).moref) as place:
             return place.datastore_name
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    clock = ManualClock()
     model = Model(clusters=2, datastores=3, datastore_bytes=100 * GIB)
-    with VCenter(model, user=USER, password=PASSWORD) as vc:
+    with busy_vcenter(model, user=USER, password=PASSWORD) as vc:
         target = Target("fake", vc.host, vc.port, USER, PASSWORD, vc.ca_file, vc)
+        clock = target.clock()
         with Session(target.endpoint(), clock) as session:
             yield World(vc, session, clock)
         assert vc.errors == []
+
+
+def test_the_regex_is_matched_with_the_name_that_cinders_own_driver_sees(world: World) -> None:
+    """So both use the same datastores. ``summary.name`` has ``/`` escaped."""
+    with world.vc.lock:
+        world.datastore(0).rename("fast/0")
+    for regex, used in ((r"fast%2f0$", ["fast/0"]), (r"fast/0$", [])):
+        placement = world.of(regex=regex)
+        assert [datastore.name for datastore in placement.datastores()] == used
+        if used:
+            with placement.for_template(GIB, near=None) as place:
+                assert place.path_names == ("fast%2f0", "fast/0")
+        else:
+            with pytest.raises(errors.NoPlacement), placement.for_template(GIB, near=None):
+                pass
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

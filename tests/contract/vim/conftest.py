@@ -4,31 +4,72 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.contract.vcenters import Target
 from tests.fakes.images import as_stream_optimized, noise
+from vmdk_cache.datastore.disk_reader import read_disk
 from vmdk_cache.vim import folder, inventory, lease, template
-from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.export_lease import open_export
+from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
 
 RECORD_KEY = "vmdk_cache.record"
 MIB = 1 << 20
 IMAGE = as_stream_optimized(noise(MIB))
+#: Of objects that no vCenter has: beyond what one has ever counted to.
+NO_VM, NO_FOLDER = "vm-999999999", "group-v999999999"
+NO_DATASTORE, NO_DATACENTER = "datastore-999999999", "datacenter-999999999"
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a test puts its VMs: a folder of its own, and the first host and datastore."""
+    """Where a test puts its VMs: a folder of its own, a host, and a datastore of that host.
+
+    :ivar other_datastores: those that the host has besides
+    :ivar prefix: what the names of VMs, and so of their directories, begin with
+    """
 
     folder: str
     host: inventory.Host
     datastore: inventory.Datastore
     datacenter: inventory.Datacenter
+    other_datastores: tuple[inventory.Datastore, ...] = ()
+    prefix: str = ""
+
+    @property
+    def other_datastore(self) -> inventory.Datastore:
+        """One of those."""
+        if not self.other_datastores:
+            pytest.skip("needs a second datastore that the hosts share")
+        return self.other_datastores[0]
+
+    def named(self, text: str) -> str:
+        """A VM's name."""
+        return text if text.startswith(self.prefix) else f"{self.prefix}{text}"
+
+
+class CountingSession(Session):
+    """Counts what is asked of it, by method; thread-safe."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._lock = threading.Lock()
+        self.asked: Counter[str] = Counter()
+
+    def invoke(
+        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
+    ) -> Any:
+        with self._lock:
+            self.asked[method] += 1
+        return super().invoke(type_name, moref, method, safe=safe, **args)
 
 
 @pytest.fixture
@@ -45,17 +86,19 @@ def waiter(session: Session) -> Iterator[TaskWaiter]:
 
 
 @pytest.fixture
-def place(session: Session) -> Place:
-    found = inventory.snapshot(session)
-    datacenter = found.datacenters[0]
-    own = folder.ensure_folder(session, datacenter, ["tests", f"test-{next(_numbers)}"])
-    return Place(own, found.hosts[0], found.datastores[0], datacenter)
+def place(target: Target, session: Session) -> Place:
+    where = target.ground(inventory.snapshot(session, target.choice.clusters))
+    datastore, *others = where.datastores
+    path = target.run.path("tests", f"test-{next(_numbers)}")
+    own = folder.ensure_folder(session, where.datacenter, path)
+    prefix = target.run.named("")
+    return Place(own, where.hosts[0], datastore, where.datacenter, tuple(others), prefix)
 
 
 def import_request(place: Place, name: str = "image", **changes: object) -> lease.ImportRequest:
     values: dict[str, object] = {
-        "name": name,
-        "datastore": place.datastore.name,
+        "name": place.named(name),
+        "datastores": place.datastore.path_names,
         "capacity_bytes": MIB,
         "extra_config": {RECORD_KEY: '{"schema": 1}'},
         "annotation": "made by a test",
@@ -83,7 +126,7 @@ def clone_request(
     place: Place, source: template.VmInfo, name: str, **changes: object
 ) -> template.CloneRequest:
     values: dict[str, object] = {
-        "name": name,
+        "name": place.named(name),
         "folder": place.folder,
         "datastore": place.datastore.moref,
         "host": place.host.moref,
@@ -109,9 +152,14 @@ def end_session(session: Session) -> None:
     session.content.sessionManager.Logout()
 
 
-def content_of(target: Target, moref: str) -> bytes:
-    """The first MiB of the VM's only disk; for the fake."""
-    assert target.fake is not None
-    (vm,) = [vm for vm in target.fake.vms() if vm.moref == moref]
-    content: bytes = target.fake.read_disk(vm).read(0, MIB)
-    return content
+def content_of(session: Session, moref: str) -> bytes:
+    """The first MiB of the VM's only disk, as its host sends it. vcsim keeps no content."""
+    content = bytearray(MIB)
+
+    def found(offset: int, data: bytes) -> None:
+        wanted = data[: max(0, MIB - offset)]
+        content[offset : offset + len(wanted)] = wanted
+
+    with open_export(session, moref) as chunks:
+        read_disk(chunks, found)
+    return bytes(content)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
 import threading
 
 import pytest
+import trustme
 
 from tests.contract.vcenters import Target
-from tests.contract.vim.conftest import end_session
+from tests.contract.vim.conftest import NO_VM, end_session
 from vmdk_cache import errors
 from vmdk_cache.vim.api_version import newest_version
 from vmdk_cache.vim.session import Session
@@ -67,8 +69,10 @@ def test_threads_that_lose_the_session_together_log_in_once(session: Session) ->
 
 
 def test_a_wrong_password_names_the_options_and_not_the_password(target: Target) -> None:
+    """Nobody's account on a vCenter that is given, since wrong passwords lock one."""
+    user = f"{target.run.id}@vsphere.local" if target.is_given else target.user
     with pytest.raises(errors.LoginRefused) as caught:
-        Session(target.endpoint(password="wrong horse")).open()
+        Session(target.endpoint(user=user, password="wrong horse")).open()
 
     assert "vmware_host_password" in str(caught.value)
     assert f"{target.host}:{target.port}" in str(caught.value)
@@ -76,9 +80,13 @@ def test_a_wrong_password_names_the_options_and_not_the_password(target: Target)
     assert "wrong horse" not in repr(target.endpoint(password="wrong horse"))
 
 
-def test_an_unknown_issuer_is_refused_and_names_the_option(target: Target) -> None:
+def test_an_unknown_issuer_is_refused_and_names_the_option(
+    target: Target, tmp_path: pathlib.Path
+) -> None:
+    other = tmp_path / "another-ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
     with pytest.raises(errors.CertificateRefused, match="vmware_ca_file"):
-        Session(target.endpoint(ca_file=None)).open()
+        Session(target.endpoint(ca_file=str(other))).open()
 
 
 def test_insecure_checks_no_certificate(target: Target) -> None:
@@ -108,9 +116,9 @@ def test_a_closed_session_stays_closed(target: Target) -> None:
 
 def test_an_object_that_is_gone_is_named(session: Session) -> None:
     with pytest.raises(errors.ObjectNotFound) as caught:
-        session.invoke("VirtualMachine", "vm-999999", "MarkAsTemplate")
+        session.invoke("VirtualMachine", NO_VM, "MarkAsTemplate")
 
-    assert caught.value.moref == "vm-999999"
+    assert caught.value.moref == NO_VM
     assert caught.value.method == "MarkAsTemplate"
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
+from pyVmomi import vmodl
 
 from tests.contract.vcenters import Target
-from tests.contract.vim.conftest import Place, end_session
+from tests.contract.vim.conftest import NO_FOLDER, CountingSession, Place, end_session
 from vmdk_cache import errors
 from vmdk_cache.vim import folder, properties
 from vmdk_cache.vim.session import Session
 
 
 def test_vanished_objects_are_left_out(session: Session, place: Place) -> None:
-    found = properties.read(session, "Folder", [place.folder, "group-v999999"], ["name"])
+    found = properties.read(session, "Folder", [place.folder, NO_FOLDER], ["name"])
 
     assert list(found) == [place.folder]
 
@@ -31,7 +35,7 @@ def test_references_are_morefs(session: Session, place: Place) -> None:
 
 def test_reading_one_that_is_gone_raises(session: Session) -> None:
     with pytest.raises(errors.ObjectNotFound):
-        properties.read_one(session, "Folder", "group-v999999", ["name"])
+        properties.read_one(session, "Folder", NO_FOLDER, ["name"])
 
 
 def test_an_expired_session_does_not_look_like_an_empty_answer(
@@ -44,10 +48,11 @@ def test_an_expired_session_does_not_look_like_an_empty_answer(
 
 
 def test_an_expired_session_does_not_look_like_an_empty_folder(
-    session: Session, place: Place
+    target: Target, session: Session, place: Place
 ) -> None:
-    folder.ensure_folder(session, place.datacenter, ["tests", "full", "child"])
-    full = folder.find_folder(session, place.datacenter, ["tests", "full"])
+    path = target.run.path("tests", "full")
+    folder.ensure_folder(session, place.datacenter, [*path, "child"])
+    full = folder.find_folder(session, place.datacenter, path)
     assert full is not None
     end_session(session)
 
@@ -72,33 +77,33 @@ def test_a_root_that_is_gone_raises(session: Session) -> None:
         properties.read_through(
             session,
             "Folder",
-            "group-v999999",
+            NO_FOLDER,
             [("Folder", "childEntity")],
             "VirtualMachine",
             ["name"],
         )
 
-    assert caught.value.moref == "group-v999999"
+    assert caught.value.moref == NO_FOLDER
+
+
+class ShortPages(CountingSession):
+    """Asks for three objects at a time: as a vCenter that cuts pages of its own."""
+
+    def invoke(
+        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
+    ) -> Any:
+        if method == "RetrievePropertiesEx":
+            args["options"] = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=3)
+        return super().invoke(type_name, moref, method, safe=safe, **args)
 
 
 def test_all_pages_are_read(target: Target, session: Session, place: Place) -> None:
-    if target.fake is None:
-        pytest.skip("vcsim cuts no pages of its own")
     for number in range(7):
-        folder.ensure_folder(session, place.datacenter, ["tests", "pages", f"f{number}"])
-    parent = folder.find_folder(session, place.datacenter, ["tests", "pages"])
-    assert parent is not None
-    target.fake.switches.retrieve_page_limit = 3
-    target.fake.request_log.reset()
-    try:
+        session.invoke("Folder", place.folder, "CreateFolder", name=f"f{number}")
+    with ShortPages(target.endpoint()) as short:
         found = properties.read_through(
-            session, "Folder", parent, [("Folder", "childEntity")], "Folder", ["name"]
+            short, "Folder", place.folder, [("Folder", "childEntity")], "Folder", ["name"]
         )
-    finally:
-        target.fake.switches.retrieve_page_limit = 1000
 
     assert sorted(values["name"] for values in found.values()) == [f"f{n}" for n in range(7)]
-    assert target.fake.request_log.by_method() == {
-        "RetrievePropertiesEx": 1,
-        "ContinueRetrievePropertiesEx": 2,
-    }
+    assert short.asked == Counter(RetrievePropertiesEx=1, ContinueRetrievePropertiesEx=2)

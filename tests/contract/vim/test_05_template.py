@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
-from collections import Counter
-from typing import Any
 
 import pytest
 
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import (
+    IMAGE,
     MIB,
     RECORD_KEY,
+    CountingSession,
     Place,
     clone_request,
     content_of,
@@ -20,8 +21,8 @@ from tests.contract.vim.conftest import (
     import_vm,
 )
 from vmdk_cache import errors
-from vmdk_cache.vim import template
-from vmdk_cache.vim.session import Endpoint, Session
+from vmdk_cache.vim import properties, template
+from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.template import VmInfo
 
@@ -40,9 +41,10 @@ def test_marking_twice_is_fine(session: Session, waiter: TaskWaiter, place: Plac
 def test_a_template_is_found_by_its_name_in_its_folder_only(
     session: Session, place: Place, source: VmInfo
 ) -> None:
-    assert template.find_vm(session, place.folder, "image", RECORD_KEY) == source
-    assert template.find_vm(session, place.folder, "imag", RECORD_KEY) is None
-    assert template.find_vm(session, place.datacenter.vm_folder, "image", RECORD_KEY) is None
+    name = place.named("image")
+    assert template.find_vm(session, place.folder, name, RECORD_KEY) == source
+    assert template.find_vm(session, place.folder, name[:-1], RECORD_KEY) is None
+    assert template.find_vm(session, place.datacenter.vm_folder, name, RECORD_KEY) is None
 
 
 def test_listing_a_folder_is_one_request(
@@ -55,7 +57,8 @@ def test_listing_a_folder_is_one_request(
     found = template.list_vms(session, place.folder, RECORD_KEY)
 
     assert session.request_count - before == 1
-    assert sorted(vm.name for vm in found) == ["image", "image 0", "image 1", "image 2"]
+    names = ("image", "image 0", "image 1", "image 2")
+    assert sorted(vm.name for vm in found) == [place.named(name) for name in names]
     assert source in found
 
 
@@ -79,7 +82,7 @@ def test_a_clone_has_its_own_identity_and_nothing_of_the_template(
 
     clone = template.get_vm(session, moref, RECORD_KEY)
     assert clone is not None
-    assert clone.name == "volume-1"
+    assert clone.name == place.named("volume-1")
     assert not clone.is_template
     assert clone.instance_uuid == identity
     assert clone.extra_config_record is None
@@ -91,10 +94,11 @@ def test_a_clone_has_its_own_identity_and_nothing_of_the_template(
     own = template.get_vm(session, moref, "cinder.volume.id")
     assert own is not None
     assert own.extra_config_record == "volume-1"
-    if target.fake is not None:  # vcsim has no managedBy in clones, nor contents
-        (vm,) = [vm for vm in target.fake.vms() if vm.moref == moref]
-        assert vm.config.managedBy is None
-        assert content_of(target, moref) == content_of(target, source.moref)
+    manager = properties.read_one(session, "VirtualMachine", moref, ["config.managedBy"])
+    assert manager.get("config.managedBy") is None
+    if not target.is_vcsim:  # which keeps no content
+        content = content_of(session, moref)
+        assert hashlib.sha256(content).hexdigest() == IMAGE.disk_sha256
 
 
 @pytest.mark.parametrize("disk_type", ["thin", "thick", "eagerZeroedThick"])
@@ -112,7 +116,7 @@ def test_a_clone_has_the_disk_type_that_was_asked_for(
 
     clone = template.get_vm(session, moref, RECORD_KEY)
     assert clone is not None
-    if target.name != "vcsim":  # vcsim ignores disk locators
+    if not target.is_vcsim:  # which ignores disk locators
         assert clone.disks[0].thin == (disk_type == "thin")
 
 
@@ -131,9 +135,7 @@ def test_an_unknown_disk_type_is_refused_before_anything_is_sent(
 def test_a_clone_to_another_datastore_lives_there_alone(
     target: Target, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
-    from vmdk_cache.vim import inventory
-
-    other = inventory.snapshot(session).datastores[1]
+    other = place.other_datastore
     request = clone_request(place, source, "replica", datastore=other.moref, as_template=True)
 
     moref = template.clone(session, waiter, source, request, timeout_s=60)
@@ -171,7 +173,7 @@ def test_a_clone_that_carries_the_record_is_refused(
     target: Target, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     """vcsim's clones inherit no extraConfig, so there the key is set on purpose."""
-    inherited = {} if target.name == "fake" else {RECORD_KEY: "x"}
+    inherited = {RECORD_KEY: "x"} if target.is_vcsim else {}
     request = clone_request(place, source, "volume-1", extra_config=inherited)
     moref = template.clone(session, waiter, source, request, timeout_s=60)
 
@@ -197,20 +199,6 @@ def test_destroying_what_is_gone_is_success(
 
     assert template.get_vm(session, source.moref, RECORD_KEY) is None
     assert template.list_vms(session, place.folder, RECORD_KEY) == []
-
-
-class CountingSession(Session):
-    """Counts what is asked of it, by method; thread-safe."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint)
-        self.asked: list[str] = []
-
-    def invoke(
-        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
-    ) -> Any:
-        self.asked.append(method)
-        return super().invoke(type_name, moref, method, safe=safe, **args)
 
 
 def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
@@ -240,7 +228,7 @@ def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
             thread.start()
         for thread in threads:
             thread.join(120)
-        asked = Counter(session.asked)
+        asked = session.asked.copy()
         waiter.close()
         assert not failures
         assert len(template.list_vms(session, place.folder, RECORD_KEY)) == 101

@@ -6,10 +6,18 @@ import itertools
 
 import pytest
 
+from tests.contract.ground import WITHOUT_NAMES
 from tests.contract.vcenters import Target
-from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, import_vm
+from tests.contract.vim.conftest import (
+    NO_DATACENTER,
+    NO_DATASTORE,
+    RECORD_KEY,
+    Place,
+    clone_request,
+    import_vm,
+)
 from vmdk_cache import errors
-from vmdk_cache.vim import datastore_browser, inventory, template
+from vmdk_cache.vim import datastore_browser, template
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.template import VmInfo
@@ -17,10 +25,16 @@ from vmdk_cache.vim.template import VmInfo
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def directories_with_names(place: Place) -> None:
+    if place.datastore.type in WITHOUT_NAMES:
+        pytest.skip(f"directories have ids for names on {place.datastore.type}")
+
+
 @pytest.fixture
-def prefix() -> str:
+def prefix(target: Target) -> str:
     """What no other test's directories begin with."""
-    return f"dirs-{next(_numbers)}-"
+    return target.run.named(f"dirs-{next(_numbers)}-")
 
 
 def make_directory(session: Session, place: Place, path: str) -> None:
@@ -40,10 +54,10 @@ def found(session: Session, waiter: TaskWaiter, place: Place, prefix: str) -> li
 
 
 def test_directories_are_found_by_the_beginning_of_their_name(
-    session: Session, waiter: TaskWaiter, place: Place, prefix: str
+    target: Target, session: Session, waiter: TaskWaiter, place: Place, prefix: str
 ) -> None:
-    for name in ("b", "a", "a/below", f"x{prefix}"):
-        make_directory(session, place, prefix + name if name[0] != "x" else name)
+    for name in (f"{prefix}b", f"{prefix}a", f"{prefix}a/below", f"{target.run.id}{prefix}"):
+        make_directory(session, place, name)
 
     assert found(session, waiter, place, prefix) == [f"{prefix}a", f"{prefix}b"]
     assert found(session, waiter, place, f"{prefix}a") == [f"{prefix}a"]
@@ -68,19 +82,26 @@ def test_files_are_no_directories(
     """A disk of the name, in the root, beside the template's directory."""
     (disk,) = source.disks
     name = disk.file_name.partition("] ")[2].partition("/")[0]
-    task = session.invoke(
-        "VirtualDiskManager",
-        session.content.virtualDiskManager._GetMoId(),
+    copy = f"[{place.datastore.name}] {name}.vmdk"
+    at_copy = {"name": copy, "datacenter": place.datacenter.moref}
+
+    def of_disks(method: str, **arguments: str) -> None:
+        manager = session.content.virtualDiskManager._GetMoId()
+        task = session.invoke("VirtualDiskManager", manager, method, **arguments)
+        waiter.wait(task, timeout_s=60)
+
+    of_disks(
         "CopyVirtualDisk_Task",
         sourceName=disk.file_name,
         sourceDatacenter=place.datacenter.moref,
-        destName=f"[{place.datastore.name}] {name}.vmdk",
+        destName=copy,
         destDatacenter=place.datacenter.moref,
     )
-    waiter.wait(task, timeout_s=60)
-
-    assert name in found(session, waiter, place, name)
-    assert not [d for d in found(session, waiter, place, name) if d.endswith(".vmdk")]
+    try:
+        assert name in found(session, waiter, place, name)
+        assert not [d for d in found(session, waiter, place, name) if d.endswith(".vmdk")]
+    finally:
+        of_disks("DeleteVirtualDisk_Task", **at_copy)
 
 
 def test_a_directory_of_a_vm_or_template_is_known_as_theirs(
@@ -127,18 +148,17 @@ def test_a_vm_is_known_by_its_directory_whatever_its_datastore_is_called(
     target: Target, session: Session, waiter: TaskWaiter, place: Place, prefix: str, name: str
 ) -> None:
     """Or the directory would pass for one that nobody uses, and might be deleted."""
-    if target.fake is None:
-        pytest.skip("vcsim renames a datastore in the inventory only, not in the paths of VMs")
-    datastore = target.fake.datastore(place.datastore.name)
+    vcenter = target.control("renames a datastore")
+    datastore = vcenter.datastore(place.datastore.name)
     import_vm(session, waiter, place, f"{prefix}mine")
     try:
         datastore.name = name
-        for vm in target.fake.vms():
+        for vm in vcenter.vms():
             vm.touch()
         used = datastore_browser.vm_directories(session, place.datastore.moref)
     finally:
         datastore.name = place.datastore.name
-        for vm in target.fake.vms():
+        for vm in vcenter.vms():
             vm.touch()
     assert f"{prefix}mine" in used
 
@@ -146,7 +166,7 @@ def test_a_vm_is_known_by_its_directory_whatever_its_datastore_is_called(
 def test_a_clone_on_another_datastore_is_known_there(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo, prefix: str
 ) -> None:
-    other = inventory.snapshot(session).datastores[1]
+    other = place.other_datastore
     request = clone_request(place, source, f"{prefix}clone", datastore=other.moref)
     template.clone(session, waiter, source, request, timeout_s=60)
 
@@ -196,13 +216,13 @@ def test_what_is_not_the_name_of_one_directory_is_refused_before_anything_is_sen
 def test_a_datacenter_that_is_gone_is_not_mistaken_for_the_directory(
     target: Target, session: Session, waiter: TaskWaiter, place: Place, prefix: str
 ) -> None:
-    if target.name == "vcsim":
+    if target.is_vcsim:
         pytest.skip("vcsim finds the datastore by its name, whatever the datacenter")
     make_directory(session, place, f"{prefix}stays")
 
     with pytest.raises(errors.ObjectNotFound):
         datastore_browser.delete_directory(
-            session, waiter, place.datastore, "datacenter-999", f"{prefix}stays"
+            session, waiter, place.datastore, NO_DATACENTER, f"{prefix}stays"
         )
 
     assert found(session, waiter, place, prefix) == [f"{prefix}stays"]
@@ -210,4 +230,4 @@ def test_a_datacenter_that_is_gone_is_not_mistaken_for_the_directory(
 
 def test_a_datastore_that_is_gone_is_not_found(session: Session) -> None:
     with pytest.raises(errors.ObjectNotFound):
-        datastore_browser.vm_directories(session, "datastore-999")
+        datastore_browser.vm_directories(session, NO_DATASTORE)

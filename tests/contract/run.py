@@ -1,0 +1,72 @@
+"""Names of what one run of the contract suite makes in a vCenter.
+
+A run keeps to one folder below the VM folder of a datacenter. All other names begin with the run's
+id: those of virtual machines and their directories, of directories that tests make, of custom
+attributes, of backends and so of their templates. So what a run has made can be told from
+everything else, also by a later run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+#: What the ids of all runs begin with.
+PREFIX = "vct"
+_FOLDER = "vmdk_cache contract suite"
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ID = re.compile(
+    rf"({re.escape(_FOLDER)} \()?{PREFIX}(?P<machine>[0-9a-f]{{5}})(?P<run>[0-9a-f]{{5}})"
+)
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """:ivar machine: of this machine and checkout, in which one run is at work at a time"""
+
+    machine: str
+    number: str
+
+    @classmethod
+    def new(cls) -> Run:
+        return cls(this_machine(), secrets.token_hex(3)[:5])
+
+    @property
+    def id(self) -> str:
+        return f"{PREFIX}{self.machine}{self.number}"
+
+    @property
+    def folder(self) -> str:
+        """The name of the run's folder."""
+        return f"{_FOLDER} ({self.id})"
+
+    def path(self, *names: str) -> tuple[str, ...]:
+        """Of a folder in the run's."""
+        return (self.folder, *names)
+
+    def named(self, text: str) -> str:
+        """A name of the run's own."""
+        return f"{self.id}-{text}"
+
+    def new_backend(self) -> str:
+        """A backend's name, another one each time. Longer names are cut in a template's name."""
+        number = next(_numbers)
+        return f"{self.id}{_DIGITS[number // 36]}{_DIGITS[number % 36]}"
+
+
+def run_of(name: str) -> Run | None:
+    """The run that has made what bears this name; None if no run has."""
+    found = _ID.match(name)
+    return None if found is None else Run(found["machine"], found["run"])
+
+
+def this_machine() -> str:
+    """Five digits for this machine and checkout."""
+    text = f"{socket.gethostname()} {Path(__file__).parent}"
+    return hashlib.sha256(text.encode()).hexdigest()[:5]
