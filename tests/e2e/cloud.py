@@ -75,6 +75,21 @@ class Cloud:
             ]
         return [one.result() for one in asked]
 
+    def swap_driver(
+        self,
+        name: str,
+        driver: str,
+        options: Mapping[str, str | None],
+        defaults: Mapping[str, str] | None = None,
+    ) -> None:
+        """Restart Cinder with this backend alone, as an operator who edits cinder.conf does.
+
+        :param options: as of :func:`cloud`
+        :param defaults: options of ``[DEFAULT]`` from now on; None leaves them as they are
+        """
+        section = {**_options_of(self.vcenter, self.threads), **options}
+        self.openstack.cinder.restart_with([Backend(name, driver, section)], defaults)
+
     def delete_all(self, volume_ids: Sequence[str]) -> None:
         """Delete volumes and see them gone: at once on green threads, on native ones in turn.
 
@@ -119,13 +134,14 @@ def datastore_names(vcenter: VCenter) -> list[str]:
 
 @contextlib.contextmanager
 def cloud(
-    drivers: Mapping[str, tuple[str, Mapping[str, str]]],
+    drivers: Mapping[str, tuple[str, Mapping[str, str | None]]],
     *,
     model: Model | None = None,
     threads: Threads = "eventlet",
     defaults: Mapping[str, str] | None = None,
     await_backends: bool = True,
     projects: bool = False,
+    property_protections: str = "",
     password: str = DEFAULT_PASSWORD,
 ) -> Iterator[Cloud]:
     """A running cloud.
@@ -134,6 +150,7 @@ def cloud(
         or instead of those that lead it to the fake vCenter
     :param defaults: options of Cinder's ``[DEFAULT]``
     :param projects: Glance knows projects, and Cinder shows it the token of who asked
+    :param property_protections: text of Glance's file of that name, see there
     :param password: of the account at vCenter
     """
     with contextlib.ExitStack() as stack:
@@ -149,6 +166,7 @@ def cloud(
                 defaults={"scheduler_host_manager": HOST_MANAGER, **(defaults or {})},
                 await_backends=await_backends,
                 projects=projects,
+                property_protections=property_protections,
             )
         )
         yield Cloud(vcenter, openstack, threads)
@@ -156,7 +174,7 @@ def cloud(
 
 def outcome(volume: Resource) -> str | None:
     """What became of the wish for the cache: ``hit``, ``miss``, ``bypass: <reason>`` or None."""
-    metadata: dict[str, str] = volume.get("volume_image_metadata") or {}
+    metadata: dict[str, str] = volume["metadata"]
     return metadata.get("image_cache")
 
 

@@ -8,6 +8,19 @@ from typing import Any
 import pytest
 
 from tests.e2e.cloud import Cloud
+from tests.e2e.stack.client import CinderClient
+
+
+@pytest.fixture(scope="module")
+def alice(running: Cloud) -> CinderClient:
+    """A user without the admin role, of the cloud that the test's module calls ``running``."""
+    return running.cinder.as_user("alice", "project-a")
+
+
+@pytest.fixture(scope="module")
+def bob(running: Cloud) -> CinderClient:
+    """As alice, in another project."""
+    return running.cinder.as_user("bob", "project-b")
 
 
 @pytest.hookimpl(wrapper=True)

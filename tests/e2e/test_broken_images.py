@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,7 @@ from tests.fakes.images import (
     FakeImage,
     as_ova,
     as_stream_optimized,
+    damaged,
     filesystem_disk,
     not_a_vmdk,
 )
@@ -67,9 +70,47 @@ def test_a_stream_that_breaks_off_leaves_no_template_and_the_next_create_succeed
         volume = create(running, image_id, "error")
     assert templates(running, image_id) == []
     assert "without the image cache" in log_of(running, volume)
+    assert outcome(volume) == "bypass: image-data-missing"
     again = create(running, image_id, "available")
     assert outcome(again) == "miss"
     running.assert_holds(again["id"], IMAGE, 1)
+
+
+def lose(stored: pathlib.Path, keep: float | None) -> None:
+    """Cut the image's file in Glance's store to this part of its length, or delete it."""
+    if keep is None:
+        stored.unlink()
+    else:
+        os.truncate(stored, int(stored.stat().st_size * keep))
+
+
+@pytest.mark.parametrize("keep", [None, 0.0, 0.5], ids=["no file", "empty file", "half a file"])
+def test_an_image_whose_file_glance_has_lost_is_named_as_one(
+    running: Cloud, keep: float | None
+) -> None:
+    """Glance still lists the image; without a file it answers 204."""
+    image_id = running.upload("lost", IMAGE)
+    stored = running.glance.stored_file(image_id)
+    lose(stored, keep)
+    volume = create(running, image_id, "error")
+    assert outcome(volume) == "bypass: image-data-missing"
+    assert f"(image-data-missing): Glance {'has no' if keep is None else 'ended the'} data of " in (
+        log_of(running, volume)
+    )
+    assert templates(running, image_id) == []
+    stored.write_bytes(IMAGE.file_bytes)
+    again = create(running, image_id, "available")
+    assert outcome(again) == "miss"
+    running.assert_holds(again["id"], IMAGE, 1)
+
+
+def test_volumes_that_wait_for_an_image_without_data_learn_of_it(running: Cloud) -> None:
+    image_id = running.upload("lost, wanted by many", IMAGE)
+    lose(running.glance.stored_file(image_id), None)
+    ids = running.create_at_once(6, 1, imageRef=image_id, metadata=USE_CACHE)
+    ended = [running.cinder.wait("volumes", volume_id, "error") for volume_id in ids]
+    assert {outcome(volume) for volume in ended} == {"bypass: image-data-missing"}
+    assert templates(running, image_id) == []
 
 
 def test_a_glance_that_refuses_the_download_leaves_nothing(running: Cloud) -> None:
@@ -78,6 +119,7 @@ def test_a_glance_that_refuses_the_download_leaves_nothing(running: Cloud) -> No
         volume = create(running, image_id, "error")
     assert templates(running, image_id) == []
     assert image_id in log_of(running, volume)
+    assert outcome(volume) == "bypass: fault"
 
 
 def test_a_cached_image_needs_no_download(running: Cloud) -> None:
@@ -97,6 +139,24 @@ def test_bytes_altered_in_glances_store_are_refused(running: Cloud) -> None:
     stored.write_bytes(data)
     create(running, image_id, "error")
     assert templates(running, image_id) == []
+
+
+def test_a_damaged_image_is_refused_with_a_message(running: Cloud) -> None:
+    """Glance sends what it promises, and Cinder's own driver makes a volume without the bytes."""
+    image_id = running.upload("damaged", damaged(IMAGE))
+    volume = create(running, image_id, "error")
+    assert any("driver" in text.lower() for text in running.cinder.messages(volume["id"]))
+    assert templates(running, image_id) == []
+    assert running.glance.downloads(image_id) == 2
+
+
+def test_raw_bytes_without_a_label_are_a_disk(running: Cloud) -> None:
+    """As for Cinder's own driver, whose default is preallocated."""
+    image = FakeImage(IMAGE.disk, len(IMAGE.disk), IMAGE.disk)
+    image_id = running.upload("raw bytes", image)
+    volume = create(running, image_id, "available")
+    assert outcome(volume) == "miss"
+    running.assert_holds(volume["id"], image, 1)
 
 
 def test_an_image_that_is_not_a_vmdk_is_refused_with_a_message(running: Cloud) -> None:

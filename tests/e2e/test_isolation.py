@@ -36,6 +36,7 @@ UPSTREAM_TELLS = {"suds.client": {"password", "upload"}, "oslo_vmware.rw_handles
 ITS_OWN = re.compile(
     r"""(summary\.)?runtime\.host
     |config\.(changeVersion|locationId)
+    |environmentBrowser
     |(.*\.)?(timestamp|modified|createDate)
     |config\.hardware\.device\[\d+\]\.backing\.(contentId|backingObjectId)
     |recentTask\[\d+\]""",
@@ -52,16 +53,6 @@ def running() -> Iterator[Cloud]:
     ) as running:
         yield running
         assert running.vcenter.errors == []
-
-
-@pytest.fixture(scope="module")
-def alice(running: Cloud) -> CinderClient:
-    return running.cinder.as_user("alice", "project-a")
-
-
-@pytest.fixture(scope="module")
-def bob(running: Cloud) -> CinderClient:
-    return running.cinder.as_user("bob", "project-b")
 
 
 def create(

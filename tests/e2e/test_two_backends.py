@@ -7,8 +7,8 @@ under Cinder's own policies.
 
 from __future__ import annotations
 
+import datetime
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.stack.client import CinderClient, RequestRefused, Resource
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk, not_a_vmdk
+from vmdk_cache.cache.usage import Notes
 
 IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 CACHED = {
@@ -50,16 +51,6 @@ def running() -> Iterator[Cloud]:
             running.cinder.create_volume_type(name, volume_backend_name=name)
         yield running
         assert running.vcenter.errors == []
-
-
-@pytest.fixture(scope="module")
-def alice(running: Cloud) -> CinderClient:
-    return running.cinder.as_user("alice", "project-a")
-
-
-@pytest.fixture(scope="module")
-def bob(running: Cloud) -> CinderClient:
-    return running.cinder.as_user("bob", "project-b")
 
 
 def create(user: CinderClient, image_id: str, wanted: str = "available", **fields: Any) -> Resource:
@@ -175,24 +166,24 @@ def test_an_image_that_is_marked_is_there_before_the_first_volume_and_stays(
     def kept() -> list[Any]:
         return [vm for vm in running.vcenter.vms() if vm.name.startswith("kept_image_cache (")]
 
-    log = running.vcenter.request_log
-    deadline = time.monotonic() + 120
+    def warmed_at() -> datetime.datetime | None:
+        """When the template was last warmed; the import itself writes its note before."""
+        notes = [Notes.from_json(text) for vm in kept() for text in vm.custom_values.values()]
+        return notes[0].warmed_at if notes else None
 
-    def wait_for_timer(since: int) -> None:
-        while log.count("SetField") == since:
-            assert time.monotonic() < deadline, "no timer was set"
-            time.sleep(0.1)
-
-    imports_timer = log.count("SetField")
     image_id = running.glance.upload(
         "marked", IMAGE.file_bytes, image_cache_warm="True", **IMAGE.glance_properties
     )
-    wait_for_timer(imports_timer)
+    wait_until(warmed_at, what="the image to be warmed", timeout_s=120)
     (template,) = kept()
     for _ in range(3):  # nearly twice its age
-        resets = log.count("SetField")
+        before = warmed_at()
         running.vcenter.clock.advance(KEPT_AGE_S * 0.6)
-        wait_for_timer(resets)
+        wait_until(
+            lambda before=before: warmed_at() != before,
+            what="the image to be warmed again",
+            timeout_s=120,
+        )
     assert kept() == [template]
     volume = create(running.cinder, image_id, volume_type="kept")
     assert outcome(volume) == "hit"

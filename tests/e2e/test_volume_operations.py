@@ -7,26 +7,24 @@ test everything is deleted, and then no virtual machine, no file and no lease ma
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from pyVim.connect import Disconnect, SmartConnect
-from pyVim.task import WaitForTask
 from pyVmomi import vim
 
 from tests.e2e.cloud import GIB, OUR_DRIVER, UPSTREAM_DRIVER, USE_CACHE, Cloud, cloud, outcome
-from tests.e2e.stack.client import Resource
+from tests.e2e.road import Road, an_instance
 from tests.fakes.images import (
     FakeImage,
     as_flat,
     as_monolithic_sparse,
     as_stream_optimized,
     filesystem_disk,
+    not_a_vmdk,
 )
 from tests.fakes.images import read_files as read_fat_files
+from tests.fakes.vcenter.fault_rules import Where
 
 CACHE_ON = {"enable_image_cache": "true", "image_cache_age_seconds": "0"}
 COW = {"vmware_snapshot_format": "COW"}
@@ -34,63 +32,6 @@ COW = {"vmware_snapshot_format": "COW"}
 DISK = filesystem_disk(16 << 20, payload_bytes=1 << 20)
 IMAGE = as_stream_optimized(DISK)
 OTHER_IMAGE = as_stream_optimized(bytes(reversed(DISK)))
-
-
-@dataclass
-class Road:
-    """One way to make volumes, and what was made on it.
-
-    :ivar backend: name of the backend, and of the volume type that leads to it
-    :ivar image_fields: what a request for a volume from an image adds
-    :ivar made: (collection, id) in the order of creation
-    """
-
-    name: str
-    cloud: Cloud
-    backend: str
-    image_id: str
-    image_fields: dict[str, Any] = field(default_factory=dict)
-    made: list[tuple[str, str]] = field(default_factory=list)
-
-    def create(self, size_gb: int = 1, **fields: Any) -> str:
-        """A volume on this road's backend, available."""
-        fields = {"volume_type": self.backend, **fields}
-        volume_id = self.cloud.cinder.create_volume(size_gb, **fields)
-        self.made.append(("volumes", volume_id))
-        self.cloud.cinder.wait("volumes", volume_id, "available")
-        return volume_id
-
-    def create_from_image(
-        self, size_gb: int = 1, image_id: str | None = None, **fields: Any
-    ) -> str:
-        image_id = image_id or self.image_id
-        return self.create(size_gb, imageRef=image_id, **self.image_fields, **fields)
-
-    def post(self, collection: str, kind: str, wanted: str, **fields: Any) -> str:
-        """Make a snapshot or backup and wait for it."""
-        made: Resource = self.cloud.cinder.request("POST", f"/{collection}", {kind: fields})[kind]
-        self.made.append((collection, made["id"]))
-        self.cloud.cinder.wait(collection, made["id"], wanted)
-        resource_id: str = made["id"]
-        return resource_id
-
-    def snapshot(self, volume_id: str) -> str:
-        return self.post("snapshots", "snapshot", "available", volume_id=volume_id)
-
-    def act(self, volume_id: str, action: str, **arguments: Any) -> Resource:
-        """An action on a volume, awaited until the volume is available again."""
-        self.cloud.cinder.act(volume_id, action, arguments)
-        return self.cloud.cinder.wait("volumes", volume_id, "available")
-
-    def clean_up(self) -> None:
-        """Delete all that was made, children before what they hang on."""
-        cinder = self.cloud.cinder
-        for collection in ("backups", "snapshots", "volumes"):
-            ids = [made for kind, made in self.made if kind == collection]
-            for resource_id in ids:
-                cinder.delete(collection, resource_id)
-            cinder.wait_gone(collection, *ids)
-        self.made.clear()
 
 
 @pytest.fixture(scope="module")
@@ -256,17 +197,17 @@ def test_a_clone_lives_apart_from_its_source(road: Road, size_gb: int) -> None:
 
 def test_an_attached_volume_leads_to_its_backing(road: Road, instance: str) -> None:
     volume_id = road.create_from_image()
-    attachment = attach(road, volume_id, instance)
+    attachment = road.attach(volume_id, instance)
     assert attachment["connection_info"]["driver_volume_type"] == "vmdk"
     assert attachment["connection_info"]["volume"] == road.cloud.backing(volume_id).moref
-    detach(road, volume_id, attachment)
+    road.detach(volume_id, attachment)
     road.cloud.assert_holds(volume_id, IMAGE, 1)
 
 
 def test_an_empty_volume_gets_its_backing_when_it_is_attached(road: Road, instance: str) -> None:
     volume_id = road.create(1)
     assert road.cloud.backing(volume_id) is None
-    detach(road, volume_id, attach(road, volume_id, instance))
+    road.detach(volume_id, road.attach(volume_id, instance))
     assert road.cloud.disk(volume_id).size_bytes == GIB
 
 
@@ -324,48 +265,93 @@ def test_a_reimaged_volume_holds_the_new_image(short_road: Road, other_image_id:
     short_road.cloud.assert_holds(volume_id, OTHER_IMAGE, 1)
 
 
+@pytest.mark.parametrize("disk_type", ["sparse", "preallocated"])
+def test_a_reimage_from_an_image_of_another_disk_type_takes_the_volumes_bytes(
+    short_road: Road, images: dict[str, tuple[str, FakeImage]], disk_type: str
+) -> None:
+    """Cinder's own driver makes the new volume under a name that is taken, and fails; a clone of
+    the cache replaces the old one."""
+    cinder, (image_id, image) = short_road.cloud.cinder, images[disk_type]
+    volume_id = short_road.create_from_image()
+    cinder.act(volume_id, "os-reimage", {"image_id": image_id})
+    volume = cinder.wait("volumes", volume_id, "available", "error")
+    cached = short_road.name.endswith("hit")
+    assert volume["status"] == ("available" if cached else "error")
+    short_road.cloud.assert_holds(volume_id, image if cached else IMAGE, 1)
+
+
+@pytest.fixture
+def cached_road(
+    the_cloud: Cloud, images: dict[str, tuple[str, FakeImage]], warm: None
+) -> Iterator[Road]:
+    """Of a user who asks for the cache."""
+    image_id, _ = images["streamOptimized"]
+    road = Road("cached", the_cloud, "ours", image_id, {"metadata": USE_CACHE})
+    before = inventory(the_cloud)
+    yield road
+    road.clean_up()
+    assert inventory(the_cloud) - before == set(), "left behind"
+    assert the_cloud.vcenter.leases() == []
+
+
+def test_each_reimage_downloads_the_image(cached_road: Road) -> None:
+    """The volumes keep their names and ids in vCenter, and their size."""
+    road, cloud_of = cached_road, cached_road.cloud
+    new_id = cloud_of.upload("for many", OTHER_IMAGE)
+    made = [road.create_from_image(2) for _ in range(3)]
+
+    def identity(volume_id: str) -> tuple[str, str, str, str]:
+        backing = cloud_of.backing(volume_id)
+        return backing.name, backing.instance_uuid, backing.disks[0].uuid, backing.parent.moref
+
+    before = [identity(volume_id) for volume_id in made]
+    for volume_id in made:
+        cloud_of.cinder.act(volume_id, "os-reimage", {"image_id": new_id})
+    volumes = [cloud_of.cinder.wait("volumes", volume_id, "available") for volume_id in made]
+    assert sorted(filter(None, map(outcome, volumes))) == ["hit", "hit", "miss"]
+    assert cloud_of.glance.downloads(new_id) == 1
+    assert {volume["volume_image_metadata"]["image_id"] for volume in volumes} == {new_id}
+    assert [identity(volume_id) for volume_id in made] == before
+    for volume_id in made:
+        cloud_of.assert_holds(volume_id, OTHER_IMAGE, 2)
+        road.act(volume_id, "os-extend", new_size=3)
+        assert road.cloud.disk(volume_id).size_bytes == 3 * GIB
+
+
+@pytest.mark.parametrize("on", ["call", "task"])
+def test_a_fault_of_the_cache_costs_a_reimage(
+    cached_road: Road, other_image_id: str, on: Where
+) -> None:
+    """The clone fails when the volume's VM has gone; upstream's import follows."""
+    volume_id = cached_road.create_from_image()
+    fault = vim.fault.NoPermission()
+    rule = cached_road.cloud.vcenter.fault_rules.add("CloneVM_Task", fault, on=on)
+    volume = cached_road.act(volume_id, "os-reimage", image_id=other_image_id)
+    assert rule.hits == 1
+    assert outcome(volume) == "bypass: fault"
+    cached_road.cloud.assert_holds(volume_id, OTHER_IMAGE, 1)
+
+
+def test_a_reimage_with_an_unfit_image_loses_the_volumes_bytes(
+    cached_road: Road, other_image_id: str
+) -> None:
+    road, cinder = cached_road, cached_road.cloud.cinder
+    volume_id = road.create_from_image()
+    unfit_id = road.cloud.upload("unfit", not_a_vmdk())
+    cinder.act(volume_id, "os-reimage", {"image_id": unfit_id})
+    volume = cinder.wait("volumes", volume_id, "error")
+    assert (outcome(volume) or "").startswith("failed: image ")
+    road.cloud.assert_holds(volume_id, IMAGE, 1)
+    again = road.act(volume_id, "os-reset_status", status="available")
+    assert again["status"] == "available"
+    assert outcome(road.act(volume_id, "os-reimage", image_id=other_image_id)) in ("hit", "miss")
+    road.cloud.assert_holds(volume_id, OTHER_IMAGE, 1)
+
+
 @pytest.fixture(scope="module")
 def instance(the_cloud: Cloud) -> Iterator[str]:
-    """Managed object id of a virtual machine as Nova makes one."""
-    vcenter = the_cloud.vcenter
-    si = SmartConnect(
-        host=vcenter.host,
-        port=vcenter.port,
-        user=vcenter.user,
-        pwd=vcenter.password,
-        sslContext=ssl.create_default_context(cafile=vcenter.ca_file),
-    )
-    datacenter = si.content.rootFolder.childEntity[0]
-    cluster = datacenter.hostFolder.childEntity[0]
-    spec = vim.vm.ConfigSpec(
-        name="instance",
-        guestId="otherGuest",
-        numCPUs=1,
-        memoryMB=128,
-        files=vim.vm.FileInfo(vmPathName=f"[{datacenter.datastore[0].name}]"),
-    )
-    task = datacenter.vmFolder.CreateVM_Task(spec, cluster.resourcePool, cluster.host[0])
-    WaitForTask(task, si=si)
-    vm = task.info.result
-    yield vm._moId
-    WaitForTask(vm.Destroy_Task(), si=si)
-    Disconnect(si)
-
-
-def attach(road: Road, volume_id: str, instance: str) -> Resource:
-    """What Nova asks of Cinder before it adds a volume's disk to an instance."""
-    cinder = road.cloud.cinder
-    connector = {"host": "compute", "instance": instance}
-    body = {"attachment": {"volume_uuid": volume_id, "connector": connector}}
-    attachment: Resource = cinder.request("POST", "/attachments", body)["attachment"]
-    cinder.request("POST", f"/attachments/{attachment['id']}/action", {"os-complete": {}})
-    cinder.wait("volumes", volume_id, "in-use")
-    return attachment
-
-
-def detach(road: Road, volume_id: str, attachment: Resource) -> None:
-    road.cloud.cinder.delete("attachments", attachment["id"])
-    road.cloud.cinder.wait("volumes", volume_id, "available")
+    with an_instance(the_cloud.vcenter) as moref:
+        yield moref
 
 
 def disk_device(road: Road, volume_id: str) -> Any:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import ctypes
+import datetime
 import socket
 import threading
 import time
@@ -27,7 +28,6 @@ from typing import Any
 from tests.fakes.images import FakeImage, FakeImageSource
 from tests.scenario.conftest import running_cache, volume
 from vmdk_cache.cache.events import Event, Imported, ImportFailed
-from vmdk_cache.clock import SystemClock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.vim.session import Endpoint
@@ -44,8 +44,15 @@ CHUNK_EVERY_S = 0.02
 _CLONE_NEWUTS = 0x04000000
 
 
-class FastClock(SystemClock):
+class FastClock:
     """Runs SCALE times as fast as the machine's, as vCenter's does here."""
+
+    def __init__(self) -> None:
+        self._began = self.monotonic()
+        self._began_at = datetime.datetime.now(datetime.UTC)
+
+    def now(self) -> datetime.datetime:
+        return self._began_at + datetime.timedelta(seconds=self.monotonic() - self._began)
 
     def monotonic(self) -> float:
         return time.monotonic() * SCALE

@@ -27,6 +27,8 @@ from vmdk_cache.cache.entry import Phase
 HOSTS = 4
 VOLUMES = 200
 IMAGES = 3
+#: By vCenter's clock.
+REQUEST_S = 0.06
 KILLS = 6
 #: Requests to vCenter from one kill to the next.
 BETWEEN = (10, 160)
@@ -46,8 +48,8 @@ def files() -> list[FakeImage]:
 
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
-    """Tasks take long enough to be killed in: a clone 1/5 s, by our clocks."""
-    costs = CostModel(enabled=True, fixed_clone_s=6.0, fixed_task_s=2.0)
+    """Tasks take long enough to be killed in: a clone 1/5 s, by our clocks; a request 2 ms."""
+    costs = CostModel(enabled=True, fixed_clone_s=6.0, fixed_task_s=2.0, request_s=REQUEST_S)
     model = Model(hosts_per_cluster=4, datastores=2)
     with VCenter(model, clock=Clock(scale=host.SCALE), cost_model=costs) as running:
         yield running

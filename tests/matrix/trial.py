@@ -15,6 +15,7 @@ from tests.matrix.environment import FOLDER, ROOT, NotInstalled, environment
 
 UNIT = "tests/unit/cinder"
 LIFE = "tests/e2e/test_cinder_release.py"
+SWAP = "tests/e2e/test_driver_swap.py"
 #: Far more than a slow machine takes: a cell that hangs is not held for ever.
 TIMEOUT_S = 1200.0
 
@@ -25,7 +26,7 @@ class Result:
 
     :ivar failure: why it does not hold; empty if it does
     :ivar unit: tests passed of ``tests/unit/cinder``
-    :ivar life: tests passed of ``tests/e2e/test_cinder_release.py``
+    :ivar life: tests passed of ``tests/e2e/test_cinder_release.py`` and ``test_driver_swap.py``
     :ivar installed_s: how long the environment took; about 0 if it was there
     """
 
@@ -85,7 +86,7 @@ def verdict(passed: Counter[str], faulty: list[str]) -> str:
 
 def _run(cell: Cell, python: Path, report: Path) -> str:
     log = FOLDER / f"{cell.name}.log"
-    argv = [str(python), "-W", "ignore", "-m", "pytest", "-p", "no:cacheprovider", UNIT, LIFE]
+    argv = [str(python), "-W", "ignore", "-m", "pytest", "-p", "no:cacheprovider", UNIT, LIFE, SWAP]
     with log.open("w") as out:
         try:
             done = subprocess.run(

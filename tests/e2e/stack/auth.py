@@ -20,6 +20,7 @@ _IMPLIED = {
     "admin": "admin,manager,member,reader",
     "member": "member,reader",
     "reader": "reader",
+    "service": "service,member,reader",
 }
 
 

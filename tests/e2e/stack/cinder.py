@@ -38,21 +38,15 @@ class Cinder:
         self.output = directory / "cinder.out"
         self.backends = [backend.name for backend in backends]
         self.client = CinderClient(f"http://127.0.0.1:{self.port}/v3")
-        config_file = directory / "cinder.conf"
-        config_file.write_text(
-            config.cinder_conf(
-                directory,
-                api_port=self.port,
-                glance_url=glance_url,
-                backends=backends,
-                defaults=defaults or {},
-            )
-        )
+        self._directory = directory
+        self._glance_url = glance_url
+        self._defaults = defaults or {}
+        self._configure(backends)
         shipped = (config.ETC / "cinder" / "api-paste.ini").read_text()
         (directory / "api-paste.ini").write_text(auth.cinder_paste_ini(shipped))
         self._process = ServiceProcess(
             "tests.e2e.stack.cinder_process",
-            [threads, "--config-file", str(config_file)],
+            [threads, "--config-file", str(self.config_file)],
             log=self.output,
             # Cinder lets this variable override the choice; ours is in the arguments.
             env={"OS_CINDER_DISABLE_EVENTLET_PATCHING": ""},
@@ -72,6 +66,35 @@ class Cinder:
 
     def stop(self) -> None:
         self._process.stop()
+
+    @property
+    def config_file(self) -> Path:
+        """Where cinder.conf is."""
+        return self._directory / "cinder.conf"
+
+    def restart_with(
+        self, backends: Sequence[config.Backend], defaults: Mapping[str, str] | None = None
+    ) -> None:
+        """Stop, write these backends into cinder.conf, start, and wait until they are there.
+
+        :param defaults: options of ``[DEFAULT]`` from now on; None leaves them as they are
+        """
+        self.stop()
+        self._defaults = self._defaults if defaults is None else defaults
+        self._configure(backends)
+        self.start()
+        self.wait_ready()
+
+    def _configure(self, backends: Sequence[config.Backend]) -> None:
+        self.config_file.write_text(
+            config.cinder_conf(
+                self._directory,
+                api_port=self.port,
+                glance_url=self._glance_url,
+                backends=backends,
+                defaults=self._defaults,
+            )
+        )
 
     def stacks(self) -> str:
         """Where each of Cinder's threads is, green ones included."""

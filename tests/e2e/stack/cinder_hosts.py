@@ -7,6 +7,7 @@ templates, as cinder-volume hosts of one vCenter do.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.e2e.stack import config
-from tests.e2e.stack.client import CinderClient
+from tests.e2e.stack.client import CinderClient, RequestRefused
 from tests.e2e.stack.service_process import ServiceProcess, free_port, tail, wait_until
 
 BOOT_TIMEOUT_S = 180.0
@@ -42,6 +43,7 @@ class CinderHosts:
     ) -> None:
         self._directory = directory
         self._backend = backend
+        self._changed: dict[str, str] = {}
         self._glance_url = glance_url
         self._servers = servers
         self._defaults = defaults
@@ -87,6 +89,22 @@ class CinderHosts:
         """Start a cinder-volume that was killed; it serves when it gets there."""
         self.volume[host].start()
 
+    def change_options(self, host: str, **options: str) -> None:
+        """Edit the backend's section in the host's cinder.conf, then send SIGHUP to its
+        cinder-volume, whose main process passes it on."""
+        self._changed = {**self._changed, **options}
+        self._configured(host)
+        os.kill(self.volume[host].pid, signal.SIGHUP)
+
+    def terminate(self, host: str) -> None:
+        """SIGTERM to a cinder-volume; returns at once."""
+        os.kill(self.volume[host].pid, signal.SIGTERM)
+
+    def log_lines(self, host: str, text: str) -> list[str]:
+        """Lines of its cinder-volume's log that contain ``text``."""
+        log = self._directory / host / "cinder.log"
+        return [line for line in log.read_text(errors="replace").splitlines() if text in line]
+
     def close(self) -> None:
         for one in self._all():
             one.stop()
@@ -116,11 +134,14 @@ class CinderHosts:
         """The options that name a host's configuration, which is written."""
         home = self._directory / host
         home.mkdir(exist_ok=True)
+        backend = dataclasses.replace(
+            self._backend, options={**self._backend.options, **self._changed}
+        )
         text = config.cinder_conf(
             home,
             api_port=self._port,
             glance_url=self._glance_url,
-            backends=[self._backend],
+            backends=[backend],
             defaults={
                 "host": host,
                 "api_paste_config": f"{config.ETC}/cinder/api-paste.ini",
@@ -148,5 +169,10 @@ class CinderHosts:
             one.check_alive()
         if not self.client.is_answering():
             return False
-        known = {pool["name"].partition("@")[0] for pool in self.client.pools()}
-        return known >= set(self.volume)
+        try:
+            pools = self.client.pools()
+        except RequestRefused as refused:
+            if refused.status < 500:
+                raise
+            return False  # the scheduler does not answer the API yet
+        return {pool["name"].partition("@")[0] for pool in pools} >= set(self.volume)

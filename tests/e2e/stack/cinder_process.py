@@ -9,6 +9,7 @@ would fork are left out, since the in-memory transport ``fake://`` does not span
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 # Before anything else: it decides on green or native threads for all that is imported later.
@@ -36,6 +37,7 @@ from sqlalchemy import event  # noqa: E402
 from tests.e2e.stack.service_process import end_with_parent  # noqa: E402
 
 CONF = cfg.CONF
+START_WITHIN_S = 20.0
 
 
 def main(arguments: list[str]) -> None:
@@ -109,8 +111,29 @@ def start_services() -> None:
     )
     services.append(service.Service.create(binary=constants.SCHEDULER_BINARY))
     for one in services:
-        one.start()
+        start(one)
     coordination.COORDINATOR.start()
+
+
+def start(one: Any) -> None:
+    """Start a service; go on without it if it takes long.
+
+    The driver of a backend whose vCenter is out of reach tries for ever. That holds up no other
+    service where each has a process of its own, as in a real deployment.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            one.start()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(START_WITHIN_S)
+    if failures:
+        raise failures[0]
 
 
 def serve_api_on_threads() -> None:

@@ -22,19 +22,27 @@ class Backend:
     """A section of ``enabled_backends``.
 
     :ivar driver: dotted path of the volume driver
-    :ivar options: further options of the section, as text
+    :ivar options: further options of the section, as text; None leaves a default of the stack out
     """
 
     name: str
     driver: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def glance_api_conf(directory: Path) -> str:
-    """Glance with a file store and sqlite; paste.ini and policy.yaml say who may do what."""
+def glance_api_conf(directory: Path, *, protects_properties: bool = False) -> str:
+    """Glance with a file store and sqlite; paste.ini and policy.yaml say who may do what.
+
+    :param protects_properties: property-protections.conf says so of the properties of images
+    """
+    protections = f"{directory}/property-protections.conf" if protects_properties else None
     return _render(
         {
-            "DEFAULT": {"enabled_backends": "fs:file", "log_file": f"{directory}/glance.log"},
+            "DEFAULT": {
+                "enabled_backends": "fs:file",
+                "log_file": f"{directory}/glance.log",
+                "property_protection_file": protections,
+            },
             "database": {
                 "connection": f"sqlite:///{directory}/glance.sqlite",
                 "sqlite_synchronous": "false",
@@ -134,8 +142,9 @@ def vmware_options(
     }
 
 
-def _render(sections: Mapping[str, Mapping[str, str]]) -> str:
+def _render(sections: Mapping[str, Mapping[str, str | None]]) -> str:
     lines: list[str] = []
     for name, options in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in options.items()), ""]
+        given = {key: value for key, value in options.items() if value is not None}
+        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in given.items()), ""]
     return "\n".join(lines)

@@ -23,11 +23,15 @@ class Glance:
     :param directory: an existing directory, Glance's alone
     :param projects: whether it goes by tokens and knows projects (auth.py), under its own policies;
         else everybody is everything
+    :param property_protections: text of Glance's file of that name; "": none
     """
 
-    def __init__(self, directory: Path, *, projects: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, projects: bool = False, property_protections: str = ""
+    ) -> None:
         self.directory = directory
         self._projects = projects
+        self._property_protections = property_protections
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / "glance.log"
@@ -50,7 +54,11 @@ class Glance:
         """Write the configuration and begin to make the database; :meth:`start` awaits it."""
         for name in ("images", "staging", "tasks", "broken"):
             (self.directory / name).mkdir()
-        (self.directory / "glance-api.conf").write_text(config.glance_api_conf(self.directory))
+        protections = self._property_protections
+        (self.directory / "property-protections.conf").write_text(protections)
+        (self.directory / "glance-api.conf").write_text(
+            config.glance_api_conf(self.directory, protects_properties=bool(protections))
+        )
         shipped = (config.ETC / "glance" / "glance-api-paste.ini").read_text()
         paste = auth.glance_paste_ini(shipped) if self._projects else shipped
         (self.directory / "paste.ini").write_text(paste)
@@ -98,17 +106,20 @@ class Glance:
             self._send("PUT", path, token, data=data, headers=headers)
         return image_id
 
-    def image(self, image_id: str) -> dict[str, Any]:
-        shown: dict[str, Any] = self._send("GET", f"/v2/images/{image_id}").json()
+    def image(self, image_id: str, *, token: str = ADMIN_TOKEN) -> dict[str, Any]:
+        shown: dict[str, Any] = self._send("GET", f"/v2/images/{image_id}", token).json()
         return shown
 
-    def change(self, image_id: str, **properties: str) -> None:
-        """Set properties of an image, e.g. its ``visibility``."""
+    def change(self, image_id: str, *, token: str = ADMIN_TOKEN, **properties: str) -> None:
+        """Set properties of an image, e.g. its ``visibility``.
+
+        :raises StackError: Glance refused; its answer is in the text
+        """
         changes = [
             {"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()
         ]
         headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-        self._send("PATCH", f"/v2/images/{image_id}", json=changes, headers=headers)
+        self._send("PATCH", f"/v2/images/{image_id}", token, json=changes, headers=headers)
 
     def delete(self, image_id: str) -> None:
         self._send("DELETE", f"/v2/images/{image_id}")

@@ -24,6 +24,7 @@ class OpenStack:
     :param await_backends: False when a backend is not meant to come up
     :param defaults: options of Cinder's ``[DEFAULT]``
     :param projects: Glance knows projects, and Cinder shows it the token of who asked
+    :param property_protections: of Glance, see there
     """
 
     def __init__(
@@ -34,12 +35,17 @@ class OpenStack:
         defaults: Mapping[str, str] | None = None,
         await_backends: bool = True,
         projects: bool = False,
+        property_protections: str = "",
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="vmdk-cache-stack-"))
         self._await_backends = await_backends
         for name in ("glance", "cinder"):
             (self.directory / name).mkdir()
-        self.glance = Glance(self.directory / "glance", projects=projects)
+        self.glance = Glance(
+            self.directory / "glance",
+            projects=projects,
+            property_protections=property_protections,
+        )
         self.cinder = Cinder(
             self.directory / "cinder",
             self.glance.url,
