@@ -59,6 +59,18 @@ def a_template(world: World) -> None:
     world.close()
 
 
+def a_template_and_one_task(world: World) -> None:
+    """As that, in a vCenter that sets a disk's size and uuid in CloneVM_Task."""
+    a_template(world)
+    world.vcenter.switches.disk_uuid_in_clone = "kept"
+
+
+def a_template_and_no_edit(world: World) -> None:
+    """As that, in a vCenter that refuses a clone that is to get another uuid for its disk."""
+    a_template(world)
+    world.vcenter.switches.disk_uuid_in_clone = "refused"
+
+
 def a_template_in_maintenance(world: World) -> None:
     """As that, and the template's host is in maintenance now."""
     a_template(world)
@@ -143,6 +155,8 @@ OPERATIONS = (
     Operation("log in", "logged in", a_template, log_in, opens=True),
     Operation("first volume", "miss", nothing, volume_1, makes_volume=True),
     Operation("hit", "hit", a_template, volume_1, makes_volume=True),
+    Operation("hit, one task", "hit", a_template_and_one_task, volume_1, makes_volume=True),
+    Operation("hit, edit refused", "hit", a_template_and_no_edit, volume_1, makes_volume=True),
     Operation("hit, host gone", "hit", a_template_in_maintenance, volume_1, makes_volume=True),
     Operation("replicate", "made", a_template, replicate),
     Operation("warm up", "replicated", a_template, warm),

@@ -27,6 +27,11 @@ class Call:
     number: int
     leased: bool = False
 
+    @property
+    def is_poll(self) -> bool:
+        """Whether a thread makes it as often as it comes to it."""
+        return self.method == "WaitForUpdatesEx"
+
     def __str__(self) -> str:
         if self.number == 1:
             return self.method

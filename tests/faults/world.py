@@ -1,6 +1,6 @@
 """One fake vCenter, one image, and processes of the cache on it that share a coordinator.
 
-Time stands still unless somebody of the cache sleeps, which lets it pass at once.
+Time passes when somebody of the cache sleeps, with each request, and with each task.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.fakes.images import (
     as_stream_optimized,
     filesystem_disk,
 )
-from tests.fakes.vcenter import Clock, Model, VCenter
+from tests.fakes.vcenter import Clock, CostModel, Model, VCenter
 from tests.faults.coordinator import Coordinator
 from tests.scenario.conftest import FOLDER, GIB, MIB, volume
 from vmdk_cache import wiring
@@ -33,6 +33,8 @@ __all__ = ["AGE_S", "DATASTORES", "GIB", "LEASE_TIMEOUT_S", "RECORD_KEY", "World
 
 AGE_S = 86400
 LEASE_TIMEOUT_S = 300
+#: What vCenter takes to remove the VM of an import that failed.
+LEASE_CLEANUP_S = 5
 DATASTORES = ("DC0_DS0", "DC0_DS1")
 #: Only what a test asks for: replicas in the background come at a time of their own.
 SETTINGS = Settings(enabled=True, age_s=AGE_S, replicas=REPLICAS_OFF)
@@ -53,7 +55,12 @@ class World:
     """
 
     def __init__(self) -> None:
-        self.vcenter = VCenter(Model(hosts_per_cluster=2, datastores=2), clock=Clock(scale=0.0))
+        self.vcenter = VCenter(
+            Model(hosts_per_cluster=2, datastores=2),
+            clock=Clock(scale=0.0),
+            cost_model=CostModel.plain(),
+        )
+        self.vcenter.switches.lease_cleanup_s = LEASE_CLEANUP_S
         self.coordinator = Coordinator()
         self.clock = SharedClock(self.vcenter.clock)
         self.disk_image = small_image()
@@ -126,7 +133,7 @@ class World:
     def settle(self) -> None:
         """vCenter ends what it has begun: tasks run to their end, leases that nobody renews go."""
         self._until_no_task_runs()
-        self.vcenter.clock.advance(LEASE_TIMEOUT_S + 1)
+        self.vcenter.clock.advance(LEASE_TIMEOUT_S + LEASE_CLEANUP_S + 1)
         self._until_no_task_runs()
 
     def _until_no_task_runs(self) -> None:
@@ -136,8 +143,8 @@ class World:
 
     def _working(self) -> bool:
         with self.vcenter.lock:
-            running = self.vcenter.tasks.running()
-            return any(task.method != "ImportVAppLRO" for task in running)
+            running = [task.method for task in self.vcenter.tasks.running()]
+            return running != ["ImportVAppLRO"] * len(self.vcenter.leases())
 
     def templates(self) -> list[Any]:
         return [vm for vm in self.vcenter.vms() if vm.config.template]

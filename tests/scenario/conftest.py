@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fakes.clock import HastyClock
+from tests.fakes.clock import HastyClock, SharedHastyClock
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, filesystem_disk
 from tests.fakes.vcenter import Model, VCenter
+from tests.fakes.vcenter.busy import busy_vcenter
 from vmdk_cache import wiring
 from vmdk_cache.cache.events import Event
-from vmdk_cache.cache.ports import Volume
+from vmdk_cache.cache.ports import Catalog, Volume
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import REPLICAS_OFF, Settings
@@ -38,7 +39,7 @@ def disk_image() -> FakeImage:
 
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
-    with VCenter(Model(hosts_per_cluster=2, datastores=2)) as running:
+    with busy_vcenter(Model(hosts_per_cluster=2, datastores=2)) as running:
         yield running
         assert running.errors == []
 
@@ -55,6 +56,7 @@ def volume(number: int = 1, **changes: object) -> Volume:
         folder=("OpenStack", "Project (p1)", "Volumes"),
         extra_config={"cinder.volume.id": f"00000000-0000-4000-8000-{number:012}"},
         managed_by=("org.openstack.storage", "volume"),
+        is_being_created=lambda: True,
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
@@ -66,15 +68,20 @@ def running_cache(
     events: Callable[[Event], None],
     settings: Settings | None = None,
     clock: Clock | None = None,
+    catalog: Catalog | None = None,
     **backend: object,
 ) -> Iterator[wiring.RunningCache]:
-    """A cache as a process of its own would run it."""
+    """A cache as a process of its own would run it.
+
+    :param clock: one of its own by default
+    """
     with coordinator(locks_url) as get_lock:
         cache = wiring.build(
             settings or SETTINGS,
             wiring.Backend(**{"name": "b1", "endpoint": endpoint, "folder": FOLDER, **backend}),  # type: ignore[arg-type]
-            ToozLocks(get_lock, f"fake/{backend.get('name', 'b1')}"),
+            ToozLocks(get_lock, f"fake/{backend.get('name', 'b1')}", lambda: locks_url),
             events=events,
+            catalog=catalog,
             clock=clock or HastyClock(),
         )
         try:
@@ -93,7 +100,7 @@ class Lab:
         self.source = FakeImageSource(disk_image)
         self.events: list[Event] = []
         self.locks_url = f"file://{path}"
-        self.clock: Clock = HastyClock()
+        self.clock: Clock = SharedHastyClock(vcenter.clock)
         self.stack = contextlib.ExitStack()
         self.cache = self.process()
 
@@ -108,7 +115,9 @@ class Lab:
             api_retry_count=3,
         )
 
-    def process(self, settings: Settings | None = None, **backend: object) -> wiring.RunningCache:
+    def process(
+        self, settings: Settings | None = None, catalog: Catalog | None = None, **backend: object
+    ) -> wiring.RunningCache:
         return self.stack.enter_context(
             running_cache(
                 self.endpoint,
@@ -116,6 +125,7 @@ class Lab:
                 self.events.append,
                 settings,
                 self.clock,
+                catalog,
                 **backend,
             )
         )
@@ -158,4 +168,13 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Iter
         yield made
 
 
-__all__ = ["FOLDER", "GIB", "MIB", "RECORD_KEY", "SETTINGS", "Lab", "running_cache", "volume"]
+__all__ = [
+    "FOLDER",
+    "GIB",
+    "MIB",
+    "RECORD_KEY",
+    "SETTINGS",
+    "Lab",
+    "running_cache",
+    "volume",
+]

@@ -11,18 +11,21 @@ from typing import Any
 import pytest
 
 from tests.fakes.images import FakeImage
-from tests.fakes.vcenter import Model, VCenter
+from tests.fakes.vcenter import CostModel, Model, VCenter
 from tests.fakes.vcenter.folder import Folder
+from tests.fakes.vcenter.switches import InClone
 from tests.fakes.vcenter.virtual_machine import VirtualMachine
-from tests.scenario.conftest import Lab, volume
+from tests.scenario.conftest import GIB, Lab, volume
 from tests.scenario.test_50_reconcile import put_templates
 from vmdk_cache import wiring
+from vmdk_cache.cache.events import Hit, Miss
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.clock import SystemClock
 from vmdk_cache.conf import Settings
 
 VOLUMES = 100
 BURSTS = 5
+BURST = 20
 REQUESTS_PER_VOLUME = 4.0
 #: Requests that volumes which are made at the same time have in common.
 SHARED = {"RetrievePropertiesEx", "ModifyListView", "WaitForUpdatesEx", "CurrentTime"}
@@ -33,7 +36,9 @@ VMS = 20_000
 @pytest.fixture
 def wide(disk_image: FakeImage, tmp_path: pathlib.Path) -> Iterator[Lab]:
     """A lab with room for replicas, so that no volume waits long for its turn to be cloned."""
-    with VCenter(Model(hosts_per_cluster=8, datastores=4)) as vcenter:
+    with VCenter(
+        Model(hosts_per_cluster=8, datastores=4), cost_model=CostModel(request_s=0.002, task_s=0.02)
+    ) as vcenter:
         lab = Lab(vcenter, disk_image, tmp_path)
         lab.clock = SystemClock()  # tasks and their news gather for as long as in production
         with lab.stack:
@@ -69,6 +74,41 @@ def test_a_hundred_hits_at_once_cost_four_requests_each(wide: Lab) -> None:
     raise AssertionError(f"requests a volume in {BURSTS} bursts: {totals}")
 
 
+@pytest.mark.parametrize("answer", ["kept", "ignored", "refused"])
+def test_of_a_burst_one_volume_finds_out_whether_one_task_makes_it(
+    wide: Lab, answer: InClone
+) -> None:
+    """The others do not wait for it; the volumes of the next burst know."""
+    wide.vcenter.switches.disk_uuid_in_clone = answer
+    cache = wide.process()
+    cache.images.warm(wide.image, "lsiLogic", wide.source)
+    log = wide.vcenter.request_log
+    log.reset()
+    create_at_once(wide, cache, range(BURST))
+    first = log.by_method()
+    assert first["CloneVM_Task"] == BURST + (answer == "refused")
+    assert (first["ReconfigVM_Task"] < BURST) == (answer == "kept")
+
+    log.reset()
+    wide.events.clear()
+    create_at_once(wide, cache, range(BURST, 2 * BURST))
+    then = log.by_method()
+    assert then["CloneVM_Task"] == BURST
+    assert then.get("ReconfigVM_Task", 0) == (0 if answer == "kept" else BURST)
+    assert {event.in_one_task for event in wide.events if isinstance(event, Hit)} == {
+        answer == "kept"
+    }
+    for number in range(2 * BURST):
+        (disk,) = wide.vcenter.find_vm(volume(number).name).disks
+        assert (disk.capacity_bytes, disk.uuid) == (GIB, volume(number).instance_uuid)
+
+
+def test_a_miss_is_one_task_as_well(lab: Lab) -> None:
+    lab.vcenter.switches.disk_uuid_in_clone = "kept"
+    assert not lab.create(1)
+    assert [event.in_one_task for event in lab.events if isinstance(event, Miss)] == [True]
+
+
 def every_datastore_has_a_template(lab: Lab) -> None:
     assert len(lab.templates()) == 4
 
@@ -96,10 +136,10 @@ def test_hits_one_after_the_other_look_nothing_up_in_folders(lab: Lab) -> None:
 
 
 def put_vms(vcenter: VCenter, beside: Any, count: int) -> Any:
-    """VMs of somebody else in a folder beside the cache's; one of them."""
+    """VMs of somebody else in a folder beside the cache's project folder; one of them."""
     with vcenter.lock:
         folder = Folder(vcenter, "somebody else's", beside.kind)
-        beside.parent.add_child(folder)
+        beside.parent.parent.add_child(folder)
         for number in range(count):
             vm = VirtualMachine(vcenter, f"vm-{number}", beside.childEntity[0].host, pool=None)
             folder.add_child(vm)

@@ -38,6 +38,19 @@ def test_an_import_that_vcenter_may_have_begun_is_not_begun_twice(lab: Lab) -> N
     assert lab.vcenter.request_log.count("ImportVApp") == 1
 
 
+@pytest.mark.parametrize("refused", ["by the call", "by the lease"])
+def test_a_volume_does_not_wait_for_an_import_whose_answer_was_lost(lab: Lab, refused: str) -> None:
+    """Its VM shows up so late that the import is sent again, and refused for its name."""
+    lab.vcenter.fault_rules.add("ImportVApp", drop="after")
+    lab.vcenter.fault_rules.add("ImportVApp", on="task", delay_s=5, times=None)
+    if refused == "by the call":
+        name = vim.fault.DuplicateName(name="x", object=vim.VirtualMachine("vm-1"))
+        lab.vcenter.fault_rules.add("ImportVApp", name)
+    with pytest.raises(errors.Unreachable):
+        lab.create(1)
+    assert lab.vcenter.request_log.count("ImportVApp") == 2
+
+
 @pytest.mark.parametrize("method", ["CloneVM_Task", "ReconfigVM_Task"])
 def test_a_task_that_vcenter_forgot_does_not_cost_the_volume(lab: Lab, method: str) -> None:
     lab.vcenter.fault_rules.add(method, on="task", action=lab.vcenter.restart)

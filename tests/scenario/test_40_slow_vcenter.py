@@ -5,12 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from pyVmomi import vmodl
 
+from tests.fakes.clock import SharedClock
 from tests.fakes.images import FakeImageSource, as_stream_optimized, filesystem_disk
 from tests.fakes.vcenter import CostModel, Model, VCenter
+from tests.fakes.vcenter.busy import busy_vcenter
 from tests.scenario.conftest import GIB, MIB, Lab, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.events import Reason
@@ -20,8 +23,9 @@ from vmdk_cache.cache.key import CacheKey, template_name
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
     """A clone takes 3 s here, and shows no configuration until it is done."""
-    slow = CostModel(enabled=True, fixed_clone_s=3.0, fixed_task_s=0.0)
-    with VCenter(Model(hosts_per_cluster=2, datastores=2), cost_model=slow) as running:
+    model = Model(hosts_per_cluster=2, datastores=2)
+    slow = CostModel.plain(enabled=True, fixed_clone_s=3.0, fixed_task_s=0.0)
+    with busy_vcenter(model, costs=slow) as running:
         yield running
         assert running.errors == []
 
@@ -89,10 +93,32 @@ def test_a_folder_under_the_templates_name_ends_in_a_reason_and_not_in_a_loop(la
     other = dataclasses.replace(lab.image, os_hash_value="ab" * 32, os_hash_algo="sha256")
     name = template_name("b1", CacheKey.of(other, "lsiLogic"))
     lab.cache.session.invoke("Folder", template.parent.moref, "CreateFolder", name=name)
+    lab.clock = SharedClock(lab.vcenter.clock)
     with pytest.raises(errors.NotCacheable) as refusal:
-        lab.cache.images.create_volume(other, volume(2), lab.source)
+        lab.process().images.create_volume(other, volume(2), lab.source)
     assert refusal.value.reason == Reason.NAME_TAKEN
     assert lab.vcenter.request_log.count("ImportVApp") < 10
+
+
+@pytest.mark.parametrize("cleanup", ["visible", "hidden"])
+def test_an_image_is_imported_again_while_vcenter_still_removes_a_failed_import(
+    lab: Lab, cleanup: Literal["visible", "hidden"]
+) -> None:
+    """The lease ended with its session, so no client waited for the end of the removal."""
+    lab.vcenter.switches.lease_cleanup = cleanup
+    lab.vcenter.switches.lease_cleanup_s = 30
+    lab.clock = SharedClock(lab.vcenter.clock)
+    lab.vcenter.fault_rules.add("nfc:POST", action=lab.vcenter.sessions.expire_all)
+    with pytest.raises(errors.LeaseLost):
+        lab.process().images.create_volume(lab.image, volume(1), lab.source)
+    began = lab.vcenter.clock.monotonic()
+
+    again = lab.process().images.create_volume(lab.image, volume(1), lab.source)
+
+    assert not again.hit
+
+    assert lab.vcenter.clock.monotonic() - began < 120
+    assert len(lab.templates()) == 1
 
 
 @pytest.mark.parametrize("extra_bytes", [512, 1024, 512 * 1023])

@@ -23,7 +23,7 @@ from pyVmomi import vim
 
 from tests.fakes.clock import SharedClock
 from tests.fakes.images import FakeImage, FakeImageSource
-from tests.fakes.vcenter import Clock, Model, VCenter
+from tests.fakes.vcenter import Clock, CostModel, Model, VCenter
 from tests.scenario.conftest import GIB, Lab, running_cache, volume
 from vmdk_cache import wiring
 from vmdk_cache.cache.entry import Phase
@@ -39,6 +39,8 @@ AGE_S = 86400
 REPLICA_NAME = re.compile(r" [0-9a-f]{8}-[a-z2-7]{4}$")
 #: Its name in the table.
 WARM_UP = "warm-up, two datastores"
+EAGER = "clone, eagerZeroedThick"
+ONE_TASK = "clone, in one task"
 READS = {
     "CreateFilter",
     "CreateListView",
@@ -53,6 +55,7 @@ READS = {
     "Login",
     "Logout",
     "ModifyListView",
+    "Reload",
     "RetrievePropertiesEx",
     "RetrieveServiceContent",
     "WaitForUpdatesEx",
@@ -102,8 +105,9 @@ def cases() -> list[Any]:
 
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
-    """Time stands still here unless the test moves it."""
-    with VCenter(Model(hosts_per_cluster=2, datastores=2), clock=Clock(scale=0.0)) as running:
+    """Time passes here with requests and tasks, and when the test moves it."""
+    model = Model(hosts_per_cluster=2, datastores=2)
+    with VCenter(model, clock=Clock(scale=0.0), cost_model=CostModel.plain()) as running:
         yield running
         assert running.errors == []
 
@@ -119,10 +123,12 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Iter
 
 def prepare(lab: Lab, work: str) -> set[str]:
     """What is there before; the names of the VMs that the row does not speak of."""
-    if work in ("import", "first note of a use", WARM_UP):
+    if work in ("import", WARM_UP):
         return set()
     lab.create(9, folder=("OpenStack", "Project (p9)", "Volumes"))
-    if work in ("clone", "replicate"):
+    if work == ONE_TASK:
+        lab.vcenter.switches.disk_uuid_in_clone = "kept"
+    if work in ("clone", EAGER, ONE_TASK, "replicate"):
         return {vm.name for vm in lab.vcenter.vms()}
     lab.vcenter.clock.advance(AGE_S + 1)
     if work == "delete, files lost":
@@ -152,6 +158,13 @@ def create(
         source = FakeImageSource(lambda: half_of(image.file_bytes, dies_at))
     with running_cache(endpoint, locks_url, lambda event: None) as cache:
         cache.images.create_volume(image.image(), volume(1), source)
+
+
+def create_eager(endpoint: Endpoint, locks_url: str, image: FakeImage) -> None:
+    """The work of the process that is killed: one volume whose disk is zeroed in advance."""
+    asked = volume(1, disk_type="eagerZeroedThick")
+    with running_cache(endpoint, locks_url, lambda event: None) as cache:
+        cache.images.create_volume(image.image(), asked, FakeImageSource(image))
 
 
 def half_of(file_bytes: bytes, dies_at: Event) -> Iterator[bytes]:
@@ -234,6 +247,7 @@ def kill_a_process(lab: Lab, row: Row) -> None:
         "delete, files lost": purge,
         "replicate": replicate,
         WARM_UP: warm,
+        EAGER: create_eager,
     }
     process = context.Process(target=work.get(row.work, create), args=arguments)
     process.start()
@@ -267,7 +281,7 @@ def in_words(lab: Lab, vm: Any) -> str:
         assert vm.config.instanceUuid == volume(1).instance_uuid
         (disk,) = vm.disks
         is_whole = (disk.capacity_bytes, disk.uuid) == (GIB, volume(1).instance_uuid)
-        return "the volume" if is_whole else "the volume, of the image's size"
+        return "the volume" if is_whole else "the volume, not finished"
     held = [lease.vm for lease in lab.vcenter.leases()]
     return "a machine that a lease holds" if vm in held else "a machine that is no template"
 
@@ -395,12 +409,15 @@ def test_no_changing_call_is_missing_from_the_table(lab: Lab) -> None:
     lab.vcenter.request_log.reset()
     lab.create(9, folder=("OpenStack", "Project (p9)", "Volumes"))
     first = changes(lab)
-    after_import = first.index(("MarkAsTemplate", 1)) + 1
+    after_import = first.index(("SetField", 1)) + 1
     assert first[:after_import] == in_table("import")
-    assert first[-2:] == in_table("first note of a use")
     another = lab.process()
     another.images.create_volume(lab.image, volume(1), lab.source)
     assert changes(lab) == in_table("clone")
+    another.images.create_volume(lab.image, volume(2, disk_type="eagerZeroedThick"), lab.source)
+    made = changes(lab)
+    after_clone = made.index(("ReconfigVM_Task", 1)) + 1
+    assert made[after_clone:] == in_table(EAGER)
     lab.vcenter.clock.advance(AGE_S + 1)
     assert len(lab.cache.purge.run()) == 1
     assert changes(lab) == in_table("delete")
@@ -416,10 +433,18 @@ def test_no_changing_call_is_missing_from_the_table(lab: Lab) -> None:
     assert changes(lab) == in_table("replicate")
 
 
+def test_no_changing_call_of_a_clone_in_one_task_is_missing_from_the_table(lab: Lab) -> None:
+    prepare(lab, ONE_TASK)
+    lab.vcenter.request_log.reset()
+    lab.process().images.create_volume(lab.image, volume(1), lab.source)
+    made = changes(lab)
+    assert made[made.index(("CloneVM_Task", 1)) :] == in_table(ONE_TASK)
+
+
 def test_no_changing_call_of_a_warm_up_is_missing_from_the_table(lab: Lab) -> None:
     lab.vcenter.request_log.reset()
     warm(lab.endpoint, lab.locks_url, lab.disk_image, datastores_of(lab))
     made = changes(lab)
-    after_import = made.index(("MarkAsTemplate", 1)) + 1
+    after_import = made.index(("SetField", 1)) + 1
     assert made[:after_import] == in_table("import")
     assert made[after_import:] == in_table(WARM_UP)

@@ -7,25 +7,30 @@ import dataclasses
 import datetime
 import multiprocessing
 import os
+import pathlib
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pyVmomi import vim, vmodl
 
 from tests.fakes.images import FakeImage, FakeImageSource
+from tests.fakes.vcenter import Model, VCenter
 from tests.fakes.vcenter.virtual_machine import VirtualMachine
 from tests.fakes.vcenter.virtual_machine_create import make_directory
 from tests.fakes.vcenter.virtual_machine_devices import Devices
 from tests.scenario.conftest import FOLDER, RECORD_KEY, Lab, running_cache, volume
 from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import Record
 from vmdk_cache.conf import Settings
 from vmdk_cache.periodic.findings import Kind
-from vmdk_cache.vim import inventory, template
+from vmdk_cache.vim import inventory, storage_usage, template
 from vmdk_cache.vim.session import Endpoint
+from vmdk_cache.vim.template import DESTROY_WITHIN_S
 
 LEASE_TIMEOUT_S = 300
 DATASTORES = ("DC0_DS0", "DC0_DS1")
@@ -96,6 +101,14 @@ def test_a_process_that_was_just_started_removes_an_old_half_import(lab: Lab) ->
     lab.assert_nothing_left()
 
 
+def test_a_half_import_on_a_datastore_that_is_no_longer_used_is_removed(lab: Lab) -> None:
+    kill_an_importer(lab, "MarkAsTemplate")
+    lab.vcenter.clock.advance(61)
+    lab.cache = lab.process(datastore_regex="another")
+    assert kinds(lab, fix=True) == [(Kind.HALF_IMPORTED, True)]
+    lab.assert_nothing_left()
+
+
 def test_a_check_in_the_middle_of_an_import_does_no_harm(lab: Lab) -> None:
     other = lab.process()
 
@@ -116,7 +129,7 @@ def test_a_template_whose_files_were_deleted_goes_and_is_imported_anew(
     vm = template_vm(lab)
     storage_of(lab, vm).delete(vm.name)
     if noticed:
-        template.refresh_storage(lab.cache.session, vm.moref)
+        storage_usage.refresh(lab.cache.session, vm.moref)
         assert kinds(lab) == [(Kind.FILES_LOST, False)]
         assert kinds(lab, fix=True) == [(Kind.FILES_LOST, True)]
         assert lab.vcenter.find_vm(vm.name) is None
@@ -155,7 +168,7 @@ def test_a_template_of_a_later_version_is_told_and_left_alone_and_not_served(lab
     """While a cloud is upgraded, processes of two versions share the folder."""
     lab.create(1)
     (name,) = lab.templates()
-    write_record(lab, '{"schema": 2, "content": "whatever that version says of it"}')
+    write_record(lab, '{"schema": 99, "content": "whatever that version says of it"}')
     with pytest.raises(errors.NotCacheable):
         lab.create(2)
     lab.vcenter.clock.advance(10**7)
@@ -171,7 +184,7 @@ def test_an_admins_vm_in_our_folder_is_told_and_left_alone(lab: Lab) -> None:
     assert len(lab.cache.purge.run()) == 1
     vm = lab.vcenter.find_vm(volume(1).name)
     storage_of(lab, vm).delete(vm.name)
-    template.refresh_storage(lab.cache.session, vm.moref)
+    storage_usage.refresh(lab.cache.session, vm.moref)
     for _ in range(2):
         assert kinds(lab, fix=True, remove_directories=True) == [(Kind.WITHOUT_CONFIG, False)]
         lab.vcenter.clock.advance(61)
@@ -208,6 +221,60 @@ def test_orphaned_directories_are_listed_and_deleted_only_when_that_is_asked_for
     assert not storage.exists(ours)
     assert {used, *others} <= set(storage.directories())
     assert lab.create(2)
+
+
+@pytest.fixture
+def shared(disk_image: FakeImage, tmp_path: pathlib.Path) -> Iterator[Lab]:
+    """Both datacenters mount DC0_DS0, which is DC1_DS0 in the second; the cache uses the first."""
+    model = Model(datacenters=2, hosts_per_cluster=2, datastores=2, shared_datastores=1)
+    with VCenter(model) as vcenter:
+        made = Lab(vcenter, disk_image, tmp_path)
+        with made.stack:
+            made.cache = made.process(clusters=("DC0_C0",), datastore_regex="DC._DS0")
+            yield made
+        assert vcenter.errors == []
+
+
+def test_a_directory_in_use_through_another_datacenters_datastore_is_no_orphan(
+    shared: Lab,
+) -> None:
+    """A machine of the second datacenter has files in a directory that bears one of our names."""
+    there = shared.process(clusters=("DC1_C0",), datastore_regex="DC1_DS0")
+    there.images.warm(shared.image, "lsiLogic", shared.source)
+    vm = template_vm(shared)
+    directory = vm.directory
+    task = shared.cache.session.invoke("VirtualMachine", vm.moref, "Rename_Task", newName="kept")
+    shared.cache.waiter.wait(task, timeout_s=60)
+    found = {kind for kind, _ in kinds(shared, fix=True, remove_directories=True)}
+    assert Kind.DIRECTORY_ORPHANED not in found
+    assert shared.vcenter.datastore("DC0_DS0").storage.is_directory(directory)
+    assert shared.vcenter.datastore("DC1_DS0").storage.is_directory(directory)
+
+
+def test_a_directory_on_a_volume_of_two_datacenters_is_told_once(shared: Lab) -> None:
+    storage = shared.vcenter.datastore("DC0_DS0").storage
+    ours = template_name("b1", CacheKey(shared.image.id, "left", "ide"))
+    storage.make_directory(ours)
+    shared.cache = shared.process(datastore_regex="DC._DS0")
+    assert kinds(shared) == [(Kind.DIRECTORY_ORPHANED, False)]
+    assert kinds(shared, remove_directories=True) == [(Kind.DIRECTORY_ORPHANED, True)]
+    assert not storage.exists(ours)
+
+
+def test_a_volume_that_cannot_be_looked_at_from_all_its_datacenters_keeps_its_directories(
+    shared: Lab,
+) -> None:
+    storage = shared.vcenter.datastore("DC0_DS0").storage
+    ours = template_name("b1", CacheKey(shared.image.id, "left", "ide"))
+    storage.make_directory(ours)
+    assert kinds(shared) == [(Kind.DIRECTORY_ORPHANED, False)]
+    shared.vcenter.fault_rules.add(
+        "RetrievePropertiesEx",
+        vim.fault.NoPermission(privilegeId="System.View"),
+        skip=2,  # the browser, and the machines of the backend's own datastore
+    )
+    assert kinds(shared, remove_directories=True) == [(Kind.DATASTORE_UNREAD, False)]
+    assert storage.exists(ours)
 
 
 def test_no_datastore_outside_the_backends_is_searched(lab: Lab) -> None:
@@ -340,3 +407,27 @@ def test_every_template_counts_as_provisioned(lab: Lab) -> None:
     assert capacity.templates == 20
     assert capacity.provisioned_bytes == 20 * lab.disk_image.capacity_bytes
     assert 0 < capacity.unshared_bytes < capacity.provisioned_bytes * 2
+
+
+def test_a_deletion_that_hangs_holds_no_lock_for_ever(lab: Lab) -> None:
+    """Neither that of the purge, nor that of the template's name."""
+    lab.create(1)
+    (name,) = lab.templates()
+    (doomed,) = lab.cache.store.entries()
+    lab.vcenter.fault_rules.add("Destroy_Task", on="task", delay_s=1e9)
+    expiring = lab.process(Settings(enabled=True, age_s=100))
+    lab.vcenter.clock.advance(1000)
+    removed: list[CacheEntry] = []
+    purging = threading.Thread(target=lambda: removed.extend(expiring.purge.run()))
+    purging.start()
+
+    def ended() -> None:
+        for entry in list(expiring.waiter._pending.values()):
+            with expiring.waiter._lock:
+                entry.changed.notify_all()
+        assert not purging.is_alive()
+
+    lab.eventually(ended, advancing_s=DESTROY_WITHIN_S / 4)
+    assert removed == []
+    assert lab.templates() == [name]
+    assert [entry.moref for entry in expiring.purge.run()] == [doomed.moref]

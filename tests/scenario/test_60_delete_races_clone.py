@@ -45,7 +45,7 @@ def disk_images() -> list[FakeImage]:
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
     """Tasks take a moment, so that others meet them; a template is two seconds old at birth."""
-    costs = CostModel(enabled=True, fixed_clone_s=0.05, fixed_task_s=0.15)
+    costs = CostModel(enabled=True, fixed_clone_s=0.05, fixed_task_s=0.15, request_s=0.002)
     with VCenter(Model(hosts_per_cluster=2, datastores=2), cost_model=costs) as running:
         running.fault_rules.add(
             "MarkAsTemplate", times=None, action=lambda: running.clock.advance(2)

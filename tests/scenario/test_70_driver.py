@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from cinder import coordination, exception, objects
+from cinder import coordination, objects
 from oslo_config import cfg
+from pyVmomi import vmodl
 
+from tests.fakes import account
 from tests.fakes.vcenter import VCenter
 from tests.scenario.conftest import Lab, volume
+from vmdk_cache import errors
 
 GROUP = "vmdk_cache_driver_tests"
 
@@ -30,7 +33,7 @@ def make_driver(vcenter: VCenter, tmp_path: pathlib.Path) -> Iterator[Callable[.
     made: list[Any] = []
     coordinator = coordination.COORDINATOR
     cfg.CONF.set_override("backend_url", f"file://{tmp_path}", group="coordination")
-    cfg.CONF.set_override("connection", "sqlite://", group="database")
+    cfg.CONF.set_override("connection", f"sqlite:///{tmp_path}/cinder.sqlite", group="database")
     coordinator.start()
 
     def make(**options: Any) -> Any:
@@ -53,8 +56,9 @@ def make_driver(vcenter: VCenter, tmp_path: pathlib.Path) -> Iterator[Callable[.
 
     yield make
     for driver in made:
-        if driver._purge_loop is not None:
-            driver._purge_loop.stop()
+        for loop in (driver._purge_loop, driver._open_loop):
+            if loop is not None:
+                loop.stop()
         driver._close_cache()
         if driver.session is not None:
             driver.session.logout()
@@ -85,19 +89,17 @@ def test_a_second_set_up_leaves_one_session_of_each_kind(
     driver = make_driver()
     driver.do_setup(None)
     once = sessions(vcenter)
-    driver.session.logout()  # upstream's own is not logged out by a second set-up
     driver.do_setup(None)
     assert sessions(vcenter) == once
 
 
-def test_a_set_up_that_fails_behind_us_leaves_no_session_of_ours(
+def test_a_set_up_that_fails_behind_us_leaves_no_session(
     vcenter: VCenter, make_driver: Callable[..., Any]
 ) -> None:
     driver = make_driver(vmware_host_version="nonsense")
     before = sessions(vcenter)
     with pytest.raises(Exception):  # noqa: B017  # upstream raises what packaging raises
         driver.do_setup(None)
-    driver.session.logout()
     assert sessions(vcenter) == before
 
 
@@ -110,9 +112,100 @@ def test_the_purge_is_started_once(make_driver: Callable[..., Any]) -> None:
     assert driver._purge_loop is loop
 
 
-def test_an_unknown_cluster_is_named_with_its_option(make_driver: Callable[..., Any]) -> None:
-    with pytest.raises(exception.VolumeDriverException, match=r"vmware_cluster_name.*nowhere"):
+def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the driver logged at ERROR."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "ERROR" and record.name.startswith("vmdk_cache")
+    ]
+
+
+def test_an_unknown_cluster_is_named_with_its_option(
+    make_driver: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cinder's own driver refuses it too, so the backend does not start."""
+    with pytest.raises(Exception, match="nowhere"):
         make_driver(vmware_cluster_name=["nowhere"]).do_setup(None)
+    (line,) = errors_of(caplog)
+    assert "vmware_cluster_name" in line
+    assert "nowhere" in line
+
+
+def test_a_missing_privilege_keeps_a_backend_from_starting_that_cinders_own_driver_starts(
+    vcenter: VCenter, make_driver: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each privilege that a start uses is taken away in turn; the others cannot matter to it."""
+    from cinder.volume.drivers.vmware import vmdk
+
+    login = {"vmware_host_username": account.USER, "vmware_host_password": account.PASSWORD}
+
+    def starts(driver: Any) -> bool:
+        try:
+            driver.do_setup(None)
+            driver.check_for_setup_error()
+            return "volume_backend_name" in driver.get_volume_stats(refresh=True)
+        except Exception:
+            return False
+
+    user = account.add_documented_account(vcenter)
+    assert starts(make_driver(**login))
+    used = {privilege for privilege, _ in user.used}
+    assert used
+    results = {}
+    for privilege in sorted(used):
+        account.add_documented_account(vcenter, without=privilege)
+        caplog.clear()
+        ours = make_driver(**login)
+        stock = vmdk.VMwareVcVmdkDriver(configuration=ours.configuration, host="h@b")
+        results[privilege] = (starts(stock), starts(ours))
+        _, started = results[privilege]
+        unavailable = started and ours._connection.cache is None
+        assert not unavailable or any(privilege in line for line in errors_of(caplog))
+    print(f"with Cinder's own driver, with ours: {results}")
+    assert [ours for stock, ours in results.values() if stock and not ours] == []
+
+
+def test_a_backend_without_its_cache_takes_volumes_and_gets_the_cache_later(
+    vcenter: VCenter, lab: Lab, make_driver: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Our log-in is refused at first, as on a vCenter that has run out of sessions."""
+    refusal = vcenter.fault_rules.add("Login", vmodl.fault.SystemError(reason="made up"))
+    driver = make_driver()
+    driver.do_setup(None)
+    driver.check_for_setup_error()
+    (line,) = errors_of(caplog)
+    assert refusal.hits == 1
+    assert GROUP in line
+    assert "cache-unavailable" in line
+    assert reason_for_no_cache(driver, lab) == "cache-unavailable"
+    driver.open_cache_again()
+    assert errors_of(caplog) == [line]
+    assert reason_for_no_cache(driver, lab) is None
+
+
+def test_the_same_failure_is_an_error_in_the_log_only_once(
+    vcenter: VCenter, make_driver: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = make_driver()
+    rule = vcenter.fault_rules.add("Login", vmodl.fault.SystemError(reason="one"), times=3)
+    vcenter.fault_rules.add("Login", vmodl.fault.SystemError(reason="another"))
+    driver._connection.start(driver._build_cache, lambda: True)
+    for _ in range(2):
+        driver.open_cache_again()
+    assert rule.hits == 3
+    assert len(errors_of(caplog)) == 1
+    driver.open_cache_again()
+    assert len(errors_of(caplog)) == 2
+
+
+def reason_for_no_cache(driver: Any, lab: Lab) -> str | None:
+    """Why the driver would create a volume without the cache; None if it would use it."""
+    try:
+        driver._running_cache()
+    except errors.NotCacheable as refused:
+        return str(refused.reason)
+    return None
 
 
 @pytest.mark.parametrize("real", [True, False])
@@ -131,6 +224,28 @@ def test_stats_carry_the_templates_and_belong_to_whoever_asked(
     assert second["extra_provisioned_capacity_gb"] == 0
     assert second.get("cached_image_ids") == ([] if enabled else None)
     assert second.get("image_cache_opt_in") == (["metadata"] if enabled else None)
+
+
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("configured", [None, "gold"])
+def test_the_pool_has_the_name_that_it_has_with_cinders_own_driver(
+    make_driver: Callable[..., Any], real: bool, configured: str | None
+) -> None:
+    """Cinder makes the reported name the pool of every volume's host, for the volume's life."""
+    from cinder.volume.drivers.vmware import vmdk
+
+    options: dict[str, Any] = {
+        "vmware_enable_volume_stats": real,
+        "volume_backend_name": configured,
+    }
+    ours = make_driver(**options)
+    ours.do_setup(None)
+    stock = vmdk.VMwareVcVmdkDriver(configuration=ours.configuration, host="h@b")
+    stock.do_setup(None)
+    reported = [driver.get_volume_stats(refresh=True) for driver in (ours, stock)]
+    stock.session.logout()
+    names = [stats["volume_backend_name"] for stats in reported]
+    assert names == [configured or "VMwareVcVmdkDriver"] * 2
 
 
 def test_a_report_names_the_images_of_its_own_backend_and_costs_one_request(

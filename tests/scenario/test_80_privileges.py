@@ -13,8 +13,8 @@ import pytest
 
 from tests.fakes import account as page
 from tests.fakes.images import FakeImage
-from tests.fakes.vcenter import Model, VCenter
-from tests.fakes.vcenter.cost_model import CostModel
+from tests.fakes.vcenter import CostModel, Model, VCenter
+from tests.fakes.vcenter.busy import busy_vcenter
 from tests.fakes.vcenter.host_system import HostSystem
 from tests.fakes.vcenter.model import Profile
 from tests.scenario.conftest import Lab, volume
@@ -24,7 +24,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.conf import Settings
 from vmdk_cache.periodic.findings import Kind
-from vmdk_cache.vim import inventory, template
+from vmdk_cache.vim import inventory, storage_usage, template
 from vmdk_cache.vim.session import Endpoint
 
 AGE_S = 86400
@@ -44,7 +44,7 @@ class LimitedLab(Lab):
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
     model = Model(hosts_per_cluster=2, datastores=3, profiles=(Profile("gold", ("DC0_DS0",)),))
-    with VCenter(model, cost_model=CostModel(fixed_clone_s=3600)) as running:
+    with busy_vcenter(model, costs=CostModel.plain(fixed_clone_s=3600)) as running:
         yield running
         assert running.errors == []
 
@@ -63,6 +63,7 @@ def use_everything(lab: LimitedLab) -> None:
     lab.create(1)
     assert lab.create(2)
     assert lab.create(3, storage_profile="gold")
+    assert lab.create(4, disk_type="eagerZeroedThick")
     ask(lab, elsewhere(lab)[0])
     settle()
     assert len(copies(lab)) == 2
@@ -86,7 +87,7 @@ def remove_what_is_left_behind(lab: LimitedLab) -> None:
     orphan = template_name("b1", CacheKey(lab.image.id, "left", "ide"))
     storage.make_directory(orphan)
     storage.delete(vm.name)
-    template.refresh_storage(lab.cache.session, vm.moref)
+    storage_usage.refresh(lab.cache.session, vm.moref)
     report = lab.cache.reconcile.check(fix=True, remove_directories=True)
     found = {(finding.kind, finding.fixed) for finding in report.findings}
     assert found == {(Kind.DIRECTORY_ORPHANED, True), (Kind.FILES_LOST, True)}

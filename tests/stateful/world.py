@@ -1,8 +1,9 @@
 """A cache on a fake vCenter with a Glance, users and an administrator, and what must hold of it.
 
-Client and server share one clock that only moves when somebody waits or ``tick`` is called. What
-should be there is kept beside vCenter: volumes with the content of their images, and what belongs
-to others. ``check`` compares; it looks by a session of its own, on which no fault falls.
+Client and server share one clock. It moves when somebody waits, with each request and each task,
+and when ``tick`` is called. What should be there is kept beside vCenter: volumes with the content
+of their images, and what belongs to others. ``check`` compares; it looks by a session of its own,
+on which no fault falls.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pyVmomi import vim
 
 from tests.fakes.clock import SharedClock
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, noise
-from tests.fakes.vcenter import Clock, Model, VCenter
+from tests.fakes.vcenter import Clock, CostModel, Model, VCenter
 from tests.fakes.vcenter.fault_rules import FaultRule
 from tests.scenario.conftest import FOLDER, volume
 from vmdk_cache import errors, wiring
@@ -42,6 +43,8 @@ GIB = 1 << 30
 DATA_BYTES = 128 << 10
 VOLUME_BYTES = 4 * GIB
 LEASE_TIMEOUT_S = 300
+#: What vCenter takes to remove the VM of an import that failed.
+LEASE_CLEANUP_S = 5
 #: Calls after whose refusal a process does not set custom attributes, and for how long.
 ATTRIBUTE_CALLS = frozenset({"AddCustomFieldDef", "SetField"})
 REFUSED_S = 600.0
@@ -138,8 +141,10 @@ class World:
             VCenter(
                 Model(hosts_per_cluster=2, datastores=2, datastore_bytes=100 * GIB),
                 clock=Clock(scale=0.0),
+                cost_model=CostModel.plain(),
             )
         )
+        self.vcenter.switches.lease_cleanup_s = LEASE_CLEANUP_S
         self.glance = Glance()
         self.numbers = itertools.count(1)
         self.volumes: dict[str, Wanted] = {}
@@ -407,7 +412,7 @@ class World:
         open."""
         while threads := [t for t in threading.enumerate() if t.name == THREAD_NAME]:
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
                 assert not thread.is_alive(), "a replica that does not end"
         deadline = time.monotonic() + 30
         while True:
@@ -415,6 +420,8 @@ class World:
                 running = [task.method for task in self.vcenter.tasks.running()]
                 if running == ["ImportVAppLRO"] * len(self.vcenter.leases()):
                     return
+            if set(running) == {"ImportVAppLRO"}:
+                self.vcenter.clock.advance(LEASE_CLEANUP_S)
             assert time.monotonic() < deadline, f"still running: {running}"
             time.sleep(0.001)
 
