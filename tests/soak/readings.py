@@ -15,8 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: What may come and go between two readings: a connection or thread kept for the next request.
-SLACK = {"threads": 3, "descriptors": 6, "sockets": 6, "sessions": 1}
+from vmdk_cache.vim.endpoint import Endpoint
+
+#: Connections that a session may keep for the next request; how many it does differs by reading.
+KEPT_CONNECTIONS = Endpoint.pool_size
+#: What may come and go between two readings.
+SLACK = {
+    "threads": 3, "descriptors": KEPT_CONNECTIONS, "sockets": KEPT_CONNECTIONS, "sessions": 1,
+}  # fmt: skip
 #: Beyond that, an object for every so many volumes would be a leak that shows in a year.
 OBJECTS_PER_VOLUME = 0.5
 OBJECTS_SLACK = 4000

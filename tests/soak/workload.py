@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.vcenter_process import VCenterProcess
 from tests.fakes.clock import HastyClock
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, noise
-from tests.fakes.vcenter import Model
+from tests.fakes.vcenter import CostModel, Model
 from tests.scenario.conftest import running_cache, volume
 from tests.soak import vcenter_side
 from tests.soak.readings import Reading, read
@@ -34,19 +34,8 @@ FAULTS_PER_BATCH = 6
 LEASE_TIMEOUT_S = 300
 SETTINGS = Settings(enabled=True)
 FILE_BYTES = 64 << 10
-
-
-class LongClock(HastyClock):
-    """Days pass on it when they are said to."""
-
-    def __init__(self) -> None:
-        self._passed_s = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self._passed_s
-
-    def advance(self, seconds: float) -> None:
-        self._passed_s += seconds
+#: In real time, since the cache runs in another process than the vCenter.
+COSTS = CostModel(request_s=0.002, task_s=0.02)
 
 
 @dataclass
@@ -66,14 +55,15 @@ class Soak:
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: int = 0
     lost: list[str] = field(default_factory=list)
-    clock: LongClock = field(default_factory=LongClock)
+    clock: HastyClock = field(default_factory=HastyClock)
 
     def run(self) -> Iterator[Reading]:
         """Take a reading now and then, the first one before the first volume."""
         every = max(BATCH, self.volumes // self.readings_taken)
         file = as_stream_optimized(noise(FILE_BYTES, b"soak"))
         ledger = Ledger.open(str(self.directory / "ledger.sqlite"))
-        with VCenterProcess(Model(hosts_per_cluster=2, datastores=2)) as vcenter:
+        model = Model(hosts_per_cluster=2, datastores=2)
+        with VCenterProcess(model, cost_model=COSTS) as vcenter:
             endpoint = Endpoint(**vcenter.endpoint)
             with running_cache(
                 endpoint, f"file://{self.directory}", ledger, SETTINGS, self.clock
