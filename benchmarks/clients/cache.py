@@ -73,6 +73,7 @@ def new_volume(size_bytes: int = GIB) -> Volume:
         folder=VOLUME_FOLDER,
         extra_config={"cinder.volume.id": identity},
         managed_by=("org.openstack.storage", "volume"),
+        is_being_created=lambda: True,
     )
 
 

@@ -8,12 +8,14 @@ from benchmarks.row import Row
 
 _FILES = (
     "requests",
+    "one_task",
     "wall_time",
     "engine_ready",
     "refresh",
     "downloads",
     "image_import",
     "mass_creation",
+    "burst",
     "growth",
     "hot_path",
 )

@@ -41,15 +41,17 @@ def measure(
     """
     with VCenterProcess(MODEL) as vcenter:
         vcenter.call(population.add_vms, other_vms)
-        counted = _count(vcenter, "cache:create_volumes", volumes, rounds, rounds=rounds)
+        counted = count_requests(vcenter, "cache:create_volumes", volumes, rounds, rounds=rounds)
         by_method = {
             "this cache": sorted(counted, key=lambda counts: sum(counts.values()))[rounds // 2],
-            "bare pyVmomi": _count(vcenter, "bare_pyvmomi:create_volumes", volumes)[0],
+            "bare pyVmomi": count_requests(vcenter, "bare_pyvmomi:create_volumes", volumes)[0],
         }
     for name, flow in PEERS.items() if peer_volumes else ():
         with VCenterProcess(MODEL) as vcenter:
             vcenter.call(population.add_vms, other_vms)
-            by_method[name] = _count(vcenter, "upstream:create_volumes", peer_volumes, flow=flow)[0]
+            by_method[name] = count_requests(
+                vcenter, "upstream:create_volumes", peer_volumes, flow=flow
+            )[0]
     per_volume = {name: sum(counts.values()) for name, counts in by_method.items()}
     ours = per_volume["this cache"]
     every_round = [sum(counts.values()) for counts in counted]
@@ -65,7 +67,7 @@ def measure(
     )
 
 
-def _count(
+def count_requests(
     vcenter: VCenterProcess, client: str, volumes: int, times: int = 1, **arguments: Any
 ) -> list[dict[str, float]]:
     """Requests a volume of each round, by method, most frequent first."""
