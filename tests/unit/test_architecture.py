@@ -22,6 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "cinder",
     "cli",
+    "preflight",
     "wiring",
     "backend",
     "ledger",
@@ -31,7 +32,14 @@ LAYERS = [
     "vim",
 ]
 #: Engine modules that speak to the world below; the rest of cache/ is pure.
-ADAPTERS = {"entry_index", "placement", "template_directories", "template_store", "volume_clone"}
+ADAPTERS = {
+    "disk_in_clone",
+    "entry_index",
+    "placement",
+    "template_directories",
+    "template_store",
+    "volume_clone",
+}
 #: Who may import what from outside.
 FOREIGN = {
     "pyVmomi": {"vim"},
@@ -39,7 +47,7 @@ FOREIGN = {
     "cinder": {"cinder"},
     "cliff": {"cli"},
     "glanceclient": {"cli", "cinder"},
-    "keystoneauth1": {"cli"},
+    "keystoneauth1": {"cli", "cinder"},
     "prometheus_client": {"cli"},
     "rich": {"cli"},
     "eventlet": set(),

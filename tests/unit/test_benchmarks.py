@@ -15,7 +15,7 @@ pytest.importorskip("cinder", reason="needs the extra [cinder]")
 
 from benchmarks import document, fresh_process, results
 from benchmarks.row import Bar, Outcome, Row
-from benchmarks.rows import all_rows, downloads, mass_creation, refresh, requests
+from benchmarks.rows import all_rows, downloads, mass_creation, one_task, refresh, requests
 from benchmarks.stream_image import StreamImage
 from tests.fakes.images import read_stream_optimized
 from tests.fakes.vcenter import vmdk
@@ -26,6 +26,19 @@ def test_a_volume_costs_more_requests_than_were_promised() -> None:
     ours, bare = (outcome.values["per_volume"][name] for name in ("this cache", "bare pyVmomi"))
     assert bare["CloneVM_Task"] == ours["ReconfigVM_Task"] == bare["ReconfigVM_Task"] == 1
     assert sum(ours.values()) < sum(bare.values())
+
+
+def test_a_volume_costs_another_number_of_tasks_than_vcenter_makes_possible() -> None:
+    outcome = one_task.measure(volumes=20, other_vms=0, rounds=1)
+    methods = {answer: set(counts) for answer, counts in outcome.values["per_volume"].items()}
+    assert {answer: "ReconfigVM_Task" in found for answer, found in methods.items()} == {
+        "kept": False,
+        "ignored": True,
+        "refused": True,
+    }
+    assert [bar.met for bar in outcome.bars if "task a" in bar.text or "tasks a" in bar.text] == [
+        True, True, True
+    ]  # fmt: skip
 
 
 def test_first_volumes_over_processes_download_more_than_once() -> None:
@@ -111,12 +124,14 @@ def test_results_tell_where_they_were_measured(kept: pathlib.Path) -> None:
 def test_two_rows_have_one_name() -> None:
     assert list(all_rows()) == [
         "requests",
+        "one_task",
         "wall_time",
         "engine_ready",
         "refresh",
         "downloads",
         "import",
         "mass_creation",
+        "burst",
         "growth",
         "hot_path",
     ]

@@ -49,7 +49,7 @@ class Impostor:
             except OSError:
                 return
             self.asked += 1
-            client.settimeout(30)
+            client.settimeout(60)
             try:
                 with self._context.wrap_socket(client, server_side=True) as speaking:
                     self.heard += speaking.recv(1 << 16)
@@ -134,7 +134,7 @@ def ask_glance_by_token(port: int, ca_file: str) -> None:
 def _endpoint(port: int, ca_file: str) -> Endpoint:
     return Endpoint(
         "127.0.0.1", "user", SECRET, port=port, ca_file=ca_file, api_retry_count=1,
-        read_timeout_s=5,
+        read_timeout_s=60,
     )  # fmt: skip
 
 

@@ -45,6 +45,18 @@ def test_a_value_out_of_range_is_refused_by_name(tmp_path: pathlib.Path, line: s
         load(tmp_path / "c", line)
 
 
+def test_all_settings_change_without_a_restart_and_where_things_are_does_not() -> None:
+    fixed = {option.dest for option in conf.OPTIONS if not option.mutable}
+    assert fixed == {"image_cache_deployment_id", "image_cache_ledger"}
+    assert all(option.mutable for option in conf.SCHEDULER_OPTIONS)
+
+
+def test_settings_that_change_are_those_that_are_in_force() -> None:
+    live = conf.LiveSettings(conf.Settings(max_count=1))
+    live.change(changed := conf.Settings(max_count=2))
+    assert live() is changed
+
+
 @pytest.mark.parametrize(
     ("line", "path"),
     [

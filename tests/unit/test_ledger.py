@@ -23,7 +23,16 @@ import pytest
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors, ledger_file
 from vmdk_cache.cache import events
-from vmdk_cache.ledger import BUSY_S, DAYS_KEPT, MAX_PENDING, RETRY_S, Count, Kind, Ledger
+from vmdk_cache.ledger import (
+    BUSY_S,
+    DAYS_KEPT,
+    IN_ONE_TASK,
+    MAX_PENDING,
+    RETRY_S,
+    Count,
+    Kind,
+    Ledger,
+)
 
 TODAY = datetime.date(2026, 1, 1)
 HIT = events.Hit("b1", "i1", "volume-of-somebody", "ds1", 10.0, 3.0, 7.0, 100)
@@ -127,6 +136,19 @@ def test_times_are_told_as_cumulative_buckets(path: str, clock: ManualClock) -> 
     imported = dict(by_kind["import"].buckets)
     assert (imported[7200], imported[float("inf")]) == (0, 1)
     assert ledger.histograms("b2") == []
+    ledger.close()
+
+
+def test_volumes_that_one_task_made_are_told_apart(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    miss = events.Miss("b1", "i1", "v", "ds1", 20.0)
+    for event in (HIT, miss):
+        ledger(event)
+        ledger(dataclasses.replace(event, in_one_task=True))
+        ledger(dataclasses.replace(event, in_one_task=True))
+    assert [(one.kind, one.detail, one.count) for one in ledger.totals()] == [
+        ("hit", "", 1), ("hit", IN_ONE_TASK, 2), ("miss", "", 1), ("miss", IN_ONE_TASK, 2),
+    ]  # fmt: skip
     ledger.close()
 
 

@@ -22,6 +22,7 @@ import (
 
 	_ "github.com/vmware/govmomi/pbm/simulator" // registers the /pbm endpoint
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 func main() {
@@ -30,6 +31,7 @@ func main() {
 	user := flag.String("username", "", "login user (empty: any)")
 	password := flag.String("password", "", "login password")
 	delays := flag.String("method-delay", "", "Method:milliseconds,... ; a task's name delays the task")
+	load := flag.String("load", "", "directory written by govc object.save; replaces the model")
 	flag.IntVar(&model.Datacenter, "dc", 1, "datacenters")
 	flag.IntVar(&model.Cluster, "cluster", 1, "clusters per datacenter")
 	flag.IntVar(&model.ClusterHost, "host", 2, "hosts per cluster")
@@ -48,12 +50,18 @@ func main() {
 		model.DelayConfig.MethodDelay = methodDelay
 		simulator.TaskDelay.MethodDelay = methodDelay
 	}
-	if err := model.Create(); err != nil {
+	build := model.Create
+	if *load != "" {
+		build = func() error { return model.Load(*load) }
+	}
+	if err := build(); err != nil {
 		log.Fatal(err)
 	}
+	skipUsedFieldKeys(model)
 	defer model.Remove()
 	for _, datastore := range model.Map().All("Datastore") {
-		// "OTHER", as the simulator has it, is no type that volumes are placed on.
+		// "OTHER", as the simulator has it, is no type that volumes are placed on; and on a vSAN of
+		// one host, as recorded, the simulator makes no VM.
 		datastore.(*simulator.Datastore).Summary.Type = "VMFS"
 	}
 
@@ -81,6 +89,25 @@ func main() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	<-stop
+}
+
+// skipUsedFieldKeys has new custom attributes get keys above those of a loaded inventory: the
+// simulator counts from 0 whatever was loaded, and then two attributes share a key.
+func skipUsedFieldKeys(model *simulator.Model) {
+	reference := *model.ServiceContent.CustomFieldsManager
+	manager := model.Map().Get(reference).(*simulator.CustomFieldsManager)
+	loaded := manager.Field
+	highest := int32(-1)
+	for _, field := range loaded {
+		highest = max(highest, field.Key)
+	}
+	manager.Field = nil
+	for key := int32(0); key <= highest; key++ {
+		name := fmt.Sprintf("unused %d", key)
+		request := types.AddCustomFieldDef{This: reference, Name: name, MoType: "Task"}
+		manager.AddCustomFieldDef(model.Service.Context, &request)
+	}
+	manager.Field = loaded
 }
 
 // parseDelays reads "CloneVM_Task:200,CloneVm:100" into milliseconds by name; nil for "".

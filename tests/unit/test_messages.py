@@ -1,0 +1,233 @@
+"""Every message of the package shows text of users and of other programs through ``quoting``.
+
+A message is what is raised or logged. Each value in it is one of
+
+    shown       through quoted(), identifier() or sentence(), or an Image, whose str() does so
+    a constant, a number with a format, a length, the name of a class
+    an error    of this package, whose constructor has made its text fit
+    trusted     listed below: a number, or text of this package or of the operator
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pathlib
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from vmdk_cache import errors
+
+PACKAGE = pathlib.Path(__file__).parents[2] / "vmdk_cache"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+#: What makes an error of this package: its class, or a function that does.
+ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)} | {
+    "unusual",
+    "_not_streamable",
+}
+SHOWING = {"quoted", "identifier", "sentence"}
+IMAGES = {"image", "self._image"}
+
+#: Last words of names that stand for numbers, and for ids that vCenter and Cinder generate.
+PLAIN = re.compile(
+    r".*(_bytes|_s|_seen|_named|count|sectors?|size|position|start|total|length|capacity|version"
+    r"|port|moref|volume_id|volume\.id|self\._backend|\bvm)"
+)
+#: By module: other values that hold no text of a user or of another program.
+TRUSTED: dict[str, set[str]] = {
+    "cache/admission.py": {
+        "_gib(capacity_bytes)",
+        "_gib(limit)",
+        "_gib(volume.size_bytes)",
+        "volume.id",
+    },
+    "cache/events.py": {
+        "event",  # shows what it holds through quoting
+        "event.backend",  # a section of cinder.conf
+    },
+    "cache/eviction.py": {"exceeded", "option"},  # names of options
+    "cache/importer.py": {"_who_has_the_name(entry)"},  # shows its names through quoting
+    "cache/one_task_trials.py": {"disk_type", "now.uuid"},  # of DISK_TYPES; an Answer
+    "cache/replication.py": {"wanted.datastore"},  # a managed object id
+    "cinder/cache_connection.py": {"failure"},  # an error of this package
+    "cinder/driver.py": {"failure"},  # shown where it is made
+    "cinder/feedback.py": {"text"},  # the note, whose value is quoted by the driver
+    "cinder/notifications.py": {"name"},  # one of a table of ours
+    "cinder/volume_from_image.py": {"reason", "why", "asked.where"},  # shown where they are made
+    # What the operator wrote, or what this program calls its parts.
+    "cli/command.py": {"parsed_args.columns", "column_names", "option"},
+    "cinder/workers.py": {"self.wanted"},  # a number
+    "cli/configuration.py": {
+        "enabled",
+        "failure.config_files",
+        "_where(options)",
+        "driver",
+        "known",
+        "name",
+        "required",
+        "what",
+    },
+    "cli/exporter.py": {"LISTEN[0]", "LISTEN[1]"},
+    "cli/file_owner.py": {"_name_of(owner)", "directory", "option"},
+    "cli/glance.py": {"_plain(failure)", "self._asking.source", "what", "who"},
+    "cli/identity.py": {"names", "what"},
+    "cli/image_file.py": {"self._path"},
+    "cli/metrics_server.py": {
+        "certificate",
+        "client_address",
+        "client_ca",
+        "host",
+        "key",
+        "self.address_string()",
+    },
+    "cli/observer.py": {"complaint", "self._backend"},
+    "cli/scraper.py": {"complaint"},
+    "cli/show.py": {"known"},  # the command line shows it through sentence()
+    "cli/warm.py": {"sorted(known)"},
+    "datastore/capacity.py": {"dict(cost)"},
+    "datastore/descriptor.py": {
+        "name",  # one of _FILE_SETTINGS
+        "oddity",  # shows its values through quoting
+    },
+    "datastore/transfer.py": {"label"},  # quoted where it is made
+    "datastore/unusual.py": {"what"},  # calls of it are looked at as those of an error are
+    "datastore/front_tables.py": {"what", "why"},
+    "datastore/image_format.py": {"header.descriptor_offset", "header.unusual", "name"},
+    "datastore/read_ahead.py": {
+        "before",
+        "found",  # a digest that we have made
+        "name",  # of the property
+    },
+    "datastore/selection.py": {"_explain(need, refusals)"},
+    "datastore/sparse_header.py": {"algorithm", "name"},
+    "datastore/stream_optimized.py": {"kind", "value"},  # numbers
+    "image_data.py": {"image", "how"},  # shown where they are made
+    "ledger.py": {"self._path"},
+    "ledger_file.py": {"path"},
+    "periodic/housekeeping.py": {"finding.kind"},
+    "periodic/purge.py": {"self._backend", "lasting", "unknown"},
+    "periodic/reconcile.py": {"self._backend"},
+    "periodic/warm_up.py": {"text"},
+    "preflight/live.py": {"missing"},
+    "preflight/live_target.py": {"text"},
+    "vim/account.py": {"endpoint.server", "error"},
+    "vim/custom_attribute.py": {"reason"},
+    "vim/folder.py": {"found", "parent"},  # managed object ids
+    # Names that administrators gave; the error's constructor makes them printable.
+    "vim/import_spec.py": {"known"},
+    "vim/inventory.py": {"known"},
+    "vim/storage_policy.py": {"known"},
+    "vim/export_lease.py": {"address.server", "answer.status"},
+    "vim/lease.py": {"cause", "error", "fault", "state"},
+    "vim/nfc_address.py": {"self.server"},
+    "vim/nfc_upload.py": {"answer.status", "self.server"},
+    "vim/session.py": {"refused"},  # an error of this package
+    "vim/object_table.py": {"fault"},
+    "vim/properties.py": {"missing.fault", "type_name"},
+    "vim/server_certificate.py": {"seen.hex(':')", "server"},
+    "vim/task.py": {"outcome", "error", "text", "overdue"},
+    "vim/template.py": {"present", "task"},
+}
+
+
+class Message:
+    """The values in one message, with what is known of the names in its place."""
+
+    def __init__(self, own_errors: frozenset[str], trusted: set[str]) -> None:
+        self._own_errors = own_errors
+        self._trusted = trusted
+
+    def untrusted(self, value: ast.expr) -> Iterator[str]:
+        """The expressions in ``value`` that nobody vouches for."""
+        match value:
+            case ast.Constant():
+                return
+            case ast.JoinedStr():
+                for part in value.values:
+                    yield from self.untrusted(part)
+                return
+            case ast.FormattedValue(conversion=-1, format_spec=None):
+                yield from self.untrusted(value.value)
+                return
+            case ast.FormattedValue(conversion=-1):
+                return  # a format of numbers; of text there is none in the package
+            case ast.FormattedValue():
+                yield f"{ast.unparse(value.value)}!r"
+                return
+            case ast.IfExp():
+                yield from self.untrusted(value.body)
+                yield from self.untrusted(value.orelse)
+                return
+            case ast.BoolOp():
+                for part in value.values:
+                    yield from self.untrusted(part)
+                return
+            case ast.BinOp(op=ast.Add()):
+                yield from self.untrusted(value.left)
+                yield from self.untrusted(value.right)
+                return
+            case ast.BinOp():
+                return  # arithmetic
+            case ast.Call(func=ast.Name(id="str") | ast.Attribute(attr="join"), args=[inner]):
+                yield from self.untrusted(inner)
+                return
+            case ast.Subscript():
+                yield from self.untrusted(value.value)
+                return
+            case ast.Call(func=ast.Name(id=name)) if name in SHOWING | {"len"}:
+                return
+            case ast.Attribute(attr="__name__"):
+                return
+            case ast.Attribute(attr=name) if name.isupper():
+                return
+            case ast.Name(id=name) if name.strip("_").isupper() or name in self._own_errors:
+                return
+        text = ast.unparse(value)
+        if text not in IMAGES | self._trusted and not PLAIN.fullmatch(text):
+            yield text
+
+
+def messages(tree: ast.Module) -> Iterator[tuple[ast.expr, frozenset[str]]]:
+    """What is raised or logged, and the names of our own errors at that place."""
+    yield from _messages(tree, frozenset())
+
+
+def _messages(node: ast.AST, ours: frozenset[str]) -> Iterator[tuple[ast.expr, frozenset[str]]]:
+    if isinstance(node, ast.ExceptHandler) and node.name and _all_ours(node.type):
+        ours = ours | {node.name}
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        if name == "LOG.log":
+            yield from ((argument, ours) for argument in node.args[2:])
+        elif name.startswith("LOG."):
+            yield from ((argument, ours) for argument in node.args[1:])
+        elif name.rpartition(".")[2] in ERRORS:
+            yield from ((argument, ours) for argument in node.args)
+    elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        raised = ast.unparse(node.exc.func).rpartition(".")[2]
+        yield from ((argument, ours) for argument in node.exc.args if raised not in ERRORS)
+    for child in ast.iter_child_nodes(node):
+        yield from _messages(child, ours)
+
+
+def _all_ours(kinds: ast.expr | None) -> bool:
+    if isinstance(kinds, ast.Tuple):
+        return all(map(_all_ours, kinds.elts))
+    return kinds is not None and ast.unparse(kinds).rpartition(".")[2] in ERRORS
+
+
+def name_of(path: pathlib.Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_message_shows_no_text_of_others_as_it_is(path: pathlib.Path) -> None:
+    trusted = TRUSTED.get(name_of(path), set())
+    found = {
+        text
+        for value, ours in messages(ast.parse(path.read_text()))
+        for text in Message(ours, trusted).untrusted(value)
+    }
+    assert found == set(), "show it through vmdk_cache.quoting, or say here why it needs none"
