@@ -8,9 +8,12 @@ READY  := $(VENV)/.ready
 BENCH  := $(VENV)/.ready-bench
 DOCS   := $(VENV)/.ready-docs
 VCSIM  := .tools/vcsim
+GOVC   := .tools/govc
+# Supported besides the one in .venv; the tests on recordings run with each.
+OTHERS := $(addprefix .tools/pyvmomi/,9.0.0.0 9.1.0.0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench soak faults format sample vcsim fake clean matrix
+.PHONY: help demo test check docs bench soak faults format sample contract vcsim fake clean matrix
 
 help:  ## print this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | \
@@ -19,8 +22,8 @@ help:  ## print this
 demo: $(READY)  ## real Cinder and Glance, 20 volumes from one image, on a fake vCenter (under 60 s)
 	@$(BIN)/python -m demo
 
-test: $(READY)  ## every test, JOBS=3 files at a time; what lacks its program is skipped with a reason
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+test: $(READY) $(OTHERS)  ## every test, JOBS=3 files at a time; what lacks its program is skipped with a reason
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not vcsim_inventories" $(ARGS)
 
 check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the docs build
 	$(BIN)/ruff check .
@@ -31,13 +34,14 @@ check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the do
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
 	$(BIN)/python -m benchmarks.document --check
 	$(BIN)/python -m tests.faults.document --check
+	$(BIN)/python -m tests.clients.govc.document --check
 	$(BIN)/reno -q lint
 
 docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an error
 	$(BIN)/sphinx-build -q -b html -n -W --keep-going -d .tools/doctrees docs .tools/docs
 	@echo "Open .tools/docs/index.html"
 
-bench: $(BENCH)  ## measure everything (about 12 minutes); ARGS="requests import" measures some
+bench: $(BENCH)  ## measure everything (about 15 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
 
 faults: $(READY)  ## every fault at every call (about 15 minutes on two cores); ARGS="hit: CloneVM_Task" tries some
@@ -53,8 +57,11 @@ format: $(READY)  ## let ruff mend what it can
 sample: $(READY)  ## write etc/vmdk-cache.conf.sample anew
 	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf
 
-vcsim: $(READY) $(VCSIM)  ## the contract suite on VMware's own simulator (needs Go)
-	$(BIN)/python -m pytest -m vcsim $(ARGS)
+vcsim: $(READY) $(VCSIM)  ## the contract suite on VMware's own simulator, with three inventories (needs Go)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m vcsim $(ARGS)
+
+contract: $(READY)  ## the contract suite on VCENTER=https://user@host CA=file; without, on fake and vcsim
+	@$(BIN)/python -m tests.contract --jobs $(JOBS) $(ARGS)
 
 matrix: $(READY)  ## with each supported Cinder, Python and threads; ARGS="cinder26" tries some
 	$(BIN)/python -m tests.matrix $(ARGS)
@@ -72,6 +79,12 @@ $(READY): setup.cfg tests/constraints.txt
 	mkdir -p .tools
 	touch $@
 
+# Without these the tests that need them are skipped.
+.tools/pyvmomi/%: | $(READY)
+	rm -rf $@.part
+	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+	  --target $@.part pyvmomi==$* && mv $@.part $@
+
 $(BENCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[bench]'
 	touch $@
@@ -84,3 +97,9 @@ $(VCSIM): tests/vcsim/main.go tests/vcsim/go.mod tests/vcsim/go.sum
 	@command -v go >/dev/null || { echo "make vcsim needs Go: install golang, or run the other tests with make test"; exit 1; }
 	mkdir -p .tools
 	cd tests/vcsim && go build -o ../../$(VCSIM) .
+
+# Without it the tests in tests/clients/govc are skipped.
+$(GOVC): tests/govc/main.go tests/govc/go.mod tests/govc/go.sum
+	@command -v go >/dev/null || { echo "govc needs Go: install golang, or run the other tests with make test"; exit 1; }
+	mkdir -p .tools
+	cd tests/govc && go build -o ../../$(GOVC) .
