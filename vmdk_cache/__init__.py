@@ -8,8 +8,10 @@ Layers, top to bottom; a layer imports only layers below it (tests/unit/test_arc
     wiring.py    builds a running cache from settings
     backend.py   one backend, as its section of cinder.conf describes it
     periodic/    what happens by the clock: purge, reconcile, warm-up, report to the scheduler
+    adapters/    what the engine needs of vCenter: its ports, served by vim/
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
-    datastore/   where a volume goes, and how an image's stream becomes a disk
+    vmdk/        how an image's stream becomes a disk
+    datastore/   where a volume goes
     vim/         everything said to vCenter: session, change stream, tasks, templates, leases
     conf.py errors.py privileges.py quoting.py clock.py retry.py locks.py
 """

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vmdk_cache.adapters.placement import VCenterPlacement
+from vmdk_cache.adapters.template_directories import VCenterDirectories
+from vmdk_cache.adapters.template_store import VCenterTemplateStore
 from vmdk_cache.backend import Backend
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.clone_queue import CloneQueue
@@ -17,18 +20,14 @@ from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.kept_images import KeptImages
-from vmdk_cache.cache.lease import LeaseBook
-from vmdk_cache.cache.placement import VCenterPlacement
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Catalog, MarkedImages
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
-from vmdk_cache.cache.template_directories import VCenterDirectories
-from vmdk_cache.cache.template_store import VCenterTemplateStore
 from vmdk_cache.cache.usage import ATTRIBUTE, Usage, write_every_s
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.conf import LiveSettings, Settings
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.locks import Locks
 from vmdk_cache.periodic.backend_report import BackendReporter
 from vmdk_cache.periodic.housekeeping import Housekeeping
@@ -39,6 +38,7 @@ from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vmdk.transfer import open_disk
 
 __all__ = ["Backend", "RunningCache", "build"]
 
@@ -112,7 +112,7 @@ def build(
     live = settings if isinstance(settings, LiveSettings) else LiveSettings(settings)
     session = Session(backend.endpoint, clock)
     waiter = TaskWaiter(session)
-    leases = LeaseBook()
+    pins = Pins()
     index = InventoryIndex(
         session,
         clock,
@@ -144,7 +144,7 @@ def build(
         backend.name,
         store=store,
         locks=locks,
-        leases=leases,
+        pins=pins,
         events=events,
         datastores=placement.in_reach,
     )
@@ -154,7 +154,7 @@ def build(
         usage=usage,
         evictor=evictor,
         locks=locks,
-        leases=leases,
+        pins=pins,
         spaces=placement.spaces,
         kept=kept,
     )
@@ -179,7 +179,7 @@ def build(
         placement=placement,
         room=room,
         locks=locks,
-        leases=leases,
+        pins=pins,
         events=events,
         clock=clock,
         queue=queue,
@@ -194,7 +194,7 @@ def build(
         replication=replication,
         usage=usage,
         evictor=evictor,
-        leases=leases,
+        pins=pins,
         clock=clock,
         events=events,
     )
@@ -205,7 +205,7 @@ def build(
         usage=usage,
         evictor=evictor,
         locks=locks,
-        leases=leases,
+        pins=pins,
         now=session.server_time,
         clock=clock,
         spaces=placement.spaces,

@@ -19,8 +19,8 @@ from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
 from tests.fakes.web_server import Handler, web_server
-from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES
 from vmdk_cache.ledger import Ledger
+from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES
 
 
 @pytest.fixture(scope="module")

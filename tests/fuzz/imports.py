@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.fakes.images import FakeImageSource
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.image_format import read_head
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageError, NotCacheable, VmdkCacheError
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.image_format import read_head
+from vmdk_cache.vmdk.transfer import open_disk
 
 IMAGE_ID = "a0000000-0000-4000-8000-000000000001"
 #: The directory of a disk of 62 TiB, twice (the list and its bytes), and the frame around it.

@@ -27,11 +27,11 @@ from vmdk_cache.cache.record import Record
 from vmdk_cache.cache.usage import Notes
 from vmdk_cache.cinder.opt_in import wants_cache
 from vmdk_cache.conf import Settings
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageError, NotCacheable
 from vmdk_cache.image import Image, describe
 from vmdk_cache.quoting import identifier, quoted, sentence
 from vmdk_cache.vim.entity_name import escape_name, unescape_name
+from vmdk_cache.vmdk.transfer import open_disk
 
 KIB, SECTOR = 1 << 10, 512
 #: Twice the largest part that a parser takes into memory as a whole, and more.

@@ -17,9 +17,9 @@ from tests.fakes.web_server import Handler, web_server
 from tests.fuzz.tally import fuzz
 from tests.fuzz.test_texts import ID, JSON_VALUES, PROPERTIES, TEXTS
 from vmdk_cache.cli import cinder_options, glance
-from vmdk_cache.datastore.read_ahead import ReadAhead
 from vmdk_cache.errors import ConfigError, ImageCorrupt, SourceUnavailable
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.read_ahead import ReadAhead
 
 
 class Answer:

@@ -16,10 +16,10 @@ from tests.fakes.images import FakeImageSource, as_ova, as_stream_optimized
 from tests.fuzz.imports import IMAGE_ID, imported
 from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import fuzz
-from vmdk_cache.datastore.ova import disk_file
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageError, ImageFormatError
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.ova import disk_file
+from vmdk_cache.vmdk.transfer import open_disk
 
 INNER = as_stream_optimized(b"data".ljust(1 << 17, b"\0"))
 DISK = INNER.file_bytes

@@ -201,7 +201,7 @@ def test_no_record_altered_by_hand_keeps_the_others_from_being_listed_judged_and
 
 
 def entry_of(moref: str, name: str, record_text: str, use: str) -> CacheEntry:
-    """As cache/entry_index.py makes it."""
+    """As adapters/entry_index.py makes it."""
     record, times = Record.from_json(record_text), Notes.from_json(use)
     return CacheEntry(
         moref, name, classify("b1", name, True, 1, record), record, "datastore-1", 2000, 1 << 30,

@@ -23,9 +23,9 @@ from tests.fakes.images import (
 from tests.fuzz.imports import IMAGE_ID, imported
 from tests.fuzz.mutation import SECTOR, Field, mutated, numbers
 from tests.fuzz.tally import fuzz
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageError, NotCacheable
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.transfer import open_disk
 
 GRAIN = 128 * SECTOR
 #: Three grains, of which one is not there.

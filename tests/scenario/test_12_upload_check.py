@@ -13,7 +13,7 @@ from tests.fakes.images import FakeImage, FakeImageSource, as_flat, as_stream_op
 from tests.fakes.vcenter.disk import DiskContent
 from tests.scenario.conftest import MIB, Lab, volume
 from vmdk_cache import errors, wiring
-from vmdk_cache.cache import template_store
+from vmdk_cache.adapters import template_store
 from vmdk_cache.cache.events import Hit, Imported, ImportFailed, ImportStarted, Miss
 from vmdk_cache.cache.importer import ABANDONED_AFTER
 

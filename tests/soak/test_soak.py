@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.soak.readings import Reading, growth, sizes
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 
 
 @pytest.mark.timeout(900)
@@ -38,7 +38,7 @@ def test_what_grows_is_named() -> None:
 
 
 def test_containers_of_the_packages_objects_are_counted() -> None:
-    book = LeaseBook()
-    assert sizes(book)["LeaseBook._condemned"] == 0
-    with book.condemn("vm-1"):
-        assert sizes(book)["LeaseBook._condemned"] == 1
+    pins = Pins()
+    assert sizes(pins)["Pins._reserved"] == 0
+    with pins.reserve_for_deletion("vm-1"):
+        assert sizes(pins)["Pins._reserved"] == 1

@@ -22,8 +22,8 @@ from pyVmomi import vim, vmodl
 
 from tests.stateful.world import DATASTORES, GIB, IMAGE_IDS, World
 from vmdk_cache import errors
+from vmdk_cache.adapters.entry_index import A_MOMENT_S
 from vmdk_cache.cache.entry import Phase
-from vmdk_cache.cache.entry_index import A_MOMENT_S
 from vmdk_cache.conf import EXPIRY_AGE, EXPIRY_IDLE, Settings
 
 AGE_S = 1000

@@ -87,22 +87,22 @@ TRUSTED: dict[str, set[str]] = {
     "cli/show.py": {"known"},  # the command line shows it through sentence()
     "cli/warm.py": {"sorted(known)"},
     "datastore/capacity.py": {"dict(cost)"},
-    "datastore/descriptor.py": {
+    "vmdk/descriptor.py": {
         "name",  # one of _FILE_SETTINGS
         "oddity",  # shows its values through quoting
     },
-    "datastore/transfer.py": {"label"},  # quoted where it is made
-    "datastore/unusual.py": {"what"},  # calls of it are looked at as those of an error are
-    "datastore/front_tables.py": {"what", "why"},
-    "datastore/image_format.py": {"header.descriptor_offset", "header.unusual", "name"},
-    "datastore/read_ahead.py": {
+    "vmdk/transfer.py": {"label"},  # quoted where it is made
+    "vmdk/unusual.py": {"what"},  # calls of it are looked at as those of an error are
+    "vmdk/front_tables.py": {"what", "why"},
+    "vmdk/image_format.py": {"header.descriptor_offset", "header.unusual", "name"},
+    "vmdk/read_ahead.py": {
         "before",
         "found",  # a digest that we have made
         "name",  # of the property
     },
     "datastore/selection.py": {"_explain(need, refusals)"},
-    "datastore/sparse_header.py": {"algorithm", "name"},
-    "datastore/stream_optimized.py": {"kind", "value"},  # numbers
+    "vmdk/sparse_header.py": {"algorithm", "name"},
+    "vmdk/stream_optimized.py": {"kind", "value"},  # numbers
     "image_data.py": {"image", "how"},  # shown where they are made
     "ledger.py": {"self._path"},
     "ledger_file.py": {"path"},
@@ -120,7 +120,7 @@ TRUSTED: dict[str, set[str]] = {
     "vim/inventory.py": {"known"},
     "vim/storage_policy.py": {"known"},
     "vim/export_lease.py": {"address.server", "answer.status"},
-    "vim/lease.py": {"cause", "error", "fault", "state"},
+    "vim/import_lease.py": {"cause", "error", "fault", "state"},
     "vim/nfc_address.py": {"self.server"},
     "vim/nfc_upload.py": {"answer.status", "self.server"},
     "vim/session.py": {"refused"},  # an error of this package

@@ -183,7 +183,7 @@ class CloneQueue:
                 self._call_next()
 
     def remove(self, moref: str) -> None:
-        """It is lost or condemned: who waits and has another copy does not get it any more."""
+        """It is lost or being deleted: who waits and has another copy does not get it any more."""
         with self._lock:
             for queue in self._queues.values():
                 queue.drop(moref)

@@ -6,7 +6,7 @@
       copies         READY copies of the image, in memory?      -> hit
       importer       else one thread of one process imports it, the others wait   -> miss
       queue          which copy the clone runs from, and when
-      clone          from that copy, under a lease
+      clone          from that copy, which is pinned
 
 Every way out is one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError (the
 volume does not exist, nothing is left in vCenter; the caller takes the plain road), ImageError (no
@@ -32,7 +32,7 @@ from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import RIVAL_POLL_S, Home, Importer
 from vmdk_cache.cache.key import CacheKey
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.single_flight import SingleFlight
@@ -101,7 +101,7 @@ class ImageCache:
         replication: Replication,
         usage: Usage,
         evictor: Evictor,
-        leases: LeaseBook,
+        pins: Pins,
         clock: Clock,
         events: Events,
     ) -> None:
@@ -114,7 +114,7 @@ class ImageCache:
         self._replication = replication
         self._usage = usage
         self._evictor = evictor
-        self._leases = leases
+        self._pins = pins
         self._clock = clock
         self._events = events
         self._moves: SingleFlight[str, None] = SingleFlight(clock=clock)
@@ -283,7 +283,7 @@ class ImageCache:
         ) as entry:
             request.queued_s += self._clock.monotonic() - joined
             try:
-                with self._leases.hold(entry.moref):
+                with self._pins.pin(entry.moref):
                     self._have_it_readable(entry)
                     with volume.deletion_waits():
                         volume.check_wanted()
@@ -328,7 +328,7 @@ class ImageCache:
             self._queue.add(dataclasses.replace(entry, host=host))
 
     def _is_going(self, entry: CacheEntry, key: CacheKey, failure: errors.VCenterError) -> bool:
-        """Whether a clone failed because of its template: condemned here, under deletion by
+        """Whether a clone failed because of its template: reserved here, under deletion by
         another process (its clones then fail as in use), deleted already, or without its files,
         which makes it go now; or on a host that has just gone."""
         if failure.fault == FILES_LOST:

@@ -7,11 +7,11 @@
                                                            destroyed by its importer, by the next
                                                            importer or by a reconcile once no NFC
                                                            lease holds it
-    READY       a template with a record for its name;     condemned when it has expired, is
+    READY       a template with a record for its name;     deleted when it has expired, is
                 the only phase that is cloned from         superseded, or has to make room
     ALTERED     a READY one whose disk has other           the next purge; never served
                 content than when it became READY
-    ADOPTED     a template that bears one of our names     condemned when it has expired or has to
+    ADOPTED     a template that bears one of our names     deleted when it has expired or has to
                 and no record we can read: made by the     make room; with a name that only we give,
                 prior art, or altered by hand              by the next reconcile; never served
     FOREIGN     anything else in our folder, what another  never touched by us
@@ -22,9 +22,9 @@
 A replica is READY at once: one CloneVM_Task of a READY copy makes it, whole or not at all.
 
 An entry becomes READY once. What was noted on it then (cache/usage.py) tells later that it was, and
-with which content: by this an entry that an administrator altered is known. A clone holds a lease
-(cache/lease.py) on its entry; an entry is condemned, so that no new lease starts, before it is
-destroyed. An importer works only on the VM that it created itself, by its managed object id, so no
+with which content: by this an entry that an administrator altered is known. A clone pins its entry
+(cache/pins.py); before an entry is deleted it is reserved, so that it cannot be pinned any more. An
+importer works only on the VM that it created itself, by its managed object id, so no
 loser of a race harms a winner.
 vCenter is the heartbeat of an import: the VM is locked by a running task for as long as the NFC
 lease is renewed, and vCenter removes it when the lease runs out.

@@ -1,7 +1,7 @@
-"""Removes one entry: lock, condemn, look again, destroy. Nothing else removes templates.
+"""Removes one entry: lock, reserve, look again, destroy. Nothing else removes templates.
 
     lock of its name     held by another process that makes or removes it       -> next time
-    condemn its lease    a clone of this process is under way                   -> next time
+    reserve it           a clone of this process is under way                   -> next time
     look again           gone, made anew, or used since it was planned          -> not now
     datastore            files that seem lost are only out of reach with it     -> next time
     destroy              vCenter says that another process is cloning it        -> next time
@@ -25,7 +25,7 @@ from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Evicted, Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import TemplateStore
 from vmdk_cache.locks import Locks
 from vmdk_cache.quoting import quoted
@@ -59,14 +59,14 @@ class Evictor:
         *,
         store: TemplateStore,
         locks: Locks,
-        leases: LeaseBook,
+        pins: Pins,
         events: Events,
         datastores: Callable[[], Collection[str]],
     ) -> None:
         self._backend = backend
         self._store = store
         self._locks = locks
-        self._leases = leases
+        self._pins = pins
         self._events = events
         self._datastores = datastores
 
@@ -85,7 +85,7 @@ class Evictor:
     ) -> Stayed | None:
         """Remove the entry, with its files and an Evicted event; not now: why.
 
-        :param still: is given the entry as it is now, under its lock and with no lease on it;
+        :param still: is given the entry as it is now, under its lock and not pinned;
             whether it still has to go
         :param has_lock: the caller holds the lock of the entry's name
         :raises LockUnavailable: the coordinator failed
@@ -94,7 +94,7 @@ class Evictor:
         try:
             with (
                 contextlib.nullcontext() if has_lock else self._locks.hold(lock_of(entry), 0),
-                self._leases.condemn(entry.moref),
+                self._pins.reserve_for_deletion(entry.moref),
             ):
                 seen = self._store.look_again(entry)
                 if seen is None:

@@ -1,6 +1,6 @@
 """What the engine needs of the world below it, in the engine's own words.
 
-vmdk_cache/cache/template_store.py and vmdk_cache/cache/placement.py speak these to a vCenter;
+vmdk_cache/adapters/template_store.py and vmdk_cache/adapters/placement.py speak these to a vCenter;
 tests/fakes/memory.py in memory. One suite of contract tests runs on both.
 """
 
@@ -79,7 +79,7 @@ class Place:
 
 
 class Disk(Protocol):
-    """An image's stream as a disk: see vmdk_cache/datastore/transfer.py."""
+    """An image's stream as a disk: see vmdk_cache/vmdk/transfer.py."""
 
     @property
     def capacity_bytes(self) -> int: ...

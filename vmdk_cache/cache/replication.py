@@ -21,7 +21,7 @@ same. Others of the key go on meanwhile, each of them safe by itself:
 
     an import       of the key needs that there is no copy. The source is one until the replica is,
                     and vCenter keeps it for as long as it is read; so none begins meanwhile.
-    a removal       of the source is refused by its lease here, by vCenter for other processes; if
+    a removal       of the source is refused by its pin here, by vCenter for other processes; if
                     it comes first, there is nothing to clone, and the replica is given up. Of the
                     replica: it is not READY before it is made, and then it is a copy like any.
     a reconcile     finds a machine without configuration; the lock of its name is held.
@@ -48,7 +48,7 @@ from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Replicated
 from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name_of, replica_name
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore
 from vmdk_cache.cache.room import Room
 from vmdk_cache.clock import Clock
@@ -107,7 +107,7 @@ class Replication:
         placement: Placement,
         room: Room,
         locks: Locks,
-        leases: LeaseBook,
+        pins: Pins,
         events: Events,
         clock: Clock,
         queue: CloneQueue,
@@ -119,7 +119,7 @@ class Replication:
         self._placement = placement
         self._room = room
         self._locks = locks
-        self._leases = leases
+        self._pins = pins
         self._events = events
         self._clock = clock
         self._clone_queue = queue
@@ -361,7 +361,7 @@ class Replication:
     @contextlib.contextmanager
     def _source(self, copies: Sequence[CacheEntry]) -> Iterator[CacheEntry]:
         """Of those whose own host can read them, one that no other replica is made from, if there
-        is one, and that the fewest are cloning from; leased, like that of a volume.
+        is one, and that the fewest are cloning from; pinned, like that of a volume.
 
         :raises HostUnavailable: there is none; a replica moves no template, users do
         """
@@ -371,10 +371,10 @@ class Replication:
         if not fit:
             raise errors.HostUnavailable("no copy of it is on a host that can read it now")
         with self._lock:
-            source = min(fit, key=lambda c: (self._readers[c.moref], self._leases.holders(c.moref)))
+            source = min(fit, key=lambda c: (self._readers[c.moref], self._pins.count(c.moref)))
             self._readers[source.moref] += 1
         try:
-            with self._leases.hold(source.moref):
+            with self._pins.pin(source.moref):
                 yield source
         finally:
             with self._lock:

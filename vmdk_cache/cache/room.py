@@ -20,7 +20,7 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.eviction import Policy, Space, Verdict, plan_room
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, TemplateStore
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.locks import Locks
@@ -46,7 +46,7 @@ class Room:
         usage: Usage,
         evictor: Evictor,
         locks: Locks,
-        leases: LeaseBook,
+        pins: Pins,
         spaces: Callable[[], Mapping[str, Space]],
         kept: Callable[[], Collection[str]] = frozenset,
     ) -> None:
@@ -55,7 +55,7 @@ class Room:
         self._usage = usage
         self._evictor = evictor
         self._locks = locks
-        self._leases = leases
+        self._pins = pins
         self._spaces = spaces
         self._kept = kept
         self._promises_lock = threading.Lock()
@@ -114,7 +114,7 @@ class Room:
             place.datastore,
             policy,
             spaces=self._spaces() if policy.needs_space else {},
-            in_use=self._leases.held(),
+            in_use=self._pins.pinned(),
             kept=self._kept(),
         )
 
@@ -132,4 +132,4 @@ class Room:
             )
 
     def _is_unused(self, entry: CacheEntry) -> bool:
-        return entry.moref not in self._leases.held()
+        return entry.moref not in self._pins.pinned()

@@ -6,7 +6,7 @@ makes the second an :class:`~vmdk_cache.image.ImageSource`. This is the border a
 of Glance's client, of Cinder's image service and of HTTP become
 :class:`~vmdk_cache.errors.SourceUnavailable` or :class:`~vmdk_cache.errors.ImageCorrupt`.
 
-The reader of a stream checks its hash (datastore/read_ahead.py), so the client is asked not to
+The reader of a stream checks its hash (vmdk/read_ahead.py), so the client is asked not to
 where the image has one. Where it has none known to us, the client checks what it knows
 (python-glanceclient, ``common.utils.serious_integrity_iter``) and reports a difference as
 ``IOError(EPIPE)``; that one is corruption, every other break is a source that is out of reach.

@@ -1,7 +1,7 @@
 """An image's bytes from a file of this host, in place of Glance's.
 
 They are still Glance's image: the file must have the length that Glance promises, which is looked
-at beforehand, and the hash, which is checked on the way (vmdk_cache/datastore/read_ahead.py).
+at beforehand, and the hash, which is checked on the way (vmdk_cache/vmdk/read_ahead.py).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from vmdk_cache.cache.eviction import (
     plan_requested,
 )
 from vmdk_cache.cache.evictor import Evictor, Stayed
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Catalog, TemplateStore
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.cache.validity import images_of, proven_ours, stale_copies
@@ -73,7 +73,7 @@ class Purge:
         usage: Usage,
         evictor: Evictor,
         locks: Locks,
-        leases: LeaseBook,
+        pins: Pins,
         now: Callable[[], datetime.datetime],
         clock: Clock,
         spaces: Callable[[], Mapping[str, Space]],
@@ -86,7 +86,7 @@ class Purge:
         self._usage = usage
         self._evictor = evictor
         self._locks = locks
-        self._leases = leases
+        self._pins = pins
         self._now = now
         self._clock = clock
         self._spaces = spaces
@@ -109,7 +109,7 @@ class Purge:
         :raises VCenterError: templates could not be listed
         """
         entries = self._usage.applied(self._store.entries())
-        return plan_requested(entries, image_ids, in_use=self._leases.held())
+        return plan_requested(entries, image_ids, in_use=self._pins.pinned())
 
     def carry_out(self, plan: Callable[[], EvictionPlan]) -> Purged:
         """Remove what the plan says; one entry that resists does not keep the others.
@@ -169,7 +169,7 @@ class Purge:
             policy,
             spaces=self._spaces() if policy.needs_space else {},
             stale=stale_copies(entries, images),
-            in_use=self._leases.held(),
+            in_use=self._pins.pinned(),
             kept=self._kept(),
         )
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from vmdk_cache import errors
-from vmdk_cache.cache.disk_in_clone import trials_of
+from vmdk_cache.adapters.disk_in_clone import trials_of
 from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.one_task import Answer
 from vmdk_cache.cache.ports import Volume
-from vmdk_cache.datastore.disk_reader import read_disk
 from vmdk_cache.datastore.selection import usable_hosts
 from vmdk_cache.preflight import live_traces
 from vmdk_cache.preflight.live_image import CAPACITY_BYTES, MIB, Form
@@ -24,6 +23,7 @@ from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.export_lease import open_export
 from vmdk_cache.vim.virtual_machine import VmInfo
+from vmdk_cache.vmdk.disk_reader import read_disk
 
 CLONES = 8
 #: The clones are larger than their image, so that their disks have to grow.

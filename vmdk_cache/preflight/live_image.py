@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from vmdk_cache.datastore import stream_optimized
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk import stream_optimized
 
 MIB = 1 << 20
 CAPACITY_BYTES = 8 * MIB

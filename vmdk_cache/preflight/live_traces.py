@@ -12,8 +12,8 @@ from vmdk_cache.preflight.live_target import LiveTarget
 from vmdk_cache.preflight.probe import Finding, not_tried, ok, warning
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vim import datastore_browser, properties, running_tasks
+from vmdk_cache.vim.import_lease import ImportLease, ImportRequest, open_import
 from vmdk_cache.vim.inventory import Datastore
-from vmdk_cache.vim.lease import ImportLease, ImportRequest, open_import
 
 #: Number of the machine whose import is aborted, beside those of live.py.
 ABORTED = 20

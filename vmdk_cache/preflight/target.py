@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from vmdk_cache.adapters.placement import compiled
 from vmdk_cache.backend import Backend
-from vmdk_cache.cache.placement import compiled
 from vmdk_cache.cache.record import RECORD_KEY, Record
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings

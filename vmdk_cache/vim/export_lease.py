@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from vmdk_cache import errors
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults
-from vmdk_cache.vim.lease import abort_lease, until_ready
+from vmdk_cache.vim.import_lease import abort_lease, until_ready
 from vmdk_cache.vim.nfc_address import NfcAddress
 from vmdk_cache.vim.session import Session
 

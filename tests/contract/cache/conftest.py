@@ -13,11 +13,11 @@ from tests.contract.vcenters import IS_GIVEN, PARAMETERS, STARTS, Target, runnin
 from tests.fakes.clock import ManualClock
 from tests.fakes.memory import PLACE, MemoryStore
 from tests.fakes.vcenter.busy import busy_vcenter
+from vmdk_cache.adapters.template_store import VCenterTemplateStore
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import replica_name
 from vmdk_cache.cache.ports import Place, TemplateStore
 from vmdk_cache.cache.record import RECORD_KEY
-from vmdk_cache.cache.template_store import VCenterTemplateStore
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex

@@ -15,8 +15,8 @@ from tests.fakes.vcenter.datastore import Datastore
 from tests.fakes.vcenter.host_system import HostSystem
 from tests.unit.cache.conftest import volume
 from vmdk_cache import errors
+from vmdk_cache.adapters.placement import INVENTORY_AGE_S, VCenterPlacement
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.placement import INVENTORY_AGE_S, VCenterPlacement
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session

@@ -18,8 +18,8 @@ from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import MIB, content_of
 from tests.fakes.images import noise
 from vmdk_cache import errors
+from vmdk_cache.adapters.placement import VCenterPlacement
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.placement import VCenterPlacement
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session

@@ -17,7 +17,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.ports import Volume
-from vmdk_cache.datastore.transfer import open_disk
+from vmdk_cache.vmdk.transfer import open_disk
 
 MIB = 1 << 20
 IMAGE = as_stream_optimized(noise(MIB))

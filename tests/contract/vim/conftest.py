@@ -14,11 +14,11 @@ import pytest
 
 from tests.contract.vcenters import Target
 from tests.fakes.images import as_stream_optimized, noise
-from vmdk_cache.datastore.disk_reader import read_disk
-from vmdk_cache.vim import folder, inventory, lease, template
+from vmdk_cache.vim import folder, import_lease, inventory, template
 from vmdk_cache.vim.export_lease import open_export
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vmdk.disk_reader import read_disk
 
 RECORD_KEY = "vmdk_cache.record"
 MIB = 1 << 20
@@ -95,7 +95,9 @@ def place(target: Target, session: Session) -> Place:
     return Place(own, where.hosts[0], datastore, where.datacenter, tuple(others), prefix)
 
 
-def import_request(place: Place, name: str = "image", **changes: object) -> lease.ImportRequest:
+def import_request(
+    place: Place, name: str = "image", **changes: object
+) -> import_lease.ImportRequest:
     values: dict[str, object] = {
         "name": place.named(name),
         "datastores": place.datastore.path_names,
@@ -104,12 +106,12 @@ def import_request(place: Place, name: str = "image", **changes: object) -> leas
         "annotation": "made by a test",
         "managed_by": ("org.openstack.storage", "image-cache"),
     }
-    return lease.ImportRequest(**{**values, **changes})  # type: ignore[arg-type]
+    return import_lease.ImportRequest(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def import_vm(session: Session, waiter: TaskWaiter, place: Place, name: str = "image") -> str:
     """A whole import; the moref of its VM."""
-    with lease.open_import(
+    with import_lease.open_import(
         session,
         waiter,
         place.host.pool,

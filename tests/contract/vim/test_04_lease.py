@@ -20,16 +20,16 @@ from tests.contract.vim.conftest import (
 )
 from tests.unit.vim.conftest import eventually
 from vmdk_cache import errors
-from vmdk_cache.vim import lease, template
+from vmdk_cache.vim import import_lease, template
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
 
 def opened(
     session: Session, waiter: TaskWaiter, place: Place, name: str = "image"
-) -> lease.ImportLease:
+) -> import_lease.ImportLease:
     request = import_request(place, name)
-    return lease.open_import(
+    return import_lease.open_import(
         session, waiter, place.host.pool, place.folder, place.host.moref, request
     )
 
@@ -167,7 +167,7 @@ def test_the_disk_hangs_on_the_adapter_that_was_asked_for(
     session: Session, waiter: TaskWaiter, place: Place, adapter: str
 ) -> None:
     request = import_request(place, adapter, adapter_type=adapter)
-    with lease.open_import(
+    with import_lease.open_import(
         session, waiter, place.host.pool, place.folder, place.host.moref, request
     ) as held:
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))

@@ -21,7 +21,7 @@ from vmdk_cache.cache.eviction import Policy, Space
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.kept_images import KeptImages
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
@@ -67,7 +67,7 @@ class World:
         self.placement = MemoryPlacement()
         self.transfer = MemoryTransfer(GIB)
         self.source = MemorySource()
-        self.leases = LeaseBook()
+        self.leases = Pins()
         self.events: list[Event] = []
         self.in_reach = {f"datastore-{number}" for number in range(1, 6)}
         self.spaces: dict[str, Space] = {}
@@ -79,7 +79,7 @@ class World:
         settings = settings or Settings(enabled=True)
         shared = locks or MemoryLocks()
         usage = Usage(self.store, self.clock)
-        parts: dict[str, Any] = {"store": self.store, "locks": shared, "leases": self.leases}
+        parts: dict[str, Any] = {"store": self.store, "locks": shared, "pins": self.leases}
         evictor = Evictor(
             "b1", events=self.events.append, datastores=lambda: self.in_reach, **parts
         )
@@ -124,7 +124,7 @@ class World:
             clock=self.clock,
             events=self.events.append,
             store=self.store,
-            leases=self.leases,
+            pins=self.pins,
             evictor=evictor,
         )
 

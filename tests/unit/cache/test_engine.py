@@ -39,7 +39,7 @@ from vmdk_cache.cache.events import (
 )
 from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_FREE_WITHIN_S
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
@@ -365,8 +365,8 @@ def test_reservations_end_with_the_request(world: World) -> None:
 
 def test_a_template_under_deletion_is_waited_for_and_then_a_miss(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    condemned = world.leases.condemn(first.entry.moref)
-    condemned.__enter__()
+    reserved = world.pins.reserve_for_deletion(first.entry.moref)
+    reserved.__enter__()
 
     def end_of_deletion() -> None:
         if len(world.clock.slept) == 3:
@@ -374,7 +374,7 @@ def test_a_template_under_deletion_is_waited_for_and_then_a_miss(world: World) -
 
     world.store.during["copies"] = end_of_deletion
     again = world.engine.create_volume(IMAGE, volume(2), world.source)
-    condemned.__exit__(None, None, None)
+    reserved.__exit__(None, None, None)
     assert not again.hit
     assert again.entry.moref != first.entry.moref
 
@@ -388,7 +388,7 @@ def test_a_deletion_that_is_called_off_gives_a_hit(world: World) -> None:
 
 def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    with world.leases.condemn(first.entry.moref), pytest.raises(errors.ObjectNotFound):
+    with world.pins.reserve_for_deletion(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
     assert world.clock.elapsed_s >= DELETED_WITHIN_S
 
@@ -866,15 +866,15 @@ class _Overdrawn(MemoryPlacement):
         raise _DefectError("a defect")
 
 
-class _Forgetful(LeaseBook):
+class _Forgetful(Pins):
     @contextlib.contextmanager
-    def hold(self, moref: str) -> Iterator[None]:
-        with super().hold(moref):
+    def pin(self, moref: str) -> Iterator[None]:
+        with super().pin(moref):
             yield
         raise _DefectError("a defect")
 
 
-@pytest.mark.parametrize("where", ["usage", "events", "placement", "leases"])
+@pytest.mark.parametrize("where", ["usage", "events", "placement", "pins"])
 @pytest.mark.parametrize("number", [1, 2], ids=["miss", "hit"])
 def test_nothing_fails_a_volume_that_exists(
     world: World, where: str, number: int, caplog: pytest.LogCaptureFixture
@@ -886,7 +886,7 @@ def test_nothing_fails_a_volume_that_exists(
         world.store.faults["touch"] = [_DefectError("a defect")]
     elif where == "placement":
         world.placement = _Overdrawn()
-    elif where == "leases":
+    elif where == "pins":
         world.leases = _Forgetful()
     if where == "events":
         world.events = _DeafTo(Hit, Miss)  # type: ignore[assignment]
@@ -998,7 +998,7 @@ def test_a_volume_deleted_in_line_is_not_cloned_and_keeps_no_slot(world: World) 
             second.result(PATIENCE_S)
     assert world.store.volumes.keys() == {"volume-id-1", "volume-id-2", "volume-id-4"}
     assert world.store.calls["clone"] == 3
-    assert world.leases.held() == frozenset()
+    assert world.pins.pinned() == frozenset()
 
 
 def _wait(event: threading.Event) -> None:

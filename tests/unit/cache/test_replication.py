@@ -29,7 +29,7 @@ from vmdk_cache.cache.key import (
     lock_name_of,
     replica_name,
 )
-from vmdk_cache.cache.lease import LeaseBook
+from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.replication import (
     AT_ONCE,
@@ -88,15 +88,15 @@ class World:
         self.store = MemoryStore(self.clock)
         self.placement = MemoryPlacement(PLACE, SECOND, THIRD, FOURTH, FIFTH)
         self.locks = MemoryLocks()
-        self.leases = LeaseBook()
+        self.leases = Pins()
         self.events: list[Event] = []
         self.queue = RecordingQueue(self.clock)
         self.replication = self.process()
 
     def process(self, **options: Any) -> Replication:
-        """Another one that shares vCenter, locks and leases."""
+        """Another one that shares vCenter, locks and pins."""
         settings = Settings(enabled=True, replicate_after=AFTER, **options)
-        parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "leases": self.leases}
+        parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "pins": self.leases}
         self.evictor = Evictor(
             "b1", events=self.events.append, datastores=lambda: {PLACE.datastore}, **parts
         )
@@ -426,7 +426,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     def look() -> None:
         copies = len(world.store.copies(key(1)))
         begun.append(copies)
-        sources.append(world.leases.held())
+        sources.append(world.pins.pinned())
         entered.release()
         wait_for(go[copies])
 
@@ -572,7 +572,7 @@ def test_a_copy_whose_host_cannot_read_it_is_no_source(world: World) -> None:
     well = world.store.replicate(world.store.vms[sick.moref], THIRD)
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     from_which: list[str] = []
-    world.store.during["replicate"] = lambda: from_which.extend(world.leases.held())
+    world.store.during["replicate"] = lambda: from_which.extend(world.pins.pinned())
     world.ask(key())
     settle()
     assert from_which == [well.moref]
@@ -582,8 +582,8 @@ def test_the_copy_that_fewest_clone_from_is_the_source(world: World) -> None:
     template = world.template(key())
     other = world.store.replicate(template, THIRD)
     from_which: list[frozenset[str]] = []
-    with world.leases.hold(template.moref):
-        world.store.during["replicate"] = lambda: from_which.append(world.leases.held())
+    with world.pins.pin(template.moref):
+        world.store.during["replicate"] = lambda: from_which.append(world.pins.pinned())
         world.ask(key())
         settle()
     assert from_which == [frozenset({template.moref, other.moref})]
@@ -593,8 +593,8 @@ def test_a_copy_that_a_replica_was_read_from_before_is_a_source_like_any(world: 
     template = world.template(key())
     other = world.store.replicate(template, THIRD)
     from_which: list[frozenset[str]] = []
-    with world.leases.hold(other.moref):
-        world.store.during["replicate"] = lambda: from_which.append(world.leases.held())
+    with world.pins.pin(other.moref):
+        world.store.during["replicate"] = lambda: from_which.append(world.pins.pinned())
         world.replication.make(key(), SECOND.datastore)
         del world.store.vms[world.queue.changed[-1].moref]
         world.replication.make(key(), SECOND.datastore)
@@ -624,7 +624,7 @@ def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None
     def try_to_delete() -> None:
         entries = (template, unfinished)
         removed.extend(world.evictor.remove(Verdict(entry, "")) for entry in entries)
-        with pytest.raises(errors.InUse), world.leases.condemn(template.moref):
+        with pytest.raises(errors.InUse), world.pins.reserve_for_deletion(template.moref):
             pass
 
     world.store.during["replicate"] = try_to_delete
@@ -633,7 +633,7 @@ def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None
     assert removed == [False, False]
     assert world.replicas() == [SECOND.datastore]
     lock = lock_name_of(replica_name("b1", key(), SECOND.datastore))
-    with world.locks.hold(lock, 0), world.leases.condemn(template.moref):
+    with world.locks.hold(lock, 0), world.pins.reserve_for_deletion(template.moref):
         pass
 
 
@@ -675,7 +675,7 @@ def test_a_failed_replica_is_a_line_in_the_log_and_is_tried_again_after_a_pause(
     assert str(fault) in line.getMessage()
     assert key().image_id in line.getMessage()
     assert list(world.store.vms) == [template.moref]
-    assert (world.placement.reserved, world.leases.held()) == (0, frozenset())
+    assert (world.placement.reserved, world.pins.pinned()) == (0, frozenset())
 
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     world.ask(key(), times=1)

@@ -57,7 +57,7 @@ def purge(
     **policy: Any,
 ) -> Purge:
     locks = locks or MemoryLocks()
-    parts: dict[str, Any] = {"store": world.store, "locks": locks, "leases": world.leases}
+    parts: dict[str, Any] = {"store": world.store, "locks": locks, "pins": world.leases}
     return Purge(
         "b1",
         lambda: Policy(age_s, **policy),
@@ -102,7 +102,7 @@ def test_age_zero_means_never(world: World) -> None:
 def test_a_template_that_is_being_cloned_stays_until_the_next_run(world: World) -> None:
     world.clock.advance(101)
     (moref,) = world.store.vms
-    with world.leases.hold(moref):
+    with world.pins.pin(moref):
         assert purge(world).run() == []
     assert len(purge(world).run()) == 1
 
@@ -111,7 +111,7 @@ def test_a_template_that_another_process_clones_stays(world: World) -> None:
     world.clock.advance(101)
     world.store.in_use = set(world.store.vms)
     assert purge(world).run() == []
-    with world.leases.hold(*world.store.vms):  # not condemned for ever
+    with world.pins.pin(*world.store.vms):  # not reserved for ever
         pass
 
 
@@ -306,11 +306,11 @@ def test_who_asks_learns_why_a_template_stayed(world: World) -> None:
     """In use; and, between the plan and the deletion, gone by another's hand."""
     asked = purge(world)
     (entry,) = world.store.entries()
-    with world.leases.hold(entry.moref):
+    with world.pins.pin(entry.moref):
         busy = asked.plan_requested(None)
     assert [verdict.reason for verdict in busy.keep] == ["being cloned"]
     plan = asked.plan_requested(None)
-    with world.leases.hold(entry.moref):
+    with world.pins.pin(entry.moref):
         result = asked.carry_out(lambda: plan)
     ((_, why),) = result.stayed
     assert why.reason.startswith("it is in use") and not why.gone

@@ -42,7 +42,7 @@ class Checked(World):
             directories=self.directories,
             evictor=Evictor(
                 "b1",
-                leases=self.leases,
+                pins=self.pins,
                 events=self.events.append,
                 datastores=lambda: self.in_reach,
                 **parts,

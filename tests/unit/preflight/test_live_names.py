@@ -9,9 +9,9 @@ import pytest
 
 from tests.fakes.images import read_stream_optimized
 from vmdk_cache.cache.key import CacheKey, image_id_in, replica_name, template_name
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.preflight.live_image import CAPACITY_BYTES, Form, GeneratedImage
 from vmdk_cache.preflight.live_names import BACKEND, STALE_AFTER, LiveNames, is_from_live_run
+from vmdk_cache.vmdk.transfer import open_disk
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 OLD = NOW - STALE_AFTER - datetime.timedelta(seconds=1)

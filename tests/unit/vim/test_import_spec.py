@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pyVmomi import vim
 
+from vmdk_cache.vim.import_lease import ImportRequest
 from vmdk_cache.vim.import_spec import config_spec
-from vmdk_cache.vim.lease import ImportRequest
 
 
 def devices(adapter: str) -> list[object]:

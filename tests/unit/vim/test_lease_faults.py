@@ -15,11 +15,11 @@ from tests.fakes.images import FakeImageSource
 from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import eventually
 from vmdk_cache import errors
-from vmdk_cache.datastore.transfer import open_disk
-from vmdk_cache.vim import lease, template
+from vmdk_cache.vim import import_lease, template
 from vmdk_cache.vim.nfc_upload import NfcUpload
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vmdk.transfer import open_disk
 
 
 class Importing:
@@ -31,9 +31,9 @@ class Importing:
         self._parts = (session, waiter, place)
         self._renew_every_s = renew_every_s
 
-    def open(self) -> lease.ImportLease:
+    def open(self) -> import_lease.ImportLease:
         session, waiter, place = self._parts
-        return lease.open_import(
+        return import_lease.open_import(
             session,
             waiter,
             place.host.pool,
@@ -143,7 +143,7 @@ def test_a_lease_that_cannot_be_held_is_aborted(vc: VCenter, importing: Importin
     session, waiter, place = importing._parts
     host, request = place.host, import_request(place)
     with pytest.raises(TypeError):
-        lease.open_import(
+        import_lease.open_import(
             session,
             waiter,
             host.pool,

@@ -20,8 +20,8 @@ from tests.fakes.images import (
     out_of_order_sparse,
     read_stream_optimized,
 )
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageCorrupt
+from vmdk_cache.vmdk.transfer import open_disk
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-img") is None and os.environ.get("VMDK_CACHE_REQUIRE_ALL") != "1",

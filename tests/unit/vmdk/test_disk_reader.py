@@ -13,7 +13,7 @@ from tests.fakes.images import (
     truncated,
 )
 from vmdk_cache import errors
-from vmdk_cache.datastore.disk_reader import read_disk
+from vmdk_cache.vmdk.disk_reader import read_disk
 
 MIB = 1 << 20
 

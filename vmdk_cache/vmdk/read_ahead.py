@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
-from vmdk_cache.datastore.unusual import unusual
 from vmdk_cache.errors import ImageCorrupt, ImageDataMissing, SourceUnavailable, VmdkCacheError
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import identifier, quoted, sentence
+from vmdk_cache.vmdk.unusual import unusual
 
 LOG = logging.getLogger(__name__)
 

@@ -18,17 +18,17 @@ from collections.abc import Callable, Iterator, Sequence
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.adapters.entry_index import EntryIndex
+from vmdk_cache.adapters.volume_clone import VolumeClone
 from vmdk_cache.cache import upload_check
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
-from vmdk_cache.cache.entry_index import EntryIndex
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.ports import Disk, Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, SCHEMA, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
-from vmdk_cache.cache.volume_clone import VolumeClone
 from vmdk_cache.clock import Clock
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import inventory, lease, storage_usage, template
+from vmdk_cache.vim import import_lease, inventory, storage_usage, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
@@ -46,7 +46,8 @@ ANNOTATION = "Image cache of the OpenStack volume service. Do not change or dele
 class VCenterTemplateStore:
     """Templates of one backend.
 
-    :param index: follows the cache's folders, see :class:`~vmdk_cache.cache.entry_index.EntryIndex`
+    :param index: follows the cache's folders, see
+        :class:`~vmdk_cache.adapters.entry_index.EntryIndex`
     :param folder: inventory path of the folder for new templates, below a datacenter's VM folder
     :param managed_by: extension key and type that mark a VM as Cinder's, or None
     :param deployment: the cloud that they belong to, see vmdk_cache/deployment.py
@@ -111,7 +112,7 @@ class VCenterTemplateStore:
             deployment=self._deployment,
             lock_domain=self._lock_domain(),
         )
-        request = lease.ImportRequest(
+        request = import_lease.ImportRequest(
             name=name or template_name(self._backend, key, self._deployment),
             datastores=place.path_names or (place.datastore_name,),
             capacity_bytes=upload_check.declared_capacity(disk.capacity_bytes),
@@ -123,7 +124,7 @@ class VCenterTemplateStore:
         folder = inventory.ensure_folder(self._session, place.datacenter, self._folder)
         with (
             self._changing(),
-            lease.open_import(
+            import_lease.open_import(
                 self._session, self._waiter, place.pool, folder, place.host, request
             ) as opened,
         ):

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.images import FakeImageSource, noise
-from vmdk_cache.datastore.front_tables import GrainMap
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.front_tables import GrainMap
+from vmdk_cache.vmdk.transfer import open_disk
 
 GIB = 1 << 30
 CHUNK = bytes(1 << 20)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 from xml.parsers import expat
 
-from vmdk_cache.datastore.byte_stream import ByteStream
 from vmdk_cache.errors import ImageCorrupt, ImageFormatError
 from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vmdk.byte_stream import ByteStream
 
 _BLOCK: Final = 512
 _MAX_OVF_BYTES: Final = 256 << 10

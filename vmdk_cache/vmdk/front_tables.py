@@ -18,10 +18,10 @@ from array import array
 from collections.abc import Iterator
 from typing import Final
 
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.grain import check_grain
-from vmdk_cache.datastore.sparse_header import SECTOR, TABLE_BYTES, TABLE_ENTRIES, SparseHeader
 from vmdk_cache.errors import ImageCorrupt, NotCacheable
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.grain import check_grain
+from vmdk_cache.vmdk.sparse_header import SECTOR, TABLE_BYTES, TABLE_ENTRIES, SparseHeader
 
 NOT_STREAMABLE: Final = "sparse-not-streamable"
 

@@ -14,10 +14,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from vmdk_cache.datastore.sparse_header import SECTOR
-from vmdk_cache.datastore.unusual import unusual
 from vmdk_cache.errors import ImageFormatError
 from vmdk_cache.quoting import identifier, quoted
+from vmdk_cache.vmdk.sparse_header import SECTOR
+from vmdk_cache.vmdk.unusual import unusual
 
 TEXT_MAGIC: Final = b"# Disk DescriptorFile"
 MAX_DESCRIPTOR_BYTES: Final = 128 << 10

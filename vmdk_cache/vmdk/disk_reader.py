@@ -1,17 +1,17 @@
 """The disk inside a streamOptimized VMDK, read back: for comparison, not for speed.
 
 The markers are walked and the grains inflated by the check that every import passes
-(vmdk_cache/datastore/stream_optimized.py), so a stream that is damaged or cut off is refused.
+(vmdk_cache/vmdk/stream_optimized.py), so a stream that is damaged or cut off is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.sparse_header import HEADER_BYTES, SparseHeader
-from vmdk_cache.datastore.stream_optimized import checked
 from vmdk_cache.errors import ImageFormatError
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.sparse_header import HEADER_BYTES, SparseHeader
+from vmdk_cache.vmdk.stream_optimized import checked
 
 
 def read_disk(chunks: Iterator[bytes], found: Callable[[int, bytes], None]) -> int:

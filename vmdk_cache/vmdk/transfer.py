@@ -17,19 +17,6 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from vmdk_cache.datastore import front_tables, stream_optimized
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.image_format import (
-    FLAT_DISK_TYPES,
-    SNIFF_BYTES,
-    Format,
-    read_head,
-    sniff,
-)
-from vmdk_cache.datastore.ova import Ova
-from vmdk_cache.datastore.read_ahead import READ_AHEAD_BYTES, STALL_TIMEOUT_S, ReadAhead
-from vmdk_cache.datastore.sparse_header import MAX_CAPACITY_BYTES, SECTOR
-from vmdk_cache.datastore.unusual import unusual
 from vmdk_cache.errors import (
     ImageCorrupt,
     ImageError,
@@ -39,6 +26,19 @@ from vmdk_cache.errors import (
 )
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import quoted
+from vmdk_cache.vmdk import front_tables, stream_optimized
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.image_format import (
+    FLAT_DISK_TYPES,
+    SNIFF_BYTES,
+    Format,
+    read_head,
+    sniff,
+)
+from vmdk_cache.vmdk.ova import Ova
+from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES, STALL_TIMEOUT_S, ReadAhead
+from vmdk_cache.vmdk.sparse_header import MAX_CAPACITY_BYTES, SECTOR
+from vmdk_cache.vmdk.unusual import unusual
 
 
 def open_disk(

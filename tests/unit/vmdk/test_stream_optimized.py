@@ -16,11 +16,11 @@ from tests.fakes.images import (
     read_stream_optimized,
     tables_in_front,
 )
-from vmdk_cache.datastore import stream_optimized
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.sparse_header import SparseHeader
-from vmdk_cache.datastore.stream_optimized import checked, compressed, written
 from vmdk_cache.errors import ImageCorrupt, NotCacheable
+from vmdk_cache.vmdk import stream_optimized
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.sparse_header import SparseHeader
+from vmdk_cache.vmdk.stream_optimized import checked, compressed, written
 
 TEXT = (b"a text that shrinks, " * 4000)[:GRAIN]
 TABLE_SPAN = 512 * GRAIN

@@ -19,9 +19,9 @@ from tests.fakes.clock import SharedClock
 from tests.fakes.vcenter import Clock, Model, VCenter
 from tests.fakes.vcenter.fault_rules import FaultRule
 from vmdk_cache import errors
-from vmdk_cache.cache.disk_in_clone import trials_of
+from vmdk_cache.adapters.disk_in_clone import trials_of
+from vmdk_cache.adapters.volume_clone import ATTEMPTS, LET_GO_S, VolumeClone
 from vmdk_cache.cache.one_task import Answer, Answers
-from vmdk_cache.cache.volume_clone import ATTEMPTS, LET_GO_S, VolumeClone
 from vmdk_cache.vim import folder, inventory, template
 from vmdk_cache.vim.endpoint import Endpoint
 from vmdk_cache.vim.session import Session

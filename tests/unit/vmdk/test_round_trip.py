@@ -19,10 +19,10 @@ from tests.fakes.images import (
     noise,
     read_stream_optimized,
 )
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.stream_optimized import GRAIN_BYTES, compressed, written
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import VmdkCacheError
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.stream_optimized import GRAIN_BYTES, compressed, written
+from vmdk_cache.vmdk.transfer import open_disk
 
 NO_PROMISE = {"os_hash_algo": None, "os_hash_value": None, "checksum": None}
 PATIENT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
-from vmdk_cache.cache.disk_in_clone import DiskInClone
+from vmdk_cache.adapters.disk_in_clone import DiskInClone
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.clock import Clock

@@ -17,10 +17,11 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.descriptor import stream_descriptor
-from vmdk_cache.datastore.grain import check_grain
-from vmdk_cache.datastore.sparse_header import (
+from vmdk_cache.errors import ImageCorrupt
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.descriptor import stream_descriptor
+from vmdk_cache.vmdk.grain import check_grain
+from vmdk_cache.vmdk.sparse_header import (
     HEADER_BYTES,
     MAX_CAPACITY_BYTES,
     SECTOR,
@@ -29,8 +30,7 @@ from vmdk_cache.datastore.sparse_header import (
     SparseHeader,
     stream_header,
 )
-from vmdk_cache.datastore.unusual import unusual
-from vmdk_cache.errors import ImageCorrupt
+from vmdk_cache.vmdk.unusual import unusual
 
 GRAIN_BYTES: Final = 128 * SECTOR
 COMPRESSION_LEVEL: Final = 1

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.cache.conftest import GIB, IMAGE
+from vmdk_cache.adapters.entry_index import A_MOMENT_S, EntryIndex
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
-from vmdk_cache.cache.entry_index import A_MOMENT_S, EntryIndex
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.record import Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes

@@ -12,10 +12,10 @@ from tests.fakes.images import (
     as_monolithic_sparse,
     as_stream_optimized,
 )
-from vmdk_cache.datastore.descriptor import MAX_LINES, Descriptor, stream_descriptor
-from vmdk_cache.datastore.image_format import Format, sniff
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageCorrupt, ImageError, ImageFormatError, NotCacheable
+from vmdk_cache.vmdk.descriptor import MAX_LINES, Descriptor, stream_descriptor
+from vmdk_cache.vmdk.image_format import Format, sniff
+from vmdk_cache.vmdk.transfer import open_disk
 
 DISK = b"data".ljust(1 << 20, b"\0")
 STREAM = as_stream_optimized(DISK)

@@ -19,18 +19,18 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from vmdk_cache.datastore.byte_stream import ByteStream
-from vmdk_cache.datastore.descriptor import (
+from vmdk_cache.errors import ImageCorrupt, ImageFormatError
+from vmdk_cache.image import Image
+from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vmdk.byte_stream import ByteStream
+from vmdk_cache.vmdk.descriptor import (
     CONVERT,
     MAX_DESCRIPTOR_BYTES,
     TEXT_MAGIC,
     Descriptor,
 )
-from vmdk_cache.datastore.sparse_header import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
-from vmdk_cache.datastore.unusual import unusual
-from vmdk_cache.errors import ImageCorrupt, ImageFormatError
-from vmdk_cache.image import Image
-from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vmdk.sparse_header import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
+from vmdk_cache.vmdk.unusual import unusual
 
 SNIFF_BYTES: Final = HEADER_BYTES
 FLAT_DISK_TYPES: Final = frozenset({None, "preallocated", "thin"})

@@ -33,9 +33,6 @@ from tests.fakes.images import (
     truncated,
     with_markers,
 )
-from vmdk_cache.datastore.grain import check_grain
-from vmdk_cache.datastore.image_format import Format
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import (
     ImageCorrupt,
     ImageDataMissing,
@@ -46,6 +43,9 @@ from vmdk_cache.errors import (
     VmdkCacheError,
 )
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.grain import check_grain
+from vmdk_cache.vmdk.image_format import Format
+from vmdk_cache.vmdk.transfer import open_disk
 
 DISK = filesystem_disk(40 << 20)
 STREAM = as_stream_optimized(DISK)

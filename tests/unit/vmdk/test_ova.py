@@ -8,8 +8,8 @@ import tarfile
 import pytest
 
 from tests.fakes.images import FakeImage, FakeImageSource, as_flat, as_ova, as_stream_optimized
-from vmdk_cache.datastore.transfer import open_disk
 from vmdk_cache.errors import ImageCorrupt, ImageError, ImageFormatError
+from vmdk_cache.vmdk.transfer import open_disk
 
 DISK = b"data".ljust(1 << 20, b"\0")
 STREAM = as_stream_optimized(DISK)

@@ -11,7 +11,7 @@ eventlet.monkey_patch()
 import threading
 from tests.fakes.images import (
     FakeImageSource, as_flat, as_stream_optimized, filesystem_disk, read_stream_optimized)
-from vmdk_cache.datastore.transfer import open_disk
+from vmdk_cache.vmdk.transfer import open_disk
 
 disk = filesystem_disk(4 << 20)
 for image in (as_flat(disk), as_stream_optimized(disk)):

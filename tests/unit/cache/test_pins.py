@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from vmdk_cache import errors
+from vmdk_cache.cache.pins import Pins
+
+
+def test_a_template_that_is_being_cloned_is_not_reserved_for_deletion() -> None:
+    pins = Pins()
+    with (
+        pins.pin("vm-1"),
+        pins.pin("vm-1"),
+        pytest.raises(errors.InUse),
+        pins.reserve_for_deletion("vm-1"),
+    ):
+        pass
+
+
+def test_a_template_reserved_for_deletion_is_not_pinned() -> None:
+    pins = Pins()
+    with (
+        pins.reserve_for_deletion("vm-1"),
+        pytest.raises(errors.ObjectNotFound) as gone,
+        pins.pin("vm-1"),
+    ):
+        pass
+    assert gone.value.moref == "vm-1"
+
+
+def test_two_purges_do_not_delete_the_same_template() -> None:
+    pins = Pins()
+    with (
+        pins.reserve_for_deletion("vm-1"),
+        pytest.raises(errors.InUse),
+        pins.reserve_for_deletion("vm-1"),
+    ):
+        pass
+
+
+def test_a_failed_deletion_gives_the_template_back() -> None:
+    pins = Pins()
+    with pytest.raises(KeyError), pins.reserve_for_deletion("vm-1"):
+        raise KeyError
+    with pins.pin("vm-1"):
+        pass
+
+
+def test_a_failed_clone_gives_its_lease_back() -> None:
+    pins = Pins()
+    with pytest.raises(KeyError), pins.pin("vm-1"):
+        raise KeyError
+    with pins.reserve_for_deletion("vm-1"):
+        pass
+
+
+def test_other_templates_do_not_matter() -> None:
+    pins = Pins()
+    with pins.pin("vm-1"), pins.reserve_for_deletion("vm-2"):
+        pass
+
+
+def test_holders_are_counted_by_template() -> None:
+    pins = Pins()
+    with pins.pin("vm-1"), pins.pin("vm-1"), pins.pin("vm-2"):
+        assert [pins.count(moref) for moref in ("vm-1", "vm-2", "vm-3")] == [2, 1, 0]
+    assert pins.count("vm-1") == 0
+    assert pins.pinned() == frozenset()

@@ -1,0 +1,9 @@
+"""The engine's ports (cache/ports.py), served by vCenter.
+
+template_store.py        the templates: find, import, clone, replicate, delete
+entry_index.py           the entries of the cache's folder, kept in memory
+volume_clone.py          one volume cloned from a template, through every failure
+disk_in_clone.py         whether CloneVM_Task alone can make the volume
+placement.py             datastores and hosts that a volume can go to
+template_directories.py  the directories on datastores that templates left
+"""
