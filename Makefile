@@ -33,7 +33,6 @@ check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the do
 	  --output-file .tools/vmdk-cache.conf.sample
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
 	$(BIN)/python -m benchmarks.document --check
-	$(BIN)/python -m tests.faults.document --check
 	$(BIN)/python -m tests.clients.govc.document --check
 	$(BIN)/reno -q lint
 

@@ -5,10 +5,12 @@ The tables stand between two comments; what is around them is written by hand.
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import sys
 from collections.abc import Sequence
 
+TABLE = ".. list-table::"
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
@@ -37,6 +39,20 @@ class GeneratedPage:
             raise ValueError(f"{self.path.name} lacks the line {missing!r}")
         return f"{head}{self.begin}\n{tables}\n{self.END}{tail}"
 
+    def shown(self, heading: str) -> list[tuple[str, ...]]:
+        """The rows of the ``list-table`` that follows a line of the page; none if no table does.
+
+        :raises ValueError: the page lacks the line
+        """
+        lines = self.path.read_text(encoding="utf-8").split("\n")
+        rest = lines[lines.index(heading) + 2 :]
+        rows: list[list[str]] = []
+        for line in itertools.takewhile(bool, rest[3:] if rest[0] == TABLE else []):
+            if line.startswith("   * -"):
+                rows.append([])
+            rows[-1].append(line[7:])
+        return [tuple(row) for row in rows[1:]]
+
     def write(self, tables: str) -> int:
         """Write the page, or with ``--check`` on the command line only say whether it would change;
         returns the exit code."""
@@ -52,7 +68,7 @@ class GeneratedPage:
 
 def list_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines of a ``list-table`` of reStructuredText."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+    lines = [TABLE, "   :header-rows: 1", ""]
     for row in (headings, *rows):
         for number, cell in enumerate(row):
             lines.append(f"   {'*' if number == 0 else ' '} - {cell}".rstrip())

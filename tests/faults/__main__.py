@@ -1,9 +1,9 @@
 """Run the matrix: ``make faults``, or ``python -m tests.faults "hit: CloneVM_Task"`` for the cells
 whose names contain the words.
 
-Cells are spread over as many processes as there are cores. A run of all of them writes results.json
-as it goes, so that one that is broken off shows what it has tried. Any run exits with 1 if a cell
-did not hold.
+Cells are spread over as many processes as there are cores. A run of all of them writes
+results.json, which git ignores, as it goes: an interrupted run shows what it has tried. Any run
+exits with 1 if a cell did not hold.
 """
 
 from __future__ import annotations

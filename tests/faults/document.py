@@ -1,7 +1,7 @@
-"""docs/faults.rst, written from results.json: ``python -m tests.faults.document``.
+"""docs/faults.rst, written from the results of a whole run: ``python -m tests.faults.document``.
 
-The tables stand between two comments; what is around them is written by hand. ``--check`` only says
-whether they are up to date, with exit code 1 if not.
+``make faults`` writes the results to results.json, which git ignores, and then the page. Tests
+compare the page with the matrix (test_matrix.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 from tests.generated_page import GeneratedPage, list_table
 
 PAGE = GeneratedPage("faults.rst", "tests.faults.document")
+METHODS = "Methods that each operation calls:"
+NOT_HELD = "Cells that did not hold:"
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 
 
@@ -46,6 +48,15 @@ def tables(results: dict[str, Any]) -> str:
                 for name, calls in results["calls"].items()
             ],
         ),
+        METHODS,
+        "",
+        *list_table(
+            ("Operation", "Methods"),
+            [
+                (name, ", ".join(sorted({method_of(call) for call in calls}, key=str.lower)))
+                for name, calls in results["calls"].items()
+            ],
+        ),
         "By fault:",
         "",
         *list_table(
@@ -55,11 +66,38 @@ def tables(results: dict[str, Any]) -> str:
                 for kind in sorted({cell["kind"] for cell in cells}, key=str.lower)
             ],
         ),
+        *_not_held(cells),
         "What became of the volume or the work, and in how many cells:",
         "",
         *list_table(("Operation", "Outcome", "Cells"), list(_outcomes(results))),
     ]
     return "\n".join(lines)
+
+
+def method_of(call: str) -> str:
+    """The method of a call that is shown as "FindChild" or "2nd FindChild"."""
+    return call.split(" ")[-1]
+
+
+def methods() -> dict[str, set[str]]:
+    """Operation -> the methods that the page says it calls."""
+    return {name: set(shown.split(", ")) for name, shown in PAGE.shown(METHODS)}
+
+
+def not_held() -> list[tuple[str, str, str]]:
+    """Operation, call and fault of each cell that the page says did not hold."""
+    return [(operation, call, fault) for operation, call, fault, _ in PAGE.shown(NOT_HELD)]
+
+
+def _not_held(cells: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [
+        (cell["operation"], cell["call"], cell["fault"], "; ".join(cell["problems"]))
+        for cell in cells
+        if cell["problems"]
+    ]
+    if not rows:
+        return [NOT_HELD, "", "None.", ""]
+    return [NOT_HELD, "", *list_table(("Operation", "Call", "Fault", "Problem"), rows)]
 
 
 def _counts(cells: Sequence[dict[str, Any]]) -> tuple[str, str, str, str]:
