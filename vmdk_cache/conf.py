@@ -1,8 +1,8 @@
-"""The package's options: one backend section's worth, and the frozen settings made of them.
+"""The package's options, and the frozen settings made from those of one backend.
 
-The options stand in the backend's own section of cinder.conf, beside the ``vmware_*`` options that
-Cinder defines; the scheduler's stand in ``[DEFAULT]``. This module registers nothing by itself;
-whoever loads a configuration file passes :data:`OPTIONS` to it.
+:data:`OPTIONS` belong to the backend's section of cinder.conf, beside Cinder's own ``vmware_*``
+options; :data:`SCHEDULER_OPTIONS` belong to ``[DEFAULT]``. Importing this module registers nothing:
+the code that loads a configuration file registers the options it needs.
 """
 
 from __future__ import annotations
@@ -28,61 +28,61 @@ OPTIONS = [
         "enable_image_cache",
         default=False,
         mutable=True,
-        help="Use and fill the image cache of this backend. When false, volumes are created as "
-        "without the cache; templates left over are still deleted when they expire, and still "
-        "counted as provisioned capacity until then.",
+        help="Use and fill the image cache of this backend. When false, Cinder's own driver "
+        "creates every volume; existing templates still expire and are deleted, and count as "
+        "provisioned capacity until then.",
     ),
     cfg.IntOpt(
         "image_cache_max_size_gb",
         default=100,
         min=0,
         mutable=True,
-        help="Largest image, by its virtual size in GiB, that is cached; volumes from larger "
-        "images are created as without the cache. 0 means no limit. Lower it when templates of "
-        "big images crowd the datastores.",
+        help="Maximum virtual size of a cached image, in GiB. Volumes from larger images bypass "
+        "the cache. 0 means no limit. Lower it if templates of large images fill the datastores.",
     ),
     cfg.IntOpt(
         "image_cache_age_seconds",
         default=86400,
         min=0,
         mutable=True,
-        help="A template older than this many seconds is deleted by the next purge. 0 means "
-        "never. Raise it when the same images are imported again every day; lower it when "
-        "templates that nobody uses take up space.",
+        help="Age in seconds after which a template expires; the next purge deletes it. 0 means "
+        "never. Raise it if the same images are imported again every day; lower it if unused "
+        "templates take up space.",
     ),
     cfg.StrOpt(
         "image_cache_expiry",
         default=EXPIRY_AGE,
         choices=[
-            (EXPIRY_AGE, "since its import or its last warm-up"),
-            (EXPIRY_IDLE, "since its last use, import or warm-up"),
+            (EXPIRY_AGE, "from its import or its last warm-up"),
+            (EXPIRY_IDLE, "from its import, its last warm-up or its last use, whichever is latest"),
         ],
         mutable=True,
-        help="From when a template's age counts. Choose idle when images that are in use every "
-        "day are imported anew every day.",
+        help="How a template's age is measured. Choose idle if images that are used every day are "
+        "imported again every day.",
     ),
     cfg.IntOpt(
         "image_cache_purge_interval",
         default=600,
         min=1,
         mutable=True,
-        help="Seconds between two purge runs. A template outlives its age by at most this much.",
+        help="Seconds between two purges. A template outlives image_cache_age_seconds by at most "
+        "this long.",
     ),
     cfg.IntOpt(
         "image_cache_max_count",
         default=0,
         min=0,
         mutable=True,
-        help="Most templates that this backend keeps; the one used longest ago goes first. 0 means "
-        "no limit.",
+        help="Maximum number of templates of this backend. The least recently used templates are "
+        "evicted first. 0 means no limit.",
     ),
     cfg.IntOpt(
         "image_cache_max_total_gb",
         default=0,
         min=0,
         mutable=True,
-        help="Most GiB, by virtual size, that the templates of this backend may have together; the "
-        "one used longest ago goes first. 0 means no limit.",
+        help="Maximum total virtual size of this backend's templates, in GiB. The least recently "
+        "used templates are evicted first. 0 means no limit.",
     ),
     cfg.IntOpt(
         "image_cache_max_percent",
@@ -90,9 +90,9 @@ OPTIONS = [
         min=0,
         max=100,
         mutable=True,
-        help="Most that the templates' virtual sizes may be together, in percent of the capacity "
-        "of the datastores that this backend uses; the one used longest ago goes first. 0 means no "
-        "limit.",
+        help="Maximum total virtual size of this backend's templates, as a percentage of the "
+        "capacity of the datastores that the backend uses. The least recently used templates are "
+        "evicted first. 0 means no limit.",
     ),
     cfg.IntOpt(
         "image_cache_min_free_percent",
@@ -100,89 +100,90 @@ OPTIONS = [
         min=0,
         max=100,
         mutable=True,
-        help="Free space of a datastore, in percent of its capacity, that templates leave alone: "
-        "none is imported into it, and those on a datastore that has less free are deleted, the "
-        "one used longest ago first. 0 means that templates may fill a datastore.",
+        help="Free space to keep on each datastore, as a percentage of its capacity. No import may "
+        "take a datastore below it, and templates on a datastore with less free space are evicted, "
+        "the least recently used first. 0 means that templates may fill a datastore.",
     ),
     cfg.StrOpt(
         "image_cache_replicas",
         default=REPLICAS_ON_DEMAND,
         choices=[
-            (REPLICAS_OFF, "one template per image; volumes elsewhere are cloned across"),
-            (REPLICAS_ON_DEMAND, "a template on each datastore that is used repeatedly"),
+            (REPLICAS_OFF, "one template per image, cloned across datastores where needed"),
+            (REPLICAS_ON_DEMAND, "a replica on each datastore that repeatedly gets volumes"),
         ],
         mutable=True,
-        help="Whether further copies of a template are made, in the background, where volumes are "
-        "cloned to. A clone within a datastore can be offloaded to the array and loads no network. "
-        "Replicas count for every limit and expire with their template; none is made where "
-        "another template would have to go for it.",
+        help="Whether to replicate a template, in the background, to the datastores that its "
+        "volumes are cloned to. The array can perform a clone within a datastore (VAAI) without "
+        "network traffic. Replicas count towards every limit and expire with their template. A "
+        "replica never causes another template to be evicted.",
     ),
     cfg.IntOpt(
         "image_cache_replicate_after",
         default=2,
         min=1,
         mutable=True,
-        help="Volumes cloned from another datastore's template before a datastore gets a replica.",
+        help="How many volumes on a datastore are cloned from another datastore's template before "
+        "that datastore gets a replica.",
     ),
     cfg.IntOpt(
         "image_cache_clones_per_template",
         default=8,
         min=1,
         mutable=True,
-        help="Clones that one process runs from one template at a time; further ones wait for the "
-        "copy that will be free first. vCenter charges each clone to the template's host, which "
-        "takes 8 at a time (4 onto the same host).",
+        help="Maximum number of concurrent clones of one template or replica, per process; further "
+        "clones wait. vCenter charges each clone to the template's host, which runs 8 at a time (4 "
+        "if the clone is placed on the same host).",
     ),
     cfg.ListOpt(
         "image_cache_opt_in",
         default=[OPT_IN_BY_METADATA],
         item_type=types.String(choices=list(_OPT_INS)),
         mutable=True,
-        help="Who may ask for the cache; any of the listed ways suffices. metadata: the volume's "
-        "metadata has use_image_cache=true; volume_type: the volume type has the extra spec "
-        "vmware:use_image_cache=true; image: the image has the property use_image_cache=true; "
-        "always: every volume from an image; an empty list: nobody. Boot from volume through Nova "
-        "passes no volume metadata: use volume_type or image there.",
+        help="How a volume requests the cache; any one of the listed ways suffices. metadata: the "
+        "volume's metadata has use_image_cache=true; volume_type: the volume type has the extra "
+        "spec vmware:use_image_cache=true; image: the image has the property use_image_cache=true; "
+        "always: every volume from an image. If the list is empty, no volume uses the cache. "
+        "Nova's boot from volume passes no volume metadata: use volume_type or image for it.",
     ),
     cfg.BoolOpt(
         "image_cache_auto_warm",
         default=False,
         mutable=True,
-        help="Keep the images warm that have the property image_cache_warm=true in Glance: import "
-        "them when there is no template, and keep it from expiring. Checked every "
-        "image_cache_purge_interval seconds, one import at a time. Other images make room for "
-        "them, and they for none. Takes send_service_user_token = true and an admin user in "
-        "[service_user], or an admin user in [glance], where Keystone is in use. Every owner of an "
-        "image may set the property unless Glance's property_protection_file keeps it for admins, "
-        "which it should. Switch it on when the first users of an image are not to wait for its "
-        "import.",
+        help="Keep images with the Glance property image_cache_warm=true in the cache: import them "
+        "if they have no template, and do not let that template expire. Checked every "
+        "image_cache_purge_interval seconds, one import at a time. These images may evict others, "
+        "and are never evicted to make room. With Keystone this requires "
+        "send_service_user_token = true and an admin user in [service_user], or an admin user in "
+        "[glance]. The owner of an image can set the property unless Glance's "
+        "property_protection_file reserves it for admins, which is recommended. Enable this option "
+        "if the first users of an image should not wait for its import.",
     ),
     cfg.IntOpt(
         "image_cache_lock_timeout",
         default=7200,
         min=1,
         mutable=True,
-        help="Seconds to wait for another process's import of the same image; after that the "
-        "volume is created as without the cache. Should exceed the longest import.",
+        help="Seconds to wait while another process imports the same image. After that the volume "
+        "falls back to the plain import. Should exceed the longest import.",
     ),
     cfg.StrOpt(
         "image_cache_deployment_id",
         regex=r"^[A-Za-z0-9._-]{1,32}$",
-        help="Tells this cloud's templates from those of other clouds that use the same vCenter "
-        "with a backend of the same section name: templates of another id are never served, "
-        "counted or deleted. At most 32 letters, digits, dots, underscores and hyphens; the same "
-        "on all hosts of the cloud, and on the command line. Unset: derived from the host name in "
-        "Keystone's URL and the region, or without Keystone from the hosts of glance_api_servers. "
-        "Set it when two clouds have the same of these, as with openstack-helm, or to the old id "
-        "when they change: vmdk-cache check names it.",
+        help="Id that distinguishes this cloud's templates from those of other clouds that use the "
+        "same vCenter and the same backend section name. Templates with another id are never "
+        "served, counted or deleted. At most 32 letters, digits, dots, underscores and hyphens. "
+        "Must be the same on all hosts of the cloud and for the command line. If unset, it is "
+        "derived from the host name in Keystone's URL and the region, or without Keystone from the "
+        "hosts in glance_api_servers. Set it if these are the same in two clouds, as with "
+        "openstack-helm. If they change, set it to the old id, which vmdk-cache check reports.",
     ),
     cfg.StrOpt(
         "image_cache_ledger",
         default="$state_path/vmdk-cache.sqlite",
-        help="SQLite file in which what the cache does is counted, by day, backend and image, but "
-        "never who used it: what vmdk-cache history and the exporter's counters show. All backends "
-        "of a host may share it; it must be on a local file system. Empty: nothing is counted. "
-        "Change it when the directory is not one that cinder-volume may write to.",
+        help="SQLite file that counts what the cache does, by day, backend and image; it does not "
+        "record users, projects or volumes. vmdk-cache history and the exporter's counters read "
+        "it. All backends of a host may share it. It must be on a local file system. If empty, "
+        "nothing is counted. Change it if cinder-volume cannot write to the directory.",
     ),
 ]
 
@@ -190,30 +191,31 @@ WEIGHT_MULTIPLIER = cfg.FloatOpt(
     "image_cache_weight_multiplier",
     default=1.5,
     mutable=True,
-    help="What the scheduler's ImageCacheWeigher adds to the weight of a backend that has a "
-    "volume's image in its cache. CapacityWeigher adds 1 to the backend with the most room and "
-    "0 to the one with the least: with more than 1, the cache decides wherever there is room; "
-    "with less, a roomier backend may win; 0 makes it count for nothing. Read by "
-    "cinder-scheduler, and only if scheduler_default_weighers names ImageCacheWeigher.",
+    help="Weight that the scheduler's ImageCacheWeigher adds to a backend that has the volume's "
+    "image in its cache. CapacityWeigher adds 1 to the backend with the most free space and 0 to "
+    "the one with the least. With a value above 1, the cache decides wherever there is space; "
+    "below 1, a backend with more free space may win; 0 disables the weigher. Read by "
+    "cinder-scheduler, and only if scheduler_default_weighers includes ImageCacheWeigher.",
 )
-#: For cinder-scheduler, in ``[DEFAULT]``.
+#: Options of cinder-scheduler, in ``[DEFAULT]``.
 SCHEDULER_OPTIONS = [WEIGHT_MULTIPLIER]
 
 
 class HasOptions(Protocol):
-    """Anything with the options as attributes: oslo.config's group, Cinder's configuration."""
+    """An object with the options as attributes, such as oslo.config's group or Cinder's
+    configuration."""
 
     def __getattr__(self, name: str) -> Any: ...
 
 
 def explained(failure: cfg.Error) -> str:
-    """What oslo.config says of a value, with the file that it stands in."""
+    """oslo.config's message about a value, with the file that sets it."""
     return re.sub(r"from LocationInfo\(.*?detail='([^']*)'\)", r"in \1", str(failure))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of one backend, in the units that the engine works with."""
+    """The options of one backend, in the engine's units."""
 
     enabled: bool = False
     max_size_bytes: int = 100 << 30
@@ -253,10 +255,10 @@ class Settings:
 
 
 class LiveSettings:
-    """The settings in force, which may change while the cache runs.
+    """The current settings, which may change while the cache runs.
 
-    Ask for them when they are needed and do not keep them. Each answer is consistent: settings are
-    replaced as a whole.
+    Call it each time you need a setting, and do not keep the result. Settings are replaced as a
+    whole, so each result is consistent.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -270,5 +272,5 @@ class LiveSettings:
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
-    """For oslo-config-generator (entry point ``oslo.config.opts``)."""
+    """The options for oslo-config-generator (entry point ``oslo.config.opts``)."""
     return [("DEFAULT", SCHEDULER_OPTIONS), ("backend_defaults", OPTIONS)]
