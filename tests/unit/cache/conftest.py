@@ -67,7 +67,7 @@ class World:
         self.placement = MemoryPlacement()
         self.transfer = MemoryTransfer(GIB)
         self.source = MemorySource()
-        self.leases = Pins()
+        self.pins = Pins()
         self.events: list[Event] = []
         self.in_reach = {f"datastore-{number}" for number in range(1, 6)}
         self.spaces: dict[str, Space] = {}
@@ -79,7 +79,7 @@ class World:
         settings = settings or Settings(enabled=True)
         shared = locks or MemoryLocks()
         usage = Usage(self.store, self.clock)
-        parts: dict[str, Any] = {"store": self.store, "locks": shared, "pins": self.leases}
+        parts: dict[str, Any] = {"store": self.store, "locks": shared, "pins": self.pins}
         evictor = Evictor(
             "b1", events=self.events.append, datastores=lambda: self.in_reach, **parts
         )

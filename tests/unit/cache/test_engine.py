@@ -887,7 +887,7 @@ def test_nothing_fails_a_volume_that_exists(
     elif where == "placement":
         world.placement = _Overdrawn()
     elif where == "pins":
-        world.leases = _Forgetful()
+        world.pins = _Forgetful()
     if where == "events":
         world.events = _DeafTo(Hit, Miss)  # type: ignore[assignment]
     world.engine = world.process()

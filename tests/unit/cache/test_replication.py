@@ -88,7 +88,7 @@ class World:
         self.store = MemoryStore(self.clock)
         self.placement = MemoryPlacement(PLACE, SECOND, THIRD, FOURTH, FIFTH)
         self.locks = MemoryLocks()
-        self.leases = Pins()
+        self.pins = Pins()
         self.events: list[Event] = []
         self.queue = RecordingQueue(self.clock)
         self.replication = self.process()
@@ -96,7 +96,7 @@ class World:
     def process(self, **options: Any) -> Replication:
         """Another one that shares vCenter, locks and pins."""
         settings = Settings(enabled=True, replicate_after=AFTER, **options)
-        parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "pins": self.leases}
+        parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "pins": self.pins}
         self.evictor = Evictor(
             "b1", events=self.events.append, datastores=lambda: {PLACE.datastore}, **parts
         )

@@ -57,7 +57,7 @@ def purge(
     **policy: Any,
 ) -> Purge:
     locks = locks or MemoryLocks()
-    parts: dict[str, Any] = {"store": world.store, "locks": locks, "pins": world.leases}
+    parts: dict[str, Any] = {"store": world.store, "locks": locks, "pins": world.pins}
     return Purge(
         "b1",
         lambda: Policy(age_s, **policy),
