@@ -25,7 +25,7 @@ def is_retryable(error: BaseException) -> bool:
 def call(
     function: Callable[[], T],
     *,
-    attempts: int,
+    attempts: int | None = None,
     when: Callable[[BaseException], bool] = is_retryable,
     first_wait_s: float = 0.2,
     min_wait_s: float = 0.0,
@@ -33,18 +33,20 @@ def call(
     within_s: float | None = None,
     clock: Clock | None = None,
 ) -> T:
-    """The function's result, after at most ``attempts`` calls.
+    """The function's result, after at most ``attempts`` calls, or for as long as ``within_s`` says.
 
     The pause before attempt n+1 is random, at most ``first_wait_s * 2**n`` and ``max_wait_s``, at
     least ``min_wait_s``.
 
+    :param attempts: None: ``within_s`` alone bounds them
     :param when: which errors are worth another try
-    :param within_s: none that fails so long after the first failed is followed by another
+    :param within_s: an attempt that fails so long after the first one failed is the last
     :raises BaseException: the last call's error, as it is
     """
+    assert attempts is not None or within_s is not None, "something ends the attempts"
     clock = clock or SystemClock()
     retrying = tenacity.Retrying(
-        stop=_stop(max(1, attempts), within_s, clock),
+        stop=_stop(attempts, within_s, clock),
         wait=tenacity.wait_random_exponential(
             multiplier=first_wait_s, min=min_wait_s, max=max_wait_s
         ),
@@ -56,7 +58,7 @@ def call(
 
 
 def _stop(
-    attempts: int, within_s: float | None, clock: Clock
+    attempts: int | None, within_s: float | None, clock: Clock
 ) -> Callable[[tenacity.RetryCallState], bool]:
     """After so many attempts, or so many seconds since the first failed."""
     failed_at: float | None = None
@@ -67,6 +69,6 @@ def _stop(
         if failed_at is None:
             failed_at = now
         late = within_s is not None and now - failed_at >= within_s
-        return late or state.attempt_number >= attempts
+        return late or (attempts is not None and state.attempt_number >= attempts)
 
     return stop

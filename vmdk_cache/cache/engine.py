@@ -1,20 +1,23 @@
 """From a request to a volume: look up, import once, clone.
 
     create_volume
-      admission      what the cache does not take is refused before anything happens
-      place          where the volume goes
+      admission      refuses what the cache does not take, before anything happens
+      placement      decides where the volume goes
       copies         READY copies of the image, in memory?      -> hit
       importer       else one thread of one process imports it, the others wait   -> miss
-      queue          which copy the clone runs from, and when
+      queue          decides which copy the clone is made from, and when
       clone          from that copy, which is pinned
+      clone failure  another copy, another look at the copies, another place, or give up
 
-Every way out is one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError (the
-volume does not exist, nothing is left in vCenter; the caller takes the plain road), ImageError (no
-road leads to a volume from this image), VolumeDeleted (there is to be no volume any more).
+A request ends in one of: an Outcome (the volume exists), NotCacheable or another VmdkCacheError
+(the volume does not exist and nothing is left in vCenter; the caller falls back to the plain
+import), ImageError (the image cannot become a volume, here or by the plain import), VolumeDeleted
+(the volume is no longer wanted).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 from collections.abc import Callable, Sequence
@@ -24,13 +27,14 @@ from typing import NamedTuple
 from oslo_log import log as logging
 
 from vmdk_cache import errors
-from vmdk_cache.cache import admission, file_locked
+from vmdk_cache.cache import admission, clone_failure
+from vmdk_cache.cache.clone_failure import Next, Situation
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Hit, Miss, Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.importer import RIVAL_POLL_S, Home, Importer
+from vmdk_cache.cache.importer import Home, Importer
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
@@ -44,16 +48,8 @@ from vmdk_cache.image import Image, ImageSource
 
 LOG = logging.getLogger(__name__)
 
-#: How long a template that is being deleted may take to go, from the first clone that fails by it.
-DELETED_WITHIN_S = 300.0
-#: Pauses between attempts at such a template double up to this: its state need never change.
-LONGEST_PAUSE_S = 60.0
-#: How often a volume is placed: hosts go into maintenance one by one.
-PLACES = 3
 #: Another thread's move of a template to a host, a matter of seconds.
 MOVED_WITHIN_S = 600.0
-#: The files of a template are lost (vSphere API reference, CloneVM_Task).
-FILES_LOST = "vim.fault.FileNotFound"
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,7 @@ class ImageCache:
         admission.check_fits(image, image.virtual_size_bytes, volume)
         request = VolumeRequest(CacheKey.of(image, volume.adapter_type), image, volume, source)
         with no_failure_once_made(request):
-            self._place_and_clone(request)
+            self._make(request)
         assert request.made is not None, "there is a volume, or an error"
         entry, place = request.made
         seconds = self._clock.monotonic() - started
@@ -155,6 +151,170 @@ class ImageCache:
                 )
             )
         return Outcome(not request.imported, entry, place, seconds)
+
+    def _make(self, request: VolumeRequest) -> None:
+        """Place the volume and clone it, until it exists or cache/clone_failure.py says to give
+        up."""
+        with contextlib.ExitStack() as reserved:
+            place, copies = self._place(request, reserved)
+            while request.made is None:
+                request.copy = None
+                try:
+                    copies = copies or self._imported(request, place)
+                    admission.check_fits(request.image, copies[0].size_bytes, request.volume)
+                    self._clone(request, copies, place)
+                except errors.VCenterError as failure:
+                    match self._next_step(failure, request, copies):
+                        case Next.ANOTHER_COPY:
+                            request.exclude_copy()
+                        case Next.LOOK_AGAIN:
+                            self._pause(request)
+                            copies = self._look_again(request.key)
+                        case Next.ANOTHER_PLACE:
+                            request.leave(place, failure)
+                            place, copies = self._place(request, reserved)
+                        case Next.GIVE_UP:
+                            raise
+            self._usage.note(request.made[0])
+
+    def _place(
+        self, request: VolumeRequest, reserved: contextlib.ExitStack
+    ) -> tuple[Place, Sequence[CacheEntry]]:
+        """Where the volume goes, and the copies of its image.
+
+        :param reserved: gets the place's reservation, and ends the one that it has
+        """
+        reserved.close()
+        request.places += 1
+        volume = request.volume
+        try:
+            place = reserved.enter_context(
+                self._placement.for_volume(volume, volume.size_bytes, request.full)
+            )
+        except errors.NoPlacement:
+            if request.no_space is None:
+                raise
+            raise request.no_space from None
+        copies = self._store.copies(request.key)
+        self._replication.asked(request.key, copies, place)
+        return place, copies
+
+    def _imported(self, request: VolumeRequest, place: Place) -> Sequence[CacheEntry]:
+        home = self._home(None, near=place)
+        entry, imported = self._importer.ready(
+            request.key, request.image, request.source, home, request.volume.check_wanted
+        )
+        request.imported |= imported
+        self._replication.begin(request.key, (entry,))
+        return (entry,)
+
+    def _clone(self, request: VolumeRequest, copies: Sequence[CacheEntry], place: Place) -> None:
+        """Wait for a slot, and clone from the copy that it belongs to."""
+        choice, volume = self._readable(copies), request.volume
+        joined = self._clock.monotonic()
+        with self._queue.turn(
+            request.key,
+            choice,
+            place,
+            choice[0].size_bytes,
+            unfit=request.unfit,
+            check_wanted=volume.check_wanted,
+        ) as copy:
+            request.copy = copy
+            request.queued_s += self._clock.monotonic() - joined
+            with self._pins.pin(copy.moref):
+                self._have_it_readable(copy)
+                with volume.deletion_waits():
+                    volume.check_wanted()
+                    volume.make_way()
+                    began = self._clock.monotonic()
+                    request.in_one_task = self._store.clone(copy, volume, place)
+                request.made = (copy, place)
+                request.cloned_s = self._clock.monotonic() - began
+
+    def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
+        """Those whose files are in reach and whose hosts can read them now; all, if there are
+        none."""
+        fit = [c for c in copies if c.accessible and self._placement.reader(c) == c.host]
+        return fit or copies
+
+    def _have_it_readable(self, entry: CacheEntry) -> None:
+        """See to it that the template is registered on a host that can read it: vCenter clones none
+        whose host is in maintenance or disconnected.
+
+        :raises InUse: another process is just moving it
+        """
+        host = self._placement.reader(entry)
+        if host is not None and host != entry.host:
+            self._moves.run(
+                entry.moref, lambda: self._store.move(entry, host), timeout_s=MOVED_WITHIN_S
+            )
+            self._queue.add(dataclasses.replace(entry, host=host))
+
+    def _pause(self, request: VolumeRequest) -> None:
+        ends_at = self._clock.monotonic() + clone_failure.PASSES_WITHIN_S
+        request.waits_until = min(request.waits_until, ends_at)
+        self._clock.sleep(request.pause_s)
+        request.pause_s = min(2 * request.pause_s, clone_failure.LONGEST_PAUSE_S)
+
+    def _look_again(self, key: CacheKey) -> Sequence[CacheEntry]:
+        """The key's copies as they are now, and with them all that is known of hosts."""
+        return self._store.copies(key, fresh=True)
+
+    # -- a failed clone --------------------------------------------------------------------------
+
+    def _next_step(
+        self, failure: errors.VCenterError, request: VolumeRequest, copies: Sequence[CacheEntry]
+    ) -> Next:
+        """What to do now; templates whose files are lost are removed first."""
+        if request.made is not None:
+            return Next.GIVE_UP  # the volume exists: see no_failure_once_made
+        copy, stays, readable = request.copy, False, False
+        if isinstance(failure, errors.HostUnavailable):
+            readable = self._is_readable_elsewhere(request)
+        elif copy is not None and failure.fault == clone_failure.FILES_LOST:
+            stays = self._must_stay(copy, request)
+        elif isinstance(failure, errors.ObjectNotFound) and copy and failure.moref == copy.moref:
+            self._queue.remove(copy.moref)
+        return clone_failure.next_step(
+            failure,
+            Situation(
+                copy=copy.moref if copy else None,
+                copy_stays=stays,
+                readable_elsewhere=readable,
+                has_another_copy=request.has_another_copy(self._readable(copies)),
+                may_wait=self._clock.monotonic() < request.waits_until,
+                may_move=request.places < clone_failure.PLACES,
+            ),
+        )
+
+    def _is_readable_elsewhere(self, request: VolumeRequest) -> bool:
+        """Whether the copy's host has gone, and some host can read a copy."""
+        copies, copy = self._look_again(request.key), request.copy
+        return (
+            copy is not None
+            and self._placement.reader(copy) != copy.host
+            and any(self._placement.reader(one) for one in copies)
+        )
+
+    def _must_stay(self, copy: CacheEntry, request: VolumeRequest) -> bool:
+        """Whether a copy whose files vCenter did not find is not to be removed now.
+
+        A host may lose sight of a file for a moment: the copy goes when vCenter calls it
+        inaccessible as well, or when a second clone fails so.
+        """
+        seen = self._store.look_again(copy)
+        if seen is not None:
+            if seen.accessible and copy.moref not in request.lost:
+                request.lost.add(copy.moref)
+                return False
+            stayed = self._evictor.attempt(Verdict(seen, "its files are lost", Rule.BROKEN))
+            if stayed is not None and not stayed.gone and not stayed.busy:
+                return True
+        self._queue.remove(copy.moref)
+        return False
+
+    # -- copies made in advance ------------------------------------------------------------------
 
     def warm(
         self, image: Image, adapter_type: str, source: ImageSource, datastore: str | None = None
@@ -196,191 +356,3 @@ class ImageCache:
         if datastore is None:
             return lambda size_bytes: self._placement.for_template(size_bytes, near=near)
         return lambda size_bytes: self._placement.for_replica(size_bytes, datastore)
-
-    def _place_and_clone(self, request: VolumeRequest) -> None:
-        """Make the volume; elsewhere if its host goes while it waits, which may be long, or if its
-        datastore turns out to be full."""
-        full: set[str] = set()
-        no_space: errors.NoSpace | None = None
-        for attempt in range(1, PLACES + 1):
-            try:
-                volume = request.volume
-                with self._placement.for_volume(volume, volume.size_bytes, full) as place:
-                    self._clone(request, place)
-                    return
-            except errors.NoPlacement:
-                if no_space is None:
-                    raise
-                raise no_space from None
-            except _FullDatastoreError as found:
-                no_space = found.failure
-                if attempt == PLACES:
-                    raise no_space from None
-                full.add(place.datastore)
-            except errors.HostUnavailable:
-                if attempt == PLACES:
-                    raise
-                self._look_again(request.key)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _clone(self, request: VolumeRequest, place: Place) -> None:
-        """Clone from one of the key's copies; one that vanishes on the way is a miss, no error."""
-        key = request.key
-        copies: Sequence[CacheEntry] = self._store.copies(key)
-        self._replication.asked(key, copies, place)
-        pause_s = RIVAL_POLL_S
-        while True:
-            if not copies:
-                copies = self._imported(request, place)
-            admission.check_fits(request.image, copies[0].size_bytes, request.volume)
-            cloned = self._clone_from(copies, request, place)
-            if cloned is not None:
-                self._usage.note(cloned)
-                return
-            self._clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            copies = self._look_again(key)
-
-    def _imported(self, request: VolumeRequest, place: Place) -> Sequence[CacheEntry]:
-        home = self._home(None, near=place)
-        entry, imported = self._importer.ready(
-            request.key, request.image, request.source, home, request.volume.check_wanted
-        )
-        request.imported |= imported
-        self._replication.begin(request.key, (entry,))
-        return (entry,)
-
-    def _clone_from(
-        self, copies: Sequence[CacheEntry], request: VolumeRequest, place: Place
-    ) -> CacheEntry | None:
-        """The copy that the volume was cloned from; None if the one chosen is going."""
-        choice = self._readable(copies)
-        unfit: set[str] = set()
-        while True:
-            try:
-                return file_locked.outwait(
-                    lambda: self._clone_once(choice, unfit, request, place), self._clock
-                )
-            except _UnfitCopyError as refused:
-                if refused.moref in unfit or len(unfit) + 1 >= len(choice):
-                    raise refused.failure from None
-                unfit.add(refused.moref)
-            except _GoingCopyError as going:
-                now = self._clock.monotonic()
-                if request.going_by is None:
-                    request.going_by = now + DELETED_WITHIN_S
-                if now >= request.going_by:
-                    raise going.failure from None
-                return None
-
-    def _clone_once(
-        self, choice: Sequence[CacheEntry], unfit: set[str], request: VolumeRequest, place: Place
-    ) -> CacheEntry:
-        size_bytes, volume = choice[0].size_bytes, request.volume
-        joined = self._clock.monotonic()
-        with self._queue.turn(
-            request.key, choice, place, size_bytes, unfit=unfit, check_wanted=volume.check_wanted
-        ) as entry:
-            request.queued_s += self._clock.monotonic() - joined
-            try:
-                with self._pins.pin(entry.moref):
-                    self._have_it_readable(entry)
-                    with volume.deletion_waits():
-                        volume.check_wanted()
-                        volume.make_way()
-                        began = self._clock.monotonic()
-                        request.in_one_task = self._store.clone(entry, volume, place)
-                    request.made = (entry, place)
-                    request.cloned_s = self._clock.monotonic() - began
-            except errors.VCenterError as failure:
-                if isinstance(failure, errors.NoSpace):
-                    raise _FullDatastoreError(failure) from failure
-                if isinstance(failure, errors.HardwareTooNew) or (
-                    failure.fault == FILES_LOST and self._must_stay(entry, request)
-                ):
-                    raise _UnfitCopyError(entry.moref, failure) from failure
-                if self._is_going(entry, request.key, failure):
-                    raise _GoingCopyError(entry.moref, failure) from failure
-                raise
-            return entry
-
-    def _look_again(self, key: CacheKey) -> Sequence[CacheEntry]:
-        """The key's copies as they are now, and with them all that is known of hosts."""
-        return self._store.copies(key, fresh=True)
-
-    def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
-        """Those whose files are in reach and whose hosts can read them now; all, if there are
-        none."""
-        fit = [c for c in copies if c.accessible and self._placement.reader(c) == c.host]
-        return fit or copies
-
-    def _have_it_readable(self, entry: CacheEntry) -> None:
-        """See to it that the template is registered on a host that can read it: vCenter clones none
-        whose host is in maintenance or disconnected.
-
-        :raises InUse: another process is just moving it
-        """
-        host = self._placement.reader(entry)
-        if host is not None and host != entry.host:
-            self._moves.run(
-                entry.moref, lambda: self._store.move(entry, host), timeout_s=MOVED_WITHIN_S
-            )
-            self._queue.add(dataclasses.replace(entry, host=host))
-
-    def _is_going(self, entry: CacheEntry, key: CacheKey, failure: errors.VCenterError) -> bool:
-        """Whether a clone failed because of its template: reserved here, under deletion by
-        another process (its clones then fail as in use), deleted already, or without its files,
-        which makes it go now; or on a host that has just gone."""
-        if failure.fault == FILES_LOST:
-            return True
-        if isinstance(failure, errors.ObjectNotFound) and failure.moref == entry.moref:
-            self._queue.remove(entry.moref)
-            return True
-        if isinstance(failure, errors.HostUnavailable):
-            copies = self._look_again(key)
-            return self._placement.reader(entry) != entry.host and any(
-                self._placement.reader(copy) for copy in copies
-            )
-        return isinstance(failure, errors.InUse)
-
-    def _must_stay(self, entry: CacheEntry, request: VolumeRequest) -> bool:
-        """Whether a template whose files vCenter did not find is not to be removed now.
-
-        A host may lose sight of a file for a moment: the template goes when vCenter calls it
-        inaccessible as well, or when a second clone fails so.
-        """
-        seen = self._store.look_again(entry)
-        if seen is not None:
-            if seen.accessible and entry.moref not in request.lost:
-                request.lost.add(entry.moref)
-                return False
-            stayed = self._evictor.attempt(Verdict(seen, "its files are lost", Rule.BROKEN))
-            if stayed is not None and not stayed.gone and not stayed.busy:
-                return True
-        self._queue.remove(entry.moref)
-        return False
-
-
-class _CopyError(Exception):
-    """A volume cannot be cloned from this copy, perhaps from another, or later."""
-
-    def __init__(self, moref: str, failure: errors.VCenterError) -> None:
-        super().__init__(moref, failure)
-        self.moref = moref
-        self.failure = failure
-
-
-class _UnfitCopyError(_CopyError):
-    """It cannot become this volume at this place."""
-
-
-class _GoingCopyError(_CopyError):
-    """It is gone, or about to go."""
-
-
-class _FullDatastoreError(Exception):
-    """The volume's datastore has no space for it."""
-
-    def __init__(self, failure: errors.NoSpace) -> None:
-        super().__init__(failure)
-        self.failure = failure

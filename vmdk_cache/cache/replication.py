@@ -42,8 +42,8 @@ from typing import NamedTuple
 
 from oslo_log import log as logging
 
-from vmdk_cache import errors
-from vmdk_cache.cache import file_locked
+from vmdk_cache import errors, retry
+from vmdk_cache.cache import clone_failure
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events, Replicated
@@ -352,8 +352,13 @@ class Replication:
         ):
             self._clone_queue.promise(wanted.key, wanted.datastore, source.size_bytes)
             began = self._clock.monotonic()
-            made = file_locked.outwait(
-                lambda: self._store.replicate(source, place, name), self._clock
+            made = retry.call(
+                lambda: self._store.replicate(source, place, name),
+                when=lambda failure: isinstance(failure, errors.FileLocked),
+                first_wait_s=clone_failure.FIRST_PAUSE_S,
+                max_wait_s=clone_failure.LONGEST_PAUSE_S,
+                within_s=clone_failure.PASSES_WITHIN_S,
+                clock=self._clock,
             )
             clone_s = self._clock.monotonic() - began
             return self._with_times(made, source), place, clone_s

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from oslo_log import log as logging
 
+from vmdk_cache import errors
+from vmdk_cache.cache import clone_failure
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place, Volume
@@ -22,12 +25,21 @@ class VolumeRequest:
     """One volume that is asked for, and what came of it so far.
 
     :ivar imported: it was this request that brought the image into the cache
-    :ivar queued_s: spent in line, in all
+    :ivar queued_s: time spent waiting for slots, in all
     :ivar cloned_s: what its clone took, the last one if there were several
     :ivar in_one_task: as of :class:`~vmdk_cache.cache.events.Hit`
-    :ivar going_by: when templates that are going must have gone; None until a clone fails by one
-    :ivar lost: morefs of templates whose files vCenter did not find at one clone
     :ivar made: once the volume exists: the copy that it was cloned from, and where it is
+
+    What its clones have met so far (see cache/clone_failure.py):
+
+    :ivar copy: the copy that the latest clone was made from; None before there is one
+    :ivar places: how often the volume was placed
+    :ivar full: morefs of datastores that turned out to be full; ``no_space`` is the latest failure
+        that said so
+    :ivar unfit: morefs of copies that cannot become the volume at its present place
+    :ivar lost: morefs of copies whose files vCenter did not find at one clone
+    :ivar pause_s: before the next look at what copies there are
+    :ivar waits_until: monotonic time after which it looks again no more
     """
 
     key: CacheKey
@@ -38,9 +50,34 @@ class VolumeRequest:
     queued_s: float = 0.0
     cloned_s: float = 0.0
     in_one_task: bool = False
-    going_by: float | None = None
-    lost: set[str] = field(default_factory=set)
     made: tuple[CacheEntry, Place] | None = None
+    copy: CacheEntry | None = None
+    places: int = 0
+    full: set[str] = field(default_factory=set)
+    no_space: errors.NoSpace | None = None
+    unfit: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    pause_s: float = clone_failure.FIRST_PAUSE_S
+    waits_until: float = math.inf
+
+    def exclude_copy(self) -> None:
+        """The copy cannot become the volume at its present place."""
+        assert self.copy is not None, "no clone has failed yet"
+        self.unfit.add(self.copy.moref)
+
+    def has_another_copy(self, copies: Sequence[CacheEntry]) -> bool:
+        """Whether one of them may become the volume at its present place, other than the copy that
+        has just failed. If that had failed before, there was no other to be had."""
+        if self.copy is None or self.copy.moref in self.unfit:
+            return False
+        return any(copy.moref not in {self.copy.moref, *self.unfit} for copy in copies)
+
+    def leave(self, place: Place, failure: errors.VCenterError) -> None:
+        """The volume cannot be made there."""
+        self.unfit.clear()
+        if isinstance(failure, errors.NoSpace):
+            self.full.add(place.datastore)
+            self.no_space = failure
 
 
 @contextlib.contextmanager

@@ -24,8 +24,8 @@ from tests.fakes.memory import (
 )
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache import admission, file_locked
-from vmdk_cache.cache.engine import DELETED_WITHIN_S, FILES_LOST, LONGEST_PAUSE_S, PLACES
+from vmdk_cache.cache import admission
+from vmdk_cache.cache.clone_failure import FILES_LOST, LONGEST_PAUSE_S, PASSES_WITHIN_S, PLACES
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import (
     Evicted,
@@ -262,18 +262,28 @@ def test_another_object_that_vanishes_is_not_mistaken_for_the_template(world: Wo
 
 
 def test_a_locked_fresh_template_is_tried_again(world: World) -> None:
-    locked = errors.FileLocked("locked")
-    world.store.faults["clone"] = [locked] * (file_locked.ATTEMPTS - 1)
+    world.store.faults["clone"] = [errors.FileLocked("locked")] * 5
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert world.store.volumes == {"volume-id-1": made.entry.moref}
-    assert len(world.clock.slept) == file_locked.ATTEMPTS - 1
+    assert len(world.clock.slept) == 5
 
 
 def test_a_template_that_stays_locked_gives_up(world: World) -> None:
-    world.store.faults["clone"] = [errors.FileLocked("locked")] * file_locked.ATTEMPTS
+    world.store.faults["clone"] = [errors.FileLocked("locked")] * 1000
     with pytest.raises(errors.FileLocked):
         world.engine.create_volume(IMAGE, volume(), world.source)
-    assert world.store.calls["clone"] == file_locked.ATTEMPTS
+    assert PASSES_WITHIN_S <= world.clock.elapsed_s <= PASSES_WITHIN_S + LONGEST_PAUSE_S
+    assert world.store.calls["clone"] <= 12
+
+
+def test_one_deadline_bounds_copies_that_are_locked_and_copies_that_go(world: World) -> None:
+    world.store.faults["clone"] = [
+        errors.FileLocked("locked") if number % 2 else errors.InUse("being deleted")
+        for number in range(1000)
+    ]
+    with pytest.raises(errors.VCenterError):
+        world.engine.create_volume(IMAGE, volume(), world.source)
+    assert world.clock.elapsed_s <= PASSES_WITHIN_S + LONGEST_PAUSE_S
 
 
 @pytest.mark.parametrize(
@@ -390,7 +400,7 @@ def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(world: World) -> 
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
     with world.pins.reserve_for_deletion(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
-    assert world.clock.elapsed_s >= DELETED_WITHIN_S
+    assert world.clock.elapsed_s >= PASSES_WITHIN_S
 
 
 def test_a_template_whose_state_never_allows_a_clone_is_tried_a_few_times(world: World) -> None:
@@ -406,7 +416,7 @@ def test_a_template_whose_state_never_allows_a_clone_is_tried_a_few_times(world:
 
     assert world.store.calls["clone"] <= 12
     seconds = world.clock.monotonic() - began
-    assert DELETED_WITHIN_S <= seconds <= DELETED_WITHIN_S + LONGEST_PAUSE_S
+    assert PASSES_WITHIN_S <= seconds <= PASSES_WITHIN_S + LONGEST_PAUSE_S
 
 
 def files_lost(times: int) -> list[Exception | None]:
@@ -455,7 +465,7 @@ def test_a_template_on_a_datastore_out_of_reach_is_not_removed(world: World) -> 
     assert list(world.store.vms) == [first.entry.moref]
     assert evicted(world) == []
     assert world.store.calls["clone"] == 3
-    assert world.clock.elapsed_s < DELETED_WITHIN_S
+    assert world.clock.elapsed_s < PASSES_WITHIN_S
 
 
 def test_a_copy_on_a_datastore_that_went_out_of_reach_gives_way_to_another(world: World) -> None:
@@ -505,7 +515,7 @@ def test_a_copy_that_vanishes_after_a_long_import_is_a_miss(world: World) -> Non
             world.store.vms.clear()
 
     world.store.during = {
-        "import_": lambda: world.clock.advance(DELETED_WITHIN_S + 1),
+        "import_": lambda: world.clock.advance(PASSES_WITHIN_S + 1),
         "clone": vanish,
     }
     made = world.engine.create_volume(IMAGE, volume(1), world.source)

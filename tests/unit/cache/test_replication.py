@@ -16,7 +16,6 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemoryStore
 from tests.unit.cache.conftest import GIB, IMAGE
 from vmdk_cache import conf, errors
-from vmdk_cache.cache import file_locked
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Replicated
@@ -707,7 +706,7 @@ def test_without_the_lock_of_its_name_none_is_made_now(world: World, failure: Ex
 
 def test_a_fresh_template_that_is_locked_for_a_while_gets_its_replica(world: World) -> None:
     world.template(key())
-    world.store.faults["replicate"] = [errors.FileLocked("locked")] * (file_locked.ATTEMPTS - 1)
+    world.store.faults["replicate"] = [errors.FileLocked("locked")] * 5
     world.ask(key())
     settle()
     assert world.replicas() == [SECOND.datastore]
