@@ -24,8 +24,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from oslo_log import log as logging
-
 from vmdk_cache import errors
 from vmdk_cache.cache import admission, clone_failure
 from vmdk_cache.cache.clone_failure import Next, Situation
@@ -45,8 +43,6 @@ from vmdk_cache.cache.volume_request import VolumeRequest, no_failure_once_made
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
-
-LOG = logging.getLogger(__name__)
 
 #: Another thread's move of a template to a host, a matter of seconds.
 MOVED_WITHIN_S = 600.0
@@ -229,8 +225,8 @@ class ImageCache:
                     volume.make_way()
                     began = self._clock.monotonic()
                     request.in_one_task = self._store.clone(copy, volume, place)
-                request.made = (copy, place)
-                request.cloned_s = self._clock.monotonic() - began
+                    request.made = (copy, place)
+                    request.cloned_s = self._clock.monotonic() - began
 
     def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
         """Those whose files are in reach and whose hosts can read them now; all, if there are

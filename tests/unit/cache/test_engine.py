@@ -884,7 +884,13 @@ class _Forgetful(Pins):
         raise _DefectError("a defect")
 
 
-@pytest.mark.parametrize("where", ["usage", "events", "placement", "pins"])
+@contextlib.contextmanager
+def _unlockable() -> Iterator[None]:
+    yield
+    raise errors.Unreachable("the lock of the volume's deletion cannot be released")
+
+
+@pytest.mark.parametrize("where", ["usage", "events", "placement", "pins", "deletion lock"])
 @pytest.mark.parametrize("number", [1, 2], ids=["miss", "hit"])
 def test_nothing_fails_a_volume_that_exists(
     world: World, where: str, number: int, caplog: pytest.LogCaptureFixture
@@ -902,12 +908,17 @@ def test_nothing_fails_a_volume_that_exists(
         world.events = _DeafTo(Hit, Miss)  # type: ignore[assignment]
     world.engine = world.process()
     with caplog.at_level("INFO"):
-        made = world.engine.create_volume(IMAGE, volume(number), world.source)
+        waits = _unlockable if where == "deletion lock" else contextlib.nullcontext
+        wanted = volume(number, deletion_waits=waits)
+        made = world.engine.create_volume(IMAGE, wanted, world.source)
     assert made.hit == (number == 2)
     assert made.place == PLACE
     assert world.store.volumes[f"volume-id-{number}"] == made.entry.moref
     assert world.store.calls["clone"] == number
-    assert any("a defect" in record.getMessage() for record in caplog.records)
+    assert any(
+        "a defect" in message or "cannot be released" in message
+        for message in (record.getMessage() for record in caplog.records)
+    )
 
 
 class _DeafTo(list[object]):
