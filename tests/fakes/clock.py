@@ -7,10 +7,14 @@ import threading
 import time
 from typing import Protocol
 
+from tests.fakes.vcenter.activity import Activity
+
 #: What a clock reads at its start: far from 0, so that code which takes 0.0 for "never" fails.
 START_S = 1_000_000.0
 #: Real seconds that a sleep on a hasty clock takes at most.
 HASTY_S = 0.05
+#: Real seconds that a client's sleep waits at most for the server to do what has become due.
+SETTLE_S = 0.2
 
 
 class ManualClock:
@@ -77,6 +81,8 @@ class HastyClock:
 class Moved(Protocol):
     """A server's clock, such as the fake vCenter's, that its clients go by as well."""
 
+    activity: Activity
+
     def now(self) -> datetime.datetime: ...
     def monotonic(self) -> float: ...
     def advance(self, seconds: float) -> None: ...
@@ -97,8 +103,12 @@ class SharedClock:
         return self._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Other threads do what has become due; on a busy machine that takes real time, in which
+        a client that polls must not let minutes pass.
+        """
         self._clock.advance(seconds)
-        time.sleep(0.001)  # what became due is done by other threads
+        time.sleep(0.001)
+        self._clock.activity.wait_until_idle(SETTLE_S)
 
 
 class SharedHastyClock(SharedClock):

@@ -392,9 +392,10 @@ def test_housekeeping_costs_the_same_however_many_templates_there_are(lab: Lab) 
     assert len(lab.templates()) == 900
     check_of_many = requests_of(lab, check)
 
-    # In how many pieces vCenter gives news, of tasks too, is a matter of the moment.
+    # In how many pieces vCenter gives news is a matter of the moment: of a task that is queued,
+    # runs and has ended, of the machine that goes, and one in which there was none.
     for counts in (purge_of_one, purge_of_many, one_deletion):
-        assert counts.pop("WaitForUpdatesEx", 0) <= 3 * (1 + counts["Destroy_Task"])
+        assert counts.pop("WaitForUpdatesEx", 0) <= 5 * (1 + counts["Destroy_Task"])
     assert purge_of_many == purge_of_one + times(100, one_deletion)
     # The inventory is read anew once it is old, and VMs come in pages of a thousand.
     assert check_of_many.total() <= check_of_one.total() + 4

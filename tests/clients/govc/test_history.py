@@ -51,6 +51,7 @@ def test_a_running_task_is_cancelled(govc: Govc, vcenter: VCenter) -> None:
 
     datacenter = vcenter.root_folder.child("DC0")
     running = vcenter.tasks.start(datacenter, "Rename_Task", "Datacenter.rename", body)
+    eventually(lambda: running.info.state == "running")
     govc("task.cancel", running.moref)
     eventually(lambda: running.done)
     assert "Datacenter.Rename" in govc("tasks", "-s", "error", "-r", "/DC0")

@@ -17,7 +17,16 @@ from pyVmomi import vim, vmodl
 
 from tests.fakes.vcenter import Model, VCenter, vmdk
 from tests.fakes.vcenter.disk import GRAIN_BYTES, DiskContent
-from tests.unit.fakes.vm_client import Client, GiB, MiB, connected, create_spec, disk_of, wait
+from tests.unit.fakes.vm_client import (
+    Client,
+    GiB,
+    MiB,
+    connected,
+    create_spec,
+    disk_of,
+    until_running,
+    wait,
+)
 
 STREAM = {"Content-Type": "application/x-vnd.vmware-streamVmdk"}
 
@@ -298,7 +307,9 @@ def test_the_vm_of_a_failed_import_goes_with_its_lease_and_takes_no_time(
         vms = [child for child in other.folder.childEntity if child._GetMoId() == vm._GetMoId()]
         assert (len(vms), len(vc.vms())) == ((1, 1) if cleanup == "visible" else (0, 0))
         if vms:
-            assert [task.info.state for task in vms[0].recentTask] == ["running"]
+            (cleaning,) = vms[0].recentTask
+            until_running(cleaning)
+            assert cleaning.info.state == "running"
             with pytest.raises(vim.fault.TaskInProgress):
                 wait(vms[0].Destroy_Task())
         vc.clock.advance(600)
