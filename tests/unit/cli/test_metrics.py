@@ -54,14 +54,14 @@ def rows(page: str) -> dict[str, list[str]]:
 def test_the_page_has_each_metric_with_its_meaning_under_its_source() -> None:
     page = PAGE.read_text()
     for source in Source:
-        _, _, section = page.partition(f"\nThere {source.value}.\n")
-        assert section, f"docs/metrics.rst has no section of what is there {source.value}"
+        _, _, section = page.partition(f"\nAvailable {source.value}.\n")
+        assert section, f"docs/metrics.rst has no section of what is available {source.value}"
         expected = {
             d.name: [d.kind, ", ".join(f"``{label}``" for label in d.labels), d.help]
             for d in METRICS.values()
             if d.source is source
         }
-        assert rows(section.partition("\nThere ")[0]) == expected
+        assert rows(section.partition("\nAvailable ")[0]) == expected
 
 
 def test_the_page_names_no_metric_that_there_is_not() -> None:
