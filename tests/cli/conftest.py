@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
+from tests.e2e.stack.glance import Glance
 from tests.fakes.clock import HastyClock
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, filesystem_disk
 from tests.fakes.vcenter import Model, VCenter
@@ -160,6 +161,38 @@ def signals_are_heard() -> Iterator[None]:
 def disk_image() -> FakeImage:
     """A real file system of 16 MiB in a streamOptimized VMDK."""
     return as_stream_optimized(filesystem_disk(16 * MIB))
+
+
+@pytest.fixture(scope="module")
+def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """A real one; ``knows_glance`` has the commands ask it."""
+    running = Glance(tmp_path_factory.mktemp("glance"))
+    try:
+        running.prepare()
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def knows_glance(lab: Lab, glance: Glance) -> None:
+    lab.configure("DEFAULT", auth_strategy="noauth", glance_api_servers=glance.url)
+
+
+def upload(glance: Glance, image: FakeImage, name: str, **properties: str) -> str:
+    return glance.upload(
+        name,
+        image.file_bytes,
+        disk_format=image.disk_format,
+        container_format=image.container_format,
+        **{**image.glance_properties, **properties},
+    )
+
+
+@pytest.fixture(scope="module")
+def image_id(glance: Glance, disk_image: FakeImage) -> str:
+    return upload(glance, disk_image, "debian-13")
 
 
 @pytest.fixture

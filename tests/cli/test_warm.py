@@ -15,43 +15,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
+from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run, upload
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
 from tests.fakes.web_server import Handler, web_server
 from vmdk_cache.ledger import Ledger
 from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES
 
-
-@pytest.fixture(scope="module")
-def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
-    running = Glance(tmp_path_factory.mktemp("glance"))
-    try:
-        running.prepare()
-        running.start()
-        yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(autouse=True)
-def knows_glance(lab: Lab, glance: Glance) -> None:
-    lab.configure("DEFAULT", auth_strategy="noauth", glance_api_servers=glance.url)
-
-
-def upload(glance: Glance, image: FakeImage, name: str, **properties: str) -> str:
-    return glance.upload(
-        name,
-        image.file_bytes,
-        disk_format=image.disk_format,
-        container_format=image.container_format,
-        **{**image.glance_properties, **properties},
-    )
-
-
-@pytest.fixture(scope="module")
-def image_id(glance: Glance, disk_image: FakeImage) -> str:
-    return upload(glance, disk_image, "debian-13")
+pytestmark = pytest.mark.usefixtures("knows_glance")
 
 
 def test_an_image_is_imported_once_and_the_second_time_its_age_counts_anew(

@@ -3,7 +3,7 @@
 With ``make contract VCENTER=...`` they run on the one that is given, and on no other.
 
 vcsim runs with three inventories: a small one, a wide one of several datacenters and clusters, and
-the recorded one of a real vCenter. ``make test`` leaves the last two to ``make vcsim``.
+the recorded one of a real vCenter. ``make test-all`` leaves the last two to ``make vcsim``.
 
 Tests assume nothing of the inventory. They keep to the folder and names of :attr:`Target.run`, and
 to the hosts and datastores of :meth:`Target.ground`.

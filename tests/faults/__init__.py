@@ -10,5 +10,5 @@
     worker.py        a share of the matrix, in a process of its own
     document.py      writes docs/faults.rst from the results of a whole run
 
-``make faults`` runs all cells; ``make test`` runs a part of them (test_matrix.py).
+``make faults`` runs all cells; ``make test-all`` runs a part of them (test_matrix.py).
 """

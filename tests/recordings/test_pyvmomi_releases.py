@@ -1,7 +1,7 @@
 """The tests of the client in this folder with each other supported release of pyvmomi.
 
-``make test`` puts them into .tools/pyvmomi. Each runs in a process of its own, in which it stands
-before the installed one.
+``make test-all`` puts them into .tools/pyvmomi. Each runs in a process of its own, before the
+installed one on the path.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def test_the_client_reads_the_recordings_with_another_pyvmomi(release: str) -> N
     recordings.path_of(recordings.SDDC)
     folder = ROOT / ".tools" / "pyvmomi" / release
     if not folder.exists():
-        text = f"pyvmomi {release} is not in {folder}: run make test"
+        text = f"pyvmomi {release} is not in {folder}: run make test-all"
         if os.environ.get("VMDK_CACHE_REQUIRE_ALL") == "1":
             pytest.fail(text)
         pytest.skip(text)
