@@ -6,9 +6,9 @@ Layers, top to bottom; a layer imports only layers below it (tests/unit/test_arc
     cli/         the command vmdk-cache; start at cli/main.py
     preflight/   probes of what the cache needs of a vCenter, an account and a configuration
     wiring.py    builds a running cache from settings
-    backend.py   one backend, as its section of cinder.conf describes it
     periodic/    what happens by the clock: purge, reconcile, warm-up, report to the scheduler
     adapters/    what the engine needs of vCenter: its ports, served by vim/
+    backend.py   one backend, as its section of cinder.conf describes it
     cache/       the engine; start reading at cache/engine.py, life of a template in cache/entry.py
     vmdk/        how an image's stream becomes a disk
     datastore/   where a volume goes

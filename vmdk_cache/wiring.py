@@ -14,13 +14,11 @@ from vmdk_cache.adapters.template_store import VCenterTemplateStore
 from vmdk_cache.backend import Backend
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.clone_queue import CloneQueue
+from vmdk_cache.cache.context import CacheContext, KeptImages
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Events
-from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
-from vmdk_cache.cache.kept_images import KeptImages
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Catalog, MarkedImages
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.replication import Replication
@@ -112,7 +110,6 @@ def build(
     live = settings if isinstance(settings, LiveSettings) else LiveSettings(settings)
     session = Session(backend.endpoint, clock)
     waiter = TaskWaiter(session)
-    pins = Pins()
     index = InventoryIndex(
         session,
         clock,
@@ -122,120 +119,37 @@ def build(
         attributes=[ATTRIBUTE],
     )
     store = VCenterTemplateStore(
-        session,
-        waiter,
-        index,
-        backend=backend.name,
-        folder=backend.folder,
-        task_timeout_s=backend.task_timeout_s,
-        clock=clock,
-        managed_by=backend.managed_by,
-        deployment=backend.deployment,
-        lock_domain=lambda: locks.domain,
+        session, waiter, index, backend=backend, clock=clock, lock_domain=lambda: locks.domain
     )
     placement = VCenterPlacement(
-        index,
-        StoragePolicies(session),
-        datastore_regex=backend.datastore_regex,
+        index, StoragePolicies(session), datastore_regex=backend.datastore_regex
     )
-    usage = Usage(store, clock, lambda: write_every_s(live()))
-    kept = KeptImages()
-    evictor = Evictor(
-        backend.name,
-        store=store,
-        locks=locks,
-        pins=pins,
-        events=events,
-        datastores=placement.in_reach,
-    )
-    room = Room(
-        lambda: Policy.of(live()),
-        store=store,
-        usage=usage,
-        evictor=evictor,
-        locks=locks,
-        pins=pins,
-        spaces=placement.spaces,
-        kept=kept,
-    )
-    importer = Importer(
-        backend.name,
-        live,
+    context = CacheContext(
+        backend=backend.name,
         deployment=backend.deployment,
+        settings=live,
         store=store,
-        transfer=open_disk,
-        room=room,
-        evictor=evictor,
+        placement=placement,
         locks=locks,
-        clock=clock,
+        usage=Usage(store, clock, lambda: write_every_s(live())),
         events=events,
+        clock=clock,
+        server_time=session.server_time,
     )
+    evictor = Evictor(context)
+    room = Room(context, evictor)
     queue = CloneQueue(lambda: live().clones_per_template, clock)
-    replication = Replication(
-        backend.name,
-        live,
-        deployment=backend.deployment,
-        store=store,
-        placement=placement,
-        room=room,
-        locks=locks,
-        pins=pins,
-        events=events,
-        clock=clock,
-        queue=queue,
-    )
+    replication = Replication(context, room=room, queue=queue)
     images = ImageCache(
-        backend.name,
-        live,
-        store=store,
-        placement=placement,
-        importer=importer,
+        context,
+        importer=Importer(context, transfer=open_disk, room=room, evictor=evictor),
         queue=queue,
         replication=replication,
-        usage=usage,
         evictor=evictor,
-        pins=pins,
-        clock=clock,
-        events=events,
     )
-    purge = Purge(
-        backend.name,
-        lambda: Policy.of(live()),
-        store=store,
-        usage=usage,
-        evictor=evictor,
-        locks=locks,
-        pins=pins,
-        now=session.server_time,
-        clock=clock,
-        spaces=placement.spaces,
-        catalog=catalog,
-        kept=kept,
-    )
-    reconcile = Reconcile(
-        backend.name,
-        deployment=backend.deployment,
-        store=store,
-        directories=VCenterDirectories(session, waiter, placement.datastores, index.datastores_at),
-        evictor=evictor,
-        locks=locks,
-        clock=clock,
-        now=session.server_time,
-    )
-    housekeeping = Housekeeping(purge, reconcile, clock)
-    warm_up = None
-    if marked is not None:
-        warm_up = WarmUp(
-            live,
-            images=images,
-            store=store,
-            usage=usage,
-            marked=marked,
-            kept=kept,
-            locks=locks,
-            now=session.server_time,
-            adapter_type=adapter_type,
-        )
+    purge = Purge(context, evictor, catalog)
+    directories = VCenterDirectories(session, waiter, placement.datastores, index.datastores_at)
+    reconcile = Reconcile(context, evictor, directories)
     session.open()
     try:
         placement.check()
@@ -251,8 +165,8 @@ def build(
         replication,
         purge,
         reconcile,
-        housekeeping,
-        BackendReporter(store, usage),
-        kept,
-        warm_up,
+        Housekeeping(purge, reconcile, clock),
+        BackendReporter(context),
+        context.kept,
+        None if marked is None else WarmUp(context, images, marked, adapter_type),
     )

@@ -14,13 +14,18 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import CacheKey, is_copy_name, replica_name, template_name
 from vmdk_cache.cache.ports import Directory, Disk, Place, Volume
 from vmdk_cache.cache.record import Record
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 
 PLACE = Place("datastore-1", "ds1", "host-1", "pool-1", "datacenter-1")
@@ -316,6 +321,8 @@ class MemoryPlacement:
 
     :ivar reserved: bytes promised and not released
     :ivar sick_hosts: morefs of hosts that are in maintenance or disconnected
+    :ivar sizes: what :meth:`spaces` returns
+    :ivar reachable: what :meth:`in_reach` returns
     """
 
     def __init__(self, *places: Place) -> None:
@@ -324,6 +331,8 @@ class MemoryPlacement:
         self._turns = itertools.cycle(self._places)
         self.reserved = 0
         self.sick_hosts: set[str] = set()
+        self.sizes: dict[str, Space] = {}
+        self.reachable = {f"datastore-{number}" for number in range(1, 6)}
 
     @contextlib.contextmanager
     def for_volume(
@@ -357,6 +366,12 @@ class MemoryPlacement:
             if place.datastore == entry.datastore and place.host not in self.sick_hosts:
                 return place.host
         return None
+
+    def spaces(self) -> dict[str, Space]:
+        return self.sizes
+
+    def in_reach(self) -> set[str]:
+        return self.reachable
 
     @contextlib.contextmanager
     def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
@@ -433,3 +448,26 @@ class NoLocks:
     @contextlib.contextmanager
     def hold(self, name: str, timeout_s: float) -> Iterator[None]:
         yield
+
+
+def memory_context(settings: Settings | None = None, **parts: Any) -> CacheContext:
+    """A context of ports in memory.
+
+    :param parts: fields of the context; what two processes share is given to the contexts of both
+    """
+    in_force = settings or Settings(enabled=True)
+    clock = parts.get("clock") or ManualClock()
+    store = parts.get("store") or MemoryStore(clock)
+    defaults: dict[str, Any] = {
+        "backend": "b1",
+        "deployment": "",
+        "settings": lambda: in_force,
+        "store": store,
+        "placement": MemoryPlacement(),
+        "locks": MemoryLocks(),
+        "usage": Usage(store, clock),
+        "events": lambda event: None,
+        "clock": clock,
+        "server_time": clock.now,
+    }
+    return CacheContext(**{**defaults, **parts})

@@ -33,7 +33,7 @@ IMAGES = {"image", "self._image"}
 #: Last words of names that stand for numbers, and for ids that vCenter and Cinder generate.
 PLAIN = re.compile(
     r".*(_bytes|_s|_seen|_named|count|sectors?|size|position|start|total|length|capacity|version"
-    r"|port|moref|volume_id|volume\.id|self\._backend|\bvm)"
+    r"|port|moref|volume_id|volume\.id|self\._(context\.)?backend|\bvm)"
 )
 #: By module: other values that hold no text of a user or of another program.
 TRUSTED: dict[str, set[str]] = {
@@ -107,7 +107,7 @@ TRUSTED: dict[str, set[str]] = {
     "ledger.py": {"self._path"},
     "ledger_file.py": {"path"},
     "periodic/housekeeping.py": {"finding.kind"},
-    "periodic/purge.py": {"self._backend", "lasting", "unknown"},
+    "periodic/purge.py": {"lasting", "unknown"},
     "periodic/reconcile.py": {"self._backend"},
     "periodic/warm_up.py": {"text"},
     "preflight/live.py": {"missing"},

@@ -132,15 +132,12 @@ class VCenterPlacement:
         ]
 
     def spaces(self) -> dict[str, Space]:
-        """What they hold, by managed object id."""
         return {
             datastore.moref: Space(datastore.capacity_bytes, datastore.free_bytes)
             for datastore in self.datastores()
         }
 
     def in_reach(self) -> set[str]:
-        """Managed object ids of the datastores whose files can be read, also of those that are not
-        used: a template may be on one that was used before."""
         return {
             datastore.moref for datastore in self._inventory().datastores if datastore.accessible
         }

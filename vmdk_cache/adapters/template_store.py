@@ -13,13 +13,14 @@ import dataclasses
 import datetime
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.adapters.entry_index import EntryIndex
 from vmdk_cache.adapters.volume_clone import VolumeClone
+from vmdk_cache.backend import Backend
 from vmdk_cache.cache import upload_check
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey, template_name
@@ -48,10 +49,6 @@ class VCenterTemplateStore:
 
     :param index: follows the cache's folders, see
         :class:`~vmdk_cache.adapters.entry_index.EntryIndex`
-    :param folder: inventory path of the folder for new templates, below a datacenter's VM folder
-    :param managed_by: extension key and type that mark a VM as Cinder's, or None
-    :param deployment: the cloud that they belong to, see vmdk_cache/deployment.py
-    :param task_timeout_s: how long a clone or an import may run
     :param lock_domain: of the locks that importers hold
     """
 
@@ -61,24 +58,22 @@ class VCenterTemplateStore:
         waiter: TaskWaiter,
         index: InventoryIndex,
         *,
-        backend: str,
-        folder: Sequence[str],
-        task_timeout_s: float,
+        backend: Backend,
         clock: Clock,
-        managed_by: tuple[str, str] | None = None,
-        deployment: str = "",
         lock_domain: Callable[[], str] = lambda: "",
     ) -> None:
         self._session = session
         self._waiter = waiter
         self._index = index
-        self._entries = EntryIndex(session, index, backend, deployment, folder[-1])
-        self._backend = backend
-        self._deployment = deployment
-        self._folder = tuple(folder)
-        self._task_timeout_s = task_timeout_s
+        self._entries = EntryIndex(
+            session, index, backend.name, backend.deployment, backend.folder[-1]
+        )
+        self._backend = backend.name
+        self._deployment = backend.deployment
+        self._folder = backend.folder
+        self._task_timeout_s = backend.task_timeout_s
+        self._managed_by = backend.managed_by
         self._clock = clock
-        self._managed_by = managed_by
         self._lock_domain = lock_domain
 
     def find(self, key: CacheKey) -> CacheEntry | None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,20 +28,17 @@ from vmdk_cache import errors
 from vmdk_cache.cache import admission, clone_failure
 from vmdk_cache.cache.clone_failure import Next, Situation
 from vmdk_cache.cache.clone_queue import CloneQueue
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events, Hit, Miss, Rule
+from vmdk_cache.cache.events import Hit, Miss, Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Home, Importer
 from vmdk_cache.cache.key import CacheKey
-from vmdk_cache.cache.pins import Pins
-from vmdk_cache.cache.ports import Place, Placement, TemplateStore, Volume
+from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.single_flight import SingleFlight
-from vmdk_cache.cache.usage import Usage
 from vmdk_cache.cache.volume_request import VolumeRequest, no_failure_once_made
-from vmdk_cache.clock import Clock
-from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 
 #: Another thread's move of a template to a host, a matter of seconds.
@@ -83,33 +80,26 @@ class ImageCache:
 
     def __init__(
         self,
-        backend: str,
-        settings: Callable[[], Settings],
+        context: CacheContext,
         *,
-        store: TemplateStore,
-        placement: Placement,
         importer: Importer,
         queue: CloneQueue,
         replication: Replication,
-        usage: Usage,
         evictor: Evictor,
-        pins: Pins,
-        clock: Clock,
-        events: Events,
     ) -> None:
-        self._backend = backend
-        self._settings = settings
-        self._store = store
-        self._placement = placement
+        self._backend = context.backend
+        self._settings = context.settings
+        self._store = context.store
+        self._placement = context.placement
+        self._usage = context.usage
+        self._pins = context.pins
+        self._clock = context.clock
+        self._events = context.events
         self._importer = importer
         self._queue = queue
         self._replication = replication
-        self._usage = usage
         self._evictor = evictor
-        self._pins = pins
-        self._clock = clock
-        self._events = events
-        self._moves: SingleFlight[str, None] = SingleFlight(clock=clock)
+        self._moves: SingleFlight[str, None] = SingleFlight(clock=context.clock)
 
     def create_volume(self, image: Image, volume: Volume, source: ImageSource) -> Outcome:
         """Make ``volume`` from ``image``.

@@ -11,7 +11,7 @@ the last one of any image: losing that costs a clone across datastores, losing t
 is not ours, is being imported or is in use is never a candidate, but an import takes its share of
 every limit. A replica is an entry like any other: of its template's age, with uses of its own.
 
-Images that are to be kept warm (cache/kept_images.py) come last: a limit that is exceeded takes the
+Images that are to be kept warm (cache/context.py) come last: a limit that is exceeded takes the
 last copy of one only when nothing else is left to take, and an import never does, for it would be
 imported again at once. So marked images share a limit among each other by who came first.
 """

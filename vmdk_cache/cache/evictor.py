@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events, Evicted, Rule
+from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
-from vmdk_cache.cache.pins import Pins
-from vmdk_cache.cache.ports import TemplateStore
-from vmdk_cache.locks import Locks
 from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
@@ -48,27 +46,15 @@ class Stayed:
 
 
 class Evictor:
-    """Removes entries of one backend; safe for use by many threads.
+    """Removes entries of one backend; safe for use by many threads."""
 
-    :param datastores: those that are in reach, by managed object id
-    """
-
-    def __init__(
-        self,
-        backend: str,
-        *,
-        store: TemplateStore,
-        locks: Locks,
-        pins: Pins,
-        events: Events,
-        datastores: Callable[[], Collection[str]],
-    ) -> None:
-        self._backend = backend
-        self._store = store
-        self._locks = locks
-        self._pins = pins
-        self._events = events
-        self._datastores = datastores
+    def __init__(self, context: CacheContext) -> None:
+        self._backend = context.backend
+        self._store = context.store
+        self._placement = context.placement
+        self._locks = context.locks
+        self._pins = context.pins
+        self._events = context.events
 
     def remove(
         self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
@@ -131,7 +117,7 @@ class Evictor:
         reach, perhaps for an hour."""
         if entry.datastore is None or (entry.accessible and rule is not Rule.BROKEN):
             return True
-        return entry.datastore in self._datastores()
+        return entry.datastore in self._placement.in_reach()
 
 
 def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:

@@ -24,8 +24,9 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache import admission
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Events, Imported, ImportFailed, ImportStarted, Reason, Rule
+from vmdk_cache.cache.events import Imported, ImportFailed, ImportStarted, Reason, Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.fresh_disk import FreshDisk
@@ -36,14 +37,11 @@ from vmdk_cache.cache.key import (
     lock_name_of,
     template_name,
 )
-from vmdk_cache.cache.ports import Place, TemplateStore, Transfer
+from vmdk_cache.cache.ports import Place, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.cache.supersession import Supersession
-from vmdk_cache.clock import Clock
-from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
-from vmdk_cache.locks import Locks
 from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
@@ -68,31 +66,20 @@ class Importer:
     """Imports for one backend; safe for use by many threads."""
 
     def __init__(
-        self,
-        backend: str,
-        settings: Callable[[], Settings],
-        *,
-        deployment: str = "",
-        store: TemplateStore,
-        transfer: Transfer,
-        room: Room,
-        evictor: Evictor,
-        locks: Locks,
-        clock: Clock,
-        events: Events,
+        self, context: CacheContext, *, transfer: Transfer, room: Room, evictor: Evictor
     ) -> None:
-        self._backend = backend
-        self._deployment = deployment
-        self._settings = settings
-        self._store = store
+        self._backend = context.backend
+        self._deployment = context.deployment
+        self._settings = context.settings
+        self._store = context.store
+        self._locks = context.locks
+        self._clock = context.clock
+        self._events = context.events
         self._transfer = transfer
         self._room = room
         self._evictor = evictor
-        self._locks = locks
-        self._clock = clock
-        self._events = events
         self._flights: SingleFlight[CacheKey, tuple[CacheEntry, bool]] = SingleFlight(
-            is_leaders_own=_is_refused_to_one_user, clock=clock
+            is_leaders_own=_is_refused_to_one_user, clock=context.clock
         )
 
     def ready(

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import identifier
@@ -151,6 +152,13 @@ class Placement(Protocol):
     def reader(self, entry: CacheEntry) -> str | None:
         """The host that can do an entry's reads now: its own if that is in order, else another that
         has its datastore mounted; None if there is none. A managed object id."""
+
+    def spaces(self) -> Mapping[str, Space]:
+        """The datastores that the backend uses, by managed object id."""
+
+    def in_reach(self) -> Collection[str]:
+        """Managed object ids of the datastores whose files can be read, also of those that the
+        backend does not use: a template may be on one that it used before."""
 
 
 @dataclass(frozen=True)

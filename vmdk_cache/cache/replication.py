@@ -37,7 +37,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from oslo_log import log as logging
@@ -45,15 +45,13 @@ from oslo_log import log as logging
 from vmdk_cache import errors, retry
 from vmdk_cache.cache import clone_failure
 from vmdk_cache.cache.clone_queue import CloneQueue
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events, Replicated
+from vmdk_cache.cache.events import Replicated
 from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name_of, replica_name
-from vmdk_cache.cache.pins import Pins
-from vmdk_cache.cache.ports import Place, Placement, TemplateStore
+from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.room import Room
-from vmdk_cache.clock import Clock
-from vmdk_cache.conf import REPLICAS_OFF, Settings
-from vmdk_cache.locks import Locks
+from vmdk_cache.conf import REPLICAS_OFF
 from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
@@ -97,31 +95,17 @@ class Replication:
     :param queue: told what is being made, and each new replica, which is READY
     """
 
-    def __init__(
-        self,
-        backend: str,
-        settings: Callable[[], Settings],
-        *,
-        deployment: str = "",
-        store: TemplateStore,
-        placement: Placement,
-        room: Room,
-        locks: Locks,
-        pins: Pins,
-        events: Events,
-        clock: Clock,
-        queue: CloneQueue,
-    ) -> None:
-        self._backend = backend
-        self._deployment = deployment
-        self._settings = settings
-        self._store = store
-        self._placement = placement
+    def __init__(self, context: CacheContext, *, room: Room, queue: CloneQueue) -> None:
+        self._backend = context.backend
+        self._deployment = context.deployment
+        self._settings = context.settings
+        self._store = context.store
+        self._placement = context.placement
+        self._locks = context.locks
+        self._pins = context.pins
+        self._events = context.events
+        self._clock = context.clock
         self._room = room
-        self._locks = locks
-        self._pins = pins
-        self._events = events
-        self._clock = clock
         self._clone_queue = queue
         self._lock = threading.Lock()
         self._demands: dict[CacheKey, dict[str, _Demand]] = {}  # by datastore

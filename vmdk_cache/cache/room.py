@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from vmdk_cache import errors
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason
-from vmdk_cache.cache.eviction import Policy, Space, Verdict, plan_room
+from vmdk_cache.cache.eviction import Verdict, plan_room
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.pins import Pins
-from vmdk_cache.cache.ports import Place, TemplateStore
-from vmdk_cache.cache.usage import Usage
-from vmdk_cache.locks import Locks
+from vmdk_cache.cache.ports import Place
 from vmdk_cache.quoting import quoted
 
 LOCK = "room"
@@ -32,32 +30,11 @@ LOCK_TIMEOUT_S = 600.0
 
 
 class Room:
-    """Keeps the limits of one backend.
+    """Keeps the limits of one backend."""
 
-    :param spaces: the datastores that the backend uses, by managed object id
-    :param kept: ids of images whose last copy makes no room
-    """
-
-    def __init__(
-        self,
-        policy: Callable[[], Policy],
-        *,
-        store: TemplateStore,
-        usage: Usage,
-        evictor: Evictor,
-        locks: Locks,
-        pins: Pins,
-        spaces: Callable[[], Mapping[str, Space]],
-        kept: Callable[[], Collection[str]] = frozenset,
-    ) -> None:
-        self._policy = policy
-        self._store = store
-        self._usage = usage
+    def __init__(self, context: CacheContext, evictor: Evictor) -> None:
+        self._context = context
         self._evictor = evictor
-        self._locks = locks
-        self._pins = pins
-        self._spaces = spaces
-        self._kept = kept
         self._promises_lock = threading.Lock()
         self._promises: dict[str, CacheEntry] = {}
 
@@ -67,17 +44,17 @@ class Room:
 
         :raises NotCacheable: there is none, and none to be made
         """
-        if not self._policy().has_limits:
+        if not self._context.policy().has_limits:
             yield
             return
-        with self._locks.hold(LOCK, LOCK_TIMEOUT_S):
+        with self._context.locks.hold(LOCK, LOCK_TIMEOUT_S):
             for verdict in self._plan(size_bytes, place):
                 self._remove(verdict)
             yield
 
     def check(self, size_bytes: int, place: Place) -> None:
         """:raises NotCacheable: there is no room for a template, and none to be made"""
-        if self._policy().has_limits:
+        if self._context.policy().has_limits:
             self._plan(size_bytes, place)
 
     @contextlib.contextmanager
@@ -88,10 +65,10 @@ class Room:
         :param name: the replica's
         :raises NotCacheable: there is none, or only if another template goes
         """
-        if not self._policy().has_limits:
+        if not self._context.policy().has_limits:
             yield
             return
-        with self._locks.hold(LOCK, LOCK_TIMEOUT_S):
+        with self._context.locks.hold(LOCK, LOCK_TIMEOUT_S):
             if plan := self._plan(size_bytes, place):
                 raise errors.NotCacheable(
                     Reason.NO_ROOM, f"{quoted(plan[0].entry.name)} would have to make room for it"
@@ -106,16 +83,16 @@ class Room:
                 del self._promises[name]
 
     def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
-        policy = self._policy()
-        entries = self._usage.applied(self._store.entries())
+        policy = self._context.policy()
+        entries = self._context.entries()
         return plan_room(
             [*entries, *self._promised(entries)],
             size_bytes,
             place.datastore,
             policy,
-            spaces=self._spaces() if policy.needs_space else {},
-            in_use=self._pins.pinned(),
-            kept=self._kept(),
+            spaces=self._context.placement.spaces() if policy.needs_space else {},
+            in_use=self._context.pins.pinned(),
+            kept=self._context.kept(),
         )
 
     def _promised(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
@@ -132,4 +109,4 @@ class Room:
             )
 
     def _is_unused(self, entry: CacheEntry) -> bool:
-        return entry.moref not in self._pins.pinned()
+        return entry.moref not in self._context.pins.pinned()

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from oslo_log import log as logging
 
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.ports import TemplateStore
-from vmdk_cache.cache.usage import Usage
 from vmdk_cache.datastore.capacity import provisioned_gib
 from vmdk_cache.quoting import sentence
 
@@ -66,11 +65,8 @@ class BackendReporter:
     :param within_s: how long :meth:`latest` waits for vCenter
     """
 
-    def __init__(
-        self, store: TemplateStore, usage: Usage, *, within_s: float = ANSWER_WITHIN_S
-    ) -> None:
-        self._store = store
-        self._usage = usage
+    def __init__(self, context: CacheContext, *, within_s: float = ANSWER_WITHIN_S) -> None:
+        self._context = context
         self._within_s = within_s
         self._lock = threading.Lock()
         self._last = BackendReport()
@@ -104,7 +100,7 @@ class BackendReporter:
 
     def _look(self, done: threading.Event) -> None:
         try:
-            report = report_of(self._usage.applied(self._store.entries()))
+            report = report_of(self._context.entries())
         except Exception as failure:
             # Whatever it is: a report without this is better than none for the backend.
             self._stands(failure)

@@ -10,30 +10,24 @@ deletions cost requests for each template.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.eviction import (
     EvictionPlan,
-    Policy,
-    Space,
     Verdict,
     plan_eviction,
     plan_requested,
 )
 from vmdk_cache.cache.evictor import Evictor, Stayed
-from vmdk_cache.cache.pins import Pins
-from vmdk_cache.cache.ports import Catalog, TemplateStore
-from vmdk_cache.cache.usage import Usage
+from vmdk_cache.cache.ports import Catalog
 from vmdk_cache.cache.validity import images_of, proven_ours, stale_copies
-from vmdk_cache.clock import Clock
 from vmdk_cache.image import Image
-from vmdk_cache.locks import Locks
 from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
@@ -56,42 +50,15 @@ class Purged:
 class Purge:
     """The purge of one backend's cache; ``run`` may be called by any thread at any time.
 
-    :param now: vCenter's time, as in the records: this host's clock may differ
-    :param clock: how long a run takes
-    :param spaces: the datastores that the backend uses, by managed object id; asked only if the
-        policy needs them
     :param catalog: None where there is no Glance to ask: then no copy is stale
-    :param kept: ids of the images that are to be kept warm
     """
 
     def __init__(
-        self,
-        backend: str,
-        policy: Callable[[], Policy],
-        *,
-        store: TemplateStore,
-        usage: Usage,
-        evictor: Evictor,
-        locks: Locks,
-        pins: Pins,
-        now: Callable[[], datetime.datetime],
-        clock: Clock,
-        spaces: Callable[[], Mapping[str, Space]],
-        catalog: Catalog | None = None,
-        kept: Callable[[], Collection[str]] = frozenset,
+        self, context: CacheContext, evictor: Evictor, catalog: Catalog | None = None
     ) -> None:
-        self._backend = backend
-        self._policy = policy
-        self._store = store
-        self._usage = usage
+        self._context = context
         self._evictor = evictor
-        self._locks = locks
-        self._pins = pins
-        self._now = now
-        self._clock = clock
-        self._spaces = spaces
         self._catalog = catalog
-        self._kept = kept
         self._warned = False  # that an operator has to configure a user for Glance
 
     def plan(self) -> EvictionPlan:
@@ -99,7 +66,7 @@ class Purge:
 
         :raises VCenterError: templates or datastores could not be listed
         """
-        entries = self._usage.applied(self._store.entries())
+        entries = self._context.entries()
         return self._plan(entries, self._images(images_of(entries)))
 
     def plan_requested(self, image_ids: Collection[str] | None) -> EvictionPlan:
@@ -108,8 +75,8 @@ class Purge:
         :param image_ids: None: all of them
         :raises VCenterError: templates could not be listed
         """
-        entries = self._usage.applied(self._store.entries())
-        return plan_requested(entries, image_ids, in_use=self._pins.pinned())
+        entries = self._context.entries()
+        return plan_requested(entries, image_ids, in_use=self._context.pins.pinned())
 
     def carry_out(self, plan: Callable[[], EvictionPlan]) -> Purged:
         """Remove what the plan says; one entry that resists does not keep the others.
@@ -119,10 +86,10 @@ class Purge:
         :raises VCenterError: as of the plan
         """
         removed, stayed = [], []
-        with self._locks.hold(LOCK, 0):
-            ends_at = self._clock.monotonic() + RUN_WITHIN_S
+        with self._context.locks.hold(LOCK, 0):
+            ends_at = self._context.clock.monotonic() + RUN_WITHIN_S
             for verdict in plan().remove:
-                if self._clock.monotonic() < ends_at:
+                if self._context.clock.monotonic() < ends_at:
                     why = self._evictor.attempt(verdict)
                 else:
                     why = Stayed("the purge has taken too long: the rest is left to the next run")
@@ -140,17 +107,17 @@ class Purge:
         try:
             return [verdict.entry for verdict in self.carry_out(self._claiming_plan).removed]
         except errors.LockTimeout:
-            LOG.debug("Another process is purging the image cache of %s.", self._backend)
+            LOG.debug("Another process is purging the image cache of %s.", self._context.backend)
             return []
 
     def _claiming_plan(self) -> EvictionPlan:
         """As :meth:`plan`, and what is proven to be ours is noted as such: when its image is
         deleted later, it is known whose it was."""
-        entries = self._usage.applied(self._store.entries())
+        entries = self._context.entries()
         images = self._images(images_of(entries))
         for entry in proven_ours(entries, images):
             try:
-                self._store.claim(entry)
+                self._context.store.claim(entry)
             except errors.VCenterError as failure:
                 LOG.info(
                     "Template %s is not noted as this deployment's yet: %s",
@@ -162,15 +129,15 @@ class Purge:
     def _plan(
         self, entries: Sequence[CacheEntry], images: Mapping[str, Image | None]
     ) -> EvictionPlan:
-        policy = self._policy()
+        policy = self._context.policy()
         return plan_eviction(
             entries,
-            self._now(),
+            self._context.server_time(),
             policy,
-            spaces=self._spaces() if policy.needs_space else {},
+            spaces=self._context.placement.spaces() if policy.needs_space else {},
             stale=stale_copies(entries, images),
-            in_use=self._pins.pinned(),
-            kept=self._kept(),
+            in_use=self._context.pins.pinned(),
+            kept=self._context.kept(),
         )
 
     def _images(self, image_ids: Iterable[str]) -> dict[str, Image | None]:
@@ -200,7 +167,7 @@ class Purge:
             LOG.warning(
                 "Templates of images that Glance has deleted, changed or deactivated stay in the "
                 "cache of %s until they expire or a limit is reached: %s",
-                self._backend,
+                self._context.backend,
                 lasting[0],
             )
         elif unknown:

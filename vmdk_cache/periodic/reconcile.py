@@ -16,20 +16,19 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Rule
 from vmdk_cache.cache.eviction import Verdict
 from vmdk_cache.cache.evictor import Evictor, lock_of
 from vmdk_cache.cache.importer import ABANDONED_AFTER
 from vmdk_cache.cache.key import has_tag, image_id_in, lock_name_of, name_prefix
-from vmdk_cache.cache.ports import Directories, Directory, TemplateStore
-from vmdk_cache.clock import Clock
-from vmdk_cache.locks import Locks
+from vmdk_cache.cache.ports import Directories, Directory
 from vmdk_cache.periodic.findings import Diagnosis, Finding, Kind, Report, diagnose
 from vmdk_cache.quoting import quoted
 
@@ -46,32 +45,17 @@ _TOO_LONG = "this check has taken too long"
 
 
 class Reconcile:
-    """The checks of one backend's cache; ``check`` may be called by any thread at any time.
+    """The checks of one backend's cache; ``check`` may be called by any thread at any time."""
 
-    :param clock: to wait between two looks
-    :param now: vCenter's time, as in the records: this host's clock may differ
-    """
-
-    def __init__(
-        self,
-        backend: str,
-        *,
-        deployment: str = "",
-        store: TemplateStore,
-        directories: Directories,
-        evictor: Evictor,
-        locks: Locks,
-        clock: Clock,
-        now: Callable[[], datetime.datetime],
-    ) -> None:
-        self._backend = backend
-        self._deployment = deployment
-        self._store = store
-        self._directories = directories
+    def __init__(self, context: CacheContext, evictor: Evictor, directories: Directories) -> None:
+        self._backend = context.backend
+        self._deployment = context.deployment
+        self._store = context.store
+        self._locks = context.locks
+        self._clock = context.clock
+        self._server_time = context.server_time
         self._evictor = evictor
-        self._locks = locks
-        self._clock = clock
-        self._now = now
+        self._directories = directories
         self._idle_since: dict[str, datetime.datetime] = {}
 
     def check(
@@ -160,7 +144,7 @@ class Reconcile:
 
         :param wait: for a second look at those that this process has not seen before
         """
-        now = self._now()
+        now = self._server_time()
         idle = [entry for entry in imports if not self._is_importing(entry)]
         self._idle_since = {entry.moref: self._idle_since.get(entry.moref, now) for entry in idle}
         abandoned = {

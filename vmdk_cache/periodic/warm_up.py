@@ -6,7 +6,7 @@
 
 What is due comes before what is absent: a timer takes a moment, an import perhaps an hour. One
 process of a backend works at a time. Every process asks Glance for itself, for each has to know
-what must not go to make room (cache/kept_images.py); while Glance is away the last answer stands.
+what must not go to make room (cache/context.py); while Glance is away the last answer stands.
 
 A warm-up makes room at the cost of images that are not marked, never of those that are: of more
 marked images than the limits leave room for, those that came first stay. Whatever keeps an image
@@ -17,22 +17,20 @@ again until it has other bytes.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.eviction import Policy, expires_at
-from vmdk_cache.cache.kept_images import KeptImages
 from vmdk_cache.cache.key import CacheKey, fingerprint
-from vmdk_cache.cache.ports import MarkedImages, TemplateStore
-from vmdk_cache.cache.usage import Usage
+from vmdk_cache.cache.ports import MarkedImages
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
-from vmdk_cache.locks import Locks
 from vmdk_cache.quoting import identifier, sentence
 
 LOG = logging.getLogger(__name__)
@@ -85,32 +83,15 @@ class WarmUp:
     """The warm-up of one backend; one round at a time.
 
     :param marked: asked which images are to be kept warm, and for their bytes
-    :param kept: told what Glance answered
-    :param now: vCenter's time, as in the records: this host's clock may differ
     :param adapter_type: of the volumes to come
     """
 
     def __init__(
-        self,
-        settings: Callable[[], Settings],
-        *,
-        images: ImageCache,
-        store: TemplateStore,
-        usage: Usage,
-        marked: MarkedImages,
-        kept: KeptImages,
-        locks: Locks,
-        now: Callable[[], datetime.datetime],
-        adapter_type: str,
+        self, context: CacheContext, images: ImageCache, marked: MarkedImages, adapter_type: str
     ) -> None:
-        self._settings = settings
+        self._context = context
         self._images = images
-        self._store = store
-        self._usage = usage
         self._marked = marked
-        self._kept = kept
-        self._locks = locks
-        self._now = now
         self._adapter_type = adapter_type
         self._closed = False
         self._told: dict[str, str] = {}  # by image id; of all of them: an empty one
@@ -120,13 +101,13 @@ class WarmUp:
         """One round; never raises: what fails is tried again in the next. While it is switched off,
         it does nothing, and no image is kept."""
         if not self._is_on():
-            self._kept.set(())
+            self._context.kept.set(())
             return
         try:
             images = self._marked.marked()
-            self._kept.set(image.id for image in images)
+            self._context.kept.set(image.id for image in images)
             self._forget_all_but(images)
-            with self._locks.hold(LOCK, 0):
+            with self._context.locks.hold(LOCK, 0):
                 self._warm(images)
         except errors.LockTimeout:
             LOG.debug("Another process keeps the marked images warm.")
@@ -140,12 +121,18 @@ class WarmUp:
         self._closed = True
 
     def _is_on(self) -> bool:
-        settings = self._settings()
+        settings = self._context.settings()
         return settings.enabled and settings.auto_warm
 
     def _warm(self, images: Sequence[Image]) -> None:
-        entries = self._usage.applied(self._store.entries())
-        plan = plan_warm_up(images, entries, self._now(), self._settings(), self._adapter_type)
+        context = self._context
+        plan = plan_warm_up(
+            images,
+            context.entries(),
+            context.server_time(),
+            context.settings(),
+            self._adapter_type,
+        )
         for image in (*plan.due, *plan.absent):
             if self._closed or not self._is_on():
                 return

@@ -23,7 +23,8 @@ from xml.parsers.expat import ExpatError
 
 from pyVmomi import SoapStubAdapter, VmomiSupport, vmodl
 
-from vmdk_cache.vim.exchange import Listener, OverheardConnection
+from vmdk_cache.vim.endpoint import Endpoint
+from vmdk_cache.vim.exchange import OverheardConnection
 from vmdk_cache.vim.faults import NotSent, NotUnderstood
 
 #: Names of pyVmomi that it neither documents nor promises to keep, by the object that must have
@@ -63,36 +64,32 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        endpoint: Endpoint,
         *,
         cookie: Cookie,
         version: str,
         ssl_context: ssl.SSLContext,
-        pool_size: int,
-        connect_timeout_s: float,
         read_timeout_s: float,
         path: str = "/sdk",
         request_context: dict[str, str] | None = None,
-        listener: Listener | None = None,
     ) -> None:
         self._session_cookie = cookie
         super().__init__(
-            host=host,
-            port=port,
+            host=endpoint.host,
+            port=endpoint.port,
             path=path,
             version=version,
             sslContext=ssl_context,
-            poolSize=pool_size,
+            poolSize=endpoint.pool_size,
             connectionPoolTimeout=_KEEP_IDLE_S,
             requestContext=request_context,
         )
-        self._address = (host.strip("[]"), port)
+        self._address = (endpoint.host.strip("[]"), endpoint.port)
         self._ssl_context = ssl_context
-        self._connect_timeout_s = connect_timeout_s
+        self._connect_timeout_s = endpoint.connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._listener = listener
-        self._slots = threading.BoundedSemaphore(pool_size)
+        self._listener = endpoint.listener
+        self._slots = threading.BoundedSemaphore(endpoint.pool_size)
         self.request_count = 0
 
     @property

@@ -324,15 +324,11 @@ class Session:
 
     def _channel(self, cookie: Cookie, read_timeout_s: float) -> Channel:
         return Channel(
-            self.endpoint.host,
-            self.endpoint.port,
+            self.endpoint,
             cookie=cookie,
             version=OLDEST_VERSION,
             ssl_context=self.ssl_context,
-            pool_size=self.endpoint.pool_size,
-            connect_timeout_s=self.endpoint.connect_timeout_s,
             read_timeout_s=read_timeout_s,
-            listener=self.endpoint.listener,
         )
 
     def _forget_folder(self, moref: str | None) -> None:

@@ -121,16 +121,12 @@ class StoragePolicies:
         header = session.cookie().partition("=")[2].strip('"')
         generation = session.generation
         channel = Channel(
-            session.endpoint.host,
-            session.endpoint.port,
+            session.endpoint,
             cookie=Cookie(),
             version=_VERSION,
             ssl_context=session.ssl_context,
-            pool_size=session.endpoint.pool_size,
-            connect_timeout_s=session.endpoint.connect_timeout_s,
             read_timeout_s=session.endpoint.read_timeout_s,
             path="/pbm",
-            listener=session.endpoint.listener,
             request_context={"vcSessionCookie": header},
         )
         instance: Any = pbm.ServiceInstance("ServiceInstance", channel)

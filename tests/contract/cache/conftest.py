@@ -14,6 +14,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.memory import PLACE, MemoryStore
 from tests.fakes.vcenter.busy import busy_vcenter
 from vmdk_cache.adapters.template_store import VCenterTemplateStore
+from vmdk_cache.backend import Backend
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import replica_name
 from vmdk_cache.cache.ports import Place, TemplateStore
@@ -74,9 +75,7 @@ def on_vcenter(target: Target) -> Iterator[Subject]:
                 cluster_names=target.choice.clusters,
                 attributes=[ATTRIBUTE],
             ),
-            backend=backend,
-            folder=folder,
-            task_timeout_s=120,
+            backend=Backend(backend, target.endpoint(), folder, task_timeout_s=120),
             clock=clock,
         )
         try:

@@ -13,19 +13,18 @@ from tests.fakes.memory import (
     MemorySource,
     MemoryStore,
     MemoryTransfer,
+    memory_context,
 )
 from vmdk_cache.cache.clone_queue import CloneQueue
+from vmdk_cache.cache.context import CacheContext, KeptImages
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Event
-from vmdk_cache.cache.eviction import Policy, Space
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
-from vmdk_cache.cache.kept_images import KeptImages
 from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
-from vmdk_cache.cache.usage import Usage
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 
@@ -69,63 +68,34 @@ class World:
         self.source = MemorySource()
         self.pins = Pins()
         self.events: list[Event] = []
-        self.in_reach = {f"datastore-{number}" for number in range(1, 6)}
-        self.spaces: dict[str, Space] = {}
         self.kept = KeptImages()
         self.engine = self.process()
 
+    def context(self, settings: Settings | None = None, **parts: Any) -> CacheContext:
+        """What another process works with, on the same vCenter; with locks of its own by default.
+
+        :param parts: take the place of this world's
+        """
+        shared = {
+            "store": self.store,
+            "placement": self.placement,
+            "events": self.events.append,
+            "clock": self.clock,
+            "pins": self.pins,
+            "kept": self.kept,
+        }
+        return memory_context(settings, **{**shared, **parts})
+
     def process(self, settings: Settings | None = None, locks: object = None) -> ImageCache:
-        """Another process's engine on the same vCenter."""
-        settings = settings or Settings(enabled=True)
-        shared = locks or MemoryLocks()
-        usage = Usage(self.store, self.clock)
-        parts: dict[str, Any] = {"store": self.store, "locks": shared, "pins": self.pins}
-        evictor = Evictor(
-            "b1", events=self.events.append, datastores=lambda: self.in_reach, **parts
-        )
-        self.room = Room(
-            lambda: Policy.of(settings),
-            usage=usage,
-            evictor=evictor,
-            spaces=lambda: self.spaces,
-            kept=self.kept,
-            **parts,
-        )
-        importer = Importer(
-            "b1",
-            lambda: settings,
-            store=self.store,
-            transfer=self.transfer,
-            room=self.room,
-            evictor=evictor,
-            locks=shared,  # type: ignore[arg-type]
-            clock=self.clock,
-            events=self.events.append,
-        )
-        queue = CloneQueue(lambda: settings.clones_per_template, self.clock)
-        replication = Replication(
-            "b1",
-            lambda: settings,
-            placement=self.placement,
-            room=self.room,
-            clock=self.clock,
-            events=self.events.append,
-            queue=queue,
-            **parts,
-        )
+        """The engine of another process on the same vCenter."""
+        context = self.context(settings, locks=locks or MemoryLocks())
+        evictor = Evictor(context)
+        self.room = Room(context, evictor)
+        importer = Importer(context, transfer=self.transfer, room=self.room, evictor=evictor)
+        queue = CloneQueue(lambda: context.settings().clones_per_template, self.clock)
+        replication = Replication(context, room=self.room, queue=queue)
         return ImageCache(
-            "b1",
-            lambda: settings,
-            placement=self.placement,
-            importer=importer,
-            queue=queue,
-            replication=replication,
-            usage=usage,
-            clock=self.clock,
-            events=self.events.append,
-            store=self.store,
-            pins=self.pins,
-            evictor=evictor,
+            context, importer=importer, queue=queue, replication=replication, evictor=evictor
         )
 
     def kinds(self) -> list[str]:

@@ -457,7 +457,7 @@ def test_a_template_that_vcenter_calls_inaccessible_goes_at_once(world: World) -
 
 def test_a_template_on_a_datastore_out_of_reach_is_not_removed(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    world.in_reach.clear()
+    world.placement.reachable.clear()
     world.store.faults["clone"] = files_lost(9)
     with pytest.raises(errors.ObjectNotFound) as failed:
         world.engine.create_volume(IMAGE, volume(2), world.source)
@@ -470,7 +470,7 @@ def test_a_template_on_a_datastore_out_of_reach_is_not_removed(world: World) -> 
 
 def test_a_copy_on_a_datastore_that_went_out_of_reach_gives_way_to_another(world: World) -> None:
     replica = with_two_copies(world)
-    world.in_reach = {OTHER.datastore}
+    world.placement.reachable = {OTHER.datastore}
     world.store.faults["clone"] = files_lost(2)
     made = world.engine.create_volume(IMAGE, volume(1), world.source)
     assert (made.hit, made.entry.moref) == (True, replica.moref)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.clock import ManualClock
-from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemoryStore
+from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemoryStore, memory_context
 from tests.unit.cache.conftest import GIB, IMAGE
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.clone_queue import CloneQueue
@@ -38,7 +38,6 @@ from vmdk_cache.cache.replication import (
     Replication,
 )
 from vmdk_cache.cache.room import Room
-from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 
@@ -95,27 +94,18 @@ class World:
     def process(self, **options: Any) -> Replication:
         """Another one that shares vCenter, locks and pins."""
         settings = Settings(enabled=True, replicate_after=AFTER, **options)
-        parts: dict[str, Any] = {"store": self.store, "locks": self.locks, "pins": self.pins}
-        self.evictor = Evictor(
-            "b1", events=self.events.append, datastores=lambda: {PLACE.datastore}, **parts
-        )
-        self.room = Room(
-            lambda: Policy.of(settings),
-            usage=Usage(self.store, self.clock),
-            evictor=self.evictor,
-            spaces=dict,
-            **parts,
-        )
-        self.replication = Replication(
-            "b1",
-            lambda: settings,
+        context = memory_context(
+            settings,
+            store=self.store,
             placement=self.placement,
-            room=self.room,
+            locks=self.locks,
+            pins=self.pins,
             events=self.events.append,
             clock=self.clock,
-            queue=self.queue,
-            **parts,
         )
+        self.evictor = Evictor(context)
+        self.room = Room(context, self.evictor)
+        self.replication = Replication(context, room=self.room, queue=self.queue)
         return self.replication
 
     def template(self, of: CacheKey, host: str = PLACE.host) -> CacheEntry:
@@ -133,7 +123,9 @@ class World:
 
 
 def at_work() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == THREAD_NAME}
+    threads = threading.enumerate()
+    # One that is just being started has to be waited for through the one that starts it.
+    return {thread for thread in threads if thread.name == THREAD_NAME and thread.is_alive()}
 
 
 def settle() -> None:

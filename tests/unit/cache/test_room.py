@@ -38,7 +38,7 @@ def cached(world: World) -> list[str]:
     ids=lambda limit: next(iter(limit)),
 )
 def test_the_template_used_longest_ago_makes_room(world: World, limit: dict[str, int]) -> None:
-    world.spaces = {PLACE.datastore: Space(10 * GIB, 10 * GIB)}
+    world.placement.sizes = {PLACE.datastore: Space(10 * GIB, 10 * GIB)}
     engine = world.process(Settings(enabled=True, **limit))  # type: ignore[arg-type]
     fill(world, engine, 2)
     engine.create_volume(image(1), volume(11), world.source)  # used again: 2 is the oldest now
@@ -48,7 +48,7 @@ def test_the_template_used_longest_ago_makes_room(world: World, limit: dict[str,
 
 
 def test_a_datastore_keeps_its_free_space(world: World) -> None:
-    world.spaces = {PLACE.datastore: Space(10 * GIB, 3 * GIB)}
+    world.placement.sizes = {PLACE.datastore: Space(10 * GIB, 3 * GIB)}
     engine = world.process(Settings(enabled=True, min_free_percent=25))
     with pytest.raises(errors.NotCacheable) as refusal:
         engine.create_volume(image(1), volume(1), world.source)

@@ -108,9 +108,9 @@ def test_a_check_knows_the_limits_and_removes_nothing_for_them(world: World) -> 
 
 def test_what_is_there_passes_the_check_on_a_full_datastore(world: World) -> None:
     cache = engine(world, min_free_percent=50)
-    world.spaces = {PLACE.datastore: Space(10 * GIB, 10 * GIB)}
+    world.placement.sizes = {PLACE.datastore: Space(10 * GIB, 10 * GIB)}
     cache.warm(IMAGE, "lsiLogic", world.source)
-    world.spaces = {PLACE.datastore: Space(10 * GIB, 0)}
+    world.placement.sizes = {PLACE.datastore: Space(10 * GIB, 0)}
     cache.check_warm(IMAGE, "lsiLogic")
 
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.clock import ManualClock
-from tests.fakes.memory import MemoryStore
+from tests.fakes.memory import MemoryStore, memory_context
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import Record
-from vmdk_cache.cache.usage import Usage
 from vmdk_cache.periodic.backend_report import (
     MOST_IMAGES,
     BackendReport,
@@ -109,7 +108,7 @@ def store() -> Iterator[AwayStore]:
 
 
 def reporter_of(store: MemoryStore, within_s: float = 60) -> BackendReporter:
-    return BackendReporter(store, Usage(store, ManualClock()), within_s=within_s)
+    return BackendReporter(memory_context(store=store), within_s=within_s)
 
 
 ONE = BackendReport(1, (image_id(1),))
@@ -129,11 +128,11 @@ def test_both_figures_come_from_one_look(store: AwayStore) -> None:
 
 def test_a_use_that_only_this_process_knows_of_counts(store: AwayStore) -> None:
     store.vms["vm-2"] = template(2)
-    usage = Usage(store, store.clock)
-    reporter = BackendReporter(store, usage)
+    context = memory_context(store=store, clock=store.clock)
+    reporter = BackendReporter(context)
     assert reporter.latest().image_ids == (image_id(2), image_id(1))
     store.clock.advance(86400)
-    usage.note(store.vms["vm-1"])
+    context.usage.note(store.vms["vm-1"])
     store.vms["vm-1"] = template(1)  # as vCenter shows it that has not written the time
     assert reporter.latest().image_ids == (image_id(1), image_id(2))
 

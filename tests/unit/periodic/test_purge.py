@@ -12,10 +12,10 @@ from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted
-from vmdk_cache.cache.eviction import Policy, Space
+from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of, template_name
-from vmdk_cache.cache.usage import Usage
+from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.periodic.purge import GLANCE_ATTEMPTS, LOCK, RUN_WITHIN_S, Purge
 
@@ -54,23 +54,14 @@ def purge(
     locks: MemoryLocks | None = None,
     catalog: Glance | None = None,
     now: Callable[[], datetime.datetime] | None = None,
-    **policy: Any,
+    **limits: Any,
 ) -> Purge:
-    locks = locks or MemoryLocks()
-    parts: dict[str, Any] = {"store": world.store, "locks": locks, "pins": world.pins}
-    return Purge(
-        "b1",
-        lambda: Policy(age_s, **policy),
-        usage=Usage(world.store, world.clock),
-        evictor=Evictor(
-            "b1", events=world.events.append, datastores=lambda: world.in_reach, **parts
-        ),
-        now=now or world.clock.now,
-        clock=world.clock,
-        spaces=lambda: world.spaces,
-        catalog=catalog,
-        **parts,
+    context = world.context(
+        Settings(age_s=age_s, **limits),
+        locks=locks or MemoryLocks(),
+        server_time=now or world.clock.now,
     )
+    return Purge(context, Evictor(context), catalog)
 
 
 def test_an_expired_template_goes_and_a_young_one_stays(world: World) -> None:
@@ -213,7 +204,7 @@ def test_a_limit_removes_what_was_used_longest_ago(world: World) -> None:
 
 
 def test_datastores_are_looked_at_only_for_a_percentage(world: World) -> None:
-    world.spaces = {"datastore-1": Space(capacity_bytes=10 * GIB, free_bytes=0)}
+    world.placement.sizes = {"datastore-1": Space(capacity_bytes=10 * GIB, free_bytes=0)}
     assert purge(world, age_s=0).run() == []
     (gone,) = purge(world, age_s=0, max_percent=1).run()
     assert gone.size_bytes == GIB
@@ -365,11 +356,11 @@ def test_a_vcenter_that_goes_away_during_a_run_hides_nothing_that_was_removed(
 def test_an_expired_template_whose_datastore_is_out_of_reach_stays(world: World) -> None:
     (entry,) = world.store.vms.values()
     world.store.vms[entry.moref] = dataclasses.replace(entry, accessible=False)
-    world.in_reach.clear()
+    world.placement.reachable.clear()
     world.clock.advance(101)
     assert purge(world).run() == []
     assert world.store.calls["destroy"] == 0
-    world.in_reach.add(entry.datastore or "")
+    world.placement.reachable.add(entry.datastore or "")
     assert [gone.moref for gone in purge(world).run()] == [entry.moref]
 
 

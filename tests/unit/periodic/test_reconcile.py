@@ -36,21 +36,8 @@ class Checked(World):
         self.reconcile = self.checker()
 
     def checker(self) -> Reconcile:
-        parts: dict[str, Any] = {"store": self.store, "locks": self.locks}
-        return Reconcile(
-            "b1",
-            directories=self.directories,
-            evictor=Evictor(
-                "b1",
-                pins=self.pins,
-                events=self.events.append,
-                datastores=lambda: self.in_reach,
-                **parts,
-            ),
-            clock=self.clock,
-            now=self.clock.now,
-            **parts,
-        )
+        context = self.context(locks=self.locks)
+        return Reconcile(context, Evictor(context), self.directories)
 
     def check(self, **options: bool) -> list[Finding]:
         return list(self.reconcile.check(**options).findings)

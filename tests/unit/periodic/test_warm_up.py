@@ -12,7 +12,6 @@ from tests.fakes.memory import MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.eviction import Policy, plan_eviction
-from vmdk_cache.cache.usage import Usage
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.periodic.warm_up import LOCK, WarmUp, WarmUpPlan, plan_warm_up
@@ -61,17 +60,8 @@ def warm_up(
     world: World, glance: Glance, settings: Settings = SETTINGS, locks: MemoryLocks | None = None
 ) -> WarmUp:
     locks = locks or MemoryLocks()
-    return WarmUp(
-        lambda: settings,
-        images=world.process(settings, locks),
-        store=world.store,
-        usage=Usage(world.store, world.clock),
-        marked=glance,
-        kept=world.kept,
-        locks=locks,
-        now=world.clock.now,
-        adapter_type="lsiLogic",
-    )
+    images = world.process(settings, locks)
+    return WarmUp(world.context(settings, locks=locks), images, glance, "lsiLogic")
 
 
 def cached(world: World) -> set[str | None]:

@@ -1,0 +1,72 @@
+"""What every part of one backend's cache works with, assembled once (vmdk_cache/wiring.py)."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Events
+from vmdk_cache.cache.eviction import Policy
+from vmdk_cache.cache.pins import Pins
+from vmdk_cache.cache.ports import Placement, TemplateStore
+from vmdk_cache.cache.usage import Usage
+from vmdk_cache.clock import Clock
+from vmdk_cache.conf import Settings
+from vmdk_cache.locks import Locks
+
+
+class KeptImages:
+    """Glance ids of the images to keep warm, as this process last heard from Glance: the warm-up
+    sets them, eviction spares them. Empty in a process that does not ask Glance. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._ids: frozenset[str] = frozenset()
+
+    def set(self, image_ids: Iterable[str]) -> None:
+        """Replace all ids."""
+        self._ids = frozenset(image_ids)
+
+    def __call__(self) -> frozenset[str]:
+        return self._ids
+
+
+@dataclass(frozen=True)
+class CacheContext:
+    """Shared by the parts of one backend's cache, which all run in one process.
+
+    :ivar backend: section name in the configuration; names the cache's folder and templates
+    :ivar deployment: id of the cloud; '' if it has none
+    :ivar settings: returns the settings in force, which may change between two calls
+    :ivar usage: the uses of templates that this process has seen
+    :ivar clock: measures waits and durations
+    :ivar server_time: returns vCenter's time, as in the records: this host's clock may differ
+    :ivar pins: the templates that this process is cloning from
+    :ivar kept: the images to keep warm
+    """
+
+    backend: str
+    deployment: str
+    settings: Callable[[], Settings]
+    store: TemplateStore
+    placement: Placement
+    locks: Locks
+    usage: Usage
+    events: Events
+    clock: Clock
+    server_time: Callable[[], datetime.datetime]
+    pins: Pins = field(default_factory=Pins)
+    kept: KeptImages = field(default_factory=KeptImages)
+
+    def policy(self) -> Policy:
+        """When templates have to go, by the settings in force."""
+        return Policy.of(self.settings())
+
+    def entries(self) -> list[CacheEntry]:
+        """All VMs in the cache's folders, with the uses that only this process knows of.
+
+        :raises VCenterError: vCenter cannot be asked
+        """
+        return self.usage.applied(self.store.entries())
