@@ -19,7 +19,7 @@ from tests.contract.vim.conftest import (  # noqa: E402
     clone_request,
     import_request,
 )
-from vmdk_cache.vim import folder, inventory, lease, template  # noqa: E402
+from vmdk_cache.vim import folder, import_lease, inventory, template  # noqa: E402
 from vmdk_cache.vim.session import Endpoint, Session  # noqa: E402
 from vmdk_cache.vim.task import TaskWaiter  # noqa: E402
 
@@ -38,7 +38,7 @@ def main(host: str, port: str, user: str, password: str, ca_file: str) -> None:
         found = inventory.snapshot(session)
         own = folder.ensure_folder(session, found.datacenters[0], ["tests"])
         place = Place(own, found.hosts[0], found.datastores[0], found.datacenters[0])
-        with lease.open_import(
+        with import_lease.open_import(
             session, waiter, place.host.pool, own, place.host.moref, import_request(place)
         ) as held:
             held.upload(io.BytesIO(IMAGE.file_bytes), None)
