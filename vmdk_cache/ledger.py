@@ -117,7 +117,6 @@ class Histogram:
     backend: str
     kind: str
     buckets: tuple[tuple[float, int], ...]
-    count: int
     sum_s: float
 
 
@@ -201,7 +200,7 @@ class Ledger:
         )
         return [Count(None, *values) for values in rows]
 
-    def histograms(self, backend: str | None = None) -> list[Histogram]:
+    def histograms(self) -> list[Histogram]:
         """The times of each backend for which anything was ever timed: one of each kind.
 
         :raises ConfigError: the file cannot be read
@@ -209,9 +208,7 @@ class Ledger:
         counted: dict[str, dict[str, collections.Counter[float]]] = {}
         sums: collections.Counter[tuple[str, str]] = collections.Counter()
         for name, kind, le_s, count, sum_s in self._read(
-            "SELECT backend, kind, le_s, count, sum_s FROM times "
-            "WHERE (?1 IS NULL OR backend = ?1) ORDER BY backend",
-            (backend,),
+            "SELECT backend, kind, le_s, count, sum_s FROM times ORDER BY backend", ()
         ):
             buckets = counted.setdefault(name, {}).setdefault(kind, collections.Counter())
             buckets[le_s] += count
@@ -334,4 +331,4 @@ def _histogram(
         (bound, sum(count for le_s, count in counted.items() if le_s <= bound))
         for bound in _BUCKETS_S[kind]
     )
-    return Histogram(backend, kind, buckets, counted.total(), sum_s)
+    return Histogram(backend, kind, buckets, sum_s)

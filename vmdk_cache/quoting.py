@@ -28,12 +28,9 @@ _SPECIAL_IN_QUOTES: Final = frozenset("'\\")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.:@+-]+")
 
 
-def quoted(value: object, limit: int = VALUE_LENGTH) -> str:
-    """``value`` in quotes, with escapes as in Python: ``'vmdk'``, ``'a\\x1b[2J...'``.
-
-    :param limit: the most characters between the quotes
-    """
-    return f"'{_escaped(str(value), limit, special=_SPECIAL_IN_QUOTES)}'"
+def quoted(value: object) -> str:
+    """``value`` in quotes, with escapes as in Python: ``'vmdk'``, ``'a\\x1b[2J...'``."""
+    return f"'{_escaped(str(value), VALUE_LENGTH, special=_SPECIAL_IN_QUOTES)}'"
 
 
 def identifier(value: object) -> str:

@@ -56,7 +56,8 @@ def test_each_datastore_gets_its_copy_and_glance_is_read_once(
     assert [row["Read"] for row in rows] == [len(disk_image.file_bytes), 0]
     assert glance.downloads(image_id) == before + 1
     assert len(lab.templates()) == 2
-    [path] = lab.configuration().ledger_paths
+    path = lab.configuration().backends[0].ledger_path
+    assert path is not None
     ledger = Ledger.open(path)
     try:
         kinds = {count.kind: count.count for count in ledger.counts()}

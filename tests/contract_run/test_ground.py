@@ -25,7 +25,7 @@ def host(name: str, cluster: str = "c1", datacenter: str = "dc1", **changes: obj
 def datastore(name: str, *hosts: str, **changes: object) -> Datastore:
     mounts = tuple(Mount(each, True, True, True) for each in hosts)
     made = Datastore(
-        name, name, "nfs", 100, 50, 0, True, "normal", mounts, "dc1", f"ds:///{name}", name, (name,)
+        name, name, "nfs", 100, 50, True, "normal", mounts, "dc1", f"ds:///{name}", name, (name,)
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 

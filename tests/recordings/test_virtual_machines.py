@@ -45,7 +45,6 @@ def test_a_vm_is_described(vms: dict[str, VmInfo], moref: str) -> None:
     assert vm.host and vm.host.startswith("host-")
     assert vm.datastores == ("datastore-17",)
     assert vm.connection_state == "connected"
-    assert vm.path.startswith("[vsanDatastore] ") and vm.path.endswith(".vmx")
     assert vm.instance_uuid
     assert vm.created_at is not None and vm.created_at.year == 2023
     assert vm.committed_bytes >= vm.unshared_bytes > 0
@@ -54,10 +53,9 @@ def test_a_vm_is_described(vms: dict[str, VmInfo], moref: str) -> None:
 @pytest.mark.parametrize("moref", MOREFS)
 def test_the_disk_of_a_vm_has_all_that_the_cache_needs(vms: dict[str, VmInfo], moref: str) -> None:
     (disk,) = vms[moref].disks
-    assert (disk.key, disk.controller_key) == (2000, 1000)
+    assert disk.key == 2000
     assert disk.file_name.startswith("[vsanDatastore] ")
     assert disk.uuid and disk.uuid.startswith("6000C29")
     assert disk.content_id
-    assert disk.adapter == "paraVirtual"
     assert disk.thin and not disk.has_parent
     assert disk.capacity_bytes > 0

@@ -56,8 +56,9 @@ def test_a_long_identifier_is_quoted_and_cut(extra: int) -> None:
 
 
 def test_an_escape_is_never_cut_in_half() -> None:
-    assert quoted("abc\x1b", limit=6) == "'abc...'"
-    assert quoted("abc\x1b", limit=7) == "'abc\\x1b'"
+    fitting = "x" * (VALUE_LENGTH - len("\\x1b"))
+    assert quoted(f"{fitting}\x1b") == f"'{fitting}\\x1b'"
+    assert quoted(f"{fitting}x\x1b") == f"'{fitting}x...'"
 
 
 @pytest.mark.parametrize("text", ["4f0c-11", "vm-12", "lsiLogic", "DC0_DS0", "::1"])

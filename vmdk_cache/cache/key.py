@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from vmdk_cache.image import Image
 
-#: vCenter's limit for the name of a managed entity (vSphere API reference, ManagedEntity.name).
-MAX_NAME_LENGTH = 80
+#: They keep names within vCenter's limit of 80 characters (vSphere API reference,
+#: ManagedEntity.name).
 _BACKEND_LENGTH = 15
 _FOLDER_BACKEND_LENGTH = 58  # within "Project (..._image_cache)"
 _IMAGE_ID_LENGTH = 36

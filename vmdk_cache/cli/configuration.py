@@ -150,12 +150,6 @@ class Configuration:
                 volumes=volumes,
             )
 
-    @property
-    def ledger_paths(self) -> tuple[str, ...]:
-        """Those of all backends, each once."""
-        paths = (each.ledger_path for each in self.backends)
-        return tuple(dict.fromkeys(path for path in paths if path))
-
 
 class _LazyCoordinator:
     """Opens Cinder's coordinator for the first lock, whichever thread asks for it."""

@@ -37,7 +37,7 @@ class Reservations:
     ) -> Iterator[Chosen]:
         """Choose and reserve in one step, so that of two choices one knows of the other.
 
-        :param choose: is given what `pending` would return; must be quick, others wait for it
+        :param choose: is given what is promised now, by moref; must be quick, others wait for it
         :param cost_of: what the choice takes (>= 0) of which objects, by moref: bytes of a
             datastore, VMs of a host
         """
@@ -52,8 +52,3 @@ class Reservations:
         finally:
             with self._lock:
                 self._promised -= cost
-
-    def pending(self) -> dict[str, int]:
-        """A copy: what is promised now, by moref; objects of which nothing is are left out."""
-        with self._lock:
-            return dict(self._promised)

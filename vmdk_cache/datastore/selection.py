@@ -32,14 +32,12 @@ class Need:
     :ivar size_bytes: space it takes
     :ivar allowed_datastores: morefs that a storage policy permits, None when there is no policy
     :ivar name_regex: matched at the start of the datastore's name (``vmware_datastore_regex``)
-    :ivar affinity_types: datastore types wanted, in lower case; None for every type
     :ivar excluded: morefs of datastores not wanted
     """
 
     size_bytes: int
     allowed_datastores: frozenset[str] | None = None
     name_regex: str | re.Pattern[str] | None = None
-    affinity_types: frozenset[str] | None = None
     excluded: frozenset[str] = frozenset()
 
 
@@ -111,10 +109,6 @@ def _own_refusal(datastore: Datastore, free_bytes: int, need: Need) -> str | Non
         ),
         (datastore.moref not in need.excluded, "excluded"),
         (kind in DATASTORE_TYPES, f"type {kind} not supported"),
-        (
-            need.affinity_types is None or kind in need.affinity_types,
-            "type not asked for",
-        ),
         (
             need.allowed_datastores is None or datastore.moref in need.allowed_datastores,
             "not compliant with the storage policy",

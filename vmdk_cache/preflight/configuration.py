@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from vmdk_cache import errors, ledger_file
 from vmdk_cache.preflight.probe import Finding, failed, ok, warning
@@ -129,8 +129,3 @@ def glance(target: Target) -> Iterator[Finding]:
             "Glance answers, and hides other projects' private images from this user",
             f"give the user of [glance] or [service_user] the admin role: until then {without}",
         )
-
-
-def named(findings: Iterable[Finding]) -> list[str]:
-    """In one line each, for stderr."""
-    return [f"{each.seen}; {each.to_do}" for each in findings]

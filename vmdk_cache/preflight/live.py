@@ -343,26 +343,23 @@ _IMPORTED = ("live.import-stream-optimized",)
 _CLONED = ("live.clones",)
 
 LIVE: tuple[Probe[LiveTarget], ...] = tuple(
-    Probe(name, confirms, _expecting(step), needs)
-    for name, confirms, step, needs in (
-        ("live.leftovers", "No earlier run left anything behind", leftovers, ()),
-        *(
-            (f"live.import-{form}", f"An image of form {form} can be imported", import_of(form), ())
-            for form in Form
-        ),
-        ("live.abort", "vCenter removes what is aborted", live_traces.abort, _IMPORTED),
-        ("live.directories", "Directories are found", live_traces.directories, _IMPORTED),
-        ("live.clones", "A template can be cloned eight times at once", clones, _IMPORTED),
-        ("live.grow", "A clone's disk can grow", grow, _CLONED),
-        ("live.disk-uuid", "A clone's disk takes its volume's uuid", disk_uuid, _CLONED),
-        ("live.one-task", "A clone's disk may get size and uuid at once", one_task, _CLONED),
-        ("live.identity", "A clone has nothing of its template", identity, _CLONED),
-        ("live.eager-zeroing", "A clone's disk can be zeroed", eager_zeroing, _IMPORTED),
-        ("live.replica", "A template can be copied to a datastore", replica, _IMPORTED),
-        ("live.move", "A template can be moved to a host", move, _IMPORTED),
-        ("live.last-use", "The last use can be noted", last_use, _IMPORTED),
-        ("live.content-id", "A disk's content id is stable", content_id, _IMPORTED),
-        ("live.read-back", "A clone holds the image's bytes", read_back, _CLONED),
-        ("live.deletion", "Everything can be deleted", deletion, ()),
+    Probe(name, _expecting(step), needs)
+    for name, step, needs in (
+        ("live.leftovers", leftovers, ()),
+        *((f"live.import-{form}", import_of(form), ()) for form in Form),
+        ("live.abort", live_traces.abort, _IMPORTED),
+        ("live.directories", live_traces.directories, _IMPORTED),
+        ("live.clones", clones, _IMPORTED),
+        ("live.grow", grow, _CLONED),
+        ("live.disk-uuid", disk_uuid, _CLONED),
+        ("live.one-task", one_task, _CLONED),
+        ("live.identity", identity, _CLONED),
+        ("live.eager-zeroing", eager_zeroing, _IMPORTED),
+        ("live.replica", replica, _IMPORTED),
+        ("live.move", move, _IMPORTED),
+        ("live.last-use", last_use, _IMPORTED),
+        ("live.content-id", content_id, _IMPORTED),
+        ("live.read-back", read_back, _CLONED),
+        ("live.deletion", deletion, ()),
     )
 )

@@ -59,13 +59,11 @@ class Probe(Generic[T]):
     """One line of the checklist, or several: one for each object that it looks at.
 
     :ivar id: stable; documents and reports refer to it
-    :ivar confirms: what holds if it is ok, for documents
     :ivar run: looks at the target; an error of the package makes a failed finding
     :ivar needs: ids of probes that must not have failed before it
     """
 
     id: str
-    confirms: str
     run: Callable[[T], Iterable[Finding]]
     needs: tuple[str, ...] = ()
 
@@ -82,8 +80,8 @@ def failed(seen: str, to_do: str, subject: str = "") -> Finding:
     return Finding(Status.FAILED, seen, to_do, subject)
 
 
-def not_tried(reason: str, subject: str = "") -> Finding:
-    return Finding(Status.NOT_TRIED, reason, "", subject)
+def not_tried(reason: str) -> Finding:
+    return Finding(Status.NOT_TRIED, reason)
 
 
 def run(

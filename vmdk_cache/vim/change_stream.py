@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pyVmomi import vmodl
@@ -40,22 +39,6 @@ _WATCHES_PER_REFRESH = 3
 _ROUNDS = 5
 
 _pc = vmodl.query.PropertyCollector
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """:ivar revision: rises whenever ``table`` is replaced, which is when something changed"""
-
-    table: Table
-    revision: int
-
-    def with_rows(self, rows: Mapping[ObjectKey, Row] | None) -> _Scope:
-        """The scope with these rows; itself if they are what it holds already, or None."""
-        table = self.table if rows is None else merged(self.table, rows)
-        return self if table is self.table else _Scope(table, self.revision + 1)
-
-
-_NOTHING = _Scope(NO_OBJECTS, 0)
 
 
 class ChangeStream:
@@ -79,7 +62,7 @@ class ChangeStream:
         self._objects_per_answer = objects_per_answer
         self._lock = threading.Lock()
         self._wanted: Mapping[str, Callable[[], Any]] = {}
-        self._scopes: Mapping[str, _Scope] = {}
+        self._tables: Mapping[str, Table] = {}
         self._known_at: float | None = None
         self._expiries = 0
         self._watch: _Watch | None = None
@@ -118,11 +101,7 @@ class ChangeStream:
 
     def table(self, scope: str) -> Table:
         """What the scope held at the last refresh; empty if it was not followed then."""
-        return self._scopes.get(scope, _NOTHING).table
-
-    def revision(self, scope: str) -> int:
-        """Rises whenever the scope's table has changed; 0 at first."""
-        return self._scopes.get(scope, _NOTHING).revision
+        return self._tables.get(scope, NO_OBJECTS)
 
     def _is_known(self, max_age_s: float) -> bool:
         with self._lock:
@@ -130,7 +109,7 @@ class ChangeStream:
                 max_age_s > 0
                 and self._known_at is not None
                 and self._clock.monotonic() - self._known_at < max_age_s
-                and self._wanted.keys() == self._scopes.keys()
+                and self._wanted.keys() == self._tables.keys()
             )
 
     # From here on one thread at a time is at work: the batch's.
@@ -143,7 +122,7 @@ class ChangeStream:
             for _ in range(_ROUNDS):
                 self._read_changes()
                 self._on_refresh()
-                if self._wanted.keys() == self._scopes.keys():
+                if self._wanted.keys() == self._tables.keys():
                     break
             with self._lock:
                 if expiries == self._expiries:
@@ -173,7 +152,7 @@ class ChangeStream:
             return watch
         self._drop_watch()
         if not wanted:
-            self._scopes = {}
+            self._tables = {}
             return None
         specs = {scope: spec() for scope, spec in wanted.items()}
         self._watch = _Watch(self._session, specs, self._objects_per_answer)
@@ -186,18 +165,18 @@ class ChangeStream:
 
     def _publish(self, watch: _Watch, updates: Iterable[Any]) -> None:
         """Replace the tables, all at once: readers see all of the updates or none."""
-        tables: dict[str, dict[ObjectKey, Row]] = {}
+        read: dict[str, dict[ObjectKey, Row]] = {}
         if watch.is_new:
-            tables = {scope: {} for scope in watch.scopes}
+            read = {scope: {} for scope in watch.scopes}
         for update in updates:
             scope = watch.scope_of.get(update.filter._GetMoId())
             if scope is None:
                 # The answer to its CreateFilter was lost. Next time all is made without it.
                 self._drop_watch()
             else:
-                apply_update(tables.setdefault(scope, dict(self.table(scope))), update)
-        self._scopes = {
-            scope: self._scopes.get(scope, _NOTHING).with_rows(tables.get(scope))
+                apply_update(read.setdefault(scope, dict(self.table(scope))), update)
+        self._tables = {
+            scope: merged(self.table(scope), read[scope]) if scope in read else self.table(scope)
             for scope in watch.scopes
         }
         watch.accept()

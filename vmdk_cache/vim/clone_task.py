@@ -29,7 +29,6 @@ class CloneTask:
     :ivar made: moref of the clone, None unless the task has succeeded
     """
 
-    moref: str
     queued_at: datetime.datetime | None
     is_under_way: bool
     made: str | None
@@ -52,8 +51,8 @@ def of_source(session: Session, source: str) -> list[CloneTask]:
     except errors.ObjectNotFound:
         return []
     return [
-        _clone_task(moref, values)
-        for moref, values in tasks.items()
+        _clone_task(values)
+        for values in tasks.values()
         if values.get("info.descriptionId") == _DESCRIPTION
     ]
 
@@ -61,16 +60,15 @@ def of_source(session: Session, source: str) -> list[CloneTask]:
 def known(session: Session, task: str) -> list[CloneTask]:
     """The one task of that moref, or none if vCenter has forgotten it. One request."""
     tasks = properties.read(session, "Task", [task], _PATHS)
-    return [_clone_task(moref, values) for moref, values in tasks.items()]
+    return [_clone_task(values) for values in tasks.values()]
 
 
-def _clone_task(moref: str, values: Properties) -> CloneTask:
+def _clone_task(values: Properties) -> CloneTask:
     queued_at = values.get("info.queueTime")
     if queued_at is not None and queued_at.tzinfo is None:
         queued_at = queued_at.replace(tzinfo=datetime.UTC)
     state = values.get("info.state")
     return CloneTask(
-        moref,
         queued_at,
         is_under_way=state in ("queued", "running"),
         made=values.get("info.result") if state == "success" else None,

@@ -36,7 +36,6 @@ class ImportRequest:
     :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
     :ivar adapter_type: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual`` or ``ide``
     :ivar managed_by: (extension key, type) or None
-    :ivar hardware_version: e.g. ``vmx-13``; upstream's default is ``vmx-08``
     """
 
     name: str
@@ -49,10 +48,6 @@ class ImportRequest:
     managed_by: tuple[str, str] | None = None
     profile_id: str | None = None
     instance_uuid: str | None = None
-    guest_id: str = "otherGuest"
-    cpus: int = 1
-    memory_mb: int = 128
-    hardware_version: str = "vmx-08"
 
 
 def config_spec(request: ImportRequest, datastore: str) -> Any:
@@ -63,10 +58,10 @@ def config_spec(request: ImportRequest, datastore: str) -> Any:
     )
     return vim.vm.ConfigSpec(
         name=escape_name(request.name),
-        guestId=request.guest_id,
-        numCPUs=request.cpus,
-        memoryMB=request.memory_mb,
-        version=request.hardware_version,
+        guestId="otherGuest",
+        numCPUs=1,
+        memoryMB=128,
+        version="vmx-08",
         files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
         instanceUuid=request.instance_uuid,
         annotation=request.annotation,

@@ -90,7 +90,6 @@ class Datastore:
     :ivar summary_name: as Cinder's own driver matches it with ``vmware_datastore_regex``
     :ivar path_names: the ways in which a path may write it (vim/datastore_path.py)
     :ivar type: lower case, as vSphere names it: ``vmfs``, ``nfs``, ``nfs41``, ``vsan``, ``vvol``
-    :ivar uncommitted_bytes: promised to thin disks and not yet written; 0 if unknown
     :ivar maintenance: ``normal``, ``enteringMaintenance`` or ``inMaintenance``
     :ivar mounts: mounts on every host that is in the inventory
     :ivar datacenter: moref
@@ -102,7 +101,6 @@ class Datastore:
     type: str
     capacity_bytes: int
     free_bytes: int
-    uncommitted_bytes: int
     accessible: bool
     maintenance: str
     mounts: tuple[Mount, ...]
@@ -214,7 +212,6 @@ _PATHS: dict[str, list[str]] = {
         "summary.type",
         "summary.capacity",
         "summary.freeSpace",
-        "summary.uncommitted",
         "summary.accessible",
         "summary.maintenanceMode",
         "summary.url",
@@ -323,7 +320,6 @@ def _datastore(
         type=str(values.get("summary.type", "")).lower(),
         capacity_bytes=values.get("summary.capacity", 0),
         free_bytes=values.get("summary.freeSpace", 0),
-        uncommitted_bytes=values.get("summary.uncommitted") or 0,
         accessible=bool(values.get("summary.accessible")),
         maintenance=values.get("summary.maintenanceMode") or "normal",
         mounts=tuple(mount for mount in mounts if mount.host in wanted_hosts),

@@ -16,7 +16,7 @@ share one, and finished tasks leave with the next) and a share of the polls.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from oslo_log import log as logging
@@ -45,7 +45,6 @@ _GATHER_FROM_TASKS = 3
 _REGROUP_S = 0.05
 #: Weight of the newest task in the mean.
 _NEWEST_WEIGHT = 0.1
-_PROGRESS_EVERY_S = 2.0
 _KEEP_ALIVE_CHECK_S = 60.0
 _REPAIRS = 5
 _REPAIR_PAUSE_S = 15.0
@@ -84,14 +83,12 @@ class TaskWaiter:
         *,
         timeout_s: float,
         start_within_s: float = START_WITHIN_S,
-        on_progress: Callable[[int], None] | None = None,
     ) -> Any:
         """The task's result once it succeeded: a moref for tasks that make an object, or None.
 
         :param task: moref; one thread waits for it
         :param timeout_s: how long it may run; the time in vCenter's queue does not count
         :param start_within_s: how long it may wait in vCenter's queue
-        :param on_progress: told percents every 2 s, at the cost of a request each
         :raises TaskLost: vCenter has forgotten it
         :raises TaskTimedOut: it waited or ran longer and was cancelled; the text says if it still
             runs
@@ -106,12 +103,8 @@ class TaskWaiter:
             self._wanted.notify_all()
         try:
             self._adds.ask(task)
-            while not self._await(entry, _PROGRESS_EVERY_S if on_progress else None):
-                if self._left_s(entry) > 0:
-                    if on_progress is not None:
-                        on_progress(self._progress(task))
-                elif self._give_up(entry):
-                    break
+            while not self._await(entry) and not self._give_up(entry):
+                pass
         finally:
             with self._lock:
                 self._pending.pop(task, None)
@@ -136,19 +129,15 @@ class TaskWaiter:
         if watch is not None:
             watch.close()
 
-    def _await(self, entry: PendingTask, at_most_s: float | None) -> bool:
-        """Whether the task ended; False after ``at_most_s``, or when it ran out of time."""
+    def _await(self, entry: PendingTask) -> bool:
+        """Whether the task ended; False when it ran out of time."""
         with self._lock:
             while not entry.done:
                 left_s = self._left_s(entry)
                 if left_s <= 0:
                     return False
                 self._warn_if_queued(entry)
-                bound_s = min(left_s, _QUEUED_WARNING_EVERY_S)
-                if at_most_s is not None:
-                    bound_s = min(bound_s, at_most_s)
-                if not entry.changed.wait(bound_s) and at_most_s is not None:
-                    return entry.done
+                entry.changed.wait(min(left_s, _QUEUED_WARNING_EVERY_S))
             return True
 
     def _warn_if_queued(self, entry: PendingTask) -> None:
@@ -164,13 +153,6 @@ class TaskWaiter:
 
     def _left_s(self, entry: PendingTask) -> float:
         return entry.ends_at - self._session.clock.monotonic()
-
-    def _progress(self, task: str) -> int:
-        try:
-            values = properties.read(self._session, "Task", [task], ["info.progress"])
-        except errors.VCenterError:
-            return 0  # whoever watches the task finds out whether it matters
-        return values.get(task, {}).get("info.progress") or 0
 
     def _give_up(self, entry: PendingTask) -> bool:
         """Cancel a task that took too long and see it end, since what it makes may come late.

@@ -129,7 +129,6 @@ def finish_clone(
     forbidden_key: str | None = None,
     forbidden_attributes: Sequence[str] = (),
     look: Callable[[Disk], None] = lambda disk: None,
-    timeout_s: float = _SHORT_TASK_S,
 ) -> None:
     """Grow a clone's only disk and give it its uuid: one read (shared with clones that are
     finished at the same time), at most one ReconfigVM_Task.
@@ -160,7 +159,7 @@ def finish_clone(
         "ReconfigVM_Task",
         spec=vim.vm.ConfigSpec(deviceChange=[change]),
     )
-    waiter.wait(task, timeout_s=timeout_s, start_within_s=_SHORT_TASK_S)
+    waiter.wait(task, timeout_s=_SHORT_TASK_S, start_within_s=_SHORT_TASK_S)
 
 
 def mark_as_template(session: Session, moref: str) -> None:

@@ -17,15 +17,6 @@ from vmdk_cache.vim.object_table import Row
 from vmdk_cache.vim.reference import managed_type
 from vmdk_cache.vim.session import Session
 
-#: Controller type, most specific first -> adapter type as Glance and upstream's driver name it.
-_ADAPTERS: tuple[tuple[Any, str], ...] = (
-    (vim.vm.device.ParaVirtualSCSIController, "paraVirtual"),
-    (vim.vm.device.VirtualLsiLogicSASController, "lsiLogicsas"),
-    (vim.vm.device.VirtualLsiLogicController, "lsiLogic"),
-    (vim.vm.device.VirtualBusLogicController, "busLogic"),
-    (vim.vm.device.VirtualIDEController, "ide"),
-)
-
 _PATHS = (
     "name",
     "config.template",
@@ -49,11 +40,8 @@ class Disk:
     """A virtual disk of a VM.
 
     :ivar key: device key, e.g. 2000
-    :ivar controller_key: device key of its controller, e.g. 1000
     :ivar file_name: ``[datastore] dir/file.vmdk``
     :ivar uuid: ``backing.uuid`` as vCenter writes it, None if the backing has none
-    :ivar adapter: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual``, ``ide``, or '' for
-        any other controller
     :ivar thin: the backing is thin provisioned
     :ivar eagerly_zeroed: the backing was zeroed when it was made; False if vCenter does not say
     :ivar has_parent: the backing is a delta upon another disk
@@ -63,11 +51,9 @@ class Disk:
     """
 
     key: int
-    controller_key: int
     capacity_bytes: int
     file_name: str
     uuid: str | None
-    adapter: str
     thin: bool = False
     has_parent: bool = False
     content_id: str | None = None
@@ -85,7 +71,6 @@ class VmInfo:
     :ivar committed_bytes: space its files take, all datastores together
     :ivar unshared_bytes: space that deleting it frees
     :ivar has_config: False when vCenter has no configuration of it (files lost, or just being made)
-    :ivar path: ``[datastore] dir/name.vmx`` (``.vmtx`` of a template), '' without configuration
     :ivar connection_state: ``connected``, ``inaccessible``, ``orphaned``, ``invalid``, ...
     :ivar custom_values: name -> value of the custom attributes that were asked for and are set
     :ivar created_at: aware, UTC; None if vCenter does not say. A clone may show its source's, so
@@ -105,7 +90,6 @@ class VmInfo:
     has_config: bool
     instance_uuid: str | None = None
     annotation: str = ""
-    path: str = ""
     connection_state: str = "connected"
     custom_values: Mapping[str, str] = field(default_factory=lambda: NO_VALUES, hash=False)
     created_at: datetime.datetime | None = None
@@ -156,14 +140,12 @@ def get_vms(
     }
 
 
-def find_vm(
-    session: Session, folder: str, name: str, record_key: str, *, attributes: Sequence[str] = ()
-) -> VmInfo | None:
+def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo | None:
     """The VM of that (plain) name in a folder, in two requests; None if there is none."""
     moref = find_child(session, folder, name)
     if moref is None:
         return None
-    return get_vm(session, moref, record_key, attributes=attributes)
+    return get_vm(session, moref, record_key)
 
 
 def find_child(session: Session, folder: str, name: str) -> str | None:
@@ -217,7 +199,6 @@ def info_of(
         has_config="config.files.vmPathName" in values,
         instance_uuid=values.get("config.instanceUuid"),
         annotation=values.get("config.annotation") or "",
-        path=values.get("config.files.vmPathName") or "",
         connection_state=str(values.get("runtime.connectionState") or "connected"),
         custom_values=CustomAttributes.of(session).named(
             values.get("customValue") or (), attributes
@@ -235,24 +216,18 @@ def in_utc(time: datetime.datetime | None) -> datetime.datetime | None:
 
 def disks_of(devices: Sequence[Any]) -> tuple[Disk, ...]:
     """The virtual disks among a VM's devices (pyVmomi objects), in vCenter's order."""
-    controllers = {device.key: device for device in devices}
     return tuple(
-        _disk(device, controllers.get(device.controllerKey))
-        for device in devices
-        if isinstance(device, vim.vm.device.VirtualDisk)
+        _disk(device) for device in devices if isinstance(device, vim.vm.device.VirtualDisk)
     )
 
 
-def _disk(device: Any, controller: Any) -> Disk:
+def _disk(device: Any) -> Disk:
     backing = device.backing
-    adapter = next((name for kind, name in _ADAPTERS if isinstance(controller, kind)), "")
     return Disk(
         key=device.key,
-        controller_key=device.controllerKey,
         capacity_bytes=device.capacityInBytes or device.capacityInKB * 1024,
         file_name=getattr(backing, "fileName", None) or "",
         uuid=getattr(backing, "uuid", None),
-        adapter=adapter,
         thin=bool(getattr(backing, "thinProvisioned", False)),
         has_parent=getattr(backing, "parent", None) is not None,
         content_id=getattr(backing, "contentId", None) or None,

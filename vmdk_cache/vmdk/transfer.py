@@ -47,15 +47,12 @@ def open_disk(
     *,
     read_ahead_bytes: int = READ_AHEAD_BYTES,
     stall_timeout_s: float = STALL_TIMEOUT_S,
-    on_bytes: Callable[[int], None] | None = None,
     check_grains: bool = False,
 ) -> DiskStream:
     """Open the image's stream and check what its head claims; nothing else has been read then.
 
     :param read_ahead_bytes: how much of the image may wait in memory for the upload
     :param stall_timeout_s: give Glance up when it sends nothing for so long
-    :param on_bytes: called with the bytes read from Glance so far, by the thread that reads the
-        result
     :param check_grains: look into each grain that comes compressed, which costs the CPU time of
         inflating it; without that the receiving host is the first to see that one is damaged
     :raises ImageFormatError: not a disk that is taken, or one that names other files
@@ -70,7 +67,7 @@ def open_disk(
         with _judged(image, reader):
             stream = ByteStream(reader)
             plan = _plan(image, stream, check_grains)
-            return DiskStream(image, reader, stream, plan, on_bytes)
+            return DiskStream(image, reader, stream, plan)
     except BaseException:
         reader.close()
         raise
@@ -84,31 +81,18 @@ class DiskStream:
 
     :ivar format: what the image's file is
     :ivar capacity_bytes: size of the virtual disk
-    :ivar adapter_hint: the adapter its descriptor names, in terms of ``vmware_adaptertype``; None
-        if it names none. qemu-img writes ``ide`` unless told otherwise, so an image's property
-        should outweigh it
     :ivar length: bytes that `read` will hand out, None if not known beforehand
     """
 
-    def __init__(
-        self,
-        image: Image,
-        reader: ReadAhead,
-        stream: ByteStream,
-        plan: _Plan,
-        on_bytes: Callable[[int], None] | None,
-    ) -> None:
+    def __init__(self, image: Image, reader: ReadAhead, stream: ByteStream, plan: _Plan) -> None:
         self.format = plan.format
         self.capacity_bytes = plan.capacity_bytes
-        self.adapter_hint = plan.adapter_hint
         self.length = plan.length
         self._image = image
         self._reader = reader
         self._stream = stream
         self._finish = plan.finish
         self._output = ByteStream(plan.output)
-        self._on_bytes = on_bytes
-        self._reported_bytes = 0
         self._error: Exception | None = None
 
     @property
@@ -163,7 +147,7 @@ class DiskStream:
     def _drain(self) -> bytes:
         self._finish()
         while self._stream.read_some():
-            self._report()
+            pass
         return b""
 
     def _guarded(self, step: Callable[[], bytes]) -> bytes:
@@ -172,18 +156,10 @@ class DiskStream:
             raise self._error
         try:
             with _judged(self._image, self._reader):
-                data = step()
+                return step()
         except Exception as exc:
             self._error = exc
             raise
-        self._report()
-        return data
-
-    def _report(self) -> None:
-        bytes_read = self._reader.bytes_read
-        if self._on_bytes is not None and bytes_read != self._reported_bytes:
-            self._reported_bytes = bytes_read
-            self._on_bytes(bytes_read)
 
 
 @contextlib.contextmanager
@@ -224,7 +200,6 @@ class _Plan:
     format: Format
     capacity_bytes: int
     output: Iterator[bytes]
-    adapter_hint: str | None = None
     length: int | None = None
     finish: Callable[[], None] = lambda: None
 
@@ -281,8 +256,8 @@ def _plan_vmdk(
         )
     else:
         checked = stream_optimized.checked(stream, header, inflate=inflate)
-        return _Plan(kind, header.capacity_bytes, checked, hint, length)
-    return _Plan(kind, header.capacity_bytes, output, hint)
+        return _Plan(kind, header.capacity_bytes, checked, length)
+    return _Plan(kind, header.capacity_bytes, output)
 
 
 def _plan_flat(image: Image, stream: ByteStream) -> _Plan:

@@ -112,7 +112,7 @@ def test_a_directory_of_a_vm_or_template_is_known_as_theirs(
 
     used = datastore_browser.vm_directories(session, place.datastore.moref)
 
-    directory = source.path.partition("] ")[2].partition("/")[0]
+    directory = source.disks[0].file_name.partition("] ")[2].partition("/")[0]
     assert {directory, f"{prefix}vm"} <= used
     assert f"{prefix}orphan" not in used
 

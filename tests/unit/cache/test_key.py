@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tests.unit.cache.conftest import IMAGE
 from vmdk_cache.cache.key import (
-    MAX_NAME_LENGTH,
     CacheKey,
     fingerprint,
     folder_name,
@@ -24,6 +23,8 @@ from vmdk_cache.cache.key import (
 )
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
+#: vCenter's limit (vSphere API reference, ManagedEntity.name).
+MAX_NAME_LENGTH = 80
 
 
 def test_a_key_is_a_value_by_which_threads_find_things() -> None:

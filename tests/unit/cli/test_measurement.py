@@ -213,7 +213,7 @@ def test_every_reason_and_rule_is_zero_before_its_first_event() -> None:
 
 def test_a_histogram_ends_with_what_prometheus_demands() -> None:
     buckets = ((0.5, 1), (30.0, 4), (INF, 5))
-    found = samples(tally=Tally([], [Histogram("b1", "clone", buckets, 5, 99.5)]))
+    found = samples(tally=Tally([], [Histogram("b1", "clone", buckets, 99.5)]))
     assert found["clone_seconds_bucket{0.5}"] == 1
     assert found["clone_seconds_bucket{30.0}"] == 4
     assert found["clone_seconds_bucket{+Inf}"] == found["clone_seconds_count"] == 5

@@ -25,7 +25,7 @@ def host(number: int, *, connected: bool = True, in_maintenance: bool = False) -
 def datastore(number: int, hosts: tuple[int, ...] = (1, 2), *, free_gib: int = 100) -> Datastore:
     mounts = tuple(Mount(f"host-{host}", True, True, True) for host in hosts)
     return Datastore(
-        f"datastore-{number}", f"ds{number}", "vmfs", 200 * GIB, free_gib * GIB, 0, True,
+        f"datastore-{number}", f"ds{number}", "vmfs", 200 * GIB, free_gib * GIB, True,
         "normal", mounts, "datacenter-1", f"ds:///vmfs/volumes/{number}/",
         f"ds{number}", (f"ds{number}",),
     )  # fmt: skip
@@ -133,7 +133,6 @@ def test_types_of_upstream_are_taken(kind: str) -> None:
         ({}, {"name_regex": "s1"}, "vmware_datastore_regex"),
         ({}, {"allowed_datastores": frozenset({"datastore-9"})}, "storage policy"),
         ({}, {"allowed_datastores": frozenset()}, "storage policy"),
-        ({}, {"affinity_types": frozenset({"nfs"})}, "type not asked for"),
         ({}, {"excluded": frozenset({"datastore-1"})}, "excluded"),
     ],
 )

@@ -55,11 +55,11 @@ def test_what_builds_upon_a_failed_probe_is_not_tried() -> None:
         yield probe.warning("seen", "look")
 
     probes = [
-        Probe("a", "", refuse),
-        Probe("b", "", see, ("a",)),
-        Probe("c", "", see, ("b",)),
-        Probe("d", "", see),
-        Probe("e", "", see, ("d",)),
+        Probe("a", refuse),
+        Probe("b", see, ("a",)),
+        Probe("c", see, ("b",)),
+        Probe("d", see),
+        Probe("e", see, ("d",)),
     ]
     began: list[str] = []
     results = list(probe.run(probes, None, SystemClock(), began.append))

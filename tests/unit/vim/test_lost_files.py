@@ -7,10 +7,12 @@ import pytest
 from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
 from vmdk_cache import errors
-from vmdk_cache.vim import storage_usage, template
+from vmdk_cache.vim import properties, storage_usage, template
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.template import VmInfo
+
+VM_PATH = "config.files.vmPathName"
 
 
 @pytest.fixture
@@ -109,13 +111,14 @@ def test_files_that_come_back_make_it_whole_again(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     away = f"[{place.datastore.name}] image/away"
-    move(session, waiter, place, source.path, away)
+    path = properties.read_one(session, "VirtualMachine", source.moref, [VM_PATH])[VM_PATH]
+    move(session, waiter, place, path, away)
     storage_usage.refresh(session, source.moref)
     lost = template.get_vm(session, source.moref, RECORD_KEY)
     assert lost is not None
     assert not lost.has_config
 
-    move(session, waiter, place, away, source.path)
+    move(session, waiter, place, away, path)
     storage_usage.refresh(session, source.moref)
 
     assert template.get_vm(session, source.moref, RECORD_KEY) == source

@@ -565,20 +565,3 @@ def test_a_task_waited_for_alone_costs_few_requests(
         "ModifyListView": 2,
         "RetrievePropertiesEx": 1,
     }
-
-
-def test_progress_is_told(
-    vc: VCenter, session: Session, waiter: TaskWaiter, source: VmInfo, place: Place
-) -> None:
-    vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
-    task = template.start_clone(session, source.moref, clone_request(place, source, "volume-1"))
-    told: list[int] = []
-    running = Background(lambda: waiter.wait(task, timeout_s=1000, on_progress=told.append))
-    eventually(lambda: told)
-    unknown = vc.fault_rules.add("RetrievePropertiesEx", vmodl.fault.SystemError())
-    eventually(lambda: unknown.hits)
-
-    vc.clock.advance(100)
-
-    assert running.join()
-    assert all(0 <= percent <= 100 for percent in told)
