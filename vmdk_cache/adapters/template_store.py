@@ -247,36 +247,12 @@ class VCenterTemplateStore:
         return template.import_running(self._session, entry.moref)
 
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
-        assert entry.disk_key is not None, entry
-
-        def folder() -> str:
-            return inventory.ensure_folder(self._session, place.datacenter, volume.folder)
-
-        request = template.CloneRequest(
-            name=volume.name,
-            folder=folder(),
-            datastore=place.datastore,
-            host=place.host,
-            pool=place.pool,
-            disk_key=entry.disk_key,
-            disk_type=volume.disk_type,
-            instance_uuid=volume.instance_uuid,
-            extra_config={**volume.extra_config, RECORD_KEY: ""},
-            managed_by=volume.managed_by,
-            profile_id=place.profile_id,
-        )
         return VolumeClone(
             self._session,
             self._waiter,
-            self._clock,
-            source=entry.moref,
-            request=request,
-            datacenter=place.datacenter,
-            folder=folder,
-            is_being_created=volume.is_being_created,
-            check_wanted=volume.check_wanted,
-            capacity_bytes=max(volume.size_bytes, entry.size_bytes),
-            grows=volume.size_bytes > entry.size_bytes,
+            entry,
+            volume,
+            place,
             source_disk=lambda: self._entries.disk_of(entry),
             timeout_s=self._task_timeout_s,
         ).make()

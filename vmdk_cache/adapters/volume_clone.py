@@ -1,28 +1,28 @@
-"""A volume's VM, cloned from a template: whatever happens on the way, it is there whole or not.
+"""A volume's VM, cloned from a template: after success it is whole, after a failure it is gone.
 
-    submit    CloneVM_Task with the whole identity; waits for it. Where it may save the next step,
+    submit    CloneVM_Task with the whole identity; waits for it. Where that may save the next step,
               it asks for uuid and size of the disk as well (cache/one_task.py)
-    settle    (only when the outcome of a call is unknown) wait until no task that can be ours is
-              under way any more, then adopt what ours made, or remove it and submit again
+    recover   (only after a failure) if the outcome of the call is unknown: settle, that is wait
+              until no task that can be ours is under way, and adopt what ours made. Else clear the
+              way for another attempt: remove what is there, make the folder again
     finish    read the disk; ReconfigVM_Task: its uuid and size, unless it has both;
               ExtendVirtualDisk_Task gives a disk of type eagerZeroedThick its size, since
               ReconfigVM_Task would not zero the new part
     check     whether the volume is still wanted: its owner may have deleted it meanwhile
     clean up  (only on failure, or if it is not wanted) settle, then remove what there is
 
-The volume's name is unique in its folder, and its uuid in the world, so what a lost call made can
-be told from what is somebody else's. A clone shows up in its folder without a configuration, or
-not at all, until its task ends; hence settle looks at tasks first. Only what a task of ours says it
-has made is adopted: a VM of the same name and uuid may be the volume itself, finished long ago. For
-the same reason a VM that no task of ours has made is removed only while Cinder says that this
-volume is still being created.
+The volume's name is unique in its folder, and its uuid in the world, so a VM that a lost call made
+cannot be confused with another. Until its task ends, a clone shows up in its folder without a
+configuration, or not at all; hence settle looks at tasks first. Only a VM that a task of ours
+reports as its result is adopted: a VM of the same name and uuid may be the volume itself, finished
+long ago. For the same reason a VM that no task of ours has made is removed only while Cinder says
+that this volume is still being created.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,29 +30,35 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
 from vmdk_cache.adapters.disk_in_clone import DiskInClone
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.usage import ATTRIBUTE
-from vmdk_cache.clock import Clock
 from vmdk_cache.quoting import quoted, sentence
-from vmdk_cache.vim import clone_task, template, virtual_disk
+from vmdk_cache.vim import clone_task, inventory, template, virtual_disk
 from vmdk_cache.vim.clone_task import CloneTask
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
 LOG = logging.getLogger(__name__)
 
+#: How often a call is made whose answer, or whose place in the folder, was lost.
 ATTEMPTS = 3
+#: How often a call is made while another task of vCenter's is in its way, unless a time is given.
+BUSY_ATTEMPTS = 2 * ATTEMPTS
+#: The longest pause between two of those calls.
+BUSY_PAUSE_S = 15.0
 POLL_S = 2.0
 #: vCenter writes a task's queueTime by its own clock, read a moment later (docs/assumptions.rst,
 #: A31).
 CLOCK_SLACK_S = 5.0
 #: How long a clone that was cancelled may take to let go of its VM.
 LET_GO_S = 600.0
-#: On average, between two attempts at what a task is at work on.
-BUSY_EVERY_S = 7.5
 EAGER = "eagerZeroedThick"
 #: After these errors of a call without an answer, its task may have been made all the same.
-UNKNOWN_OUTCOME = (errors.Unreachable, errors.SessionExpired)
+UNANSWERED = (errors.Unreachable, errors.SessionExpired)
+#: After these errors the outcome of a call or of its task is unknown.
+LOST = (*UNANSWERED, errors.TaskLost)
 
 
 @dataclass
@@ -79,14 +85,7 @@ class _Call:
 class VolumeClone:
     """One volume to be made.
 
-    :param source: moref of the template
-    :param request: identity and place; ``instance_uuid`` is set
-    :param datacenter: moref of the one that the place belongs to
-    :param folder: finds or makes the volume's folder, again if it was deleted
-    :param is_being_created: whether Cinder says so of this volume now
-    :param check_wanted: raises if the volume has been deleted
-    :param capacity_bytes: what its disk is to have, at least the template's
-    :param grows: that is more than the template's
+    :param source: the template
     :param source_disk: the template's only disk, None if it is not known now
     :param timeout_s: how long the clone may run
     """
@@ -95,33 +94,25 @@ class VolumeClone:
         self,
         session: Session,
         waiter: TaskWaiter,
-        clock: Clock,
+        source: CacheEntry,
+        volume: Volume,
+        place: Place,
         *,
-        source: str,
-        request: template.CloneRequest,
-        datacenter: str,
-        folder: Callable[[], str],
-        is_being_created: Callable[[], bool],
-        check_wanted: Callable[[], None] = lambda: None,
-        capacity_bytes: int,
-        grows: bool,
         source_disk: Callable[[], template.Disk | None],
         timeout_s: float,
     ) -> None:
         self._session = session
         self._waiter = waiter
-        self._clock = clock
+        self._clock = session.clock
         self._source = source
-        self._request = request
-        self._datacenter = datacenter
-        self._folder = folder
-        self._is_being_created = is_being_created
-        self._check_wanted = check_wanted
-        self._capacity_bytes = capacity_bytes
-        self._grows = grows
+        self._volume = volume
+        self._place = place
         self._source_disk = source_disk
         self._timeout_s = timeout_s
+        self._capacity_bytes = max(volume.size_bytes, source.size_bytes)
+        self._request: template.CloneRequest
         self._disk: DiskInClone
+        self._edit_was_refused = False
         self._unsettled: list[_Call] = []
         self._made: set[str] = set()  # what tasks of ours say they have made
 
@@ -133,87 +124,145 @@ class VolumeClone:
         :raises VolumeDeleted: it is not wanted any more; nothing is left behind
         :raises VCenterError: anything else; nothing is left behind
         """
+        self._request = self._clone_request()
         with DiskInClone.of(
             self._session,
             self._request,
             self._source_disk,
             capacity_bytes=self._capacity_bytes,
-            grows=self._grows,
+            grows=self._capacity_bytes > self._source.size_bytes,
         ) as self._disk:
             try:
                 self._finish(self._submit())
-                self._check_wanted()
+                self._volume.check_wanted()
             except BaseException:
                 self._clean_up()
                 raise
         return self._disk.is_whole
 
+    def _clone_request(self) -> template.CloneRequest:
+        volume, place = self._volume, self._place
+        assert self._source.disk_key is not None, self._source
+        return template.CloneRequest(
+            name=volume.name,
+            folder=self._folder(),
+            datastore=place.datastore,
+            host=place.host,
+            pool=place.pool,
+            disk_key=self._source.disk_key,
+            disk_type=volume.disk_type,
+            instance_uuid=volume.instance_uuid,
+            extra_config={**volume.extra_config, RECORD_KEY: ""},
+            managed_by=volume.managed_by,
+            profile_id=place.profile_id,
+        )
+
+    def _folder(self) -> str:
+        """The volume's folder, made if need be."""
+        return inventory.ensure_folder(self._session, self._place.datacenter, self._volume.folder)
+
+    # -- submit and recover ----------------------------------------------------------------------
+
     def _submit(self) -> str:
-        was_refused = False
+        """The clone; its disk may lack uuid and size."""
         for attempt in range(1, ATTEMPTS + 1):
             if attempt > 1:
                 self._disk.disturbed()
             try:
                 moref = self._clone(self._disk.in_request(self._request))
-                if was_refused:
+                if self._edit_was_refused:
                     self._disk.refused()
                 return moref
-            except (errors.NoPermission, errors.NotSupported, errors.TaskFailed) as failure:
-                if not self._disk.may_be_why(failure):
+            except errors.VCenterError as failure:
+                made = self._made_unseen() if isinstance(failure, LOST) else None
+                if made is not None:
+                    self._disk.disturbed()
+                    return made
+                if attempt == ATTEMPTS:
                     raise
+                self._clear_way(failure)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _made_unseen(self) -> str | None:
+        """The clone that a call of ours has made although its answer was lost."""
+        self._settle(self._timeout_s)
+        found = self._find()
+        if found is None or not found.has_config or found.moref not in self._made:
+            return None
+        return found.moref
+
+    def _clear_way(self, failure: errors.VCenterError) -> None:
+        """Remove what was in the way of the clone, so that another attempt may succeed.
+
+        :raises VCenterError: ``failure``; another attempt would fail as well
+        """
+        match failure:
+            case errors.Unreachable() | errors.SessionExpired() | errors.TaskLost():
+                self._remove_half(failure)
+            case errors.NoPermission() | errors.NotSupported() | errors.TaskFailed() if (
+                self._disk.may_be_why(failure)
+            ):
+                self._edit_was_refused = True
                 self._settle(self._timeout_s)
-                if self._unsettled:
-                    raise
-                self._remove()
-                was_refused = True
+                self._remove_half(failure)
                 LOG.info(
                     "%s is cloned again without an edit of its disk, which vCenter may have "
                     "refused: %s", quoted(self._request.name), sentence(failure)
                 )  # fmt: skip
-            except (errors.Unreachable, errors.SessionExpired, errors.TaskLost):
-                self._settle(self._timeout_s)
-                found = self._find()
-                if found is not None and found.has_config and found.moref in self._made:
-                    self._disk.disturbed()
-                    return found.moref
-                if attempt == ATTEMPTS or self._unsettled:
-                    raise
-                self._remove()
-            except errors.ObjectNotFound as gone:
-                if gone.moref != self._request.folder or attempt == ATTEMPTS:
-                    raise
+            case errors.ObjectNotFound(moref=moref) if moref == self._request.folder:
                 self._request = dataclasses.replace(self._request, folder=self._folder())
-            except errors.NameTaken as taken:
-                # Left by an earlier life of this volume, whose clone may still stand in vCenter's
+            case errors.NameTaken():
+                # Left by an earlier life of this volume, whose clone may still wait in vCenter's
                 # queue, or by a call of ours that was lost.
-                if attempt == ATTEMPTS or not self._remove_earlier(taken):
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+                self._remove_earlier(failure)
+            case _:
+                raise failure
+
+    def _remove_half(self, failure: errors.VCenterError) -> None:
+        """Remove what a call of ours may have made in part.
+
+        :raises VCenterError: ``failure``; the call is still under way
+        """
+        if self._unsettled:
+            raise failure
+        self._remove()
+
+    def _remove_earlier(self, taken: errors.NameTaken) -> None:
+        """:raises NameTaken: it is not this volume's, or stays in use; neither says anything about
+        the template
+        """
+        try:
+            if not self._remove(self._timeout_s):
+                raise taken
+        except errors.InUse as busy:
+            raise taken from busy
 
     def _clone(self, request: template.CloneRequest) -> str:
         """One CloneVM_Task; it is among the unsettled ones unless vCenter refused to begin it, or
         it has succeeded.
 
-        Of a task that is known, an error need not be the task's own: whoever watches tasks fails
-        them all when it cannot go on. One look at it tells.
+        The error may not be the task's own: the waiter fails all tasks when it can no longer watch
+        them. Settling reads the task itself.
         """
         call = _Call(self._clock.monotonic())
         self._unsettled.append(call)
         try:
             try:
-                call.task = template.start_clone(self._session, self._source, request)
+                call.task = template.start_clone(self._session, self._source.moref, request)
             finally:
                 call.ended_at = self._clock.monotonic()
             moref = template.await_clone(
                 self._session, self._waiter, call.task, timeout_s=self._timeout_s
             )
         except errors.VCenterError as failure:
-            if call.task is None and not isinstance(failure, UNKNOWN_OUTCOME):
+            if call.task is None and not isinstance(failure, UNANSWERED):
                 self._unsettled.remove(call)
             raise
         self._unsettled.remove(call)
         self._made.add(moref)
         return moref
+
+    # -- finish ----------------------------------------------------------------------------------
 
     def _finish(self, moref: str) -> None:
         grows_eagerly = self._request.disk_type == EAGER
@@ -237,26 +286,28 @@ class VolumeClone:
 
     def _extend_eagerly(self, moref: str) -> None:
         """Zeroing takes its time: after a lost answer it may still be under way."""
+
+        def extend() -> None:
+            virtual_disk.extend_eagerly(
+                self._session,
+                self._waiter,
+                moref,
+                self._place.datacenter,
+                self._capacity_bytes,
+                timeout_s=self._timeout_s,
+            )
+
         within_s = 0.0
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._outwait(
-                    lambda: virtual_disk.extend_eagerly(
-                        self._session,
-                        self._waiter,
-                        moref,
-                        self._datacenter,
-                        self._capacity_bytes,
-                        timeout_s=self._timeout_s,
-                    ),
-                    within_s,
-                    when=_is_busy,
-                )
+                self._outwait(extend, within_s, when=_is_busy)
                 return
-            except (errors.Unreachable, errors.SessionExpired, errors.TaskLost):
+            except LOST:
                 if attempt == ATTEMPTS:
                     raise
                 within_s = self._timeout_s
+
+    # -- settle and clean up ---------------------------------------------------------------------
 
     def _settle(self, timeout_s: float) -> None:
         """Wait until no call whose outcome is unknown is under way, and note what they have made.
@@ -281,7 +332,7 @@ class VolumeClone:
             return clone_task.known(self._session, call.task)
         if call.queued is None:
             call.queued = self._queued_between(call)
-        tasks = clone_task.of_source(self._session, self._source)
+        tasks = clone_task.of_source(self._session, self._source.moref)
         return [task for task in tasks if call.may_be(task)]
 
     def _queued_between(self, call: _Call) -> tuple[datetime.datetime, datetime.datetime]:
@@ -301,7 +352,9 @@ class VolumeClone:
             )
         except errors.ObjectNotFound:
             return None  # the folder itself is gone
-        if found is None or (found.has_config and found.instance_uuid != self._uuid):
+        if found is None or (
+            found.has_config and found.instance_uuid != self._volume.instance_uuid
+        ):
             return None
         return found
 
@@ -324,7 +377,7 @@ class VolumeClone:
         return self._outwait(work, within_s)
 
     def _may_remove(self, found: template.VmInfo) -> bool:
-        if found.moref in self._made or self._is_being_created():
+        if found.moref in self._made or self._volume.is_being_created():
             return True
         LOG.warning(
             "VM %s (%s) is left alone: Cinder does not say that this volume is being created",
@@ -333,31 +386,24 @@ class VolumeClone:
         )
         return False
 
-    def _remove_earlier(self, taken: errors.NameTaken) -> bool:
-        """As :meth:`_remove`, of what an earlier life of this volume has left.
-
-        :raises NameTaken: it stays in use; that says nothing about the template
-        """
-        try:
-            return self._remove(self._timeout_s)
-        except errors.InUse as busy:
-            raise taken from busy
-
     def _outwait(
         self,
         work: Callable[[], bool | None],
         within_s: float,
         when: Callable[[BaseException], bool] = retry.is_retryable,
     ) -> bool:
-        """What ``work`` returns; it is tried again while a task of vCenter's is in its way."""
+        """What ``work`` returns; it is tried again while a task of vCenter's is in its way.
+
+        :param within_s: for how long; 0: a few times
+        """
         return bool(
             retry.call(
                 work,
-                attempts=2 * (ATTEMPTS + math.ceil(within_s / BUSY_EVERY_S)),
+                attempts=None if within_s else BUSY_ATTEMPTS,
+                within_s=within_s or None,
                 when=when,
                 first_wait_s=1.0,
-                max_wait_s=2 * BUSY_EVERY_S,
-                within_s=within_s or None,
+                max_wait_s=BUSY_PAUSE_S,
                 clock=self._clock,
             )
         )
@@ -373,10 +419,6 @@ class VolumeClone:
                 quoted(self._request.name),
                 sentence(failure),
             )
-
-    @property
-    def _uuid(self) -> str | None:
-        return self._request.instance_uuid
 
 
 def _is_busy(failure: BaseException) -> bool:

@@ -21,13 +21,17 @@ from tests.fakes.vcenter.fault_rules import FaultRule
 from vmdk_cache import errors
 from vmdk_cache.adapters.disk_in_clone import trials_of
 from vmdk_cache.adapters.volume_clone import ATTEMPTS, LET_GO_S, VolumeClone
+from vmdk_cache.cache import ports
+from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.one_task import Answer, Answers
+from vmdk_cache.cache.ports import Volume
 from vmdk_cache.vim import folder, inventory, template
 from vmdk_cache.vim.endpoint import Endpoint
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
 NAME = "volume-1"
+FOLDER = ("tests",)
 UUID = str(uuid.uuid4())
 TIMEOUT_S = 7200.0
 LARGER = 4 * MIB
@@ -65,7 +69,7 @@ class Lab:
         self.clock = session.clock
         found = inventory.snapshot(session)
         datacenter = found.datacenters[0]
-        own = folder.ensure_folder(session, datacenter, ["tests"])
+        own = folder.ensure_folder(session, datacenter, FOLDER)
         self.place = Place(own, found.hosts[0], found.datastores[0], datacenter)
         moref = import_vm(session, waiter, self.place)
         template.mark_as_template(session, moref)
@@ -75,7 +79,6 @@ class Lab:
         self.being_created = True
         self.deleted = False
         self.before_check: Callable[[], None] = lambda: None
-        self.folders_made = 0
         self.no_source_disk: Exception | None = None
         vc.request_log.reset()
         self.began_at = self.clock.monotonic()
@@ -85,20 +88,49 @@ class Lab:
         return clone_request(self.place, self.source, name, **{**values, **changes})
 
     def make(
-        self, capacity_bytes: int = LARGER, timeout_s: float = TIMEOUT_S, **changes: object
+        self,
+        capacity_bytes: int = LARGER,
+        timeout_s: float = TIMEOUT_S,
+        disk_type: str = "thin",
     ) -> bool:
+        (disk,) = self.source.disks
+        entry = CacheEntry(
+            self.source.moref,
+            "image",
+            Phase.READY,
+            None,
+            self.place.datastore.moref,
+            disk.key,
+            disk.capacity_bytes,
+        )
+        request = self.request()
+        volume = Volume(
+            id="v1",
+            name=request.name,
+            instance_uuid=UUID,
+            size_bytes=capacity_bytes,
+            disk_type=disk_type,
+            adapter_type="lsiLogic",
+            storage_profile=None,
+            folder=FOLDER,
+            extra_config=request.extra_config,
+            managed_by=None,
+            is_being_created=lambda: self.being_created,
+            is_wanted=self._is_wanted,
+        )
+        place = ports.Place(
+            request.datastore,
+            "ds",
+            self.place.host.moref,
+            request.pool,
+            self.place.datacenter.moref,
+        )
         return VolumeClone(
             self.session,
             self.waiter,
-            self.clock,
-            source=self.source.moref,
-            request=self.request(**changes),
-            datacenter=self.place.datacenter.moref,
-            folder=self._folder,
-            is_being_created=lambda: self.being_created,
-            check_wanted=self._check_wanted,
-            capacity_bytes=capacity_bytes,
-            grows=capacity_bytes > self.source.disks[0].capacity_bytes,
+            entry,
+            volume,
+            place,
             source_disk=self._source_disk,
             timeout_s=timeout_s,
         ).make()
@@ -108,14 +140,9 @@ class Lab:
             raise self.no_source_disk
         return self.source.disks[0]
 
-    def _check_wanted(self) -> None:
+    def _is_wanted(self) -> bool:
         self.before_check()
-        if self.deleted:
-            raise errors.VolumeDeleted("volume v1 was deleted")
-
-    def _folder(self) -> str:
-        self.folders_made += 1
-        return folder.ensure_folder(self.session, self.place.datacenter, ["tests"])
+        return not self.deleted
 
     def seconds(self) -> float:
         """How long it took, by the fake's clock."""
@@ -235,7 +262,7 @@ def test_a_folder_that_was_deleted_is_made_again(lab: Lab) -> None:
 
     lab.make()
 
-    assert lab.folders_made == 1
+    assert lab.vc.request_log.count("CreateFolder") == 1
     assert lab.is_whole()
     assert lab.clones() == 2
 
@@ -249,7 +276,8 @@ def test_a_folder_that_is_deleted_again_and_again_ends_the_attempts(lab: Lab) ->
 
     assert caught.value.moref == lab.place.folder
     assert rule.hits == ATTEMPTS
-    assert lab.folders_made == ATTEMPTS - 1
+    looks, cleaning_up = ATTEMPTS - 1, 1
+    assert lab.vc.request_log.count("FindChild") == looks + cleaning_up
 
 
 def _not_found(obj: Any) -> Exception:
