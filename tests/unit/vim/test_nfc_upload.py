@@ -250,7 +250,7 @@ def test_the_upload_goes_to_the_host_of_the_url(
     assert NfcUpload(open_session, url, "").server == server
 
 
-@pytest.mark.parametrize("digest", ["sha1", "sha256", "sha512"])
+@pytest.mark.parametrize("digest", ["sha1", "sha256"])
 @pytest.mark.parametrize("colons", [True, False])
 def test_a_thumbprint_may_be_of_any_digest_that_vcenter_uses(
     vc: VCenter, session: Session, digest: str, colons: bool
@@ -280,7 +280,7 @@ def test_a_thumbprint_that_is_none_is_refused_and_shown(
     vc: VCenter, session: Session, thumbprint: str
 ) -> None:
     url = f"https://localhost:{vc.port}/nfc/none/disk-0.vmdk"
-    with pytest.raises(errors.CertificateRefused, match="no usable thumbprint"):
+    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
         NfcUpload(session, url, thumbprint).send(io.BytesIO(b"x"), 1, lambda sent: None)
 
 
