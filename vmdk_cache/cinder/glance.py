@@ -20,27 +20,22 @@ as for a deleted one.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import requests
 from cinder import context as cinder_context
 from cinder import exception
 from cinder.image import glance as cinder_glance
 from glanceclient import exc as glance_exc
 from oslo_config import cfg
-from urllib3 import exceptions as urllib3_exc
 
-from vmdk_cache import image_data
+from vmdk_cache import glance_errors
 from vmdk_cache.cache.admission import DISK_FORMAT
 from vmdk_cache.cinder import upstream
-from vmdk_cache.errors import ImageCorrupt, NoGlanceAdmin, SourceRefused, SourceUnavailable
+from vmdk_cache.errors import NoGlanceAdmin, SourceRefused, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image, describe
 from vmdk_cache.quoting import identifier, sentence
 
-_HASH_DIFFERS = "Corrupt image download"
-"""How python-glanceclient begins the text of its integrity error."""
 _ADMIN_ROLE = "admin"
 _WHO_TO_ASK_AS = (
     "set send_service_user_token = true and the credentials of a user with the admin role in "
@@ -71,15 +66,15 @@ class GlanceImageSource:
         :raises ImageCorrupt: the bytes differ from a hash that only the client knows; known after
             the last chunk
         """
-        with _glance_errors(image.id, self._shows):
+        with _translated(image.id, self._shows):
             chunks = upstream.download(
                 self._context,
                 self._image_service,
                 image.id,
                 hashed_by_us=bool(image.os_hash_value or image.checksum),
             )
-            if image_data.has_none(chunks):
-                raise image_data.missing(str(image))
+            if glance_errors.has_none(chunks):
+                raise glance_errors.missing(str(image))
             try:
                 yield from chunks
             finally:
@@ -191,39 +186,24 @@ def _is_admin(user: Any, session: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _glance_errors(image_id: str, is_shown: Callable[[str], bool]) -> Iterator[None]:
-    try:
-        yield
-    except (exception.ImageNotFound, glance_exc.HTTPNotFound) as exc:
-        if is_shown(image_id):  # an image without a location
-            raise image_data.missing(f"image {identifier(image_id)}") from exc
-        raise SourceRefused(f"Glance has no image {identifier(image_id)} for this project") from exc
-    except (
-        exception.NotAuthorized,
-        exception.ImageNotAuthorized,  # no subclass of it, and what Cinder makes of 401 and 403
-        glance_exc.HTTPForbidden,
-        glance_exc.HTTPUnauthorized,
-    ) as exc:
-        raise SourceRefused(f"Glance refuses image {identifier(image_id)} to this project") from exc
-    except exception.ImageDownloadFailed as exc:  # Cinder's image service, of an empty answer
-        raise image_data.missing(f"image {identifier(image_id)}") from exc
-    except OSError as exc:  # requests' errors are OSErrors too
-        if image_data.ended_early(exc):
-            raise image_data.cut_short(f"image {identifier(image_id)}", sentence(exc)) from exc
-        if exc.errno == errno.EPIPE and _HASH_DIFFERS in str(exc):
-            raise ImageCorrupt(f"image {identifier(image_id)}: {sentence(exc.strerror)}") from exc
-        raise SourceUnavailable(
-            f"the stream of image {identifier(image_id)} broke off: {sentence(exc)}"
-        ) from exc
-    except (
-        exception.CinderException,
-        glance_exc.BaseException,
-        glance_exc.ClientException,
-        requests.RequestException,
-        urllib3_exc.HTTPError,
-    ) as exc:
-        if image_data.ended_early(exc):
-            raise image_data.cut_short(f"image {identifier(image_id)}", sentence(exc)) from exc
-        raise SourceUnavailable(
-            f"Glance did not give image {identifier(image_id)}: {sentence(exc)}"
-        ) from exc
+def _translated(image_id: str, is_shown: Callable[[str], bool]) -> Iterator[None]:
+    """As :func:`glance_errors.translated`, and Cinder's own exceptions as well."""
+    what, user = f"image {identifier(image_id)}", "this project"
+    with glance_errors.translated(what, user, is_stream=True):
+        try:
+            yield
+        except (exception.ImageNotFound, glance_exc.HTTPNotFound) as failure:
+            if is_shown(image_id):  # an image without a location
+                raise glance_errors.missing(what) from failure
+            raise SourceRefused(f"Glance does not show {what} to {user}") from failure
+        except (
+            exception.NotAuthorized,
+            exception.ImageNotAuthorized,  # no subclass of it, and what Cinder makes of 401 and 403
+        ) as failure:
+            raise SourceRefused(f"Glance refuses {what} to {user}") from failure
+        except exception.ImageDownloadFailed as failure:  # Cinder's image service: empty answer
+            raise glance_errors.missing(what) from failure
+        except exception.CinderException as failure:
+            if glance_errors.ended_early(failure):
+                raise glance_errors.cut_short(what, sentence(failure)) from failure
+            raise SourceUnavailable(f"Glance did not give {what}: {sentence(failure)}") from failure

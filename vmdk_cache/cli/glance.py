@@ -2,8 +2,7 @@
 
 Where it is, is what cinder-volume goes by: ``glance_api_servers``, tried one after the other, else
 the service catalog (``glance_catalog_info``, ``[glance] region_name``). As whom it is asked:
-vmdk_cache/cli/identity.py. This is the border at which errors of Glance's client, of Keystone's and
-of HTTP become :class:`~vmdk_cache.errors.SourceUnavailable`, which names the option to look at.
+vmdk_cache/cli/identity.py. Errors become those of this package in vmdk_cache/glance_errors.py.
 """
 
 from __future__ import annotations
@@ -16,26 +15,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import glanceclient
-import requests
 from glanceclient import exc as glance_exc
-from keystoneauth1 import exceptions as ksa_exc
 from oslo_config import cfg
-from urllib3 import exceptions as urllib3_exc
 
-from vmdk_cache import image_data
+from vmdk_cache import glance_errors
 from vmdk_cache.cache.admission import DISK_FORMAT
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.identity import Identity, identity
-from vmdk_cache.errors import ConfigError, ImageCorrupt, SourceUnavailable
+from vmdk_cache.errors import ConfigError, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image, describe
-from vmdk_cache.quoting import identifier, printable, quoted, sentence
+from vmdk_cache.quoting import identifier, printable, quoted
 
 T = TypeVar("T")
 
-#: How python-glanceclient begins the text of its integrity error.
-_HASH_DIFFERS = "Corrupt image download"
 _PAGE_SIZE = 500
-_WHERE = "see glance_api_servers of cinder.conf"
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,7 @@ class Glance:
         :raises SourceUnavailable: Glance refused, is out of reach, or the stream broke off
         :raises ImageCorrupt: the bytes differ from a hash that only Glance's client knows
         """
-        with self._errors(f"{image}"):
+        with self._errors(f"{image}", is_stream=True):
             # Who reads the stream checks the hash; twice would cost as much as all the rest.
             check = not (image.os_hash_value or image.checksum)
             try:
@@ -162,16 +155,12 @@ class Glance:
             except glance_exc.HTTPNotFound as failure:
                 if self._show(image.id) is None:
                     raise
-                raise image_data.missing(str(image)) from failure  # it has no location
-            if image_data.has_none(body):
-                raise image_data.missing(str(image))
+                raise glance_errors.missing(str(image)) from failure  # it has no location
+            if glance_errors.has_none(body):
+                raise glance_errors.missing(str(image))
             chunks = body.iterable
             try:
                 yield from chunks
-            except Exception as failure:
-                if image_data.ended_early(failure):
-                    raise image_data.cut_short(str(image), _plain(failure)) from failure
-                raise
             finally:
                 close = getattr(chunks, "close", None)
                 if callable(close):
@@ -205,68 +194,16 @@ class Glance:
                 return ask(client)
         return ask(last)
 
-    @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        who = self._asking.source or "auth_strategy of cinder.conf"
-        try:
-            yield
-        except (ksa_exc.Unauthorized, glance_exc.HTTPUnauthorized) as failure:
-            raise SourceUnavailable(
-                f"Keystone or Glance refuses the user (401), see {who}"
-            ) from failure
-        except glance_exc.HTTPForbidden as failure:
-            raise SourceUnavailable(
-                f"Glance refuses {what} to the user (403), see {who}"
-            ) from failure
-        except glance_exc.HTTPNotFound as failure:
-            raise SourceUnavailable(f"Glance has no {what} for this user") from failure
-        except (ksa_exc.EndpointNotFound, ksa_exc.EmptyCatalog) as failure:
-            raise ConfigError(
-                f"the service catalog has no Glance that fits glance_catalog_info and [glance] "
-                f"region_name of cinder.conf, and glance_api_servers is not set: "
-                f"{sentence(failure)}"
-            ) from failure
-        except (ksa_exc.SSLError, requests.exceptions.SSLError) as failure:
-            raise SourceUnavailable(
-                f"the certificate of Keystone or Glance is not trusted: see OS_CACERT, or "
-                f"glance_ca_certificates_file of cinder.conf: {_plain(failure)}"
-            ) from failure
-        except (glance_exc.CommunicationError, glance_exc.InvalidEndpoint) as failure:
-            raise SourceUnavailable(
-                f"Glance is out of reach, {_WHERE}: {_plain(failure)}"
-            ) from failure
-        except ksa_exc.ConnectionError as failure:
-            raise SourceUnavailable(
-                f"Keystone or Glance is out of reach, see {who}: {_plain(failure)}"
-            ) from failure
-        except (
-            ksa_exc.ClientException,
-            glance_exc.BaseException,
-            glance_exc.ClientException,
-        ) as failure:
-            raise SourceUnavailable(f"Glance did not give {what}: {_plain(failure)}") from failure
-        except (OSError, urllib3_exc.HTTPError) as failure:  # requests' errors are OSErrors too
-            if _HASH_DIFFERS in str(failure):
-                raise ImageCorrupt(f"{what}: {_plain(failure)}") from failure
-            raise SourceUnavailable(
-                f"the stream of {what} broke off: {_plain(failure)}"
-            ) from failure
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as failure:
-            # The client takes for granted that a Glance answers, and that it answers in full.
-            raise SourceUnavailable(
-                f"what answered for {what} is no Glance, or a broken one, {_WHERE}: "
-                f"{sentence(repr(failure))}"
-            ) from failure
+    def _errors(
+        self, what: str, *, is_stream: bool = False
+    ) -> contextlib.AbstractContextManager[None]:
+        where = self._asking.source or "auth_strategy of cinder.conf"
+        return glance_errors.translated(what, f"the user of {where}", is_stream=is_stream)
 
 
 def _named(meta: Mapping[str, Any]) -> NamedImage:
     # Anybody may have given the name: what would steer the operator's terminal is not handed on.
     return NamedImage(describe(meta), printable(str(meta.get("name") or "")))
-
-
-def _plain(failure: Exception) -> str:
-    """Its text in one line: Glance answers in HTML, and who stands in its place in anything."""
-    return sentence(re.sub(r"<[^<>]*>", " ", str(failure) or repr(failure)))
 
 
 def _is_id(text: str) -> bool:

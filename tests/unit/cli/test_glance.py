@@ -24,6 +24,7 @@ from vmdk_cache.errors import (
     ConfigError,
     ImageCorrupt,
     ImageDataMissing,
+    SourceRefused,
     SourceUnavailable,
     VmdkCacheError,
 )
@@ -315,7 +316,7 @@ def test_an_image_without_data_is_reported_as_one(answer: Any) -> None:
 
 @pytest.mark.parametrize(
     ("shown", "kind"),
-    [({"id": ID}, ImageDataMissing), (glance_exc.HTTPNotFound("gone"), SourceUnavailable)],
+    [({"id": ID}, ImageDataMissing), (glance_exc.HTTPNotFound("gone"), SourceRefused)],
     ids=["an image without a location", "an image of others"],
 )
 def test_an_image_whose_data_is_not_found(shown: Any, kind: type[VmdkCacheError]) -> None:
