@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,13 @@ def table() -> Table:
     return stream.table("everything")
 
 
+def vms(table: Table) -> list[dict[str, Any]]:
+    """The rows of virtual machines, of which there are some."""
+    rows = [row for (kind, _), row in table.items() if kind == "VirtualMachine"]
+    assert rows
+    return rows
+
+
 def test_a_refresh_reads_every_page(table: Table) -> None:
     kinds = Counter(kind for kind, _ in table)
     assert len(table) == 122
@@ -50,26 +58,24 @@ def test_a_refresh_reads_every_page(table: Table) -> None:
 
 def test_a_path_without_a_value_is_absent(table: Table) -> None:
     """vCenter names every path: assigned without a value, or removed with what it belongs to."""
-    vms = [row for (kind, _), row in table.items() if kind == "VirtualMachine"]
+    rows = vms(table)
     for path in ("snapshot", "config.cpuAffinity.affinitySet", "summary.config.annotation"):
-        assert not any(path in row for row in vms), path
-    assert sum("summary.guest.hostName" in row for row in vms) == 48
-    assert all(row["summary.customValue"] == [] for row in vms)
+        assert not any(path in row for row in rows), path
+    assert sum("summary.guest.hostName" in row for row in rows) == 48
+    assert all(row["summary.customValue"] == [] for row in rows)
 
 
 def test_references_are_morefs(table: Table) -> None:
-    for (kind, _), row in table.items():
-        if kind == "VirtualMachine":
-            assert row["summary.runtime.host"].startswith("host-")
-            assert all(moref.startswith("datastore-") for moref in row["datastore"])
+    for row in vms(table):
+        assert row["summary.runtime.host"].startswith("host-")
+        assert all(moref.startswith("datastore-") for moref in row["datastore"])
 
 
 def test_the_disks_of_every_vm_are_read(table: Table) -> None:
-    for (kind, _), row in table.items():
-        if kind == "VirtualMachine":
-            (disk,) = disks_of(row["config.hardware.device"])
-            assert disk.capacity_bytes > 0
-            assert disk.file_name.startswith("[GlobalDS_0] ")
+    for row in vms(table):
+        (disk,) = disks_of(row["config.hardware.device"])
+        assert disk.capacity_bytes > 0
+        assert disk.file_name.startswith("[GlobalDS_0] ")
 
 
 def test_an_inventory_is_assembled_of_the_table(table: Table) -> None:

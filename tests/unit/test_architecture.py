@@ -144,5 +144,7 @@ def test_a_header_names_only_files_that_exist(path: pathlib.Path) -> None:
 
 def test_the_layers_in_the_package_docstring_exist() -> None:
     doc = vmdk_cache.__doc__ or ""
-    for named in re.findall(r"^    ([a-z]+)(?:/|\.py)", doc, flags=re.MULTILINE):
+    layers = re.findall(r"^    ([a-z]+)(?:/|\.py)", doc, flags=re.MULTILINE)
+    assert layers
+    for named in layers:
         assert (PACKAGE / named).is_dir() or (PACKAGE / f"{named}.py").is_file(), named

@@ -161,8 +161,10 @@ def test_disks_are_provisioned_otherwise(
     client: Client, wanted: str | None, thin: bool, eager: bool
 ) -> None:
     made = imported(client, diskProvisioning=wanted)
-    for one in devices(made, vim.vm.device.VirtualDisk):
-        assert (one.backing.thinProvisioned, one.backing.eagerlyScrub) == (thin, eager)
+    backings = [one.backing for one in devices(made, vim.vm.device.VirtualDisk)]
+    assert {(backing.thinProvisioned, backing.eagerlyScrub) for backing in backings} == {
+        (thin, eager)
+    }
 
 
 @pytest.mark.parametrize("number", [0, 1])
