@@ -11,7 +11,6 @@ import http.client
 import io
 import random
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from oslo_vmware.objects.datastore import DatastoreURL
 from tests.fakes.vcenter import Model, VCenter
 from tests.fakes.vcenter.disk import DiskContent
 from tests.fakes.vcenter.vmdk import StreamOptimizedParser, stream_optimized
+from tests.waiting import wait_until
 
 MiB = 1 << 20
 TIMEOUT_S = 120
@@ -344,7 +344,7 @@ def test_an_upload_that_stops_leaves_a_vm(vcenter: VCenter, session: Any) -> Non
     with pytest.raises(exceptions.ImageTransferException):
         handle.get_imported_vm()
     handle.close()
-    _wait_until_gone(vcenter)
+    wait_until(lambda: is_empty(vcenter))
 
 
 @pytest.mark.parametrize("fails_lease", [True, False])
@@ -366,16 +366,13 @@ def test_a_refused_stream_makes_an_empty_disk_unless_it_ends_the_lease(
     )
     vcenter.switches.refused_stream_fails_lease = False
     if fails_lease:
-        _wait_until_gone(vcenter)
+        wait_until(lambda: is_empty(vcenter))
     else:
         assert vcenter.read_disk("refused").written_bytes == 0
 
 
-def _wait_until_gone(vcenter: VCenter) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while vcenter.vms() or vcenter.datastore(STORE).files():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def is_empty(vcenter: VCenter) -> bool:
+    return not (vcenter.vms() or vcenter.datastore(STORE).files())
 
 
 @pytest.fixture

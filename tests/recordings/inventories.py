@@ -6,7 +6,6 @@ import contextlib
 import math
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.recordings.recorded_client import RecordedClient
 from tests.recordings.recordings import Exchange, Recording
 from tests.recordings.ruby_objects import task_of_event
 from tests.unit.fakes.vm_client import MiB, create_spec, disk_changes
+from tests.waiting import wait_until
 
 Builder = Callable[[Recording], AbstractContextManager[RecordedClient]]
 #: ReadNextTasks of vCenter 5.x.
@@ -213,7 +213,7 @@ def _one_vm() -> Iterator[tuple[VCenter, Any]]:
 
 def _info(vcenter: VCenter, task: Any, state: str) -> Element:
     """The task's info as a client reads it, once it is in that state."""
-    _wait_for(lambda: task.info.state == state)
+    wait_until(lambda: task.info.state == state)
     client = RecordedClient(vcenter, references={"task-0": task.moref})
     client.send(_call("Login", "SessionManager", "<userName/><password/>"))
     answer = client.send(_call("Fetch", "task-0", "<prop>info</prop>", "Task"))
@@ -228,13 +228,6 @@ def _of_task(recorded: list[Element], ours: Element, state: str) -> set[str]:
         kind, path = each.split(" ", 1)
         found.add(f"{kind} Task.info[{state}]{path}")
     return found
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "the task never got there"
-        time.sleep(0.002)
 
 
 def _of_type(objects: list[Element], name: str) -> list[Element]:

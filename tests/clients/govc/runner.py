@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,14 +89,6 @@ class Govc:
         if done.returncode == 0:
             pytest.fail(f"govc {command} {' '.join(arguments)} was accepted: {done.stdout!r}")
         return done.stderr.decode(errors="replace")
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Wait for what the fake does after its answer; fails when it never does."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.01)
 
 
 def holds(*commands: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tests.clients.govc.runner import Govc, eventually, holds
+from tests.clients.govc.runner import Govc, holds
 from tests.fakes.vcenter import Model, VCenter
 from tests.fakes.vcenter.task import Task
 from tests.unit.fakes.vcenter_client import connect
+from tests.waiting import wait_until
 
 MODEL = Model()
 
@@ -51,9 +52,9 @@ def test_a_running_task_is_cancelled(govc: Govc, vcenter: VCenter) -> None:
 
     datacenter = vcenter.root_folder.child("DC0")
     running = vcenter.tasks.start(datacenter, "Rename_Task", "Datacenter.rename", body)
-    eventually(lambda: running.info.state == "running")
+    wait_until(lambda: running.info.state == "running")
     govc("task.cancel", running.moref)
-    eventually(lambda: running.done)
+    wait_until(lambda: running.done)
     assert "Datacenter.Rename" in govc("tasks", "-s", "error", "-r", "/DC0")
     assert running.info.cancelled
     assert govc.refused("task.cancel", running.moref)

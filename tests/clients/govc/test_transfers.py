@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.govc.runner import Govc, eventually, holds
+from tests.clients.govc.runner import Govc, holds
 from tests.fakes.vcenter import VCenter
 from tests.fakes.vcenter.disk import DiskContent
 from tests.fakes.vcenter.vmdk import stream_optimized
+from tests.waiting import wait_until
 
 MiB = 1 << 20
 SIZE = 20 * MiB
@@ -92,7 +93,7 @@ def test_the_stream_of_qemu_img_is_imported(
     vcenter.switches.refused_stream_fails_lease = True  # govc does not end it
     assert "400 Bad Request" in govc.refused("import.vmdk", f"{name}.vmdk", target)
     vcenter.switches.refused_stream_fails_lease = False
-    eventually(lambda: not vcenter.vms() and not vcenter.datastore("DC0_DS0").files())
+    wait_until(lambda: not vcenter.vms() and not vcenter.datastore("DC0_DS0").files())
     vcenter.switches.stream_end_required = False
     govc("import.vmdk", f"{name}.vmdk", target)
     vcenter.switches.stream_end_required = True

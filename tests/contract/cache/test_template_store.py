@@ -12,7 +12,7 @@ import pytest
 from tests.contract.cache.conftest import Subject
 from tests.fakes.images import FakeImage, FakeImageSource, as_stream_optimized, noise
 from tests.unit.cache.conftest import volume
-from tests.unit.vim.conftest import eventually
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
@@ -45,7 +45,7 @@ def test_an_import_is_found_ready_under_its_key_and_no_other(subject: Subject) -
     assert subject.store.entries() == [made]
     assert subject.store.find(dataclasses.replace(KEY, adapter_type="ide")) is None
     # A moment later: vCenter's task of the import ends after the lease has been completed.
-    eventually(lambda: not subject.store.is_importing(made))
+    wait_until(lambda: not subject.store.is_importing(made))
 
 
 def test_what_is_ready_is_listed_beside_what_is_being_imported(subject: Subject) -> None:

@@ -19,7 +19,7 @@ from tests.contract.vim.conftest import (
     import_request,
     import_vm,
 )
-from tests.unit.vim.conftest import eventually
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import import_lease, properties, template
 from vmdk_cache.vim.session import Session
@@ -147,7 +147,7 @@ def test_an_import_that_is_not_completed_leaves_no_vm(
     if target.is_vcsim:
         assert template.get_vm(session, held.vm, RECORD_KEY) is not None
     else:  # a moment later: vCenter cleans up by itself
-        eventually(lambda: template.get_vm(session, held.vm, RECORD_KEY) is None)
+        wait_until(lambda: template.get_vm(session, held.vm, RECORD_KEY) is None)
 
 
 def test_a_second_import_of_a_name_is_refused_and_harms_nothing(
@@ -175,7 +175,7 @@ def test_an_import_is_seen_while_it_runs_and_not_after(
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
         held.complete()
 
-    eventually(lambda: not template.import_running(session, held.vm))
+    wait_until(lambda: not template.import_running(session, held.vm))
     assert not template.import_running(session, NO_VM)
 
 

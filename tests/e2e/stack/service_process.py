@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from tests import waiting
+
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -124,18 +126,14 @@ def wait_until(
     timeout_s: float,
     interval_s: float = 0.1,
 ) -> T:
-    """The first true answer of ``condition``, which is asked every ``interval_s``.
+    """As :func:`tests.waiting.wait_until`.
 
-    :raises StackError: no true answer within ``timeout_s``; ``what`` says what was awaited
+    :raises StackError: no true answer within ``timeout_s``
     """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise StackError(f"after {timeout_s:g} s still waiting for {what}")
-        time.sleep(interval_s)
+    try:
+        return waiting.wait_until(condition, what=what, timeout_s=timeout_s, interval_s=interval_s)
+    except waiting.NeverHappened as never:
+        raise StackError(str(never)) from never
 
 
 def free_port() -> int:

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.fakes.memory import (
     NoLocks,
 )
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.clone_failure import FILES_LOST, LONGEST_PAUSE_S, PASSES_WITHIN_S, PLACES
@@ -47,14 +47,6 @@ from vmdk_cache.locks import ToozLocks
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 PATIENCE_S = 60.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what other threads bring about; fails when they never do."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.002)
 
 
 def test_the_first_volume_imports_and_the_second_does_not(world: World) -> None:

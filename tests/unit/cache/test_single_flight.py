@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.fakes.clock import ManualClock
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.clock import Clock
@@ -184,8 +185,7 @@ def test_a_follower_waits_no_longer_for_many_leaders_than_for_one() -> None:
 
     def next_leader() -> str:
         leading_next.set()
-        while not any(isinstance(outcome, errors.LockTimeout) for outcome in outcomes):
-            threading.Event().wait(0.001)
+        wait_until(lambda: any(isinstance(one, errors.LockTimeout) for one in outcomes))
         return "result"
 
     def call(work: Callable[[], str], timeout_s: float) -> None:

@@ -24,6 +24,7 @@ from cinder.volume.drivers.vmware import vmdk
 from oslo_config import cfg
 from oslo_service import threadgroup
 
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache import events
 from vmdk_cache.cache.engine import Outcome
@@ -593,10 +594,11 @@ def test_the_rounds_follow_a_changed_interval(make_lab: Callable[..., Lab]) -> N
     lab = make_lab(image_cache_purge_interval=3600)
     lab.driver.check_for_setup_error()
     change(lab.driver, image_cache_purge_interval=1)
-    deadline = time.monotonic() + PATIENCE_S
-    while min(lab.cache.housekeeping.begun, lab.cache.warm_up.begun) < 2:
-        assert time.monotonic() < deadline, "the rounds go by the interval from before"
-        eventlet.sleep(0.05)
+    wait_until(
+        lambda: min(lab.cache.housekeeping.begun, lab.cache.warm_up.begun) >= 2,
+        what="rounds by the new interval",
+        sleep=eventlet.sleep,
+    )
 
 
 def test_what_did_not_change_does_not_begin_the_interval_anew(lab: Lab) -> None:
@@ -972,10 +974,7 @@ def test_a_volume_that_is_deleted_while_its_import_waits_is_imported_or_another_
             imports.enter_context(workers.importing())
         waiting = pool.submit(lab.clone)
         turns: Any = workers._importing
-        deadline = time.monotonic() + PATIENCE_S
-        while not turns._cond._waiters:
-            assert time.monotonic() < deadline, "the import does not wait"
-            time.sleep(0.01)
+        wait_until(lambda: turns._cond._waiters, what="the import to wait")
         if is_deleted:
             row.delete()
         imports.close()

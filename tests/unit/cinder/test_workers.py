@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import pathlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
+from tests.waiting import wait_until
 from vmdk_cache.cinder.workers import BURST, OPTION, Workers
 from vmdk_cache.preflight import configuration
 
@@ -79,13 +79,6 @@ def served(conf: cfg.ConfigOpts, requests: int) -> Iterator[Endpoint]:
         server.stop()
         server.wait()
         transport.cleanup()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends_at, "the condition never came true"
-        threading.Event().wait(0.002)
 
 
 def test_a_usual_service_has_as_many_workers_as_we_believe(service: cfg.ConfigOpts) -> None:

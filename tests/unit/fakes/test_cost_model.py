@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.fakes.vcenter.cost_model import OPERATIONS_AT_A_TIME
 from tests.fakes.vcenter.operation_queue import Admission, OperationQueue
 from tests.fakes.vcenter.transfers import fair_rates
 from tests.unit.fakes.vm_client import Client, MiB, connected, wait
+from tests.waiting import wait_until
 
 
 class Queue:
@@ -175,9 +175,7 @@ class TestOnTheServer:
 
     def settle(self, vc: VCenter) -> None:
         """What was asked for is under way."""
-        until = time.monotonic() + 20
-        while not vc.clock.activity.wait_until_idle(0.1):
-            assert time.monotonic() < until
+        wait_until(lambda: vc.clock.activity.wait_until_idle(0.1))
 
     def clone(self, client: Client, image: Any, name: str, datastore: int, host: int = 1) -> Any:
         spec = client.clone_spec(datastore=client.datastores[datastore], host=client.hosts[host])

@@ -27,6 +27,7 @@ from tests.unit.fakes.vm_client import (
     until_running,
     wait,
 )
+from tests.waiting import wait_until
 
 STREAM = {"Content-Type": "application/x-vnd.vmware-streamVmdk"}
 
@@ -183,8 +184,7 @@ def test_an_upload_that_stops_half_way_blocks_for_ever(vc: VCenter, client: Clie
         connection.putheader(name, value)
     connection.endheaders(data[: len(data) // 2])
     (held,) = vc.leases()
-    while not held.devices[0].is_arriving:  # the server has yet to read the request
-        time.sleep(0.01)
+    wait_until(lambda: held.devices[0].is_arriving, what="the server to read the request")
     lease.HttpNfcLeaseComplete()
     connection.close()
     assert disk_of(vm).capacityInBytes == 4_096_000
@@ -196,12 +196,10 @@ def test_an_upload_that_comes_with_complete_is_lost(vc: VCenter, client: Client)
     lease = _import(client)
     parts = urlsplit(lease.info.deviceUrl[0].url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
-        while not vc.has_silent_connections:
-            time.sleep(0.01)
+        wait_until(lambda: vc.has_silent_connections)
         completing = threading.Thread(target=lease.HttpNfcLeaseComplete)
         completing.start()
-        while not vc.request_log.count("HttpNfcLeaseComplete"):
-            time.sleep(0.01)
+        wait_until(lambda: vc.request_log.count("HttpNfcLeaseComplete"))
         with client.tls.wrap_socket(connection, server_hostname=parts.hostname) as secure:
             head = f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n"
             secure.sendall(f"{head}Content-Type: {STREAM['Content-Type']}\r\n\r\n".encode() + data)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.vcenter import Clock
 from tests.fakes.vcenter.clock import Passing
+from tests.waiting import wait_until
 
 
 def test_timers_run_late_or_in_the_wrong_order() -> None:
@@ -47,8 +48,7 @@ def test_stop_leaves_a_sleeper_asleep() -> None:
     clock = Clock(scale=0)
     sleeper = threading.Thread(target=clock.sleep, args=(10,), daemon=True)
     sleeper.start()
-    while not clock._timers:
-        pass
+    wait_until(lambda: clock._timers)
     clock.stop()
     sleeper.join(60)
     assert not sleeper.is_alive()

@@ -13,6 +13,7 @@ from tests.fakes.vcenter.context import Context
 from tests.fakes.vcenter.folder import Folder
 from tests.unit.fakes.vcenter_client import PC, Client, object_spec, told, view_spec
 from tests.unit.fakes.vm_client import create_spec, wait
+from tests.waiting import wait_until
 
 
 class Later:
@@ -38,16 +39,6 @@ class Later:
         return self._value
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something in the fake is so."""
-    done = threading.Event()
-    for _ in range(3000):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("it never came to that")
-
-
 def waiting(client: Client) -> bool:
     return any(
         collector._waiting for collector in client.vcenter.registry.of_type(PC) if collector.filters
@@ -70,7 +61,7 @@ def rename(client: Client, folder: Any, name: str) -> None:
 def test_change_during_the_wait_is_missed(client: Client) -> None:
     folder, version = watch(client, "name")
     later = Later(lambda: client.wait(version, 30))
-    until(lambda: waiting(client))
+    wait_until(lambda: waiting(client))
     rename(client, folder, "other")
     assert told(later.result()) == [("modify", folder._moId, {"name": "other"})]
 
@@ -116,7 +107,7 @@ def test_unset_property_keeps_its_old_value(client: Client) -> None:
 def test_partial_update_tells_the_whole_property(client: Client, partial: bool, path: str) -> None:
     task = client.vm_folder.CreateFolder("a").Rename_Task("b")
     fake_task = client.vcenter.registry.get(task._moId)
-    until(lambda: fake_task.done)
+    wait_until(lambda: fake_task.done)
     client.collector.CreateFilter(object_spec(task, "info"), partial)
     version = client.wait("").version
     fake_task.changed("info.state")
@@ -299,7 +290,7 @@ def test_negative_wait_hangs(client: Client) -> None:
 def test_second_waiter_takes_the_first_ones_place(client: Client) -> None:
     folder, version = watch(client, "name")
     waiters = [Later(lambda: client.wait(version, 30)) for _ in range(2)]
-    until(lambda: waiting(client))
+    wait_until(lambda: waiting(client))
     rename(client, folder, "other")
     for waiter in waiters:
         assert told(waiter.result()) == [("modify", folder._moId, {"name": "other"})]
@@ -308,7 +299,7 @@ def test_second_waiter_takes_the_first_ones_place(client: Client) -> None:
 def test_cancel_leaves_the_waiter_waiting(client: Client) -> None:
     _, version = watch(client, "name")
     later = Later(lambda: client.wait(version, 60))
-    until(lambda: waiting(client))
+    wait_until(lambda: waiting(client))
     client.collector.CancelWaitForUpdates()
     with pytest.raises(vmodl.fault.RequestCanceled):
         later.result()
@@ -320,7 +311,7 @@ def test_end_of_the_collector_leaves_the_waiter_waiting(client: Client, end: str
     collector.CreateFilter(object_spec(client.datacenter, "name"), True)
     version = client.wait("", collector=collector).version
     later = Later(lambda: client.wait(version, 60, collector))
-    until(lambda: waiting(client))
+    wait_until(lambda: waiting(client))
     if end == "expire":
         client.vcenter.sessions.expire_all()
     else:
@@ -343,7 +334,7 @@ def test_destroyed_filter_goes_on_telling(client: Client) -> None:
 def test_long_poll_lets_its_session_expire(client: Client) -> None:
     _, version = watch(client, "name")
     later = Later(lambda: client.wait(version, 60))
-    until(lambda: waiting(client))
+    wait_until(lambda: waiting(client))
     client.vcenter.clock.advance(3600)
     assert len(client.vcenter.sessions.active()) == 1
     client.collector.CancelWaitForUpdates()

@@ -19,6 +19,7 @@ from tests.fakes.vcenter import Clock, CostModel, Model, VCenter, VirtualTime, v
 from tests.fakes.vcenter.disk import DiskContent
 from tests.unit.fakes.test_http_nfc_lease import STREAM
 from tests.unit.fakes.vm_client import Client, GiB, MiB, connected, create_spec
+from tests.waiting import wait_until
 
 PC = vmodl.query.PropertyCollector
 
@@ -212,9 +213,9 @@ class TestImports:
             url = lease.info.deviceUrl[0].url
             with virtual.held():
                 upload = pool.submit(client.request, "POST", url, data, STREAM)
-                self._until(lambda: vc.transfers.rates() != {})
+                wait_until(lambda: vc.transfers.rates() != {})
                 complete = started(lease.HttpNfcLeaseComplete)
-                self._until(lambda: vc.request_log.count("HttpNfcLeaseComplete") == 1)
+                wait_until(lambda: vc.request_log.count("HttpNfcLeaseComplete") == 1)
             complete.join(60)
             assert upload.result(30)[0] == 200
         assert vc.read_disk("image").size_bytes == 64 * MiB
@@ -226,7 +227,7 @@ class TestImports:
         url = lease.info.deviceUrl[0].url
         with ThreadPoolExecutor(1) as pool:
             upload = pool.submit(client.request, "POST", url, data, STREAM)
-            self._until(lambda: vc.transfers.rates() != {})
+            wait_until(lambda: vc.transfers.rates() != {})
             lease.HttpNfcLeaseAbort()
             with pytest.raises(OSError, match=r"closed|reset|EOF"):
                 upload.result(30)
@@ -255,12 +256,6 @@ class TestImports:
             url = client.folder_url("DC0_DS0", "x/flat.vmdk")
             assert client.request("PUT", url, data, client.cookie)[0] == 201
         assert vc.clock.elapsed_s == pytest.approx(self.SECONDS, rel=0.01)
-
-    def _until(self, holds: Callable[[], bool]) -> None:
-        until = time.monotonic() + 20
-        while not holds():
-            assert time.monotonic() < until
-            time.sleep(0.002)
 
 
 def started(call: Callable[[], object]) -> threading.Thread:

@@ -14,6 +14,7 @@ from pyVim.connect import Disconnect, SmartConnect
 from pyVmomi import vim
 
 from tests.fakes.vcenter import VCenter
+from tests.waiting import wait_until
 
 GiB = 1 << 30
 MiB = 1 << 20
@@ -104,10 +105,7 @@ def wait(task: Any, timeout_s: float = 20.0) -> Any:
 
 def until_running(task: Any) -> None:
     """Wait until a task holds its locks: tasks may begin in another order than they were called."""
-    until = time.monotonic() + 20
-    while task.info.state == "queued":
-        assert time.monotonic() < until, f"task {task} is still queued"
-        time.sleep(0.005)
+    wait_until(lambda: task.info.state != "queued", what=f"{task} to run", interval_s=0.005)
 
 
 def create_spec(name: str, size_bytes: int = MiB, datastore: str = "DC0_DS0", **more: Any) -> Any:

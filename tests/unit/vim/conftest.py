@@ -51,14 +51,6 @@ class PassingClock(ClientClock):
         self.clock.advance(seconds)
 
 
-def eventually(condition: Callable[[], object]) -> None:
-    """Wait for a condition that another thread brings about; fails when it never does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.002)
-
-
 class Background:
     """A call in a thread of its own, with its outcome."""
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.contract.vcenters import Target
 from tests.fakes.vcenter import Clock, Model, VCenter
-from tests.unit.vim.conftest import Background, ClientClock, eventually
+from tests.unit.vim.conftest import Background, ClientClock
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 from vmdk_cache.vim.session import Session
@@ -97,7 +98,7 @@ def test_sessions_that_log_in_together_send_a_wrong_password_once(
     vc: VCenter, target: Target
 ) -> None:
     sessions = [client(target, vc, password="wrong horse") for _ in range(8)]
-    vc.fault_rules.add("Login", action=lambda: eventually(lambda: len(waiting(vc)) >= 8))
+    vc.fault_rules.add("Login", action=lambda: wait_until(lambda: len(waiting(vc)) >= 8))
 
     for attempt in [Background(session.open) for session in sessions]:
         with pytest.raises(errors.LoginRefused):

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tests.waiting import wait_until
 from vmdk_cache.vim.batch import Batch
 
 
@@ -131,8 +132,7 @@ class Callers:
             return {}
         if len(self.sent) == 2:
             self.late.start()
-            while not self.batch._queue:
-                threading.Event().wait(0.001)
+            wait_until(lambda: self.batch._queue)
             raise self.ending
         return {key: key.upper() for key in keys}
 

@@ -9,7 +9,8 @@ from pyVmomi import vim
 
 from tests.contract.vim.conftest import MIB, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, eventually, pending
+from tests.unit.vim.conftest import Background, pending
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import datastore_browser, storage_usage, template
 from vmdk_cache.vim.session import Session
@@ -50,7 +51,7 @@ def test_the_directory_of_a_clone_that_is_being_made_is_known(
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
     request = clone_request(place, source, "volume-1")
     running = Background(lambda: template.clone(session, waiter, source, request, timeout_s=1000))
-    eventually(lambda: vc.find_vm("volume-1"))
+    wait_until(lambda: vc.find_vm("volume-1"))
     assert "volume-1" in datastore_browser.directories(session, waiter, place.datastore, "vol")
 
     used = datastore_browser.vm_directories(session, place.datastore.moref)
@@ -140,7 +141,7 @@ def test_neither_a_search_nor_a_deletion_waits_for_ever(
             datastore_browser.delete_directory(session, waiter, at, datacenter, "image")
 
     running = Background(work)
-    eventually(lambda: [e.started_at is not None for e in pending(waiter)] == [True])
+    wait_until(lambda: [e.started_at is not None for e in pending(waiter)] == [True])
     (entry,) = pending(waiter)
     assert entry.start_within_s == within_s <= 900
     vc.clock.advance(within_s)

@@ -13,7 +13,7 @@ from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import IMAGE, Place, import_request
 from tests.fakes.images import FakeImageSource
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import eventually
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import import_lease, template
 from vmdk_cache.vim.nfc_upload import NfcUpload
@@ -65,9 +65,9 @@ def patient(passing: Session, place: Place) -> Iterator[Importing]:
 @pytest.fixture(autouse=True)
 def nothing_is_left(vc: VCenter) -> Iterator[None]:
     yield
-    eventually(lambda: vc.vms() == [])
+    wait_until(lambda: vc.vms() == [])
     assert vc.leases() == []
-    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("lease-")])
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lease-")])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_lease_that_cannot_be_renewed_ends_the_upload(vc: VCenter, importing: 
 
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell():
-                eventually(lambda: rule.hits)
+                wait_until(lambda: rule.hits)
             return super().read(1000)
 
     with pytest.raises(errors.LeaseLost, match="could not be renewed"), importing.open() as held:
@@ -170,7 +170,7 @@ def test_a_vm_that_cannot_be_removed_is_named(
 
 def test_renewal_goes_on_until_completion(vc: VCenter, importing: Importing) -> None:
     with importing.open() as held:
-        eventually(lambda: vc.request_log.count("HttpNfcLeaseProgress") >= 3)
+        wait_until(lambda: vc.request_log.count("HttpNfcLeaseProgress") >= 3)
         held.abort()
     assert vc.request_log.count("HttpNfcLeaseAbort") == 1
 
@@ -348,7 +348,7 @@ def test_a_lost_lease_is_not_completed(vc: VCenter, importing: Importing) -> Non
         pytest.raises(errors.LeaseLost, match="could not be renewed"),
         importing.open() as held,
     ):
-        eventually(lambda: rule.hits and not held._renewer.is_alive())
+        wait_until(lambda: rule.hits and not held._renewer.is_alive())
         held.complete()
 
     assert vc.request_log.count("HttpNfcLeaseComplete") == 0
@@ -367,14 +367,14 @@ def test_renewals_tell_how_much_has_gone_out_and_never_all_of_it(
         def read(self, count: int | None = -1, /) -> bytes:
             if self.tell():
                 expected = size // 2 * 100 // whole
-                eventually(lambda: vc.leases()[0].transferProgress == expected)
+                wait_until(lambda: vc.leases()[0].transferProgress == expected)
             return super().read(size // 2 if not self.tell() else -1)
 
     with importing.open() as held:
         told: list[int] = []
         assert held.upload(Halves(IMAGE.file_bytes), size if known else None, told.append) == size
         assert told == [size // 2, size]
-        eventually(lambda: vc.leases()[0].transferProgress == 99)
+        wait_until(lambda: vc.leases()[0].transferProgress == 99)
         held.abort()
 
 
@@ -411,7 +411,7 @@ def test_an_upload_whose_lease_cannot_be_asked_fails_with_its_own_error(
 def test_a_lost_lease_is_lost_before_an_upload_as_well(vc: VCenter, importing: Importing) -> None:
     vc.fault_rules.add("HttpNfcLeaseProgress", vim.fault.Timedout())
     with pytest.raises(errors.LeaseLost) as lost, importing.open() as held:
-        eventually(lambda: not held._renewer.is_alive())
+        wait_until(lambda: not held._renewer.is_alive())
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
     assert (lost.value.moref, lost.value.fault) == (held.vm, "vim.fault.Timedout")
     assert vc.request_log.count("nfc:POST") == 0

@@ -17,7 +17,8 @@ import pytest
 
 from tests.contract.vcenters import Target
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, eventually
+from tests.unit.vim.conftest import Background
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim.nfc_upload import NfcUpload, _http_chunk
 from vmdk_cache.vim.session import Endpoint, Session
@@ -203,7 +204,7 @@ def test_an_upload_that_is_cancelled_while_its_stream_is_silent_ends(
     stream = Silent()
     upload = upload_to(host, open_session)
     sending = Background(lambda: upload.send(stream, 1000, lambda sent: None))
-    eventually(lambda: stream.reads == 2)
+    wait_until(lambda: stream.reads == 2)
     upload.cancel()
     with pytest.raises(errors.LeaseLost, match="cancelled"):
         sending.join()

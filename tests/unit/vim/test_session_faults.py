@@ -12,7 +12,8 @@ from pyVmomi import vim, vmodl
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import Place
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, ClientClock, eventually
+from tests.unit.vim.conftest import Background, ClientClock
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.api_version import OLDEST_VERSION, newest_version
@@ -159,7 +160,7 @@ def test_long_polls_and_calls_do_not_wait_for_each_others_connections(
             "WaitForUpdatesEx", vmodl.fault.RequestCanceled(), action=lambda: gate.wait(60)
         )
         polling = Background(poll)
-        eventually(lambda: vc.request_log.count("WaitForUpdatesEx"))
+        wait_until(lambda: vc.request_log.count("WaitForUpdatesEx"))
 
         answered = Background(session.server_time)
         assert answered.join()
@@ -167,7 +168,7 @@ def test_long_polls_and_calls_do_not_wait_for_each_others_connections(
 
         vc.fault_rules.add("CurrentTime", action=lambda: gate.wait(60))
         calling = Background(session.server_time)
-        eventually(lambda: vc.request_log.count("CurrentTime") == 2)
+        wait_until(lambda: vc.request_log.count("CurrentTime") == 2)
         vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.RequestCanceled())
         gate.set()
         calling.join()

@@ -10,7 +10,8 @@ from pyVmomi import vim, vmodl
 
 from tests.contract.vim.conftest import MIB, RECORD_KEY, Place, clone_request
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, ClientClock, eventually, pending
+from tests.unit.vim.conftest import Background, ClientClock, pending
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import template
 from vmdk_cache.vim.session import Session
@@ -81,7 +82,7 @@ def test_a_task_that_vcenter_forgets_on_a_living_connection_is_lost(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
 
     vc.tasks.forget_all()
 
@@ -95,7 +96,7 @@ def test_a_refused_log_in_ends_the_attempts_to_watch_tasks(
     """Each further attempt would come closer to a locked account."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
     refusals = vc.fault_rules.add("Login", vim.fault.InvalidLogin(), times=None)
     clock = session.clock
     assert isinstance(clock, ClientClock)
@@ -113,7 +114,7 @@ def overdue(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> Background:
     """A clone that has run out of time and does not end by itself."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1", timeout_s=0.05)
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
     vc.clock.advance(1)
     return running
 
@@ -134,7 +135,7 @@ def test_a_task_that_succeeds_in_spite_of_being_cancelled_has_succeeded(
 ) -> None:
     rule = vc.fault_rules.add("CancelTask", vmodl.fault.NotSupported())
     running = overdue(vc, waiter, clone)
-    eventually(lambda: rule.hits)
+    wait_until(lambda: rule.hits)
     vc.clock.advance(10_000)
 
     assert running.join() in [vm.moref for vm in vc.vms()]
@@ -171,9 +172,9 @@ def full_queue(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> list[Backgrou
     vc.cost_model.fixed_clone_s = 10_000.0
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
     clones = [clone(f"volume-{number}", timeout_s=1e6) for number in range(4)]
-    eventually(lambda: seen_running(waiter, 4))
+    wait_until(lambda: seen_running(waiter, 4))
     clones.append(clone("volume-4", timeout_s=1e6))
-    eventually(lambda: states(vc).count("queued") == 1 and len(pending(waiter)) == 5)
+    wait_until(lambda: states(vc).count("queued") == 1 and len(pending(waiter)) == 5)
     return clones
 
 
@@ -187,13 +188,13 @@ def test_a_task_that_waits_in_the_queue_is_logged(
     with waiter._lock:
         queued.changed.notify_all()
 
-    eventually(
+    wait_until(
         lambda: f"Task {queued.moref} has waited in vCenter's queue for 600 s" in caplog.text
     )
     with waiter._lock:
         waiter._warn_if_queued(queued)  # nothing has changed: it is not logged again
     vc.clock.advance(10_000)
-    eventually(lambda: states(vc).count("running") == 1 and seen_running(waiter, 1))
+    wait_until(lambda: states(vc).count("running") == 1 and seen_running(waiter, 1))
     vc.clock.advance(10_000)
     assert all(done.join() for done in clones)
     assert caplog.text.count("has waited in vCenter's queue") == 1
@@ -236,10 +237,10 @@ def test_a_task_that_has_just_left_the_queue_is_not_cancelled(
     """Its time in the queue is over when the waiter has not been told yet that it runs."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
     task = template.start_clone(session, source.moref, clone_request(place, source, "volume-1"))
-    eventually(lambda: states(vc) == ["running"])
+    wait_until(lambda: states(vc) == ["running"])
 
     running = Background(lambda: waiter.wait(task, timeout_s=1000, start_within_s=0))
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
     vc.clock.advance(100)
 
     assert running.join() in [vm.moref for vm in vc.vms()]
@@ -256,11 +257,11 @@ def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone
     vc.cost_model.fixed_clone_s = 100.0
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
     clones = [clone(f"volume-{number}", timeout_s=150.0) for number in range(8)]
-    eventually(lambda: states(vc).count("queued") == 4 and seen_running(waiter, 4))
+    wait_until(lambda: states(vc).count("queued") == 4 and seen_running(waiter, 4))
 
     vc.clock.advance(100)
     # Not before the first four have been told of: they would count as running still.
-    eventually(lambda: len(waiter._pending) == 4 and seen_running(waiter, 4))
+    wait_until(lambda: len(waiter._pending) == 4 and seen_running(waiter, 4))
     vc.clock.advance(100)
 
     assert all(done.join() for done in clones)
@@ -287,7 +288,7 @@ def test_a_restart_fails_the_tasks_that_vcenter_forgot(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000, times=None)
     clones = [clone(f"volume-{number}") for number in range(3)]
-    eventually(lambda: seen_running(waiter, 3))
+    wait_until(lambda: seen_running(waiter, 3))
 
     vc.restart()
 
@@ -301,11 +302,11 @@ def test_a_lost_session_ends_no_wait(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=None)
     clones = [clone(f"volume-{number}") for number in range(3)]
-    eventually(lambda: seen_running(waiter, 3))
+    wait_until(lambda: seen_running(waiter, 3))
     polls = vc.request_log.count("WaitForUpdatesEx")
 
     vc.sessions.expire_all()
-    eventually(lambda: vc.request_log.count("WaitForUpdatesEx") > polls)
+    wait_until(lambda: vc.request_log.count("WaitForUpdatesEx") > polls)
     vc.clock.advance(100)
 
     assert all(running.join() for running in clones)
@@ -319,8 +320,8 @@ def test_a_wait_outlasts_the_idle_time_whether_or_not_its_poll_keeps_the_session
     vc.switches.long_poll_keeps_session = keeps
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=2000)
     running = clone("volume-1", timeout_s=10_000)
-    eventually(lambda: seen_running(waiter, 1))
-    eventually(lambda: not keeps or any(each.outstanding for each in vc.sessions.active()))
+    wait_until(lambda: seen_running(waiter, 1))
+    wait_until(lambda: not keeps or any(each.outstanding for each in vc.sessions.active()))
 
     vc.clock.advance(1900)
     vc.sessions.active()  # whoever looks at the sessions ends those that were idle for too long
@@ -336,11 +337,11 @@ def test_a_poll_that_breaks_is_taken_up_again(
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=2)
     rule = vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.SystemError(), skip=1, times=2)
     running = clone("volume-1")
-    eventually(lambda: rule.hits == 2)
-    eventually(lambda: waiter._watch is not None)
+    wait_until(lambda: rule.hits == 2)
+    wait_until(lambda: waiter._watch is not None)
     another = clone("volume-2")
     # A poll that succeeds ends the row: the next repair begins without a pause.
-    eventually(lambda: seen_running(waiter, 2) and waiter._broken_in_a_row == 0)
+    wait_until(lambda: seen_running(waiter, 2) and waiter._broken_in_a_row == 0)
 
     vc.clock.advance(100)
 
@@ -361,7 +362,7 @@ def test_answers_lost_while_the_first_watch_is_made_abandon_no_task(
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=None)
     rule = vc.fault_rules.add(method, drop="after", times=session.endpoint.api_retry_count + 1)
     clones = [clone(f"volume-{number}") for number in range(4)]
-    eventually(lambda: seen_running(waiter, 4))
+    wait_until(lambda: seen_running(waiter, 4))
 
     vc.clock.advance(100)
 
@@ -376,11 +377,11 @@ def test_answers_lost_while_a_task_joins_the_watch_abandon_no_task(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=None)
     first = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
     vc.fault_rules.add("ModifyListView", drop="before", times=session.endpoint.api_retry_count)
 
     second = clone("volume-2")
-    eventually(lambda: seen_running(waiter, 2))
+    wait_until(lambda: seen_running(waiter, 2))
     vc.clock.advance(100)
 
     assert first.join()
@@ -405,9 +406,9 @@ def test_polls_that_break_leave_nothing_behind(
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
     rule = vc.fault_rules.add("WaitForUpdatesEx", drop="after", times=5)
     running = clone("volume-1")
-    eventually(lambda: rule.hits == 5 and seen_running(waiter, 1))
+    wait_until(lambda: rule.hits == 5 and seen_running(waiter, 1))
 
-    eventually(lambda: watching(vc) == ONE_WATCH)
+    wait_until(lambda: watching(vc) == ONE_WATCH)
     vc.clock.advance(100)
     assert running.join()
 
@@ -417,7 +418,7 @@ def test_a_task_that_has_ended_meanwhile_needs_no_new_watch(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
     running = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
     vc.fault_rules.add("CreateListView", vmodl.fault.SystemError(), times=None)
     vc.fault_rules.add("RetrievePropertiesEx", action=lambda: vc.clock.advance(100))
 
@@ -435,8 +436,8 @@ def test_a_watch_that_is_only_half_made_leaves_nothing_behind(
 
     running = clone("volume-1")
 
-    eventually(lambda: rule.hits and seen_running(waiter, 1))
-    eventually(lambda: watching(vc) == ONE_WATCH)
+    wait_until(lambda: rule.hits and seen_running(waiter, 1))
+    wait_until(lambda: watching(vc) == ONE_WATCH)
     vc.clock.advance(100)
     assert running.join()
 
@@ -453,7 +454,7 @@ def test_a_vcenter_that_stays_away_fails_all_waits(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
 
     vc.stop()
 
@@ -482,7 +483,7 @@ def test_an_error_that_comes_much_later_than_its_state_is_waited_for_once(
 ) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
     (task,) = vc.tasks.running()
 
     def tell() -> None:
@@ -524,7 +525,7 @@ def test_a_task_that_is_lost_takes_no_other_along(waiter: TaskWaiter) -> None:
 def test_closing_ends_all_waits(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> None:
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1")
-    eventually(lambda: seen_running(waiter, 1))
+    wait_until(lambda: seen_running(waiter, 1))
 
     waiter.close()
     waiter.close()

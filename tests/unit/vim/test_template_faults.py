@@ -9,7 +9,8 @@ from pyVmomi import vim, vmodl
 
 from tests.contract.vim.conftest import MIB, RECORD_KEY, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
-from tests.unit.vim.conftest import Background, eventually, pending
+from tests.unit.vim.conftest import Background, pending
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import inventory, template
 from vmdk_cache.vim.session import Session
@@ -44,7 +45,7 @@ def test_a_template_that_is_being_cloned_is_not_deleted(
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
     request = clone_request(place, source, "volume-1")
     running = Background(lambda: template.clone(session, waiter, source, request, timeout_s=1000))
-    eventually(lambda: any(entry.started_at is not None for entry in pending(waiter)))
+    wait_until(lambda: any(entry.started_at is not None for entry in pending(waiter)))
 
     with pytest.raises(errors.InUse):
         template.destroy(session, waiter, source.moref)
@@ -222,7 +223,7 @@ def test_a_full_datastore_is_said(
 def deleting(session: Session, waiter: TaskWaiter, source: VmInfo) -> Background:
     """A deletion that runs."""
     running = Background(lambda: template.destroy(session, waiter, source.moref))
-    eventually(lambda: is_running(waiter))
+    wait_until(lambda: is_running(waiter))
     return running
 
 
@@ -260,7 +261,7 @@ def test_a_deletion_that_is_forgotten_and_hangs_takes_no_longer_than_one_that_ha
     running = deleting(session, waiter, source)
     vc.clock.advance(840)
     vc.tasks.forget_all()
-    eventually(lambda: rule.hits == 2 and is_running(waiter))
+    wait_until(lambda: rule.hits == 2 and is_running(waiter))
 
     pass_time(vc, waiter, (2 * template.DESTROY_WITHIN_S - 840) / 2 + 1)
 
