@@ -12,9 +12,9 @@ import contextlib
 import os
 import pathlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.clock import Clock
 from vmdk_cache.quoting import sentence
 
@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x766D646B
 #: Several processes of a host start at once, and each wants to make the file.
 MADE_WITHIN_S = 5.0
+MADE_PAUSE_S = 0.1
 
 _TABLES = (
     # day: ISO 8601, UTC; empty for all days before those that are kept
@@ -65,7 +66,14 @@ def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlit
         )
         try:
             if not read_only:
-                _outwait(lambda: _make(connection), clock)
+                retry.call(  # a change to write-ahead logging does not wait for others by itself
+                    lambda: _make(connection),
+                    when=_is_busy,
+                    within_s=MADE_WITHIN_S,
+                    first_wait_s=MADE_PAUSE_S,
+                    max_wait_s=MADE_PAUSE_S,
+                    clock=clock,
+                )
             _check(connection, path)
             return connection
         except BaseException:
@@ -123,16 +131,12 @@ def _make(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _outwait(work: Callable[[], None], clock: Clock) -> None:
-    """A change to write-ahead logging does not wait for others by itself."""
-    deadline = clock.monotonic() + MADE_WITHIN_S
-    while True:
-        try:
-            return work()
-        except sqlite3.OperationalError as failure:
-            if failure.sqlite_errorcode != sqlite3.SQLITE_BUSY or clock.monotonic() > deadline:
-                raise
-        clock.sleep(0.05)
+def _is_busy(failure: BaseException) -> bool:
+    """Whether another process is at work on the file."""
+    return (
+        isinstance(failure, sqlite3.OperationalError)
+        and failure.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    )
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

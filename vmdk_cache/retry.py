@@ -1,4 +1,4 @@
-"""Calling again what may succeed later: bounded, with jittered and growing pauses.
+"""Calling again what may succeed later, and looking again at what may change: within bounds.
 
 Whether an error is worth another try is written on its class (``VmdkCacheError.retryable``); a
 caller may ask for less than that, never for more attempts than it bounds.
@@ -55,6 +55,27 @@ def call(
         reraise=True,
     )
     return retrying(function)
+
+
+def poll(
+    look: Callable[[], T],
+    *,
+    until: Callable[[T], bool],
+    within_s: float,
+    first_wait_s: float,
+    max_wait_s: float | None = None,
+    clock: Clock,
+) -> T:
+    """What the last call of ``look`` returned: ``until`` holds of it, or ``within_s`` have passed.
+
+    :param max_wait_s: pauses double up to it; None: each takes ``first_wait_s``
+    """
+    ends_at = clock.monotonic() + within_s
+    pause_s = first_wait_s
+    while not until(seen := look()) and clock.monotonic() < ends_at:
+        clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, max_wait_s or first_wait_s)
+    return seen
 
 
 def _stop(

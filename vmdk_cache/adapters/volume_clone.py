@@ -314,17 +314,21 @@ class VolumeClone:
 
         What is still under way after ``timeout_s`` stays unsettled.
         """
-        ends_at = self._clock.monotonic() + timeout_s
-        while self._unsettled:
-            for call in list(self._unsettled):
-                tasks = self._tasks_of(call)
-                self._made |= {task.made for task in tasks if task.made is not None}
-                if not any(task.is_under_way for task in tasks):
-                    self._unsettled.remove(call)
-            if self._clock.monotonic() >= ends_at:
-                return
-            if self._unsettled:
-                self._clock.sleep(POLL_S)
+        retry.poll(
+            self._is_settled,
+            until=bool,
+            within_s=timeout_s,
+            first_wait_s=POLL_S,
+            clock=self._clock,
+        )
+
+    def _is_settled(self) -> bool:
+        for call in list(self._unsettled):
+            tasks = self._tasks_of(call)
+            self._made |= {task.made for task in tasks if task.made is not None}
+            if not any(task.is_under_way for task in tasks):
+                self._unsettled.remove(call)
+        return not self._unsettled
 
     def _tasks_of(self, call: _Call) -> list[CloneTask]:
         """Those that are the call's, or can be."""

@@ -264,10 +264,13 @@ class ImportLease:
 
     def _wait_while(self, condition: Callable[[], bool]) -> None:
         """Return when it no longer holds, or after :data:`_REMOVED_WITHIN_S`."""
-        clock = self._session.clock
-        deadline = clock.monotonic() + _REMOVED_WITHIN_S
-        while condition() and clock.monotonic() < deadline:
-            clock.sleep(_REMOVAL_POLL_S)
+        retry.poll(
+            condition,
+            until=lambda holds: not holds,
+            within_s=_REMOVED_WITHIN_S,
+            first_wait_s=_REMOVAL_POLL_S,
+            clock=self._session.clock,
+        )
 
     def _import_runs(self) -> bool:
         """Whether vCenter's task of this import has not ended: it also removes the VM."""
@@ -362,20 +365,26 @@ def until_ready(session: Session, lease: str) -> Properties:
     :raises LeaseLost: it does not become ready
     :raises VCenterError: the fault with which it failed
     """
-    deadline = session.clock.monotonic() + _READY_WITHIN_S
-    pause_s = 0.05
-    while True:
-        values = properties.read_one(session, "HttpNfcLease", lease, ["state", "error", "info"])
-        state = values.get("state")
-        if state == "ready" and values.get("info") is not None:
-            return values
-        if state == "error":
-            fault = values.get("error")
-            raise _lease_error(fault)
-        if state == "done" or session.clock.monotonic() > deadline:
-            raise errors.LeaseLost(f"the lease did not become ready, it is {state}")
-        session.clock.sleep(pause_s)
-        pause_s = min(2.0, pause_s * 2)
+    values = retry.poll(
+        lambda: properties.read_one(session, "HttpNfcLease", lease, ["state", "error", "info"]),
+        until=_is_settled,
+        within_s=_READY_WITHIN_S,
+        first_wait_s=0.05,
+        max_wait_s=2.0,
+        clock=session.clock,
+    )
+    state = values.get("state")
+    if state == "error":
+        fault = values.get("error")
+        raise _lease_error(fault)
+    if state != "ready" or values.get("info") is None:
+        raise errors.LeaseLost(f"the lease did not become ready, it is {state}")
+    return values
+
+
+def _is_settled(lease: Properties) -> bool:
+    state = lease.get("state")
+    return state in ("error", "done") or (state == "ready" and lease.get("info") is not None)
 
 
 def _made_nothing(session: Session, folder: str, name: str) -> bool:

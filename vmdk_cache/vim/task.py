@@ -21,7 +21,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.batch import Batch
@@ -232,29 +232,34 @@ class TaskWaiter:
 
     def _repair(self) -> None:
         """There is no watch: read all tasks, then watch those that still run. For one thread."""
-        failure: Exception = errors.TaskFailed("tasks could not be watched")
-        first = max(0, self._broken_in_a_row - 1)
-        for attempt in range(first, first + _REPAIRS):
-            if attempt:
-                self._session.clock.sleep(min(2.0 ** (attempt - 1), _REPAIR_PAUSE_S))
-            with self._lock:
-                waiting = [entry.moref for entry in self._pending.values() if not entry.done]
-                if not waiting or self._closed:
-                    self._broken_in_a_row = 0
-                    return
-            try:
-                if self._broken_in_a_row:
-                    self._read_directly(waiting)
-                self._rewatch()
+        in_a_row = self._broken_in_a_row
+        if in_a_row > 1:  # watches break as soon as they are made
+            self._session.clock.sleep(min(2.0 ** (in_a_row - 2), _REPAIR_PAUSE_S))
+        try:
+            retry.call(
+                self._read_and_rewatch,
+                attempts=_REPAIRS,
+                when=_may_watch_later,
+                first_wait_s=1.0,
+                min_wait_s=0.5,
+                max_wait_s=_REPAIR_PAUSE_S,
+                clock=self._session.clock,
+            )
+        except errors.VmdkCacheError as failure:
+            self._fail(failure)
+        except Exception as failure:
+            text = f"tasks could not be watched: {sentence(repr(failure))}"
+            self._fail(errors.TaskFailed(text))
+
+    def _read_and_rewatch(self) -> None:
+        with self._lock:
+            waiting = [entry.moref for entry in self._pending.values() if not entry.done]
+            if not waiting or self._closed:
+                self._broken_in_a_row = 0
                 return
-            except errors.LoginRefused as error:
-                failure = error
-                break
-            except Exception as error:
-                failure = error
-        if not isinstance(failure, errors.VmdkCacheError):
-            failure = errors.TaskFailed(f"tasks could not be watched: {sentence(repr(failure))}")
-        self._fail(failure)
+        if self._broken_in_a_row:
+            self._read_directly(waiting)
+        self._rewatch()
 
     def _rewatch(self) -> None:
         """A new watch over all pending tasks, and a thread that polls it."""
@@ -370,6 +375,10 @@ class TaskWaiter:
             for task in list(self._pending if tasks is None else tasks):
                 if task in self._pending:
                     self._pending[task].end(error=error)
+
+
+def _may_watch_later(failure: BaseException) -> bool:
+    return isinstance(failure, Exception) and not isinstance(failure, errors.LoginRefused)
 
 
 def _task_error(fault: Any, task: str) -> Exception:
