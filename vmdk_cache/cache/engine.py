@@ -119,24 +119,10 @@ class ImageCache:
         with no_failure_once_made(request):
             self._make(request)
         assert request.made is not None, "there is a volume, or an error"
-        entry, place = request.made
         seconds = self._clock.monotonic() - started
-        told = Miss if request.imported else Hit
         with no_failure_once_made(request):
-            self._events(
-                told(
-                    self._backend,
-                    image.id,
-                    volume.id,
-                    place.datastore_name,
-                    seconds,
-                    request.queued_s,
-                    request.cloned_s,
-                    0 if request.imported else image.size_bytes,
-                    request.in_one_task,
-                )
-            )
-        return Outcome(not request.imported, entry, place, seconds)
+            self._report(request, seconds)
+        return Outcome(not request.imported, *request.made, seconds)
 
     def _make(self, request: VolumeRequest) -> None:
         """Place the volume and clone it, until it exists or cache/clone_failure.py says to give
@@ -246,6 +232,23 @@ class ImageCache:
     def _look_again(self, key: CacheKey) -> Sequence[CacheEntry]:
         """The key's copies as they are now, and with them all that is known of hosts."""
         return self._store.copies(key, fresh=True)
+
+    def _report(self, request: VolumeRequest, seconds: float) -> None:
+        assert request.made is not None, request
+        kind = Miss if request.imported else Hit
+        self._events(
+            kind(
+                self._backend,
+                request.image.id,
+                request.volume.id,
+                request.made[1].datastore_name,
+                seconds,
+                request.queued_s,
+                request.cloned_s,
+                0 if request.imported else request.image.size_bytes,
+                request.in_one_task,
+            )
+        )
 
     # -- a failed clone --------------------------------------------------------------------------
 
