@@ -40,6 +40,11 @@ IMAGE = Image(
 )
 
 
+def image(number: int = 1, **changes: object) -> Image:
+    made = dataclasses.replace(IMAGE, id=f"{number:08}-0000-4000-8000-000000000000")
+    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
 def volume(number: int = 1, **changes: object) -> Volume:
     made = Volume(
         id=f"volume-id-{number}",

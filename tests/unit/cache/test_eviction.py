@@ -6,13 +6,13 @@ A world is a list of one-line facts (see ``entry``); times are seconds before NO
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.entries import GIB, NOW, ago, entry
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Reason, Rule
@@ -26,54 +26,8 @@ from vmdk_cache.cache.eviction import (
     plan_requested,
     plan_room,
 )
-from vmdk_cache.cache.key import CacheKey, template_name
-from vmdk_cache.cache.record import Record
 
-GIB = 1 << 30
-NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
 SPACES = {"ds1": Space(100 * GIB, 50 * GIB), "ds2": Space(100 * GIB, 50 * GIB)}
-
-
-def ago(seconds: float | None) -> datetime.datetime | None:
-    return None if seconds is None else NOW - datetime.timedelta(seconds=seconds)
-
-
-def entry(
-    moref: str,
-    age_s: float | None = 0,
-    *,
-    used_s: float | None = None,
-    warmed_s: float | None = None,
-    phase: Phase = Phase.READY,
-    image: str | None = None,
-    fingerprint: str = "f1",
-    adapter: str = "lsiLogic",
-    size_gib: int = 10,
-    unshared_gib: int | None = None,
-    datastore: str | None = "ds1",
-    owner: Owner = Owner.OURS,
-) -> CacheEntry:
-    """One VM; by default the only template of an image of its own."""
-    key = CacheKey(image or f"image-of-{moref}", fingerprint, adapter)
-    created = ago(age_s)
-    record = None
-    if phase in (Phase.READY, Phase.IMPORTING):
-        assert created is not None, "a record says when it was created"
-        record = Record("b1", key, size_gib * GIB, created, "host:1")
-    return CacheEntry(
-        moref,
-        template_name("b1", key),
-        phase,
-        record,
-        datastore,
-        2000,
-        size_gib * GIB,
-        (size_gib if unshared_gib is None else unshared_gib) * GIB,
-        created,
-        ago(used_s),
-        ago(warmed_s),
-        owner=owner,
-    )
 
 
 def removed(plan: EvictionPlan) -> dict[str, str]:

@@ -8,18 +8,13 @@ import dataclasses
 import pytest
 
 from tests.fakes.memory import PLACE, MemoryLocks
-from tests.unit.cache.conftest import GIB, IMAGE, World, volume
+from tests.unit.cache.conftest import GIB, World, image, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import replica_name
 from vmdk_cache.conf import Settings
-from vmdk_cache.image import Image
-
-
-def image(number: int) -> Image:
-    return dataclasses.replace(IMAGE, id=f"{number:08}-0000-4000-8000-000000000000")
 
 
 def fill(world: World, engine: ImageCache, count: int) -> None:

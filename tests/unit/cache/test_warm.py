@@ -7,19 +7,14 @@ import dataclasses
 import pytest
 
 from tests.fakes.memory import PLACE, MemoryPlacement
-from tests.unit.cache.conftest import GIB, IMAGE, World
+from tests.unit.cache.conftest import GIB, IMAGE, World, image
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.engine import ImageCache, Warmth
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.eviction import Space
 from vmdk_cache.conf import Settings
-from vmdk_cache.image import Image
 
 OTHER = dataclasses.replace(PLACE, datastore="datastore-2", datastore_name="ds2", host="host-2")
-
-
-def image(number: int) -> Image:
-    return dataclasses.replace(IMAGE, id=f"{number:08}-0000-4000-8000-000000000000")
 
 
 def engine(world: World, **settings: int | str) -> ImageCache:

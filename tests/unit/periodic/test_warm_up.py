@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.memory import MemoryLocks
-from tests.unit.cache.conftest import GIB, IMAGE, World, volume
+from tests.unit.cache.conftest import GIB, World, image, volume
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.eviction import Policy, plan_eviction
 from vmdk_cache.conf import Settings
@@ -18,11 +18,6 @@ from vmdk_cache.periodic.warm_up import LOCK, WarmUp, WarmUpPlan, plan_warm_up
 
 AGE_S = 10_000
 SETTINGS = Settings(enabled=True, auto_warm=True, age_s=AGE_S, purge_interval_s=100)
-
-
-def image(number: int, **changes: object) -> Image:
-    made = dataclasses.replace(IMAGE, id=f"{number:08}-0000-4000-8000-000000000000")
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
 class Glance:
