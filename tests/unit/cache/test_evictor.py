@@ -1,0 +1,213 @@
+"""The removal of one entry: only what is still as it was planned, and only what nobody uses."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+import pytest
+
+from tests.fakes.memory import PLACE, MemoryLocks
+from tests.unit.cache.conftest import GIB, IMAGE, World
+from vmdk_cache import errors
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import Evicted, Rule
+from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.evictor import Evictor, lock_of
+from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of
+
+KEY = CacheKey.of(IMAGE, "lsiLogic")
+
+
+class Lab:
+    """An evictor, and one READY template.
+
+    :ivar planned: the template as a plan saw it
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.store = world.store
+        self.locks = MemoryLocks()
+        self.evictor = Evictor(world.context(locks=self.locks))
+        self.planned = self.store.finish_import(self.store.begin_import(KEY, GIB))
+
+    def verdict(self, rule: Rule | None = Rule.EXPIRED) -> Verdict:
+        return Verdict(self.planned, "it was not used for 100 s", rule)
+
+    def change(self, **fields: Any) -> CacheEntry:
+        """What vCenter has of the template from now on."""
+        changed = dataclasses.replace(self.store.vms[self.planned.moref], **fields)
+        self.store.vms[changed.moref] = changed
+        return changed
+
+    def assert_stays(self, *words: str, **flags: bool) -> None:
+        """Not removed, with a reason of those words, and no event."""
+        stayed = self.evictor.attempt(self.verdict())
+        assert stayed is not None
+        assert all(word in stayed.reason for word in words), stayed.reason
+        assert (stayed.gone, stayed.busy) == (flags.get("gone", False), flags.get("busy", False))
+        assert self.world.events == []
+
+
+@pytest.fixture
+def lab(world: World) -> Lab:
+    return Lab(world)
+
+
+def test_a_removed_entry_is_an_event_with_its_rule_and_reason(lab: Lab) -> None:
+    assert lab.evictor.attempt(lab.verdict()) is None
+    assert lab.store.vms == {}
+    assert lab.world.events == [
+        Evicted("b1", IMAGE.id, lab.planned.name, Rule.EXPIRED, "it was not used for 100 s", GIB)
+    ]
+
+
+def test_what_no_rule_removes_was_requested(lab: Lab) -> None:
+    assert lab.evictor.remove(lab.verdict(rule=None))
+    (event,) = lab.world.events
+    assert isinstance(event, Evicted)
+    assert event.rule is Rule.REQUESTED
+
+
+def test_an_entry_whose_lock_is_held_stays(lab: Lab) -> None:
+    """Another process makes or removes it."""
+    with lab.locks.hold(lock_of(lab.planned), 0):
+        lab.assert_stays("in use", busy=True)
+    assert lab.store.calls["destroy"] == 0
+    assert lab.evictor.remove(lab.verdict())
+
+
+def test_the_holder_of_the_lock_removes_without_taking_it_again(lab: Lab) -> None:
+    with lab.locks.hold(lock_of(lab.planned), 0):
+        assert lab.evictor.attempt(lab.verdict(), has_lock=True) is None
+
+
+def test_an_entry_that_this_process_clones_from_stays(lab: Lab) -> None:
+    with lab.world.pins.pin(lab.planned.moref):
+        lab.assert_stays("in use", busy=True)
+    assert lab.store.calls["destroy"] == 0
+    assert lab.evictor.remove(lab.verdict())
+
+
+def test_an_entry_that_another_process_clones_from_stays(lab: Lab) -> None:
+    lab.store.in_use.add(lab.planned.moref)
+    lab.assert_stays("in use", busy=True)
+
+
+def test_no_clone_begins_while_the_entry_is_destroyed(lab: Lab) -> None:
+    refused = []
+
+    def pin() -> None:
+        try:
+            with lab.world.pins.pin(lab.planned.moref):
+                pass
+        except errors.VmdkCacheError as failure:
+            refused.append(failure)
+
+    lab.store.during["destroy"] = pin
+    assert lab.evictor.remove(lab.verdict())
+    assert len(refused) == 1
+
+
+def test_an_entry_that_has_gone_is_not_destroyed_again(lab: Lab) -> None:
+    del lab.store.vms[lab.planned.moref]
+    lab.assert_stays("gone", gone=True)
+    assert lab.store.calls["destroy"] == 0
+
+
+LATER = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize("field", ["used_at", "warmed_at"])
+def test_an_entry_that_was_used_since_the_plan_stays(lab: Lab, field: str) -> None:
+    lab.change(**{field: LATER})
+    lab.assert_stays("used")
+
+
+def test_an_entry_that_was_imported_anew_since_the_plan_stays(lab: Lab) -> None:
+    assert lab.planned.record is not None
+    lab.change(record=dataclasses.replace(lab.planned.record, created_at=LATER))
+    lab.assert_stays("altered")
+
+
+@pytest.mark.parametrize("field", ["host", "unshared_bytes"])
+def test_what_does_not_concern_the_plan_keeps_no_entry(lab: Lab, field: str) -> None:
+    lab.change(**{field: 7})
+    assert lab.evictor.remove(lab.verdict())
+
+
+def test_the_caller_decides_last_by_what_the_entry_is_now(lab: Lab) -> None:
+    changed = lab.change(unshared_bytes=7)
+    seen: list[CacheEntry] = []
+
+    def still(entry: CacheEntry) -> bool:
+        seen.append(entry)
+        return False
+
+    assert not lab.evictor.remove(lab.verdict(), still)
+    assert seen == [changed]
+    assert lab.store.calls["destroy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "accessible"), [(Rule.BROKEN, True), (Rule.BROKEN, False), (Rule.EXPIRED, False)]
+)
+def test_lost_files_are_believed_only_while_the_datastore_is_in_reach(
+    lab: Lab, rule: Rule, accessible: bool
+) -> None:
+    lab.change(accessible=accessible)
+    lab.world.placement.reachable.clear()
+    stayed = lab.evictor.attempt(lab.verdict(rule))
+    assert stayed is not None and "datastore" in stayed.reason
+    lab.world.placement.reachable.add(PLACE.datastore)
+    assert lab.evictor.attempt(lab.verdict(rule)) is None
+
+
+def test_a_sound_entry_goes_whether_or_not_its_datastore_is_listed(lab: Lab) -> None:
+    """vCenter decides: only what seems lost has to be seen twice."""
+    lab.world.placement.reachable.clear()
+    assert lab.evictor.remove(lab.verdict())
+
+
+@pytest.mark.parametrize(
+    ("failure", "busy"),
+    [
+        (errors.FileLocked("a clone reads it"), True),
+        (errors.InUse("a clone reads it"), True),
+        (errors.TaskFailed("no"), False),
+        (errors.NoPermission("no"), False),
+        (errors.Unreachable("no"), False),
+    ],
+)
+@pytest.mark.parametrize("verb", ["look_again", "destroy"])
+def test_a_failure_of_vcenter_keeps_the_entry_for_the_next_time(
+    lab: Lab, failure: errors.VCenterError, busy: bool, verb: str
+) -> None:
+    lab.store.faults[verb] = [failure]
+    lab.assert_stays(str(failure), busy=busy)
+    assert lab.evictor.remove(lab.verdict())
+
+
+def test_a_coordinator_that_failed_is_the_callers_matter(lab: Lab) -> None:
+    lab.locks.broken = errors.LockUnavailable("etcd is away")
+    with pytest.raises(errors.LockUnavailable):
+        lab.evictor.attempt(lab.verdict())
+    assert lab.store.calls["destroy"] == 0
+
+
+def test_a_template_is_removed_under_the_lock_of_its_importers(lab: Lab) -> None:
+    assert lock_of(lab.planned) == lock_name(KEY)
+
+
+def test_a_replica_has_a_lock_of_its_own(lab: Lab) -> None:
+    replica = lab.store.replicate(lab.planned, dataclasses.replace(PLACE, datastore="datastore-2"))
+    assert lock_of(replica) == lock_name_of(replica.name) != lock_name(KEY)
+    with lab.locks.hold(lock_of(replica), 0):
+        assert lab.evictor.remove(lab.verdict())
+
+
+def test_what_has_no_record_is_locked_by_its_name(lab: Lab) -> None:
+    nameless = dataclasses.replace(lab.planned, record=None, name="made by hand")
+    assert lock_of(nameless) == lock_name_of("made by hand")
