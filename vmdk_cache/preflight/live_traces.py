@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.preflight.live_image import CAPACITY_BYTES, Form
 from vmdk_cache.preflight.live_names import BACKEND
@@ -28,10 +28,14 @@ def abort(target: LiveTarget) -> Iterator[Finding]:
     clock = target.read.clock
     lease.abort()
     began = clock.monotonic()
-    stays, seconds = _stays(target, lease.vm), 0.0
-    while stays and seconds < _REMOVED_WITHIN_S:
-        clock.sleep(_POLL_S)
-        stays, seconds = _stays(target, lease.vm), clock.monotonic() - began
+    stays = retry.poll(
+        lambda: _stays(target, lease.vm),
+        until=lambda stays: not stays,
+        within_s=_REMOVED_WITHIN_S,
+        first_wait_s=_POLL_S,
+        clock=clock,
+    )
+    seconds = clock.monotonic() - began
     if stays:
         yield warning(
             f"vCenter has not removed the machine {seconds:.0f} s after its import was aborted",
