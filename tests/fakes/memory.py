@@ -55,13 +55,13 @@ class MemoryStore:
         self.makes_volumes_in_one_task = False
 
     def find(self, key: CacheKey) -> CacheEntry | None:
-        self._called("find")
+        self.called("find")
         name = template_name(self._backend, key)
         with self._lock:
             return next((e for e in self.vms.values() if e.name == name), None)
 
     def copies(self, key: CacheKey, *, fresh: bool = False) -> tuple[CacheEntry, ...]:
-        self._called("copies")
+        self.called("copies")
         with self._lock:
             return tuple(
                 e
@@ -70,42 +70,28 @@ class MemoryStore:
             )
 
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
-        self._called("look_again")
+        self.called("look_again")
         with self._lock:
             seen = self.vms.get(entry.moref)
             return seen if seen is not None and seen.name == entry.name else None
 
     def entries(self) -> list[CacheEntry]:
-        self._called("entries")
+        self.called("entries")
         with self._lock:
             return list(self.vms.values())
 
-    def import_(
-        self,
-        key: CacheKey,
-        disk: Disk,
-        place: Place,
-        *,
-        name: str | None = None,
-        started: Callable[[], None] = lambda: None,
-        before_ready: Callable[[], None] = lambda: None,
-    ) -> CacheEntry:
-        entry = self.begin_import(key, disk.capacity_bytes, name)
-        try:
-            started()
-            self._called("import_")
-            while disk.read(1 << 16):
-                pass
-            disk.finish()
-            before_ready()
-        except BaseException:
-            with self._lock:
-                del self.vms[entry.moref]
-                self.importing.discard(entry.moref)
-            raise
-        return self.finish_import(entry)
-
+    @contextlib.contextmanager
     def begin_import(
+        self, key: CacheKey, name: str, capacity_bytes: int, place: Place
+    ) -> Iterator[MemoryImport]:
+        begun = MemoryImport(self, self.put_import(key, capacity_bytes, name))
+        try:
+            yield begun
+        finally:
+            if not begun.is_committed:
+                self.drop_import(begun.entry)
+
+    def put_import(
         self,
         key: CacheKey,
         capacity_bytes: int,
@@ -128,6 +114,11 @@ class MemoryStore:
             self.importing.add(moref)
         return entry
 
+    def drop_import(self, entry: CacheEntry) -> None:
+        with self._lock:
+            del self.vms[entry.moref]
+            self.importing.discard(entry.moref)
+
     def finish_import(self, entry: CacheEntry) -> CacheEntry:
         ready = CacheEntry(
             entry.moref,
@@ -148,7 +139,7 @@ class MemoryStore:
         return entry.moref in self.importing
 
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
-        self._called("clone")
+        self.called("clone")
         with self._lock:
             if entry.moref not in self.vms:
                 raise errors.ObjectNotFound("gone", moref=entry.moref)
@@ -164,7 +155,7 @@ class MemoryStore:
         return self.makes_volumes_in_one_task
 
     def replicate(self, entry: CacheEntry, place: Place, name: str | None = None) -> CacheEntry:
-        self._called("replicate")
+        self.called("replicate")
         assert entry.record is not None
         name = name or replica_name(self._backend, entry.record.key, place.datastore)
         assert is_copy_name(name, self._backend, entry.record.key)
@@ -186,14 +177,14 @@ class MemoryStore:
             return self.vms[moref]
 
     def move(self, entry: CacheEntry, host: str) -> None:
-        self._called("move")
+        self.called("move")
         with self._lock:
             if entry.moref not in self.vms:
                 raise errors.ObjectNotFound("gone", moref=entry.moref)
             self.vms[entry.moref] = dataclasses.replace(self.vms[entry.moref], host=host)
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
-        self._called("touch")
+        self.called("touch")
         now = self._clock.now()
         with self._lock:
             if (seen := self.vms.get(entry.moref)) is not None:
@@ -206,27 +197,27 @@ class MemoryStore:
         return now
 
     def note_ready(self, entry: CacheEntry) -> None:
-        self._called("note_ready")
+        self.called("note_ready")
         with self._lock:
             seen = self.vms.get(entry.moref)
             if seen is not None and seen.phase is Phase.READY:
                 self.vms[entry.moref] = dataclasses.replace(seen, was_ready=True)
 
     def claim(self, entry: CacheEntry) -> None:
-        self._called("claim")
+        self.called("claim")
         with self._lock:
             seen = self.vms.get(entry.moref)
             if seen is not None and seen.owner is Owner.UNKNOWN:
                 self.vms[entry.moref] = dataclasses.replace(seen, owner=Owner.OURS)
 
     def destroy(self, entry: CacheEntry) -> None:
-        self._called("destroy")
+        self.called("destroy")
         with self._lock:
             if entry.moref in self.in_use:
                 raise errors.InUse("being cloned", moref=entry.moref)
             self.vms.pop(entry.moref, None)
 
-    def _called(self, verb: str) -> None:
+    def called(self, verb: str) -> None:
         with self._lock:
             self.calls[verb] += 1
             fault = self.faults[verb].pop(0) if self.faults.get(verb) else None
@@ -234,6 +225,25 @@ class MemoryStore:
             self.during[verb]()
         if fault is not None:
             raise fault
+
+
+class MemoryImport:
+    """An Import."""
+
+    def __init__(self, store: MemoryStore, entry: CacheEntry) -> None:
+        self._store = store
+        self.entry = entry
+        self.is_committed = False
+
+    def upload(self, disk: Disk) -> None:
+        self._store.called("upload")
+        while disk.read(1 << 16):
+            pass
+        disk.finish()
+
+    def commit(self) -> CacheEntry:
+        self.is_committed = True
+        return self._store.finish_import(self.entry)
 
 
 class MemoryDirectories:

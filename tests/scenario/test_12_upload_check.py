@@ -13,7 +13,7 @@ from tests.fakes.images import FakeImage, FakeImageSource, as_flat, as_stream_op
 from tests.fakes.vcenter.disk import DiskContent
 from tests.scenario.conftest import MIB, Lab, volume
 from vmdk_cache import errors, wiring
-from vmdk_cache.adapters import template_store
+from vmdk_cache.adapters import template_import
 from vmdk_cache.cache.events import Hit, Imported, ImportFailed, ImportStarted, Miss
 from vmdk_cache.cache.importer import ABANDONED_AFTER
 
@@ -136,7 +136,7 @@ def test_a_vcenter_that_never_looks_does_not_fail_an_import(
     began = importing.lab.vcenter.clock.monotonic()
     assert not importing.run()
     took_s = importing.lab.vcenter.clock.monotonic() - began
-    assert took_s >= template_store.LOOKED_WITHIN_S
+    assert took_s >= template_import.LOOKED_WITHIN_S
     assert "has not looked at the files" in caplog.text
     assert len(importing.lab.templates()) == 1
 
@@ -144,7 +144,7 @@ def test_a_vcenter_that_never_looks_does_not_fail_an_import(
 def test_an_import_is_not_taken_for_abandoned_while_vcenter_looks() -> None:
     """No task tells of the import then: a process with other locks removes what it takes for
     abandoned."""
-    assert ABANDONED_AFTER.total_seconds() >= 1.5 * template_store.LOOKED_WITHIN_S
+    assert ABANDONED_AFTER.total_seconds() >= 1.5 * template_import.LOOKED_WITHIN_S
 
 
 def test_a_vcenter_that_cannot_look_does_not_fail_an_import(lab: Lab) -> None:

@@ -1,6 +1,7 @@
 """The engine's ports (cache/ports.py), served by vCenter.
 
 template_store.py        the templates: find, import, clone, replicate, delete
+template_import.py       one import: upload, check, MarkAsTemplate
 entry_index.py           the entries of the cache's folder, kept in memory
 volume_clone.py          one volume cloned from a template, through every failure
 disk_in_clone.py         whether CloneVM_Task alone can make the volume

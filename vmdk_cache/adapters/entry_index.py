@@ -13,10 +13,12 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, classify
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import RECORD_KEY, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import template
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
@@ -88,6 +90,18 @@ class EntryIndex:
     def entries(self) -> list[CacheEntry]:
         """All of them as they are now."""
         return self._now(self._state(0).entries)
+
+    def read(self, moref: str, name: str) -> CacheEntry:
+        """The VM that this process has just made, read by itself.
+
+        :raises ObjectNotFound: it is gone already
+        """
+        made = template.get_vm(self._session, moref, RECORD_KEY, attributes=[ATTRIBUTE])
+        if made is None:
+            raise errors.ObjectNotFound(
+                f"template {quoted(name)} was deleted as soon as it was made", moref=moref
+            )
+        return self.entry_of(made)
 
     def disk_of(self, entry: CacheEntry) -> template.Disk | None:
         """The entry's only disk, as last seen; None if that is not known. Costs a request only if

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from oslo_log import log as logging
 
@@ -37,7 +37,7 @@ from vmdk_cache.cache.key import (
     lock_name_of,
     template_name,
 )
-from vmdk_cache.cache.ports import Place, Transfer
+from vmdk_cache.cache.ports import Disk, Import, Place, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.cache.supersession import Supersession
@@ -222,29 +222,27 @@ class Importer:
         home: Home,
         name: str | None = None,
     ) -> CacheEntry:
-        """Import it, and tell how it goes.
+        """Import it, and report how it goes.
 
         :param name: the key's by default
         """
         began = self._clock.monotonic()
-        has_vm = False
-
-        def started(datastore: str) -> None:
-            nonlocal has_vm
-            has_vm = True
-            template = name or template_name(self._backend, key, self._deployment)
-            self._events(ImportStarted(self._backend, image.id, template, datastore))
-
+        name = name or template_name(self._backend, key, self._deployment)
+        vm: Import | None = None
         try:
             try:
-                entry, datastore, bytes_read = self._transferred(
-                    key, image, source, home, name, started
-                )
+                with (
+                    FreshDisk(self._transfer, image, source, self._clock) as disk,
+                    self._begun(key, name, image, disk, home) as (vm, datastore),
+                ):
+                    vm.upload(disk)
+                    self._check_alone(key)
+                    entry, bytes_read = vm.commit(), disk.bytes_read
             except errors.UploadRefused:
                 self._check_grains(image, source)
                 raise
         except BaseException as failure:
-            if has_vm or not isinstance(failure, (errors.NameTaken, errors.NotCacheable)):
+            if vm is not None or not isinstance(failure, (errors.NameTaken, errors.NotCacheable)):
                 seconds, error = self._clock.monotonic() - began, type(failure).__name__
                 self._events(ImportFailed(self._backend, image.id, error, seconds))
             raise
@@ -261,40 +259,20 @@ class Importer:
         )
         return self._settled(entry)
 
-    def _transferred(
-        self,
-        key: CacheKey,
-        image: Image,
-        source: ImageSource,
-        home: Home,
-        name: str | None,
-        started: Callable[[str], None],
-    ) -> tuple[CacheEntry, str, int]:
-        """The copy, the name of its datastore, and how many bytes Glance sent.
-
-        :param started: called with that name once there is a VM
-        """
-        with FreshDisk(self._transfer, image, source, self._clock) as disk:
-            admission.check_limit(image, disk.capacity_bytes, self._settings())
-            with (
-                home(disk.capacity_bytes) as place,
-                contextlib.ExitStack() as room,
-            ):
-                room.enter_context(self._room.made(disk.capacity_bytes, place))
-
-                def has_vm() -> None:
-                    room.close()
-                    started(place.datastore_name)
-
-                entry = self._store.import_(
-                    key,
-                    disk,
-                    place,
-                    name=name,
-                    started=has_vm,
-                    before_ready=lambda: self._check_alone(key),
+    @contextlib.contextmanager
+    def _begun(
+        self, key: CacheKey, name: str, image: Image, disk: Disk, home: Home
+    ) -> Iterator[tuple[Import, str]]:
+        """The import, and the name of its datastore; an error in the block removes its VM."""
+        admission.check_limit(image, disk.capacity_bytes, self._settings())
+        with home(disk.capacity_bytes) as place, contextlib.ExitStack() as begun:
+            with self._room.made(disk.capacity_bytes, place):
+                vm = begun.enter_context(
+                    self._store.begin_import(key, name, disk.capacity_bytes, place)
                 )
-            return entry, place.datastore_name, disk.bytes_read
+            datastore = place.datastore_name
+            self._events(ImportStarted(self._backend, image.id, name, datastore))
+            yield vm, datastore
 
     def _check_grains(self, image: Image, source: ImageSource) -> None:
         """Read the image once more, to find out why a host refused it: is it damaged?

@@ -196,6 +196,27 @@ class Directories(Protocol):
         """Delete the directory with all that is in it; gone already is fine."""
 
 
+class Import(Protocol):
+    """An import that has begun: the VM exists, and an NFC lease holds it."""
+
+    def upload(self, disk: Disk) -> None:
+        """Fill the VM's disk, end the lease and check what vCenter has made of the upload; only
+        :meth:`commit` is left.
+
+        :raises UploadRefused: the ESXi host does not take the data
+        :raises VCenterError: the lease was lost, or the disk is not what was sent
+        :raises VmdkCacheError: errors of ``disk``
+        """
+
+    def commit(self) -> CacheEntry:
+        """Make the VM a READY entry. Once it is, an error that leaves the entry known is not
+        raised.
+
+        :raises VCenterError: vCenter refused, or cannot be reached
+        :raises ObjectNotFound: the template was deleted right after
+        """
+
+
 class TemplateStore(Protocol):
     """The VMs in the cache's folder, and the volumes cloned from them."""
 
@@ -214,26 +235,18 @@ class TemplateStore(Protocol):
     def entries(self) -> list[CacheEntry]:
         """All that is in the cache's folders; never creates one."""
 
-    def import_(
-        self,
-        key: CacheKey,
-        disk: Disk,
-        place: Place,
-        *,
-        name: str | None = None,
-        started: Callable[[], None] = ...,
-        before_ready: Callable[[], None] = ...,
-    ) -> CacheEntry:
-        """Make a READY entry of ``disk``.
+    def begin_import(
+        self, key: CacheKey, name: str, capacity_bytes: int, place: Place
+    ) -> contextlib.AbstractContextManager[Import]:
+        """Make a VM with an empty disk, which is among the entries from then on.
 
-        On an error nothing is left behind, unless the VM was READY before it: such an entry stays,
-        whole, and the next request finds it. That takes a vCenter that went away at this moment; an
-        error after it that leaves the entry known is not raised.
+        An error in the block removes the VM, unless the VM was READY before it: then the entry
+        stays, whole, and the next request finds it. That takes a vCenter that went away at this
+        moment.
 
-        :param name: the key's by default
-        :param started: called once the VM exists, and so is among the entries
-        :param before_ready: called when all that is left is to make it READY; may raise
+        :param name: see :func:`~vmdk_cache.cache.key.template_name`
         :raises NameTaken: another import of this key is under way or done
+        :raises VCenterError: vCenter refused, or cannot be reached
         """
 
     def is_importing(self, entry: CacheEntry) -> bool:

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
-from vmdk_cache.cache.ports import Volume
+from vmdk_cache.cache.ports import Disk, Volume
 from vmdk_cache.vmdk.transfer import open_disk
 
 MIB = 1 << 20
@@ -26,7 +26,14 @@ KEY = CacheKey.of(IMAGE.image(), "lsiLogic")
 
 def import_(subject: Subject, key: CacheKey = KEY, image: FakeImage = IMAGE) -> CacheEntry:
     with open_disk(image.image(), FakeImageSource(image)) as disk:
-        return subject.store.import_(key, disk, subject.place)
+        return imported(subject, key, disk)
+
+
+def imported(subject: Subject, key: CacheKey, disk: Disk) -> CacheEntry:
+    name = template_name(subject.backend, key)
+    with subject.store.begin_import(key, name, disk.capacity_bytes, subject.place) as begun:
+        begun.upload(disk)
+        return begun.commit()
 
 
 def test_an_empty_cache_is_empty(subject: Subject) -> None:
@@ -51,14 +58,15 @@ def test_an_import_is_found_ready_under_its_key_and_no_other(subject: Subject) -
 def test_what_is_ready_is_listed_beside_what_is_being_imported(subject: Subject) -> None:
     made = import_(subject)
     other = dataclasses.replace(KEY, adapter_type="ide")
-    seen: list[dict[str, Phase]] = []
-
-    def look() -> None:
-        seen.append({entry.moref: entry.phase for entry in subject.store.entries()})
-
-    with open_disk(IMAGE.image(), FakeImageSource(IMAGE)) as disk:
-        importing = subject.store.import_(other, disk, subject.place, started=look)
-    assert seen == [{made.moref: Phase.READY, importing.moref: Phase.IMPORTING}]
+    name = template_name(subject.backend, other)
+    with (
+        open_disk(IMAGE.image(), FakeImageSource(IMAGE)) as disk,
+        subject.store.begin_import(other, name, disk.capacity_bytes, subject.place) as begun,
+    ):
+        seen = {entry.moref: entry.phase for entry in subject.store.entries()}
+        begun.upload(disk)
+        importing = begun.commit()
+    assert seen == {made.moref: Phase.READY, importing.moref: Phase.IMPORTING}
 
 
 def test_a_second_import_of_the_key_harms_nothing(subject: Subject) -> None:
@@ -76,7 +84,7 @@ def test_a_stream_that_breaks_leaves_nothing(subject: Subject) -> None:
         pytest.raises(errors.SourceUnavailable),
         open_disk(IMAGE.image(), source, read_ahead_bytes=1) as disk,
     ):
-        subject.store.import_(KEY, disk, subject.place)
+        imported(subject, KEY, disk)
     assert subject.store.entries() == []
 
 
@@ -86,7 +94,7 @@ def test_bytes_that_differ_leave_nothing(subject: Subject) -> None:
         pytest.raises(errors.ImageCorrupt),
         open_disk(promised, FakeImageSource(IMAGE)) as disk,
     ):
-        subject.store.import_(KEY, disk, subject.place)
+        imported(subject, KEY, disk)
     assert subject.store.entries() == []
 
 

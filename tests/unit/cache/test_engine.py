@@ -103,12 +103,12 @@ def test_the_time_of_a_volume_is_told_by_where_it_went(world: World) -> None:
     assert (second.queued_s, second.cloned_s, second.seconds) == (7, 2, 9)
 
 
-@pytest.mark.parametrize("fails_at", ["source", "import_"])
+@pytest.mark.parametrize("fails_at", ["source", "upload"])
 def test_an_import_that_fails_says_so(world: World, fails_at: str) -> None:
     if fails_at == "source":
         world.source.fault = errors.SourceUnavailable("gone")
     else:
-        world.store.faults["import_"] = [errors.NoSpace("full")]
+        world.store.faults["upload"] = [errors.NoSpace("full")]
     with pytest.raises(errors.VmdkCacheError) as failed:
         world.engine.create_volume(IMAGE, volume(1), world.source)
     assert world.kinds() == ["ImportStarted", "ImportFailed"]
@@ -128,7 +128,7 @@ def test_a_rival_that_was_faster_is_no_failed_import(world: World) -> None:
     class Overtaken(MemoryTransfer):
         @contextlib.contextmanager
         def __call__(self, image: Image, source: ImageSource) -> Iterator[MemoryDisk]:
-            world.store.finish_import(world.store.begin_import(KEY, GIB))
+            world.store.finish_import(world.store.put_import(KEY, GIB))
             with super().__call__(image, source) as disk:
                 yield disk
 
@@ -170,7 +170,7 @@ def test_a_user_whom_glance_refuses_fails_no_other_users_volume(world: World) ->
                 other.start()
             wait_until(lambda: flights.waiting(KEY) == len(others))
 
-    world.store.during["import_"] = others_wait
+    world.store.during["upload"] = others_wait
     with pytest.raises(errors.SourceRefused):
         world.engine.create_volume(IMAGE, volume(1), refused)
     for other in others:
@@ -194,7 +194,7 @@ def test_four_processes_with_shared_locks_import_once(world: World) -> None:
 
 def test_processes_without_a_shared_lock_share_the_winners_template(world: World) -> None:
     """vCenter's DuplicateName is the guard; the loser waits and destroys nothing."""
-    rival = world.store.begin_import(KEY, GIB)
+    rival = world.store.put_import(KEY, GIB)
     world.store.during["find"] = lambda: (
         world.store.finish_import(rival) and None if world.clock.slept else None
     )
@@ -206,7 +206,7 @@ def test_processes_without_a_shared_lock_share_the_winners_template(world: World
 
 
 def test_an_abandoned_import_is_replaced_and_not_cloned(world: World) -> None:
-    dead = world.store.begin_import(KEY, GIB)
+    dead = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert made.entry.moref != dead.moref
@@ -217,7 +217,7 @@ def test_an_abandoned_import_is_replaced_and_not_cloned(world: World) -> None:
 
 
 def test_an_import_that_still_runs_elsewhere_is_never_removed(world: World) -> None:
-    rival = world.store.begin_import(KEY, GIB)
+    rival = world.store.put_import(KEY, GIB)
     engine = world.process(Settings(enabled=True, lock_timeout_s=300), NoLocks())
     with pytest.raises(errors.LockTimeout):
         engine.create_volume(IMAGE, volume(), world.source)
@@ -284,7 +284,7 @@ def test_one_deadline_bounds_copies_that_are_locked_and_copies_that_go(world: Wo
     ids=lambda e: type(e).__name__,
 )
 def test_a_failed_import_leaves_nothing(world: World, fault: errors.VmdkCacheError) -> None:
-    world.store.faults["import_"] = [fault]
+    world.store.faults["upload"] = [fault]
     with pytest.raises(type(fault)):
         world.engine.create_volume(IMAGE, volume(), world.source)
     assert world.store.vms == {}
@@ -507,7 +507,7 @@ def test_a_copy_that_vanishes_after_a_long_import_is_a_miss(world: World) -> Non
             world.store.vms.clear()
 
     world.store.during = {
-        "import_": lambda: world.clock.advance(PASSES_WITHIN_S + 1),
+        "upload": lambda: world.clock.advance(PASSES_WITHIN_S + 1),
         "clone": vanish,
     }
     made = world.engine.create_volume(IMAGE, volume(1), world.source)
@@ -570,7 +570,7 @@ def test_an_import_that_fails_before_there_is_a_vm_says_so(world: World) -> None
 
 
 def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: World) -> None:
-    dead = world.store.begin_import(KEY, GIB)
+    dead = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
     with pytest.raises(errors.NotCacheable, match="no right to delete") as refused:
@@ -594,7 +594,7 @@ def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: Worl
 def test_what_has_the_templates_name_is_said_with_what_to_do(
     world: World, changes: dict[str, Any], says: str
 ) -> None:
-    entry = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    entry = world.store.finish_import(world.store.put_import(KEY, GIB))
     world.store.vms[entry.moref] = dataclasses.replace(entry, **changes)
     with pytest.raises(errors.NotCacheable, match=says) as refused:
         world.engine.create_volume(IMAGE, volume(), world.source)
@@ -603,7 +603,7 @@ def test_what_has_the_templates_name_is_said_with_what_to_do(
 
 
 def test_a_template_of_a_later_version_asks_for_an_upgrade(world: World) -> None:
-    entry = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    entry = world.store.finish_import(world.store.put_import(KEY, GIB))
     assert entry.record is not None
     record = dataclasses.replace(entry.record, schema=99)
     world.store.vms[entry.moref] = dataclasses.replace(entry, phase=Phase.FOREIGN, record=record)
@@ -621,7 +621,7 @@ def test_a_template_that_is_gone_is_given_to_no_one_in_line(world: World) -> Non
 
 
 def test_an_import_that_is_done_when_it_was_to_be_removed_is_served(world: World) -> None:
-    slow = world.store.begin_import(KEY, GIB)
+    slow = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     look_again = world.store.look_again
 
@@ -637,7 +637,7 @@ def test_an_import_that_is_done_when_it_was_to_be_removed_is_served(world: World
 
 
 def test_an_import_that_goes_on_when_it_was_to_be_removed_is_waited_for(world: World) -> None:
-    slow = world.store.begin_import(KEY, GIB)
+    slow = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     world.store.during["look_again"] = lambda: world.store.importing.add(slow.moref)
 
@@ -663,18 +663,18 @@ def test_a_template_without_its_files_is_replaced(world: World) -> None:
 
 
 def test_a_name_that_nobody_seen_bears_ends_the_attempts(world: World) -> None:
-    world.store.faults["import_"] = [errors.NameTaken("a folder has it")] * 100
+    world.store.faults["upload"] = [errors.NameTaken("a folder has it")] * 100
     with pytest.raises(errors.NotCacheable) as refusal:
         world.engine.create_volume(IMAGE, volume(), world.source)
     assert refusal.value.reason == Reason.NAME_TAKEN
     assert NAME_FREE_WITHIN_S <= sum(world.clock.slept) < 2 * NAME_FREE_WITHIN_S
-    assert world.store.calls["import_"] < 10
+    assert world.store.calls["upload"] < 10
 
 
 @pytest.mark.parametrize("free_after", [1, 6])
 def test_the_name_of_an_import_that_failed_is_waited_for(world: World, free_after: int) -> None:
     """vCenter removes its VM after the lease has ended, and nothing is found under the name."""
-    world.store.faults["import_"] = [errors.NameTaken("it is being removed")] * free_after
+    world.store.faults["upload"] = [errors.NameTaken("it is being removed")] * free_after
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert not made.hit
     assert [type(event) for event in world.events[-2:]] == [Imported, Miss]
@@ -1024,11 +1024,11 @@ def test_an_import_goes_on_for_others_though_its_volume_is_deleted(
 ) -> None:
     owner, go_on = Owner(), threading.Event()
     volumes = {1: volume(1), 2: volume(2), deleted: owner.volume(deleted)}
-    world.store.during["import_"] = lambda: _wait(go_on)
+    world.store.during["upload"] = lambda: _wait(go_on)
     flights = world.engine._importer._flights
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         asked = {1: pool.submit(world.engine.create_volume, IMAGE, volumes[1], world.source)}
-        wait_until(lambda: world.store.calls["import_"] == 1)
+        wait_until(lambda: world.store.calls["upload"] == 1)
         asked[2] = pool.submit(world.engine.create_volume, IMAGE, volumes[2], world.source)
         wait_until(lambda: flights.waiting(KEY) == 1)
         owner.deleted = True
@@ -1038,7 +1038,7 @@ def test_an_import_goes_on_for_others_though_its_volume_is_deleted(
         (other,) = asked.values()
         other.result(PATIENCE_S)
     assert world.store.volumes.keys() == {f"volume-id-{3 - deleted}"}
-    assert world.store.calls["import_"] == 1
+    assert world.store.calls["upload"] == 1
 
 
 def test_a_volume_is_looked_up_twice_and_its_deletion_waits_for_the_clone(world: World) -> None:
@@ -1091,6 +1091,6 @@ def test_an_import_whose_vm_exists_is_counted_once(world: World) -> None:
         world.store.during.clear()
         assert not engine.create_volume(other, volume(2), world.source).hit
 
-    world.store.during["import_"] = import_another
+    world.store.during["upload"] = import_another
     assert not engine.create_volume(IMAGE, volume(1), world.source).hit
     assert len(world.store.vms) == 2

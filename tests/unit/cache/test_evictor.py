@@ -31,7 +31,7 @@ class Lab:
         self.store = world.store
         self.locks = MemoryLocks()
         self.evictor = Evictor(world.context(locks=self.locks))
-        self.planned = self.store.finish_import(self.store.begin_import(KEY, GIB))
+        self.planned = self.store.finish_import(self.store.put_import(KEY, GIB))
 
     def verdict(self, rule: Rule | None = Rule.EXPIRED) -> Verdict:
         return Verdict(self.planned, "it was not used for 100 s", rule)

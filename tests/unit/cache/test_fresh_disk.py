@@ -93,7 +93,7 @@ def test_every_stream_is_closed(clock: ManualClock) -> None:
     assert transfer.open == 0
 
 
-@pytest.mark.parametrize("wait", ["entries", "import_"])
+@pytest.mark.parametrize("wait", ["entries", "upload"])
 def test_a_wait_for_room_or_for_vcenter_costs_no_import(world: World, wait: str) -> None:
     source = ProxiedSource(world.clock)
     engine = world.process(Settings(enabled=True, max_count=5))

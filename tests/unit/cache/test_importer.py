@@ -100,18 +100,18 @@ def test_each_adapter_has_an_import_of_its_own(lab: Lab) -> None:
 
 def test_threads_of_one_process_share_one_import_that_one_of_them_did(lab: Lab) -> None:
     go_on = threading.Event()
-    lab.store.during["import_"] = lambda: _wait(go_on)
+    lab.store.during["upload"] = lambda: _wait(go_on)
     outcomes: list[tuple[CacheEntry, bool]] = []
     threads = [threading.Thread(target=lambda: outcomes.append(lab.ready())) for _ in range(5)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: lab.store.calls["import_"])
+    wait_until(lambda: lab.store.calls["upload"])
     go_on.set()
     for thread in threads:
         thread.join(60)
     assert sorted(imported for _, imported in outcomes) == [False] * 4 + [True]
     assert len({entry.moref for entry, _ in outcomes}) == 1
-    assert lab.store.calls["import_"] == 1
+    assert lab.store.calls["upload"] == 1
 
 
 def test_the_key_is_locked_while_its_image_is_imported(lab: Lab) -> None:
@@ -124,7 +124,7 @@ def test_the_key_is_locked_while_its_image_is_imported(lab: Lab) -> None:
         except errors.LockTimeout:
             held.append(True)
 
-    lab.store.during["import_"] = look
+    lab.store.during["upload"] = look
     lab.ready()
     assert held == [True]
     with lab.locks.hold(lock_name(KEY), 0):
@@ -149,7 +149,7 @@ def test_a_lock_that_is_never_released_is_not_waited_for_without_end(lab: Lab) -
 def test_a_failed_import_leaves_no_vm_and_can_be_repeated(
     lab: Lab, fault: errors.VCenterError
 ) -> None:
-    lab.store.faults["import_"] = [fault]
+    lab.store.faults["upload"] = [fault]
     with pytest.raises(type(fault)):
         lab.ready()
     assert lab.names() == []
@@ -159,7 +159,7 @@ def test_a_failed_import_leaves_no_vm_and_can_be_repeated(
 
 def test_an_import_that_another_process_has_under_way_is_waited_for(lab: Lab) -> None:
     """They share no locks: its VM says that it is at work."""
-    begun = lab.store.begin_import(KEY, GIB)
+    begun = lab.store.put_import(KEY, GIB)
     looks = 0
 
     def finish_at_the_third_look() -> None:
@@ -175,7 +175,7 @@ def test_an_import_that_another_process_has_under_way_is_waited_for(lab: Lab) ->
 
 
 def test_an_import_that_never_ends_is_not_waited_for_without_end(lab: Lab) -> None:
-    lab.store.begin_import(KEY, GIB)
+    lab.store.put_import(KEY, GIB)
     with pytest.raises(errors.LockTimeout, match="still importing"):
         lab.ready()
     assert len(lab.names()) == 1
@@ -183,7 +183,7 @@ def test_an_import_that_never_ends_is_not_waited_for_without_end(lab: Lab) -> No
 
 def test_what_a_dead_importer_left_is_replaced(lab: Lab) -> None:
     """No NFC lease holds its VM."""
-    left = lab.store.begin_import(KEY, GIB)
+    left = lab.store.put_import(KEY, GIB)
     lab.store.importing.clear()
     entry, imported = lab.ready()
     assert imported
@@ -196,7 +196,7 @@ def test_the_vm_of_an_importer_that_lost_its_lock_is_passed_by_under_another_nam
 ) -> None:
     """It held the lock that this process holds now, so it has lost it; it may be alive all the
     same, and nobody touches its VM."""
-    lost = lab.store.begin_import(KEY, GIB, lock_domain=MemoryLocks.domain)
+    lost = lab.store.put_import(KEY, GIB, lock_domain=MemoryLocks.domain)
     entry, imported = lab.ready()
     assert imported
     assert entry.name != template_name("b1", KEY)
@@ -206,15 +206,15 @@ def test_the_vm_of_an_importer_that_lost_its_lock_is_passed_by_under_another_nam
 
 def test_an_import_ends_without_a_copy_when_another_was_faster(lab: Lab) -> None:
     """Two imports of a key, without a shared lock: the loser removes what it made itself."""
-    lost = lab.store.begin_import(KEY, GIB, lock_domain=MemoryLocks.domain)
-    lab.store.during["import_"] = lambda: _finish_once(lab, lost)
+    lost = lab.store.put_import(KEY, GIB, lock_domain=MemoryLocks.domain)
+    lab.store.during["upload"] = lambda: _finish_once(lab, lost)
     entry, imported = lab.ready()
     assert (entry.moref, imported) == (lost.moref, False)
     assert lab.names() == [lost.name]
 
 
 def test_a_vm_that_is_not_ours_keeps_the_name_and_is_named(lab: Lab) -> None:
-    foreign = lab.store.finish_import(lab.store.begin_import(KEY, GIB))
+    foreign = lab.store.finish_import(lab.store.put_import(KEY, GIB))
     lab.store.vms[foreign.moref] = _as(foreign, Phase.FOREIGN)
     with pytest.raises(errors.NotCacheable, match=foreign.moref) as refused:
         lab.ready()
@@ -233,7 +233,7 @@ def test_a_disk_larger_than_the_limit_is_refused_before_a_place_is_asked_for(lab
 
 def test_a_damaged_image_that_a_host_refuses_is_said_to_be_damaged(lab: Lab) -> None:
     """Cinder's own driver would make a volume without the image's bytes."""
-    lab.store.faults["import_"] = [errors.UploadRefused("HTTP 500")]
+    lab.store.faults["upload"] = [errors.UploadRefused("HTTP 500")]
     lab.world.transfer.damage = errors.ImageCorrupt("grain 7 is broken")
     with pytest.raises(errors.ImageCorrupt, match="grain 7"):
         lab.ready()
@@ -243,7 +243,7 @@ def test_a_damaged_image_that_a_host_refuses_is_said_to_be_damaged(lab: Lab) -> 
 def test_a_refused_upload_of_an_image_that_is_not_known_to_be_damaged_stays_one(
     lab: Lab, damage: Exception | None
 ) -> None:
-    lab.store.faults["import_"] = [errors.UploadRefused("HTTP 500")]
+    lab.store.faults["upload"] = [errors.UploadRefused("HTTP 500")]
     lab.world.transfer.damage = damage
     with pytest.raises(errors.UploadRefused):
         lab.ready()
@@ -252,10 +252,10 @@ def test_a_refused_upload_of_an_image_that_is_not_known_to_be_damaged_stays_one(
 def test_a_wait_for_another_threads_import_ends_with_what_its_check_raises(lab: Lab) -> None:
     """The volume was deleted meanwhile; the import goes on for the others."""
     go_on = threading.Event()
-    lab.store.during["import_"] = lambda: _wait(go_on)
+    lab.store.during["upload"] = lambda: _wait(go_on)
     leader = threading.Thread(target=lab.ready)
     leader.start()
-    wait_until(lambda: lab.store.calls["import_"])
+    wait_until(lambda: lab.store.calls["upload"])
 
     def deleted() -> None:
         raise errors.VolumeDeleted("it is deleted")

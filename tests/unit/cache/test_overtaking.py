@@ -22,7 +22,7 @@ SHORT = Settings(enabled=True, lock_timeout_s=60)
 
 def lost(world: World, lock_domain: str = MemoryLocks.domain) -> CacheEntry:
     """An import that a lease holds, and whose importer does not hold the lock."""
-    return world.store.begin_import(KEY, GIB, lock_domain=lock_domain)
+    return world.store.put_import(KEY, GIB, lock_domain=lock_domain)
 
 
 def ready(world: World) -> list[str]:
@@ -53,7 +53,7 @@ def test_one_whose_importer_holds_other_locks_is_waited_for(world: World, domain
 def test_a_waiter_with_other_locks_goes_on_once_another_copy_is_ready(world: World) -> None:
     """A process that shares the dead importer's locks has overtaken it."""
     dead = lost(world, "another")
-    rival = world.store.begin_import(KEY, GIB, f"{NAME}-aaaa", "another")
+    rival = world.store.put_import(KEY, GIB, f"{NAME}-aaaa", "another")
 
     def finish() -> None:
         if len(world.clock.slept) == 2:
@@ -101,7 +101,7 @@ def test_its_name_is_locked_meanwhile(world: World) -> None:
             pass
         held.append(name)
 
-    world.store.during["import_"] = look
+    world.store.during["upload"] = look
     world.process(locks=locks).create_volume(IMAGE, volume(), world.source)
     assert len(held) == 1
 
@@ -115,8 +115,8 @@ def test_without_room_for_both_it_is_waited_for(world: World) -> None:
 
 
 def test_an_importer_gives_way_to_a_copy_that_became_ready_before_its_own(world: World) -> None:
-    rival = world.store.begin_import(KEY, GIB, f"{NAME}-aaaa")
-    world.store.during["import_"] = lambda: world.store.finish_import(rival) and None
+    rival = world.store.put_import(KEY, GIB, f"{NAME}-aaaa")
+    world.store.during["upload"] = lambda: world.store.finish_import(rival) and None
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert (made.hit, made.entry.moref) == (True, rival.moref)
     assert ready(world) == [rival.name]
@@ -139,7 +139,7 @@ class Twins(MemoryStore):
 def twins(world: World, rival_name: str, lock_domain: str = "elsewhere") -> CacheEntry:
     world.store = store = Twins(world.clock)
     world.engine = world.process()
-    store.rival = store.begin_import(KEY, GIB, rival_name, lock_domain)
+    store.rival = store.put_import(KEY, GIB, rival_name, lock_domain)
     return store.rival
 
 
@@ -175,7 +175,7 @@ def test_that_it_cannot_look_for_a_twin_costs_no_volume(world: World) -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_whoever_looks_keeps_the_same_one_of_several(world: World, order: tuple[int, ...]) -> None:
     names = [NAME, f"{NAME}-aaaa", f"{NAME}-bbbb"]
-    made = [world.store.finish_import(world.store.begin_import(KEY, GIB, name)) for name in names]
+    made = [world.store.finish_import(world.store.put_import(KEY, GIB, name)) for name in names]
     found = Supersession([made[index] for index in order])
     assert [found.twin_of(copy) for copy in made] == [None, made[0], made[0]]
 
@@ -183,7 +183,7 @@ def test_whoever_looks_keeps_the_same_one_of_several(world: World, order: tuple[
 def test_a_copy_whose_files_are_lost_replaces_no_other(world: World) -> None:
     names = [NAME, f"{NAME}-aaaa"]
     one, other = (
-        world.store.finish_import(world.store.begin_import(KEY, GIB, name)) for name in names
+        world.store.finish_import(world.store.put_import(KEY, GIB, name)) for name in names
     )
     one = dataclasses.replace(one, accessible=False)
     found = Supersession([one, other])
@@ -191,7 +191,7 @@ def test_a_copy_whose_files_are_lost_replaces_no_other(world: World) -> None:
 
 
 def test_copies_on_other_datastores_or_of_another_content_are_no_twins(world: World) -> None:
-    one = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    one = world.store.finish_import(world.store.put_import(KEY, GIB))
     elsewhere = dataclasses.replace(one, moref="vm-8", name=f"{NAME}-aaaa", datastore="datastore-2")
     other = dataclasses.replace(KEY, fingerprint="other")
     assert one.record is not None

@@ -32,7 +32,7 @@ class SlowSource(MemorySource):
 
 def refused(world: World) -> None:
     """The next import is refused before it has read a byte."""
-    world.store.faults["import_"] = [errors.UploadRefused("HTTP 400")]
+    world.store.faults["upload"] = [errors.UploadRefused("HTTP 400")]
 
 
 def import_errors(world: World) -> list[str]:
@@ -86,7 +86,7 @@ def test_a_check_that_takes_too_long_is_given_up(world: World) -> None:
 
 
 def test_another_failure_of_an_import_checks_no_image(world: World) -> None:
-    world.store.faults["import_"] = [errors.TaskFailed("HTTP 503")]
+    world.store.faults["upload"] = [errors.TaskFailed("HTTP 503")]
     world.transfer.damage = errors.ImageCorrupt("a grain is damaged")
     with pytest.raises(errors.TaskFailed):
         world.engine.create_volume(IMAGE, volume(1), world.source)

@@ -109,7 +109,7 @@ class World:
         return self.replication
 
     def template(self, of: CacheKey, host: str = PLACE.host) -> CacheEntry:
-        made = self.store.finish_import(self.store.begin_import(of, GIB))
+        made = self.store.finish_import(self.store.put_import(of, GIB))
         self.store.vms[made.moref] = dataclasses.replace(made, host=host)
         return self.store.vms[made.moref]
 

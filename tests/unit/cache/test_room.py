@@ -81,7 +81,7 @@ def test_a_burst_of_imports_over_processes_never_exceeds_the_limit(world: World)
         nonlocal most
         most = max(most, len(world.store.vms))
 
-    world.store.during["import_"] = watch
+    world.store.during["upload"] = watch
 
     def create(number: int) -> None:
         try:

@@ -108,7 +108,7 @@ def test_a_template_that_another_process_clones_stays(world: World) -> None:
 
 def test_an_import_under_way_is_never_purged(world: World) -> None:
     world.store.vms.clear()
-    world.store.begin_import(KEY, GIB)
+    world.store.put_import(KEY, GIB)
     world.clock.advance(10**9)
     assert purge(world).run() == []
     assert len(world.store.vms) == 1
@@ -129,7 +129,7 @@ def test_a_template_made_anew_since_the_plan_is_not_deleted(world: World) -> Non
     def renew() -> None:
         world.store.during.clear()
         world.store.vms.clear()
-        world.store.finish_import(world.store.begin_import(KEY, GIB))
+        world.store.finish_import(world.store.put_import(KEY, GIB))
 
     world.store.during["look_again"] = renew
     assert purge(world).run() == []
@@ -256,7 +256,7 @@ def test_glance_is_asked_once_for_each_image_and_not_for_ever_when_it_is_down(
     for adapter_type in ("lsiLogic", "ide"):
         for image in images:
             key = CacheKey.of(image, adapter_type)
-            world.store.finish_import(world.store.begin_import(key, GIB))
+            world.store.finish_import(world.store.put_import(key, GIB))
     glance = Glance(IMAGE, *images)
     purge(world, catalog=glance).plan()
     assert sorted(glance.asked) == sorted({*(image.id for image in images), IMAGE.id})
@@ -286,7 +286,7 @@ def test_an_operator_does_not_learn_that_stale_templates_stay(
 
 def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world: World) -> None:
     other = dataclasses.replace(IMAGE, id="0" * 8 + IMAGE.id[8:])
-    world.store.finish_import(world.store.begin_import(CacheKey.of(other, "lsiLogic"), GIB))
+    world.store.finish_import(world.store.put_import(CacheKey.of(other, "lsiLogic"), GIB))
     glance = Glance()
     glance.images = {other.id: errors.SourceUnavailable("refused"), IMAGE.id: None}
     (gone,) = purge(world, catalog=glance).run()

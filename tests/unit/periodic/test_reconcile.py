@@ -44,7 +44,7 @@ class Checked(World):
 
     def put(self, **changes: Any) -> CacheEntry:
         """A READY template, changed."""
-        entry = self.store.finish_import(self.store.begin_import(KEY, GIB))
+        entry = self.store.finish_import(self.store.put_import(KEY, GIB))
         entry = dataclasses.replace(entry, **changes)
         self.store.vms[entry.moref] = entry
         return entry
@@ -58,7 +58,7 @@ class Checked(World):
 
     def break_off(self) -> CacheEntry:
         """An import whose importer dies."""
-        entry = self.store.begin_import(KEY, GIB)
+        entry = self.store.put_import(KEY, GIB)
         self.store.importing.discard(entry.moref)
         return entry
 
@@ -80,7 +80,7 @@ def test_a_cache_in_order_has_no_findings(world: Checked) -> None:
 
 
 def test_an_import_under_way_is_no_finding_however_long_it_takes(world: Checked) -> None:
-    world.store.begin_import(KEY, GIB)
+    world.store.put_import(KEY, GIB)
     for _ in range(3):
         world.clock.advance(10**6)
         assert world.check(fix=True) == []
@@ -277,7 +277,7 @@ def test_a_template_of_another_deployment_is_reported_with_both_ids(world: Check
 
 
 def test_a_template_of_unknown_owner_is_reported_and_stays(world: Checked) -> None:
-    ready = world.store.finish_import(world.store.begin_import(KEY, GIB))
+    ready = world.store.finish_import(world.store.put_import(KEY, GIB))
     world.store.vms[ready.moref] = dataclasses.replace(ready, owner=Owner.UNKNOWN)
     assert kinds(world.check(fix=True)) == [(Kind.OWNER_UNKNOWN, False)]
     assert ready.moref in world.store.vms
@@ -320,7 +320,7 @@ def test_a_check_that_is_not_to_fix_changes_nothing_and_waits_for_nothing(world:
 
 def test_one_template_that_cannot_be_deleted_does_not_keep_the_others(world: Checked) -> None:
     for adapter_type in ("ide", "busLogic"):
-        entry = world.store.begin_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
+        entry = world.store.put_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
         world.store.importing.discard(entry.moref)
     world.clock.advance(10**6)
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
@@ -406,7 +406,7 @@ def test_a_template_that_can_be_neither_removed_nor_seen_keeps_nothing_else(
     world: Checked,
 ) -> None:
     for adapter_type in ("ide", "busLogic"):
-        entry = world.store.begin_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
+        entry = world.store.put_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
         world.store.importing.discard(entry.moref)
     world.clock.advance(10**6)
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
@@ -432,7 +432,7 @@ def test_an_import_of_which_vcenter_tells_nothing_is_looked_at_next_time(
     """And the others are looked at now."""
     caplog.set_level("INFO")
     unknown = world.break_off()
-    other = world.store.begin_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
+    other = world.store.put_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
     world.store.importing.discard(other.moref)
     world.clock.advance(10**6)
     is_importing = world.store.is_importing
@@ -455,7 +455,7 @@ def test_an_import_of_which_vcenter_tells_nothing_is_looked_at_next_time(
 
 def test_an_import_whose_key_is_locked_does_not_keep_the_others(world: Checked) -> None:
     world.break_off()
-    other = world.store.begin_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
+    other = world.store.put_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
     world.store.importing.discard(other.moref)
     world.clock.advance(10**6)
     with world.locks.hold(lock_name(KEY), 1):
@@ -535,7 +535,7 @@ def test_an_altered_template_is_told_and_removed_when_that_is_asked_for(world: C
 
 def test_a_check_of_slow_deletions_leaves_the_rest_to_the_next_one(world: Checked) -> None:
     for adapter_type in ("ide", "busLogic", "lsiLogic"):
-        entry = world.store.begin_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
+        entry = world.store.put_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
         world.store.finish_import(entry)
         world.store.vms[entry.moref] = dataclasses.replace(entry, phase=Phase.ALTERED)
     world.store.importing.clear()

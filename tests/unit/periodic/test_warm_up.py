@@ -236,7 +236,7 @@ def test_a_passing_fault_is_tried_again_and_told_once(
 ) -> None:
     glance = Glance(image(1))
     rounds = warm_up(world, glance)
-    world.store.faults["import_"] = [errors.Unreachable("reset")] * 2
+    world.store.faults["upload"] = [errors.Unreachable("reset")] * 2
     for _ in range(3):
         rounds.run()
     assert cached(world) == {image(1).id}

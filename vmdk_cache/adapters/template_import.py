@@ -1,0 +1,186 @@
+"""An import into the cache's folder, from the moment its VM exists until it is a template.
+
+begun      ImportVApp has made the VM with an empty disk, which an NFC lease holds
+uploaded   the disk is sent, the lease completed, and what vCenter made of the disk is checked
+committed  MarkAsTemplate: the VM is a template; then its content is noted on it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+from oslo_log import log as logging
+
+from vmdk_cache import errors
+from vmdk_cache.adapters.entry_index import EntryIndex
+from vmdk_cache.cache import upload_check
+from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.ports import Disk
+from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.cache.usage import ATTRIBUTE, Notes
+from vmdk_cache.quoting import quoted
+from vmdk_cache.vim import storage_usage, template
+from vmdk_cache.vim.custom_attribute import CustomAttributes
+from vmdk_cache.vim.import_lease import ImportLease
+from vmdk_cache.vim.session import Session
+
+LOG = logging.getLogger(__name__)
+
+#: How long vCenter may take to look at the files of an import after it was asked to. Well within
+#: ABANDONED_AFTER (cache/importer.py): no lease and no task tell of the import meanwhile.
+LOOKED_WITHIN_S = 40.0
+_LOOK_POLL_S = 2.0
+
+
+class TemplateImport:
+    """See :class:`~vmdk_cache.cache.ports.Import`.
+
+    :param name: of the VM
+    :param capacity_bytes: virtual size of the image
+    :param timeout_s: how long the upload may take
+    :param held: holds ``lease``, and is closed as soon as the VM is a template: from then on an
+        error must not remove it
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        entries: EntryIndex,
+        lease: ImportLease,
+        *,
+        name: str,
+        capacity_bytes: int,
+        timeout_s: float,
+        held: contextlib.ExitStack,
+    ) -> None:
+        self._session = session
+        self._clock = session.clock
+        self._entries = entries
+        self._lease = lease
+        self._name = name
+        self._capacity_bytes = capacity_bytes
+        self._timeout_s = timeout_s
+        self._ends_at = session.clock.monotonic() + timeout_s
+        self._held = held
+        self._vm: template.VmInfo | None = None
+
+    def upload(self, disk: Disk) -> None:
+        uploaded_bytes = self._lease.upload(disk, disk.length, self._check_time)
+        disk.finish()
+        self._lease.complete()
+        self._vm = self._checked(uploaded_bytes)
+
+    def commit(self) -> CacheEntry:
+        assert self._vm is not None, "what is not uploaded is no template"
+        self._mark()
+        self._held.close()
+        return note_content(self._session, self._read(self._vm))
+
+    def _check_time(self, sent_bytes: int) -> None:
+        """After each piece of the upload: a trickle must not hold its lock for ever."""
+        if self._clock.monotonic() > self._ends_at:
+            raise errors.TaskTimedOut(
+                f"the import of {quoted(self._name)} has sent {sent_bytes} bytes after "
+                f"{self._timeout_s:g} s: see vmware_image_transfer_timeout_secs"
+            )
+
+    def _checked(self, uploaded_bytes: int) -> template.VmInfo:
+        """The imported VM, whose disk is what was sent as far as vCenter can say.
+
+        :raises TaskFailed: it is not
+        """
+        moref = self._lease.vm
+        self._ask_for_sizes()
+        found = template.get_vm(self._session, moref, RECORD_KEY)
+        if found is None:
+            raise errors.TaskFailed("the imported VM has disappeared", moref=moref)
+        capacities = [disk.capacity_bytes for disk in found.disks]
+        upload_check.check_capacity(capacities, self._capacity_bytes)
+        if upload_check.seems_empty(found.committed_bytes, uploaded_bytes):
+            self._check_contents(uploaded_bytes)
+        return found
+
+    def _check_contents(self, uploaded_bytes: int) -> None:
+        """vCenter shows a disk without contents: find out whether it has looked since the upload.
+
+        If it does not look within :data:`LOOKED_WITHIN_S`, its figure says nothing; then the host's
+        answer to the upload and the capacity of the disk count.
+
+        :raises TaskFailed: it has looked, and the disk is empty
+        """
+        moref = self._lease.vm
+        uploaded_by = self._session.server_time()
+        deadline = self._clock.monotonic() + LOOKED_WITHIN_S
+        while True:
+            self._ask_for_sizes()
+            usage = storage_usage.of(self._session, moref)
+            if not upload_check.seems_empty(usage.committed_bytes, uploaded_bytes):
+                return
+            if usage.seen_at is not None and usage.seen_at >= uploaded_by:
+                raise errors.TaskFailed(
+                    f"the disk takes {usage.committed_bytes} bytes after an upload of "
+                    f"{uploaded_bytes}: it is empty",
+                    moref=moref,
+                )
+            if self._clock.monotonic() >= deadline:
+                LOG.warning(
+                    "vCenter has not looked at the files of %s since their upload, %g s ago: that "
+                    "they take %d bytes is not taken as a sign of an empty disk",
+                    moref, LOOKED_WITHIN_S, usage.committed_bytes,
+                )  # fmt: skip
+                return
+            self._clock.sleep(_LOOK_POLL_S)
+
+    def _ask_for_sizes(self) -> None:
+        """Have vCenter look at the VM's files; it may do so only after it has answered."""
+        try:
+            storage_usage.refresh(self._session, self._lease.vm)
+        except errors.VCenterError as failure:
+            LOG.info("Sizes of %s could not be refreshed, the last known ones count: %s",
+                     self._lease.vm, failure)  # fmt: skip
+
+    def _mark(self) -> None:
+        """The commit point. An error after which the VM is a template all the same is none."""
+        moref = self._lease.vm
+        try:
+            template.mark_as_template(self._session, moref)
+        except errors.VCenterError as failure:
+            if not self._is_template():
+                raise
+            LOG.info("%s has become a template in spite of an error: %s", moref, failure)
+
+    def _is_template(self) -> bool:
+        try:
+            found = template.get_vm(self._session, self._lease.vm, RECORD_KEY)
+        except errors.VCenterError:
+            return False
+        return found is not None and found.is_template
+
+    def _read(self, vm: template.VmInfo) -> CacheEntry:
+        """The new template; it can be cloned from now on, even if vCenter cannot be asked."""
+        try:
+            return self._entries.read(vm.moref, vm.name)
+        except errors.ObjectNotFound:
+            raise
+        except errors.VCenterError as failure:
+            LOG.info("Template %s cannot be read again: %s", quoted(vm.name), failure)
+            return self._entries.entry_of(dataclasses.replace(vm, is_template=True))
+
+
+def note_content(session: Session, ready: CacheEntry) -> CacheEntry:
+    """Note the content of a READY entry on it, by which a later look finds that it was altered by
+    hand; the entry with that note.
+
+    The template is ready, whatever becomes of this: a note that is missing is made up for by that
+    of the next use.
+    """
+    notes = Notes(ready_vm=ready.moref, content_id=ready.content_id, deployment=ready.deployment)
+    try:
+        is_noted = CustomAttributes.of(session).set(ready.moref, ATTRIBUTE, notes.to_json())
+    except errors.VmdkCacheError as failure:
+        LOG.info("The content of template %s was not noted yet: %s", quoted(ready.name), failure)
+        return ready
+    if not is_noted:
+        return ready
+    return dataclasses.replace(ready, was_ready=True, ready_content_id=ready.content_id)
