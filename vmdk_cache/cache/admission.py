@@ -1,4 +1,4 @@
-"""What the cache takes: decided before anything is opened, sent or evicted."""
+"""Which images the cache accepts: decided before anything is opened, sent or evicted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ADAPTER_TYPES = ("lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide")
 
 
 def check_image(image: Image, settings: Settings) -> None:
-    """Check what Glance says of the image.
+    """Check the image by its properties in Glance.
 
-    :raises NotCacheable: not for us; the plain import may take it
-    :raises ImageFormatError: the plain import does not take it either
+    :raises NotCacheable: the volume bypasses the cache; the plain import may accept the image
+    :raises ImageFormatError: the plain import does not accept the image either
     """
     if not settings.enabled:
         raise errors.NotCacheable(Reason.DISABLED, "enable_image_cache is false for this backend")

@@ -1,4 +1,4 @@
-"""What the cache takes, datastore by datastore: pure sums."""
+"""The space that the cache uses on each datastore: pure sums."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cache takes on one datastore.
+    """The space that the cache uses on one datastore.
 
-    :ivar datastore: managed object id, None for entries of which vCenter does not say it
+    :ivar datastore: managed object id, None for entries whose datastore vCenter does not report
     :ivar provisioned_bytes: the capacity of all disks: what they may grow to
-    :ivar unshared_bytes: space that deleting all of them frees, as vCenter last looked
+    :ivar unshared_bytes: space that deleting all of them frees, as of vCenter's last look
     :ivar templates: ours, and the prior art's
-    :ivar imports: under way, or broken off
+    :ivar imports: under way or abandoned
     """
 
     datastore: str | None
@@ -27,8 +27,7 @@ class Capacity:
 
 
 def capacity_by_datastore(entries: Iterable[CacheEntry]) -> tuple[Capacity, ...]:
-    """One each for the datastores that hold something of ours, sorted; what is not ours does not
-    count."""
+    """One for each datastore that holds entries of ours, sorted; FOREIGN ones do not count."""
     counted: dict[str | None, Capacity] = {}
     for entry in entries:
         if entry.phase is Phase.FOREIGN:

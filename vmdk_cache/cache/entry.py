@@ -9,25 +9,23 @@
                                                            lease holds it
     READY       a template with a record for its name;     deleted when it has expired, is
                 the only phase that is cloned from         superseded, or has to make room
-    ALTERED     a READY one whose disk has other           the next purge; never served
-                content than when it became READY
-    ADOPTED     a template that bears one of our names     deleted when it has expired or has to
-                and no record we can read: made by the     make room; with a name that only we give,
-                prior art, or altered by hand              by the next reconcile; never served
-    FOREIGN     anything else in our folder, what another  never touched by us
-                cloud made, and one that was READY and
-                that somebody
-                converted to a virtual machine
+    ALTERED     READY before, but its disk's content has   the next purge; never served
+                changed since
+    ADOPTED     a template with one of our names and no    deleted when it has expired or has to
+                record we can read: made by the prior      make room, or, if only we give its name,
+                art, or altered by hand                    by the next reconcile; never served
+    FOREIGN     anything else in our folder, a template    never touched by us
+                of another cloud, or a READY one that
+                an administrator converted to a VM
 
 A replica is READY at once: one CloneVM_Task of a READY copy makes it, whole or not at all.
 
-An entry becomes READY once. What was noted on it then (cache/usage.py) tells later that it was, and
-with which content: by this an entry that an administrator altered is known. A clone pins its entry
+An entry becomes READY once. A note on it (cache/usage.py) then records this and the content of its
+disk, so that an entry that an administrator altered is recognized later. A clone pins its entry
 (cache/pins.py); before an entry is deleted it is reserved, so that it cannot be pinned any more. An
-importer works only on the VM that it created itself, by its managed object id, so no
-loser of a race harms a winner.
-vCenter is the heartbeat of an import: the VM is locked by a running task for as long as the NFC
-lease is renewed, and vCenter removes it when the lease runs out.
+importer works only on the VM that it created, by its managed object id, so the loser of a race
+cannot harm the winner. vCenter is the heartbeat of an import: a running task locks the VM for as
+long as the NFC lease is renewed, and vCenter removes the VM when the lease runs out.
 """
 
 from __future__ import annotations
@@ -41,10 +39,11 @@ from vmdk_cache.cache.record import Record
 
 
 class Owner(enum.Enum):
-    """Whose a VM in the cache's folder is, among the clouds that use the vCenter.
+    """Which of the clouds that use the vCenter owns a VM in the cache's folder.
 
-    By its record, or by a note on it. Records of earlier versions name nobody, and a note does so
-    only once it is certain: volumes of this cloud use the template, or Glance has its very image.
+    The VM's record says so, or a note on it. Records of earlier versions do not name the
+    deployment. The note is written once the owner is certain: volumes of this cloud use the
+    template, or this cloud's Glance has exactly its image.
     """
 
     OURS = "ours"
@@ -64,7 +63,7 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What is known of one VM in the cache's folder at one moment.
+    """One VM in the cache's folder, as of one moment.
 
     :ivar moref: managed object id of the VM
     :ivar name: its name
@@ -75,17 +74,18 @@ class CacheEntry:
     :ivar size_bytes: capacity of its disks; what it counts as provisioned
     :ivar unshared_bytes: space that deleting it frees, as vCenter last looked
     :ivar made_at: when vCenter says it was created, aware UTC; not reliable for clones
-    :ivar used_at: last clone that was noted on it, aware UTC, None if none was
-    :ivar warmed_at: last warm-up that was noted on it, aware UTC, None if none was
+    :ivar used_at: the last clone noted on it, aware UTC, None if none is noted
+    :ivar warmed_at: the last warm-up noted on it, aware UTC, None if none is noted
     :ivar was_ready: a note on it says that it was READY once, whatever it is now
-    :ivar content_id: vCenter's id of its disk's content now, None if vCenter does not say
-    :ivar ready_content_id: the same as noted when it became READY, None if it was not
-    :ivar host: managed object id of the host that it is registered on and that does its reads, None
-        if unknown
+    :ivar content_id: vCenter's id of its disk's content now, None if vCenter gives none
+    :ivar ready_content_id: that id as noted when it became READY, None if it was not noted
+    :ivar host: managed object id of the host that it is registered on, which reads it for clones;
+        None if unknown
     :ivar owner: see :class:`Owner`
-    :ivar deployment: which cloud's it is, '' if nothing says so
-    :ivar accessible: False if vCenter says that its files are lost or out of reach
-    :ivar has_config: False if vCenter has no configuration of it: files lost, or just being made
+    :ivar deployment: the deployment that owns it, '' if unknown
+    :ivar accessible: False if vCenter reports its files as lost or out of reach
+    :ivar has_config: False if vCenter has no configuration of it: its files are lost, or it is
+        being created
     """
 
     moref: str
@@ -110,12 +110,12 @@ class CacheEntry:
 
     @property
     def image_id(self) -> str | None:
-        """Glance image id that it is a copy of, None if that is not known."""
+        """Glance id of the image that it is a copy of, None if unknown."""
         return self.record.key.image_id if self.record else image_id_in(self.name)
 
     @property
     def created_at(self) -> datetime.datetime | None:
-        """When its import began, by its record; else what vCenter says."""
+        """When its import began, by its record; without a record, as vCenter says."""
         return self.record.created_at if self.record else self.made_at
 
 
@@ -133,8 +133,8 @@ def classify(
     """The phase of a VM found in the cache's folder of ``backend``.
 
     :param owner: the cloud that it belongs to
-    :param was_ready: a note on it says so
-    :param has_other_content: its disk's content is not the one that was noted
+    :param was_ready: a note on it says that it was READY
+    :param has_other_content: its disk's content differs from the content noted on it
     """
     if owner is Owner.ANOTHER:
         return Phase.FOREIGN

@@ -1,6 +1,6 @@
-"""What the engine tells the world, as frozen values; who listens decides what becomes of them.
+"""The events that the engine reports, as frozen values: logs and metrics are made from them.
 
-    a volume      Hit | Miss | Bypassed, then VolumeFailed if the attempt ends without it
+    a volume      Hit | Miss | Bypassed, then VolumeFailed if the attempt ends without a volume
     an import     ImportStarted -> Imported | ImportFailed, which may come without a start
     a template    Replicated, Evicted
 
@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Reason(enum.StrEnum):
-    """Why a volume that asked for the cache was made without it."""
+    """Why a volume that asked for the cache bypassed it."""
 
     DISABLED = "cache-disabled"
     UNAVAILABLE = "cache-unavailable"
@@ -42,7 +42,7 @@ class Reason(enum.StrEnum):
 
 
 class Rule(enum.StrEnum):
-    """By what a template had to go; few values, fit for a metric's label."""
+    """Why a template was removed; few values, fit for a metric's label."""
 
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
@@ -68,10 +68,10 @@ class Hit(Event):
 
     :ivar datastore: name of the volume's datastore
     :ivar seconds: from request to volume
-    :ivar queued_s: of these, spent in line before the image's copies
-    :ivar cloned_s: of these, from CloneVM_Task until the volume was done
-    :ivar saved_bytes: what Glance did not have to send, 0 if the image's length is not known
-    :ivar in_one_task: vCenter gave the volume's disk its size and uuid in CloneVM_Task
+    :ivar queued_s: of these, spent waiting for a slot
+    :ivar cloned_s: of these, from CloneVM_Task until the volume was complete
+    :ivar saved_bytes: bytes that Glance did not have to send, 0 if the image's length is unknown
+    :ivar in_one_task: CloneVM_Task also gave the volume's disk its size and uuid
     """
 
     volume_id: str
@@ -112,7 +112,7 @@ class Miss(Event):
 
 @dataclass(frozen=True)
 class Bypassed(Event):
-    """A volume that asked for the cache goes on without it."""
+    """A volume that asked for the cache is created without it."""
 
     volume_id: str
     reason: Reason
@@ -125,7 +125,7 @@ class Bypassed(Event):
 
 @dataclass(frozen=True)
 class VolumeFailed(Event):
-    """An attempt at a volume that asked for the cache ended without it, with or without the cache.
+    """An attempt at a volume that asked for the cache failed, with or without the cache.
 
     :ivar error: name of the exception's class
     """
@@ -141,7 +141,7 @@ class VolumeFailed(Event):
 
 @dataclass(frozen=True)
 class ImportStarted(Event):
-    """The VM that is to become the template exists; its end is Imported or ImportFailed.
+    """The VM that will become the template exists; Imported or ImportFailed follows.
 
     :ivar datastore: name of the template's datastore
     """
@@ -180,8 +180,8 @@ class Imported(Event):
 
 @dataclass(frozen=True)
 class ImportFailed(Event):
-    """No template came of it, and nothing was left behind. An image that the cache does not take,
-    and a name that another import was faster to take, are no failures.
+    """An import made no template, and left nothing behind. An image that bypasses the cache, and a
+    name that another import took first, are not failures.
 
     :ivar error: name of the exception's class
     :ivar seconds: until it failed
@@ -217,9 +217,9 @@ class Replicated(Event):
 class Evicted(Event):
     """A template was deleted.
 
-    :ivar image_id: empty if that is not known
-    :ivar reason: the rule, applied, in words
-    :ivar size_bytes: what it counted as provisioned
+    :ivar image_id: empty if unknown
+    :ivar reason: the rule and its figures, in words
+    :ivar size_bytes: its provisioned capacity
     """
 
     template: str
@@ -242,19 +242,19 @@ class Events(Protocol):
 
 
 def log(event: Event) -> None:
-    """The plainest listener: a line at INFO."""
+    """A listener that logs each event at INFO."""
     LOG.info("Image cache %s [%s]", event, event.backend)
 
 
 def to_all(*listeners: Events) -> Events:
-    """A listener that tells each of ``listeners`` in turn; none keeps the others from hearing."""
+    """A listener that calls each of ``listeners`` in turn, also after one of them has failed."""
 
     def tell(event: Event) -> None:
         for listener in listeners:
             try:
                 listener(event)
             except Exception as failure:
-                # A defect of a listener costs its news, not the volume that they are about.
+                # A defect of a listener loses an event, not the volume.
                 LOG.warning("A listener of the image cache failed: %s", sentence(repr(failure)))
 
     return tell

@@ -1,19 +1,20 @@
-"""Which templates go, and why: pure plans that can be shown before they are carried out.
+"""Which templates are evicted, and why: pure plans that can be shown before they are carried out.
 
     plan_eviction   what a purge removes: altered, expired, superseded, stale, over a limit
-    plan_requested  what goes because an operator wants it to
-    plan_room       what must go so that one more template fits; refuses what never fits BEFORE
-                    anything is removed
+    plan_requested  what an operator wants removed
+    plan_room       what to evict so that one more template fits; refuses an image that never fits
+                    BEFORE anything is evicted
 
-Every entry gets a reason, kept or removed. Limits are independent of each other; within one, the
-entry that was used longest ago goes first, but every copy of which the image has another before
-the last one of any image: losing that costs a clone across datastores, losing this an import. What
-is not ours, is being imported or is in use is never a candidate, but an import takes its share of
-every limit. A replica is an entry like any other: of its template's age, with uses of its own.
+Every entry gets a reason, kept or removed. Limits are independent of each other. Within a limit the
+entry used longest ago goes first, but any spare copy goes before the last copy of any image: to
+lose a spare copy costs a clone across datastores, to lose the last one an import. Entries that are
+not ours, being imported or in use are never candidates, but an import counts for every limit. A
+replica is an entry like any other: it has its template's age and its own uses.
 
-Images that are to be kept warm (cache/context.py) come last: a limit that is exceeded takes the
-last copy of one only when nothing else is left to take, and an import never does, for it would be
-imported again at once. So marked images share a limit among each other by who came first.
+Images to keep warm (cache/context.py) go last. A limit that is exceeded takes the last copy of such
+an image only when no other candidate is left. An import never does, because the image would be
+imported again at once. So when the marked images exceed a limit, those that were imported first
+stay.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from vmdk_cache.quoting import quoted
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 #: Templates of ours that no volume is cloned from.
 _NOT_SERVED = (Phase.ADOPTED, Phase.ALTERED)
-#: One request never removes more than this: it is a user who waits for it.
+#: One request evicts at most this many, because a user is waiting for it.
 MAX_REMOVALS_FOR_ROOM = 5
 
 
@@ -41,7 +42,7 @@ MAX_REMOVALS_FOR_ROOM = 5
 class Verdict:
     """One entry and the reason, in words, for keeping or removing it.
 
-    :ivar rule: by what it has to go; None for one that is kept
+    :ivar rule: why it is removed; None for an entry that is kept
     """
 
     entry: CacheEntry
@@ -102,7 +103,7 @@ class Policy:
 
 @dataclass
 class _Tally:
-    """What the limits are about, as entries are taken away from it."""
+    """The totals that limits apply to; entries are taken away as the plan removes them."""
 
     policy: Policy
     spaces: dict[str, Space]
@@ -147,7 +148,7 @@ class _Tally:
     def exceeded(self, datastore: str | None = None, wanted_bytes: int = 0) -> str | None:
         """The option whose limit is exceeded by the whole cache or on this datastore, or None.
 
-        :param wanted_bytes: what is yet to be taken from the datastore
+        :param wanted_bytes: what the new template will take from the datastore
         """
         policy = self.policy
         if policy.max_count and self.count > policy.max_count:
@@ -179,8 +180,8 @@ def plan_eviction(
 
     :param spaces: the backend's datastores by managed object id; needed for the percent limits
     :param stale: managed object id -> why this copy may not be served any more
-    :param in_use: managed object ids that are being cloned from
-    :param kept: ids of the images that are to be kept warm
+    :param in_use: managed object ids of templates that are being cloned
+    :param kept: ids of the images to keep warm
     """
     everything = list(entries)
     stale = stale or {}
@@ -217,8 +218,7 @@ def plan_requested(
     *,
     in_use: Collection[str] = (),
 ) -> EvictionPlan:
-    """As :func:`plan_eviction`, for an operator who wants the images out of the cache, whatever
-    their age.
+    """As :func:`plan_eviction`, for an operator who wants images out of the cache at any age.
 
     :param image_ids: None: all
     """
@@ -248,7 +248,7 @@ def plan_room(
     """What to remove so that a template of ``size_bytes`` fits on ``datastore``.
 
     :param kept: ids of images whose last copy stays
-    :raises NotCacheable: it does not fit, or only by removing more than a request may
+    :raises NotCacheable: it does not fit, or only by evicting more than a request may
     """
     everything = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
     tally = _Tally(policy, dict(spaces or {}))
@@ -286,11 +286,11 @@ def _next(
     tally: _Tally,
     kept: Collection[str] = (),
 ) -> CacheEntry | None:
-    """The candidate whose removal helps against ``option``: first what is not served, then the
-    spare ones, and of these the one used longest ago.
+    """The candidate whose removal helps to keep ``option``: entries that are not served come first,
+    then spare copies, then the others; within each the one used longest ago.
 
     :param candidates: by their last use
-    :param kept: ids of images whose last copy is not to go
+    :param kept: ids of images whose last copy stays
     """
     everywhere = option != "image_cache_min_free_percent"
     helpful = [entry for entry in candidates if everywhere or entry.datastore == datastore]
@@ -300,7 +300,7 @@ def _next(
 
 
 def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
-    """Candidates over a limit; one limit after another."""
+    """The candidates to remove because of a limit, one limit after another."""
     surplus = []
     for datastore in (None, *sorted(tally.spaces)):
         while option := tally.exceeded(datastore):
@@ -319,7 +319,7 @@ def _is_candidate(entry: CacheEntry, in_use: Collection[str]) -> bool:
 
 
 def _last_use(entry: CacheEntry) -> datetime.datetime:
-    """What is not served comes before all that is."""
+    """Entries that are not served come before all others."""
     if entry.phase in _NOT_SERVED:
         return _EPOCH
     times = (entry.created_at, entry.used_at, entry.warmed_at)
@@ -371,8 +371,8 @@ def _judge_age(
 
 
 def expires_at(entry: CacheEntry, policy: Policy) -> datetime.datetime | None:
-    """When the entry has reached its age, aware UTC; None if expiry is off or has no end in sight,
-    or its age is not known."""
+    """When the entry expires, aware UTC; None if expiry is off or beyond what dates can express, or
+    if its age is unknown."""
     since = _aged_from(entry, policy)
     if since is None or policy.age_s == 0:
         return None

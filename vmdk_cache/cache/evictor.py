@@ -1,14 +1,14 @@
 """Removes one entry: lock, reserve, look again, destroy. Nothing else removes templates.
 
-    lock of its name     held by another process that makes or removes it       -> next time
-    reserve it           a clone of this process is under way                   -> next time
-    look again           gone, made anew, or used since it was planned          -> not now
-    datastore            files that seem lost are only out of reach with it     -> next time
-    destroy              vCenter says that another process is cloning it        -> next time
+    lock its name        another process is making or removing the entry         -> next time
+    reserve it           this process is cloning from it                         -> next time
+    look again           gone, imported again, or used since the plan was made   -> not now
+    check its datastore  its files seem lost because the datastore is offline    -> next time
+    destroy it           vCenter reports that another process is cloning it      -> next time
 
-The purge, a reconcile, room for an import, an import that finds an abandoned one, and a volume
-whose template has lost its files come here. It waits for vCenter alone, for as long as
-`TemplateStore.destroy` allows: what is busy comes up again with the next plan.
+Callers are the purge, the reconcile, an import that needs room, an import that finds an abandoned
+one, and a volume whose template has lost its files. The evictor waits only for vCenter, for as long
+as `TemplateStore.destroy` allows: the next plan includes an entry that is busy now.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Stayed:
     """Why an entry was not removed.
 
     :ivar reason: a sentence
-    :ivar gone: somebody else removed it, or moved it out of the cache
-    :ivar busy: it is being cloned, made or removed
+    :ivar gone: another process or an administrator removed it, or moved it out of the cache
+    :ivar busy: it is being cloned, imported or removed
     """
 
     reason: str
@@ -69,10 +69,10 @@ class Evictor:
         *,
         has_lock: bool = False,
     ) -> Stayed | None:
-        """Remove the entry, with its files and an Evicted event; not now: why.
+        """Remove the entry and its files, with an Evicted event; returns why if it stays.
 
-        :param still: is given the entry as it is now, under its lock and not pinned;
-            whether it still has to go
+        :param still: called under the entry's lock, while it is not pinned, with the entry as it is
+            now; returns whether it still has to go
         :param has_lock: the caller holds the lock of the entry's name
         :raises LockUnavailable: the coordinator failed
         """
@@ -94,7 +94,7 @@ class Evictor:
             LOG.debug("Template %s is in use, next time: %s", quoted(entry.name), busy)
             return Stayed(f"it is in use: {busy}", busy=True)
         except errors.VCenterError as failure:
-            # One template that cannot be deleted must not keep the others.
+            # One template that cannot be deleted must not block the others.
             LOG.warning(
                 "Template %s could not be deleted, next time: %s", quoted(entry.name), failure
             )
@@ -104,7 +104,7 @@ class Evictor:
                 self._backend,
                 entry.image_id or "",
                 entry.name,
-                # What no rule removes was asked for.
+                # Without a rule, an operator asked for it.
                 verdict.rule or Rule.REQUESTED,
                 verdict.reason,
                 entry.size_bytes,
@@ -113,16 +113,16 @@ class Evictor:
         return None
 
     def _is_in_reach(self, entry: CacheEntry, rule: Rule | None) -> bool:
-        """Whether files that cannot be read are lost: nobody can tell while the datastore is out of
-        reach, perhaps for an hour."""
+        """Whether unreadable files are really lost. While the datastore is out of reach, perhaps
+        for an hour, that is unknown."""
         if entry.datastore is None or (entry.accessible and rule is not Rule.BROKEN):
             return True
         return entry.datastore in self._placement.in_reach()
 
 
 def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
-    """Whether it is what was planned to go: another process may have deleted it and imported it
-    anew, or finished it, or used it."""
+    """Whether the entry has not changed since the plan: another process may have deleted it and
+    imported it again, completed its import, or used it."""
     return (
         (seen.phase, seen.record) == (planned.phase, planned.record)
         and not _is_later(seen.used_at, planned.used_at)
@@ -131,9 +131,9 @@ def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
 
 
 def lock_of(entry: CacheEntry) -> str:
-    """The lock of the entry's name, under which it is made and removed. The template's is the one
-    that an importer holds for the key; a replica has one of its own, so that others of the key are
-    made and removed meanwhile.
+    """The lock under which the entry is made and removed. A template's is the lock that its
+    importer holds for the key. Each replica has its own, so that other copies of the key can be
+    made and removed at the same time.
     """
     if entry.record is None:
         return lock_name_of(entry.name)

@@ -1,9 +1,9 @@
-"""A disk whose stream is young when its first byte is read.
+"""A disk whose stream is freshly opened when its first byte is read.
 
-What an image's head claims must be known before a place is chosen and room is made for it, and an
-image that is refused must make no room. But the room, and vCenter's lease, may take minutes, and a
-proxy before Glance cuts a connection on which nothing is read for so long. So a stream that has
-waited is opened again when it is needed. Without a wait the image is downloaded once.
+The size in an image's header must be known before a place is chosen and room is made for it, and an
+image that is refused must not evict others. But making room, and getting the NFC lease, may take
+minutes, and a proxy in front of Glance closes a connection that is idle for that long. So a stream
+that has waited is opened again when it is needed. Without a wait the image is downloaded once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FreshDisk:
     """A :class:`~vmdk_cache.cache.ports.Disk`; a context manager that ends the download."""
 
     def __init__(self, transfer: Transfer, image: Image, source: ImageSource, clock: Clock) -> None:
-        """Open the stream and check what the image's head claims; errors as of ``transfer``."""
+        """Open the stream and check the image's header; errors as of ``transfer``."""
         self._transfer = transfer
         self._image = image
         self._source = source
@@ -42,13 +42,13 @@ class FreshDisk:
 
     @property
     def bytes_read(self) -> int:
-        """Of the stream that is open now."""
+        """Bytes read from the stream that is open now."""
         return self._disk.bytes_read
 
     def read(self, n: int = -1, /) -> bytes:
         """As of :meth:`Disk.read`.
 
-        :raises ImageCorrupt: the image's head says something else than it did at first
+        :raises ImageCorrupt: the second download has another header than the first
         """
         if not self._is_read:
             self._is_read = True

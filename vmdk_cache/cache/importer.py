@@ -1,17 +1,18 @@
-"""The first copy of an image: imported once, however many ask for it, in however many processes.
+"""The first copy of an image: imported once, however many threads and processes ask for it.
 
-    threads of this process     one flight per key: the first works, the others take its result
-    processes that share locks  the key's lock; whoever gets it looks again before it imports
-    processes that share none   vCenter refuses the second VM of a name; the loser waits for the
-                                winner, or removes what a dead one left
-    an importer that died       whoever gets its lock next imports under another name, and leaves
-                                the VM to vCenter, whose lease on it runs out within five minutes
+    threads of one process       one flight per key: the first thread imports, the others take its
+                                 result
+    processes that share locks   the key's lock; its holder looks for a copy before it imports
+    processes that share none    vCenter refuses a second VM of the same name; the loser waits for
+                                 the winner, or removes what a dead importer left
+    an importer that died        the next holder of its lock imports under another name; vCenter
+                                 removes the VM when the NFC lease runs out, within five minutes
 
-The one whose lock was lost may be alive all the same: stopped for a while, or cut off from the
-coordinator. So nobody touches its VM, and each importer looks for another copy before it makes its
-own READY, and again after it: of two, one goes.
+An importer whose lock was lost may still be alive: stopped for a while, or cut off from the
+coordinator. So other importers leave its VM alone, and each importer looks for another copy before
+it makes its own READY, and again afterwards: of two copies, one is removed.
 
-An importer works only on the VM that it created itself, so no loser of a race harms a winner.
+An importer works only on the VM that it created, so the loser of a race cannot harm the winner.
 """
 
 from __future__ import annotations
@@ -46,19 +47,19 @@ from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
-#: Gives a template of so many bytes its place, reserved for the block.
+#: Reserves a place for a template of that many bytes, for a block.
 Home = Callable[[int], contextlib.AbstractContextManager[Place]]
 
-#: An import that failed keeps its name in vCenter for a while after its VM is no longer found. A
-#: name that stays taken for longer, with no VM found under it, belongs to something else.
+#: The name of a failed import stays taken in vCenter for a while after its VM is gone. A name that
+#: stays taken for longer, with no VM of that name, belongs to something else.
 NAME_FREE_WITHIN_S = 60.0
-#: An import that no NFC lease holds has only to be marked, which takes seconds; one that stays so
-#: for this long has lost its importer.
+#: Without an NFC lease, an import lacks only MarkAsTemplate, which takes seconds. After this long
+#: without either, its importer is gone.
 ABANDONED_AFTER = datetime.timedelta(seconds=60)
 _CHECKED_BYTES = 1 << 20
-#: Between two looks at what another process does.
+#: Between two looks at another process's import.
 RIVAL_POLL_S = 2.0
-#: The longest pause between two imports that find the name taken: each opens the image anew.
+#: The longest pause between two imports that find the name taken: each opens the image again.
 NAME_TAKEN_PAUSE_S = 16.0
 
 
@@ -90,12 +91,13 @@ class Importer:
         home: Home,
         check_wanted: Callable[[], None] = lambda: None,
     ) -> tuple[CacheEntry, bool]:
-        """A READY copy of the key, wherever it is, and whether this very call imported it.
+        """A READY copy of the key, on any datastore, and whether this call imported it.
 
-        :param home: where the copy is to be if it has to be imported
-        :param check_wanted: called from time to time while another thread imports it; the wait ends
-            with what it raises. An import goes on to its end, for the volumes that wait for it
-        :raises NotCacheable, ImageError, VmdkCacheError: there is none, and nothing was left behind
+        :param home: where to import the copy
+        :param check_wanted: called from time to time while another thread imports the image; what
+            it raises ends the wait. The import itself goes on, for the volumes that wait for it
+        :raises NotCacheable, ImageError, VmdkCacheError: there is no copy, and nothing is left
+            behind
         """
 
         def fly() -> tuple[CacheEntry, bool]:
@@ -109,10 +111,10 @@ class Importer:
         return entry, imported and leads
 
     def check(self, size_bytes: int, home: Home) -> None:
-        """Whether a template of that size could be made now, as far as is known before it is.
+        """Check, without changing anything, whether a template of that size could be imported now.
 
         :raises NoPlacement: no datastore has the space
-        :raises NotCacheable: no limit leaves the room, and none can be made
+        :raises NotCacheable: the limits leave no room, and evicting would not make enough
         """
         with home(size_bytes) as place:
             self._room.check(size_bytes, place)
@@ -120,7 +122,7 @@ class Importer:
     def _find_or_import(
         self, key: CacheKey, image: Image, source: ImageSource, home: Home
     ) -> tuple[CacheEntry, bool]:
-        """Under the key's lock: look again, import, or wait for a process that has another lock."""
+        """Under the key's lock: look again, import, or wait for a process with other locks."""
         deadline = self._clock.monotonic() + self._settings().lock_timeout_s
         name_free_by: float | None = None
         pause_s = RIVAL_POLL_S
@@ -141,7 +143,7 @@ class Importer:
                             f"something that is no VM, or that this account cannot see, bears the "
                             f"template's name in the cache's folder: {taken}",
                         ) from taken
-                # A rival's VM shows up a moment later; the name of one that failed becomes free.
+                # A rival's VM shows up a moment later; the name of a failed import becomes free.
                 self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, NAME_TAKEN_PAUSE_S)
             elif entry.phase is Phase.IMPORTING:
@@ -158,8 +160,8 @@ class Importer:
     def _overtake(
         self, entry: CacheEntry, key: CacheKey, image: Image, source: ImageSource, home: Home
     ) -> CacheEntry | None:
-        """Import the image beside an import whose lock was lost; None if it is not, or if there is
-        no room for both."""
+        """Import the image beside an import whose lock was lost. None if its lock was not lost, or
+        if there is no room for both."""
         if not self._has_lost_its_lock(entry) or not self._store.is_importing(entry):
             return None
         names = [one.name for one in self._store.entries()]
@@ -182,12 +184,12 @@ class Importer:
         return None
 
     def _has_lost_its_lock(self, entry: CacheEntry) -> bool:
-        """Whether its importer held the lock that this thread holds."""
+        """Whether the entry's importer held the lock that this thread holds now."""
         domain = self._locks.domain
         return bool(domain) and entry.record is not None and entry.record.lock_domain == domain
 
     def _check_alone(self, key: CacheKey) -> None:
-        """:raises NameTaken: another import of the key has been faster"""
+        """:raises NameTaken: another import of the key was faster"""
         for copy in self._store.copies(key, fresh=True):
             raise errors.NameTaken(
                 f"another process has imported the image meanwhile, as {quoted(copy.name)}",
@@ -195,11 +197,10 @@ class Importer:
             )
 
     def _settled(self, entry: CacheEntry) -> CacheEntry:
-        """The copy that stays, of those that became READY on the datastore at the same moment.
-
-        One that cannot be removed now is removed by a purge.
+        """The copy that stays, of those that became READY on the datastore at the same moment. A
+        purge removes the others if they cannot be removed now.
         """
-        assert entry.record is not None, "it was made with one"
+        assert entry.record is not None, "every import has one"
         try:
             copies = self._store.copies(entry.record.key, fresh=True)
             twins = Supersession(copies)
@@ -275,12 +276,12 @@ class Importer:
             yield vm, datastore
 
     def _check_grains(self, image: Image, source: ImageSource) -> None:
-        """Read the image once more, to find out why a host refused it: is it damaged?
+        """Read the image once more, to find out whether the host refused it because it is damaged.
 
-        Cinder's own driver does not look at the host's answer and would make a volume without the
-        image's bytes.
+        Cinder's own driver ignores the host's answer and would create a volume without the image's
+        bytes.
 
-        :raises ImageError: it is
+        :raises ImageError: the image is damaged
         """
         deadline = self._clock.monotonic() + self._settings().lock_timeout_s
         try:
@@ -297,12 +298,12 @@ class Importer:
 
     def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
         """Return when ``entry`` is no longer being imported, or the image has another copy; remove
-        ``entry`` if no process imports it.
+        ``entry`` if no process is importing it.
 
-        This thread holds the key's lock. So the importer is a process with which it shares no
-        coordinator, or one that died. Another process may have overtaken the import.
+        This thread holds the key's lock. So the importer shares no coordinator with this process,
+        or it died. Another process may have overtaken the import.
 
-        :raises LockTimeout: it is still being imported at ``deadline``
+        :raises LockTimeout: the entry is still being imported at ``deadline``
         """
         idle_since: float | None = None
         while True:
@@ -324,7 +325,7 @@ class Importer:
             self._clock.sleep(RIVAL_POLL_S)
 
     def _remove_abandoned(self, entry: CacheEntry) -> None:
-        """:raises NotCacheable: it cannot be removed now, and has the name"""
+        """:raises NotCacheable: the entry cannot be removed now, and keeps the name"""
 
         def still(seen: CacheEntry) -> bool:
             return not self._store.is_importing(seen)
@@ -343,7 +344,7 @@ class Importer:
 
 
 def _is_refused_to_one_user(failure: Exception) -> bool:
-    """Whether the next user may have the image: each shows Glance a token of their own."""
+    """Whether the next user may still get the image: each user has a Glance token of their own."""
     return isinstance(failure, errors.SourceRefused)
 
 

@@ -1,4 +1,4 @@
-"""What makes two cached copies the same, and the names they bear."""
+"""What identifies a cached copy, and the names of templates, replicas, folders and locks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CacheKey:
     :ivar image_id: Glance image id
     :ivar fingerprint: digest of all that Glance says about the image's content; a changed image
         has another fingerprint and so another template, while clones of the old one finish
-    :ivar adapter_type: virtual SCSI or IDE adapter the disk hangs on: clones inherit it
+    :ivar adapter_type: virtual SCSI or IDE adapter of the disk: clones inherit it
     """
 
     image_id: str
@@ -45,10 +45,10 @@ class CacheKey:
 
     @property
     def tag(self) -> str:
-        """Eight hex digits that tell apart the templates of one image.
+        """Eight hex digits that distinguish the templates of one image.
 
-        They also tell apart ids that differ in case only, for vCenter and a datastore may compare
-        names without regard to case.
+        They also distinguish ids that differ only in case, because vCenter and datastores may
+        ignore case in names.
         """
         parts = [self.fingerprint, self.adapter_type]
         if self.image_id != self.image_id.lower():
@@ -57,7 +57,7 @@ class CacheKey:
 
 
 def fingerprint(image: Image) -> str:
-    """Digest of the image's content as far as Glance states it, and of how to read it.
+    """Digest of the image's content, as far as Glance states it, and of its format.
 
     The time of the last update counts only when Glance has no digest of the data: renaming or
     tagging an image does not change its disk.
@@ -90,8 +90,8 @@ def template_name(backend: str, key: CacheKey, deployment: str = "") -> str:
 def replica_name(backend: str, key: CacheKey, datastore: str, deployment: str = "") -> str:
     """Name of a further copy of the key's template.
 
-    :param datastore: managed object id of the one that the copy is made on; four letters of its
-        digest tell datastores apart
+    :param datastore: managed object id of the copy's datastore; four letters of its digest
+        distinguish datastores
     """
     digest = hashlib.sha256(datastore.encode()).digest()
     suffix = base64.b32encode(digest).decode()[:4].lower()
@@ -101,10 +101,11 @@ def replica_name(backend: str, key: CacheKey, datastore: str, deployment: str = 
 def free_replica_name(
     backend: str, key: CacheKey, datastore: str, taken: Collection[str], deployment: str = ""
 ) -> str:
-    """The replica's name as of :func:`replica_name`, or one that is made in the same way and free.
+    """The replica's name as of :func:`replica_name`, or a free one made in the same way.
 
-    A replica keeps its name when somebody moves it to another datastore, and then the name is taken
-    where it is wanted again. So it is when the digests of two datastores begin alike.
+    A replica keeps its name when an administrator moves it to another datastore, so a new replica
+    on its first datastore finds the name taken. The same happens if the digests of two datastores
+    begin alike.
 
     :param taken: names of the key's other copies
     """
@@ -121,12 +122,12 @@ def is_copy_name(name: str, backend: str, key: CacheKey, deployment: str = "") -
 
 
 def name_prefix(backend: str) -> str:
-    """What the names of all templates of ``backend`` begin with, and so their directories'."""
+    """The prefix of the names of all templates of ``backend``, and of their directories."""
     return f"{_short(backend, _BACKEND_LENGTH)}_image_cache ("
 
 
 def has_tag(name: str) -> bool:
-    """Whether a template's name is one that we give: the prior art's end with the image id."""
+    """Whether only we give a template this name: the prior art's names end with the image id."""
     found = _NAME.fullmatch(name)
     return found is not None and found["tag"] is not None
 
@@ -134,8 +135,8 @@ def has_tag(name: str) -> bool:
 def image_id_in(name: str, backend: str | None = None) -> str | None:
     """The Glance image id in the name of a template, ours or the prior art's (which has no tag).
 
-    :param backend: whose template it must be; None for any backend's
-    :returns: None if the name is no such name
+    :param backend: the template's backend; None for any
+    :returns: None if it is not the name of a template
     """
     found = _NAME.fullmatch(name)
     if found is None:
@@ -151,8 +152,8 @@ def lock_name(key: CacheKey, deployment: str = "") -> str:
 
 
 def lock_name_of(name: str) -> str:
-    """The lock that a process holds while it makes or deletes the copy of that name: the template's
-    as above, one for each replica, and one for each template without a tag.
+    """The lock that a process holds while it makes or deletes the copy of that name: for a template
+    :func:`lock_name`; each replica and each template without a tag has its own.
     """
     found = _NAME.fullmatch(name)
     if found is None or not found["tag"]:
@@ -161,12 +162,12 @@ def lock_name_of(name: str) -> str:
 
 
 def _tag(key: CacheKey, deployment: str) -> str:
-    """The key's tag in that deployment; '' stands for versions that knew no deployments."""
+    """The key's tag in that deployment; '' for templates of versions that knew no deployments."""
     return _digest(deployment, key.tag)[:8] if deployment else key.tag
 
 
 def _short(text: str, length: int) -> str:
-    """``text`` without what vCenter would escape, shortened so that it stays unique."""
+    """``text`` without characters that vCenter would escape, shortened so that it stays unique."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
     if plain == text and len(plain) <= length:
         return plain

@@ -1,15 +1,15 @@
-"""Whether CloneVM_Task alone can make a volume: what to ask of vCenter, what its answer proves.
+"""Whether CloneVM_Task alone can make a volume: when a clone asks for it, what its result proves.
 
-``CloneSpec.config`` may hold an edit of the disk: its capacity and its uuid. Whether vCenter does
-either, ignores it or refuses the clone is not documented (docs/assumptions.rst, A92 and A93), so it
-is found out. Each answer is yes or no once a clone has shown it, and ``no`` is final:
+``CloneSpec.config`` may hold an edit of the disk: its capacity and its uuid. Whether vCenter makes
+the edit, ignores it or refuses the clone is not documented (docs/assumptions.rst, A92 and A93), so
+the engine tries it. A clone shows the answer for each of the two, and ``no`` is final:
 
     unknown   one clone at a time asks; the others take two tasks
     yes       clones ask, and each is still checked
     no        no clone asks
 
-What a clone asks for saves a task only if vCenter does all of it, so a volume that grows asks for
-both or for nothing. A disk that is zeroed in advance never asks: its new part would not be zeroed.
+A clone that asks saves a task only if vCenter does all of it, so a volume that grows asks for both
+or for nothing. An eager-zeroed disk never asks: its new part would not be zeroed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import dataclasses
 import enum
 from dataclasses import dataclass
 
-#: The types of disk that may ask; each is found out on its own.
+#: The types of disk that may ask; each has answers of its own.
 DISK_TYPES = ("thin", "thick")
 
 
@@ -32,7 +32,7 @@ class Answer(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Answers:
-    """What is known of a vCenter.
+    """What is known about a vCenter.
 
     :ivar capacity: whether a disk gets its capacity in CloneVM_Task
     :ivar uuid: whether it gets its uuid there
@@ -53,16 +53,16 @@ class Answers:
         return Answer.YES
 
     def after_reading(self, *, grows: bool, has_capacity: bool, has_uuid: bool) -> Answers:
-        """What is known once a clone that asked was read, before anything else changed its disk."""
+        """What is known after the disk of a clone that asked was read, before any other change."""
         return Answers(
             capacity=_proved(self.capacity, has_capacity) if grows else self.capacity,
             uuid=_proved(self.uuid, has_uuid),
         )
 
     def after_refusal(self, *, grows: bool) -> Answers:
-        """What is known once vCenter refused a clone that asked and made the same one that did not.
+        """What is known after vCenter refused a clone that asked, and made the same clone without.
 
-        It need not say which part it refused.
+        vCenter need not say which part it refused.
         """
         refused = dataclasses.replace(self, uuid=Answer.NO)
         return dataclasses.replace(refused, capacity=Answer.NO) if grows else refused

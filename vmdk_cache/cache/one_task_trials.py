@@ -1,13 +1,14 @@
-"""What this process has found out of a vCenter: whether CloneVM_Task alone can make a volume.
+"""What this process has learned about a vCenter: whether CloneVM_Task alone can make a volume.
 
-cache/one_task.py decides; this remembers, in memory, for a vCenter of one version. A trial costs
-what a volume costs, so each process makes its own, and makes it again after an upgrade of vCenter.
+cache/one_task.py decides; this module remembers, in memory, for a vCenter of one version. A trial
+costs no more than a volume, so each process makes its own, and another after an upgrade of vCenter.
 
 - While the answer is unknown, one volume asks. The others do not wait for it: they take two tasks.
-- A trial that fails without an answer decides nothing. Another volume asks. But a vCenter may fail
-  each clone that asks, with an error that does not name the edit: the third such trial is a no.
-- A volume whose clone asked and failed does not ask again, however often it is tried. So it gets
-  at least the attempts that it had without this module.
+- A trial that fails without an answer decides nothing, and another volume asks. But a vCenter may
+  fail each clone that asks, with an error that does not name the edit: the third failed trial
+  counts as a no.
+- A volume whose clone asked and failed does not ask again, however often it is retried. So it has
+  at least as many attempts as without this module.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Trial:
         self.failed = False
 
     def read(self, *, has_capacity: bool, has_uuid: bool) -> None:
-        """A disk was read: what the first reading shows is CloneVM_Task's doing."""
+        """The disk was read; the first reading shows what CloneVM_Task did."""
         if self.asks:
             self.asks = False
             self._learn(
@@ -55,20 +56,20 @@ class Trial:
             )
 
     def disturbed(self) -> None:
-        """The clone failed, or what became of it is not known: the next one does not ask, and
-        nothing that is read from now on proves anything."""
+        """The clone failed, or its outcome is unknown: the next one does not ask, and later
+        readings prove nothing."""
         self.failed = self.failed or self.asks
         self.asks = False
 
     def refused(self) -> None:
-        """The clone that asked was refused, and the same clone made that did not ask."""
+        """vCenter refused the clone that asked, and made the same clone without."""
         self._learn(lambda known: known.after_refusal(grows=self._grows))
 
 
 class Trials:
     """Thread-safe; one for a vCenter.
 
-    :param may_ask: called before the first trial; False: no clone is ever to ask
+    :param may_ask: called before the first trial; False: no clone ever asks
     """
 
     def __init__(self, may_ask: Callable[[], bool] = lambda: True) -> None:
@@ -80,13 +81,13 @@ class Trials:
         self._unanswered: collections.Counter[str] = collections.Counter()  # trials, by disk type
 
     def answers(self, disk_type: str) -> Answers:
-        """What is known now of disks of that type, one of :data:`DISK_TYPES`."""
+        """What is known now about disks of that type, one of :data:`DISK_TYPES`."""
         with self._lock:
             return self._answers[disk_type]
 
     @contextlib.contextmanager
     def trial(self, volume: str, disk_type: str, *, grows: bool) -> Iterator[Trial]:
-        """A volume's part, for as long as it is being made.
+        """A volume's part in the trials, while it is being made.
 
         :param volume: its uuid
         :param grows: it is larger than its image
@@ -136,7 +137,7 @@ class Trials:
         self._learn(disk_type, lambda known: known.after_refusal(grows=grows))
 
     def _answer(self, volume: str, disk_type: str, grows: bool) -> Answer:
-        """What a volume is to go by; UNKNOWN: it is its turn to find out."""
+        """The answer for a volume; UNKNOWN: this volume makes the trial."""
         if disk_type not in self._answers or volume in self._failed:
             return Answer.NO
         answer = self._answers[disk_type].for_volume(grows=grows)

@@ -1,7 +1,7 @@
-"""What the engine needs of the world below it, in the engine's own words.
+"""The interfaces through which the engine uses vCenter and Glance, in the engine's own terms.
 
-vmdk_cache/adapters/template_store.py and vmdk_cache/adapters/placement.py speak these to a vCenter;
-tests/fakes/memory.py in memory. One suite of contract tests runs on both.
+vmdk_cache/adapters/template_store.py and vmdk_cache/adapters/placement.py implement them for
+vCenter, tests/fakes/memory.py in memory. One suite of contract tests runs on both.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from vmdk_cache.quoting import identifier
 
 @dataclass(frozen=True)
 class Volume:
-    """The volume that is asked for.
+    """The volume to create.
 
     :ivar name: of the VM that backs it
     :ivar instance_uuid: ``config.instanceUuid`` of that VM, and the uuid of its disk
-    :ivar size_bytes: at least this capacity; more than the image's: grown
+    :ivar size_bytes: its capacity, at least; larger than the image's: the disk is grown
     :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
-    :ivar adapter_type: adapter its disk hangs on
+    :ivar adapter_type: adapter of its disk
     :ivar storage_profile: name of a storage policy, or None
     :ivar folder: inventory path below the datacenter's VM folder
-    :ivar extra_config: what the VM's extraConfig must hold
+    :ivar extra_config: the VM's extraConfig
     :ivar managed_by: extension key and type, or None
-    :ivar is_being_created: whether its owner says so now; only then may a VM of its name and uuid
-        that this request has not made be removed
-    :ivar is_wanted: False only if its owner is known to have deleted it, or to be deleting it
-    :ivar deletion_waits: for a block: its owner's deletion of it waits until the block ends
+    :ivar is_being_created: whether Cinder says now that it is being created; only then may a VM
+        with its name and uuid be removed that this request has not made
+    :ivar is_wanted: False only if Cinder is known to have deleted it, or to be deleting it
+    :ivar deletion_waits: for a block: Cinder's deletion of it waits until the block ends
     :ivar make_way: called before each clone: removes the VM that the volume has so far, if any
     """
 
@@ -58,7 +58,7 @@ class Volume:
     make_way: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def check_wanted(self) -> None:
-        """:raises VolumeDeleted: its owner does not want it any more"""
+        """:raises VolumeDeleted: the volume has been deleted, or is being deleted"""
         if not self.is_wanted():
             raise errors.VolumeDeleted(
                 f"volume {identifier(self.id)} was deleted while it was being created"
@@ -75,7 +75,7 @@ class Place:
     pool: str
     datacenter: str
     profile_id: str | None = None
-    #: The ways in which a path may write ``datastore_name``.
+    #: The forms that ``datastore_name`` may have in a path.
     path_names: tuple[str, ...] = ()
 
 
@@ -93,36 +93,36 @@ class Disk(Protocol):
 
 
 class Catalog(Protocol):
-    """What Glance says of images now, whoever asked for them first."""
+    """The state of images in Glance, as an administrator sees it."""
 
     def describe(self, image_id: str) -> Image | None:
         """The image as it is now, None if it is deleted.
 
-        :raises SourceUnavailable: that is not known now
+        :raises SourceUnavailable: Glance cannot tell now
         """
 
 
 class MarkedImages(ImageSource, Protocol):
-    """What Glance says is to be kept warm, and its bytes."""
+    """The images that are marked in Glance to be kept warm, and their data."""
 
     def marked(self) -> Sequence[Image]:
-        """The active VMDK images whose property ``image_cache_warm`` says yes.
+        """The active VMDK images whose property ``image_cache_warm`` is true.
 
-        :raises SourceUnavailable: that is not known now
+        :raises SourceUnavailable: Glance cannot tell now
         """
 
 
 class Transfer(Protocol):
-    """Opens an image's stream and checks what its head claims."""
+    """Opens an image's stream and checks its header."""
 
     def __call__(
         self, image: Image, source: ImageSource, *, check_grains: bool = False
     ) -> contextlib.AbstractContextManager[Disk]:
-        """:param check_grains: look for damage that otherwise only the receiving host finds"""
+        """:param check_grains: also look for damage that only the receiving host finds otherwise"""
 
 
 class Placement(Protocol):
-    """Chooses places; remembers what was promised, so that a burst spreads."""
+    """Chooses places, and reserves them so that a burst of volumes spreads."""
 
     def for_volume(
         self, volume: Volume, size_bytes: int, excluded: Collection[str] = ()
@@ -130,28 +130,28 @@ class Placement(Protocol):
         """A place for ``volume`` at ``size_bytes``, reserved for the block.
 
         :param excluded: morefs of datastores that turned out to be full
-        :raises NoPlacement: nothing fits
+        :raises NoPlacement: no datastore fits
         """
 
     def for_template(
         self, size_bytes: int, near: Place | None
     ) -> contextlib.AbstractContextManager[Place]:
-        """A place for a template, on the datastore of ``near`` if there is one with the room.
+        """A place for a template, on the datastore of ``near`` if it has the space.
 
-        :raises NoPlacement: nothing fits
+        :raises NoPlacement: no datastore fits
         """
 
     def for_replica(
         self, size_bytes: int, datastore: str
     ) -> contextlib.AbstractContextManager[Place]:
-        """A place on that very datastore.
+        """A place on exactly that datastore.
 
         :raises NoPlacement: it does not fit
         """
 
     def reader(self, entry: CacheEntry) -> str | None:
-        """The host that can do an entry's reads now: its own if that is in order, else another that
-        has its datastore mounted; None if there is none. A managed object id."""
+        """Managed object id of a host that can read the entry now: its own if that is in order,
+        otherwise another that has its datastore mounted; None if there is none."""
 
     def spaces(self) -> Mapping[str, Space]:
         """The datastores that the backend uses, by managed object id."""
@@ -179,21 +179,22 @@ class Directory:
 
 
 class Directories(Protocol):
-    """What deletions and crashes left on the backend's datastores."""
+    """Directories that deletions and crashes left on the backend's datastores."""
 
     def volumes(self) -> list[str]:
-        """Managed object ids of datastores that the backend uses, one for each volume: hosts of
-        several datacenters may mount the same one, which is a datastore in each of them."""
+        """Managed object ids of datastores that the backend uses, one for each storage volume:
+        hosts of several datacenters may mount the same one, and it is a datastore in each of
+        them."""
 
     def unused(self, datastore: str, prefix: str, known: Collection[str] = ()) -> list[Directory]:
         """Directories whose names begin with ``prefix`` and in which no registered VM has files,
-        through whatever datastore of the same volume.
+        through any datastore of the same storage volume.
 
-        :param known: names that are left out without a look
+        :param known: names to leave out without a look
         """
 
     def delete(self, directory: Directory) -> None:
-        """Delete the directory with all that is in it; gone already is fine."""
+        """Delete the directory and its files; does nothing if it is gone already."""
 
 
 class Import(Protocol):
@@ -221,19 +222,19 @@ class TemplateStore(Protocol):
     """The VMs in the cache's folder, and the volumes cloned from them."""
 
     def find(self, key: CacheKey) -> CacheEntry | None:
-        """The VM that bears the key's name, in whatever phase, or None."""
+        """The VM with the key's name, in any phase, or None."""
 
     def copies(self, key: CacheKey, *, fresh: bool = False) -> tuple[CacheEntry, ...]:
         """The READY copies of the key, in no particular order.
 
-        :param fresh: as they are now; else as they were a moment ago, which may be for nothing
+        :param fresh: as they are now; otherwise as of a few seconds ago, often without a request
         """
 
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         """The same VM as it is now, None if it is not in the cache's folder under its name."""
 
     def entries(self) -> list[CacheEntry]:
-        """All that is in the cache's folders; never creates one."""
+        """All VMs in the cache's folders; creates no folder."""
 
     def begin_import(
         self, key: CacheKey, name: str, capacity_bytes: int, place: Place
@@ -250,22 +251,22 @@ class TemplateStore(Protocol):
         """
 
     def is_importing(self, entry: CacheEntry) -> bool:
-        """Whether somebody's NFC lease holds the VM now."""
+        """Whether an NFC lease, of any process, holds the VM now."""
 
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
-        """Make ``volume`` of a READY entry; on any error nothing is left behind.
+        """Make ``volume`` from a READY entry; an error leaves nothing behind.
 
-        :returns: whether one task of vCenter's made it
+        :returns: whether CloneVM_Task alone made it
         :raises ObjectNotFound: with the entry's moref if the template is gone
         :raises VolumeDeleted: the volume was deleted while it was cloned
         """
 
     def replicate(self, entry: CacheEntry, place: Place, name: str) -> CacheEntry:
-        """Make another READY copy of a READY entry, as old as that; whole or not at all. On an
-        error it may be there, whole.
+        """Make another READY copy of a READY entry, with the same age; whole or not at all. After
+        an error it may exist, whole.
 
         :param name: as of :func:`~vmdk_cache.cache.key.free_replica_name`
-        :raises NameTaken: a copy of that name is there, or being made
+        :raises NameTaken: a copy with that name exists, or is being made
         """
 
     def move(self, entry: CacheEntry, host: str) -> None:
@@ -276,28 +277,28 @@ class TemplateStore(Protocol):
         """
 
     def touch(self, entry: CacheEntry, *, warmed: bool = False) -> datetime.datetime:
-        """Note a use of the entry, or a warm-up, on the entry itself if the account may.
+        """Note a use of the entry, or a warm-up, on the entry itself if the account may do so.
 
-        :returns: the time noted: the store's, not this host's; aware UTC
+        :returns: the time that was noted, by the store's clock, not this host's; aware UTC
         """
 
     def note_ready(self, entry: CacheEntry) -> None:
-        """Note on a READY entry without any note that it is ready, and its content; nothing happens
-        if the account may not, or if the entry has a note or is not READY any more.
+        """Note on a READY entry without notes that it is ready, and its content. Does nothing if
+        the account may not, or if the entry has a note or is not READY any more.
 
         :raises VCenterError: vCenter cannot be asked
         """
 
     def claim(self, entry: CacheEntry) -> None:
-        """Note on a READY entry of which nothing says whose it is that it is this deployment's;
-        nothing happens if the account may not, or if that is known meanwhile.
+        """Note on a READY entry of unknown owner that it belongs to this deployment. Does nothing
+        if the account may not, or if the owner has become known meanwhile.
 
         :raises VCenterError: vCenter cannot be asked
         """
 
     def destroy(self, entry: CacheEntry) -> None:
-        """Delete the VM and its files; gone already is fine. The wait has a deadline, since locks
-        are held over it.
+        """Delete the VM and its files; does nothing if it is gone already. The wait has a deadline,
+        because the caller holds locks meanwhile.
 
         :raises InUse: another operation holds it
         """

@@ -1,13 +1,13 @@
-"""What a template says of itself: a line of JSON in its extraConfig, written once, at birth.
+"""The record of a template: a line of JSON in its extraConfig, written once, by ImportVApp.
 
 Only a template's name and annotation can be changed (vSphere API reference, ReconfigVM_Task), so
-all that must be known later is in the record before MarkAsTemplate. It holds nothing of the user
-who asked first: any account with read rights in vCenter can see it.
+the record is complete before MarkAsTemplate. It holds nothing about the user who asked for the
+image first: any account with read rights in vCenter can see it.
 
-While a cloud is upgraded, processes of two versions share a folder. A record of a later schema is
-somebody's good template, of which this version knows no more than that: it neither serves nor
-removes it. So ``schema`` is what every version must write under this name, as a number, and raise
-when earlier ones must keep their hands off.
+While a cloud is upgraded, processes of two versions share a folder. A record of a later schema
+belongs to a good template that this version cannot read: it neither serves nor removes it. So every
+version must write ``schema`` under this name, as a number, and raise it when earlier versions must
+leave its templates alone.
 
     schema 1    names no deployment, so it may be that of another cloud on the same vCenter
     schema 2    names the deployment (vmdk_cache/deployment.py)
@@ -36,11 +36,10 @@ class Record:
     :ivar key: what it is a copy of
     :ivar virtual_size_bytes: capacity of its disk
     :ivar created_at: aware UTC, when the import began
-    :ivar owner: host and process id of the importer, for an operator's eyes
-    :ivar deployment: the cloud that it belongs to; '' if the record does not say
+    :ivar owner: host and process id of the importer, for operators to read
+    :ivar deployment: the cloud that it belongs to; '' if the record does not name it
     :ivar lock_domain: of the locks that the importer holds (:attr:`~vmdk_cache.locks.Locks.domain`)
-    :ivar schema: which facts a record has; of a later schema than ours nothing else is known, and
-        the other fields are empty
+    :ivar schema: which fields the record has; if it is later than ours, the other fields are empty
     """
 
     backend: str
@@ -77,9 +76,9 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str | None) -> Record | None:
-        """The record, or None for anything that no version of ours has written.
+        """The record, or None if no version of this package can have written the text.
 
-        Of a record of a later version only the schema is read.
+        Only the schema of a later version's record is read.
         """
         try:
             data = json.loads(text or "")
@@ -104,12 +103,12 @@ class Record:
                 lock_domain=_text(data.get("lock_domain", "")),  # earlier versions write none
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            # Written by hand, cut off, or by somebody else: not ours to read.
+            # Written by hand or by another program, or cut off.
             return None
 
 
 def _text(value: object) -> str:
-    """:raises ValueError: half a character (a lone surrogate), of which no digest can be made"""
+    """:raises ValueError: half a character (a lone surrogate), which has no digest"""
     text = str(value)
     text.encode()
     return text

@@ -1,12 +1,13 @@
-"""Room for one more template: limits are kept before an import, not after it.
+"""Room for one more template: the limits hold before an import, not only after it.
 
-Under a lock of the whole backend the templates are counted, and what has to go goes; the lock is
-held until the new VM exists, from when on it counts itself. So no burst of imports, in however
-many processes, exceeds a limit. Nothing is removed for an image that would not fit anyway.
+Under a lock of the whole backend, the templates are counted and those that have to make room are
+evicted. The lock is held until the new VM exists, because from then on the VM is counted itself. So
+a burst of imports, in any number of processes, exceeds no limit. Nothing is evicted for an image
+that would not fit anyway.
 
-A replica takes only what is free, and gets it promised: it has no size that others could count
-until vCenter is done with it, and imports must not wait for that. Other processes know nothing of
-the promise, so they may exceed a limit by the replicas in the making, until the next purge.
+A replica takes only free room, and reserves it: vCenter shows no size of it until the clone is
+complete, and imports must not wait for that. Other processes do not see the reservation, so they
+may exceed a limit by the replicas that are being made, until the next purge.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ class Room:
     def __init__(self, context: CacheContext, evictor: Evictor) -> None:
         self._context = context
         self._evictor = evictor
-        self._promises_lock = threading.Lock()
-        self._promises: dict[str, CacheEntry] = {}
+        self._reserved_lock = threading.Lock()
+        self._reserved: dict[str, CacheEntry] = {}
 
     @contextlib.contextmanager
     def made(self, size_bytes: int, place: Place) -> Iterator[None]:
-        """Room for a template of ``size_bytes`` at ``place``, kept free for the block.
+        """Make room for a template of ``size_bytes`` at ``place``, and keep it free for the block.
 
-        :raises NotCacheable: there is none, and none to be made
+        :raises NotCacheable: evicting would not make enough room
         """
         if not self._context.policy().has_limits:
             yield
@@ -53,17 +54,17 @@ class Room:
             yield
 
     def check(self, size_bytes: int, place: Place) -> None:
-        """:raises NotCacheable: there is no room for a template, and none to be made"""
+        """:raises NotCacheable: there is no room for a template, and evicting would not make any"""
         if self._context.policy().has_limits:
             self._plan(size_bytes, place)
 
     @contextlib.contextmanager
     def free_for(self, name: str, size_bytes: int, place: Place) -> Iterator[None]:
-        """Room for a replica of ``size_bytes`` at ``place`` that is there already, promised to it
-        for the block, in which it is made.
+        """Reserve free room for a replica of ``size_bytes`` at ``place``, for the block that makes
+        it.
 
         :param name: the replica's
-        :raises NotCacheable: there is none, or only if another template goes
+        :raises NotCacheable: there is no room, or another template would have to be evicted
         """
         if not self._context.policy().has_limits:
             yield
@@ -73,20 +74,20 @@ class Room:
                 raise errors.NotCacheable(
                     Reason.NO_ROOM, f"{quoted(plan[0].entry.name)} would have to make room for it"
                 )
-            promise = CacheEntry("", name, Phase.IMPORTING, None, place.datastore, None, size_bytes)
-            with self._promises_lock:
-                self._promises[name] = promise
+            replica = CacheEntry("", name, Phase.IMPORTING, None, place.datastore, None, size_bytes)
+            with self._reserved_lock:
+                self._reserved[name] = replica
         try:
             yield
         finally:
-            with self._promises_lock:
-                del self._promises[name]
+            with self._reserved_lock:
+                del self._reserved[name]
 
     def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
         policy = self._context.policy()
         entries = self._context.entries()
         return plan_room(
-            [*entries, *self._promised(entries)],
+            [*entries, *self._reservations(entries)],
             size_bytes,
             place.datastore,
             policy,
@@ -95,11 +96,11 @@ class Room:
             kept=self._context.kept(),
         )
 
-    def _promised(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
-        """What replicas in the making will take; those that are done count themselves."""
+    def _reservations(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
+        """The replicas that are being made; complete ones are among ``entries``."""
         counted = {entry.name for entry in entries if entry.phase is not Phase.FOREIGN}
-        with self._promises_lock:
-            return [p for name, p in self._promises.items() if name not in counted]
+        with self._reserved_lock:
+            return [one for name, one in self._reserved.items() if name not in counted]
 
     def _remove(self, verdict: Verdict) -> None:
         if not self._evictor.remove(verdict, self._is_unused):

@@ -1,15 +1,14 @@
 """One flight per key: the first caller does the work, the others wait for its outcome.
 
-This binds the threads of one process; between processes see vmdk_cache/locks.py. Followers share
+This coordinates the threads of one process; for processes see vmdk_cache/locks.py. Followers share
 the leader's result or the leader's error: after a failed import all of them fall back to the plain
 import instead of failing one after another.
 
-Two kinds of error are the leader's own and are not shared; the next follower then leads:
+Two kinds of error concern the leader alone and are not shared; the next follower then leads:
 
-- what ends one thread and no other: GreenletExit, eventlet.Timeout, KeyboardInterrupt, and whatever
-  else is no ``Exception``
-- what the owner of the flights declares to be the leader's own, such as Glance's refusal of its
-  token
+- errors that end a single thread: GreenletExit, eventlet.Timeout, KeyboardInterrupt, and all others
+  that are not an ``Exception``
+- errors that ``is_leaders_own`` selects, for example when Glance refuses the leader's token
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class _Flight(Generic[Result]):
-    """:ivar outcome: the leader's result; None if its error is its own, and another is to lead
+    """:ivar outcome: the leader's result; None if the next follower has to lead
     :ivar error: the error that all share
     """
 
@@ -68,13 +67,13 @@ class SingleFlight(Generic[Key, Result]):
         timeout_s: float,
         check_wanted: Callable[[], None] = lambda: None,
     ) -> tuple[Result, bool]:
-        """The result of ``work``, and whether this caller was the one who did it.
+        """The result of ``work``, and whether this caller led.
 
-        :param timeout_s: how long a follower waits, however many leaders there are meanwhile
-        :param check_wanted: a follower calls it from time to time, and leaves with what it raises.
-            A leader does not: others may need the outcome
-        :raises LockTimeout: the work takes longer than that
-        :raises Exception: what the leader's ``work`` raised, for all
+        :param timeout_s: how long a follower waits in all, also behind several leaders
+        :param check_wanted: a follower calls it from time to time; what it raises ends the wait. A
+            leader does not call it: others may need the outcome
+        :raises LockTimeout: the work takes longer than ``timeout_s``
+        :raises Exception: the error of the leader's ``work``
         """
         ends_at = self._clock.monotonic() + timeout_s
         while True:
@@ -94,7 +93,7 @@ class SingleFlight(Generic[Key, Result]):
         return max(0.0, ends_at - self._clock.monotonic())
 
     def waiting(self, key: Key) -> int:
-        """How many follow the flight of ``key`` that is under way."""
+        """How many followers wait for the flight of ``key``."""
         with self._lock:
             flight = self._flights.get(key)
             return flight.followers if flight is not None else 0

@@ -1,11 +1,11 @@
 """Which copies are superseded: the image has changed, and there is a newer copy of it. Pure.
 
-What matters is what the image is now. Where Glance does not say, a request for a copy does: it came
-with the image as Glance described it then. So a copy that was used after a newer one was imported
-is not superseded, as after a property of the image was set and reverted.
+What counts is the image as it is now. If Glance does not describe it, the last request for a copy
+does: it came with the image as Glance described it then. So a copy that was used after a newer one
+was imported is not superseded, for example after a property of the image was set and reverted.
 
-Of two copies of the same content on one datastore one is superfluous. They come of two imports that
-ended at the same moment, or somebody has moved one there.
+Of two copies of the same content on one datastore, one is superfluous. Two imports ended at the
+same moment, or an administrator moved one of them there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 class Supersession:
     """Knows the newest copy of each image and adapter type.
 
-    :param entries: without those that Glance says are out of date; only READY ones supersede
-        others, and only among those that are certainly this deployment's
+    :param entries: without those that are stale by Glance; only READY entries that certainly belong
+        to this deployment supersede others, or are superseded
     """
 
     def __init__(self, entries: Iterable[CacheEntry] = ()) -> None:
@@ -60,7 +60,7 @@ class Supersession:
 
 
 def _preference(entry: CacheEntry) -> tuple[bool, int, str]:
-    """Of twins the first stays: one that can be read, and the template rather than a replica."""
+    """The first of the twins stays: a readable one before others, a template before a replica."""
     return not entry.accessible, len(entry.name), entry.name
 
 

@@ -1,21 +1,20 @@
-"""What is noted on a template once it is ready: its content, its last use, its last warm-up.
+"""The notes on a READY template: its content, its last use, its last warm-up, its deployment.
 
-The notes are a line of JSON in a custom attribute, the one thing beside name and annotation that
-vCenter lets be changed on a template.
+The notes are a line of JSON in a custom attribute. On a template vCenter allows only changes of
+custom attributes, of the name and of the annotation.
 
-The note also names the deployment, for templates whose records do not or can no longer be read.
+The deployment is noted for templates whose records do not name it, or can no longer be read.
 
-vCenter's id of the disk's content is noted right after MarkAsTemplate; a process that dies in
-between, or an earlier version of this package, leaves it out, and then it is noted with the next
-use, or by the next reconcile. A clone may inherit its source's attributes, and a full copy of a
-disk may have another content id than its source. So the note says of which VM it is, and on any
-other it says nothing.
+The content, vCenter's id of it, is noted right after MarkAsTemplate. If a process dies in between,
+or an earlier version of this package made the template, the next use or the next reconcile notes
+it. A clone may inherit its source's attributes, and a full copy of a disk may have another content
+id than its source. So the notes name the VM they belong to, and count for no other.
 
 Uses are written at most once per WRITE_EVERY_S and template, so that a burst of clones costs one
 write; with idle expiry four times per image_cache_age_seconds, if that is more often. This process
-remembers every use of its own, so its purge knows them all. Another process knows those that are
-written, so with idle expiry a template may go by a quarter of its age too early, and where the
-account may not set the attribute by all of it: a download more, nothing worse.
+remembers all uses that it has seen, so its purge knows them. Another process knows only those that
+are written. So with idle expiry a template may expire too early, by a quarter of its age, or by all
+of it where the account may not set the attribute. The only cost is one more download.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ LOG = logging.getLogger(__name__)
 #: The custom attribute.
 ATTRIBUTE = "vmdk_cache.usage"
 WRITE_EVERY_S = 300.0
-#: After a write that failed: a burst of clones must not meet the same fault again and again.
+#: After a failed write, so that a burst of clones does not repeat it.
 RETRY_AFTER_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Notes:
-    """What the attribute says: less than the 255 characters that vCenter may keep of it.
+    """The attribute's value: less than the 255 characters that vCenter may keep of it.
 
     :ivar used_at: aware UTC, None if never or not readable; so is ``warmed_at``
     :ivar ready_vm: managed object id of the VM that was READY when this was noted, None if unknown
-    :ivar content_id: vCenter's id of the content of that VM's disk, None if vCenter did not say
-    :ivar deployment: whose template that VM is, None if it is not certain
+    :ivar content_id: vCenter's id of the content of that VM's disk, None if vCenter gave none
+    :ivar deployment: the deployment that owns that VM, None if it is not certain
     """
 
     used_at: datetime.datetime | None = None
@@ -62,15 +61,15 @@ class Notes:
 
     @property
     def is_any(self) -> bool:
-        """Whether anything was noted; only what is READY gets notes."""
+        """Whether anything is noted; only READY entries get notes."""
         return self != Notes()
 
     def content_of(self, moref: str) -> str | None:
-        """The content id noted of that very VM."""
+        """The content id, if it is that VM's."""
         return self.content_id if self.ready_vm == moref else None
 
     def deployment_of(self, moref: str) -> str:
-        """The deployment noted of that very VM, '' if none was."""
+        """The deployment, if it is that VM's; otherwise ''."""
         return (self.deployment or "") if self.ready_vm == moref else ""
 
     def to_json(self) -> str:
@@ -100,8 +99,8 @@ class Notes:
 
 
 def write_every_s(settings: Settings) -> float:
-    """How often a use of a template is written on it: a quarter of its age at least, where the age
-    counts from the last use."""
+    """How often a use of a template is written on it, in seconds: at least four times per
+    ``image_cache_age_seconds`` if the age counts from the last use."""
     if settings.expiry == EXPIRY_IDLE and settings.age_s:
         return min(WRITE_EVERY_S, settings.age_s / 4)
     return WRITE_EVERY_S
@@ -140,7 +139,7 @@ class Usage:
         self._moment: tuple[float, datetime.datetime] | None = None
 
     def note(self, entry: CacheEntry) -> None:
-        """A volume was cloned from ``entry``; never raises, for the volume is made."""
+        """A volume was cloned from ``entry``. Never raises, because the volume exists."""
         now = self._clock.monotonic()
         with self._lock:
             use = self._uses.setdefault(entry.moref, _Use(now, now))
@@ -161,7 +160,7 @@ class Usage:
             self._moment = (self._clock.monotonic(), noted_at)
 
     def applied(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
-        """``entries`` with the uses that are known here and perhaps not written on them."""
+        """``entries`` with the uses known to this process, which may not be written on them."""
         entries = list(entries)
         with self._lock:
             present = {entry.moref for entry in entries}

@@ -1,11 +1,12 @@
-"""Which copies may not be served any more, by what Glance says of their images: pure.
+"""Which copies may not be served any more, by the state of their images in Glance: pure.
 
-What Glance does not say decides nothing: a copy stays as long as its image is not known to have
-gone or changed. Nobody is served by mistake meanwhile, for each request shows its own image and a
-changed one has another key (cache/key.py).
+A copy stays as long as its image is not known to be deleted or changed. It is not served by mistake
+meanwhile: each request brings the image as it is now, and a changed image has another key
+(cache/key.py).
 
-Of a copy that may be another cloud's, this cloud's Glance says nothing: it knows only its own
-images. It is known to be ours when our Glance has the very image, content included.
+This cloud's Glance knows only its own images, so it says nothing about a copy that may belong to
+another cloud. Such a copy is known to be ours when our Glance has exactly its image, content
+included.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _COPIES = (Phase.READY, Phase.ADOPTED)
 
 
 def images_of(entries: Iterable[CacheEntry]) -> list[str]:
-    """Ids of the images whose state decides about ``entries``, each once, sorted."""
+    """Ids of the images of ``entries``, each once, sorted."""
     copies = (entry for entry in entries if entry.phase in _COPIES)
     return sorted({entry.image_id for entry in copies if entry.image_id is not None})
 
@@ -30,7 +31,7 @@ def stale_copies(
 ) -> dict[str, str]:
     """Managed object id of each stale copy -> why it is stale, in words.
 
-    :param images: by id, None for one that is deleted; those not known now are left out
+    :param images: by id, None for a deleted one; images whose state is unknown are left out
     """
     stale = {}
     for entry in entries:
@@ -47,7 +48,7 @@ def stale_copies(
 def proven_ours(
     entries: Iterable[CacheEntry], images: Mapping[str, Image | None]
 ) -> list[CacheEntry]:
-    """Those of the copies of unknown owner whose very image this cloud's Glance has.
+    """The copies of unknown owner whose exact image is in this cloud's Glance.
 
     :param images: as of :func:`stale_copies`
     """

@@ -1,9 +1,9 @@
-"""What a backend tells Cinder's scheduler of its cache, each minute, in one look.
+"""What a backend reports to Cinder's scheduler about its cache, each minute, from one listing.
 
-The look takes as long as vCenter takes: with vCenter away, as long as all its retries. So it runs
-in a thread of its own, one at a time, and who asks waits for it for ANSWER_WITHIN_S at most; after
-that the last report stands, until a look succeeds again. The log says once that it stands, and once
-that it no longer does.
+The listing takes as long as vCenter takes: with vCenter away, as long as all retries. So it runs in
+a thread of its own, one at a time, and callers wait for it for at most ANSWER_WITHIN_S. After that
+they get the last report, until a listing succeeds again. The log says so once, and once when the
+report is up to date again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
-#: Cinder sends the report to every scheduler once a minute: 250 ids are 10 KB of it. What is used
-#: comes first, so that only images which nobody has asked for lately are left out.
+#: Cinder sends the report to every scheduler once a minute, and 250 ids take 10 KB of it. The
+#: images used last come first, so that only images without recent use are left out.
 MOST_IMAGES = 250
-#: A look at what has changed is one request. Cinder's own reports to the scheduler wait meanwhile.
+#: Listing what has changed is one request. Cinder's own report to the scheduler waits for it.
 ANSWER_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
 class BackendReport:
-    """What the cache holds, as of one moment.
+    """The cache's contents, as of one moment.
 
     :ivar extra_provisioned_gib: capacity of all templates and running imports, rounded up
     :ivar image_ids: Glance ids of the images that can be cloned now, used last first, each once, at
@@ -42,7 +42,7 @@ class BackendReport:
 
 
 def report_of(entries: Iterable[CacheEntry]) -> BackendReport:
-    """The report on these entries; what is not ours does not count."""
+    """The report on these entries; FOREIGN ones do not count."""
     ours = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
     ready = [entry for entry in ours if entry.phase is Phase.READY and entry.accessible]
     ready.sort(key=_last_wanted, reverse=True)
@@ -54,13 +54,13 @@ def report_of(entries: Iterable[CacheEntry]) -> BackendReport:
 
 
 def _last_wanted(entry: CacheEntry) -> float:
-    """When somebody last used, warmed or imported it; seconds since 1970."""
+    """When the entry was last used, warmed or imported; seconds since 1970."""
     times = (entry.used_at, entry.warmed_at, entry.created_at)
     return max((time.timestamp() for time in times if time is not None), default=0.0)
 
 
 class BackendReporter:
-    """Thread-safe; no thread, no request before the first question.
+    """Thread-safe; starts no thread and sends no request before the first call.
 
     :param within_s: how long :meth:`latest` waits for vCenter
     """
@@ -74,9 +74,9 @@ class BackendReporter:
         self._is_stale = False
 
     def latest(self) -> BackendReport:
-        """The report as of now, or of the last look that succeeded; never raises.
+        """The report as of now, or of the last listing that succeeded; never raises.
 
-        Who asks while a look is under way shares it.
+        Callers share a listing that is under way.
         """
         try:
             if not self._look_under_way().wait(self._within_s):
@@ -102,7 +102,7 @@ class BackendReporter:
         try:
             report = report_of(self._context.entries())
         except Exception as failure:
-            # Whatever it is: a report without this is better than none for the backend.
+            # On any error: an old report of the cache is better than none of the backend.
             self._stands(failure)
         else:
             with self._lock:
@@ -115,7 +115,7 @@ class BackendReporter:
             done.set()
 
     def _stands(self, why: object) -> None:
-        """Say why the last report stands, once."""
+        """Log once why the last report is still in use."""
         with self._lock:
             was_stale, self._is_stale = self._is_stale, True
         if not was_stale:

@@ -1,16 +1,16 @@
-"""What is not as it should be in the cache's folder: pure diagnosis of one entry.
+"""What can be wrong in the cache's folder: pure diagnosis of one entry.
 
     kind                 what it is                                          fixed by
     ------------------   -------------------------------------------------   ------------------
-    HALF_IMPORTED        not made a template, its importer is gone           deleting it
-    FILES_LOST           bears a name of this cache, files are lost          unregistering it
+    HALF_IMPORTED        not a template yet, and its importer is gone        deleting it
+    FILES_LOST           has a name of this cache, files are lost            unregistering it
     ALTERED              a template whose disk was changed by hand           deleting it
-    RECORD_BROKEN        bears a name of this cache, no record to be read    deleting it
-    WITHOUT_CONFIG       vCenter has no configuration of it, for a while     deleting it, if ours
-    DIRECTORY_ORPHANED   bears our prefix, no VM has files in it             deleting it, if asked
-    BACKING_ORPHANED     a volume's VM, and Cinder has no such volume        an operator
+    RECORD_BROKEN        has a name of this cache and no readable record     deleting it
+    WITHOUT_CONFIG       vCenter has had no configuration of it for a while  deleting it, if ours
+    DIRECTORY_ORPHANED   has our prefix, and no VM has files in it           deleting it, if asked
+    BACKING_ORPHANED     a VM of a volume that Cinder does not have          an operator
                          (periodic/orphaned_backings.py)
-    DATASTORE_UNREAD     could not be searched for such directories          an operator
+    DATASTORE_UNREAD     could not be searched for orphaned directories      an operator
     OTHER_BACKEND        a template of another backend                       left alone
     OTHER_DEPLOYMENT     a template of another cloud, or of this one before  left alone
                          its id changed
@@ -19,7 +19,8 @@
     FOREIGN              not ours, of a later version of this package, or    left alone
                          a template that was converted to a VM by hand
 
-What has expired, is superseded or stale is in order: that is the purge's (periodic/purge.py).
+An entry that has expired, is superseded or stale is no finding: the purge removes it
+(periodic/purge.py).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Kind(enum.StrEnum):
     FOREIGN = "foreign"
 
 
-#: Not ours to touch: told to the operator, for they are in our folder.
+#: Not ours to change; reported to the operator because they are in our folder.
 LEFT_ALONE = frozenset(
     {Kind.OTHER_BACKEND, Kind.OTHER_DEPLOYMENT, Kind.OWNER_UNKNOWN, Kind.FOREIGN}
 )
@@ -57,12 +58,12 @@ LEFT_ALONE = frozenset(
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One thing that is wrong.
 
     :ivar name: of the VM or directory
     :ivar where: managed object id, or ``[datastore] directory``
-    :ivar says: one sentence with what to do
-    :ivar fixed: it is as it should be now
+    :ivar says: what is wrong and what to do, in one sentence
+    :ivar fixed: it has been repaired
     """
 
     kind: Kind
@@ -74,9 +75,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The findings of a check.
 
-    :ivar skipped: another process was at it; nothing was looked at
+    :ivar skipped: another process was checking, so this one checked nothing
     """
 
     findings: tuple[Finding, ...]
@@ -85,7 +86,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """:ivar ours: may be removed; where an import may be under way, only once it is abandoned"""
+    """:ivar ours: may be removed; an entry that may be an import, only once it is abandoned"""
 
     kind: Kind
     says: str
@@ -97,7 +98,7 @@ class Diagnosis:
 
 
 def diagnose(entry: CacheEntry, backend: str, deployment: str = "") -> Diagnosis | None:
-    """What is wrong with ``entry``, None if it is in order or only being imported or purged.
+    """What is wrong with ``entry``, None if nothing is, or if it is the purge's to remove.
 
     :param deployment: id of this cloud
     """
@@ -170,7 +171,7 @@ def _of_another_deployment(entry: CacheEntry, deployment: str) -> Diagnosis:
 
 
 def _is_converted(entry: CacheEntry) -> bool:
-    """Whether somebody made a virtual machine of a template, and so has plans for it."""
+    """Whether an administrator converted a template to a virtual machine, for a purpose."""
     return entry.phase is Phase.FOREIGN and entry.record is not None and entry.was_ready
 
 

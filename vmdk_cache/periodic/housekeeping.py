@@ -1,7 +1,7 @@
-"""What runs at each ``image_cache_purge_interval``: the purge, then a reconcile that fixes.
+"""Runs at each ``image_cache_purge_interval``: the purge, then a reconcile that fixes.
 
-It runs with the cache disabled as well, for what is left over. What a reconcile finds is logged
-when it is new, and not again while it stays.
+It also runs while the cache is disabled, to clean up. A finding of the reconcile is logged when it
+is new, and not again while it lasts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vmdk_cache.periodic.reconcile import Reconcile
 from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
-#: Each search of the datastores shows up as tasks in vCenter, and nobody waits for its result.
+#: Each search of the datastores shows up as tasks in vCenter, and its result is not urgent.
 DATASTORES_EVERY_S = 3600.0
 
 
@@ -30,7 +30,7 @@ class Housekeeping:
         self._told: dict[bool, set[Finding]] = {}
 
     def run(self) -> None:
-        """One round; never raises: what fails for good fails again, and says so, next time."""
+        """One round; never raises, because the next round tries again and logs again."""
         try:
             self._purge.run()
         except Exception as failure:
@@ -52,7 +52,7 @@ class Housekeeping:
         for finding in report.findings:
             if finding not in told:
                 _tell(finding)
-        # A round that did not search the datastores says nothing of what was found there.
+        # A round that did not search the datastores says nothing about findings there.
         self._told[search] = set(report.findings)
 
 

@@ -1,11 +1,11 @@
-"""Virtual machines of volumes that Cinder does not know any more: found, never removed.
+"""Finds virtual machines of volumes that Cinder no longer has; never removes them.
 
-    1. list the VMs           a volume's row is in Cinder's database before its VM is made
-    2. list Cinder's volumes  of all projects, those that are being made, deleted or moved included
+    1. list the VMs           a volume's row is in Cinder's database before its VM exists
+    2. list Cinder's volumes  of all projects, also those being created, deleted or moved
     3. look at the VMs again  Cinder deletes a volume's VM before the volume's row
 
-So a VM that is there in 1 and 3, and of which 2 knows no volume, has none. The VMs in the folder of
-a project that this cloud does not have may be another cloud's: of those nothing is said.
+So a VM that exists in 1 and 3 and has no volume in 2 is orphaned. VMs in the folder of a project
+that this cloud does not have may belong to another cloud, and are not reported.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from vmdk_cache.periodic.findings import Finding, Kind
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.volume_backing import Backing
 
-#: So many findings at most; the rest is a number.
+#: At most this many findings; the rest is only counted.
 MOST_FINDINGS = 100
-#: So many projects without a volume are asked for at most.
+#: At most this many projects without a volume are looked up in Keystone.
 MOST_PROJECTS = 100
 
 
 @dataclass(frozen=True)
 class KnownVolumes:
-    """What Cinder has.
+    """Cinder's volumes.
 
     :ivar ids: every id that a volume has, or had before it was migrated; in lower case
     :ivar projects: of the volumes
@@ -45,7 +45,7 @@ class Volumes(Protocol):
     def has_project(self, project_id: str) -> bool:
         """Whether this cloud has the project.
 
-        :raises SourceUnavailable: that is not known
+        :raises SourceUnavailable: Keystone cannot tell
         """
 
 
@@ -69,10 +69,10 @@ def find(
     """The VMs whose volumes do not exist.
 
     :param look: lists the VMs
-    :param look_again: which of these VMs are the same now
-    :param connect: is called only if there are VMs
+    :param look_again: returns those of these VMs that still exist unchanged
+    :param connect: called only if there are VMs
     :raises VCenterError: vCenter cannot be asked
-    :raises ConfigError, SourceUnavailable: what Cinder has is not known
+    :raises ConfigError, SourceUnavailable: Cinder's volumes cannot be listed
     """
     backings = look()
     if not backings:

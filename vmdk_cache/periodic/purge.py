@@ -1,11 +1,12 @@
-"""Delete templates that have to go: one plan with a reason for each, carried out one by one.
+"""Deletes templates by a plan that gives a reason for each, one by one.
 
-Expired, superseded, stale (Glance has deleted, changed or deactivated the image) and over a limit.
-One process purges a backend at a time. What is in use is skipped and comes up again in the next
-run: clones of this process hold a lease, those of another make vCenter refuse the deletion.
+A template goes when it has expired, is superseded or stale (Glance has deleted, changed or
+deactivated the image), or exceeds a limit. One process purges a backend at a time. A template in
+use is skipped, and the next run plans again: a clone of this process pins the template, a clone of
+another makes vCenter refuse the deletion.
 
-Listing costs a few requests to vCenter and one to Glance for each image, whatever there is; only
-deletions cost requests for each template.
+Listing costs a few requests to vCenter, for any number of templates, and one to Glance for each
+image; only deletions cost requests for each template.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
 LOCK = "purge"
-#: A run that takes longer leaves the rest to the next one, of whatever host: the lock is not held
-#: longer than this and one deletion (vim/template.py, DESTROY_WITHIN_S).
+#: A run that takes longer leaves the rest to the next one, on any host: the lock is held no longer
+#: than this and one deletion (vim/template.py, DESTROY_WITHIN_S).
 RUN_WITHIN_S = 1800.0
-#: After so many images in a row of which Glance says nothing, the rest waits for the next run.
+#: After Glance has failed for this many images in a row, the rest waits for the next run.
 GLANCE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Purged:
-    """What came of a plan: each entry that had to go is in one of the two."""
+    """The outcome of a plan: each entry to remove is in one of the two."""
 
     removed: tuple[Verdict, ...]
     stayed: tuple[tuple[Verdict, Stayed], ...]
@@ -50,7 +51,7 @@ class Purged:
 class Purge:
     """The purge of one backend's cache; ``run`` may be called by any thread at any time.
 
-    :param catalog: None where there is no Glance to ask: then no copy is stale
+    :param catalog: asked what has become of the images; None: no copy is stale
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Purge:
         self._warned = False  # that an operator has to configure a user for Glance
 
     def plan(self) -> EvictionPlan:
-        """What a run would do now; changes nothing.
+        """The plan of a run now; changes nothing.
 
         :raises VCenterError: templates or datastores could not be listed
         """
@@ -70,7 +71,7 @@ class Purge:
         return self._plan(entries, self._images(images_of(entries)))
 
     def plan_requested(self, image_ids: Collection[str] | None) -> EvictionPlan:
-        """What goes if an operator wants these images out of the cache; changes nothing.
+        """The plan that takes these images out of the cache; changes nothing.
 
         :param image_ids: None: all of them
         :raises VCenterError: templates could not be listed
@@ -79,9 +80,9 @@ class Purge:
         return plan_requested(entries, image_ids, in_use=self._context.pins.pinned())
 
     def carry_out(self, plan: Callable[[], EvictionPlan]) -> Purged:
-        """Remove what the plan says; one entry that resists does not keep the others.
+        """Remove the entries of a plan; one that cannot be removed does not block the others.
 
-        :param plan: is made under the lock: :meth:`plan` or :meth:`plan_requested`
+        :param plan: called under the lock: :meth:`plan` or :meth:`plan_requested`
         :raises LockTimeout: another process is purging
         :raises VCenterError: as of the plan
         """
@@ -100,7 +101,7 @@ class Purge:
         return Purged(tuple(removed), tuple(stayed))
 
     def run(self) -> list[CacheEntry]:
-        """Carry a new plan out; returns what was deleted.
+        """Carry out a new plan; returns the entries that were deleted.
 
         :raises VCenterError: templates or datastores could not be listed
         """
@@ -111,8 +112,8 @@ class Purge:
             return []
 
     def _claiming_plan(self) -> EvictionPlan:
-        """As :meth:`plan`, and what is proven to be ours is noted as such: when its image is
-        deleted later, it is known whose it was."""
+        """As :meth:`plan`; first notes this deployment on entries that are proven to be ours, so
+        that their owner is still known when their images are deleted later."""
         entries = self._context.entries()
         images = self._images(images_of(entries))
         for entry in proven_ours(entries, images):
@@ -141,7 +142,7 @@ class Purge:
         )
 
     def _images(self, image_ids: Iterable[str]) -> dict[str, Image | None]:
-        """What Glance says of the images; those of which it says nothing now are left out."""
+        """The images as Glance describes them; those that it cannot describe now are left out."""
         if self._catalog is None:
             return {}
         images: dict[str, Image | None] = {}
@@ -160,7 +161,7 @@ class Purge:
         return images
 
     def _tell_unknown(self, unknown: Sequence[errors.SourceUnavailable]) -> None:
-        """Say why copies are kept: at WARNING, once, what only an operator can change."""
+        """Log why copies are kept: once at WARNING if only an operator can change it."""
         lasting = [failure for failure in unknown if isinstance(failure, errors.NoGlanceAdmin)]
         if lasting and not self._warned:
             self._warned = True

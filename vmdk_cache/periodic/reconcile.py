@@ -1,14 +1,14 @@
-"""Find what is not as it should be, and put it right where that harms nobody.
+"""Finds what is wrong in the cache's folder, and repairs it where that is safe.
 
-A check lists the cache's folder and the directories on the backend's datastores, diagnoses each
-entry (periodic/findings.py) and, asked to fix, removes what is ours and of no use: under the lock
-of its name, after another look, like every template (cache/evictor.py). It also writes notes that
-are missing on templates (cache/usage.py). One process at a time.
+A check lists the cache's folder and the directories on the backend's datastores, and diagnoses each
+entry (periodic/findings.py). With ``fix`` it removes entries that are ours and of no use: under the
+lock of their names, after another look, like every template (cache/evictor.py). It also writes
+notes that are missing on templates (cache/usage.py). One process checks at a time.
 
-What looks like an import is given time, for between the end of its NFC lease and MarkAsTemplate
-no task tells of it: it is removed once nobody has been at work on it in two looks that lie
-ABANDONED_AFTER apart. The first look may be an earlier check of the same object; where there was
-none and the import is not a recent one, the check waits for the second.
+An entry that looks like an import gets time, because between the end of its NFC lease and
+MarkAsTemplate no task shows it. It is removed if two looks, ABANDONED_AFTER apart, find no process
+at work on it. An earlier check of the same object counts as the first look. Without one, and if the
+import is not recent, the check waits and looks again.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
 LOCK = "reconcile"
-#: A check that takes longer removes and searches nothing more, so that the lock becomes free for
-#: other hosts: it is not held longer than this and one deletion (vim/template.py,
-#: DESTROY_WITHIN_S).
+#: A check that takes longer stops removing and searching, so that the lock becomes free for other
+#: hosts: it is held no longer than this and one deletion (vim/template.py, DESTROY_WITHIN_S).
 ENDS_WITHIN_S = 1800.0
-#: vCenter makes a VM's directory a moment before the VM is in its inventory. Locks keep our own
-#: processes apart in that moment, but not those of another cloud with a backend of the same name.
+#: vCenter creates a VM's directory a moment before the VM is in its inventory. In that moment locks
+#: protect it from our own processes, but not from another cloud's with a backend of the same name.
 REGISTERED_WITHIN_S = 10.0
 _TOO_LONG = "this check has taken too long"
 
@@ -61,11 +60,11 @@ class Reconcile:
     def check(
         self, fix: bool = False, remove_directories: bool = False, directories: bool = True
     ) -> Report:
-        """Look at everything; one object that resists does not keep the others.
+        """Check everything; one object that fails does not block the others.
 
-        :param fix: remove what is ours and of no use
-        :param remove_directories: delete orphaned directories, for good. Whether another vCenter
-            with a backend of the same name uses the datastore cannot be seen from here.
+        :param fix: remove entries that are ours and of no use
+        :param remove_directories: delete orphaned directories, for good. This vCenter cannot show
+            whether another one, with a backend of the same name, uses the datastore.
         :param directories: whether to search the datastores at all
         :raises VCenterError: the cache's folder or the datastores could not be listed
         """
@@ -88,7 +87,7 @@ class Reconcile:
         return diagnose(entry, self._backend, self._deployment)
 
     def _note_missing(self, entries: Iterable[CacheEntry]) -> None:
-        """By its note a template is known if it is converted to a virtual machine later."""
+        """The note identifies a template that is converted to a virtual machine later."""
         for entry in entries:
             if entry.phase is not Phase.READY or entry.was_ready:
                 continue
@@ -121,7 +120,7 @@ class Reconcile:
                     yield fixed
 
     def _fixed(self, entry: CacheEntry, diagnosis: Diagnosis, finding: Finding) -> Finding | None:
-        """Removed, unless somebody is at it; None if it has been put right since it was listed."""
+        """The finding after an attempt to remove the entry; None if nothing is wrong any more."""
 
         def still(seen: CacheEntry) -> bool:
             return self._diagnose(seen) == diagnosis and not (
@@ -134,15 +133,15 @@ class Reconcile:
         try:
             seen = self._store.look_again(entry)
         except errors.VCenterError:
-            seen = entry  # as good as any news
+            seen = entry
         if seen is None or self._diagnose(seen) != diagnosis:
             return None
         return dataclasses.replace(finding, says=f"{finding.says} (not now: {stayed.reason})")
 
     def _abandoned(self, imports: list[CacheEntry], *, wait: bool) -> set[str]:
-        """Those of ``imports`` at which nobody is at work any more.
+        """Managed object ids of those of ``imports`` that no process works on any more.
 
-        :param wait: for a second look at those that this process has not seen before
+        :param wait: whether to wait for a second look at those that this process sees first now
         """
         now = self._server_time()
         idle = [entry for entry in imports if not self._is_importing(entry)]
@@ -163,15 +162,15 @@ class Reconcile:
         return abandoned | {entry.moref for entry in old}
 
     def _is_importing(self, entry: CacheEntry) -> bool:
-        """Whether somebody is at work on it: vCenter's task tells of the importer, and so does the
-        lock of its name, in which case it is about to be finished or removed."""
+        """Whether a process works on the entry: vCenter's task shows the importer. If another
+        process holds the lock of its name, the entry is about to be finished or removed."""
         try:
             with self._locks.hold(lock_of(entry), 0):
                 return self._store.is_importing(entry)
         except errors.LockTimeout:
             return True
         except errors.VCenterError as failure:
-            # Taken for busy, it is looked at again in the next check.
+            # The next check looks again.
             LOG.info("Whether %s is being imported is not known: %s", quoted(entry.name), failure)
             return True
 
@@ -204,7 +203,7 @@ class Reconcile:
                     yield finding
 
     def _orphan(self, directory: Directory, remove: bool, ends_at: float) -> Finding | None:
-        """None if it turns out to be in use, or gone."""
+        """None if the directory turns out to be in use, or gone."""
         finding = Finding(
             Kind.DIRECTORY_ORPHANED,
             directory.name,
@@ -226,7 +225,7 @@ class Reconcile:
 
 
 def _template_of(directory: str) -> str:
-    """vCenter adds ``_1`` to the name of a VM whose directory exists already."""
+    """The template's name: vCenter adds ``_1`` to a directory's name that is taken already."""
     return re.sub(r"_\d+$", "", directory)
 
 

@@ -1,17 +1,17 @@
-"""Keep the images warm that are marked in Glance: ``image_cache_warm=true``.
+"""Keeps the images warm that are marked in Glance: ``image_cache_warm=true``.
 
     absent     no copy of the image as it is now    -> imported, one after another
-    due        a copy's time runs out               -> the timers of all its copies are reset
-    the rest   nothing is said to vCenter at all
+    due        a copy expires soon                  -> the timers of all copies are reset
+    the rest   no request to vCenter
 
-What is due comes before what is absent: a timer takes a moment, an import perhaps an hour. One
-process of a backend works at a time. Every process asks Glance for itself, for each has to know
-what must not go to make room (cache/context.py); while Glance is away the last answer stands.
+Due images come before absent ones: a timer takes a moment, an import perhaps an hour. One process
+of a backend works at a time. Every process asks Glance itself, because each has to know which
+images eviction must spare (cache/context.py); while Glance is away, the last answer counts.
 
-A warm-up makes room at the cost of images that are not marked, never of those that are: of more
-marked images than the limits leave room for, those that came first stay. Whatever keeps an image
-out is told once, and again when it changes; one whose bytes cannot become a disk is not asked for
-again until it has other bytes.
+A warm-up may evict images that are not marked, never marked ones: if the limits leave no room for
+all marked images, those imported first stay. The log says once why an image is not kept warm, and
+again when the reason changes. An image whose data cannot become a disk is not imported again until
+its data change.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ LOCK = "warm-up"
 
 @dataclass(frozen=True)
 class WarmUpPlan:
-    """What a round would do, in this order.
+    """The actions of a round, in this order.
 
-    :ivar due: images whose copies get their timer reset
-    :ivar absent: images that are imported
+    :ivar due: images whose copies' timers to reset
+    :ivar absent: images to import
     """
 
     due: tuple[Image, ...]
@@ -56,12 +56,12 @@ def plan_warm_up(
     settings: Settings,
     adapter_type: str,
 ) -> WarmUpPlan:
-    """Which of the marked ``images`` need something now: pure.
+    """Which of the marked ``images`` need an action now: pure.
 
-    A timer is reset in the second half of its time, so that vCenter is written to twice per
+    A timer is reset in the second half of its time, so that this writes to vCenter twice per
     ``image_cache_age_seconds`` and not in each round; but at least two rounds before it runs out.
 
-    :param adapter_type: of the volumes to come; an image's own property wins
+    :param adapter_type: of future volumes; an image's own property takes precedence
     """
     policy = Policy.of(settings)
     margin_s = max(settings.age_s / 2, 2 * settings.purge_interval_s)
@@ -82,8 +82,8 @@ def plan_warm_up(
 class WarmUp:
     """The warm-up of one backend; one round at a time.
 
-    :param marked: asked which images are to be kept warm, and for their bytes
-    :param adapter_type: of the volumes to come
+    :param marked: says which images to keep warm, and returns their data
+    :param adapter_type: of future volumes
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class WarmUp:
         self._unusable: dict[str, str] = {}  # image id: fingerprint
 
     def run(self) -> None:
-        """One round; never raises: what fails is tried again in the next. While it is switched off,
-        it does nothing, and no image is kept."""
+        """One round; never raises, because the next round tries again. While the warm-up is
+        switched off, it does nothing, and eviction spares no image."""
         if not self._is_on():
             self._context.kept.set(())
             return
@@ -117,7 +117,7 @@ class WarmUp:
             self._told.pop("", None)
 
     def close(self) -> None:
-        """Begin with no further image."""
+        """Start on no further image."""
         self._closed = True
 
     def _is_on(self) -> bool:
@@ -141,11 +141,11 @@ class WarmUp:
 
     def _warm_one(self, image: Image) -> None:
         try:
-            # Else Glance begins to send, in each round, an image for which there is no room.
+            # Without it, Glance would start to send an image without room for it in each round.
             self._images.check_warm(image, self._adapter_type)
             self._images.warm(image, self._adapter_type, self._marked)
         except Exception as failure:
-            # Whatever it is, it must not keep the other images cold.
+            # On any error, the other images must still be kept warm.
             if isinstance(failure, errors.ImageError):
                 self._unusable[image.id] = fingerprint(image)
             if not self._closed:
