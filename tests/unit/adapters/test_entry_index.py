@@ -24,7 +24,7 @@ LATER = NOW + datetime.timedelta(hours=1)
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 OTHER = CacheKey.of(IMAGE, "ide")
 NAME = template_name("b1", KEY)
-DISK = Disk(2000, 1000, GIB, "[ds1] x/x.vmdk", None, "lsiLogic", content_id="c1")
+DISK = Disk(2000, GIB, "[ds1] x/x.vmdk", None, "lsiLogic", content_id="c1")
 
 
 def record(key: CacheKey = KEY) -> str:
