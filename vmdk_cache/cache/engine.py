@@ -185,12 +185,7 @@ class ImageCache:
         choice, volume = self._readable(copies), request.volume
         joined = self._clock.monotonic()
         with self._queue.turn(
-            request.key,
-            choice,
-            place,
-            choice[0].size_bytes,
-            unfit=request.unfit,
-            check_wanted=volume.check_wanted,
+            request.key, choice, place, unfit=request.unfit, check_wanted=volume.check_wanted
         ) as copy:
             request.copy = copy
             request.queued_s += self._clock.monotonic() - joined
@@ -264,7 +259,7 @@ class ImageCache:
         elif copy is not None and failure.fault == clone_failure.FILES_LOST:
             stays = self._must_stay(copy, request)
         elif isinstance(failure, errors.ObjectNotFound) and copy and failure.moref == copy.moref:
-            self._queue.remove(copy.moref)
+            self._queue.remove(copy)
         return clone_failure.next_step(
             failure,
             Situation(
@@ -300,7 +295,7 @@ class ImageCache:
             stayed = self._evictor.attempt(Verdict(seen, "its files are lost", Rule.BROKEN))
             if stayed is not None and not stayed.gone and not stayed.busy:
                 return True
-        self._queue.remove(copy.moref)
+        self._queue.remove(copy)
         return False
 
     # -- copies made in advance ------------------------------------------------------------------

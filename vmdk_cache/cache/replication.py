@@ -2,12 +2,12 @@
 
     counted    a volume goes to a datastore that has no copy of its image
     queued     image_cache_replicate_after volumes of the image went there before, and there is a
-               copy to make it from; promised to those who wait in the clone queue
+               copy to make it from; promised to the waiters in the clone queue
     at work    lock of its name, another look, a source that is in order, room, CloneVM_Task
     over       made, or given up: the promise ends and the count starts anew, after a failure not
                without a pause
 
-A user waits for a replica only where that is faster than to clone across, none fails with one, and
+Volumes that go to its datastore wait for a replica (cache/clone_order.py), none fails with one, and
 no other template goes for it. Of a key as many are made at a time as there are copies to read from,
 each from another, so they double: 1, 2, 4; and AT_ONCE in all, for each loads the hosts and
 datastores that volumes are cloned over meanwhile.
@@ -145,8 +145,7 @@ class Replication:
             self._copies[key] = len(copies)
             for wanted in due:
                 self._waiting.append(wanted)
-                rounds = self._rounds(key)
-                self._clone_queue.promise(key, wanted.datastore, copies[0].size_bytes, rounds)
+                self._clone_queue.promise(*wanted)
             self._start_threads()
 
     def make(self, key: CacheKey, datastore: str) -> tuple[CacheEntry, bool]:
@@ -159,6 +158,7 @@ class Replication:
         :raises ObjectNotFound: there is no copy to make it from
         :raises VmdkCacheError: it was not made; there is no half of one
         """
+        self._clone_queue.promise(key, datastore)
         try:
             found, made = self._have(_Wanted(key, datastore))
         finally:
@@ -197,13 +197,6 @@ class Replication:
                 demand.is_pending = True
                 due.append(_Wanted(key, datastore))
         return due
-
-    def _rounds(self, key: CacheKey) -> int:
-        """How many replicas are made one after the other, up to the last that waits."""
-        place, readers, rounds = self._of_key(key), self._copies[key], 0
-        while place > 0:
-            place, readers, rounds = place - readers, 2 * readers, rounds + 1
-        return max(rounds, -(-(len(self._waiting) + len(self._at_work)) // AT_ONCE))
 
     def _of_key(self, key: CacheKey) -> int:
         return sum(wanted.key == key for wanted in (*self._waiting, *self._at_work))
@@ -309,11 +302,11 @@ class Replication:
             name = free_replica_name(*of, taken, self._deployment)
             if name != usual_name:
                 locks.enter_context(self._locks.hold(lock_name_of(name), LOCK_WAIT_S))
-            made, place, clone_s = self._replicate(wanted, name, copies)
+            made, place = self._replicate(wanted, name, copies)
         with self._lock:
             if wanted.key in self._copies:
                 self._copies[wanted.key] = len(copies) + 1
-        self._clone_queue.add(made, clone_s)
+        self._clone_queue.add(made)
         self._events(
             Replicated(
                 self._backend,
@@ -327,15 +320,13 @@ class Replication:
 
     def _replicate(
         self, wanted: _Wanted, name: str, copies: Sequence[CacheEntry]
-    ) -> tuple[CacheEntry, Place, float]:
-        """The copy, where it is, and how long vCenter took to make it."""
+    ) -> tuple[CacheEntry, Place]:
+        """The copy, and where it is."""
         with (
             self._source(copies) as source,
             self._placement.for_replica(source.size_bytes, wanted.datastore) as place,
             self._room.free_for(name, source.size_bytes, place),
         ):
-            self._clone_queue.promise(wanted.key, wanted.datastore, source.size_bytes)
-            began = self._clock.monotonic()
             made = retry.call(
                 lambda: self._store.replicate(source, place, name),
                 when=lambda failure: isinstance(failure, errors.FileLocked),
@@ -344,8 +335,7 @@ class Replication:
                 within_s=clone_failure.PASSES_WITHIN_S,
                 clock=self._clock,
             )
-            clone_s = self._clock.monotonic() - began
-            return self._with_times(made, source), place, clone_s
+            return self._with_times(made, source), place
 
     @contextlib.contextmanager
     def _source(self, copies: Sequence[CacheEntry]) -> Iterator[CacheEntry]:

@@ -611,13 +611,13 @@ def test_a_template_of_a_later_version_asks_for_an_upgrade(world: World) -> None
         world.engine.create_volume(IMAGE, volume(), world.source)
 
 
-def test_a_template_that_is_gone_is_given_to_no_one_in_line(world: World) -> None:
+def test_a_template_that_is_gone_is_given_to_no_waiter(world: World) -> None:
     gone = world.engine.create_volume(IMAGE, volume(1), world.source).entry
-    removed: list[str] = []
+    removed: list[CacheEntry] = []
     world.engine._queue.remove = removed.append  # type: ignore[method-assign]
     world.store.during["clone"] = lambda: removed or world.store.vms.clear()  # type: ignore[func-returns-value]
     assert not world.engine.create_volume(IMAGE, volume(2), world.source).hit
-    assert removed == [gone.moref]
+    assert [copy.moref for copy in removed] == [gone.moref]
 
 
 def test_an_import_that_is_done_when_it_was_to_be_removed_is_served(world: World) -> None:

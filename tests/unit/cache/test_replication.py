@@ -57,25 +57,25 @@ class RecordingQueue(CloneQueue):
     """Nobody waits in it.
 
     :ivar changed: copies that were added
-    :ivar promised: datastores that a copy is promised on, and in how many rounds
+    :ivar promised: datastores that a copy is promised on
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(lambda: 1, clock)
         self.changed: list[CacheEntry] = []
-        self.promised: dict[str, int] = {}
+        self.promised: set[str] = set()
 
-    def add(self, entry: CacheEntry, made_in_s: float | None = None) -> None:
-        super().add(entry, made_in_s)
-        self.changed.append(entry)
+    def add(self, copy: CacheEntry) -> None:
+        super().add(copy)
+        self.changed.append(copy)
 
-    def promise(self, key: CacheKey, datastore: str, size_bytes: int, rounds: int = 1) -> None:
-        super().promise(key, datastore, size_bytes, rounds)
-        self.promised[datastore] = rounds
+    def promise(self, key: CacheKey, datastore: str) -> None:
+        super().promise(key, datastore)
+        self.promised.add(datastore)
 
     def withdraw(self, key: CacheKey, datastore: str) -> None:
         super().withdraw(key, datastore)
-        self.promised.pop(datastore, None)
+        self.promised.discard(datastore)
 
 
 class World:
@@ -278,20 +278,11 @@ def test_what_nobody_asks_for_any_more_takes_no_memory(world: World) -> None:
     assert list(world.replication._demands) == [key(50)]
 
 
-def test_the_queue_learns_how_long_vcenter_took_to_make_a_replica(world: World) -> None:
-    learnt: list[float | None] = []
-    add = world.queue.add
-
-    def listen(entry: CacheEntry, made_in_s: float | None = None) -> None:
-        learnt.append(made_in_s)
-        add(entry, made_in_s)
-
-    world.queue.add = listen  # type: ignore[method-assign]
+def test_a_replica_is_reported_with_the_time_that_it_took(world: World) -> None:
     world.template(key())
     world.store.during["replicate"] = lambda: world.clock.advance(40)
     world.replication.make(key(), SECOND.datastore)
     world.replication.make(key(), SECOND.datastore)
-    assert learnt == [40.0, None]
     (event,) = world.events
     assert isinstance(event, Replicated)
     assert event.seconds == 40.0
@@ -426,7 +417,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     for place in (SECOND, THIRD, FOURTH):
         world.ask(key(1), place)
     assert entered.acquire(timeout=60)
-    assert world.queue.promised == {SECOND.datastore: 1, THIRD.datastore: 2, FOURTH.datastore: 2}
+    assert world.queue.promised == {SECOND.datastore, THIRD.datastore, FOURTH.datastore}
     other = world.template(key(2))
     world.ask(key(2), FIFTH)
     assert entered.acquire(timeout=60)
@@ -440,21 +431,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     go[2].set()
     settle()
     assert world.replicas() == [SECOND.datastore, THIRD.datastore, FOURTH.datastore, "datastore-5"]
-    assert world.queue.promised == {}
-
-
-def test_those_who_wait_are_told_in_how_many_rounds_their_copy_is_made(world: World) -> None:
-    """As copies double: one in the first round, two in the second, four in the third."""
-    go = threading.Event()
-    world.store.during["replicate"] = lambda: wait_for(go)
-    world.template(key())
-    names = [f"datastore-{number}" for number in range(2, 10)]
-    for name in names:
-        world.ask(key(), dataclasses.replace(SECOND, datastore=name))
-    rounds = [world.queue.promised[name] for name in names]
-    go.set()
-    settle()
-    assert rounds == [1, 2, 2, 3, 3, 3, 3, 4]
+    assert world.queue.promised == set()
 
 
 def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world: World) -> None:
@@ -495,17 +472,17 @@ def test_those_who_waited_for_the_import_have_their_replicas_begun_with_it(world
 
 def test_a_promise_ends_with_the_replica_or_with_the_attempt(world: World) -> None:
     world.template(key())
-    promised: list[dict[str, int]] = []
-    world.store.during["replicate"] = lambda: promised.append(dict(world.queue.promised))
+    promised: list[set[str]] = []
+    world.store.during["replicate"] = lambda: promised.append(set(world.queue.promised))
     world.store.faults["replicate"] = [errors.NoSpace("full")]
     world.ask(key())
     settle()
-    assert world.queue.promised == {}
+    assert world.queue.promised == set()
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     world.ask(key())
     settle()
-    assert world.queue.promised == {}
-    assert promised[-1] == {SECOND.datastore: 1}
+    assert world.queue.promised == set()
+    assert promised[-1] == {SECOND.datastore}
 
 
 def test_what_another_process_has_made_meanwhile_is_given_to_those_who_wait(world: World) -> None:
@@ -515,7 +492,7 @@ def test_what_another_process_has_made_meanwhile_is_given_to_those_who_wait(worl
         world.replication.asked(key(), [template], SECOND)
     settle()
     assert [entry.moref for entry in world.queue.changed] == [made.moref]
-    assert world.queue.promised == {}
+    assert world.queue.promised == set()
 
 
 def test_asking_does_not_wait_for_a_replica(world: World) -> None:
@@ -807,7 +784,7 @@ def test_who_asks_for_a_replica_hears_why_there_is_none(world: World) -> None:
     world.store.faults["replicate"] = [errors.NoSpace("full")]
     with pytest.raises(errors.NoSpace):
         world.replication.make(key(), SECOND.datastore)
-    assert world.queue.promised == {}
+    assert world.queue.promised == set()
     assert world.replication.make(key(), SECOND.datastore)[1]  # not put off
 
 
