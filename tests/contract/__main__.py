@@ -28,7 +28,7 @@ from tests.contract.sweep import Sweep, will_define_the_caches_attribute
 from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import authorization, inventory, properties
-from vmdk_cache.vim.entity_name import unescape_name
+from vmdk_cache.vim.reference import unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.simulator import is_simulator
 

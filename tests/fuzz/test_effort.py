@@ -30,7 +30,7 @@ from vmdk_cache.conf import Settings
 from vmdk_cache.errors import ImageError, NotCacheable
 from vmdk_cache.image import Image, describe
 from vmdk_cache.quoting import identifier, quoted, sentence
-from vmdk_cache.vim.entity_name import escape_name, unescape_name
+from vmdk_cache.vim.reference import escape_name, unescape_name
 from vmdk_cache.vmdk.transfer import open_disk
 
 KIB, SECTOR = 1 << 10, 512

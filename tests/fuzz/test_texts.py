@@ -37,7 +37,7 @@ from vmdk_cache.image import describe
 from vmdk_cache.locks import ToozLocks
 from vmdk_cache.periodic.backend_report import report_of
 from vmdk_cache.periodic.findings import diagnose
-from vmdk_cache.vim.entity_name import escape_name, unescape_name
+from vmdk_cache.vim.reference import escape_name, unescape_name
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 ID = "11111111-2222-4333-8444-555555555555"

@@ -16,7 +16,7 @@ from vmdk_cache.vim import inventory
 from vmdk_cache.vim.change_stream import ChangeStream
 from vmdk_cache.vim.object_table import Table
 from vmdk_cache.vim.session import Session
-from vmdk_cache.vim.virtual_machine import disks_of
+from vmdk_cache.vim.virtual_disk import disks_of
 
 FILE = "manageiq-refresher.json"
 

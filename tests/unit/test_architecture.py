@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -66,6 +67,16 @@ def imports(path: pathlib.Path) -> list[str]:
     return names
 
 
+def _module_in(names: Collection[str]) -> Callable[[str], str | None]:
+    """``a.b.name`` -> ``a.b.name`` or ``a.b``, whichever of them is a module."""
+
+    def module(dotted: str) -> str | None:
+        parent = dotted.rpartition(".")[0]
+        return next((name for name in (dotted, parent) if name in names), None)
+
+    return module
+
+
 def name_of(path: pathlib.Path) -> tuple[str, ...]:
     return path.relative_to(PACKAGE).with_suffix("").parts
 
@@ -85,6 +96,23 @@ def test_a_module_imports_only_layers_below_its_own(path: pathlib.Path) -> None:
             assert LAYERS.index(theirs) > level, f"{path} imports {name}, which stands above it"
             # Neither needs the other: one side has no Cinder, the other nobody at a terminal.
             assert (mine, theirs) != ("cinder", "cli"), f"{path} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Nor inside a function, nor for a type: such modules are one module in several files."""
+    by_name = {".".join(("vmdk_cache", *name_of(p))).removesuffix(".__init__"): p for p in MODULES}
+    below = {
+        name: {found for found in map(_module_in(by_name), imports(path)) if found} - {name}
+        for name, path in by_name.items()
+    }
+    left = set(below)
+    while ends := {
+        name
+        for name in left
+        if not below[name] & left or not any(name in below[other] for other in left)
+    }:
+        left -= ends
+    assert not left, f"these import each other: {sorted(left)}"
 
 
 @pytest.mark.parametrize(

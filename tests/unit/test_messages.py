@@ -86,7 +86,7 @@ TRUSTED: dict[str, set[str]] = {
     "cli/scraper.py": {"complaint"},
     "cli/show.py": {"known"},  # the command line shows it through sentence()
     "cli/warm.py": {"sorted(known)"},
-    "datastore/capacity.py": {"dict(cost)"},
+    "datastore/reservations.py": {"dict(cost)"},
     "vmdk/descriptor.py": {
         "name",  # one of _FILE_SETTINGS
         "oddity",  # shows its values through quoting
@@ -104,7 +104,7 @@ TRUSTED: dict[str, set[str]] = {
     "vmdk/sparse_header.py": {"algorithm", "name"},
     "vmdk/stream_optimized.py": {"kind", "value"},  # numbers
     "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are made
-    "cinder/glance.py": {"what", "user"},
+    "cinder/image_service.py": {"what", "user"},
     "ledger.py": {"self._path"},
     "ledger_file.py": {"path"},
     "periodic/housekeeping.py": {"finding.kind"},

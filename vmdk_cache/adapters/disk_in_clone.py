@@ -14,7 +14,7 @@ from vmdk_cache.cache.one_task_trials import Trial, Trials
 from vmdk_cache.vim import clone_spec, simulator, virtual_disk
 from vmdk_cache.vim.clone_spec import CloneRequest, DiskEdit
 from vmdk_cache.vim.session import Session
-from vmdk_cache.vim.virtual_machine import Disk
+from vmdk_cache.vim.virtual_disk import VirtualDisk
 
 
 def trials_of(session: Session) -> Trials:
@@ -38,7 +38,7 @@ class DiskInClone:
     def __init__(
         self,
         trial: Trial,
-        source: Callable[[], Disk | None],
+        source: Callable[[], VirtualDisk | None],
         *,
         capacity_bytes: int,
         uuid: str | None,
@@ -57,7 +57,7 @@ class DiskInClone:
         cls,
         session: Session,
         request: CloneRequest,
-        source: Callable[[], Disk | None],
+        source: Callable[[], VirtualDisk | None],
         *,
         capacity_bytes: int,
         grows: bool,
@@ -93,7 +93,7 @@ class DiskInClone:
         """A clone that asked was refused, and one that did not was made."""
         self._trial.refused()
 
-    def look(self, disk: Disk) -> None:
+    def look(self, disk: VirtualDisk) -> None:
         """Learn from the disk as it is.
 
         :raises TaskFailed: it is the template's own
@@ -107,7 +107,7 @@ class DiskInClone:
         if not self._was_read:
             self._was_read, self.is_whole = True, has_capacity and has_uuid
 
-    def is_sources(self, disks: Iterable[Disk]) -> bool:
+    def is_sources(self, disks: Iterable[VirtualDisk]) -> bool:
         """Whether one of the disks is the template's own, which must not be deleted with the clone.
         Seen of govmomi's simulator only."""
         edit = self._edit

@@ -22,6 +22,7 @@ from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import template
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.virtual_disk import VirtualDisk
 
 #: How old an answer may be where a wrong one costs a second look and no more.
 A_MOMENT_S = 5.0
@@ -38,7 +39,7 @@ class _State:
     by_name: dict[str, CacheEntry] = field(default_factory=dict)
     by_moref: dict[str, CacheEntry] = field(default_factory=dict)
     copies: dict[CacheKey, tuple[CacheEntry, ...]] = field(default_factory=dict)
-    disks: dict[str, template.Disk] = field(default_factory=dict)  # the only ones, by moref
+    disks: dict[str, VirtualDisk] = field(default_factory=dict)  # the only ones, by moref
 
 
 class EntryIndex:
@@ -103,7 +104,7 @@ class EntryIndex:
             )
         return self.entry_of(made)
 
-    def disk_of(self, entry: CacheEntry) -> template.Disk | None:
+    def disk_of(self, entry: CacheEntry) -> VirtualDisk | None:
         """The entry's only disk, as last seen; None if that is not known. Costs a request only if
         this process has changed something since."""
         return self._state(math.inf).disks.get(entry.moref)

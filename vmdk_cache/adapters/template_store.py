@@ -30,8 +30,9 @@ from vmdk_cache.cache.record import RECORD_KEY, SCHEMA, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.clock import Clock
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import import_lease, inventory, template
+from vmdk_cache.vim import import_lease, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
+from vmdk_cache.vim.folder import ensure_folder
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -107,7 +108,7 @@ class VCenterTemplateStore:
             annotation=ANNOTATION,
             managed_by=self._managed_by,
         )
-        folder = inventory.ensure_folder(self._session, place.datacenter, self._folder)
+        folder = ensure_folder(self._session, place.datacenter, self._folder)
         with contextlib.ExitStack() as held:
             held.enter_context(self._changing())
             lease = held.enter_context(
@@ -148,7 +149,7 @@ class VCenterTemplateStore:
         )
         request = template.CloneRequest(
             name=name,
-            folder=inventory.ensure_folder(self._session, place.datacenter, self._folder),
+            folder=ensure_folder(self._session, place.datacenter, self._folder),
             datastore=place.datastore,
             host=place.host,
             pool=place.pool,

@@ -35,10 +35,12 @@ from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.quoting import quoted, sentence
-from vmdk_cache.vim import clone_task, inventory, template, virtual_disk
+from vmdk_cache.vim import clone_task, template, virtual_disk
 from vmdk_cache.vim.clone_task import CloneTask
+from vmdk_cache.vim.folder import ensure_folder
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.virtual_disk import VirtualDisk
 
 LOG = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class VolumeClone:
         volume: Volume,
         place: Place,
         *,
-        source_disk: Callable[[], template.Disk | None],
+        source_disk: Callable[[], VirtualDisk | None],
         timeout_s: float,
     ) -> None:
         self._session = session
@@ -159,7 +161,7 @@ class VolumeClone:
 
     def _folder(self) -> str:
         """The volume's folder, made if need be."""
-        return inventory.ensure_folder(self._session, self._place.datacenter, self._volume.folder)
+        return ensure_folder(self._session, self._place.datacenter, self._volume.folder)
 
     # -- submit and recover ----------------------------------------------------------------------
 

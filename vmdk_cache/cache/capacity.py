@@ -1,4 +1,4 @@
-"""The space that the cache uses on each datastore: pure sums."""
+"""The space that the cache uses, on each datastore and in all: pure sums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vmdk_cache.cache.entry import CacheEntry, Phase
+
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,8 @@ def capacity_by_datastore(entries: Iterable[CacheEntry]) -> tuple[Capacity, ...]
             imports=before.imports + importing,
         )
     return tuple(sorted(counted.values(), key=lambda capacity: capacity.datastore or ""))
+
+
+def provisioned_gib(sizes_bytes: Iterable[int]) -> int:
+    """The sum of the sizes in GiB, rounded up once, at the end."""
+    return -(-sum(sizes_bytes) // GIB)

@@ -29,7 +29,7 @@ from vmdk_cache.cinder import (
     EXTRA_KEY,
     IMAGES_KEY,
     OPT_IN_KEY,
-    glance,
+    image_service,
     opt_in,
     upstream,
 )
@@ -242,7 +242,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
 
     def _build_cache(self) -> wiring.RunningCache:
         """:raises VmdkCacheError: vCenter refuses or is out of reach, or an option is wrong"""
-        catalog = glance.GlanceCatalog()
+        catalog = image_service.GlanceCatalog()
         return wiring.build(
             self._settings,
             upstream.backend(self.configuration),

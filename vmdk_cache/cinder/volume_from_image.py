@@ -35,9 +35,10 @@ from oslo_log import log as logging
 
 from vmdk_cache import conf, errors, wiring
 from vmdk_cache.cache import events
-from vmdk_cache.cinder import glance, opt_in, upstream
+from vmdk_cache.cinder import opt_in, upstream
 from vmdk_cache.cinder.cache_connection import CacheConnection
 from vmdk_cache.cinder.feedback import Feedback, forget_earlier_note
+from vmdk_cache.cinder.image_service import GlanceImageSource
 from vmdk_cache.cinder.workers import Workers
 from vmdk_cache.image import describe
 from vmdk_cache.quoting import identifier, quoted, sentence
@@ -240,7 +241,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         cache = self._running_cache()
         image = describe(image_meta)
         request = upstream.volume_request(self, volume, image.adapter_type, make_way)
-        source = glance.GlanceImageSource(context, image_service)
+        source = GlanceImageSource(context, image_service)
         with self._workers.creating():
             return cache.images.create_volume(image, request, source).hit
 

@@ -23,7 +23,10 @@ COMMANDS = {
     "list": ("vmdk_cache.cli.list:List", "list the templates"),
     "warm": ("vmdk_cache.cli.warm:Warm", "import images before the first volume asks for them"),
     "show": ("vmdk_cache.cli.show:Show", "show everything about one image's templates"),
-    "purge": ("vmdk_cache.cli.purge:Purge", "delete templates: expired ones, or those asked for"),
+    "purge": (
+        "vmdk_cache.cli.purge:PurgeTemplates",
+        "delete templates: expired ones, or those asked for",
+    ),
     "check": ("vmdk_cache.cli.check:Check", "find what is not as it should be, and put it right"),
     "preflight": (
         "vmdk_cache.cli.preflight:Preflight",

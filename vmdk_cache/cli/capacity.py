@@ -64,7 +64,7 @@ class ShowCapacity(command.Lister):
 
 
 def _rows(backend: str, settings: Settings, cache: RunningCache) -> list[list[Any]]:
-    from vmdk_cache.datastore.capacity import provisioned_gib
+    from vmdk_cache.cache.capacity import provisioned_gib
 
     used = cache.capacity()
     names = cache.placement.datastore_names()

@@ -28,7 +28,7 @@ from vmdk_cache.locks import Locks, ToozLocks, coordinator
 from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
-    from vmdk_cache.preflight.scheduling import Scheduling, Volumes
+    from vmdk_cache.preflight.target import Scheduling, Volumes
 
 SHARED_SECTION = "backend_defaults"
 
@@ -123,7 +123,8 @@ class Configuration:
         :param volumes: connects to Cinder's API
         :raises ConfigError: an option cannot be used
         """
-        from vmdk_cache.preflight.scheduling import DEFAULT_POOL, Scheduling
+        from vmdk_cache.preflight.scheduling import DEFAULT_POOL
+        from vmdk_cache.preflight.target import Scheduling
 
         options = self.options
         options.register_opts([*cinder_options.SCHEDULER, *conf.SCHEDULER_OPTIONS])

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from vmdk_cache.locks import Locks
     from vmdk_cache.preflight.live_target import LiveTarget
     from vmdk_cache.preflight.probe import Result
-    from vmdk_cache.preflight.scheduling import Volumes
-    from vmdk_cache.preflight.target import Images, Surroundings, Target
+    from vmdk_cache.preflight.target import Images, Surroundings, Target, Volumes
 
 COLUMNS = ("Backend", "Probe", "Object", "Result", "Seen", "What To Do", "Seconds")
 #: A probe that takes longer is named on stderr.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason")
 
 
-class Purge(command.Lister):
+class PurgeTemplates(command.Lister):
     """Delete templates: what the periodic purge would delete now, or what is asked for.
 
     Safe beside running services: the same locks and the same look before each deletion. A template

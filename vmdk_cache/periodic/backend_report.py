@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from oslo_log import log as logging
 
+from vmdk_cache.cache.capacity import provisioned_gib
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.datastore.capacity import provisioned_gib
 from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)

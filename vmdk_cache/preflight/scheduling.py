@@ -7,13 +7,12 @@ with Cinder's own driver as well, or goes wrong when ``volume_driver`` is change
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vmdk_cache import errors
 from vmdk_cache.preflight.probe import Finding, failed, not_tried, ok, warning
-from vmdk_cache.preflight.target import Target
+from vmdk_cache.preflight.target import Scheduling, Target
 from vmdk_cache.quoting import quoted, sentence
 
 #: What a backend reports where ``volume_backend_name`` is unset, as with Cinder's own driver.
@@ -29,48 +28,6 @@ _FILTERS = {
 }
 _WHERE = "in [DEFAULT] of cinder.conf on the hosts of cinder-scheduler"
 _THIN = 'extra_capabilities = {"thin_provisioning_support": true}'
-
-
-class Volumes(Protocol):
-    """Cinder's API, as an administrator sees it."""
-
-    def pools(self, backend: str) -> Mapping[str, int]:
-        """How many volumes of the backend have each pool in their ``host``.
-
-        :raises VmdkCacheError: Cinder cannot be asked
-        """
-
-    def backend_names_of_types(self) -> Mapping[str, str]:
-        """By name of the volume type: its extra spec ``volume_backend_name``, if it has one.
-
-        :raises VmdkCacheError: Cinder cannot be asked
-        """
-
-
-@dataclass(frozen=True)
-class Scheduling:
-    """What cinder.conf says about scheduling.
-
-    :ivar backend_name: ``volume_backend_name``; None if it is unset
-    :ivar other_names: what the other enabled backends report
-    :ivar vmware_backends: how many enabled backends have this driver, or Cinder's VMDK driver
-    :ivar stats: ``vmware_enable_volume_stats``
-    :ivar extra_capabilities: as text
-    :ivar ratio: ``max_over_subscription_ratio``, as text
-    :ivar volumes: connects to Cinder's API
-    """
-
-    backend_name: str | None
-    other_names: frozenset[str]
-    vmware_backends: int
-    stats: bool
-    extra_capabilities: str
-    ratio: str
-    host_manager: str
-    weighers: tuple[str, ...]
-    filters: tuple[str, ...]
-    multiplier: float
-    volumes: Callable[[], Volumes]
 
 
 def pool_name(target: Target) -> Iterator[Finding]:

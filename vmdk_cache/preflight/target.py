@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from vmdk_cache.adapters.placement import compiled
 from vmdk_cache.backend import Backend
@@ -25,9 +25,6 @@ from vmdk_cache.vim.inventory import Datacenter, Datastore, Inventory
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.virtual_machine import VmInfo
-
-if TYPE_CHECKING:
-    from vmdk_cache.preflight.scheduling import Scheduling
 
 T = TypeVar("T")
 
@@ -50,6 +47,48 @@ class Images(Protocol):
 
         :raises SourceUnavailable: that is not known
         """
+
+
+class Volumes(Protocol):
+    """Cinder's API, as an administrator sees it."""
+
+    def pools(self, backend: str) -> Mapping[str, int]:
+        """How many volumes of the backend have each pool in their ``host``.
+
+        :raises VmdkCacheError: Cinder cannot be asked
+        """
+
+    def backend_names_of_types(self) -> Mapping[str, str]:
+        """By name of the volume type: its extra spec ``volume_backend_name``, if it has one.
+
+        :raises VmdkCacheError: Cinder cannot be asked
+        """
+
+
+@dataclass(frozen=True)
+class Scheduling:
+    """What cinder.conf says about scheduling.
+
+    :ivar backend_name: ``volume_backend_name``; None if it is unset
+    :ivar other_names: what the other enabled backends report
+    :ivar vmware_backends: how many enabled backends have this driver, or Cinder's VMDK driver
+    :ivar stats: ``vmware_enable_volume_stats``
+    :ivar extra_capabilities: as text
+    :ivar ratio: ``max_over_subscription_ratio``, as text
+    :ivar volumes: connects to Cinder's API
+    """
+
+    backend_name: str | None
+    other_names: frozenset[str]
+    vmware_backends: int
+    stats: bool
+    extra_capabilities: str
+    ratio: str
+    host_manager: str
+    weighers: tuple[str, ...]
+    filters: tuple[str, ...]
+    multiplier: float
+    volumes: Callable[[], Volumes]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from pyVmomi import VmomiSupport, vim, vmodl
 
 from vmdk_cache import errors
 from vmdk_cache.vim.import_spec import disk_backing
-from vmdk_cache.vim.virtual_disk import edit
-from vmdk_cache.vim.virtual_machine import Disk
+from vmdk_cache.vim.virtual_disk import VirtualDisk, edit
 
 _FlatVer2 = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
 #: What vCenter may say of a spec that it does not accept, and subtypes (vSphere API reference).
@@ -41,7 +40,7 @@ class DiskEdit:
     :ivar source: the source's only disk
     """
 
-    source: Disk
+    source: VirtualDisk
     capacity_bytes: int
     uuid: str
 
@@ -51,7 +50,7 @@ class CloneRequest:
     """Where a clone goes and who it is.
 
     :ivar folder: moref; so are ``datastore``, ``host`` and ``pool``
-    :ivar disk_key: device key of the source's only disk (:class:`Disk`)
+    :ivar disk_key: device key of the source's only disk (:class:`VirtualDisk`)
     :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
     :ivar extra_config: keys to set; the value ``''`` removes a key that the source has
     :ivar managed_by: (extension key, type), or None: the clone is managed by nobody, even when
@@ -113,7 +112,7 @@ def clone_spec(request: CloneRequest) -> Any:
     )
 
 
-def is_editable(source: Disk | None) -> bool:
+def is_editable(source: VirtualDisk | None) -> bool:
     """Whether a clone's disk may be edited on its way: a flat one that is no delta ("Disks with
     parents cannot be expanded", CAPV issue 1189)."""
     return (

@@ -17,10 +17,9 @@ from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.datastore_path import FILE_NOT_FOUND, in_each_way
-from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.inventory import Datastore
 from vmdk_cache.vim.properties import Properties
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from vmdk_cache import errors
-from vmdk_cache.vim.entity_name import unescape_name
+from vmdk_cache.vim.reference import unescape_name
 
 T = TypeVar("T")
 

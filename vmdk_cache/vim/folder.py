@@ -7,17 +7,13 @@ call costs no request. A path is forgotten when any call says that its folder is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
-from vmdk_cache.vim.entity_name import escape_name
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.inventory import Datacenter
+from vmdk_cache.vim.reference import escape_name, managed_type
 from vmdk_cache.vim.session import Session
-
-if TYPE_CHECKING:
-    from vmdk_cache.vim.inventory import Datacenter
 
 
 def find_folder(session: Session, datacenter: Datacenter | str, path: Sequence[str]) -> str | None:
@@ -41,11 +37,17 @@ def ensure_folder(session: Session, datacenter: Datacenter | str, path: Sequence
     return folder
 
 
-def forget_folder(session: Session, moref: str) -> None:
-    """Look the folder up anew next time."""
-    for path, folder in list(session.folders.items()):
-        if folder == moref:
-            session.folders.pop(path, None)
+def find_child(session: Session, folder: str, name: str) -> str | None:
+    """Moref of what bears that (plain) name in a folder, in one request; None if nothing does."""
+    moref = session.invoke(
+        "SearchIndex",
+        session.content.searchIndex._GetMoId(),
+        "FindChild",
+        safe=True,
+        entity=managed_type("Folder")(folder),
+        name=escape_name(name),
+    )
+    return None if moref is None else str(moref)
 
 
 def _walk(
@@ -88,18 +90,10 @@ def _vm_root(session: Session, datacenter: Datacenter | str) -> str:
 
 
 def _child(session: Session, parent: str, name: str) -> str | None:
-    found = session.invoke(
-        "SearchIndex",
-        session.content.searchIndex._GetMoId(),
-        "FindChild",
-        safe=True,
-        entity=managed_type("Folder")(parent),
-        name=escape_name(name),
-    )
-    if found is None:
-        return None
-    if found in properties.read(session, "Folder", [found], ["childType"]):
-        return str(found)
+    """:raises ConfigError: what bears the name is not a folder"""
+    found = find_child(session, parent, name)
+    if found is None or found in properties.read(session, "Folder", [found], ["childType"]):
+        return found
     raise errors.ConfigError(
         f"{quoted(name)} in folder {parent} is not a folder ({found}); rename or remove it"
     )

@@ -24,12 +24,12 @@ from vmdk_cache import errors, retry
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import faults, properties, template
 from vmdk_cache.vim.datastore_path import in_each_way
+from vmdk_cache.vim.folder import find_child
 from vmdk_cache.vim.import_spec import ImportRequest, config_spec
 from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.virtual_machine import find_child
 
 __all__ = ["ImportLease", "ImportRequest", "open_import"]
 

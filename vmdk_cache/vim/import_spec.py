@@ -13,7 +13,7 @@ from typing import Any
 from pyVmomi import vim
 
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim.entity_name import escape_name
+from vmdk_cache.vim.reference import escape_name
 
 _CONTROLLERS: dict[str, Any] = {
     "lsiLogic": vim.vm.device.VirtualLsiLogicController,

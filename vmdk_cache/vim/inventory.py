@@ -17,25 +17,9 @@ from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.datastore_path import path_names
-from vmdk_cache.vim.entity_name import unescape_name
-from vmdk_cache.vim.folder import ensure_folder, find_folder
 from vmdk_cache.vim.object_table import Row, Table
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
-
-__all__ = [
-    "Datacenter",
-    "Datastore",
-    "Host",
-    "Inventory",
-    "Mount",
-    "assembled",
-    "datacenters_in",
-    "ensure_folder",
-    "filter_spec",
-    "find_folder",
-    "snapshot",
-]
 
 _pc = vmodl.query.PropertyCollector
 

@@ -31,11 +31,10 @@ from vmdk_cache import errors
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import inventory, properties, virtual_machine
 from vmdk_cache.vim.change_stream import ChangeStream
-from vmdk_cache.vim.entity_name import unescape_name
-from vmdk_cache.vim.folder import find_folder, forget_folder
+from vmdk_cache.vim.folder import find_folder
 from vmdk_cache.vim.inventory import Datacenter, Inventory
 from vmdk_cache.vim.object_table import NO_OBJECTS, Row, Table
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_machine import VmInfo
 
@@ -226,7 +225,7 @@ class InventoryIndex:
         before = {folder.moref: folder.name, **_folder_names(folder.table)}
         for moref, name in before.items():
             if name is not None and names.get(moref) != name:
-                forget_folder(self._session, moref)
+                self._session.forget_folder(moref)
 
     def _find(self, datacenter: Datacenter) -> _Folder | None:
         try:

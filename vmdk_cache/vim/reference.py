@@ -1,4 +1,6 @@
-"""References to managed objects: morefs (``str``) outside, pyVmomi's objects on the wire."""
+"""References to managed objects: morefs (``str``) outside, pyVmomi's objects on the wire; and the
+names of managed entities, as vCenter writes them and as people do.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +33,16 @@ def without_references(value: Any) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], VmomiSupport.ManagedObject):
         return [str(item._GetMoId()) for item in value]
     return value
+
+
+def escape_name(name: str) -> str:
+    """``name`` as vCenter takes it: ``%``, ``/`` and ``\\`` as %25, %2f, %5c (vSphere API
+    reference, ManagedEntity.name)."""
+    return name.replace("%", "%25").replace("/", "%2f").replace("\\", "%5c")
+
+
+def unescape_name(name: str) -> str:
+    """What :func:`escape_name` was given."""
+    for escaped, plain in (("%2f", "/"), ("%2F", "/"), ("%5c", "\\"), ("%5C", "\\")):
+        name = name.replace(escaped, plain)
+    return name.replace("%25", "%")

@@ -65,7 +65,7 @@ class Session:
     def __init__(self, endpoint: Endpoint, clock: Clock | None = None) -> None:
         self.endpoint = endpoint
         self.clock: Clock = clock or SystemClock()
-        #: Inventory paths of folders -> moref; see ``inventory.find_folder``.
+        #: Inventory paths of folders -> moref; see ``folder.find_folder``.
         self.folders: dict[tuple[str, ...], str] = {}
         self._shared: dict[Hashable, Any] = {}
         self._shared_lock = threading.Lock()
@@ -211,6 +211,12 @@ class Session:
                 str(refused), method=refused.method, moref=refused.moref, fault=refused.fault
             ) from denied
 
+    def forget_folder(self, moref: str | None) -> None:
+        """Have the folder looked up anew next time; see vim/folder.py."""
+        for path, folder in list(self.folders.items()):
+            if folder == moref:
+                self.folders.pop(path, None)
+
     def _call(
         self,
         type_name: str,
@@ -233,7 +239,7 @@ class Session:
         try:
             return self.guarded(once, method=method, moref=moref, safe=safe)
         except errors.ObjectNotFound as error:
-            self._forget_folder(error.moref)
+            self.forget_folder(error.moref)
             raise
 
     def _authenticated(self, once: Callable[[], T]) -> T:
@@ -330,8 +336,3 @@ class Session:
             ssl_context=self.ssl_context,
             read_timeout_s=read_timeout_s,
         )
-
-    def _forget_folder(self, moref: str | None) -> None:
-        for path, folder in list(self.folders.items()):
-            if folder == moref:
-                self.folders.pop(path, None)

@@ -18,15 +18,21 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.batch import Batch
 from vmdk_cache.vim.clone_spec import CloneRequest, DiskEdit, clone_spec
 from vmdk_cache.vim.custom_attribute import CustomAttributes
-from vmdk_cache.vim.entity_name import escape_name
 from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.reference import escape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.virtual_disk import DEVICES, edit, is_same_uuid, only_disk
-from vmdk_cache.vim.virtual_machine import (
-    Disk,
-    VmInfo,
+from vmdk_cache.vim.virtual_disk import (
+    DEVICES,
+    VirtualDisk,
     disks_of,
+    edit,
+    is_same_uuid,
+    only_disk,
+)
+from vmdk_cache.vim.virtual_machine import (
+    VmInfo,
+    extra_config_path,
     find_vm,
     get_vm,
     get_vms,
@@ -35,7 +41,6 @@ from vmdk_cache.vim.virtual_machine import (
 
 __all__ = [
     "CloneRequest",
-    "Disk",
     "DiskEdit",
     "VmInfo",
     "await_clone",
@@ -128,7 +133,7 @@ def finish_clone(
     *,
     forbidden_key: str | None = None,
     forbidden_attributes: Sequence[str] = (),
-    look: Callable[[Disk], None] = lambda disk: None,
+    look: Callable[[VirtualDisk], None] = lambda disk: None,
 ) -> None:
     """Grow a clone's only disk and give it its uuid: one read (shared with clones that are
     finished at the same time), at most one ReconfigVM_Task.
@@ -144,7 +149,7 @@ def finish_clone(
     values = _read_clone(session, waiter, moref, forbidden_key, bool(forbidden_attributes))
     device = only_disk(values.get(DEVICES) or (), moref)
     look(disks_of([device])[0])
-    copied = values.get(_extra_config_path(forbidden_key)) if forbidden_key else None
+    copied = values.get(extra_config_path(forbidden_key)) if forbidden_key else None
     if copied is not None and copied.value:
         raise errors.TaskFailed(
             f"clone {moref} carries {quoted(forbidden_key)} of its source", moref=moref
@@ -259,10 +264,6 @@ def _do(
     )
 
 
-def _extra_config_path(key: str) -> str:
-    return f'config.extraConfig["{key}"]'
-
-
 def _read_clone(
     session: Session,
     waiter: TaskWaiter,
@@ -275,7 +276,7 @@ def _read_clone(
     if attributes:
         paths.append("customValue")
     if forbidden_key is not None:
-        paths.append(_extra_config_path(forbidden_key))
+        paths.append(extra_config_path(forbidden_key))
 
     def send(morefs: list[str]) -> dict[str, Properties]:
         return properties.read(session, "VirtualMachine", morefs, paths)

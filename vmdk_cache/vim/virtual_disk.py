@@ -1,7 +1,9 @@
-"""The only disk of a clone: found among its devices, edited, and extended by its path."""
+"""Virtual disks among the devices of a VM: read, and the only one of a clone edited or extended."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyVmomi import vim
@@ -10,10 +12,57 @@ from vmdk_cache import errors
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.virtual_machine import Disk, disks_of
 
 #: The property that holds a VM's devices.
 DEVICES = "config.hardware.device"
+
+
+@dataclass(frozen=True)
+class VirtualDisk:
+    """A virtual disk of a VM.
+
+    :ivar key: device key, e.g. 2000
+    :ivar file_name: ``[datastore] dir/file.vmdk``
+    :ivar uuid: ``backing.uuid`` as vCenter writes it, None if the backing has none
+    :ivar thin: the backing is thin provisioned
+    :ivar eagerly_zeroed: the backing was zeroed when it was made; False if vCenter does not say
+    :ivar has_parent: the backing is a delta upon another disk
+    :ivar content_id: changes with the disk's content while no VM writes to it; None if vCenter does
+        not say (vSphere API reference, VirtualDiskFlatVer2BackingInfo.contentId)
+    :ivar device: the disk as vCenter showed it; copy it before you change it
+    """
+
+    key: int
+    capacity_bytes: int
+    file_name: str
+    uuid: str | None
+    thin: bool = False
+    has_parent: bool = False
+    content_id: str | None = None
+    eagerly_zeroed: bool = False
+    device: Any = field(default=None, compare=False, repr=False)
+
+
+def disks_of(devices: Sequence[Any]) -> tuple[VirtualDisk, ...]:
+    """The virtual disks among a VM's devices (pyVmomi objects), in vCenter's order."""
+    return tuple(
+        _disk(device) for device in devices if isinstance(device, vim.vm.device.VirtualDisk)
+    )
+
+
+def _disk(device: Any) -> VirtualDisk:
+    backing = device.backing
+    return VirtualDisk(
+        key=device.key,
+        capacity_bytes=device.capacityInBytes or device.capacityInKB * 1024,
+        file_name=getattr(backing, "fileName", None) or "",
+        uuid=getattr(backing, "uuid", None),
+        thin=bool(getattr(backing, "thinProvisioned", False)),
+        has_parent=getattr(backing, "parent", None) is not None,
+        content_id=getattr(backing, "contentId", None) or None,
+        eagerly_zeroed=bool(getattr(backing, "eagerlyScrub", False)),
+        device=device,
+    )
 
 
 def only_disk(devices: Any, moref: str) -> Any:
@@ -92,7 +141,7 @@ def extend_eagerly(
     session.invoke("VirtualMachine", moref, "Reload", safe=True)
 
 
-def _reloaded(session: Session, moref: str) -> Disk:
+def _reloaded(session: Session, moref: str) -> VirtualDisk:
     """The VM's only disk as it is now, and not as vCenter remembers it."""
     session.invoke("VirtualMachine", moref, "Reload", safe=True)
     values = properties.read_one(session, "VirtualMachine", moref, [DEVICES])

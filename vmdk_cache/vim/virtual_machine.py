@@ -5,17 +5,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from pyVmomi import vim
 
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.api_version import is_at_least
 from vmdk_cache.vim.custom_attribute import NO_VALUES, CustomAttributes
-from vmdk_cache.vim.entity_name import escape_name, unescape_name
+from vmdk_cache.vim.folder import find_child
 from vmdk_cache.vim.object_table import Row
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.reference import unescape_name
 from vmdk_cache.vim.session import Session
+from vmdk_cache.vim.virtual_disk import VirtualDisk, disks_of
 
 _PATHS = (
     "name",
@@ -33,32 +31,6 @@ _PATHS = (
 #: refuses to be asked.
 _CREATE_DATE = "config.createDate"
 _CREATE_DATE_SINCE = "6.7"
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A virtual disk of a VM.
-
-    :ivar key: device key, e.g. 2000
-    :ivar file_name: ``[datastore] dir/file.vmdk``
-    :ivar uuid: ``backing.uuid`` as vCenter writes it, None if the backing has none
-    :ivar thin: the backing is thin provisioned
-    :ivar eagerly_zeroed: the backing was zeroed when it was made; False if vCenter does not say
-    :ivar has_parent: the backing is a delta upon another disk
-    :ivar content_id: changes with the disk's content while no VM writes to it; None if vCenter does
-        not say (vSphere API reference, VirtualDiskFlatVer2BackingInfo.contentId)
-    :ivar device: the disk as vCenter showed it; copy it before you change it
-    """
-
-    key: int
-    capacity_bytes: int
-    file_name: str
-    uuid: str | None
-    thin: bool = False
-    has_parent: bool = False
-    content_id: str | None = None
-    eagerly_zeroed: bool = False
-    device: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -84,7 +56,7 @@ class VmInfo:
     host: str | None
     datastores: tuple[str, ...]
     extra_config_record: str | None
-    disks: tuple[Disk, ...]
+    disks: tuple[VirtualDisk, ...]
     committed_bytes: int
     unshared_bytes: int
     has_config: bool
@@ -148,26 +120,14 @@ def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo
     return get_vm(session, moref, record_key)
 
 
-def find_child(session: Session, folder: str, name: str) -> str | None:
-    """Moref of what bears that (plain) name in a folder, in one request; None if nothing does."""
-    moref = session.invoke(
-        "SearchIndex",
-        session.content.searchIndex._GetMoId(),
-        "FindChild",
-        safe=True,
-        entity=managed_type("Folder")(folder),
-        name=escape_name(name),
-    )
-    return None if moref is None else str(moref)
-
-
-def _record_path(record_key: str) -> str:
-    return f'config.extraConfig["{record_key}"]'
+def extra_config_path(key: str) -> str:
+    """The property that holds that key of a VM's extraConfig."""
+    return f'config.extraConfig["{key}"]'
 
 
 def paths(session: Session, record_key: str, attributes: Sequence[str]) -> list[str]:
     """The properties that :func:`info_of` makes a VmInfo of."""
-    wanted = [*_PATHS, _record_path(record_key)]
+    wanted = [*_PATHS, extra_config_path(record_key)]
     if is_at_least(str(session.content.about.apiVersion), _CREATE_DATE_SINCE):
         wanted.append(_CREATE_DATE)
     if attributes:
@@ -184,7 +144,7 @@ def info_of(
 ) -> VmInfo:
     """The VM of these properties. Costs a request when values of custom attributes turn up for the
     first time after a log-in."""
-    record = values.get(_record_path(record_key))
+    record = values.get(extra_config_path(record_key))
     usage = values.get("storage.perDatastoreUsage") or ()
     return VmInfo(
         moref=moref,
@@ -212,25 +172,3 @@ def in_utc(time: datetime.datetime | None) -> datetime.datetime | None:
     if time is None or time.tzinfo is not None:
         return time and time.astimezone(datetime.UTC)
     return time.replace(tzinfo=datetime.UTC)
-
-
-def disks_of(devices: Sequence[Any]) -> tuple[Disk, ...]:
-    """The virtual disks among a VM's devices (pyVmomi objects), in vCenter's order."""
-    return tuple(
-        _disk(device) for device in devices if isinstance(device, vim.vm.device.VirtualDisk)
-    )
-
-
-def _disk(device: Any) -> Disk:
-    backing = device.backing
-    return Disk(
-        key=device.key,
-        capacity_bytes=device.capacityInBytes or device.capacityInKB * 1024,
-        file_name=getattr(backing, "fileName", None) or "",
-        uuid=getattr(backing, "uuid", None),
-        thin=bool(getattr(backing, "thinProvisioned", False)),
-        has_parent=getattr(backing, "parent", None) is not None,
-        content_id=getattr(backing, "contentId", None) or None,
-        eagerly_zeroed=bool(getattr(backing, "eagerlyScrub", False)),
-        device=device,
-    )

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pyVmomi import vmodl
 
 from vmdk_cache.vim import properties
-from vmdk_cache.vim.entity_name import unescape_name
 from vmdk_cache.vim.folder import find_folder
 from vmdk_cache.vim.inventory import Datacenter
 from vmdk_cache.vim.object_table import Row
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
 
 #: Key of extraConfig (cinder, vmdk.EXTRA_CONFIG_VOLUME_ID_KEY).

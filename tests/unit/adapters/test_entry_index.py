@@ -17,14 +17,15 @@ from vmdk_cache.cache.record import Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
-from vmdk_cache.vim.virtual_machine import Disk, VmInfo
+from vmdk_cache.vim.virtual_disk import VirtualDisk
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(hours=1)
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 OTHER = CacheKey.of(IMAGE, "ide")
 NAME = template_name("b1", KEY)
-DISK = Disk(2000, GIB, "[ds1] x/x.vmdk", None, "lsiLogic", content_id="c1")
+DISK = VirtualDisk(2000, GIB, "[ds1] x/x.vmdk", None, content_id="c1")
 
 
 def record(key: CacheKey = KEY) -> str:

@@ -29,6 +29,7 @@ from vmdk_cache.vim import folder, inventory, template
 from vmdk_cache.vim.endpoint import Endpoint
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.virtual_disk import VirtualDisk
 
 NAME = "volume-1"
 FOLDER = ("tests",)
@@ -135,7 +136,7 @@ class Lab:
             timeout_s=timeout_s,
         ).make()
 
-    def _source_disk(self) -> template.Disk:
+    def _source_disk(self) -> VirtualDisk:
         if self.no_source_disk is not None:
             raise self.no_source_disk
         return self.source.disks[0]

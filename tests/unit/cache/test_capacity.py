@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.entries import GIB, entry
-from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
+from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore, provisioned_gib
 from vmdk_cache.cache.entry import CacheEntry, Phase
 
 
@@ -28,3 +30,11 @@ def test_datastores_are_summed_apart_and_one_that_is_not_known_is_not_lost() -> 
         ("ds-1", 5 * GIB),
         ("ds-2", 2 * GIB),
     ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "gib"),
+    [([], 0), ([1], 1), ([GIB], 1), ([GIB + 1], 2), ([GIB // 2, GIB // 2], 1), ([1, 1, GIB], 2)],
+)
+def test_only_the_sum_is_rounded_up(sizes: list[int], gib: int) -> None:
+    assert provisioned_gib(sizes) == gib

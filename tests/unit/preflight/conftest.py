@@ -21,8 +21,8 @@ from vmdk_cache.locks import Locks, ToozLocks, coordinator
 from vmdk_cache.preflight import probe
 from vmdk_cache.preflight.checklist import READ_ONLY
 from vmdk_cache.preflight.probe import Finding, Status
-from vmdk_cache.preflight.scheduling import HOST_MANAGER, Scheduling
-from vmdk_cache.preflight.target import Surroundings, Target
+from vmdk_cache.preflight.scheduling import HOST_MANAGER
+from vmdk_cache.preflight.target import Scheduling, Surroundings, Target
 from vmdk_cache.vim.endpoint import Endpoint
 
 FOLDER = ("OpenStack", "Project (b1_image_cache)", "Volumes")

@@ -12,7 +12,7 @@ import pytest
 from vmdk_cache import errors
 from vmdk_cache.preflight import scheduling
 from vmdk_cache.preflight.probe import Finding, Status
-from vmdk_cache.preflight.scheduling import Scheduling
+from vmdk_cache.preflight.target import Scheduling
 
 
 class StubVolumes:

@@ -14,9 +14,8 @@ from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import RECORD_KEY, Place, import_vm
 from tests.fakes.vcenter import Clock, Model, VCenter
 from vmdk_cache.vim import folder, inventory, template
-from vmdk_cache.vim.pending_task import PendingTask
 from vmdk_cache.vim.session import Session
-from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.task import PendingTask, TaskWaiter
 
 PATIENCE_S = 60.0
 

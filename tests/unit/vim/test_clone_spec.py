@@ -10,13 +10,13 @@ from pyVmomi import vim
 from vmdk_cache import errors
 from vmdk_cache.vim.clone_spec import CloneRequest, DiskEdit, clone_spec, is_editable
 from vmdk_cache.vim.clone_spec import may_be_about_spec as may_be
-from vmdk_cache.vim.virtual_machine import Disk, disks_of
+from vmdk_cache.vim.virtual_disk import VirtualDisk, disks_of
 
 _Disk = vim.vm.device.VirtualDisk
 UUID = "5b2f4d3c-0000-4000-8000-000000000001"
 
 
-def disk(backing: object = None) -> Disk:
+def disk(backing: object = None) -> VirtualDisk:
     device = _Disk(
         key=2000,
         controllerKey=1000,

@@ -466,7 +466,7 @@ def test_an_error_that_comes_later_than_its_state_is_read_again(
     session: Session, waiter: TaskWaiter
 ) -> None:
     """Seen under load; here the state comes alone."""
-    from vmdk_cache.vim.pending_task import PendingTask
+    from vmdk_cache.vim.task import PendingTask
 
     entry = PendingTask("task-1", waiter._lock, 0.0, 1000, 1000)
     waiter._pending["task-1"] = entry
@@ -499,7 +499,7 @@ def test_an_error_that_comes_much_later_than_its_state_is_waited_for_once(
 
 
 def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
-    from vmdk_cache.vim.pending_task import PendingTask
+    from vmdk_cache.vim.task import PendingTask
 
     entry = PendingTask("task-1", waiter._lock, 0.0, 1000, 1000)
     waiter._pending["task-1"] = entry
@@ -512,7 +512,7 @@ def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
 
 
 def test_a_task_that_is_lost_takes_no_other_along(waiter: TaskWaiter) -> None:
-    from vmdk_cache.vim.pending_task import PendingTask
+    from vmdk_cache.vim.task import PendingTask
 
     lost, other = (PendingTask(f"task-{n}", waiter._lock, 0.0, 1000, 1000) for n in (1, 2))
     waiter._pending = {"task-1": lost, "task-2": other}

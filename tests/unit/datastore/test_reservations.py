@@ -1,4 +1,4 @@
-"""Sums of sizes, and promises that must neither leak nor be made twice."""
+"""Promises that must neither leak nor be made twice."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ import threading
 
 import pytest
 
-from vmdk_cache.datastore.capacity import GIB, Reservations, provisioned_gib
-
-
-@pytest.mark.parametrize(
-    ("sizes", "gib"),
-    [([], 0), ([1], 1), ([GIB], 1), ([GIB + 1], 2), ([GIB // 2, GIB // 2], 1), ([1, 1, GIB], 2)],
-)
-def test_only_the_sum_is_rounded_up(sizes: list[int], gib: int) -> None:
-    assert provisioned_gib(sizes) == gib
+from vmdk_cache.datastore.reservations import Reservations
 
 
 def reserve(

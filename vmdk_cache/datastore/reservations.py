@@ -1,21 +1,14 @@
-"""Sums of sizes, and the space promised to work that has not taken it yet."""
+"""Space promised to work that has not taken it yet."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-GIB = 1 << 30
-
 Chosen = TypeVar("Chosen")
-
-
-def provisioned_gib(sizes_bytes: Iterable[int]) -> int:
-    """The sum of the sizes in GiB, rounded up once, at the end."""
-    return -(-sum(sizes_bytes) // GIB)
 
 
 class Reservations:

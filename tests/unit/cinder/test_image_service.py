@@ -19,7 +19,7 @@ from oslo_config import cfg
 from urllib3 import exceptions as urllib3_exc
 
 from vmdk_cache.cinder import upstream
-from vmdk_cache.cinder.glance import GlanceCatalog, GlanceImageSource
+from vmdk_cache.cinder.image_service import GlanceCatalog, GlanceImageSource
 from vmdk_cache.errors import ImageCorrupt, ImageDataMissing, SourceRefused, SourceUnavailable
 from vmdk_cache.image import Image
 
