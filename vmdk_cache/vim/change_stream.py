@@ -22,11 +22,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pyVmomi import vmodl
-
 from vmdk_cache import errors
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim.batch import Batch
+from vmdk_cache.vim.collector import Collector
 from vmdk_cache.vim.object_table import NO_OBJECTS, ObjectKey, Row, Table, apply_update, merged
 from vmdk_cache.vim.session import Session
 
@@ -37,8 +36,6 @@ _CURED_BY_A_NEW_WATCH = (errors.ObjectNotFound, errors.SessionExpired, errors.Ta
 _WATCHES_PER_REFRESH = 3
 #: What is followed may change by what was read; more often than this in one refresh it cannot.
 _ROUNDS = 5
-
-_pc = vmodl.query.PropertyCollector
 
 
 class ChangeStream:
@@ -169,9 +166,8 @@ class ChangeStream:
         if watch.is_new:
             read = {scope: {} for scope in watch.scopes}
         for update in updates:
-            scope = watch.scope_of.get(update.filter._GetMoId())
-            if scope is None:
-                # The answer to its CreateFilter was lost. Next time all is made without it.
+            scope = watch.scope_of(update)
+            if scope is None:  # next time all is made without that filter
                 self._drop_watch()
             else:
                 apply_update(read.setdefault(scope, dict(self.table(scope))), update)
@@ -183,52 +179,28 @@ class ChangeStream:
 
 
 class _Watch:
-    """A collector with one filter per scope: a request for itself, and one for each filter.
+    """A collector with one filter per scope, and what has been read of it.
 
-    :ivar scope_of: moref of a filter -> scope
     :ivar is_new: no updates were accepted yet, so that the next tell the whole state
     :raises VCenterError: it could not be made; what there is of it ends with the session
     """
 
     def __init__(self, session: Session, specs: Mapping[str, Any], objects_per_answer: int) -> None:
-        self._session = session
+        self._collector = Collector(session, specs)
         self._objects_per_answer = objects_per_answer
-        self._generation = session.generation
         self._accepted = self._reached = ""
-        self._collector = ""
         self.scopes = specs.keys()
-        self.scope_of: dict[str, str] = {}
         self.is_new = True
-        try:
-            self._make(specs)
-        except errors.Unreachable:
-            raise  # nor would vCenter hear that the rest is to go
-        except BaseException:
-            self.close()
-            raise
-
-    def _make(self, specs: Mapping[str, Any]) -> None:
-        self._collector = self._session.invoke(
-            "PropertyCollector",
-            self._session.content.propertyCollector._GetMoId(),
-            "CreatePropertyCollector",
-            safe=True,
-        )
-        for scope, spec in specs.items():
-            made = self._session.invoke(
-                "PropertyCollector",
-                self._collector,
-                "CreateFilter",
-                safe=True,
-                spec=spec,
-                partialUpdates=False,
-            )
-            self.scope_of[made] = scope
 
     @property
     def is_current(self) -> bool:
         """Whether its log-in is still the session's."""
-        return self._generation == self._session.generation
+        return self._collector.is_current
+
+    def scope_of(self, update: Any) -> str | None:
+        """The scope that a FilterUpdate tells of; None if the answer to its CreateFilter was
+        lost."""
+        return self._collector.filters.get(update.filter._GetMoId())
 
     def updates(self) -> list[Any]:
         """FilterUpdates since those that were accepted last, all pages of them.
@@ -238,23 +210,13 @@ class _Watch:
         found: list[Any] = []
         version = self._accepted
         while True:
-            answer = self._session.invoke(
-                "PropertyCollector",
-                self._collector,
-                "WaitForUpdatesEx",
-                safe=True,
-                version=version,
-                options=_pc.WaitOptions(
-                    maxWaitSeconds=0, maxObjectUpdates=self._objects_per_answer
-                ),
-            )
+            answer = self._collector.updates(version, most_objects=self._objects_per_answer)
+            if answer is None and version == "":
+                # What the filters select has never been told: silence is no state.
+                raise errors.TaskFailed(
+                    "vCenter did not tell what it has", method="WaitForUpdatesEx"
+                )
             if answer is None:
-                if (
-                    version == ""
-                ):  # what the filters select has never been told: silence is no state
-                    raise errors.TaskFailed(
-                        "vCenter did not tell what it has", method="WaitForUpdatesEx"
-                    )
                 break
             version = answer.version
             found += answer.filterSet or ()
@@ -269,10 +231,4 @@ class _Watch:
 
     def close(self) -> None:
         """Best effort: what is left ends with the session."""
-        if self._collector and self.is_current:
-            try:
-                self._session.invoke(
-                    "PropertyCollector", self._collector, "DestroyPropertyCollector"
-                )
-            except errors.VCenterError:
-                pass  # gone already, or will be
+        self._collector.close()

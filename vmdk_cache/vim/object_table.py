@@ -27,13 +27,16 @@ Table = Mapping[ObjectKey, Row]
 NO_OBJECTS: Table = MappingProxyType({})
 
 
-def apply_update(rows: dict[ObjectKey, Row], update: Any) -> None:
+def apply_update(rows: dict[ObjectKey, Row], update: Any) -> set[ObjectKey]:
     """Do to ``rows`` what a FilterUpdate tells; rows that are in there are replaced, not changed.
 
+    :returns: the objects that it tells of; those that are gone have no row any more
     :raises SessionExpired: it tells of properties that may not be read without a log-in
     """
+    told: set[ObjectKey] = set()
     for change in update.objectSet or ():
         key = _key_of(change.obj)
+        told.add(key)
         if change.kind == "leave":
             rows.pop(key, None)
             continue
@@ -50,6 +53,8 @@ def apply_update(rows: dict[ObjectKey, Row], update: Any) -> None:
     for missing in update.missingSet or ():
         _check_log_in(missing.fault)
         rows.pop(_key_of(missing.obj), None)
+        told.add(_key_of(missing.obj))
+    return told
 
 
 def _key_of(obj: Any) -> ObjectKey:

@@ -25,7 +25,7 @@ from vmdk_cache import errors, retry
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.batch import Batch
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.object_table import Row
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
 
@@ -62,7 +62,6 @@ class PendingTask:
     :param run_within_s: how long it may run
     :param start_within_s: how long it may stay in vCenter's queue
     :ivar changed: notified of its end, and of its beginning
-    :ivar values: all that vCenter has told of it so far
     :ivar started_at: monotonic time when it was first seen to run
     """
 
@@ -79,7 +78,6 @@ class PendingTask:
         self.start_within_s = start_within_s
         self.began_at = self.warned_at = now
         self.changed = threading.Condition(lock)
-        self.values: Properties = {}
         self.started_at: float | None = None
         self.done = False
         self.result: Any = None
@@ -341,9 +339,9 @@ class TaskWaiter:
             try:
                 changes = watch.next_changes()
                 again = [
-                    change.moref
-                    for change in changes
-                    if change.gone or not self._learn(change.moref, change.values)
+                    task
+                    for task, values in changes.items()
+                    if values is None or not self._learn(task, values)
                 ]
                 self._read_directly(again)
                 self._broken_in_a_row = 0
@@ -377,8 +375,8 @@ class TaskWaiter:
 
     # -- what is known of tasks ------------------------------------------------------------------
 
-    def _learn(self, moref: str, values: Properties) -> bool:
-        """Take in what changed of a task; False if it must be read again.
+    def _learn(self, moref: str, values: Row) -> bool:
+        """Take in what is known of a task; False if it must be read again.
 
         Under load the state ``error`` may come before the error itself.
         """
@@ -386,15 +384,14 @@ class TaskWaiter:
             entry = self._pending.get(moref)
             if entry is None or entry.done:
                 return True
-            entry.values.update(values)
-            state = entry.values.get("info.state")
+            state = values.get("info.state")
             if state == "running" and entry.started_at is None:
                 entry.started_at = self._session.clock.monotonic()
                 entry.changed.notify_all()
             elif state == "success":
-                entry.end(result=entry.values.get("info.result"))
+                entry.end(result=values.get("info.result"))
             elif state == "error":
-                fault = entry.values.get("info.error")
+                fault = values.get("info.error")
                 if fault is None:
                     return False
                 entry.end(error=_task_error(fault, moref))

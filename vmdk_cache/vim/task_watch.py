@@ -1,24 +1,22 @@
-"""A set of tasks under one long poll: a ListView, a collector of our own, a filter.
+"""A set of tasks under one long poll: a ListView, and a collector that follows what is in it.
 
-The vSphere API reference recommends a ListView to follow tasks. All three objects belong to one
-log-in and are gone with it; who uses a watch compares ``generation`` and makes a new one. One
-thread polls, others may change the set meanwhile: calls on one collector are serialised by
-vCenter, calls on the view are not.
+The vSphere API reference recommends a ListView to follow tasks. One thread polls, others may change
+the set meanwhile: calls on one collector are serialised by vCenter, calls on the view are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from pyVmomi import vim, vmodl
 
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
-from vmdk_cache.vim.properties import Properties
-from vmdk_cache.vim.reference import managed_type, without_references
-from vmdk_cache.vim.session import LONG_POLL_S, Session
+from vmdk_cache.vim.collector import Collector
+from vmdk_cache.vim.object_table import ObjectKey, Row, apply_update
+from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.session import Session
 
 _pc = vmodl.query.PropertyCollector
 
@@ -26,63 +24,35 @@ _pc = vmodl.query.PropertyCollector
 TASK_PATHS = ["info.state", "info.error", "info.result"]
 
 
-@dataclass(frozen=True)
-class TaskChange:
-    """News of a task.
-
-    :ivar gone: it left the view: removed, or forgotten by vCenter
-    :ivar values: the properties of :data:`TASK_PATHS` that changed
-    """
-
-    moref: str
-    gone: bool
-    values: Properties
-
-
 class TaskWatch:
-    """Made with 3 requests, holding no tasks yet. A request is repeated when its answer was lost:
-    what the lost one made does nothing, and ends with the session.
+    """Made with 3 requests, holding no tasks yet.
 
     :raises VCenterError: it could not be made
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.generation = session.generation
         self._version = ""
-        self._collector = self._view = ""
+        self._rows: dict[ObjectKey, Row] = {}
+        self._view = session.invoke(
+            "ViewManager",
+            session.content.viewManager._GetMoId(),
+            "CreateListView",
+            safe=True,
+            obj=[],
+        )
         try:
-            self._make()
+            self._collector = Collector(session, {"tasks": _filter_spec(self._view)})
         except errors.Unreachable:
-            raise  # nor would vCenter hear that the rest is to go
+            raise  # nor would vCenter hear that the view is to go
         except BaseException:
-            self.close()
+            self._destroy_view()
             raise
-
-    def _make(self) -> None:
-        content = self._session.content
-        self._collector = self._session.invoke(
-            "PropertyCollector",
-            content.propertyCollector._GetMoId(),
-            "CreatePropertyCollector",
-            safe=True,
-        )
-        self._view = self._session.invoke(
-            "ViewManager", content.viewManager._GetMoId(), "CreateListView", safe=True, obj=[]
-        )
-        self._session.invoke(
-            "PropertyCollector",
-            self._collector,
-            "CreateFilter",
-            safe=True,
-            spec=_filter_spec(self._view),
-            partialUpdates=False,
-        )
 
     @property
     def is_current(self) -> bool:
         """Whether its log-in is still the session's."""
-        return self.generation == self._session.generation
+        return self._collector.is_current
 
     def modify(self, add: Iterable[str], remove: Iterable[str]) -> list[str]:
         """Change the set of tasks.
@@ -101,43 +71,33 @@ class TaskWatch:
         )
         return [task for task in unknown or () if task in adding]
 
-    def next_changes(self) -> list[TaskChange]:
-        """Wait for news, up to half a minute; may be none. For one thread at a time.
+    def next_changes(self) -> dict[str, Row | None]:
+        """Wait for news, up to half a minute: the properties of each task that has changed, None
+        for one that has left the view (removed, or forgotten by vCenter). For one thread at a time.
 
         :raises VCenterError: the watch is broken; make another
         """
-        update = self._session.long_poll(
-            "PropertyCollector",
-            self._collector,
-            "WaitForUpdatesEx",
-            version=self._version,
-            options=_pc.WaitOptions(maxWaitSeconds=LONG_POLL_S),
-        )
-        if update is None:
-            return []
-        self._version = update.version
-        return [
-            TaskChange(
-                moref=str(change.obj._GetMoId()),
-                gone=change.kind == "leave",
-                values={item.name: without_references(item.val) for item in change.changeSet or ()},
-            )
-            for filter_update in update.filterSet or ()
-            for change in filter_update.objectSet or ()
-        ]
+        answer = self._collector.wait(self._version)
+        if answer is None:
+            return {}
+        self._version = answer.version
+        changed: dict[str, Row | None] = {}
+        for update in answer.filterSet or ():
+            for key in apply_update(self._rows, update):
+                changed[key[1]] = self._rows.get(key)
+        return changed
 
     def close(self) -> None:
         """Best effort: what is left ends with the session. Ends a poll that waits."""
-        for type_name, moref, method in (
-            ("PropertyCollector", self._collector, "DestroyPropertyCollector"),
-            ("ListView", self._view, "DestroyView"),
-        ):
-            if not moref or not self.is_current:
-                continue
-            try:
-                self._session.invoke(type_name, moref, method)
-            except errors.VCenterError:
-                pass  # gone already, or will be
+        self._collector.close()
+        if self.is_current:
+            self._destroy_view()
+
+    def _destroy_view(self) -> None:
+        try:
+            self._session.invoke("ListView", self._view, "DestroyView")
+        except errors.VCenterError:
+            pass  # gone already, or will be
 
 
 def _filter_spec(view: str) -> Any:

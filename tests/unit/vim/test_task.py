@@ -473,7 +473,8 @@ def test_an_error_that_comes_later_than_its_state_is_read_again(
 
     assert not waiter._learn("task-1", {"info.state": "error"})
     assert not entry.done
-    assert waiter._learn("task-1", {"info.error": vim.fault.TaskInProgress()})
+    failed = {"info.state": "error", "info.error": vim.fault.TaskInProgress()}
+    assert waiter._learn("task-1", failed)
     assert isinstance(entry.error, errors.InUse)
 
 
