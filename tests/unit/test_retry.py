@@ -89,6 +89,14 @@ def test_pauses_grow_between_their_bounds(clock: ManualClock) -> None:
     assert max(clock.slept) > 2.0
 
 
+def test_pauses_are_random_so_that_many_clients_do_not_call_at_once() -> None:
+    pauses: set[float] = set()
+    for clock in (ManualClock() for _ in range(5)):
+        retry.call(Calls(*[AWAY] * 6), attempts=7, clock=clock)
+        pauses.update(clock.slept)
+    assert len(pauses) > 25
+
+
 def test_a_poll_ends_with_what_it_looked_for(clock: ManualClock) -> None:
     looks = itertools.count()
     seen = retry.poll(
