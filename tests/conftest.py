@@ -28,11 +28,15 @@ SLOW = {
     "tests/images": "89 images, each with Cinder's own driver and with this one",
     "tests/matrix": "runs other test suites",
     "tests/recordings/test_pyvmomi_releases.py": "the recordings with other pyvmomi",
+    "tests/recordings/test_report.py": "a whole preflight on two vCenters, recorded and replayed",
     "tests/scenario/test_12_upload_check.py": "uploads of more than 64 MiB",
     "tests/scenario/test_20_many_at_once.py": "several processes at once",
-    "tests/scenario/test_22_requests.py": "hundreds of volumes, to count the requests",
+    "tests/scenario/test_22_requests.py": "many volumes, to count the requests",
+    "tests/scenario/test_50_crash.py": "kills a process for each row of the crash table",
     "tests/soak": "hundreds of volumes with faults",
     "tests/stateful": "a search",
+    "tests/unit/fakes/test_cinder_vmdk_driver.py": "Cinder's own driver, which tests the fake",
+    "tests/unit/fakes/test_vcenter_oslo_vmware.py": "oslo.vmware's session, which tests the fake",
 }
 #: What ``make test`` runs nevertheless.
 QUICK = {
