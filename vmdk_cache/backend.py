@@ -1,7 +1,7 @@
-"""One backend as its section of cinder.conf describes it, whoever reads that file.
+"""One backend as its section of cinder.conf describes it.
 
-The volume driver and the command line must agree on all of this: where the templates are, what
-they are called, and which locks keep two processes off the same one.
+The volume driver and the command line must agree on all of this: where the templates are, their
+names, and the locks that keep two processes from working on the same one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from vmdk_cache.cache.key import folder_name
 from vmdk_cache.conf import HasOptions
 from vmdk_cache.vim.endpoint import Endpoint
 
-#: What the VMs of Cinder are marked with, and its volumes' types (cinder, vmdk.EXTENSION_KEY).
+#: ``managedBy`` of Cinder's VMs: extension key (cinder, vmdk.EXTENSION_KEY) and type.
 MANAGED_BY = ("org.openstack.storage", "volume")
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What the cache must know of the backend that it serves.
+    """The properties of a backend that its cache needs.
 
     :ivar name: section name in the configuration; names the cache's folder and templates
     :ivar folder: inventory path of the cache's folder below a datacenter's VM folder
@@ -27,7 +27,7 @@ class Backend:
     :ivar datastore_regex: datastores to use, by name; None for all
     :ivar task_timeout_s: how long one clone or import may run
     :ivar managed_by: extension key and type of the VMs, or None
-    :ivar deployment: id of the cloud, which tells its templates from another cloud's
+    :ivar deployment: id of the cloud, which distinguishes its templates from another cloud's
     """
 
     name: str
@@ -57,10 +57,10 @@ class Backend:
 
     @property
     def lock_scope(self) -> str:
-        """What the names of this backend's locks are unique in.
+        """The scope in which the names of this backend's locks are unique.
 
-        Not in the deployment: its id may change, and processes from before and after that must
-        still share their locks.
+        It does not contain the deployment: its id may change, and processes from before and after
+        the change must still share their locks.
         """
         return f"{self.endpoint.server}/{self.name}"
 

@@ -1,7 +1,7 @@
 """Builds a running cache from settings: the one file that sees every layer below it.
 
-Nothing is connected until all is assembled, so that a wrong option leaves no session behind. The
-task waiter is closed before the session that it polls, and after those who give it work.
+Nothing connects until all parts are assembled, so a wrong option leaves no session behind. The task
+waiter is closed after the parts that give it work, and before the session that it polls.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class RunningCache:
     :ivar placement: knows the datastores that the backend uses
     :ivar images: creates volumes from images
     :ivar replication: makes further copies of templates, in threads of its own
-    :ivar purge: deletes templates that have to go
-    :ivar reconcile: finds what is not as it should be
-    :ivar housekeeping: both, to be run at each ``image_cache_purge_interval``
-    :ivar reporter: what Cinder's scheduler is told
-    :ivar kept: images whose last copy makes no room for others
-    :ivar warm_up: keeps images warm, while the settings say so; None: there is no Glance to ask. In
-        a thread of its own, for it may import
+    :ivar purge: deletes templates that have expired, are stale or exceed a limit
+    :ivar reconcile: finds and repairs what is wrong in the cache's folder
+    :ivar housekeeping: runs both at each ``image_cache_purge_interval``
+    :ivar reporter: the report to Cinder's scheduler
+    :ivar kept: images whose last copy is not evicted to make room
+    :ivar warm_up: keeps marked images warm while the settings say so; None without Glance. Run it
+        in a thread of its own, because it may import
     """
 
     session: Session
@@ -71,14 +71,14 @@ class RunningCache:
     warm_up: WarmUp | None = None
 
     def capacity(self) -> tuple[Capacity, ...]:
-        """What the cache takes on each datastore.
+        """The space that the cache uses on each datastore.
 
         :raises VCenterError: vCenter cannot be asked
         """
         return capacity_by_datastore(self.store.entries())
 
     def close(self) -> None:
-        """Log out; safe to call twice. Replicas that are being made are vCenter's to finish."""
+        """Log out; safe to call twice. vCenter finishes the replicas that are being made."""
         if self.warm_up is not None:
             self.warm_up.close()
         self.replication.close()
@@ -100,11 +100,11 @@ def build(
     """Connect to vCenter and assemble the cache.
 
     :param settings: may be changed later if they are :class:`~vmdk_cache.conf.LiveSettings`
-    :param catalog: whom a purge asks what became of the images; None: nobody
-    :param marked: the images to be kept warm, if ``image_cache_auto_warm`` says so; None: none are
-    :param adapter_type: of volumes that ask for none
+    :param catalog: the purge asks it for the state of images; None: no copy is stale
+    :param marked: the images to keep warm if ``image_cache_auto_warm`` is set; None: no warm-up
+    :param adapter_type: of volumes that name none
     :raises VCenterError: vCenter is out of reach or refuses; the text names the option to change
-    :raises ConfigError: an option does not fit what vCenter has
+    :raises ConfigError: an option does not match the vCenter, for example an unknown cluster
     """
     clock = clock or SystemClock()
     live = settings if isinstance(settings, LiveSettings) else LiveSettings(settings)

@@ -1,8 +1,8 @@
-"""The VMs in the cache's folders as entries of the cache, answered from memory.
+"""The VMs in the cache's folders as entries of the cache, served from memory.
 
-vim/inventory_index.py follows the VMs; an entry is made once for each state of one. What is found
-IMPORTING is looked at itself before it is handed out: whether somebody waits for it, or removes it,
-must not rest on news that was late.
+vim/inventory_index.py follows the VMs; an entry is made once for each state of a VM. An IMPORTING
+entry is read from vCenter before it is returned: late updates must not decide whether a process
+waits for it, or removes it.
 """
 
 from __future__ import annotations
@@ -82,18 +82,18 @@ class EntryIndex:
         return self._state(0 if fresh else A_MOMENT_S).copies.get(key, ())
 
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
-        """The same VM as it is now, None if it has gone or has another name."""
+        """The same VM as it is now, None if it is gone or has another name."""
         found = self._state(0).by_moref.get(entry.moref)
         if found is None or found.name != entry.name:
             return None
         return next(iter(self._now([found])), None)
 
     def entries(self) -> list[CacheEntry]:
-        """All of them as they are now."""
+        """All entries as they are now."""
         return self._now(self._state(0).entries)
 
     def read(self, moref: str, name: str) -> CacheEntry:
-        """The VM that this process has just made, read by itself.
+        """The VM that this process has just made, read from vCenter.
 
         :raises ObjectNotFound: it is gone already
         """
@@ -105,8 +105,8 @@ class EntryIndex:
         return self.entry_of(made)
 
     def disk_of(self, entry: CacheEntry) -> VirtualDisk | None:
-        """The entry's only disk, as last seen; None if that is not known. Costs a request only if
-        this process has changed something since."""
+        """The entry's only disk, as last seen; None if unknown. Costs a request only if this
+        process has changed something since."""
         return self._state(math.inf).disks.get(entry.moref)
 
     def entry_of(self, vm: template.VmInfo) -> CacheEntry:
@@ -156,7 +156,7 @@ class EntryIndex:
         return Owner.ANOTHER if deployment else Owner.UNKNOWN
 
     def _now(self, entries: Iterable[CacheEntry]) -> list[CacheEntry]:
-        """The entries, those that are IMPORTING as a read of their own shows them."""
+        """The entries; those that are IMPORTING are read from vCenter."""
         entries = list(entries)
         importing = [entry.moref for entry in entries if entry.phase is Phase.IMPORTING]
         if not importing:
@@ -184,7 +184,7 @@ class EntryIndex:
         state.disks.update((vm.moref, vm.disks[0]) for vm in vms if len(vm.disks) == 1)
         at_home = {vm.moref for vm in vms if vm.folder in (None, self._home)}
         for entry in sorted(state.entries, key=lambda entry: entry.moref not in at_home):
-            # Elsewhere a name is not taken, but what is ours is ours under whatever folder.
+            # In another folder a name is not taken; a READY or IMPORTING entry counts in any.
             if entry.moref in at_home or entry.phase in (Phase.READY, Phase.IMPORTING):
                 state.by_name.setdefault(entry.name, entry)
             state.by_moref[entry.moref] = entry

@@ -1,4 +1,4 @@
-"""Directories on the backend's datastores: the engine's Directories, spoken to vim/."""
+"""Directories on the backend's datastores: implements the engine's Directories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vmdk_cache.vim.task import TaskWaiter
 
 class VCenterDirectories:
     """:param usable: the datastores that the backend uses now
-    :param at_url: managed object ids of all datastores with a url, in whatever datacenter
+    :param at_url: managed object ids of all datastores with a url, in any datacenter
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class VCenterDirectories:
         there = datastore_browser.directories(self._session, self._waiter, home, prefix)
         names = [name for name in there if name not in known]
         if not names:
-            return []  # whose all the other directories are is a long list
-        # Only now: a VM that was made since the directories were listed is seen.
+            return []  # saves listing the VMs on the datastore
+        # After the directories, so that a VM that was made meanwhile is seen.
         in_use: set[str] = set()
         for moref in dict.fromkeys((datastore, *self._at_url(home.url))):
             in_use |= datastore_browser.vm_directories(self._session, moref)

@@ -1,8 +1,8 @@
-"""An import into the cache's folder, from the moment its VM exists until it is a template.
+"""An import into the cache's folder, from the VM with an empty disk to the template.
 
-begun      ImportVApp has made the VM with an empty disk, which an NFC lease holds
-uploaded   the disk is sent, the lease completed, and what vCenter made of the disk is checked
-committed  MarkAsTemplate: the VM is a template; then its content is noted on it
+begun      ImportVApp has made the VM with an empty disk, and an NFC lease holds it
+uploaded   the data are sent, the lease is completed, and the VM's disk has been checked
+committed  MarkAsTemplate has made the VM a template; then its content is noted on it
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vmdk_cache.vim.session import Session
 LOG = logging.getLogger(__name__)
 
 #: How long vCenter may take to look at the files of an import after it was asked to. Well within
-#: ABANDONED_AFTER (cache/importer.py): no lease and no task tell of the import meanwhile.
+#: ABANDONED_AFTER (cache/importer.py): meanwhile no lease and no task show the import.
 LOOKED_WITHIN_S = 40.0
 _LOOK_POLL_S = 2.0
 
@@ -39,7 +39,7 @@ class TemplateImport:
     :param name: of the VM
     :param capacity_bytes: virtual size of the image
     :param timeout_s: how long the upload may take
-    :param held: holds ``lease``, and is closed as soon as the VM is a template: from then on an
+    :param held: holds ``lease``; closed as soon as the VM is a template, because from then on an
         error must not remove it
     """
 
@@ -72,13 +72,13 @@ class TemplateImport:
         self._vm = self._checked(uploaded_bytes)
 
     def commit(self) -> CacheEntry:
-        assert self._vm is not None, "what is not uploaded is no template"
+        assert self._vm is not None, "upload() comes first"
         self._mark()
         self._held.close()
         return note_content(self._session, self._read(self._vm))
 
     def _check_time(self, sent_bytes: int) -> None:
-        """After each piece of the upload: a trickle must not hold its lock for ever."""
+        """Called after each piece of the upload: a slow source must not hold its lock for ever."""
         if self._clock.monotonic() > self._ends_at:
             raise errors.TaskTimedOut(
                 f"the import of {quoted(self._name)} has sent {sent_bytes} bytes after "
@@ -86,9 +86,9 @@ class TemplateImport:
             )
 
     def _checked(self, uploaded_bytes: int) -> template.VmInfo:
-        """The imported VM, whose disk is what was sent as far as vCenter can say.
+        """The imported VM, whose disk matches the upload as far as vCenter can tell.
 
-        :raises TaskFailed: it is not
+        :raises TaskFailed: it does not
         """
         moref = self._lease.vm
         self._ask_for_sizes()
@@ -102,10 +102,10 @@ class TemplateImport:
         return found
 
     def _check_contents(self, uploaded_bytes: int) -> None:
-        """vCenter shows a disk without contents: find out whether it has looked since the upload.
+        """vCenter reports a disk without contents: find out whether it has looked since the upload.
 
-        If it does not look within :data:`LOOKED_WITHIN_S`, its figure says nothing; then the host's
-        answer to the upload and the capacity of the disk count.
+        If it does not look within :data:`LOOKED_WITHIN_S`, its figure means nothing, and the host's
+        answer to the upload and the capacity of the disk decide.
 
         :raises TaskFailed: it has looked, and the disk is empty
         """
@@ -141,7 +141,7 @@ class TemplateImport:
                      self._lease.vm, failure)  # fmt: skip
 
     def _mark(self) -> None:
-        """The commit point. An error after which the VM is a template all the same is none."""
+        """The commit point. An error is not raised if the VM is a template nevertheless."""
         moref = self._lease.vm
         try:
             template.mark_as_template(self._session, moref)
@@ -158,7 +158,7 @@ class TemplateImport:
         return found is not None and found.is_template
 
     def _read(self, vm: template.VmInfo) -> CacheEntry:
-        """The new template; it can be cloned from now on, even if vCenter cannot be asked."""
+        """The new template; from now on it can be cloned, even if vCenter does not answer now."""
         try:
             return self._entries.read(vm.moref, vm.name)
         except errors.ObjectNotFound:
@@ -169,11 +169,10 @@ class TemplateImport:
 
 
 def note_content(session: Session, ready: CacheEntry) -> CacheEntry:
-    """Note the content of a READY entry on it, by which a later look finds that it was altered by
-    hand; the entry with that note.
+    """Note the content of a READY entry on it, so that an alteration by hand is found later; the
+    entry with the note.
 
-    The template is ready, whatever becomes of this: a note that is missing is made up for by that
-    of the next use.
+    A failure does not matter to the template: the next use writes the note.
     """
     notes = Notes(ready_vm=ready.moref, content_id=ready.content_id, deployment=ready.deployment)
     try:

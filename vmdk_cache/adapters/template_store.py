@@ -1,9 +1,9 @@
-"""The cache's folder in vCenter: the engine's TemplateStore, spoken to vim/.
+"""The cache's folder in vCenter: implements the engine's TemplateStore.
 
 The folder is ``OpenStack/Project (<backend>_image_cache)/<vmware_volume_folder>`` below the VM
 folder of each datacenter that the backend reaches. It is created by the first import into its
 datacenter, and by nothing else. Templates in other folders of ``Project (<backend>_image_cache)``,
-which are there when the option was changed, are this backend's as well.
+which exist after the option was changed, belong to this backend as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every part of one backend's cache works with, assembled once (vmdk_cache/wiring.py)."""
+"""The context that all parts of one backend's cache share; vmdk_cache/wiring.py assembles it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vmdk_cache.locks import Locks
 
 
 class KeptImages:
-    """Glance ids of the images to keep warm, as this process last heard from Glance: the warm-up
-    sets them, eviction spares them. Empty in a process that does not ask Glance. Thread-safe.
+    """Glance ids of the images to keep warm. The warm-up sets them, eviction spares them; empty in
+    a process that does not ask Glance. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class KeptImages:
 
 @dataclass(frozen=True)
 class CacheContext:
-    """Shared by the parts of one backend's cache, which all run in one process.
+    """The names, services and state that the parts of one backend's cache share in one process.
 
     :ivar backend: section name in the configuration; names the cache's folder and templates
     :ivar deployment: id of the cloud; '' if it has none

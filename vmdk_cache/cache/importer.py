@@ -140,7 +140,7 @@ class Importer:
                     if now >= name_free_by:
                         raise errors.NotCacheable(
                             Reason.NAME_TAKEN,
-                            f"something that is no VM, or that this account cannot see, bears the "
+                            f"an object that is not a VM, or that this account cannot see, has the "
                             f"template's name in the cache's folder: {taken}",
                         ) from taken
                 # A rival's VM shows up a moment later; the name of a failed import becomes free.
@@ -267,7 +267,7 @@ class Importer:
         """The import, and the name of its datastore; an error in the block removes its VM."""
         admission.check_limit(image, disk.capacity_bytes, self._settings())
         with home(disk.capacity_bytes) as place, contextlib.ExitStack() as begun:
-            with self._room.made(disk.capacity_bytes, place):
+            with self._room.make(disk.capacity_bytes, place):
                 vm = begun.enter_context(
                     self._store.begin_import(key, name, disk.capacity_bytes, place)
                 )
@@ -330,7 +330,7 @@ class Importer:
         def still(seen: CacheEntry) -> bool:
             return not self._store.is_importing(seen)
 
-        verdict = Verdict(entry, "its import was broken off", Rule.BROKEN)
+        verdict = Verdict(entry, "its import was abandoned", Rule.BROKEN)
         stayed = self._evictor.attempt(verdict, still, has_lock=True)
         if stayed is None:
             return
@@ -338,8 +338,8 @@ class Importer:
         if seen is not None and seen.phase is Phase.IMPORTING and still(seen):
             raise errors.NotCacheable(
                 Reason.NAME_TAKEN,
-                f"an import of {quoted(entry.name)} was broken off, and what it left cannot be "
-                f"removed now: {sentence(stayed.reason)}",
+                f"an import of {quoted(entry.name)} was abandoned, and its VM cannot be removed "
+                f"now: {sentence(stayed.reason)}",
             )
 
 
@@ -358,4 +358,4 @@ def _who_has_the_name(entry: CacheEntry) -> str:
         return f"{vm} has lost its files or is out of reach: vmdk-cache check --fix removes it"
     if entry.was_ready:
         return f"{vm} was altered by hand: convert it back to a template, rename or delete it"
-    return f"{vm} is no template of this cache but bears the name of one: rename or delete it"
+    return f"{vm} is not a template of this cache but has the name of one: rename or delete it"

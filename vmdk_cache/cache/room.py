@@ -40,7 +40,7 @@ class Room:
         self._reserved: dict[str, CacheEntry] = {}
 
     @contextlib.contextmanager
-    def made(self, size_bytes: int, place: Place) -> Iterator[None]:
+    def make(self, size_bytes: int, place: Place) -> Iterator[None]:
         """Make room for a template of ``size_bytes`` at ``place``, and keep it free for the block.
 
         :raises NotCacheable: evicting would not make enough room

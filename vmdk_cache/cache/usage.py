@@ -84,7 +84,7 @@ class Notes:
 
     @classmethod
     def from_json(cls, text: str | None) -> Notes:
-        """What somebody else wrote there says nothing."""
+        """The notes; none if the text was not written by this package."""
         try:
             data = json.loads(text or "{}")
             return cls(

@@ -116,13 +116,13 @@ def diagnose(entry: CacheEntry, backend: str, deployment: str = "") -> Diagnosis
     if ours and _is_converted(entry):
         return Diagnosis(
             Kind.FOREIGN,
-            "it was a template of this cache and was altered by hand, so that its image cannot be "
+            "it was a template of this cache and was altered by hand, so its image cannot be "
             "cached: convert it back to a template, rename or delete it",
         )
     if ours and not entry.accessible:
         return Diagnosis(
             Kind.FILES_LOST,
-            "its files are lost or out of reach: it serves nobody, take it out of the inventory",
+            "its files are lost or out of reach, so it is not served: take it out of the inventory",
             ours,
         )
     if not entry.has_config:
@@ -133,9 +133,7 @@ def diagnose(entry: CacheEntry, backend: str, deployment: str = "") -> Diagnosis
             ours,
         )
     if entry.phase is Phase.IMPORTING:
-        return Diagnosis(
-            Kind.HALF_IMPORTED, "its import was broken off and nobody goes on: delete it", ours
-        )
+        return Diagnosis(Kind.HALF_IMPORTED, "its import was abandoned: delete it", ours)
     if entry.phase is Phase.ALTERED:
         return Diagnosis(
             Kind.ALTERED,
@@ -146,7 +144,7 @@ def diagnose(entry: CacheEntry, backend: str, deployment: str = "") -> Diagnosis
     if entry.phase is Phase.ADOPTED and has_tag(entry.name):
         return Diagnosis(
             Kind.RECORD_BROKEN,
-            "nobody can read any more what it is a copy of, so it is never served: delete it",
+            "its record cannot be read, so it is never served: delete it",
             ours,
         )
     if entry.phase is Phase.FOREIGN:
@@ -155,7 +153,7 @@ def diagnose(entry: CacheEntry, backend: str, deployment: str = "") -> Diagnosis
         return Diagnosis(
             Kind.OWNER_UNKNOWN,
             "an earlier version made it, and its record does not name the deployment: volumes are "
-            "cloned from it, and it goes by its age. The next volume here, or the next purge of "
+            "cloned from it, and it expires by its age. The next volume here, or the next purge of "
             "cinder-volume if its image is in Glance, makes it this deployment's",
         )
     return None
@@ -185,9 +183,9 @@ def _foreign(entry: CacheEntry, backend: str, bears_our_name: bool) -> Diagnosis
     if bears_our_name:
         return Diagnosis(
             Kind.FOREIGN,
-            "it bears a name of this cache and was altered by hand, so that its image cannot be "
+            "it has a name of this cache and was altered by hand, so its image cannot be "
             "cached: rename or delete it",
         )
     return Diagnosis(
-        Kind.FOREIGN, "it is no template of this cache and is left alone: move it elsewhere"
+        Kind.FOREIGN, "it is not a template of this cache and is left alone: move it elsewhere"
     )

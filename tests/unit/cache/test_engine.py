@@ -586,8 +586,8 @@ def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: Worl
         ({"phase": Phase.ALTERED}, "the next purge deletes it"),
         ({"phase": Phase.FOREIGN, "was_ready": True}, "convert it back"),
         ({"phase": Phase.FOREIGN, "was_ready": True, "accessible": False}, "has lost its files"),
-        ({"phase": Phase.FOREIGN, "was_ready": False}, "is no template of this cache"),
-        ({"phase": Phase.FOREIGN, "was_ready": False, "record": None}, "no template of this cache"),
+        ({"phase": Phase.FOREIGN, "was_ready": False}, "not a template of this cache"),
+        ({"phase": Phase.FOREIGN, "was_ready": False, "record": None}, "not a template of this"),
     ],
     ids=["altered", "converted", "without files", "foreign", "without a record"],
 )
