@@ -37,6 +37,9 @@ SLOW = {
     "tests/stateful": "a search",
     "tests/unit/fakes/test_cinder_vmdk_driver.py": "Cinder's own driver, which tests the fake",
     "tests/unit/fakes/test_vcenter_oslo_vmware.py": "oslo.vmware's session, which tests the fake",
+    "tests/unit/preflight/test_live.py": "a whole live preflight for each thing that can go wrong",
+    "tests/unit/preflight/test_live_privileges.py": "a whole live preflight for each privilege",
+    "tests/unit/test_benchmarks.py": "runs benchmarks",
 }
 #: What ``make test`` runs nevertheless.
 QUICK = {
