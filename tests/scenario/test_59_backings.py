@@ -53,7 +53,9 @@ def test_a_listing_costs_one_request_and_another_look_one(lab: Lab, datacenter: 
     lab.vcenter.request_log.reset()
     assert found(lab, datacenter) == backings
     assert still_there(lab.cache.session, backings) == backings
-    assert lab.vcenter.request_log.by_method() == {"RetrievePropertiesEx": 2}
+    requests = lab.vcenter.request_log.by_method()
+    requests.pop("WaitForUpdatesEx", None)  # the task waiter's last look may come late
+    assert requests == {"RetrievePropertiesEx": 2}
 
 
 @pytest.mark.parametrize(
