@@ -106,6 +106,6 @@ def test_virtual_machines_of_another_clouds_projects_are_not_listed(lab: Lab, ru
 def test_where_cinder_cannot_be_asked_the_check_says_so(lab: Lab, run: Run) -> None:
     make_volume(lab, 1)
     done = run("check", "--no-directories")
-    assert "were not looked for: without Keystone" in done.stderr
-    assert "were not looked for" in run("check", "--no-directories", "--backings", code=1).stderr
+    assert "did not look for virtual machines without a volume: without Keystone" in done.stderr
+    assert "did not look for" in run("check", "--no-directories", "--backings", code=1).stderr
     assert run("check", "--no-directories", "--no-backings").stderr == ""

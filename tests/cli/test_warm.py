@@ -359,7 +359,7 @@ def test_who_ends_it_breaks_imports_off_and_leaves_nothing(
     run.check(out + err)
     assert process.returncode == 130, (out, err)
     assert '"broken off"' in out
-    assert "is broken off, and cleaned up" in err
+    assert "aborting, cleaning up" in err
     assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])
 
 

@@ -101,9 +101,9 @@ def test_a_line_that_cannot_be_parsed_is_not_repeated(lab: Lab, run: Run) -> Non
     ("arguments", "says"),
     [
         ([], "COMMAND"),
-        (["nonsense"], "no command 'nonsense'"),
-        (["help", "nonsense"], "no command 'nonsense'"),
-        (["--nonsense", "list"], "no option --nonsense"),
+        (["nonsense"], "unknown command 'nonsense'"),
+        (["help", "nonsense"], "unknown command 'nonsense'"),
+        (["--nonsense", "list"], "unknown option --nonsense"),
         (["list", "--nonsense"], "--nonsense"),
         (["list", "-f", "xml"], "xml"),
         (["list", "-c", "Nonsense"], "Nonsense"),
@@ -283,7 +283,7 @@ def test_a_full_disk_is_no_defect_of_this_program(run: Run) -> None:
         )
     [line] = done.stderr.splitlines()
     assert done.returncode == 1
-    assert line == "vmdk-cache: the output cannot be written: [Errno 28] No space left on device"
+    assert line == "vmdk-cache: cannot write the output: [Errno 28] No space left on device"
 
 
 def test_a_name_that_the_terminal_cannot_write_ends_no_command(lab: Lab, run: Run) -> None:

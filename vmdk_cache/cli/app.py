@@ -1,7 +1,7 @@
-"""The commands of vmdk-cache and the options that all of them take.
+"""The commands of vmdk-cache and the options that they share.
 
-A command is a line in :data:`COMMANDS`: its module is imported when it is run, so that
-``vmdk-cache --help`` need not import what speaks to vCenter.
+Each command is an entry in :data:`COMMANDS`. Its module is imported when the command runs, so
+``vmdk-cache --help`` does not import the vCenter client.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cliff import app, commandmanager, help
 from vmdk_cache.cli import exit_code
 from vmdk_cache.quoting import quoted
 
-#: Name -> where it is, and what ``--help`` says of it.
+#: Name -> (target, help text).
 COMMANDS = {
     "list": ("vmdk_cache.cli.list:List", "list the templates"),
     "warm": ("vmdk_cache.cli.warm:Warm", "import images before the first volume asks for them"),
@@ -30,13 +30,16 @@ COMMANDS = {
     "check": ("vmdk_cache.cli.check:Check", "find what is not as it should be, and put it right"),
     "preflight": (
         "vmdk_cache.cli.preflight:Preflight",
-        "check vCenter, the account and the configuration; changes nothing",
+        "check vCenter, the account and the configuration, read-only",
     ),
     "capacity": (
         "vmdk_cache.cli.capacity:ShowCapacity",
-        "show what templates take, and how far limits are used",
+        "show the space that templates use, and how close the limits are",
     ),
-    "history": ("vmdk_cache.cli.history:History", "show what the caches did, in counts"),
+    "history": (
+        "vmdk_cache.cli.history:History",
+        "show counts of hits, misses, imports and other events",
+    ),
     "exporter": ("vmdk_cache.cli.exporter:Exporter", "serve metrics to Prometheus"),
 }
 
@@ -49,42 +52,42 @@ examples:
   vmdk-cache history --days 7 --by reason
   vmdk-cache --config-file /etc/kolla/cinder-volume/cinder.conf list
 
-The password for vCenter is read from cinder.conf, or from the environment as
-OS_<BACKEND>__VMWARE_HOST_PASSWORD; no option takes one.
+The vCenter password is read from cinder.conf, or from the environment variable
+OS_<BACKEND>__VMWARE_HOST_PASSWORD. It cannot be given as an option.
 """
 
 _CONSOLE_LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}
 
 
 def add_configuration_options(parser: argparse._ActionsContainer) -> None:
-    """The options that say which caches are meant."""
+    """Add the options that select the caches."""
     parser.add_argument(
         "--config-file",
         action="append",
         default=[],
         metavar="FILE",
-        help="a cinder.conf that cinder-volume reads, may be repeated (default: where Cinder looks "
-        "for it: ~/.cinder, /etc/cinder)",
+        help="configuration file of cinder-volume; may be repeated (default: Cinder's search path, "
+        "such as ~/.cinder and /etc/cinder)",
     )
     parser.add_argument(
         "--config-dir",
         action="append",
         default=[],
         metavar="DIRECTORY",
-        help="a directory of further *.conf files, may be repeated",
+        help="directory with further *.conf files; may be repeated",
     )
     parser.add_argument(
         "--backend",
         action="append",
         default=[],
         metavar="NAME",
-        help="section of a backend, may be repeated (default: all of enabled_backends with an "
-        "image cache)",
+        help="section name of a backend; may be repeated (default: every backend in "
+        "enabled_backends that has an image cache)",
     )
 
 
 class App(app.App):
-    """Reads the options that come before or after any command's name, then runs the command."""
+    """Parses the shared options, before or after the command's name, and runs the command."""
 
     NAME = "vmdk-cache"
     LOG = logging.getLogger("vmdk_cache.cli")
@@ -94,7 +97,7 @@ class App(app.App):
         for name, (target, _) in COMMANDS.items():
             manager.commands[name] = importlib.metadata.EntryPoint(name, target, "vmdk_cache.cli")
         super().__init__(
-            description="Look into and manage the image caches of Cinder's VMware backends.",
+            description="Inspect and manage the image caches of Cinder's VMware backends.",
             version=importlib.metadata.version("vmdk-cache"),
             command_manager=manager,
             deferred_help=True,
@@ -114,7 +117,7 @@ class App(app.App):
                 "prog": self.NAME,
                 "epilog": _epilog(),
                 "formatter_class": argparse.RawDescriptionHelpFormatter,
-                # Else the options of commands would be taken for abbreviations of these.
+                # Otherwise argparse would take a command's options for abbreviations of these.
                 "allow_abbrev": False,
                 "usage": f"{self.NAME} [options] COMMAND [options of the command]",
                 **(argparse_kwargs or {}),
@@ -127,9 +130,9 @@ class App(app.App):
         return parser
 
     def configure_logging(self) -> None:
-        """WARNING and worse on stderr, with ``-v`` INFO, with ``-vv`` or ``--debug`` all of ours;
-        a log file gets all of ours. Other packages only tell of trouble: what they say otherwise
-        may hold what nobody should read."""
+        """Log WARNING and above to stderr, INFO with ``-v``, everything with ``-vv`` or
+        ``--debug``. A log file gets everything. Other packages log only warnings and errors: their
+        debug messages may contain secrets."""
         level = _CONSOLE_LEVELS.get(self.options.verbose_level, logging.DEBUG)
         console = logging.StreamHandler(self.stderr)
         console.setLevel(logging.DEBUG if self.options.debug else level)
@@ -149,7 +152,7 @@ class App(app.App):
             root.addHandler(handler)
         logging.captureWarnings(True)
         if not self.options.debug:
-            # Other packages' deprecations are news for their developers.
+            # Deprecation warnings of other packages do not concern operators.
             logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
     def initialize_app(self, argv: Sequence[str]) -> None:
@@ -170,15 +173,15 @@ class App(app.App):
         return super().run_subcommand(argv)
 
     def refuse(self, name: str) -> NoReturn:
-        """End with usage: there is no command of that name."""
+        """Exit with a usage error: the command or option does not exist."""
         if name.startswith("-"):
-            self.parser.error(f"there is no option {name}; those of a command come after its name")
+            self.parser.error(f"unknown option {name}; put a command's options after its name")
         known = ", ".join(sorted(self.command_manager.commands))
-        self.parser.error(f"there is no command {quoted(name)}: use one of {known}")
+        self.parser.error(f"unknown command {quoted(name)}: use one of {known}")
 
 
 class _Help(help.HelpCommand):
-    """print help, of a command if one is named"""
+    """print help, in general or for one command"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.cmd:
@@ -196,7 +199,7 @@ def _epilog() -> str:
     every = {
         **{name: says for name, (_, says) in COMMANDS.items()},
         "complete": "print a completion script for bash",
-        "help": "print help, of a command if one is named",
+        "help": "print help, in general or for one command",
     }
     commands = "\n".join(f"  {name:<10}{says}" for name, says in every.items())
     codes = (exit_code.__doc__ or "").split("\n\n")[1].replace("    ", "  ")

@@ -1,5 +1,4 @@
-"""``vmdk-cache check``: what is not as it should be in cinder.conf, the caches' folders and
-datastores."""
+"""``vmdk-cache check``: find problems in cinder.conf, the caches' folders and datastores."""
 
 from __future__ import annotations
 
@@ -19,46 +18,49 @@ if TYPE_CHECKING:
     from vmdk_cache.vim.volume_backing import Backing
     from vmdk_cache.wiring import RunningCache
 
-#: Of one answer of Cinder's API: a page of a thousand volumes takes it a while.
+#: Timeout of one response of Cinder's API: a page of a thousand volumes takes a while.
 CINDER_TIMEOUT_S = 60
 
 COLUMNS = ("Backend", "Finding", "Name", "Where", "Fixed", "What To Do")
 
 
 class Check(command.Lister):
-    """Look for what deletions, crashes and hands left behind; with --fix, remove it.
+    """Find what deletions, crashes and manual changes left behind; with --fix, remove it.
 
-    Only what is of this cache and of no use is removed: half-imported templates whose importer is
-    gone, templates whose files or records are lost. The exit code is 1 while something stays that
-    somebody has to look after; what is not of this cache is shown, and does not count. An import
-    that looks abandoned is given a minute to prove that it is not. What cinder.conf lacks is shown
-    as well; of that, nothing is changed. Virtual machines of volumes that Cinder does not have are
-    listed, and never removed: for that Cinder's API is asked, as the user of OS_* variables or of
-    cinder.conf, who must be an admin.
+    --fix removes only useless objects of this cache: half-imported templates whose importer is
+    gone, and templates whose files or records are lost. The exit code is 1 while findings remain
+    that need attention; objects of others are shown and do not count. An import that looks
+    abandoned gets a minute to show that it is still running. Problems in cinder.conf are shown
+    but not changed. Virtual machines of volumes that do not exist in Cinder are listed but never
+    removed; this queries Cinder's API with the credentials of the OS_* variables or of cinder.conf,
+    which require the admin role.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("--fix", action="store_true", help="remove what is ours and of no use")
+        parser.add_argument(
+            "--fix", action="store_true", help="remove useless objects of this cache"
+        )
         parser.add_argument(
             "--directories",
             action=argparse.BooleanOptionalAction,
             default=True,
-            help="search the datastores for directories that no virtual machine has files in (each "
-            "search is a task in vCenter)",
+            help="search the datastores for directories that contain no virtual machine's files "
+            "(each search is a task in vCenter)",
         )
         parser.add_argument(
             "--backings",
             action=argparse.BooleanOptionalAction,
             default=None,
-            help="look for virtual machines whose volumes Cinder does not have (default: look, and "
-            "only say so where Cinder cannot be asked; with --backings that is a failure)",
+            help="look for virtual machines whose volumes do not exist in Cinder (default: look, "
+            "but only print a message if Cinder's API cannot be used; with --backings that is a "
+            "failure)",
         )
         parser.add_argument(
             "--remove-directories",
             action="store_true",
-            help="delete such directories, for good: make sure first that no other vCenter with a "
-            "backend of the same name uses the datastore, which cannot be seen from here",
+            help="permanently delete those directories; first make sure that no other vCenter with "
+            "a backend of the same name uses the datastore, which this command cannot detect",
         )
         command.add_yes(parser)
         return parser
@@ -68,9 +70,13 @@ class Check(command.Lister):
 
         if parsed_args.remove_directories:
             if not parsed_args.directories:
-                raise command.UsageError("--remove-directories and --no-directories contradict")
+                raise command.UsageError(
+                    "--remove-directories and --no-directories contradict each other"
+                )
             self.check_can_confirm(parsed_args, "--remove-directories")
-            self.confirm(parsed_args, "Delete orphaned directories from the datastores, for good?")
+            self.confirm(
+                parsed_args, "Permanently delete orphaned directories from the datastores?"
+            )
         rows = self._of_configuration()
         for configured, cache in self.caches():
             with self.reporting(f"backend {configured.name}"):
@@ -81,7 +87,10 @@ class Check(command.Lister):
                 )
                 if report.skipped:
                     self.fail()
-                    self.tell(f"backend {configured.name}: another process is checking, try again")
+                    self.tell(
+                        f"backend {configured.name}: another process is running this check, "
+                        "try again"
+                    )
                 for found in (*report.findings, *self._backings(parsed_args, configured, cache)):
                     if not found.fixed and found.kind not in LEFT_ALONE:
                         self.fail()
@@ -100,8 +109,8 @@ class Check(command.Lister):
     def _backings(
         self, wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache
     ) -> list[Finding]:
-        """Virtual machines of volumes that do not exist; those of another backend's report are
-        left out, for backends may share a vCenter and its folders."""
+        """Virtual machines of volumes that do not exist. Backends may share a vCenter and its
+        folders, so those already listed for another backend are left out."""
         from vmdk_cache.periodic import orphaned_backings
         from vmdk_cache.vim import volume_backing
 
@@ -127,8 +136,8 @@ class Check(command.Lister):
             if wanted.backings:
                 self.fail()
             self.tell(
-                f"backend {configured.name}: virtual machines without a volume were not looked "
-                f"for: {failure}"
+                f"backend {configured.name}: did not look for virtual machines without a volume: "
+                f"{failure}"
             )
             return []
         self._seen |= {(configured.backend.endpoint.server, each.where) for each in found.findings}
@@ -137,28 +146,28 @@ class Check(command.Lister):
 
     def _tell_of_others(self, backend: str, found: Orphans) -> None:
         if found.left_out:
-            self.tell(f"backend {backend}: {found.left_out} more virtual machines have no volume")
+            self.tell(f"backend {backend}: {found.left_out} more virtual machines without a volume")
         if found.not_judged:
             self.tell(
                 f"backend {backend}: {found.not_judged} virtual machines without a volume are in "
-                f"folders of projects that Keystone does not have: another cloud's, or of projects "
-                f"that were deleted; they are not listed"
+                "folders of projects that do not exist in Keystone (another cloud's, or deleted "
+                "ones); they are not listed"
             )
 
     @functools.cached_property
     def _seen(self) -> set[tuple[str, str]]:
-        """(vCenter, moref) of the virtual machines that were listed."""
+        """(vCenter, moref) of the virtual machines listed so far."""
         return set()
 
     @functools.cached_property
     def _volumes(self) -> Cinder:
-        """:raises ConfigError: there is nobody to ask Cinder as"""
+        """:raises ConfigError: no Cinder credentials are configured"""
         from vmdk_cache.cli import cinder_api
 
         return cinder_api.connect(self.configuration.options, os.environ, CINDER_TIMEOUT_S)
 
     def _of_configuration(self) -> list[list[Any]]:
-        """Rows of what is wrong in cinder.conf, whatever the backend."""
+        """Rows for problems in cinder.conf that concern all backends."""
         from vmdk_cache.cli.configuration_findings import findings
 
         where = ", ".join(self.configuration.files)

@@ -1,8 +1,8 @@
-"""What Cinder's API says of volumes and volume types, asked as an administrator; without Cinder.
+"""Reads volumes and volume types from Cinder's API as an administrator; needs no installed Cinder.
 
-Whatever goes wrong is one error: the caller does without. That volumes do not exist is said only
-when all of them are certain to be listed: by a user with the admin role, from the Cinder of this
-region, page after page until an empty one.
+Every failure raises SourceUnavailable, and the caller does without. A volume counts as missing only
+if the list is certain to be complete: read by a user with the admin role, from the Cinder of this
+region, page by page until an empty one.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from vmdk_cache.periodic.orphaned_backings import KnownVolumes
 from vmdk_cache.quoting import sentence
 
 _PAGE_SIZE = 1000
-#: Cinder takes an extra spec with and without this scope for the same.
+#: Cinder treats an extra spec with and without this scope alike.
 _SCOPE = "capabilities:"
 _PROJECT = "os-vol-tenant-attr:tenant_id"
-#: The id that a volume's VM was made with, if the volume was migrated since; else null.
+#: The id of the volume's VM if the volume has been migrated; otherwise null.
 _NAME_ID = "os-vol-mig-status-attr:name_id"
 
 
 def connect(options: cfg.ConfigOpts, environ: Mapping[str, str], timeout_s: float) -> Cinder:
-    """Cinder's API as the service catalog has it; asks nobody yet.
+    """Return a client of the Cinder API in the service catalog; sends no request yet.
 
-    :param options: oslo.config's, read
+    :param options: oslo.config's object, with the parsed cinder.conf
     :param environ: :data:`os.environ`
-    :raises ConfigError: there is nobody to ask as, or no Keystone
+    :raises ConfigError: no credentials are configured, or there is no Keystone
     """
     asking = identity(options, environ)
     if asking.source is None:
-        raise ConfigError("without Keystone there is no catalog that has Cinder's API")
+        raise ConfigError("without Keystone there is no service catalog to find Cinder's API in")
     asking.session.timeout = timeout_s
     region = environ.get("OS_REGION_NAME") or configured_region(
         options.config_file or (), options.config_dir or ()
@@ -51,7 +51,7 @@ class Cinder:
     """Volumes and volume types of all projects; see ``preflight.scheduling.Volumes`` and
     ``periodic.orphaned_backings.Volumes``.
 
-    :param region: of the endpoints, None if the cloud has but one
+    :param region: region of the endpoints, None if the cloud has only one
     """
 
     def __init__(self, asking: Identity, region: str | None = None) -> None:
@@ -67,7 +67,7 @@ class Cinder:
         self._keystone = adapter.Adapter(service_type="identity", version="3", **common)
 
     def pools(self, backend: str) -> Mapping[str, int]:
-        """See the protocol; as many requests as there are thousands of volumes."""
+        """See the protocol; sends one request per thousand volumes."""
         found: Counter[str] = Counter()
         for volume in self._listed("volumes", "/volumes/detail?all_tenants=1"):
             host = str(volume.get("os-vol-host-attr:host") or "")
@@ -77,7 +77,7 @@ class Cinder:
         return found
 
     def known(self) -> KnownVolumes:
-        """See the protocol; as many requests as there are thousands of volumes."""
+        """See the protocol; sends one request per thousand volumes."""
         self._check_that_all_is_listed()
         ids, projects = set(), set()
         for volume in self._listed("volumes", "/volumes/detail?all_tenants=1"):
@@ -97,12 +97,12 @@ class Cinder:
             return False
         except (ksa_exc.ClientException, OSError) as failure:
             raise SourceUnavailable(
-                f"Keystone does not say whether it has a project: {sentence(failure)}"
+                f"cannot look up a project in Keystone: {sentence(failure)}"
             ) from failure
         return True
 
     def _check_that_all_is_listed(self) -> None:
-        """:raises SourceUnavailable: a list of this user is of some of the volumes, perhaps"""
+        """:raises SourceUnavailable: this user may see only some of the volumes"""
         try:
             is_admin = self._asking.sees_every_image()
             access = self._asking.plugin.get_access(self._asking.session)  # type: ignore[attr-defined]
@@ -110,15 +110,17 @@ class Cinder:
                 service_type="block-storage", interface="public"
             )
         except (ksa_exc.ClientException, OSError, AttributeError) as failure:
-            raise SourceUnavailable(f"Keystone cannot be asked: {sentence(failure)}") from failure
+            raise SourceUnavailable(
+                f"the request to Keystone failed: {sentence(failure)}"
+            ) from failure
         if not is_admin:
             raise SourceUnavailable(
-                "Cinder lists the volumes of all projects to a user with the admin role only"
+                "listing the volumes of all projects requires the admin role in Cinder"
             )
         regions = {each.region_name for endpoints in found.values() for each in endpoints}
         if self._region is None and len(regions) > 1:
             raise SourceUnavailable(
-                f"the catalog has Cinder in {len(regions)} regions: set OS_REGION_NAME"
+                f"the service catalog lists Cinder in {len(regions)} regions: set OS_REGION_NAME"
             )
 
     def backend_names_of_types(self) -> Mapping[str, str]:
@@ -135,7 +137,7 @@ class Cinder:
         while True:
             page = self._get(f"{path}&limit={_PAGE_SIZE}{marker}", what)
             if not page:
-                return  # a page that is short says nothing: Cinder's osapi_max_limit may be lower
+                return  # a short page is not the last one: Cinder's osapi_max_limit may be lower
             yield from page
             marker = f"&marker={page[-1]['id']}"
 
@@ -145,14 +147,14 @@ class Cinder:
             assert isinstance(listed, list)
         except (ksa_exc.Unauthorized, ksa_exc.Forbidden) as failure:
             raise SourceUnavailable(
-                "Cinder's API refuses this user: it takes the admin role"
+                "Cinder's API refuses this user: the admin role is required"
             ) from failure
         except ksa_exc.ClientException as failure:
             raise SourceUnavailable(
-                f"Cinder's API cannot be asked: {sentence(failure)}"
+                f"the request to Cinder's API failed: {sentence(failure)}"
             ) from failure
         except (OSError, LookupError, TypeError, ValueError, AssertionError) as failure:
             raise SourceUnavailable(
-                f"what answered is no Cinder: {sentence(repr(failure))}"
+                f"not a response of Cinder's API: {sentence(repr(failure))}"
             ) from failure
         return listed

@@ -1,9 +1,8 @@
-"""Options of Cinder's that the command line reads, for hosts where Cinder is not installed.
+"""Cinder options that the command line reads, for hosts without Cinder.
 
 Names, types and defaults are those of Cinder 29 (cinder/volume/drivers/vmware/vmdk.py,
-cinder/coordination.py, cinder/common/config.py, cinder/image/glance.py,
-cinder/service_auth.py, cinder/volume/driver.py, cinder/scheduler); a test holds each against
-Cinder's own.
+cinder/coordination.py, cinder/common/config.py, cinder/image/glance.py, cinder/service_auth.py,
+cinder/volume/driver.py, cinder/scheduler); a test compares each with Cinder's own definition.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from oslo_config import cfg
 
 #: The driver whose backends have a cache.
 DRIVER = "vmdk_cache.cinder.driver.ImageCacheVmdkDriver"
-#: The driver that a backend may have gone back to, with templates left over.
+#: The driver that a backend may have been switched back to; its templates still exist.
 PLAIN_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
 
 DEFAULT = [
@@ -27,10 +26,10 @@ SCHEDULER = [
     ),
     cfg.ListOpt("scheduler_default_weighers", default=["CapacityWeigher"]),
 ]
-#: oslo.messaging's.
+#: Option of oslo.messaging.
 RPC = [cfg.IntOpt("executor_thread_pool_size", default=64, deprecated_name="rpc_thread_pool_size")]
 COORDINATION = [cfg.StrOpt("backend_url", default="file://$state_path", secret=True)]
-#: What Cinder puts before the name of each lock of its coordinator.
+#: Prefix of the names of all locks of Cinder's coordinator.
 LOCK_PREFIX = "cinder-"
 
 BACKEND = [
@@ -59,7 +58,7 @@ BACKEND = [
     cfg.StrOpt("max_over_subscription_ratio", default="20.0", regex=r"^(auto|\d*\.\d+|\d+)$"),
 ]
 
-#: Names of all options of Cinder's VMware driver, in any Cinder that this package is for.
+#: Names of all options of Cinder's VMware driver, in any Cinder release that this package supports.
 VMWARE = frozenset(
     {
         "vmware_adapter_type",
@@ -103,6 +102,6 @@ GLANCE = [
 ]
 GLANCE_SECTION = [cfg.StrOpt("region_name")]
 SERVICE_USER = [cfg.BoolOpt("send_service_user_token", default=False)]
-#: Of one answer, or of one pause in a download, where ``glance_request_timeout`` is not set: as
-#: python-glanceclient has it.
+#: Timeout of one response, or of one pause in a download, if ``glance_request_timeout`` is unset:
+#: the default of python-glanceclient.
 GLANCE_TIMEOUT_S = 600

@@ -9,7 +9,7 @@ from cliff import columns
 
 
 class _Column(columns.FormattableColumn[Any]):
-    """Sorts with what is not known (None) first."""
+    """Sorts unknown values (None) first."""
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, _Column):
@@ -27,7 +27,7 @@ class _Column(columns.FormattableColumn[Any]):
 
 
 class Plain(_Column):
-    """Anything that reads the same everywhere but where it is not known."""
+    """A value that is shown as it is, or as ``-`` in a table if it is unknown."""
 
 
 class Size(_Column):
@@ -43,7 +43,7 @@ class Size(_Column):
 
 
 class Time(_Column):
-    """A moment, aware UTC."""
+    """A point in time, aware UTC."""
 
     def _human(self) -> str:
         moment: datetime.datetime = self._value
@@ -57,7 +57,7 @@ class Time(_Column):
 
 
 class Percent(_Column):
-    """A share, from 0 to 100."""
+    """A percentage, from 0 to 100."""
 
     def _human(self) -> str:
         return f"{self._value:.1f} %"
@@ -67,7 +67,7 @@ class Percent(_Column):
 
 
 class Seconds(_Column):
-    """A time that something took."""
+    """A duration."""
 
     def _human(self) -> str:
         return f"{self._value:.2f} s"
@@ -77,5 +77,5 @@ class Seconds(_Column):
 
 
 def machine_readable(cell: Any) -> Any:
-    """A cell as programs get it."""
+    """The cell's value in JSON, YAML and CSV."""
     return cell.machine_readable() if isinstance(cell, columns.FormattableColumn) else cell

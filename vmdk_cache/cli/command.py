@@ -1,4 +1,4 @@
-"""What every command is: it opens the caches of the chosen backends, and closes them at its end.
+"""Base classes of the commands: they open the selected backends' caches, and close them at the end.
 
     class Warm(command.Lister):                     or command.ShowOne, command.Command
         def get_parser(self, prog_name): ...        its own options, added to super()'s
@@ -8,8 +8,9 @@
                     ...                                     so is what fails here, and it goes on
             return COLUMNS, rows
 
-What is reported, or raised, is one line on stderr and counts for the exit code, the highest of all
-(vmdk_cache/cli/exit_code.py). Rows are lists of strings, numbers and vmdk_cache/cli/columns.py.
+Each error that is reported or raised prints one line on stderr. The exit code is the highest of all
+errors (vmdk_cache/cli/exit_code.py). Rows are lists of strings, numbers and the column types of
+vmdk_cache/cli/columns.py.
 """
 
 from __future__ import annotations
@@ -40,30 +41,30 @@ if TYPE_CHECKING:
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
-    """For commands that :meth:`confirm <_Base.confirm>`."""
-    parser.add_argument("--yes", "-y", action="store_true", help="do not ask, delete")
+    """Add ``--yes`` to a command that calls :meth:`confirm <_Base.confirm>`."""
+    parser.add_argument("--yes", "-y", action="store_true", help="delete without asking")
 
 
 class UsageError(Exception):
-    """The command line asks for what there is not; the text says what to write."""
+    """The command line is wrong; the text says what to write instead."""
 
 
 class CommandFailedError(Exception):
-    """The command ends here, with exit code 1; the text says why, and what there is instead."""
+    """The command ends with exit code 1; the text says why, and what exists instead."""
 
 
 class NotConfirmedError(CommandFailedError):
-    """Somebody was asked, and did not say yes."""
+    """The user did not confirm."""
 
 
 class _AlreadyToldError(Exception):
-    """The command cannot go on, and has said why."""
+    """The command cannot continue, and has already reported why."""
 
 
 class _Base(command.Command):
-    """Common to all commands; see the module's text."""
+    """Common to all commands; see the module docstring."""
 
-    #: Set by :meth:`report`; a command may raise it for findings of its own.
+    #: Set by :meth:`report`; a command may raise it for its own findings.
     result = exit_code.OK
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -75,15 +76,15 @@ class _Base(command.Command):
         return parser
 
     def get_epilog(self) -> str:
-        # cliff's would look through every installed package for the one that this is from.
+        # cliff's version scans every installed package to find the one that owns this command.
         return self._epilog or ""
 
     def _load_hooks(self) -> None:
-        # cliff's would look through every installed package for extensions of this command.
+        # cliff's version scans every installed package for hooks of this command.
         self._hooks = []
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Run it, whatever happens: returns the exit code."""
+        """Run the command and return its exit code; errors become messages."""
         code = exit_code.OK
         try:
             with contextlib.ExitStack() as self._opened:
@@ -99,25 +100,24 @@ class _Base(command.Command):
         except _AlreadyToldError:
             pass
         except BrokenPipeError:
-            raise  # vmdk_cache/cli/main.py knows what to do
+            raise  # handled by vmdk_cache/cli/main.py
         except KeyboardInterrupt:
             self.tell("interrupted")
             code = exit_code.INTERRUPTED
         except Exception as failure:
             self._trace(failure)
             self.tell(
-                f"{type(failure).__name__}: {sentence(failure)} - a defect of this program, "
-                f"please report it "
-                f"with what --debug prints"
+                f"{type(failure).__name__}: {sentence(failure)} - this is a bug in vmdk-cache, "
+                "please report it with the output of --debug"
             )
             code = exit_code.FAILED
         return max(code, self.result)
 
     @functools.cached_property
     def configuration(self) -> Configuration:
-        """What cinder.conf says of the chosen backends.
+        """The configuration of the selected backends.
 
-        :raises ConfigError: it cannot be used
+        :raises ConfigError: cinder.conf cannot be read, or an option is wrong
         """
         from vmdk_cache.cli import configuration
 
@@ -127,11 +127,11 @@ class _Base(command.Command):
     def caches(
         self, catalog: Catalog | None = None
     ) -> Iterator[tuple[BackendConfiguration, RunningCache]]:
-        """The caches of the chosen backends, each opened when it is its turn. Those that cannot be
-        opened are reported and left out; if there is no other, the command ends.
+        """Yield the cache of each selected backend, opening one at a time. A cache that cannot be
+        opened is reported and skipped; if none can be opened, the command ends.
 
-        :param catalog: whom a purge asks what became of the images; None: nobody
-        :raises VmdkCacheError: a configuration, or locks, that cannot be used
+        :param catalog: where a purge looks up images; None to skip the lookup
+        :raises VmdkCacheError: the configuration or the locks cannot be used
         """
         opened = 0
         for configured in self.configuration.backends:
@@ -148,11 +148,11 @@ class _Base(command.Command):
     def open(
         self, configured: BackendConfiguration, catalog: Catalog | None = None
     ) -> RunningCache:
-        """One cache, closed at the command's end.
+        """Open one cache; it is closed when the command ends.
 
-        :raises VmdkCacheError: it cannot be opened
+        :raises VmdkCacheError: the cache cannot be opened
         """
-        # Here, since it takes as long to import as the rest of the command.
+        # Imported here because it takes as long as importing the rest of the command.
         from vmdk_cache import wiring
 
         cache = wiring.build(
@@ -166,8 +166,8 @@ class _Base(command.Command):
         return cache
 
     def _events(self, ledger_path: str | None) -> Events:
-        """The log, and the ledger if there is one: opened by the first event, so that commands
-        which only look make no file."""
+        """The log, and the ledger if one is configured. The first event opens the ledger, so
+        read-only commands create no file."""
         from vmdk_cache.cache import events
 
         if ledger_path is None:
@@ -188,15 +188,16 @@ class _Base(command.Command):
         return self._opened.enter_context(self.configuration.locks())
 
     def check_can_confirm(self, parsed_args: argparse.Namespace, option: str) -> None:
-        """Refuse ``option``, before anything is done, where nobody can be asked and ``--yes`` is
-        not given."""
+        """Refuse ``option`` up front if there is no terminal to ask on and ``--yes`` is missing."""
         if not parsed_args.yes and not (self.app.stdin.isatty() and self.app.stderr.isatty()):
-            raise UsageError(f"{option} deletes: add --yes, for there is no terminal to ask on")
+            raise UsageError(
+                f"{option} deletes templates: without a terminal to confirm on, --yes is required"
+            )
 
     def confirm(self, parsed_args: argparse.Namespace, question: str) -> None:
-        """Ask on the terminal, unless ``--yes`` has answered.
+        """Ask on the terminal, unless ``--yes`` was given.
 
-        :raises NotConfirmedError: the answer is not yes; the command ends if nobody catches it
+        :raises NotConfirmedError: the answer is not yes; ends the command unless caught
         """
         if parsed_args.yes:
             return
@@ -205,9 +206,9 @@ class _Base(command.Command):
             raise NotConfirmedError("not confirmed: nothing was deleted")
 
     def report(self, failure: errors.VmdkCacheError, what: str = "") -> None:
-        """Tell of ``failure`` in one line, and count it for the exit code.
+        """Print ``failure`` in one line, and let it raise the exit code.
 
-        :param what: it happened to, e.g. ``image 4f0c...``
+        :param what: the object that failed, e.g. ``image 4f0c...``
         """
         self.fail(exit_code.of(failure))
         self._trace(failure)
@@ -215,18 +216,18 @@ class _Base(command.Command):
 
     @contextlib.contextmanager
     def reporting(self, what: str) -> Iterator[None]:
-        """Reports what fails in the block, after which the command goes on; see :meth:`report`."""
+        """Report an error raised in the block, then continue; see :meth:`report`."""
         try:
             yield
         except errors.VmdkCacheError as failure:
             self.report(failure, what)
 
     def fail(self, code: int = exit_code.FAILED) -> None:
-        """Count ``code`` for the exit code."""
+        """Raise the exit code to at least ``code``."""
         self.result = max(self.result, code)
 
     def tell(self, text: str) -> None:
-        """A line on stderr."""
+        """Print one line on stderr."""
         print(f"vmdk-cache: {sentence(text, errors.MESSAGE_LENGTH)}", file=self.app.stderr)
 
     def _trace(self, failure: Exception) -> None:
@@ -236,7 +237,7 @@ class _Base(command.Command):
 
 
 class _DisplayBase(_Base):
-    """Common to commands with output in cliff's formats."""
+    """Common to commands whose output cliff formats."""
 
     def _generate_columns_and_selector(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str]
@@ -247,8 +248,8 @@ class _DisplayBase(_Base):
             )
         except ValueError:
             raise UsageError(
-                f"argument -c: there is no column {' or '.join(parsed_args.columns)}; the columns "
-                f"are {', '.join(column_names)}"
+                f"argument -c: unknown column {' or '.join(parsed_args.columns)}; the columns are "
+                f"{', '.join(column_names)}"
             ) from None
 
     def produce_output(
@@ -260,11 +261,9 @@ class _DisplayBase(_Base):
             )
             self.app.stdout.flush()
         except BrokenPipeError:
-            raise  # vmdk_cache/cli/main.py knows what to do
+            raise  # handled by vmdk_cache/cli/main.py
         except OSError as failure:
-            raise CommandFailedError(
-                f"the output cannot be written: {sentence(failure)}"
-            ) from failure
+            raise CommandFailedError(f"cannot write the output: {sentence(failure)}") from failure
         return code
 
 
@@ -273,25 +272,25 @@ class Command(_Base):
 
 
 class Lister(_DisplayBase, lister.Lister):
-    """A command that returns a table: names of columns, and rows in their order."""
+    """A command that returns a table: column names and rows."""
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
     ) -> int:
-        # Else a table without rows is an empty line, which looks like something that went wrong.
+        # Otherwise cliff prints an empty line for a table without rows, which looks like a fault.
         parsed_args.print_empty = True
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:
-            return self.result  # that is not known, so an empty table would be a lie
+            return self.result  # the rows are unknown: an empty table would mislead
         rows = [[_clean(value) for value in row] for row in rows]
         if parsed_args.formatter == "csv":
-            # cliff's makes text of them: "None", and numbers in quotes.
+            # cliff writes "None", and numbers in quotes.
             rows = [[_exact(value) for value in row] for row in rows]
         return super().produce_output(parsed_args, column_names, rows)
 
 
 def _clean(value: Any) -> Any:
-    """A cell without what would steer a terminal: anybody may have chosen the name of an image."""
+    """The cell with control characters escaped: users choose the names of images."""
     if isinstance(value, FormattableColumn):
         return type(value)(_clean(value._value))
     if isinstance(value, dict):
@@ -303,12 +302,12 @@ def _clean(value: Any) -> Any:
 
 def _exact(value: Any) -> Any:
     exact = value.machine_readable() if isinstance(value, FormattableColumn) else value
-    # A list in a cell: as JSON, which programs can read, and not as Python.
+    # A list in a cell becomes JSON, which programs can parse.
     return json.dumps(exact) if isinstance(exact, list | dict) else exact
 
 
 class ShowOne(_DisplayBase, show.ShowOne):
-    """A command that returns one thing: names of fields, and their values."""
+    """A command that returns one record: field names and values."""
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any

@@ -1,12 +1,13 @@
-"""What cinder.conf says of the backends that have a cache, read without Cinder.
+"""Reads the configuration of the backends with a cache from cinder.conf, without Cinder.
 
-The files are those that cinder-volume reads, in its order: ``--config-file`` and ``--config-dir``,
-or else what oslo.config finds for the project ``cinder`` (~/.cinder, /etc/cinder and so on), and
-over all of them the environment (``OS_<SECTION>__<OPTION>``). An option that a backend's section
-lacks is taken from ``[backend_defaults]``, as in Cinder (cinder/volume/configuration.py).
+The files are those that cinder-volume reads, in the same order: ``--config-file`` and
+``--config-dir``, or those that oslo.config finds for the project ``cinder`` (~/.cinder, /etc/cinder
+and so on). Environment variables (``OS_<SECTION>__<OPTION>``) override them. An option that is
+missing from a backend's section comes from ``[backend_defaults]``, as in Cinder
+(cinder/volume/configuration.py).
 
-Locks are those of cinder-volume: the same coordinator, the same names. They are opened by the first
-that is held, so that commands which only look need no coordinator.
+Locks are those of cinder-volume: the same coordinator, the same names. The coordinator is opened
+with the first lock, so read-only commands do not need one.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ SHARED_SECTION = "backend_defaults"
 class BackendConfiguration:
     """One backend that has a cache.
 
-    :ivar name: of its section
-    :ivar settings: of its cache
-    :ivar backend: its vCenter, and where in it the cache is
-    :ivar adapter_type: of the volumes that ask for none
-    :ivar ledger_path: where what happens is counted; None: nowhere
+    :ivar name: section name
+    :ivar settings: settings of its cache
+    :ivar backend: its vCenter, and the cache's place in it
+    :ivar adapter_type: adapter type of volumes that do not set one
+    :ivar ledger_path: path of the ledger; None if nothing is counted
     """
 
     name: str
@@ -54,7 +55,7 @@ class BackendConfiguration:
 class Section:
     """The options of one backend, as attributes.
 
-    :raises ConfigError: from any attribute whose value cannot be used
+    :raises ConfigError: on access to an attribute whose value is invalid
     """
 
     def __init__(self, options: cfg.ConfigOpts, name: str) -> None:
@@ -69,11 +70,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What was read, see :func:`read`.
+    """The configuration that was read; see :func:`read`.
 
-    :ivar files: in the order in which they were read
-    :ivar backends: those chosen, in the order of ``enabled_backends``
-    :ivar options: oslo.config's, on which further options may be registered
+    :ivar files: in reading order
+    :ivar backends: the selected backends, in the order of ``enabled_backends``
+    :ivar options: oslo.config's object, on which further options may be registered
     """
 
     files: tuple[str, ...]
@@ -82,7 +83,7 @@ class Configuration:
 
     @contextlib.contextmanager
     def locks(self) -> Iterator[Callable[[BackendConfiguration], Locks]]:
-        """Yields what gives each backend the locks that cinder-volume holds for it."""
+        """Yield a function that returns the locks that cinder-volume uses for a backend."""
         with _LazyCoordinator(self.options) as opened:
             yield lambda chosen: ToozLocks(
                 opened.get_lock, chosen.backend.lock_scope, opened.backend_url
@@ -90,9 +91,9 @@ class Configuration:
 
     @property
     def coordination_url(self) -> str:
-        """``[coordination] backend_url``, which may hold a password.
+        """``[coordination] backend_url``, which may contain a password.
 
-        :raises ConfigError: it cannot be used
+        :raises ConfigError: the value is invalid
         """
         with _clear_errors("[coordination] backend_url", secret=True):
             return str(self.options.coordination.backend_url)
@@ -100,7 +101,7 @@ class Configuration:
     def storage_profiles(self, backend: str) -> tuple[str, ...]:
         """``vmware_storage_profile`` of a backend.
 
-        :raises ConfigError: it cannot be used
+        :raises ConfigError: the value is invalid
         """
         return tuple(_section(self.options, backend).vmware_storage_profile or ())
 
@@ -108,7 +109,7 @@ class Configuration:
     def workers(self) -> int | None:
         """``[DEFAULT] executor_thread_pool_size``; None if no file sets it.
 
-        :raises ConfigError: it cannot be used
+        :raises ConfigError: the value is invalid
         """
         [option] = cinder_options.RPC
         self.options.register_opt(option)
@@ -118,10 +119,10 @@ class Configuration:
         return count if location and location.location.is_user_controlled else None
 
     def scheduling(self, backend: str, volumes: Callable[[], Volumes]) -> Scheduling:
-        """What the scheduler goes by.
+        """The options and volumes that the scheduler's decisions depend on.
 
         :param volumes: connects to Cinder's API
-        :raises ConfigError: an option cannot be used
+        :raises ConfigError: the value of an option is invalid
         """
         from vmdk_cache.preflight.scheduling import DEFAULT_POOL
         from vmdk_cache.preflight.target import Scheduling
@@ -153,7 +154,7 @@ class Configuration:
 
 
 class _LazyCoordinator:
-    """Opens Cinder's coordinator for the first lock, whichever thread asks for it."""
+    """Opens Cinder's coordinator when any thread asks for the first lock."""
 
     def __init__(self, options: cfg.ConfigOpts) -> None:
         self._options = options
@@ -187,13 +188,14 @@ class _LazyCoordinator:
 def read(
     files: Sequence[str] = (), directories: Sequence[str] = (), names: Sequence[str] = ()
 ) -> Configuration:
-    """The configuration of the backends ``names``; of all enabled ones with our driver if empty.
+    """Return the configuration of the backends ``names``; if empty, of all enabled backends with
+    our driver.
 
-    A backend that is asked for by name need not be enabled, and may have gone back to Cinder's own
-    driver: its templates are still there.
+    A backend selected by name need not be enabled, and may have been switched back to Cinder's own
+    driver: its templates still exist.
 
-    :param files: instead of those that Cinder finds by itself
-    :raises ConfigError: a file cannot be read, a value cannot be used, there is no such backend
+    :param files: files to read instead of Cinder's search path :raises ConfigError: a file cannot
+        be read, a value is invalid, or a backend does not exist
     """
     options = _loaded(files, directories)
     chosen = tuple(dict.fromkeys(names)) or _enabled(options)
@@ -214,8 +216,8 @@ def _loaded(files: Sequence[str], directories: Sequence[str]) -> cfg.ConfigOpts:
         options(arguments, project="cinder", prog="cinder-volume")
         if not options.config_file and not options.config_dir:
             raise errors.ConfigError(
-                "no cinder.conf was found where Cinder looks for it (~/.cinder, /etc/cinder): "
-                "name the file that cinder-volume reads with --config-file"
+                "no cinder.conf found in Cinder's search path (~/.cinder, /etc/cinder): give "
+                "cinder-volume's file with --config-file"
             )
     return options
 
@@ -230,8 +232,8 @@ def _enabled(options: cfg.ConfigOpts) -> tuple[str, ...]:
     if not ours:
         raise errors.ConfigError(
             f"no backend of {_where(options)} has volume_driver = {cinder_options.DRIVER} "
-            f"(enabled_backends: {', '.join(enabled) or 'empty'}): enable one, or name one with "
-            f"--backend"
+            f"(enabled_backends: {', '.join(enabled) or 'empty'}): enable one, or select one with "
+            "--backend"
         )
     return ours
 
@@ -240,8 +242,8 @@ def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendCon
     if by_name and name not in options.list_all_sections():
         known = ", ".join(sorted(_candidates(options))) or "none"
         raise errors.ConfigError(
-            f"there is no backend {quoted(name)} in {_where(options)}; backends that may have a "
-            f"cache: {known}"
+            f"no backend {quoted(name)} in {_where(options)}; backends that may have a cache: "
+            f"{known}"
         )
     section = _section(options, name)
     driver = section.volume_driver
@@ -280,7 +282,7 @@ def _section(options: cfg.ConfigOpts, name: str) -> Section:
     options.register_opts(every, group=SHARED_SECTION)
     options.register_opts(every, group=name)
     for option in every:
-        # Else what the section lacks would be the option's default, not [backend_defaults]'s.
+        # Otherwise the option's default would hide the value in [backend_defaults].
         options.set_default(option.name, None, group=name)
     return Section(options, name)
 
@@ -294,10 +296,10 @@ def _where(options: cfg.ConfigOpts) -> str:
 
 @contextlib.contextmanager
 def _clear_errors(what: str, *, secret: bool = False) -> Iterator[None]:
-    """oslo.config's errors and the system's as ConfigError.
+    """Translate errors of oslo.config and the system into ConfigError.
 
-    :param what: is being read
-    :param secret: say nothing of its value, which oslo.config's texts may quote
+    :param what: what is being read, for the message
+    :param secret: omit the value, which oslo.config's messages may quote
     """
     try:
         yield
@@ -307,13 +309,11 @@ def _clear_errors(what: str, *, secret: bool = False) -> Iterator[None]:
             f"the user of cinder-volume, e.g. sudo -u cinder vmdk-cache ..."
         ) from failure
     except cfg.ConfigFileParseError as failure:
-        # The line that cannot be parsed may be half of a password.
+        # The line that cannot be parsed may contain a part of a password.
         why = re.sub(r": (['\"]).*\1$", "", str(failure), flags=re.DOTALL)
-        raise errors.ConfigError(f"{sentence(why)}: mend that line") from None
+        raise errors.ConfigError(f"{sentence(why)}: correct that line") from None
     except cfg.Error as failure:
-        why = (
-            "its value cannot be used: write a $ in it as $$" if secret else conf.explained(failure)
-        )
+        why = "the value is invalid: write $ as $$" if secret else conf.explained(failure)
         raise errors.ConfigError(f"{what}: {sentence(why)}") from (None if secret else failure)
     except (OSError, UnicodeDecodeError, SystemExit) as failure:
         raise errors.ConfigError(f"{what} cannot be read: {sentence(failure)}") from failure

@@ -1,8 +1,8 @@
-"""What of cinder.conf is not as it should be, for ``vmdk-cache check``: pure diagnosis.
+"""Problems in cinder.conf that ``vmdk-cache check`` reports: pure diagnosis.
 
-kind             what it is                                             mended by
+kind             meaning                                                repaired by
 --------------   ----------------------------------------------------   -----------
-NO_GLANCE_USER   Cinder has no user of its own to ask Glance as         an operator
+NO_GLANCE_USER   Cinder has no Glance credentials of its own            the operator
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class ConfigurationFinding:
-    """One thing that is not as it should be.
+    """One problem.
 
     :ivar name: section, or section and option
-    :ivar says: one sentence with what to do
+    :ivar says: one sentence: the problem and its remedy
     """
 
     kind: Kind
@@ -40,9 +40,9 @@ class ConfigurationFinding:
 
 
 def findings(options: cfg.ConfigOpts) -> Iterator[ConfigurationFinding]:
-    """What cinder-volume would miss with this cinder.conf.
+    """Yield the problems that cinder-volume has with this cinder.conf.
 
-    :param options: of the cinder.conf, read; Cinder's options about Glance are registered on it
+    :param options: the parsed cinder.conf; Cinder's Glance options are registered on it
     """
     options.register_opts(cinder_options.GLANCE)
     options.register_opts(cinder_options.SERVICE_USER, group=_SERVICE_USER)
@@ -55,8 +55,8 @@ def findings(options: cfg.ConfigOpts) -> Iterator[ConfigurationFinding]:
         yield ConfigurationFinding(
             Kind.NO_GLANCE_USER,
             f"[{_SERVICE_USER}]",
-            "cinder-volume cannot ask Glance by itself: templates of images that were deleted, "
-            "changed or deactivated stay until they expire, and image_cache_auto_warm finds "
-            "nothing; set send_service_user_token = true, auth_type and the credentials of a user "
-            "with the admin role (or auth_type and such credentials in [glance])",
+            "cinder-volume has no Glance credentials of its own: templates of images that were "
+            "deleted, changed or deactivated stay until they expire, and image_cache_auto_warm has "
+            "no effect; set send_service_user_token = true, auth_type and the credentials of a "
+            "user with the admin role (or auth_type and such credentials in [glance])",
         )

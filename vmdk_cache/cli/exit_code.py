@@ -1,14 +1,14 @@
-"""The exit codes of vmdk-cache, and which error ends in which.
+"""The exit codes of vmdk-cache, and the errors that map to them.
 
-    0      all well
-    1      something failed, or was found: a template that stayed, an image that is not there
-    2      wrong usage
+    0      success
+    1      something failed or was found: a template was not deleted, an image does not exist
+    2      usage error
     3      the configuration cannot be used
-    4      vCenter, Glance or the locks are out of reach, or refuse this account
+    4      vCenter, Glance or the locks cannot be reached, or refuse this account
     130    interrupted (Ctrl-C, SIGTERM, SIGHUP)
-    141    who read the output closed it
+    141    the reader closed the output
 
-With several backends, or images, the highest of theirs.
+With several backends or images, the highest code of them.
 """
 
 from __future__ import annotations

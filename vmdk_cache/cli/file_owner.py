@@ -1,4 +1,4 @@
-"""Keeps root from making files that cinder-volume could not open afterwards."""
+"""Keeps root from creating files that cinder-volume cannot open."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from vmdk_cache import errors
 
 
 def check_owner(path: str, option: str) -> None:
-    """Refuse to go on as root where the directory is another user's.
+    """Refuse to run as root if the directory belongs to another user.
 
-    Lock files and the ledger are opened for writing by every process: what root makes there,
-    cinder-volume cannot open, and its cache stands still.
+    Every process opens lock files and the ledger for writing. cinder-volume could not open files
+    that root created, and its cache would stop working.
 
     :param path: a directory, or a file in it that need not exist
-    :param option: that names the path, for the error
+    :param option: the option that sets the path, for the error
     :raises ConfigError: run the command as the directory's owner
     """
     directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
     try:
         owner = os.stat(directory).st_uid
     except OSError:
-        return  # who opens it will say why it cannot be
+        return  # opening it will fail with a better message
     if os.geteuid() == 0 and owner != 0:
         raise errors.ConfigError(
-            f"{option}: {directory} belongs to {_name_of(owner)}, who could not use what root "
-            f"makes there: run this command as that user, e.g. sudo -u {_name_of(owner)} vmdk-cache"
+            f"{option}: {directory} belongs to {_name_of(owner)}, who cannot use files that root "
+            f"creates there: run this command as that user, e.g. sudo -u {_name_of(owner)} "
+            "vmdk-cache"
         )
 
 

@@ -1,11 +1,11 @@
-"""As whom Glance is asked, and over which session: keystoneauth, without Cinder.
+"""The credentials and the session for Glance and Cinder: keystoneauth, without Cinder.
 
     OS_AUTH_URL or OS_AUTH_TYPE is set    the environment, as with the openstack command
     [glance] auth_type is set             the user of that section, as cinder-volume itself
     [service_user] auth_type is set       likewise
-    auth_strategy is noauth               nobody: Glance is asked without a token
+    auth_strategy is noauth               none: requests carry no token
 
-Passwords are read from these two places only, and appear in no text.
+Passwords are read only from the environment and cinder.conf, and appear in no message.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from vmdk_cache.quoting import quoted
 ENVIRONMENT = "the OS_* variables of the environment"
 GLANCE_USER = "[glance] of cinder.conf"
 SERVICE_USER = "[service_user] of cinder.conf"
-#: Where credentials may stand, and how texts call it.
+#: Sections that may hold credentials, and their names in messages.
 _SECTIONS = {"glance": GLANCE_USER, "service_user": SERVICE_USER}
 _ADMIN_ROLE = "admin"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Somebody to ask as.
+    """Credentials, and the session that uses them.
 
-    :ivar session: sends his requests; a token is got with the first one
-    :ivar plugin: says who he is
-    :ivar source: where that stands, for texts; None: nobody in particular
+    :ivar session: sends the requests; the first one fetches a token
+    :ivar plugin: holds the credentials
+    :ivar source: where they are configured, for messages; None without authentication
     """
 
     session: session.Session
@@ -44,9 +44,10 @@ class Identity:
     source: str | None
 
     def sees_every_image(self) -> bool:
-        """Whether Glance shows him other projects' private images: if not, a 404 says nothing.
+        """Whether Glance shows this user other projects' private images; if not, a 404 proves
+        nothing.
 
-        :raises keystoneauth1.exceptions.ClientException: Keystone does not say
+        :raises keystoneauth1.exceptions.ClientException: the request to Keystone failed
         """
         if self.source is None:
             return True
@@ -55,11 +56,11 @@ class Identity:
 
 
 def identity(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Identity:
-    """Who asks, by the first line of the module's table that holds; asks nobody yet.
+    """The credentials of the first line of the module's table that applies; sends no request yet.
 
-    :param options: of the cinder.conf, read
+    :param options: the parsed cinder.conf
     :param environ: :data:`os.environ`
-    :raises ConfigError: there is nobody, or what is known of him is not enough; names the option
+    :raises ConfigError: credentials are missing or incomplete; the text names the option
     """
     options.register_opts(cinder_options.GLANCE)
     for section in _SECTIONS:
@@ -75,9 +76,9 @@ def identity(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Identity:
         if options.auth_strategy != "keystone":
             return Identity(_session(options, {}), noauth.NoAuth(), None)
     raise ConfigError(
-        "there is nobody to ask Glance as: set OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and so on "
-        "(source an openrc file), or auth_type and the credentials in [service_user] "
-        "or [glance] of cinder.conf"
+        "no Glance credentials are configured: set OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and so on "
+        "(source an openrc file), or auth_type and the credentials in [service_user] or [glance] "
+        "of cinder.conf"
     )
 
 
@@ -89,9 +90,9 @@ def _from_environment(environ: Mapping[str, str]) -> plugin.BaseAuthPlugin:
         values = (environ.get(f"OS_{name.upper()}") for name in names)
         return next(filter(None, values), None)
 
-    if name not in loading.get_available_plugin_names():  # stevedore would log what it misses
+    if name not in loading.get_available_plugin_names():  # otherwise stevedore logs an error
         raise ConfigError(
-            f"OS_AUTH_TYPE is {quoted(name)}, which is no plugin here: try 'password'"
+            f"OS_AUTH_TYPE is {quoted(name)}, which is not an installed plugin: try 'password'"
         )
     with _naming(f"OS_AUTH_TYPE {quoted(name)}", "OS_"):
         loader: loading.BaseLoader[plugin.BaseAuthPlugin] = loading.get_plugin_loader(name)
@@ -108,7 +109,7 @@ def _from_section(options: cfg.ConfigOpts, section: str) -> plugin.BaseAuthPlugi
 def _session(
     options: cfg.ConfigOpts, environ: Mapping[str, str], section: str = "service_user"
 ) -> session.Session:
-    """For Keystone and Glance alike: a CA file may hold the certificates of both."""
+    """The session for Keystone and Glance: a CA file may hold the certificates of both."""
     ca_file = (
         environ.get("OS_CACERT")
         or options.glance_ca_certificates_file
@@ -125,17 +126,18 @@ def _session(
 
 @contextlib.contextmanager
 def _naming(what: str, prefix: str = "") -> Iterator[None]:
-    """Errors of keystoneauth and oslo.config that say what to set; none quotes a value.
+    """Translate errors of keystoneauth and oslo.config into ConfigError that names the option to
+    set and quotes no value.
 
-    :param prefix: of the options' names where they are set
+    :param prefix: prefix of the options' names where they are set
     """
     try:
         yield
     except ksa_exc.MissingRequiredOptions as missing:
         as_set = str.upper if prefix == "OS_" else str
         names = ", ".join(prefix + as_set(option.dest) for option in missing.options)
-        raise ConfigError(f"{what} also takes {names}") from None
+        raise ConfigError(f"{what} also requires {names}") from None
     except ksa_exc.NoMatchingPlugin as unknown:
-        raise ConfigError(f"{what}: there is no such plugin, try 'password'") from unknown
+        raise ConfigError(f"{what}: no such plugin, try 'password'") from unknown
     except (ksa_exc.OptionError, cfg.Error, ValueError) as failure:
-        raise ConfigError(f"{what} cannot be used: {type(failure).__name__}") from None
+        raise ConfigError(f"{what} is invalid: {type(failure).__name__}") from None

@@ -1,7 +1,7 @@
-"""An image's bytes from a file of this host, in place of Glance's.
+"""Reads an image's bytes from a local file instead of from Glance.
 
-They are still Glance's image: the file must have the length that Glance promises, which is looked
-at beforehand, and the hash, which is checked on the way (vmdk_cache/vmdk/read_ahead.py).
+The file must be identical to Glance's image: its length is compared with Glance's before the
+import, and its hash during it (vmdk_cache/vmdk/read_ahead.py).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class ImageFile:
         self._path = path
 
     def check(self, image: Image) -> None:
-        """Whether the file may be the image's.
+        """Check that the file can be the image's.
 
-        :raises ConfigError: there is no such file, or it cannot be read
-        :raises ImageCorrupt: it is another one
-        :raises ImageFormatError: nobody could tell whether it is
+        :raises ConfigError: the file does not exist or cannot be read
+        :raises ImageCorrupt: the file differs from the image
+        :raises ImageFormatError: Glance has no hash to compare the file with
         """
         try:
             with self._path.open("rb"):
@@ -36,17 +36,17 @@ class ImageFile:
             raise errors.ConfigError(f"argument --from-file: {sentence(failure)}") from failure
         if not (image.os_hash_value or image.checksum):
             raise errors.ImageFormatError(
-                f"Glance has no hash of {image}: nobody can tell whether {self._path} is "
-                f"that image, import it without --from-file"
+                f"Glance has no hash of {image}, so {self._path} cannot be verified: import the "
+                "image without --from-file"
             )
         if image.size_bytes and size_bytes != image.size_bytes:
             raise errors.ImageCorrupt(
-                f"{self._path} has {size_bytes} bytes and {image} in Glance "
-                f"{image.size_bytes}: it is another file"
+                f"{self._path} has {size_bytes} bytes, but {image} has {image.size_bytes} bytes in "
+                "Glance: it is a different file"
             )
 
     def open(self, image: Image) -> Iterator[bytes]:
-        """:raises SourceUnavailable: the file cannot be read (any more)"""
+        """:raises SourceUnavailable: the file cannot be read"""
         try:
             with self._path.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):

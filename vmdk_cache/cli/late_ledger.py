@@ -1,4 +1,4 @@
-"""The ledger of a command that may have nothing to write into it."""
+"""The ledger of a command that may have nothing to count."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LOG = logging.getLogger(__name__)
 
 
 class LateLedger:
-    """Opened by the first event; one that cannot be opened costs a warning, and the counts.
+    """Opens the ledger at the first event. If that fails, it logs a warning and counts nothing.
 
     Thread-safe.
 
-    :param path: of the file, see :class:`~vmdk_cache.ledger.Ledger`
+    :param path: path of the file, see :class:`~vmdk_cache.ledger.Ledger`
     """
 
     def __init__(self, path: str) -> None:
@@ -36,7 +36,7 @@ class LateLedger:
                     self._ledger = Ledger.open(self._path)
                 except errors.ConfigError as failure:
                     self._failed = True
-                    LOG.warning("What this command does is not counted: %s", failure)
+                    LOG.warning("Events of this command are not counted: %s", failure)
             ledger = self._ledger
         if ledger is not None:
             ledger(event)

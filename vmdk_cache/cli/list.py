@@ -1,6 +1,6 @@
 """``vmdk-cache list``: one row for each template.
 
-A table for people has the columns that fit a terminal; programs, and ``-c``, have all of them.
+A table shows only the columns that fit a terminal; other formats, and ``-c``, have all of them.
 """
 
 from __future__ import annotations
@@ -32,36 +32,41 @@ COLUMNS = (
     "Expires",
     "Copies",
 )
-#: What a table leaves out unless it is asked for: "Name" alone is as wide as half a terminal, and
-#: says little that "Backend" and "Image" do not.
+#: Columns that a table omits by default: "Name" alone takes half a terminal, and says little more
+#: than "Backend" and "Image".
 DETAILS = frozenset({"Name", "Adapter", "Created"})
 
 
 class List(command.Lister):
     """List the templates of the image caches.
 
-    Sizes are rounded in a table and exact, in bytes, in JSON, YAML and CSV; times are UTC. Expires:
-    when the template has reached its age (image_cache_age_seconds); a limit may make it go before.
-    Copies: how many there are of the same image and adapter, on all datastores. A table leaves out
-    the columns Name, Adapter and Created, unless -c or --all asks for them.
+    Sizes are rounded in a table, and exact (in bytes) in JSON, YAML and CSV; times are UTC.
+    Expires: when the template reaches its maximum age (image_cache_age_seconds); a limit may evict
+    it earlier. Copies: the number of copies of the same image and adapter, on all datastores. A
+    table omits the columns Name, Adapter and Created unless -c or --all requests them.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "--image", action="append", default=[], metavar="ID", help="only of this image"
+            "--image",
+            action="append",
+            default=[],
+            metavar="ID",
+            help="only templates of this image; may be repeated",
         )
         parser.add_argument(
             "--datastore",
             action="append",
             default=[],
             metavar="NAME",
-            help="only on this datastore",
+            help="only templates on this datastore; may be repeated",
         )
         parser.add_argument(
             "--all",
             action="store_true",
-            help="also what else is in the caches' folders, and why each is kept or has to go",
+            help="also list other virtual machines in the caches' folders, and why each entry is "
+            "kept or removed",
         )
         return parser
 
@@ -81,7 +86,7 @@ class List(command.Lister):
                 )
         columns = (*COLUMNS, "Why") if parsed_args.all else COLUMNS
         if parsed_args.formatter == "table" and not (parsed_args.columns or parsed_args.all):
-            # As if asked for, so that --sort-column still knows the others.
+            # Set as if by -c, so that --sort-column still accepts the others.
             parsed_args.columns = [name for name in columns if name not in DETAILS]
         return columns, rows
 
@@ -127,8 +132,8 @@ def _rows(
 
 
 def is_ours(entry: CacheEntry) -> bool:
-    """Whether it is a template of this cache, or becomes one: neither somebody else's VM in our
-    folder, nor of a later version of this package, of which nothing is known."""
+    """Whether the entry is or will be a template of this cache: neither a foreign VM in our folder,
+    nor made by a later version of this package, whose record cannot be interpreted."""
     from vmdk_cache.cache.entry import Phase
 
     later = entry.record is not None and entry.record.is_of_later_version

@@ -1,13 +1,13 @@
-"""``vmdk-cache``: what an operator can ask of the image caches, and tell them to do.
+"""``vmdk-cache``: the operator's command line for the image caches.
 
     vmdk_cache/cli/app.py              the commands, and the options that all of them take
     vmdk_cache/cli/command.py          what every command is: opens caches, closes them, exit codes
     vmdk_cache/cli/configuration.py    cinder.conf, read without Cinder
     vmdk_cache/cli/columns.py          sizes and times, for people and for programs
 
-Whatever happens ends in an exit code of vmdk_cache/cli/exit_code.py and, if it is an error, in one
-line on stderr: a traceback is shown only to those who ask for it with ``--debug``. A terminal that
-hangs up, and a SIGTERM, are taken for Ctrl-C: commands put right what they were at.
+Every run ends with an exit code of vmdk_cache/cli/exit_code.py; an error also prints one line on
+stderr, and a traceback with ``--debug``. SIGTERM and SIGHUP act like Ctrl-C: the command cleans up
+before it exits.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # As stderr has it: an image's name must not end a command, whatever the locale is.
+            # As on stderr: an image name must not crash a command, whatever the locale.
             sys.stdout.reconfigure(errors="backslashreplace")
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # as nohup does not leave it
+            if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
                 signal.signal(number, _interrupt)
-        # Here, since Ctrl-C may come as early as this.
+        # Imported here, so that Ctrl-C during the import is handled too.
         from vmdk_cache.cli.app import App
 
         try:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Who read the output has seen enough; the interpreter must not try to write the rest.
+        # The reader closed the pipe; keep the interpreter from flushing the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_code.BROKEN_PIPE
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(number: int, _: Any) -> None:
-    """Once: a terminal's end may come as two of them, and a second Ctrl-C cuts putting right
-    short."""
+    """Handle the first signal only: a closing terminal may send both, and a second interrupt would
+    cut the cleanup short."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Names of the options that configuration files set, whether any program reads them or not."""
+"""The names of all options that configuration files set, known or unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oslo_config import cfg
 from vmdk_cache import conf
 from vmdk_cache.cli import cinder_options
 
-#: What a backend's section may hold of Cinder's VMware driver and of this package.
+#: Options of Cinder's VMware driver and of this package that a backend's section may hold.
 KNOWN = frozenset(
     {
         *cinder_options.VMWARE,
@@ -24,7 +24,7 @@ KNOWN = frozenset(
 def option_names(
     files: Sequence[str], directories: Sequence[str] = ()
 ) -> dict[str, frozenset[str]]:
-    """By section; files that cannot be read or parsed set none.
+    """Option names by section; files that cannot be read or parsed are skipped.
 
     :param directories: of ``*.conf`` files, as ``--config-dir`` takes them
     """
@@ -42,5 +42,5 @@ def option_names(
 
 
 def cinder_files() -> list[str]:
-    """The files that are read where none is named."""
+    """The files that are read if no ``--config-file`` is given."""
     return list(cfg.find_config_files(project="cinder", prog="cinder-volume"))

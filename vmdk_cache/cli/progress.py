@@ -1,11 +1,10 @@
-"""How far imports are, on stderr: bars on a terminal, plain lines elsewhere, nothing with ``-q``.
+"""Progress of imports on stderr: bars on a terminal, plain lines elsewhere, nothing with ``-q``.
 
-Bars     one line each, drawn anew: bytes, rate, time left
-Lines    one line per change of state and per tenth of the bytes
-Silent   what is asked for is the table
+Bars     one bar for each import: bytes, rate, time left
+Lines    one line for each change of state and each tenth of the bytes
+Silent   nothing
 
-That nobody looks any more (a terminal has hung up, the reader of a pipe is gone) is no reason to
-break an import off: who reports does not hear of it.
+Output errors (a closed terminal or pipe) are ignored: they do not abort an import.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ TENTH = 0.1
 
 
 class Progress(Protocol):
-    """Told by many threads; a context manager, since a terminal has to be put right again."""
+    """Used by many threads; a context manager, because it has to restore the terminal."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 
     def state(self, what: str, state: str) -> None:
-        """``what`` has come to ``state``, a few words."""
+        """Show the new ``state`` of ``what``, in a few words."""
 
     def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
-        """Of ``what``, so many bytes have been read; of how many, 0 if that is not known."""
+        """Show that ``bytes_read`` of ``size_bytes`` (0 if unknown) bytes of ``what`` have been
+        read."""
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def _to_whom_it_may_concern() -> Iterator[None]:
 
 
 class Silent:
-    """Says nothing."""
+    """Shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +59,7 @@ class Silent:
 
 
 class Lines:
-    """For a log."""
+    """Plain lines, for a log."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._stream = stream
@@ -82,7 +82,7 @@ class Lines:
         now = self._clock.monotonic()
         with self._lock:
             began = self._began.setdefault(what, now)
-            # Of an unknown whole, each doubling is worth a line.
+            # If the size is unknown, one line for each doubling.
             done = bytes_read / size_bytes if size_bytes else 0.0
             mark = int(done / TENTH) if size_bytes else bytes_read.bit_length()
             if mark <= self._tenths.setdefault(what, 0 if size_bytes else mark):
@@ -99,15 +99,15 @@ class Lines:
 
 
 class Bars:
-    """For a terminal."""
+    """Progress bars, for a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
-        # Here, since it takes as long to import as all the rest of the command's output.
+        # Imported here because it takes as long as importing the rest of the command's output.
         from rich import console, progress
         from rich.text import Text
 
         class Rate(progress.TransferSpeedColumn):
-            """In the units of the sizes beside it; rich's own are of 1000 bytes."""
+            """In binary units like the sizes beside it; rich uses units of 1000 bytes."""
 
             def render(self, task: progress.Task) -> Text:
                 speed = task.finished_speed or task.speed
@@ -115,7 +115,7 @@ class Bars:
                 return Text(rate, style="progress.data.speed")
 
         class Bytes(progress.DownloadColumn):
-            """Nothing, of what is not downloaded."""
+            """Empty until bytes have been downloaded."""
 
             def render(self, task: progress.Task) -> Text:
                 return super().render(task) if task.completed else Text()
@@ -156,7 +156,7 @@ class Bars:
 
 
 def progress(stream: TextIO, clock: Clock, *, quiet: bool) -> Progress:
-    """The one for ``stream``, which is where people look: stderr."""
+    """Return the progress display for ``stream``, normally stderr."""
     if quiet:
         return Silent()
     return Bars(stream) if stream.isatty() else Lines(stream, clock)

@@ -1,4 +1,4 @@
-"""``vmdk-cache purge``: the periodic purge, now; or what an operator wants out of the cache."""
+"""``vmdk-cache purge``: run the periodic purge now, or delete selected templates."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason"
 class PurgeTemplates(command.Lister):
     """Delete templates: what the periodic purge would delete now, or what is asked for.
 
-    Safe beside running services: the same locks and the same look before each deletion. A template
-    that is in use, or being imported, stays; the exit code is then 1. Volumes are not affected:
-    they share nothing with the template that they were cloned from.
+    Safe while services are running: it takes the same locks and checks each template again before
+    deleting it. A template that is in use or being imported stays, and the exit code is then 1.
+    Volumes are not affected: they share nothing with the template that they were cloned from.
 
-    What became of the images in Glance, and which are to be kept warm, is asked only with
-    --ask-glance, as the user that "warm" asks as. Without it, templates of images that are deleted
-    there go with the services' own purge, and a limit takes those used longest ago, marked or not.
+    Only with --ask-glance does the command ask Glance which images have changed and which are to be
+    kept warm, with the same credentials as "warm". Without it, templates of images that were
+    deleted in Glance remain until the services' own purge, and a limit evicts the least recently
+    used templates, including those of images that are to be kept warm.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -40,23 +41,25 @@ class PurgeTemplates(command.Lister):
         which.add_argument(
             "--expired",
             action="store_true",
-            help="what has expired, is superseded, altered by hand, or over a limit (default)",
+            help="templates that have expired, are superseded, were altered by hand, or exceed a "
+            "limit (default)",
         )
         which.add_argument(
             "--image",
             nargs="+",
             action="extend",
             metavar="ID",
-            help="every template of these images, whatever their age",
+            help="every template of these images, whatever its age",
         )
         which.add_argument("--all", action="store_true", help="every template of the backends")
         parser.add_argument(
-            "--dry-run", action="store_true", help="delete nothing, show what would be deleted"
+            "--dry-run", action="store_true", help="show what would be deleted, delete nothing"
         )
         parser.add_argument(
             "--ask-glance",
             action="store_true",
-            help="also what is stale: its image was deleted, changed or deactivated in Glance",
+            help="also delete stale templates, whose image was deleted, changed or deactivated in "
+            "Glance",
         )
         command.add_yes(parser)
         return parser
@@ -91,7 +94,7 @@ class PurgeTemplates(command.Lister):
                 if held_up:
                     self.fail()
             except command.NotConfirmedError as refused:
-                # Of this backend; what went from the one before has to be shown.
+                # Concerns this backend only; show what was removed from the previous ones.
                 self.fail()
                 self.tell(f"backend {configured.name}: {refused}")
             except errors.LockTimeout:
@@ -100,11 +103,13 @@ class PurgeTemplates(command.Lister):
             except errors.VmdkCacheError as failure:
                 self.report(failure, f"backend {configured.name}")
         if catalog is not None and catalog.failure is not None:
-            self.report(catalog.failure, "what is not known to be stale was kept")
+            self.report(
+                catalog.failure, "templates that Glance could not confirm as stale were kept"
+            )
         for image_id in dict.fromkeys(parsed_args.image or ()):
             if image_id not in seen:
                 self.fail()
-                self.tell(f"there is no template of image {identifier(image_id)}")
+                self.tell(f"no template of image {identifier(image_id)}")
         return COLUMNS, sorted(rows, key=lambda row: (row[0], row[2]))
 
     def _catalog(self, wanted: bool) -> _Catalog:
@@ -123,7 +128,7 @@ class PurgeTemplates(command.Lister):
     ) -> list[list[Any]]:
         if not planned.remove:
             return []
-        # Whatever joined the plan since it was agreed to is for the next time.
+        # Templates that joined the plan after the confirmation wait for the next purge.
         agreed = {verdict.entry.moref for verdict in planned.remove}
         done = cache.purge.carry_out(lambda: _only(plan(), agreed))
         rows = [table.row(verdict, "removed") for verdict in done.removed]
@@ -135,7 +140,7 @@ class PurgeTemplates(command.Lister):
 
 
 class _Catalog:
-    """Glance; remembers the first answer that it owes, for a purge makes do without it."""
+    """Glance; keeps its first failure, since a purge continues without the answer."""
 
     def __init__(self, glance: Glance) -> None:
         self._glance = glance
@@ -150,7 +155,7 @@ class _Catalog:
 
     @functools.cached_property
     def marked(self) -> frozenset[str]:
-        """Ids of the images that are to be kept warm; none if that is not known."""
+        """Ids of the images that are to be kept warm; empty if Glance cannot tell."""
         try:
             return frozenset(image.id for image in self._glance.marked())
         except errors.SourceUnavailable as failure:
@@ -177,7 +182,8 @@ class _Table:
 
 
 def _is_asked_for(verdict: Verdict, image_ids: frozenset[str] | None) -> bool:
-    """Whether a template that the plan keeps is one that should go, and cannot now."""
+    """Whether the plan keeps a template that was selected for deletion but cannot be deleted
+    now."""
     from vmdk_cache.cache.entry import Phase
 
     entry = verdict.entry

@@ -1,4 +1,4 @@
-"""The file of ``vmdk-cache preflight --report``: opened before anything is asked, written last."""
+"""The file of ``vmdk-cache preflight --report``: opened before the first request, written last."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ _PACKAGES = ("vmdk-cache", "pyvmomi", "oslo.config", "tooz")
 
 
 class ReportFile:
-    """For its owner's eyes only (mode 0600).
+    """The report; readable only by its owner (mode 0600).
 
     :param results: rows of the checklist, as dictionaries
-    :raises UsageError: it cannot be opened for writing
-    :ivar exchanges: told of each SOAP request of the live run
-    :ivar target: what was looked at; None until then
-    :ivar product: of the vCenter; '' until there was a log-in
+    :raises UsageError: the file cannot be opened for writing :ivar exchanges: records each SOAP
+        request of the live run :ivar target: the target of the probes; None until it is known :ivar
+        product: vCenter's product name; '' until the log-in
     """
 
     def __init__(self, path: str, results: Callable[[], list[dict[str, Any]]]) -> None:
@@ -36,20 +35,20 @@ class ReportFile:
         self.target: Target | None = None
         self.product = ""
         try:
-            # Else a pipe without a reader would be waited for.
+            # Otherwise opening a pipe without a reader would block.
             how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
             opened = os.open(path, how, 0o600)
             os.set_blocking(opened, True)
             if stat.S_ISREG(os.fstat(opened).st_mode):
-                os.fchmod(opened, 0o600)  # a file that was there keeps its mode
+                os.fchmod(opened, 0o600)  # an existing file keeps its mode
         except OSError as failure:
             raise command.UsageError(f"argument --report: {sentence(failure)}") from failure
         self._file = os.fdopen(opened, "w", encoding="utf-8")
 
     def write(self) -> None:
-        """Once, at the end.
+        """Write the report; call it once, at the end.
 
-        :raises OSError: it cannot be written
+        :raises OSError: the file cannot be written
         """
         from vmdk_cache.preflight.redaction import Redaction
         from vmdk_cache.preflight.report import report

@@ -1,4 +1,4 @@
-"""``vmdk-cache show``: everything that is known of one image's templates, or of one template."""
+"""``vmdk-cache show``: all details of one image's templates, or of one template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ FIELDS = ("Image", "Copies", "Virtual Size", "Freed By Deletion", "Last Used", "
 
 @dataclass(frozen=True)
 class _Found:
-    """:ivar backend: name; :ivar goes: by the plan; :ivar datastores: names by managed object id"""
+    """:ivar backend: name
+    :ivar goes: whether the purge would remove it
+    :ivar datastores: names by managed object id
+    """
 
     backend: str
     verdict: Verdict
@@ -32,13 +35,13 @@ class _Found:
 
     @property
     def names(self) -> frozenset[str | None]:
-        """What it may be asked for by."""
+        """The ids and names that select it."""
         entry = self.verdict.entry
         return frozenset({entry.image_id if is_ours(entry) else None, entry.name, entry.moref})
 
 
 class Templates(columns.FormattableColumn[list[dict[str, Any]]]):
-    """One block of lines for each template in a table; a list of objects elsewhere."""
+    """One block of lines for each template in a table; a list of objects in other formats."""
 
     def human_readable(self) -> str:
         blocks = []
@@ -62,9 +65,10 @@ class Templates(columns.FormattableColumn[list[dict[str, Any]]]):
 
 
 class Show(command.ShowOne):
-    """Show one image's templates: their records, uses, and what the next purge does with them.
+    """Show one image's templates: their records, their use, and what the next purge will do with
+    them.
 
-    Verdict and reason are those of the purge's plan, but for what Glance says of the image.
+    Verdict and Reason are those of the purge plan, without asking Glance about the image.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -72,8 +76,8 @@ class Show(command.ShowOne):
         parser.add_argument(
             "what",
             metavar="IMAGE",
-            help="id of an image; or the name, or the managed object id, of one virtual machine in "
-            "the cache's folder",
+            help="id of an image, or the name or managed object id of a virtual machine in the "
+            "cache's folder",
         )
         return parser
 
@@ -84,7 +88,7 @@ class Show(command.ShowOne):
             entries = [each.verdict.entry for each in everything]
             known = sorted({str(entry.image_id) for entry in entries if is_ours(entry)})
             raise command.CommandFailedError(
-                f"there is no template of {quoted(parsed_args.what)}; "
+                f"no template of {quoted(parsed_args.what)}; "
                 + (f"images in the cache: {', '.join(known)}" if known else "the cache is empty")
             )
         entries = [each.verdict.entry for each in found]

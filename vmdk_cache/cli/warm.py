@@ -1,4 +1,4 @@
-"""``vmdk-cache warm``: have templates ready before anybody asks for them."""
+"""``vmdk-cache warm``: import images before the first volume needs them."""
 
 from __future__ import annotations
 
@@ -26,42 +26,43 @@ PARALLEL = 2
 class Warm(command.Lister):
     """Import images into the caches before the first volume asks for them.
 
-    All images are looked up and checked first: nothing is imported unless everything can be. What
-    is cached already is not imported again; its age counts from now. Safe beside running services:
-    an image that one of them is importing is waited for.
+    All images are looked up and checked first; if any check fails, nothing is imported. An image
+    that is already cached is not imported again, but its age restarts. Safe while services are
+    running: if one of them is importing an image, this command waits for it.
 
-    Glance is asked as OS_USERNAME and so on of the environment if OS_AUTH_URL is set, else as the
-    user of [glance] or [service_user] in cinder.conf. Ctrl-C breaks off what runs, and leaves
-    nothing of it in vCenter. Status: imported, replicated (copied within vCenter), already there;
-    refused, failed, broken off, not begun.
+    Glance credentials come from the environment (OS_USERNAME and so on) if OS_AUTH_URL is set,
+    otherwise from [glance] or [service_user] in cinder.conf. Ctrl-C aborts running imports and
+    leaves nothing of them in vCenter. Status: imported, replicated (copied within vCenter), already
+    there; refused, failed, broken off, not begun.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "image", nargs="+", metavar="IMAGE", help="id, or name if only one image has it"
+            "image", nargs="+", metavar="IMAGE", help="id or unique name of an image"
         )
         parser.add_argument(
             "--datastore",
             action="append",
             default=[],
             metavar="NAME",
-            help="have a copy on this datastore, may be repeated: the first is imported to, the "
-            "others get a copy of that (default: one copy, where there is most room)",
+            help="datastore that should have a copy; may be repeated: the image is imported to the "
+            "first one and replicated to the others (default: one copy, on the datastore with the "
+            "most free space)",
         )
         parser.add_argument(
             "--parallel",
             type=_at_least_one,
             default=PARALLEL,
             metavar="N",
-            help=f"imports at a time, each a download from Glance (default: {PARALLEL})",
+            help=f"number of concurrent imports, each a download from Glance (default: {PARALLEL})",
         )
         parser.add_argument(
             "--from-file",
             type=pathlib.Path,
             metavar="FILE",
-            help="read the image from this file instead of Glance; it must be the very file that "
-            "Glance has, by its size and hash. One IMAGE only",
+            help="read the image from this file instead of Glance; its size and hash must match "
+            "Glance's. One IMAGE only",
         )
         return parser
 
@@ -73,7 +74,7 @@ class Warm(command.Lister):
         from vmdk_cache.clock import SystemClock
 
         if parsed_args.from_file is not None and len(parsed_args.image) > 1:
-            raise command.UsageError("argument --from-file: takes one IMAGE only")
+            raise command.UsageError("argument --from-file: only one IMAGE is allowed")
         source: ImageSource
         source = asked = glance.connect(self.configuration.options, os.environ)
         images = self._found(asked, parsed_args.image)
@@ -94,7 +95,7 @@ class Warm(command.Lister):
             progress=progress(self.app.stderr, clock, quiet=quiet),
             clock=clock,
         )
-        # A backend that could not be opened is one more thing that is wrong.
+        # A backend that could not be opened counts as a failed check.
         if not run.check() or self.result != exit_code.OK:
             self.tell("nothing was imported")
         elif not run.run():
@@ -103,17 +104,17 @@ class Warm(command.Lister):
         return COLUMNS, [row for errand in errands for row in _rows(errand)]
 
     def _enabled(self) -> list[tuple[BackendConfiguration, RunningCache]]:
-        """Backends without the cache count only if they were asked for, or there is no other: then
-        each is refused with the reason."""
+        """The caches of enabled backends. Backends with a disabled cache are included only if
+        selected by name, or if there are no others; each is then refused with the reason."""
         options: Any = self.app_args
         every = list(self.caches())
         return [each for each in every if each[0].settings.enabled or options.backend] or every
 
     def _found(self, source: Glance, wanted: Sequence[str]) -> list[NamedImage]:
-        """Each image once, in the order of the command line; tells of all that are not to be had.
+        """Return each image once, in command-line order; print every image that is not found.
 
-        :raises CommandFailedError: there is one
-        :raises SourceUnavailable: Glance cannot be asked
+        :raises CommandFailedError: an image is not found, or its name is ambiguous
+        :raises SourceUnavailable: the request to Glance failed
         """
         found: dict[str, NamedImage] = {}
         missing = 0
@@ -125,18 +126,18 @@ class Warm(command.Lister):
             missing += 1
             ids = ", ".join(sorted(match.image.id for match in matches))
             self.tell(
-                f"{len(matches)} images have the name {quoted(name)}: give the id of one of them, "
+                f"{len(matches)} images have the name {quoted(name)}: use the id of one of them, "
                 f"{ids}"
                 if matches
-                else f"Glance has no image with the id or name {quoted(name)} that this user may "
-                "see"
+                else f"Glance has no image with the id or name {quoted(name)} that is visible to "
+                "this user"
             )
         if missing:
             raise command.CommandFailedError("nothing was imported")
         return list(found.values())
 
     def _judge(self, errands: Sequence[Errand]) -> None:
-        """Count for the exit code what did not succeed."""
+        """Raise the exit code for every target that did not succeed."""
         from vmdk_cache.cli.warm_run import SUCCESSES
 
         for errand in errands:
@@ -152,9 +153,10 @@ def _errands(
     caches: Sequence[tuple[BackendConfiguration, RunningCache]],
     datastores: Sequence[str],
 ) -> list[Errand]:
-    """Image by image, for each backend; with datastores, for each backend that has one of them.
+    """One errand for each image and backend; with datastores, only for backends that use one of
+    them.
 
-    :raises UsageError: no backend has a datastore of that name
+    :raises UsageError: no backend uses a datastore of that name
     """
     from vmdk_cache.cli.warm_run import Errand, Target
 
@@ -167,9 +169,8 @@ def _errands(
     for name in wanted:
         if name not in known:
             raise command.UsageError(
-                f"argument --datastore: no backend that could be opened uses a datastore "
-                f"{quoted(name)}; "
-                f"they use {', '.join(sorted(known)) or 'none'}"
+                f"argument --datastore: no opened backend uses a datastore {quoted(name)}; they "
+                f"use {', '.join(sorted(known)) or 'none'}"
             )
     errands = []
     for named in images:
@@ -203,5 +204,5 @@ def _rows(errand: Errand) -> list[list[Any]]:
 
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"not a number of images from 1 on: {quoted(text)}")
+        raise argparse.ArgumentTypeError(f"not a positive number: {quoted(text)}")
     return int(text)

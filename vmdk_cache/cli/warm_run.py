@@ -1,17 +1,16 @@
-"""Warms a list of targets: so many at a time, and none is left half done.
+"""Warms a list of targets with limited concurrency, and leaves none half done.
 
-    waiting     the caches are opened, nothing has begun
-    checked     refused ones are told; if there are any, nothing begins at all
-    at work     a thread takes one image of one backend, and its datastores in turn: the first gets
-                an import, the others copies of it, made within vCenter
+    waiting     the caches are open, nothing has started
+    checked     targets that fail the check are refused; if there are any, nothing starts
+    at work     one thread takes one image of one backend, and its datastores in turn: the first
+                gets an import, the others copies of it, made within vCenter
     over        imported, replicated, already there; refused, failed, broken off, not begun
 
-Ctrl-C ends it early, and so does what is taken for it (vmdk_cache/cli/main.py). What reads an
-image's bytes is given an error at the next ones, and is waited for: the import cleans up after
-itself. Glance may send no more bytes, or vCenter may not answer, so that wait ends after
-CLEANED_UP_WITHIN_S. The log-out that follows ends the import's lease, and vCenter removes what the
-import has made. What waits for another process's lock, or for vCenter to make a copy, is left
-alone: vCenter makes the whole copy or none.
+Ctrl-C, SIGTERM and SIGHUP (vmdk_cache/cli/main.py) end the run early. An import that is reading
+gets an error with its next bytes, and the run waits while the import cleans up. Glance may send no
+more bytes, or vCenter may not answer, so that wait ends after CLEANED_UP_WITHIN_S. The log-out that
+follows ends the import's lease, and vCenter removes the VM. A thread that waits for another
+process's lock, or for vCenter to make a copy, is abandoned: vCenter makes the whole copy or none.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import identifier, sentence
 from vmdk_cache.wiring import RunningCache
 
-#: How long imports may take to clean up after Ctrl-C. Removing a VM takes seconds.
+#: Time limit for imports to clean up after Ctrl-C. Removing a VM takes seconds.
 CLEANED_UP_WITHIN_S = 60.0
-#: A signal that arrives as the main thread begins to wait does not wake it up.
+#: A signal that arrives just before the main thread starts to wait does not wake it.
 _LOOK_AGAIN_S = 1.0
 
 
 class Status(enum.StrEnum):
-    """How it went with a target; the first three are successes, and the engine's words."""
+    """State of a target. The first three are successes, named as in the engine."""
 
     IMPORTED = Warmth.IMPORTED
     REPLICATED = Warmth.REPLICATED
@@ -55,14 +54,14 @@ SUCCESSES = frozenset({Status.IMPORTED, Status.REPLICATED, Status.THERE})
 
 @dataclass
 class Target:
-    """A copy that is wanted.
+    """A requested copy.
 
-    :ivar name: the image's
+    :ivar name: the image's name
     :ivar datastore: managed object id; None: any
     :ivar datastore_name: its name; None: any
-    :ivar found_in: name of the datastore where it is at last
-    :ivar bytes_read: of the image, from wherever
-    :ivar failure: why it is refused or failed
+    :ivar found_in: name of the datastore that holds the copy in the end
+    :ivar bytes_read: bytes of the image read so far, from any source
+    :ivar failure: why the target was refused or failed
     """
 
     image: Image
@@ -78,7 +77,7 @@ class Target:
 
     @property
     def what(self) -> str:
-        """For a line about it."""
+        """Its name in messages."""
         place = self.datastore_name or self.backend
         return f"{self.name or identifier(self.image.id)} on {place}"
 
@@ -94,15 +93,15 @@ class Errand:
     is_over: bool = False
 
     def name_of(self, datastore: str | None) -> str | None:
-        """Of a datastore that the backend may use, else its managed object id."""
+        """The name of a datastore that the backend may use, otherwise its managed object id."""
         return self.cache.placement.datastore_names().get(datastore or "", datastore)
 
 
 class WarmRun:
     """One run. Use it once: :meth:`check`, then :meth:`run`.
 
-    :param source: of all images' bytes
-    :param parallel: how many images are at work at a time, at least 1
+    :param source: source of all images' bytes :param parallel: number of images handled
+        concurrently, at least 1
     """
 
     def __init__(
@@ -124,10 +123,10 @@ class WarmRun:
         self._stopped = False
 
     def check(self) -> bool:
-        """Whether all of it can begin, as far as that is known before the first byte; what cannot
-        is REFUSED.
+        """Whether every target can start, as far as is known before the first byte. Targets that
+        cannot are REFUSED.
 
-        :raises VmdkCacheError: vCenter or the locks cannot be asked
+        :raises VmdkCacheError: vCenter or the locks cannot be reached
         """
         for errand in self._errands:
             for target in errand.targets:
@@ -141,15 +140,15 @@ class WarmRun:
         return all(target.status is not Status.REFUSED for target in every)
 
     def run(self) -> bool:
-        """Work; returns whether it came to its end, False after Ctrl-C."""
+        """Run; return True when finished, False after Ctrl-C."""
         threads = [
-            # A daemon: one that is left alone must not keep the process from ending.
+            # A daemon, so that an abandoned thread does not keep the process alive.
             threading.Thread(target=self._work, name=f"warm-{number}", daemon=True)
             for number in range(min(self._parallel, len(self._errands)))
         ]
         with self._progress:
             for errand in self._errands[self._parallel :]:
-                self._progress.state(errand.targets[0].what, "waits for its turn")
+                self._progress.state(errand.targets[0].what, "waiting")
             try:
                 for thread in threads:
                     thread.start()
@@ -158,7 +157,7 @@ class WarmRun:
             except KeyboardInterrupt:
                 self._stopped = True
             self._say_what_is_waited_for()
-            # A second Ctrl-C ends this as well; vCenter then removes what is not finished.
+            # A second Ctrl-C ends this wait too; vCenter then removes unfinished imports.
             self._await(lambda errand: errand.is_over or not errand.is_reading, CLEANED_UP_WITHIN_S)
         for errand in self._errands:
             if not errand.is_over:
@@ -176,7 +175,7 @@ class WarmRun:
         for errand in self._errands:
             for target in errand.targets:
                 if errand.is_reading and target.status is Status.AT_WORK:
-                    self._progress.state(target.what, "is broken off, and cleaned up")
+                    self._progress.state(target.what, "aborting, cleaning up")
 
     def _break_off(self, errand: Errand) -> None:
         for target in errand.targets:
@@ -201,7 +200,7 @@ class WarmRun:
     def _warm(self, errand: Errand, target: Target) -> None:
         began = self._clock.monotonic()
         target.status = Status.AT_WORK
-        self._progress.state(target.what, "looked up")
+        self._progress.state(target.what, "looking up")
         source = _WatchedSource(self, errand, target)
         try:
             entry, how = errand.cache.images.warm(
@@ -216,8 +215,8 @@ class WarmRun:
             else:
                 self._end(target, status, failure)
         except Exception as failure:
-            # A defect must not keep the other images cold.
-            defect = errors.VmdkCacheError(f"a defect of this program: {sentence(repr(failure))}")
+            # A bug must not keep the other images from being warmed.
+            defect = errors.VmdkCacheError(f"bug in vmdk-cache: {sentence(repr(failure))}")
             self._end(target, Status.FAILED, defect)
         else:
             target.seconds = self._clock.monotonic() - began
@@ -234,21 +233,21 @@ class WarmRun:
         self._progress.state(target.what, f"{status}{seconds}{why}")
 
     def opened(self, errand: Errand) -> None:
-        """Its bytes are about to be read.
+        """Note that the import starts to read bytes.
 
-        :raises SourceUnavailable: not any more
+        :raises SourceUnavailable: the run was aborted
         """
         with self._changed:
             self.go_on()
             errand.is_reading = True
 
     def go_on(self) -> None:
-        """:raises SourceUnavailable: the run was broken off"""
+        """:raises SourceUnavailable: the run was aborted"""
         if self._stopped:
-            raise errors.SourceUnavailable("broken off by Ctrl-C")
+            raise errors.SourceUnavailable("aborted by Ctrl-C")
 
     def counted(self, target: Target, size_bytes: int) -> None:
-        """So many bytes more have been read."""
+        """Add ``size_bytes`` to the bytes read."""
         target.bytes_read += size_bytes
         self._progress.read(target.what, target.bytes_read, target.image.size_bytes)
 
@@ -257,7 +256,7 @@ class WarmRun:
 
 
 class _WatchedSource:
-    """The run's source, as seen by one target."""
+    """The run's source, with the progress and the abort of one target."""
 
     def __init__(self, run: WarmRun, errand: Errand, target: Target) -> None:
         self._run = run
@@ -278,5 +277,5 @@ class _WatchedSource:
 
 
 def _closable(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
-    """A source's iterator need not have a ``close``; a generator's closes what it is made of."""
+    """A source's iterator may lack ``close``; a generator has it and closes the inner iterator."""
     yield from chunks

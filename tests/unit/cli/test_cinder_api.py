@@ -120,11 +120,11 @@ def test_the_names_that_types_ask_for_are_read(server: Server, cinder: cinder_ap
     [
         (401, "admin role"),
         (403, "admin role"),
-        (404, "cannot be asked"),
-        (503, "cannot be asked"),
-        (b"<html>", "no Cinder"),
-        (b"{}", "no Cinder"),
-        (b'{"volumes": {}}', "no Cinder"),
+        (404, "request to Cinder.s API failed"),
+        (503, "request to Cinder.s API failed"),
+        (b"<html>", "not a response of Cinder.s API"),
+        (b"{}", "not a response of Cinder.s API"),
+        (b'{"volumes": {}}', "not a response of Cinder.s API"),
     ],
 )
 def test_an_api_that_does_not_answer_as_cinder_does_is_one_error(
@@ -138,7 +138,7 @@ def test_an_api_that_does_not_answer_as_cinder_does_is_one_error(
 def test_an_api_that_is_away_is_one_error(server: Server, cinder: cinder_api.Cinder) -> None:
     server.http.shutdown()
     server.http.server_close()
-    with pytest.raises(errors.SourceUnavailable, match="cannot be asked"):
+    with pytest.raises(errors.SourceUnavailable, match="request to Cinder.s API failed"):
         cinder.pools("vmware1")
     server.http = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     threading.Thread(target=server.http.serve_forever, daemon=True).start()
@@ -157,7 +157,7 @@ def test_cinder_is_asked_as_the_environment_says(server: Server) -> None:
 def test_without_keystone_cinder_is_not_asked() -> None:
     options = cfg.ConfigOpts()
     options([], default_config_files=[])
-    with pytest.raises(errors.ConfigError, match="nobody to ask"):
+    with pytest.raises(errors.ConfigError, match="no Glance credentials are configured"):
         cinder_api.connect(options, {}, 5)
     options.set_override("auth_strategy", "noauth")
     with pytest.raises(errors.ConfigError, match="without Keystone"):

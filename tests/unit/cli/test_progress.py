@@ -103,8 +103,8 @@ def test_where_nobody_looks_nothing_is_drawn() -> None:
 def test_who_looks_no_more_breaks_no_import_off(is_terminal: bool) -> None:
     stream = HungUp(is_terminal=is_terminal)
     with progress(stream, ManualClock(), quiet=False) as shown:
-        shown.state("debian", "looked up")
+        shown.state("debian", "looking up")
         stream.is_gone = True
         shown.read("debian", MIB, MIB)
         shown.state("debian", "imported")
-        shown.state("fedora", "looked up")
+        shown.state("fedora", "looking up")

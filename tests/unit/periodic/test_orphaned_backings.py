@@ -134,7 +134,7 @@ def test_findings_and_requests_are_bounded() -> None:
 def test_what_cinder_does_not_say_is_an_error_and_no_finding() -> None:
     class Silent(Cloud):
         def known(self) -> KnownVolumes:
-            raise errors.SourceUnavailable("it takes the admin role")
+            raise errors.SourceUnavailable("the admin role is required")
 
     with pytest.raises(errors.SourceUnavailable):
         Silent(backing(1)).find()
