@@ -193,7 +193,7 @@ def test_a_vcenter_that_comes_up_later_costs_its_own_metrics_until_then(lab: Lab
         assert not is_away(exporter.scrape())
         log = exporter.end()
     assert log.count("No metrics of backend vmware1 from vCenter") == 1
-    assert log.count("answers again") == 1
+    assert log.count("is answering again") == 1
 
 
 def test_a_vcenter_that_hangs_costs_no_scrape(lab: Lab, run: Run) -> None:

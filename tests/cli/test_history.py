@@ -73,7 +73,7 @@ def test_nothing_counted_yet_is_no_error_and_makes_no_file(
 ) -> None:
     done = run("history", "-f", "json")
     assert done.stdout.strip() == "[]"
-    assert "nothing was counted yet" in done.stderr
+    assert "nothing has been counted yet" in done.stderr
     assert not (tmp_path / "vmdk-cache.sqlite").exists()
 
 

@@ -48,7 +48,7 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Lab:
 
 def told(done: subprocess.CompletedProcess[str]) -> list[str]:
     """Lines on stderr, but for those about probes that take long: any may on a busy machine."""
-    return [line for line in done.stderr.splitlines() if "is at work" not in line]
+    return [line for line in done.stderr.splitlines() if "is still running" not in line]
 
 
 def as_documented_account(lab: Lab, without: str) -> None:
@@ -193,7 +193,7 @@ def test_a_vcenter_that_never_answers_is_named_while_it_is_waited_for(lab: Lab, 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         lab.configure(vmware_host_port=silent.getsockname()[1])
         done = run("preflight", "--timeout", "4", code=4)
-    assert "vcenter.tls is at work; --timeout bounds" in done.stderr
+    assert "vcenter.tls is still running; --timeout limits" in done.stderr
     [given_up] = told(done)
     assert "did not answer in time" in given_up
 
@@ -264,7 +264,7 @@ def test_a_privilege_that_the_live_run_does_without_is_named_before_it_begins(
     as_documented_account(lab, "VApp.Export")
     done = run("preflight", "--live", "-f", "json")
     [line] = told(done)
-    assert "the account lacks VApp.Export; --live leaves out" in line
+    assert "the account lacks VApp.Export; --live skips" in line
     results = {row["Probe"]: row["Result"] for row in json.loads(done.stdout)}
     assert results["live.read-back"] == "not tried" and results["live.deletion"] == "ok"
     assert is_empty(lab.vcenter)

@@ -166,7 +166,9 @@ def test_a_server_that_is_no_vcenter_is_given_up_and_named(
     assert line.startswith(f"vmdk-cache: backend vmware1: {probe}: ") and says in line, line
     assert results(done)[probe] == "failed"
     if serve in (silent, silent_after_tls):
-        assert f"backend vmware1: {probe} is at work; --timeout bounds the wait" in done.stderr
+        assert (
+            f"backend vmware1: {probe} is still running; --timeout limits the wait" in done.stderr
+        )
 
 
 def test_a_certificate_for_another_name_is_named(lab: Lab, run: Run, issuer: trustme.CA) -> None:
@@ -219,7 +221,7 @@ def test_a_report_file_that_cannot_be_opened_is_named_before_anything_is_asked(
 def test_a_report_that_does_not_fit_is_named_after_the_results(lab: Lab, run: Run) -> None:
     done = run("preflight", "-f", "json", "--report", "/dev/full", code=1)
     [line] = told(done)
-    assert line.startswith("vmdk-cache: argument --report: the report cannot be written: ")
+    assert line.startswith("vmdk-cache: argument --report: cannot write the report: ")
     assert results(done)["vcenter.log-in"] == "ok"
 
 

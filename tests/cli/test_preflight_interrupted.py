@@ -63,9 +63,9 @@ METHODS = [
 def test_a_live_run_that_is_interrupted_cleans_up(lab: Lab, run: Run, method: str) -> None:
     broken = Broken(lab, run, method, signal.SIGINT)
     assert broken.code == 130, broken.error
-    lines = [line for line in broken.error.splitlines() if "at work" not in line]
+    lines = [line for line in broken.error.splitlines() if "still running" not in line]
     removes, interrupted = lines[-2:]
-    assert removes == "vmdk-cache: backend vmware1: removes what this run has made"
+    assert removes == "vmdk-cache: backend vmware1: removing what this run created"
     assert interrupted == "vmdk-cache: interrupted"
     assert is_empty(lab.vcenter)
     assert lab.vcenter.leases() == []

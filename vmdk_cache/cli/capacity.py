@@ -1,4 +1,4 @@
-"""``vmdk-cache capacity``: what the caches take, and how far their limits are used."""
+"""``vmdk-cache capacity``: the space that the caches use, and how close their limits are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmdk_cache.wiring import RunningCache
 
 GIB = 1 << 30
-#: In the column of datastores: the whole backend.
+#: Value of the column Datastore in the row of the whole backend.
 WHOLE = "(all)"
 COLUMNS = (
     "Backend",
@@ -36,23 +36,23 @@ COLUMNS = (
 
 
 class Limits(columns.FormattableColumn[list[dict[str, Any]]]):
-    """Options with what is used of them; of image_cache_min_free_percent, what is free."""
+    """Limits with their current use; for image_cache_min_free_percent, the free space."""
 
     def human_readable(self) -> str:
         return "\n".join(map(self._text, self._value))
 
     @staticmethod
     def _text(limit: dict[str, Any]) -> str:
-        # The one limit that is to be exceeded.
+        # The only lower limit.
         of = "free of at least" if limit["option"] == "image_cache_min_free_percent" else "of"
         return f"{limit['option']}: {limit['used']:g} {of} {limit['limit']:g}"
 
 
 class ShowCapacity(command.Lister):
-    """Show what templates take on each datastore, and how far the limits are used.
+    """Show the space that templates use on each datastore, and how close the limits are.
 
-    The row "(all)" of a backend has the sums, and extra_provisioned_capacity_gb as the scheduler
-    sees it: the virtual sizes of all templates and running imports, in GiB, rounded up.
+    The row "(all)" of a backend shows the totals, and extra_provisioned_capacity_gb as the
+    scheduler sees it: the virtual sizes of all templates and running imports, in GiB, rounded up.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
@@ -99,7 +99,7 @@ def _taken(used: Iterable[Capacity]) -> list[Any]:
 
 def _space(datastores: list[Datastore]) -> list[Any]:
     if not datastores:
-        # One that the backend does not use any more.
+        # The backend no longer uses this datastore.
         return [Size(None), Size(None), Percent(None)]
     return [
         Size(sum(each.capacity_bytes for each in datastores)),
@@ -116,7 +116,7 @@ def _free(datastores: list[Datastore]) -> float:
 def _limits(
     settings: Settings, used: Iterable[Capacity], datastores: list[Datastore]
 ) -> list[dict[str, Any]]:
-    """Those that are set, of the whole backend."""
+    """The limits of the whole backend that are set."""
     used = list(used)
     provisioned = sum(each.provisioned_bytes for each in used)
     capacity = sum(each.capacity_bytes for each in datastores)

@@ -6,8 +6,8 @@
     vmdk_cache/cli/scraper.py          one scrape: looks and ledgers
     vmdk_cache/cli/metrics_server.py   HTTP
 
-It changes nothing, in vCenter or in the ledger, and runs until SIGTERM, SIGHUP or Ctrl-C. That
-vCenter is away is a metric, no reason to end or not to start.
+The exporter is read-only in vCenter and in the ledger, and runs until SIGTERM, SIGHUP or Ctrl-C. An
+unreachable vCenter shows up as a metric; the exporter starts and runs without it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from vmdk_cache.cli.observer import Observer
     from vmdk_cache.wiring import RunningCache
 
-#: A port that is neither in Prometheus's list of exporters nor among those that Linux gives to
-#: outgoing connections (32768 and up).
+#: The port is neither in Prometheus's list of exporters nor one of Linux's ephemeral ports (32768
+#: and up).
 LISTEN = ("127.0.0.1", 19273)
-#: To log out of vCenter; it drops an idle session by itself.
+#: Time limit for the log-out; vCenter ends an idle session by itself.
 CLOSED_WITHIN_S = 5.0
 
 
 class Exporter(command.Command):
-    """Serve metrics of the image caches to Prometheus, until it is terminated.
+    """Serve metrics of the image caches to Prometheus until terminated.
 
-    The metrics are at /metrics. They hold names of backends and datastores and no secret, but they
-    are for everyone who reaches the address: by default only for this host.
+    The metrics are at /metrics. They contain names of backends and datastores, and no secrets.
+    Everyone who can reach the address can read them; by default that is only this host.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -49,24 +49,24 @@ class Exporter(command.Command):
             type=_address,
             default=LISTEN,
             metavar="HOST:PORT",
-            help="address to serve at (default: {}:{}); [ADDRESS]:PORT for IPv6, port 0 for one "
-            "that is free".format(*LISTEN),
+            help=f"address to listen on (default: {LISTEN[0]}:{LISTEN[1]}); [ADDRESS]:PORT for "
+            "IPv6, port 0 for any free port",
         )
         parser.add_argument(
             "--tls-cert",
             metavar="FILE",
-            help="PEM file of a certificate, with its chain: serve HTTPS",
+            help="PEM file of a certificate with its chain; enables HTTPS",
         )
         parser.add_argument(
             "--tls-key",
             metavar="FILE",
-            help="PEM file of the certificate's key (default: in the same file)",
+            help="PEM file of the certificate's private key (default: in the file of --tls-cert)",
         )
         parser.add_argument(
             "--tls-client-ca",
             metavar="FILE",
-            help="PEM file of CA certificates: serve only clients with a certificate of one of "
-            "them",
+            help="PEM file of CA certificates; only clients with a certificate from one of them "
+            "are served",
         )
         return parser
 
@@ -81,7 +81,7 @@ class Exporter(command.Command):
         if parsed_args.tls_cert:
             tls = tls_context(parsed_args.tls_cert, parsed_args.tls_key, parsed_args.tls_client_ca)
         elif parsed_args.tls_key or parsed_args.tls_client_ca:
-            raise command.UsageError("argument --tls-cert: HTTPS needs a certificate")
+            raise command.UsageError("argument --tls-cert: HTTPS requires a certificate")
         observed = [
             (configured, Observer(configured.name, self._connector(configured), clock))
             for configured in self.configuration.backends
@@ -93,7 +93,7 @@ class Exporter(command.Command):
         server.start()
         try:
             names = ", ".join(configured.name for configured, _ in observed)
-            self.tell(f"metrics of {names} at {server.url}")
+            self.tell(f"serving metrics of {names} at {server.url}")
             ended.get()
         finally:
             server.stop()
@@ -101,10 +101,10 @@ class Exporter(command.Command):
         return exit_code.OK
 
     def _connector(self, configured: BackendConfiguration) -> Callable[[], RunningCache]:
-        locks = self._locks(configured)  # none is ever held
+        locks = self._locks(configured)  # the exporter takes no lock
 
         def connect() -> RunningCache:
-            # Here, so that the address is served within a moment of the start.
+            # Imported here, so that the exporter serves soon after its start.
             from vmdk_cache import wiring
             from vmdk_cache.cache import events
 
@@ -129,18 +129,18 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _on_signals() -> queue.SimpleQueue[int]:
-    """Gets SIGTERM, Ctrl-C and a terminal's end, which from now on do only that. A queue of this
-    kind may be put to by a handler whenever it runs; an Event that is just being waited for would
-    stand still."""
+    """A queue that receives SIGTERM, SIGINT and SIGHUP; from now on they have no other effect. A
+    signal handler may put into a SimpleQueue at any time; setting an Event while it is being waited
+    for could deadlock."""
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
             signal.signal(number, lambda number, _: ended.put(number))
     return ended
 
 
 def _close(observers: list[Observer]) -> None:
-    """Log out everywhere, at once; a vCenter that does not answer is not waited for."""
+    """Log out of all vCenters concurrently, without waiting for one that does not answer."""
     closing = [threading.Thread(target=each.close, daemon=True) for each in observers]
     for thread in closing:
         thread.start()

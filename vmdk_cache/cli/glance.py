@@ -57,11 +57,12 @@ def connect(
     parts = options.glance_catalog_info.split(":")
     if len(parts) != 3:
         raise ConfigError(
-            f"glance_catalog_info is {quoted(options.glance_catalog_info)}: write it as "
-            f"<service type>:<service name>:<interface>, e.g. image:glance:publicURL"
+            f"glance_catalog_info is {quoted(options.glance_catalog_info)}: expected "
+            "<service "
+            "type>:<service name>:<interface>, e.g. image:glance:publicURL"
         )
     if not servers and asking.source is None:
-        raise ConfigError("glance_api_servers is not set, and without Keystone nobody else knows")
+        raise ConfigError("without Keystone there is no service catalog: set glance_api_servers")
     common = {
         "session": asking.session,
         "auth": asking.plugin,
@@ -126,8 +127,8 @@ class Glance:
             if self._asking.sees_every_image():
                 return None
         raise SourceUnavailable(
-            f"Glance does not say whether image {identifier(image_id)} is deleted or private to "
-            f"another project: ask as a user with the admin role, see {self._asking.source}"
+            f"cannot tell whether image {identifier(image_id)} is deleted or private to another "
+            f"project: that requires a user with the admin role, see {self._asking.source}"
         )
 
     def marked(self) -> list[Image]:

@@ -1,4 +1,4 @@
-"""``vmdk-cache history``: what the caches did, in counts."""
+"""``vmdk-cache history``: counts of what the caches did."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ SUMS = (
     "Replicas",
     "Evictions",
 )
-#: What ``--by reason`` explains.
+#: Events that have a reason for ``--by reason``.
 _EXPLAINED = ("bypass", "failed", "import-failed", "evict")
 
 
 class History(command.Lister):
-    """Show what the caches did, in counts; who used them is not recorded.
+    """Show counts of what the caches did; users are not recorded.
 
-    The counts are those of this host, from the file that image_cache_ledger names; vCenter is not
-    asked. Days are UTC; images are known for the last 90 days, what is older is one row without
-    day or image. Hit rate: hits of hits and misses. In one task: hits and misses for which vCenter
-    needed no second task. Bytes saved: what Glance did not have to send.
+    The counts are those of this host, from the file set by image_cache_ledger; vCenter is not
+    contacted. Days are in UTC. Counts by day and image cover the last 90 days; older counts are
+    summed in one row without day or image. Hit rate: hits as a share of hits and misses. In one
+    task: hits and misses for which vCenter needed no second task. Bytes saved: bytes that Glance
+    did not have to send.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -52,17 +53,21 @@ class History(command.Lister):
             "--days",
             type=_days,
             metavar="N",
-            help="of the last N days, today included (default: of all time)",
+            help="counts of the last N days, including today (default: all)",
         )
         parser.add_argument(
-            "--image", action="append", default=[], metavar="ID", help="of this image only"
+            "--image",
+            action="append",
+            default=[],
+            metavar="ID",
+            help="counts of this image only; may be repeated",
         )
         parser.add_argument(
             "--by",
             choices=["day", "image", "reason"],
             default="day",
-            help="one row for each day (default), each image, or each reason for which a volume "
-            "was made without the cache, or failed, an import failed, or a template was deleted",
+            help="one row for each day (default), for each image, or for each reason why a volume "
+            "bypassed the cache or failed, an import failed, or a template was deleted",
         )
         return parser
 
@@ -87,7 +92,9 @@ class History(command.Lister):
         try:
             os.stat(path)
         except FileNotFoundError:
-            self.tell(f"backend {configured.name}: nothing was counted yet, {path} is not there")
+            self.tell(
+                f"backend {configured.name}: nothing has been counted yet, {path} does not exist"
+            )
             return []
         except OSError as failure:
             raise errors.ConfigError(

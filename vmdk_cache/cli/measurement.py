@@ -1,12 +1,12 @@
-"""From what is known of the backends at one moment to metric families: pure.
+"""Turns one observation of the backends into metric families: pure.
 
-    configuration   always
-    look            what vCenter said; without it those metrics are left out, so that Prometheus
-                    sees them end and no old value passes for a new one
-    tally           what the ledger says; the same
+    configuration   always present
+    look            state in vCenter; if missing, its metrics are left out, so that Prometheus
+                    marks them stale instead of repeating old values
+    tally           counts of the ledger; likewise
 
-Where a series may begin with its first event, it is there as 0 before: to Prometheus a counter that
-appears as 1 has not risen.
+A counter is exported as 0 before its first event: Prometheus sees no increase in a counter that
+first appears as 1.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from vmdk_cache.cli.metrics import METRICS
 from vmdk_cache.conf import Settings
 from vmdk_cache.ledger import IN_ONE_TASK, Count, Histogram
 
-#: Label of templates of which vCenter does not say where they are.
+#: Label of templates whose datastore vCenter does not report.
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Look:
-    """What vCenter has, as of one refresh.
+    """The state in vCenter as of one refresh.
 
     :ivar spaces: the datastores that the backend uses, by managed object id
-    :ivar names: datastores' names by managed object id, also of others if they are known
+    :ivar names: names of datastores by managed object id, including others that are known
     """
 
     entries: Sequence[CacheEntry]
@@ -47,7 +47,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Tally:
-    """What the ledger says of one backend."""
+    """The ledger's counts of one backend."""
 
     counts: Sequence[Count]
     histograms: Sequence[Histogram]
@@ -55,11 +55,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One backend.
+    """The observation of one backend.
 
     :ivar look: None if vCenter did not answer
-    :ivar look_s: seconds that were waited for it
-    :ivar has_ledger: False if the ledger is switched off
+    :ivar look_s: seconds that the scrape waited for it
+    :ivar has_ledger: False if the ledger is disabled
     :ivar tally: None if there is no ledger or it cannot be read
     """
 
@@ -87,7 +87,7 @@ def families(measurements: Iterable[Measurement], version: str) -> list[Metric]:
 
 
 class _Sheet:
-    """Samples, by the metric that they belong to."""
+    """Collects samples by metric."""
 
     def __init__(self) -> None:
         self._families: dict[str, Metric] = {}
@@ -98,8 +98,8 @@ class _Sheet:
         return self._families[name]
 
     def add(self, name: str, value: float, *labels: str) -> None:
-        """A sample of a gauge or counter; ``name`` without its prefix, ``labels`` in the table's
-        order."""
+        """Add a sample of a gauge or counter; ``name`` without its prefix, ``labels`` in the
+        table's order."""
         assert len(labels) == len(METRICS[name].labels), name
         self._family(name).add_metric(labels, value)  # type: ignore[attr-defined]
 
@@ -182,8 +182,8 @@ def _add_templates(
 
 
 def _labels(look: Look) -> dict[str | None, str]:
-    """Of each datastore that is used or holds something: its name. Names are unique within a
-    datacenter only, so two of the same name bear their managed object ids as well."""
+    """The label of each datastore that is used or holds an entry: its name. Names are unique only
+    within a datacenter, so labels of equal names also contain the managed object id."""
     morefs: set[str | None] = {*look.spaces, *(entry.datastore for entry in look.entries)}
     named = {moref: look.names.get(moref, moref) if moref else UNKNOWN for moref in morefs}
     times = Counter(named.values())

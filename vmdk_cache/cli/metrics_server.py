@@ -55,8 +55,7 @@ class MetricsServer:
         except OSError as failure:
             raise errors.ConfigError(
                 f"--listen {host}:{port}: {sentence(failure.strerror or failure)}; choose an "
-                f"address of this "
-                f"host and a port that no other program listens on"
+                "address of this host and a free port"
             ) from failure
         self._server.set_app(_Application(collector))
         self._tls = tls is not None
@@ -97,8 +96,7 @@ def tls_context(
     except (OSError, ValueError) as failure:
         raise errors.ConfigError(
             f"--tls-cert {certificate}, --tls-key {key or certificate}: {sentence(failure)}; both "
-            f"must be "
-            f"PEM files that belong together, the key without a passphrase"
+            "must be matching PEM files, the key without a passphrase"
         ) from failure
     if client_ca is not None:
         try:

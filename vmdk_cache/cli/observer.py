@@ -1,12 +1,12 @@
-"""Looks at one backend's vCenter for whoever asks, without ever keeping them waiting.
+"""Looks at one backend's vCenter for the exporter's scrapes, without delaying them.
 
-    no look under way    a thread is started for one
-    a look under way     is shared: a hundred scrapes at once are one look
-    it takes too long    the scrape goes on without it; the look is left to end by itself
+    no look in progress  start a thread for one
+    a look in progress   share it: a hundred concurrent scrapes cause one look
+    it takes too long    the scrape continues without it, and the look ends by itself
 
-The connection is made by the first look that succeeds, and kept. What becomes of vCenter then is
-the session's business (vim/session.py) and the change stream's (vim/change_stream.py); so a vCenter
-that comes up later, restarts or forgets the session needs nobody's help here.
+The first successful look opens the connection, and later ones reuse it. The session
+(vim/session.py) and the change stream (vim/change_stream.py) recover by themselves when vCenter
+comes up later, restarts or ends the session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: After a refusal that repetition does not cure; as long as the sessions pause.
+#: Pause after a refusal that a retry cannot cure; as long as the session's own pause.
 REFUSED_PAUSE_S = LOGIN_REFUSED_PAUSE_S
 _REFUSALS = (errors.LoginRefused, errors.NoPermission, errors.ConfigError)
 
@@ -37,10 +37,11 @@ PendingLook = concurrent.futures.Future["Look | None"]
 
 
 class Observer:
-    """One backend; thread-safe. No thread, no request before the first look.
+    """Observes one backend; thread-safe. Starts no thread and sends no request before the first
+    look.
 
     :param backend: its name, for the log
-    :param connect: makes the connection; raises VmdkCacheError
+    :param connect: opens the connection; raises VmdkCacheError
     """
 
     def __init__(self, backend: str, connect: Callable[[], RunningCache], clock: Clock) -> None:
@@ -55,7 +56,7 @@ class Observer:
         self._complaint: str | None = None
 
     def look(self) -> PendingLook:
-        """What vCenter has now, to come; None will come if vCenter does not say it."""
+        """A future with vCenter's current state; its result is None if vCenter does not answer."""
         try:
             with self._lock:
                 if self._under_way is None:
@@ -75,15 +76,15 @@ class Observer:
         return look
 
     def answer(self, look: PendingLook, within_s: float) -> Look | None:
-        """What :meth:`look` brings, or None if that takes longer."""
+        """The result of :meth:`look`, or None if it takes longer than ``within_s`` seconds."""
         try:
             return look.result(max(0.0, within_s))
         except TimeoutError:
-            self._tell("it has not answered in time")
+            self._tell("it did not answer in time")
             return None
 
     def close(self) -> None:
-        """Log out; never raises. A look that is under way ends as one without an answer."""
+        """Log out; never raises. A look in progress ends without an answer."""
         with self._lock:
             self._closed = True
             cache, self._cache = self._cache, None
@@ -98,7 +99,7 @@ class Observer:
         except errors.VmdkCacheError as failure:
             self._tell(str(failure))
         except Exception as failure:
-            # A defect here must not end the other backends' metrics, nor these for good.
+            # A bug here must not stop the other backends' metrics, or later looks at this one.
             LOG.debug("A look at %s failed", self._backend, exc_info=True)
             self._tell(sentence(repr(failure)))
         finally:
@@ -114,7 +115,7 @@ class Observer:
         return Look(entries, cache.placement.spaces(), cache.placement.datastore_names())
 
     def _connected(self) -> RunningCache | None:
-        """None while a refusal is remembered, and once this is closed."""
+        """The cache; None during the pause after a refusal, and after :meth:`close`."""
         with self._lock:
             if self._cache is not None or self._closed:
                 return self._cache
@@ -124,7 +125,7 @@ class Observer:
         try:
             cache = self._connect()
         except _REFUSALS:
-            # After the attempt: by then the session's own pause, which began before, is over too.
+            # Timed from the end of the attempt, so that the session's own pause ends earlier.
             self._refused_at = self._clock.monotonic()
             raise
         with self._lock:
@@ -135,12 +136,12 @@ class Observer:
         return None
 
     def _tell(self, complaint: str | None) -> None:
-        """A line in the log when something has changed."""
+        """Log a line when the state has changed."""
         with self._lock:
             before, self._complaint = self._complaint, complaint
         if complaint == before or self._closed:
             return
         if complaint is None:
-            LOG.info("vCenter of backend %s answers again.", self._backend)
+            LOG.info("vCenter of backend %s is answering again.", self._backend)
         else:
-            LOG.warning("No metrics of backend %s from vCenter: %s", self._backend, complaint)
+            LOG.warning("No vCenter metrics for backend %s: %s", self._backend, complaint)

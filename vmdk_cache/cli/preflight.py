@@ -1,4 +1,4 @@
-"""``vmdk-cache preflight``: a checklist of what the cache needs of a vCenter and an account."""
+"""``vmdk-cache preflight``: checks what the cache requires of vCenter and the account."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ if TYPE_CHECKING:
     from vmdk_cache.preflight.target import Images, Surroundings, Target, Volumes
 
 COLUMNS = ("Backend", "Probe", "Object", "Result", "Seen", "What To Do", "Seconds")
-#: A probe that takes longer is named on stderr.
+#: A probe that takes longer is announced on stderr.
 _PATIENCE_S = 2.0
 _TIMEOUT_S = 30
 _CONNECT_TIMEOUT_S = 10
 
 
 class Preflight(command.Lister):
-    """Check vCenter, the account and the configuration before the cache is switched on.
+    """Check vCenter, the account and the configuration before you enable the cache.
 
-    Changes nothing without --live. Each line is one thing that the cache relies on: ok, warning,
-    failed, or not tried, with what was seen and what to do. The exit code is 0 if nothing has
-    failed.
+    Changes nothing without --live. Each line is one requirement of the cache: ok, warning, failed,
+    or not tried, with what was seen and what to do. The exit code is 0 if nothing failed.
     """
 
     _report: ReportFile | None = None
@@ -46,22 +45,23 @@ class Preflight(command.Lister):
         parser.add_argument(
             "--live",
             action="store_true",
-            help="also import, clone, copy, move and delete a generated disk of 8 MiB in the "
-            "cache's own folder; nothing is left behind. Begins only if no probe has failed",
+            help="also import, clone, copy, move and delete a generated 8 MiB disk in the cache's "
+            "own folder, leaving nothing behind. Runs only if no probe failed",
         )
         parser.add_argument(
             "--report",
             metavar="FILE",
             help="also write a JSON file to attach to a bug report: versions, results, and the "
-            "SOAP messages of --live, without names of machines and users, addresses, tokens and "
-            "passwords. One backend only",
+            "SOAP messages of --live, with host names, user names, addresses, tokens and passwords "
+            "removed. One backend only",
         )
         parser.add_argument(
             "--timeout",
             type=_seconds,
             default=_TIMEOUT_S,
             metavar="SECONDS",
-            help="for each answer of vCenter, Glance and the coordinator (default: %(default)s)",
+            help="timeout of each request to vCenter, Glance and the coordinator (default: "
+            "%(default)s)",
         )
         return parser
 
@@ -70,7 +70,7 @@ class Preflight(command.Lister):
         backends = self._backends()
         if parsed_args.report is not None:
             if len(backends) > 1:
-                raise command.UsageError("argument --report: name one backend with --backend")
+                raise command.UsageError("argument --report: select one backend with --backend")
             self._report = self._report_file(parsed_args.report, rows)
         for configured in backends:
             with self.reporting(f"backend {configured.name}"):
@@ -83,7 +83,7 @@ class Preflight(command.Lister):
         return COLUMNS, rows
 
     def _report_file(self, path: str, rows: list[list[Any]]) -> ReportFile:
-        """Written at the command's end, with the rows that there are then."""
+        """A report that is written when the command ends, with the rows collected by then."""
         from vmdk_cache.cli.report_file import ReportFile
 
         def results() -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class Preflight(command.Lister):
         try:
             made.write()
         except OSError as failure:
-            self.tell(f"argument --report: the report cannot be written: {sentence(failure)}")
+            self.tell(f"argument --report: cannot write the report: {sentence(failure)}")
             self.fail()
 
     def _backends(self) -> tuple[BackendConfiguration, ...]:
@@ -108,7 +108,7 @@ class Preflight(command.Lister):
             raise
 
     def _name_strange_options(self) -> None:
-        """A misspelt name may be why the configuration cannot be used."""
+        """Print misspelt option names, which may be the reason why the configuration is invalid."""
         from vmdk_cache.cli.option_names import KNOWN, cinder_files, option_names
         from vmdk_cache.preflight.configuration import strange_options
 
@@ -161,7 +161,7 @@ class Preflight(command.Lister):
 
     @contextlib.contextmanager
     def _briefly(self, configured: BackendConfiguration) -> Iterator[Locks]:
-        """The backend's locks, by a coordinator that is closed again."""
+        """The backend's locks, from a coordinator that is closed after the block."""
         with self.configuration.locks() as locks:
             yield locks(configured)
 
@@ -186,8 +186,8 @@ class Preflight(command.Lister):
 
             def started(name: str) -> None:
                 say_if_late(
-                    f"backend {configured.name}: {name} is at work; --timeout bounds the wait for "
-                    f"each answer"
+                    f"backend {configured.name}: {name} is still running; --timeout limits the "
+                    "wait for each response"
                 )
 
             has_failed = False
@@ -202,17 +202,17 @@ class Preflight(command.Lister):
             if reason is not None:
                 yield from probe.none_of(LIVE, reason)
                 return
-            if target.missing_privileges:  # before anything is changed; the table is shown later
+            if target.missing_privileges:  # reported before anything changes; the table comes later
                 self.tell(
                     f"backend {configured.name}: the account lacks "
-                    f"{', '.join(sorted(target.missing_privileges))}; --live leaves out what needs "
-                    f"them"
+                    f"{', '.join(sorted(target.missing_privileges))}; --live skips the steps that "
+                    "need them"
                 )
             try:
                 with self._live(configured, target, say_if_late) as made:
                     yield from probe.run(LIVE, made, target.clock, started)
             except errors.LockTimeout:
-                yield from probe.none_of(LIVE, "another live run of this backend is under way")
+                yield from probe.none_of(LIVE, "another live run of this backend is in progress")
 
     @contextlib.contextmanager
     def _live(
@@ -221,7 +221,7 @@ class Preflight(command.Lister):
         target: Target,
         say_if_late: Callable[[str], None],
     ) -> Iterator[LiveTarget]:
-        """A live run; what it has made is removed at its end."""
+        """Yield the target of a live run; everything it created is removed at the end."""
         from vmdk_cache import wiring
         from vmdk_cache.cache import events
         from vmdk_cache.preflight.live_names import LiveNames
@@ -239,15 +239,15 @@ class Preflight(command.Lister):
             try:
                 yield made
             except KeyboardInterrupt:
-                removes = f"backend {configured.name}: removes what this run has made"
+                removes = f"backend {configured.name}: removing what this run created"
                 self.tell(removes)
-                say_if_late(f"{removes}, and is still at work")
+                say_if_late(f"{removes}, still running")
                 raise
 
     @contextlib.contextmanager
     def _word(self) -> Iterator[Any]:
-        """Yields what is called with a text when something begins: the text goes to stderr if the
-        next thing does not begin soon."""
+        """Yield a function to call with a text when a step starts. The text is printed on stderr if
+        the next step does not start soon."""
         timers: list[threading.Timer] = []
 
         def say_if_late(text: str) -> None:
@@ -264,7 +264,8 @@ class Preflight(command.Lister):
                 timers.pop().cancel()
 
     def _count(self, backend: str, result: Result) -> None:
-        """For the exit code; what makes the rest pointless is a line on stderr as well."""
+        """Raise the exit code for a failure; one that makes the rest pointless is also printed on
+        stderr."""
         from vmdk_cache.preflight.probe import Status
 
         failure = result.finding.failure

@@ -1,7 +1,7 @@
-"""One scrape: all backends are looked at, at once, and what is there when time is up is the answer.
+"""One scrape: looks at all backends concurrently and returns what has arrived when time is up.
 
-Ledgers are opened for each scrape, which takes about a millisecond: so a file that is made later,
-or anew, is found, and no lock stays on one.
+Each scrape opens the ledgers anew, which takes about a millisecond: it finds files that were
+created or replaced since, and holds no lock on them between scrapes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LOG = logging.getLogger(__name__)
 
 
 class Scraper:
-    """What the exporter serves; thread-safe.
+    """The exporter's metrics; thread-safe.
 
-    :param backends: with who looks at each
-    :param version: of this package
+    :param backends: each with its observer
+    :param version: version of this package
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Scraper:
         self._complaints: dict[str, str] = {}
 
     def within(self, seconds: float) -> _Scrape:
-        """The collector of one scrape, which takes about so long at most."""
+        """A collector for one scrape that takes at most about ``seconds``."""
         return _Scrape(self, seconds)
 
     def scrape(self, within_s: float) -> list[Metric]:
@@ -66,7 +66,7 @@ class Scraper:
         return families(measurements, self._version)
 
     def _tallies(self) -> dict[str, Tally]:
-        """By backend; those of a ledger that cannot be read are left out."""
+        """Tallies by backend; backends whose ledger cannot be read are left out."""
         tallies: dict[str, Tally] = {}
         paths = [(configured.ledger_path, configured.name) for configured, _ in self._backends]
         for path in dict.fromkeys(path for path, _ in paths if path is not None):
@@ -88,9 +88,9 @@ class Scraper:
         return tallies
 
     def _complain(self, path: str, complaint: str) -> None:
-        """Once, until it can be read again."""
+        """Log a complaint once, until the ledger can be read again."""
         if self._complaints.get(path) != complaint:
-            LOG.warning("No counts: %s", complaint)
+            LOG.warning("No counters from the ledger: %s", complaint)
         self._complaints[path] = complaint
 
 
@@ -102,7 +102,7 @@ class _Scrape:
         self._within_s = within_s
 
     def describe(self) -> Iterable[Metric]:
-        """What may come, so that a request can ask for some of it (``?name[]=``)."""
+        """All metrics that may be collected, so that a request can select some (``?name[]=``)."""
         return [definition.family() for definition in METRICS.values()]
 
     def collect(self) -> Iterable[Metric]:

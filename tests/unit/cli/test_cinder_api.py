@@ -138,7 +138,7 @@ def test_an_api_that_does_not_answer_as_cinder_does_is_one_error(
 def test_an_api_that_is_away_is_one_error(server: Server, cinder: cinder_api.Cinder) -> None:
     server.http.shutdown()
     server.http.server_close()
-    with pytest.raises(errors.SourceUnavailable, match="request to Cinder.s API failed"):
+    with pytest.raises(errors.SourceUnavailable, match=r"request to Cinder.s API failed"):
         cinder.pools("vmware1")
     server.http = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     threading.Thread(target=server.http.serve_forever, daemon=True).start()

@@ -213,7 +213,7 @@ def test_files_that_cannot_be_used_are_named_with_their_option(
     missing = str(tmp_path / "missing.pem")
     with pytest.raises(errors.ConfigError, match=r"--tls-cert .*missing\.pem.*No such file"):
         tls_context(missing)
-    with pytest.raises(errors.ConfigError, match=r"--tls-key .*belong together"):
+    with pytest.raises(errors.ConfigError, match=r"--tls-cert .*matching PEM files"):
         tls_context(pki.certificate, pki.client)
     with pytest.raises(errors.ConfigError, match=r"--tls-client-ca .*missing\.pem"):
         tls_context(pki.both, client_ca=missing)

@@ -190,7 +190,7 @@ def test_the_log_says_once_that_it_is_away_and_once_that_it_is_back(
         seen(observer)
     assert [record.getMessage() for record in caplog.records] == [
         "No metrics of backend b1 from vCenter: connection refused",
-        "vCenter of backend b1 answers again.",
+        "vCenter of backend b1 is answering again.",
     ]
 
 
