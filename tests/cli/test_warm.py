@@ -236,7 +236,7 @@ def test_a_file_with_other_bytes_leaves_nothing(
     assert "sha512" in row["Detail"]
     assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])
     (tmp_path / "disk.vmdk").write_bytes(other[:-1])
-    assert "another file" in run("warm", "debian-13", "--from-file", "disk.vmdk", code=1).stderr
+    assert "a different file" in run("warm", "debian-13", "--from-file", "disk.vmdk", code=1).stderr
     gone = run("warm", "debian-13", "--from-file", "nowhere.vmdk", code=3).stderr
     assert "nowhere.vmdk" in gone
 

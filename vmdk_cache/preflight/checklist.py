@@ -1,4 +1,4 @@
-"""The probes that only read, in the order in which they run."""
+"""The read-only probes, in the order in which they run."""
 
 from __future__ import annotations
 

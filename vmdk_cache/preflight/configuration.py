@@ -1,4 +1,4 @@
-"""Does cinder.conf say what it is meant to say, and can what it names be used?"""
+"""Probes of cinder.conf: option names, the ledger, workers, Glance."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vmdk_cache.quoting import identifier, quoted
 
 #: Options whose names begin like this belong to Cinder's VMware driver or to this package.
 _PREFIXES = ("vmware_", "image_cache_", "enable_image_cache")
-#: Of a name that begins otherwise: it must be this close to one of these options to be a mistake.
+#: Any other name counts as a misspelling if it is this similar to one of these options.
 _CLOSE = 0.9
-#: The scheduler reads these, in [DEFAULT].
+#: Options that the scheduler reads in [DEFAULT].
 _OF_SCHEDULER = frozenset({"image_cache_weight_multiplier"})
 _LEDGER_BUSY_S = 1.0
-#: Of oslo.messaging, by default.
+#: Default of oslo.messaging.
 USUAL_WORKERS = 64
-#: What the driver raises that to (vmdk_cache/cinder/workers.py).
+#: Default that the driver sets instead (vmdk_cache/cinder/workers.py).
 WORKERS = 564
 
 
 def options(target: Target) -> Iterator[Finding]:
-    """Names of options in the backend's section and in [DEFAULT]."""
+    """Check the option names in the backend's section and in [DEFAULT]."""
     around = target.surroundings
     strange = list(strange_options(target.backend.name, around.sections, around.known_options))
     yield from strange
@@ -36,7 +36,7 @@ def options(target: Target) -> Iterator[Finding]:
 def strange_options(
     backend: str, sections: Mapping[str, Collection[str]], known: Collection[str]
 ) -> Iterator[Finding]:
-    """Options of the backend that no program reads."""
+    """Yield the backend's options that nothing reads."""
     for section in (backend, "backend_defaults"):
         for name in sorted(sections.get(section, ())):
             if name in known:
@@ -46,31 +46,31 @@ def strange_options(
             if ours or difflib.get_close_matches(name, sorted(known), 1, _CLOSE):
                 hint = f"did you mean {nearest[0]}? " if nearest else ""
                 yield failed(
-                    f"[{identifier(section)}] {quoted(name)} is no option of this driver, and has "
-                    f"no effect",
+                    f"[{identifier(section)}] {quoted(name)} is not an option of this driver and "
+                    "has no effect",
                     f"{hint}correct the name, or remove the line",
                 )
     for name in sorted(sections.get("DEFAULT", ())):
         if name in known and name.startswith(_PREFIXES) and name not in _OF_SCHEDULER:
             yield warning(
-                f"{name} stands in [DEFAULT], where a backend does not read it",
+                f"{name} is set in [DEFAULT], where backends do not read it",
                 f"move it to [{backend}], or to [backend_defaults] for all backends",
             )
 
 
 def enabled(target: Target) -> Iterator[Finding]:
-    """Whether the cache is switched on."""
+    """Check whether the cache is enabled."""
     if target.settings.enabled:
         yield ok("enable_image_cache = true")
     else:
         yield warning(
-            "enable_image_cache is false: volumes are created without the cache",
+            "enable_image_cache is false: volumes bypass the cache",
             f"set enable_image_cache = true in [{target.backend.name}] to use it",
         )
 
 
 def ledger(target: Target) -> Iterator[Finding]:
-    """Whether what happens can be counted."""
+    """Check whether events can be counted."""
     path = target.surroundings.ledger_path
     to_do = "run this command as cinder-volume's user, or change image_cache_ledger"
     if path is None:
@@ -78,36 +78,39 @@ def ledger(target: Target) -> Iterator[Finding]:
     elif os.path.exists(path):
         ledger_file.connect(path, target.clock, read_only=True, busy_s=_LEDGER_BUSY_S).close()
         if os.access(path, os.W_OK):
-            yield ok(f"{path} can be written")
+            yield ok(f"{path} is writable")
         else:
-            yield warning(f"{path} cannot be written by this user: nothing is counted", to_do)
+            yield warning(f"{path} is not writable by this user: nothing is counted", to_do)
     elif os.access(os.path.dirname(os.path.abspath(path)), os.W_OK | os.X_OK):
-        yield ok(f"{path} is not there yet; its directory can be written")
+        yield ok(f"{path} does not exist yet; its directory is writable")
     else:
-        yield warning(f"{path} is not there, and this user cannot make it", to_do)
+        yield warning(f"{path} does not exist, and this user cannot create it", to_do)
 
 
 def workers(target: Target) -> Iterator[Finding]:
-    """Whether other operations are served while many volumes are created."""
+    """Check whether workers stay free for other operations while many volumes are created."""
     count = target.surroundings.workers
     if count is None:
-        yield ok(f"executor_thread_pool_size is unset: with the cache enabled it is {WORKERS}")
+        yield ok(
+            f"executor_thread_pool_size is unset: the driver sets it to {WORKERS} if the "
+            "cache is enabled"
+        )
     elif count >= WORKERS:
         yield ok(
-            f"executor_thread_pool_size = {count}: {count - USUAL_WORKERS} volumes can be created "
-            f"at once, and other operations do not wait for them"
+            f"executor_thread_pool_size = {count}: other operations do not have to wait while up "
+            f"to {count - USUAL_WORKERS} volumes are created at once"
         )
     else:
         yield warning(
-            f"executor_thread_pool_size = {count}: while so many volumes are created, attaching, "
-            f"detaching and deleting volumes waits for them",
-            f"remove the option from [DEFAULT], or set it to {WORKERS} or more: then "
-            f"{WORKERS - USUAL_WORKERS} volumes can be created at once",
+            f"executor_thread_pool_size = {count}: while that many volumes are being created, "
+            "attaching, detaching and deleting volumes has to wait",
+            f"remove the option from [DEFAULT], or set it to {WORKERS} or more, which allows "
+            f"{WORKERS - USUAL_WORKERS} volumes to be created at once",
         )
 
 
 def glance(target: Target) -> Iterator[Finding]:
-    """Whether Glance can be asked, as a purge and a warm-up ask it."""
+    """Check whether Glance answers the requests of a purge and a warm-up."""
     needed = target.settings.enabled and target.settings.auto_warm
     say = failed if needed else warning
     without = (
@@ -120,12 +123,12 @@ def glance(target: Target) -> Iterator[Finding]:
         images.look()
         every = images.sees_every_image()
     except (errors.ConfigError, errors.SourceUnavailable) as failure:
-        yield say(str(failure), f"until this is mended, {without}")
+        yield say(str(failure), f"correct this; until then {without}")
         return
     if every:
-        yield ok("Glance answers, and shows this user every image")
+        yield ok("Glance answers and shows this user every image")
     else:
         yield say(
-            "Glance answers, and hides other projects' private images from this user",
+            "Glance answers, but hides other projects' private images from this user",
             f"give the user of [glance] or [service_user] the admin role: until then {without}",
         )

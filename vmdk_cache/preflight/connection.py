@@ -1,4 +1,4 @@
-"""Can vCenter be reached, does it take the account, and which vCenter is it?"""
+"""Probes: vCenter's certificate, the log-in, the version, the clock."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from vmdk_cache.vim import faults
 from vmdk_cache.vim.api_version import is_at_least
 from vmdk_cache.vim.server_certificate import handshake
 
-#: A certificate that ends sooner gets a warning.
+#: A certificate that expires sooner causes a warning.
 _EXPIRES_SOON = datetime.timedelta(days=30)
-#: Clocks that are further apart get a warning.
+#: A larger difference of the clocks causes a warning.
 _CLOCKS_APART_S = 60.0
-#: vSphere API reference: what the engine asks for is there from this version on.
+#: According to the vSphere API reference, this version has everything that the engine uses.
 _OLDEST_API = "6.0"
 
 
 def tls(target: Target) -> Iterator[Finding]:
-    """A handshake with vCenter's port, the certificate checked as the session will check it."""
+    """Perform a TLS handshake with vCenter and check the certificate as the session will."""
     endpoint = target.session.endpoint
     context = target.session.ssl_context
     with faults.translated(server=endpoint.server):
@@ -34,20 +34,20 @@ def tls(target: Target) -> Iterator[Finding]:
     validity = f", valid until {ends:%Y-%m-%d}" if ends else ""
     if endpoint.insecure:
         yield warning(
-            f"{endpoint.server} answers; its certificate is not checked",
-            "set vmware_ca_file to the certificate of its issuer, and vmware_insecure = false",
+            f"{endpoint.server} answers; its certificate is not verified",
+            "set vmware_ca_file to the certificate of its issuer, and set vmware_insecure = false",
         )
     elif ends is not None and ends - target.clock.now() < _EXPIRES_SOON:
         yield warning(
             f"the certificate of {endpoint.server} is trusted{validity}",
-            "renew vCenter's certificate before that day",
+            "renew vCenter's certificate before that date",
         )
     else:
         yield ok(f"the certificate of {endpoint.server} is trusted{validity}")
 
 
 def log_in(target: Target) -> Iterator[Finding]:
-    """A session of the account."""
+    """Log in with the account."""
     target.session.open()
     yield ok(f"{quoted(target.session.endpoint.user)} is logged in")
 
@@ -58,7 +58,8 @@ def version(target: Target) -> Iterator[Finding]:
     seen = f"{sentence(about.fullName)}, API {sentence(about.apiVersion)}"
     if about.apiType != "VirtualCenter":
         yield failed(
-            f"{seen}: this is no vCenter", "set vmware_host_ip to the vCenter of this ESXi host"
+            f"{seen}: this is not a vCenter",
+            "set vmware_host_ip to the vCenter that manages this ESXi host",
         )
     elif not is_at_least(str(about.apiVersion), _OLDEST_API):
         yield failed(seen, f"upgrade vCenter to {_OLDEST_API} or later")
@@ -67,7 +68,7 @@ def version(target: Target) -> Iterator[Finding]:
 
 
 def clock(target: Target) -> Iterator[Finding]:
-    """How far vCenter's clock and this machine's are apart."""
+    """Compare vCenter's clock with this host's."""
     before = target.clock.now()
     theirs = target.session.server_time()
     ours = before + (target.clock.now() - before) / 2
@@ -78,8 +79,8 @@ def clock(target: Target) -> Iterator[Finding]:
     else:
         yield warning(
             seen,
-            "have both follow the same time server: templates are dated by vCenter's clock, logs "
-            "and the ledger by this machine's",
+            "synchronize both with the same time server: templates are dated by vCenter's clock, "
+            "logs and the ledger by this host's clock",
         )
 
 
@@ -87,4 +88,4 @@ def _end_of(certificate: bytes) -> datetime.datetime | None:
     try:
         return x509.load_der_x509_certificate(certificate).not_valid_after_utc
     except ValueError:
-        return None  # some certificates can be used and not be parsed in full
+        return None  # some usable certificates cannot be parsed completely

@@ -1,6 +1,6 @@
-"""The probes that change vCenter: they import, clone, copy, move and delete a disk of some MiB.
+"""The probes that change vCenter: they import, clone, copy, move and delete a small disk.
 
-Nothing here is a second implementation: the engine does each step as it does it for a volume.
+The engine performs each step exactly as it does for a volume.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vmdk_cache.vim.virtual_machine import VmInfo
 from vmdk_cache.vmdk.disk_reader import read_disk
 
 CLONES = 8
-#: The clones are larger than their image, so that their disks have to grow.
+#: The clones are larger than the image, so that their disks have to grow.
 _VOLUME_BYTES = 2 * CAPACITY_BYTES
 _EAGER = CLONES + 1
 _READ_BACK = {Form.STREAM_OPTIMIZED: 1, Form.RAW: CLONES + 2, Form.OVA: CLONES + 3}
@@ -38,18 +38,19 @@ _Step = Callable[[LiveTarget], Iterator[Finding]]
 
 
 def leftovers(target: LiveTarget) -> Iterator[Finding]:
-    """What runs before this one left behind."""
+    """Remove what earlier runs left behind."""
     machines, stay = target.remove_leftovers()
     directories, also_stay = target.remove_directories()
     stay += also_stay
     for text in stay:
         yield warning(
-            f"an earlier run was broken off; {text}",
-            "wait five minutes, for vCenter may hold a lease on it, and run this command again",
+            f"an earlier run was interrupted; {text}",
+            "wait five minutes, because vCenter may still hold a lease on it, and run this command "
+            "again",
         )
     if machines or directories:
         yield ok(
-            f"removed what an earlier run left behind: {len(machines)} machines, "
+            f"removed what an earlier run left behind: {len(machines)} virtual machines, "
             f"{len(directories)} directories"
         )
     elif not stay:
@@ -57,7 +58,7 @@ def leftovers(target: LiveTarget) -> Iterator[Finding]:
 
 
 def import_of(form: Form) -> _Step:
-    """An import of that form: ImportVApp, upload, check, MarkAsTemplate."""
+    """Return the probe that imports this form: ImportVApp, upload, check, MarkAsTemplate."""
 
     def step(target: LiveTarget) -> Iterator[Finding]:
         image = target.images[form]
@@ -75,7 +76,7 @@ def import_of(form: Form) -> _Step:
 
 
 def clones(target: LiveTarget) -> Iterator[Finding]:
-    """Eight clones of one template at once."""
+    """Clone one template eight times at once."""
     target.will_make()
     volumes = [_volume(target, number) for number in range(1, CLONES + 1)]
     with ThreadPoolExecutor(CLONES) as pool:
@@ -85,41 +86,41 @@ def clones(target: LiveTarget) -> Iterator[Finding]:
 
 
 def grow(target: LiveTarget) -> Iterator[Finding]:
-    """The clones' capacity."""
+    """Check the capacity of the clones."""
     wrong = [
         vm.name for vm in _clones(target) if [d.capacity_bytes for d in vm.disks] != [_VOLUME_BYTES]
     ]
-    yield from _judge(wrong, f"each disk has {_VOLUME_BYTES / MIB:g} MiB", "has another size")
+    yield from _judge(wrong, f"each disk has {_VOLUME_BYTES / MIB:g} MiB", "has a different size")
 
 
 def disk_uuid(target: LiveTarget) -> Iterator[Finding]:
-    """The clones' disks bear the volumes' uuids."""
+    """Check that the clones' disks have the volumes' uuids."""
     wrong = [
         vm.name
         for vm in _clones(target)
         if [_plain(disk.uuid) for disk in vm.disks] != [_plain(vm.instance_uuid)]
     ]
-    yield from _judge(wrong, "each disk has its volume's uuid", "has another uuid")
+    yield from _judge(wrong, "each disk has its volume's uuid", "has a different uuid")
 
 
 def one_task(target: LiveTarget) -> Iterator[Finding]:
-    """What the clones, whose disks are thin, have shown of ``CloneSpec.config``."""
+    """Report what the clones, whose disks are thin, have shown about ``CloneSpec.config``."""
     known = trials_of(target.cache.session).answers("thin")
     if target.read.is_simulator:
-        yield not_tried("govmomi's simulator would give a clone the template's own disk")
+        yield not_tried("govmomi's simulator would attach the template's own disk to a clone")
     elif Answer.UNKNOWN in (known.capacity, known.uuid):
-        yield not_tried("no clone has shown it")
+        yield not_tried("no clone has shown this")
     elif known.for_volume(grows=True) is Answer.YES:
-        yield ok("CloneVM_Task sets size and uuid of a disk: a volume is one task")
+        yield ok("CloneVM_Task sets size and uuid of the disk: a volume takes one task")
     else:
         yield ok(
-            f"CloneVM_Task sets the size of a disk: {known.capacity}, its uuid: {known.uuid}; a "
-            "volume that grows is two tasks"
+            f"CloneVM_Task sets the size of the disk: {known.capacity}, its uuid: {known.uuid}; a "
+            "volume that grows takes two tasks"
         )
 
 
 def identity(target: LiveTarget) -> Iterator[Finding]:
-    """Nothing of the template is on a clone."""
+    """Check that a clone inherits nothing of the template's identity."""
     wrong = []
     for vm in _clones(target):
         inherited = [
@@ -134,15 +135,16 @@ def identity(target: LiveTarget) -> Iterator[Finding]:
         if vm.is_template:
             inherited.append("the template's kind")
         if vm.instance_uuid != target.volumes[vm.name].instance_uuid:
-            inherited.append("another uuid")
+            inherited.append("a different uuid")
         if inherited:
             wrong.append(f"{vm.name} with {' and '.join(inherited)}")
-    yield from _judge(wrong, "each clone has an identity of its own, and nothing of the template",
-                      "is not as it has to be")  # fmt: skip
+    yield from _judge(
+        wrong, "each clone has its own identity, and nothing of the template's", "is wrong"
+    )
 
 
 def eager_zeroing(target: LiveTarget) -> Iterator[Finding]:
-    """A volume whose disk is zeroed when it is made, the part that it grows by included."""
+    """Create a volume whose disk is zeroed at creation, including the part by which it grows."""
     target.will_make()
     volume = _volume(target, _EAGER, "eagerZeroedThick")
     _clone(target, volume)
@@ -152,32 +154,32 @@ def eager_zeroing(target: LiveTarget) -> Iterator[Finding]:
         yield failed(f"the disk has {disk.capacity_bytes} bytes, not {_VOLUME_BYTES}", _REPORT)
     elif disk.thin or not disk.eagerly_zeroed:
         yield warning(
-            "vCenter does not show the disk as zeroed",
-            "this datastore may not support eagerZeroedThick, which Cinder's own driver would ask "
-            "it for as well",
+            "vCenter does not report the disk as zeroed",
+            "this datastore may not support eagerZeroedThick, which Cinder's own driver uses as "
+            "well",
         )
     else:
-        yield ok("the disk was zeroed when it was made, and when it grew")
+        yield ok("the disk was zeroed when it was created and when it grew")
 
 
 def replica(target: LiveTarget) -> Iterator[Finding]:
-    """A copy of the template on a second datastore."""
+    """Make a replica of the template on a second datastore."""
     entry = target.templates[Form.STREAM_OPTIMIZED]
     others = [each for each in target.read.usable_datastores if each.moref != entry.datastore]
     if not others:
-        yield not_tried("the backend uses one datastore")
+        yield not_tried("the backend uses only one datastore")
         return
     target.will_make()
     image, other = target.images[Form.STREAM_OPTIMIZED], others[0]
     made = target.cache.images.warm(image.image, target.adapter_type, image, other.moref).entry
     if made.datastore == other.moref and made.phase is Phase.READY:
-        yield ok(f"a copy was made on {quoted(other.name)}")
+        yield ok(f"a replica was made on {quoted(other.name)}")
     else:
-        yield failed(f"the copy on {quoted(other.name)} is {made.phase.value}", _REPORT)
+        yield failed(f"the replica on {quoted(other.name)} is {made.phase.value}", _REPORT)
 
 
 def move(target: LiveTarget) -> Iterator[Finding]:
-    """The template is registered on another host, as when its host goes into maintenance."""
+    """Register the template on another host, as when its host enters maintenance mode."""
     entry = target.templates[Form.STREAM_OPTIMIZED]
     found = target.read.inventory
     hosts = {host.moref: host for host in found.hosts}
@@ -189,7 +191,7 @@ def move(target: LiveTarget) -> Iterator[Finding]:
         if host.moref != entry.host
     ]
     if not others:
-        yield not_tried("no second host has the template's datastore")
+        yield not_tried("the template's datastore has no second host")
         return
     target.cache.store.move(entry, others[0].moref)
     now = target.entry(Form.STREAM_OPTIMIZED)
@@ -200,40 +202,40 @@ def move(target: LiveTarget) -> Iterator[Finding]:
 
 
 def last_use(target: LiveTarget) -> Iterator[Finding]:
-    """The last use of a template, noted on it."""
+    """Record the last use of a template on it."""
     target.cache.store.touch(target.templates[Form.STREAM_OPTIMIZED])
     now = target.entry(Form.STREAM_OPTIMIZED)
     if now is not None and now.used_at is not None:
-        yield ok(f"noted as {now.used_at:%Y-%m-%d %H:%M:%S} UTC")
+        yield ok(f"recorded as {now.used_at:%Y-%m-%d %H:%M:%S} UTC")
     else:
         yield warning(
-            "the last use cannot be noted on a template",
-            "grant Global.SetCustomField, and Global.ManageCustomFields once: see the probe "
+            "the last use cannot be recorded on a template",
+            "grant Global.SetCustomField, and Global.ManageCustomFields once; see the probe "
             "storage.attribute",
         )
 
 
 def content_id(target: LiveTarget) -> Iterator[Finding]:
-    """The id of the disk's content stays the same while nothing is written to it."""
+    """Check that the content id of a disk stays the same while nothing is written to it."""
     before = target.templates[Form.STREAM_OPTIMIZED].content_id
     now = target.entry(Form.STREAM_OPTIMIZED)
     after = None if now is None else now.content_id
     if before is None:
         yield warning(
-            "vCenter shows no contentId",
-            "let nobody change the disk of a template: such a change will not be noticed",
+            "vCenter reports no contentId",
+            "make sure that nobody changes the disk of a template: the cache cannot detect it",
         )
     elif before == after:
         yield ok("the template's contentId is the same after clones, a copy and a move")
     else:
         yield warning(
-            "the template's contentId has changed although nothing was written to its disk",
-            "expect templates to be imported anew after a move; " + _REPORT,
+            "the template's contentId changed although nothing was written to its disk",
+            "expect templates to be imported again after a move; " + _REPORT,
         )
 
 
 def read_back(target: LiveTarget) -> Iterator[Finding]:
-    """The bytes of a clone of each template, read through an export lease."""
+    """Read the bytes of a clone of each template through an export lease, and compare them."""
     for form in target.templates:
         number = _READ_BACK[form]
         name = target.names.volume(number)
@@ -244,13 +246,13 @@ def read_back(target: LiveTarget) -> Iterator[Finding]:
 
 
 def deletion(target: LiveTarget) -> Iterator[Finding]:
-    """Everything is deleted, and nothing is left."""
+    """Delete everything, and check that nothing is left."""
     stay = target.remove_all()
     left = target.left_behind()
     for text in [*stay, *left]:
         yield failed(text, "run this command again in five minutes, or delete it by hand")
     if not stay and not left:
-        yield ok("no machine, directory or task is left")
+        yield ok("no virtual machine, directory or task is left")
 
 
 def _volume(target: LiveTarget, number: int, disk_type: str = "thin") -> Volume:
@@ -263,9 +265,9 @@ def _clone(target: LiveTarget, volume: Volume, form: Form = Form.STREAM_OPTIMIZE
 
 
 def _clones(target: LiveTarget) -> list[VmInfo]:
-    """The eight.
+    """The eight clones.
 
-    :raises TaskFailed: one of them is not there
+    :raises TaskFailed: one of them is missing
     """
     seen = target.seen()
     names = [target.names.volume(number) for number in range(1, CLONES + 1)]
@@ -297,23 +299,23 @@ def _compared(target: LiveTarget, form: Form, moref: str) -> Finding:
     if wrong or any(rest):
         at = wrong[0] if wrong else next(at for at, byte in enumerate(rest) if byte)
         return failed(f"the disk differs from the image from byte {at} on", _REPORT, form.value)
-    return ok(f"all {len(disk) / MIB:g} MiB are those of the image", form.value)
+    return ok(f"all {len(disk) / MIB:g} MiB match the image", form.value)
 
 
 def _plain(disk_uuid: str | None) -> str:
-    """vCenter writes uuids in several ways."""
+    """The uuid without punctuation: vCenter writes uuids in several ways."""
     return "".join(character for character in (disk_uuid or "").lower() if character.isalnum())
 
 
 def _expecting(step: _Step) -> _Step:
-    """With what is no surprise as not tried: a privilege that is known to be missing, and what
-    govmomi's simulator cannot do."""
+    """Return a step that reports expected failures as not tried: a privilege already known to be
+    missing, and what govmomi's simulator cannot do."""
 
     def careful(target: LiveTarget) -> Iterator[Finding]:
         try:
             for found in step(target):
                 if found.status is Status.FAILED and target.read.is_simulator:
-                    yield not_tried(f"govmomi's simulator does otherwise: {found.seen}")
+                    yield not_tried(f"govmomi's simulator behaves differently: {found.seen}")
                 else:
                     yield found
         except errors.VmdkCacheError as failure:
@@ -328,14 +330,14 @@ def _expecting(step: _Step) -> _Step:
 
 
 def obstacle(target: Target, *, has_failed: bool) -> str | None:
-    """Why no live run may begin; None if it may.
+    """Why no live run may start; None if it may.
 
-    :param has_failed: whether a probe that only reads has failed
+    :param has_failed: whether a read-only probe failed
     """
     if has_failed:
-        return "nothing is changed while a probe that only reads fails"
+        return "the live run changes nothing while a read-only probe fails"
     if _DELETE in target.missing_privileges:
-        return f"the account could not delete what is made here: grant {_DELETE}"
+        return f"the account could not delete what the live run creates: grant {_DELETE}"
     return None
 
 

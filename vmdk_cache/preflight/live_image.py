@@ -1,6 +1,6 @@
-"""A generated disk of some MiB, as an image in each of the formats that an import takes.
+"""A small generated disk, as an image in each format that an import accepts.
 
-Its data are the same for the same seed, so what is read back can be compared without a file.
+The same seed gives the same data, so that a clone can be verified without a file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OVF = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 class Form(enum.StrEnum):
-    """What the image's file is."""
+    """The format of the image's file."""
 
     STREAM_OPTIMIZED = "stream-optimized"
     RAW = "raw"
@@ -45,10 +45,10 @@ class Form(enum.StrEnum):
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """An image, and the :class:`~vmdk_cache.image.ImageSource` that has its bytes.
+    """An image, and the :class:`~vmdk_cache.image.ImageSource` of its bytes.
 
-    :ivar id: of the image
-    :ivar seed: what its data are made from
+    :ivar id: image id
+    :ivar seed: seed of the data
     """
 
     id: str
@@ -58,14 +58,14 @@ class GeneratedImage:
 
     @cached_property
     def disk(self) -> bytes:
-        """The whole disk."""
+        """The content of the disk."""
         data = random.Random(f"{self.form} {self.seed}")  # noqa: S311 - it keeps no secret
         head, tail = data.randbytes(_DATA_BYTES), data.randbytes(_LAST_BYTES)
         return head + bytes(CAPACITY_BYTES - _DATA_BYTES - _LAST_BYTES) + tail
 
     @cached_property
     def file(self) -> bytes:
-        """As Glance would store it."""
+        """The file that Glance would store."""
         if self.form is Form.RAW:
             return self.disk
         grains = stream_optimized.compressed([(0, self.disk)])
@@ -74,7 +74,7 @@ class GeneratedImage:
 
     @cached_property
     def image(self) -> Image:
-        """As Glance would describe it."""
+        """The description that Glance would return."""
         return Image(
             id=self.id,
             size_bytes=len(self.file),

@@ -1,9 +1,9 @@
-"""Names of what a live run makes: nobody else's, and each run's its own.
+"""Names of the objects that a live run creates, unique for each run.
 
-A name ends with twelve hexadecimal digits: six for the machine that the run is on, six for the run.
-Templates bear the name that the cache gives to an image whose id begins with :data:`_IMAGE_PREFIX`,
-which no image in Glance has. What a run left behind is removed by the next run on the same machine,
-and by a run on any machine once it is older than :data:`STALE_AFTER`.
+A name ends with twelve hexadecimal digits: six for the host of the run, six for the run. Templates
+have the name that the cache gives to an image whose id begins with :data:`_IMAGE_PREFIX`, which no
+image in Glance has. The next run on the same host removes what an earlier run left behind; runs on
+other hosts do so once it is older than :data:`STALE_AFTER`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from vmdk_cache.preflight.live_image import Form
 
-#: The backend that templates of a live run belong to, whatever backend they are made for.
+#: The backend that templates of a live run belong to, whatever the checked backend is.
 BACKEND = "preflight"
 VOLUME = "vmdk-cache-preflight"
 STALE_AFTER = datetime.timedelta(hours=1)
 #: "prefligh" in ASCII, as far as a UUID of version 4 allows.
 _IMAGE_PREFIX = "70726566-6c69-4667-a868-"
-#: In the last digit of the run's part: one image for each form.
+#: The last digit of the run's part: one image for each form.
 _FORMS = {Form.STREAM_OPTIMIZED: "0", Form.RAW: "1", Form.OVA: "2"}
 _OURS = re.compile(
     rf"({re.escape(VOLUME)}-|{re.escape(BACKEND)}_image_cache \({_IMAGE_PREFIX})"
@@ -32,7 +32,7 @@ _OURS = re.compile(
 
 @dataclass(frozen=True)
 class LiveNames:
-    """Those of one run."""
+    """The names of one run."""
 
     machine: str
     run: str
@@ -48,17 +48,17 @@ class LiveNames:
         return f"{VOLUME}-{self.machine}{self.run}-{number}"
 
     def owns(self, name: str) -> bool:
-        """Whether this run has made what bears that name."""
+        """Whether this run created the object with that name."""
         found = _OURS.match(name)
         return found is not None and found["machine"] + found["run"] == self.machine + self.run
 
     def may_remove(
         self, name: str, made_at: datetime.datetime | None, now: datetime.datetime
     ) -> bool:
-        """Whether a run has made what bears that name, and has ended: this one, one on this
-        machine, or one long ago.
+        """Whether a run that has ended created the object with that name: this run, one on this
+        host, or one long ago.
 
-        :param made_at: when vCenter says that it was made; None if it does not say
+        :param made_at: creation time according to vCenter; None if unknown
         """
         found = _OURS.match(name)
         if found is None:
@@ -68,7 +68,7 @@ class LiveNames:
 
 
 def is_from_live_run(name: str) -> bool:
-    """Whether any live run has made what bears that name."""
+    """Whether any live run created the object with that name."""
     return _OURS.match(name) is not None
 
 

@@ -1,11 +1,11 @@
-"""One live run: what it has made, and how that is removed.
+"""One live run: what it has created, and how that is removed.
 
-The engine itself does the work, for a backend of the name in vmdk_cache/preflight/live_names.py
-whose folder is the cache's own. So its templates are another backend's to the cache, which neither
+The engine itself does the work, as a backend named in vmdk_cache/preflight/live_names.py, in the
+cache's own folder. The cache therefore treats these templates as another backend's: it neither
 serves nor removes them.
 
-Everything is removed at the run's end, whatever has happened in it. What a run that was killed left
-behind is removed by a later one, see vmdk_cache/preflight/live_names.py.
+The run removes everything at its end, whatever happened. A later run removes what a killed run left
+behind, see vmdk_cache/preflight/live_names.py.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from vmdk_cache.wiring import RunningCache
 
 LOG = logging.getLogger(__name__)
 
-#: Everything is small: what takes longer hangs.
+#: All objects are small: a task that takes longer hangs.
 TASK_TIMEOUT_S = 600.0
-#: Of a request that got no answer, where it may be repeated.
+#: Attempts of a request that got no answer and may be repeated.
 _ATTEMPTS = 3
 #: vCenter may hold a VM for a moment after an operation on it.
 _REMOVE_ATTEMPTS = 4
-#: No volume is deleted by its template's age, and no copy is made that nobody asked for.
+#: No template expires, and no replica is made on demand.
 SETTINGS = Settings(enabled=True, age_s=0, replicas=REPLICAS_OFF)
 
 
 def live_backend(backend: Backend, listener: Listener | None = None) -> Backend:
-    """The backend of a live run in the place of ``backend``.
+    """The backend that a live run uses instead of ``backend``.
 
-    :param listener: told of its SOAP requests and their answers
+    :param listener: receives its SOAP requests and responses
     """
     return dataclasses.replace(
         backend,
@@ -60,12 +60,12 @@ def live_backend(backend: Backend, listener: Listener | None = None) -> Backend:
 
 
 class LiveTarget:
-    """What the probes of a live run work on. Use as a context manager.
+    """The target of a live run's probes. Use as a context manager.
 
-    :param read: the same backend, as the probes that only read have seen it
+    :param read: the same backend, as the read-only probes saw it
     :param cache: built with :func:`live_backend` and :data:`SETTINGS`
-    :ivar templates: those that were imported
-    :ivar volumes: those that were cloned, by name
+    :ivar templates: the imported templates
+    :ivar volumes: the cloned volumes, by name
     """
 
     def __init__(
@@ -92,21 +92,21 @@ class LiveTarget:
         try:
             stay = self.remove_all()
             if stay:
-                # A lease whose answer was lost holds its machine; it ends with the session.
+                # A lease whose response was lost still locks its VM; it ends with the session.
                 self.cache.session.close()
                 self.cache.session.open()
                 stay = self.remove_all()
         except errors.VmdkCacheError as failure:
-            stay = [f"some may be left: {failure}"]
+            stay = [f"some objects may be left: {failure}"]
         for text in stay:
-            LOG.warning("Of the live run %s: the next run removes it", text)
+            LOG.warning("Left behind by the live run, and removed by the next one: %s", text)
 
     def will_make(self) -> None:
-        """Something is about to be made: it has to be removed, whatever happens from now on."""
+        """Call before creating anything: from now on the run must clean up, whatever happens."""
         self._is_clean = False
 
     def volume(self, number: int, uuid: str, size_bytes: int, disk_type: str) -> Volume:
-        """A volume of this run, not made yet."""
+        """A volume of this run that does not exist yet."""
         made = Volume(
             id=uuid,
             name=self.names.volume(number),
@@ -124,17 +124,17 @@ class LiveTarget:
         return made
 
     def seen(self) -> dict[str, VmInfo]:
-        """What this run has in the cache's folders now, by name."""
+        """This run's VMs in the cache's folders now, by name."""
         return {vm.name: vm for vm in self._vms() if self.names.owns(vm.name)}
 
     def entry(self, form: Form) -> CacheEntry | None:
-        """The template of the form as it is now."""
+        """The template of this form, as it is now."""
         return self.cache.store.look_again(self.templates[form])
 
     def remove_leftovers(self) -> tuple[list[str], list[str]]:
         """Remove what earlier runs left behind.
 
-        :returns: names of what was removed, and why something stays
+        :returns: names of the removed VMs, and messages about those that stay
         """
         now = self.cache.session.server_time()
         old = [
@@ -145,15 +145,15 @@ class LiveTarget:
         return self._remove(old)
 
     def remove_directories(self) -> tuple[list[str], list[str]]:
-        """As :meth:`remove_leftovers`, of directories without a machine that runs on this machine
-        left: when a directory was made is not known, so those of others are let be."""
+        """Like :meth:`remove_leftovers`, for directories without a VM that runs on this host left.
+        The age of a directory is unknown, so those of other hosts are left alone."""
         now = self.cache.session.server_time()
         old = [
             (datastore, name)
             for datastore, name in self._directories()
             if self.names.may_remove(name, None, now) and not self.names.owns(name)
         ]
-        # Only now: a machine that was made since the directories were listed is seen.
+        # Read after the directories, so that VMs created in the meantime are seen.
         in_use: set[str] = set()
         for datastore in self.read.usable_datastores if old else ():
             in_use |= datastore_browser.vm_directories(self.cache.session, datastore.moref)
@@ -171,14 +171,14 @@ class LiveTarget:
         return removed, stay
 
     def remove_all(self) -> list[str]:
-        """Remove what this run has made; why something stays."""
+        """Remove what this run created; return messages about what stays."""
         _, stay = self._remove(self.seen().values())
         self._is_clean = not stay
         return stay
 
     def left_behind(self) -> list[str]:
-        """What of this run vCenter still has: machines, directories, tasks."""
-        found = [f"machine {quoted(name)}" for name in self.seen()]
+        """What vCenter still has of this run: VMs, directories, tasks."""
+        found = [f"virtual machine {quoted(name)}" for name in self.seen()]
         found += [
             f"directory {quoted(name)} on {quoted(datastore.name)}"
             for datastore, name in self._directories()
@@ -192,7 +192,7 @@ class LiveTarget:
         return found
 
     def _directories(self) -> Iterator[tuple[Datastore, str]]:
-        """That any live run has made."""
+        """Directories that any live run created."""
         for datastore in self.read.usable_datastores:
             for prefix in (VOLUME, f"{BACKEND}_image_cache"):
                 for name in datastore_browser.directories(

@@ -1,4 +1,4 @@
-"""What an import leaves in vCenter: the machine of an aborted one, and directories."""
+"""Probes of what an import leaves in vCenter: the VM of an aborted import, and directories."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vmdk_cache.vim import datastore_browser, properties, running_tasks
 from vmdk_cache.vim.import_lease import ImportLease, ImportRequest, open_import
 from vmdk_cache.vim.inventory import Datastore
 
-#: Number of the machine whose import is aborted, beside those of live.py.
+#: Number of the VM whose import is aborted, distinct from those of live.py.
 ABORTED = 20
 _REMOVED_WITHIN_S = 60.0
 _POLL_S = 0.5
 
 
 def abort(target: LiveTarget) -> Iterator[Finding]:
-    """vCenter removes the machine of an import that is aborted."""
+    """Check that vCenter removes the VM of an aborted import."""
     target.will_make()
     lease = _opened(target, target.templates[Form.STREAM_OPTIMIZED])
     clock = target.read.clock
@@ -38,20 +38,21 @@ def abort(target: LiveTarget) -> Iterator[Finding]:
     seconds = clock.monotonic() - began
     if stays:
         yield warning(
-            f"vCenter has not removed the machine {seconds:.0f} s after its import was aborted",
-            "what a failed import leaves stays until the next import of the image, or until "
-            "vmdk-cache check --fix removes it",
+            f"vCenter has not removed the virtual machine {seconds:.0f} s after its import was "
+            "aborted",
+            "remains of a failed import stay until the next import of the image, or until "
+            "vmdk-cache check --fix removes them",
         )
     else:
-        yield ok(f"vCenter removed the machine within {seconds:.1f} s after the abort")
+        yield ok(f"vCenter removed the virtual machine within {seconds:.1f} s after the abort")
 
 
 def directories(target: LiveTarget) -> Iterator[Finding]:
-    """The template's directory is found by its name, as one without a machine would be."""
+    """Check that the template's directory is found by name, as an orphaned directory would be."""
     entry = target.templates[Form.STREAM_OPTIMIZED]
     datastore = _datastore(target, entry)
     if datastore.type in datastore_browser.WITHOUT_NAMES:
-        yield not_tried(f"directories have no names on {sentence(datastore.type)}")
+        yield not_tried(f"{sentence(datastore.type)} has ids instead of directory names")
         return
     session, waiter = target.cache.session, target.cache.waiter
     prefix = f"{BACKEND}_image_cache"
@@ -59,17 +60,17 @@ def directories(target: LiveTarget) -> Iterator[Finding]:
     used = datastore_browser.vm_directories(session, datastore.moref)
     found = [name for name in listed if name in used and target.names.owns(name)]
     if found:
-        yield ok(f"{quoted(found[0])} is found on {quoted(datastore.name)}")
+        yield ok(f"found {quoted(found[0])} on {quoted(datastore.name)}")
     else:
         yield warning(
             f"a search of {quoted(datastore.name)} does not find the template's directory",
-            "look for directories without a machine by hand: vmdk-cache check does not find them "
-            "there",
+            "look for directories without a virtual machine by hand: vmdk-cache check does not "
+            "find them there",
         )
 
 
 def _opened(target: LiveTarget, like: CacheEntry) -> ImportLease:
-    """An import where the template is, into which nothing is sent."""
+    """Open an import next to the template, and upload nothing."""
     inventory, datastore = target.read.inventory, _datastore(target, like)
     [host] = [each for each in inventory.hosts if each.moref == like.host]
     [datacenter] = [each for each in inventory.datacenters if each.moref == host.datacenter]
@@ -89,7 +90,7 @@ def _opened(target: LiveTarget, like: CacheEntry) -> ImportLease:
 
 
 def _stays(target: LiveTarget, vm: str) -> bool:
-    """Whether vCenter shows the machine, or its import is still at work."""
+    """Whether vCenter still shows the VM, or its import task is still running."""
     session = target.cache.session
     if properties.read(session, "VirtualMachine", [vm], ["name"]):
         return True

@@ -1,8 +1,8 @@
-"""Does the account hold each privilege of docs/security.rst on each object that needs it?
+"""Probes: does the account have each privilege of docs/security.rst on each object that needs it?
 
-vCenter is asked once, for all privileges on all objects; the probes divide the answer by kind of
-object. A virtual machine that does not exist yet has the permissions of its folder and of its
-resource pool: a privilege that is held on either is held on the machine.
+One request reads all privileges on all objects; each probe reports one kind of object. A virtual
+machine that does not exist yet will have the permissions of its folder and of its resource pool: a
+privilege granted on either is granted on the virtual machine.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from vmdk_cache.privileges import PRIVILEGES, HeldOn, Privilege, Without
 from vmdk_cache.quoting import identifier, quoted
 from vmdk_cache.vim import authorization
 
-#: Templates that are looked at one by one: a permission of its own on a template is rare.
+#: Number of templates that are checked individually: a permission on a single template is rare.
 _TEMPLATES = 20
 
 
 @dataclass(frozen=True)
 class _Object:
-    """What privileges are looked for on.
+    """An object whose privileges are checked.
 
-    :ivar name: for people
-    :ivar entities: a privilege that is held on one of them is held on the object
+    :ivar name: for messages
+    :ivar entities: a privilege granted on one of them counts for the object
     """
 
     name: str
@@ -33,7 +33,7 @@ class _Object:
 
 
 def probe_of(held_on: HeldOn) -> Callable[[Target], Iterator[Finding]]:
-    """The probe of the privileges that are held on this kind of object."""
+    """Return the probe of the privileges on this kind of object."""
 
     def look(target: Target) -> Iterator[Finding]:
         granted = target.once("granted", lambda: _granted(target))
@@ -42,7 +42,7 @@ def probe_of(held_on: HeldOn) -> Callable[[Target], Iterator[Finding]]:
             held = {name for _, moref in each.entities for name in granted.get(moref, ())}
             missing = [privilege for privilege in wanted if privilege.id not in held]
             if not missing:
-                yield ok(f"all {len(wanted)} privileges are held", each.name)
+                yield ok(f"all {len(wanted)} privileges are granted", each.name)
             target.missing_privileges.update(privilege.id for privilege in missing)
             for privilege in missing:
                 yield _finding(privilege, each.name)
@@ -51,16 +51,16 @@ def probe_of(held_on: HeldOn) -> Callable[[Target], Iterator[Finding]]:
 
 
 def _finding(privilege: Privilege, name: str) -> Finding:
-    to_do = f"grant it there, or above with propagation; it is for: {privilege.purpose}"
+    to_do = f"grant it there, or on a parent with propagation; needed for: {privilege.purpose}"
     if privilege.without is Without.BYPASS:
-        return failed(f"{privilege.id} is missing: the cache serves no volume", to_do, name)
+        return failed(f"{privilege.id} is missing: the cache cannot serve volumes", to_do, name)
     if privilege.without is Without.DEGRADED:
-        return warning(f"{privilege.id} is missing: the cache does without", to_do, name)
+        return warning(f"{privilege.id} is missing: the cache works, but is limited", to_do, name)
     return warning(f"{privilege.id} is missing: Cinder's own driver needs it", to_do, name)
 
 
 def _granted(target: Target) -> dict[str, frozenset[str]]:
-    """By moref, of all objects at once."""
+    """The granted privileges of all objects, by moref."""
     entities = {
         entity: None
         for objects in _objects(target).values()
@@ -107,9 +107,9 @@ def _machines_in(target: Target, folder: CacheFolder) -> _Object:
     pools = {
         host.pool for host in target.inventory.hosts if host.datacenter == folder.datacenter.moref
     }
-    # On which pool a machine will be is not known: what one pool alone grants does not count.
+    # The VM's pool is unknown: with several pools, a privilege on one of them does not count.
     pool = [("ResourcePool", each) for each in pools] if len(pools) == 1 else []
-    return _Object(f"machines in {quoted(folder.path)}", (("Folder", folder.moref), *pool))
+    return _Object(f"virtual machines in {quoted(folder.path)}", (("Folder", folder.moref), *pool))
 
 
 def _root(target: Target) -> authorization.Entity:

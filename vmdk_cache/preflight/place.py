@@ -1,4 +1,4 @@
-"""Are there clusters, hosts and datastores for volumes, and can images be sent to the hosts?"""
+"""Probes: clusters, hosts, datastores and storage policies, and uploads to the hosts."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from vmdk_cache.vim.host_address import HostAddress
 from vmdk_cache.vim.inventory import Datastore
 from vmdk_cache.vim.server_certificate import check_thumbprint, handshake, unverified
 
-#: Hosts that are connected to at a time.
+#: Maximum number of concurrent connections to hosts.
 _AT_A_TIME = 32
 _NAMES_SHOWN = 10
 
 
 def clusters(target: Target) -> Iterator[Finding]:
-    """The clusters of ``vmware_cluster_name``, or all."""
+    """Check the clusters of ``vmware_cluster_name``, or all clusters."""
     hosts = target.inventory.hosts
     names = sorted(set(target.cluster_names.values()))
     if not hosts:
         yield failed(
-            "the account sees no host in the clusters in use",
-            "grant its role on the datacenter, with propagation; compare vmware_cluster_name",
+            "the account sees no host in the clusters",
+            "grant its role on the datacenter, with propagation; check vmware_cluster_name",
         )
         return
     yield ok(f"{len(hosts)} hosts in {_listed(names)}")
 
 
 def hosts(target: Target) -> Iterator[Finding]:
-    """Each host's connection to vCenter."""
+    """Check each host's connection to vCenter."""
     for host in target.inventory.hosts:
         name = identifier(host.name)
         if not host.connected:
             yield warning(
-                "not connected to vCenter: no volume is placed on it", "reconnect it", name
+                "not connected to vCenter: the host gets no volumes", "reconnect it", name
             )
         elif host.in_maintenance:
-            yield warning("in maintenance: no volume is placed on it", "", name)
+            yield warning("in maintenance mode: the host gets no volumes", "", name)
         else:
             product = target.host_addresses[host.moref].product
             yield ok(f"connected, {sentence(product)}" if product else "connected", name)
 
 
 def transfer(target: Target) -> Iterator[Finding]:
-    """Each host's port for uploads, from this machine, with the certificate that vCenter vouches
-    for."""
+    """Check each host's port for uploads from this host, and the certificate that vCenter
+    expects."""
     usable = [each for each in target.inventory.hosts if each.connected and not each.in_maintenance]
     addresses = [target.host_addresses[each.moref] for each in usable]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         findings = list(pool.map(lambda address: _reached(target, address), addresses))
     if any(each.status is Status.FAILED for each in findings) and target.is_simulator:
-        yield not_tried("the hosts of govmomi's simulator exist on paper only")
+        yield not_tried("the hosts of govmomi's simulator do not really exist")
     else:
         yield from findings
 
@@ -76,13 +76,13 @@ def _reached(target: Target, address: HostAddress) -> Finding:
     except errors.CertificateRefused as refused:
         return failed(
             str(refused),
-            "find out which machine answers there; if the host has a new certificate, disconnect "
-            "it from vCenter and connect it again",
+            "find out which system answers there; if the host has a new certificate, disconnect it "
+            "from vCenter and reconnect it",
             name,
         )
     except ssl.SSLCertVerificationError as refused:
         return failed(
-            f"vCenter knows no thumbprint of the host, and its certificate is not trusted: "
+            "vCenter has no thumbprint of the host, and the host's certificate is not trusted: "
             f"{sentence(refused.verify_message)}",
             "add the issuer of the host's certificate to vmware_ca_file",
             name,
@@ -90,29 +90,29 @@ def _reached(target: Target, address: HostAddress) -> Finding:
     except (OSError, ValueError) as failure:
         why = "no answer in time" if isinstance(failure, TimeoutError) else sentence(failure)
         return failed(
-            f"{identifier(server)} cannot be reached from here: {why}",
-            "let this machine resolve the host's name, and reach TCP port 443 of each ESXi host: "
-            "images are sent there",
+            f"{identifier(server)} cannot be reached from this host: {why}",
+            "make sure that this host can resolve the ESXi host's name and reach its TCP port 443: "
+            "images are uploaded there",
             name,
         )
-    vouched = "the certificate that vCenter vouches for" if pinned else "a certificate"
+    vouched = "the certificate that vCenter expects" if pinned else "a certificate"
     return ok(f"{identifier(server)} answers with {vouched}", name)
 
 
 def datastores(target: Target) -> Iterator[Finding]:
-    """Each datastore, with what placement decides about it."""
+    """Report each datastore and whether placement uses it."""
     decisions = target.datastore_decisions
     if not decisions:
         yield failed(
-            "the clusters in use have no datastore",
-            "mount one on their hosts, and grant the account's role on it",
+            "the clusters have no datastore",
+            "mount one on their hosts, and grant the account its role there",
         )
     for datastore, reason in decisions:
         yield _decided(datastore, reason)
     if decisions and not target.usable_datastores:
         yield failed(
-            "no datastore takes volumes",
-            "see the reason of each datastore; compare vmware_datastore_regex",
+            "no datastore can be used for volumes",
+            "see the reason for each datastore; check vmware_datastore_regex",
         )
 
 
@@ -124,25 +124,32 @@ def _decided(datastore: Datastore, reason: str | None) -> Finding:
         return ok(f"used: {kind}", name)
     if reason == NAME_DIFFERS:
         return ok(f"not used: {reason}", name)
-    return warning(f"not used: {reason} ({kind})", "mend it if volumes are to go there", name)
+    return warning(
+        f"not used: {reason} ({kind})", "correct this if the datastore should get volumes", name
+    )
 
 
 def policies(target: Target) -> Iterator[Finding]:
-    """Whether storage policies can be read."""
+    """Check whether storage policies can be read."""
     try:
         names = target.policy_names
     except errors.VCenterError as failure:
         yield warning(
             f"storage policies cannot be read: {failure}",
-            "grant StorageProfile.View at the root of the inventory, and let this machine reach "
-            "/pbm of vCenter; volume types with vmware:storage_profile cannot be served until then",
+            "grant StorageProfile.View at the root of the inventory, and make vCenter's /pbm "
+            "reachable from this host; until then volume types with vmware:storage_profile cannot "
+            "be served",
         )
         return
-    yield ok(f"{len(names)} storage policies: {_listed(names)}" if names else "none is defined")
+    yield ok(
+        f"{len(names)} storage policies: {_listed(names)}"
+        if names
+        else "no storage policy is defined"
+    )
 
 
 def profiles(target: Target) -> Iterator[Finding]:
-    """Whether each storage policy exists that ``vmware_storage_profile`` names."""
+    """Check whether the storage policies in ``vmware_storage_profile`` exist."""
     wanted, section = target.surroundings.storage_profiles, f"[{target.backend.name}]"
     if not wanted:
         yield ok("vmware_storage_profile is unset: the capacity of every datastore counts")
@@ -160,7 +167,10 @@ def profiles(target: Target) -> Iterator[Finding]:
     elif len(missing) < len(set(wanted)):
         say, so = warning, "the capacity of its datastores does not count"
     else:
-        say, so = failed, "no capacity is reported, and the scheduler sends no volume here"
+        say, so = (
+            failed,
+            "no capacity is reported, and the scheduler sends no volumes to this backend",
+        )
     for name in missing:
         nearest = difflib.get_close_matches(name, existing, 1)
         hint = f"did you mean {quoted(nearest[0])}? " if nearest else ""
@@ -172,7 +182,7 @@ def profiles(target: Target) -> Iterator[Finding]:
 
 
 def attribute(target: Target) -> Iterator[Finding]:
-    """The custom attribute in which a template's last use is noted."""
+    """Check the custom attribute that records a template's last use."""
     for_vms = CustomAttributes.of(target.session).is_for_vms(ATTRIBUTE)
     if for_vms is None:
         yield ok(f"{ATTRIBUTE} is not defined yet; the first import defines it")
@@ -181,8 +191,8 @@ def attribute(target: Target) -> Iterator[Finding]:
     else:
         yield warning(
             f"{ATTRIBUTE} is defined for another type of object",
-            "rename that definition, or make it a global one: until then the last use of a "
-            "template, and changes of its disk, are known to one process only",
+            "rename that definition, or make it global; until then only one process knows a "
+            "template's last use and changes of its disk",
         )
 
 

@@ -1,9 +1,9 @@
-"""A probe looks at one thing and says what it saw and what to do.
+"""A probe checks one thing and reports what it saw and what to do.
 
-ok           as it has to be
-warning      the cache works, and something is worth a look
+ok           as required
+warning      the cache works, but something needs attention
 failed       the cache, or part of it, will not work
-not tried    an earlier probe, which this one builds upon, has not succeeded; or it does not apply
+not tried    a probe that this one depends on has not succeeded, or the probe does not apply
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Status(enum.StrEnum):
-    """See the module's text."""
+    """See the module docstring."""
 
     OK = "ok"
     WARNING = "warning"
@@ -31,11 +31,11 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe says of one object.
+    """A probe's verdict on one object.
 
     :ivar subject: the object's name; empty for the backend as a whole
-    :ivar to_do: empty if there is nothing
-    :ivar failure: the error that the probe ended with, if any
+    :ivar to_do: what the operator should do; empty if nothing
+    :ivar failure: the error that ended the probe, if any
     """
 
     status: Status
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """:ivar seconds: that the probe took, all its findings together"""
+    """:ivar seconds: duration of the probe, for all its findings together"""
 
     probe: str
     finding: Finding
@@ -56,11 +56,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Probe(Generic[T]):
-    """One line of the checklist, or several: one for each object that it looks at.
+    """One or more lines of the checklist: one for each object that the probe examines.
 
     :ivar id: stable; documents and reports refer to it
-    :ivar run: looks at the target; an error of the package makes a failed finding
-    :ivar needs: ids of probes that must not have failed before it
+    :ivar run: examines the target; a VmdkCacheError becomes a failed finding
+    :ivar needs: ids of earlier probes that must not have failed
     """
 
     id: str
@@ -90,7 +90,7 @@ def run(
     clock: Clock,
     started: Callable[[str], None] = lambda probe: None,
 ) -> Iterator[Result]:
-    """The findings of all probes, in their order.
+    """Yield the findings of all probes, in order.
 
     :param started: called with a probe's id before it runs
     """
@@ -102,7 +102,7 @@ def run(
             findings = [not_tried(f"needs {', '.join(missing)}")]
         else:
             started(probe.id)
-            findings = _findings(probe, target) or [not_tried("there is nothing to look at")]
+            findings = _findings(probe, target) or [not_tried("nothing to check")]
         seconds = clock.monotonic() - began
         is_untried = all(each.status is Status.NOT_TRIED for each in findings)
         if is_untried or any(each.status is Status.FAILED for each in findings):
@@ -112,7 +112,7 @@ def run(
 
 
 def none_of(probes: Sequence[Probe[T]], reason: str) -> Iterator[Result]:
-    """Results of probes that do not run."""
+    """Yield results for probes that do not run."""
     for probe in probes:
         yield Result(probe.id, not_tried(reason), 0.0)
 
@@ -122,6 +122,9 @@ def _findings(probe: Probe[T], target: T) -> list[Finding]:
     try:
         findings.extend(probe.run(target))
     except errors.VmdkCacheError as failure:
-        found = failed(str(failure), "correct what the text names, then run this command again")
+        found = failed(
+            str(failure),
+            "correct the problem that the message describes, then run this command again",
+        )
         findings.append(dataclasses.replace(found, failure=failure))
     return findings

@@ -1,13 +1,12 @@
-"""Takes out of a report what identifies people and machines, and what opens a session.
+"""Removes from a report what identifies people and computers, and what opens a session.
 
-    addresses       of vCenter, this machine, the coordinator of locks, every ESXi host that vCenter
-                    names, hosts that imported templates, and servers in URLs; all IP and MAC
-                    addresses
-    users           in each way in which vCenter writes them; all e-mail addresses
-    tokens          cookies, ids of sessions, tickets of leases, passwords, vCenter's instance id
+    addresses       of vCenter, this host, the coordinator, every ESXi host that vCenter names,
+                    hosts that imported templates, and servers in URLs; all IP and MAC addresses
+    users           in every spelling that vCenter uses; all e-mail addresses
+    tokens          cookies, session ids, lease tickets, passwords, vCenter's instance id
     certificates    and their thumbprints
 
-The same text becomes the same substitute everywhere, so what belongs together still does. Names of
+The same text gets the same substitute everywhere, so that references still match. Names of
 datacenters, clusters, datastores, policies and folders stay.
 """
 
@@ -20,14 +19,14 @@ from collections.abc import Iterable
 _HEX = r"[0-9A-Fa-f]{2}"
 _THUMBPRINT = re.compile(rf"\b(?:{_HEX}:){{19,63}}{_HEX}\b")
 _MAC = re.compile(rf"\b(?:{_HEX}:){{5}}{_HEX}\b")
-#: Not a version of a product or of the API, which has four numbers as well.
+#: Excludes versions of products and of the API, which may also have four numbers.
 _IPV4 = re.compile(
     r"(?<![\d.])(?<!ersion>)(?<!ersionId=[\"'])(?<!vim25/)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
 )
-#: What may be one; a time has two colons, and never two in a row.
+#: Candidates only; a time has two colons, but never in a row.
 _IPV6 = re.compile(r"(?<![\w:])(?=[0-9A-Fa-f:]*(?:::|(?::[0-9A-Fa-f]+){7}))[0-9A-Fa-f:]+(?![\w:])")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-#: What follows is a token.
+#: The group is a token.
 _TOKENS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -40,25 +39,25 @@ _TOKENS = tuple(
         r"</apiVersion>\s*<instanceUuid>([^<]+)</instanceUuid>",
     )
 )
-#: The properties of a host, as a property collector tells them.
+#: The properties of a host in a property collector's response.
 _HOST = re.compile(
     r"<obj\b[^>]*\btype=[\"']HostSystem[\"'][^>]*>[^<]*</obj>(.*?)</(?:objects|objectSet)>", re.S
 )
 _QUOTE = r'(?:"|&quot;)'
-#: What follows is the name or the address of a machine.
+#: The group is the name or the address of a computer.
 _MACHINES = (
     re.compile(r"<url>https?://([^/:*\[\s<]+)"),
-    # A template's record names the host and the process that imported it (cache/record.py).
+    # A template's record contains the host and the process that imported it (cache/record.py).
     re.compile(rf"{_QUOTE}owner{_QUOTE}: {_QUOTE}([^\s:<]+):\d+{_QUOTE}"),
 )
-#: The same, in a sentence: an error of a client of Keystone, Glance or Cinder quotes its URL.
+#: The same within sentences: errors of the clients of Keystone, Glance and Cinder quote the URL.
 _IN_SENTENCES = (
     re.compile(r"https?://([^/:@\[\s'\"<>()]+)"),
     re.compile(r"host='([^']+)'"),
 )
 _USER_IN_URL = re.compile(r"(https?://)[^/@\s'\"]*@")
 _NAME_OF_HOST = re.compile(r"<name>name</name>(?:<op>\w+</op>)?<val\b[^>]*>([^<]+)</val>")
-#: Elements whose text is left out, wherever they are.
+#: Elements whose text is always removed.
 _LEFT_OUT = re.compile(
     r"(<(password|sslCertificate|certificate|userAgent|ipAddress|serverIp)\b[^>]*>)[^<]*"
 )
@@ -69,10 +68,11 @@ _REDACTED = "REDACTED"
 
 
 class Redaction:
-    """One report's; texts are to be shown to :meth:`learn` before any is replaced.
+    """The redaction of one report. Pass all texts to :meth:`learn` before any call of
+    :meth:`apply`.
 
-    :param machines: names and addresses that are known without the texts
-    :param users: as they log in
+    :param machines: names and addresses that are already known
+    :param users: user names, as used to log in
     """
 
     def __init__(self, machines: Iterable[str], users: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ class Redaction:
         self._addresses: dict[str, str] = {}
 
     def learn(self, text: str) -> None:
-        """Find the tokens and the names of machines in a text."""
+        """Collect the tokens and the names of computers in a text."""
         for pattern in _TOKENS:
             for token in pattern.findall(text):
                 number = len(self._tokens) + 1
@@ -100,7 +100,8 @@ class Redaction:
                 self._learn_machine(name)
 
     def sentence(self, text: str) -> str:
-        """A sentence of the checklist with substitutes; any word in it may be a machine's name."""
+        """A sentence of the checklist with substitutes; any word of it may be the name of a
+        computer."""
         text = _USER_IN_URL.sub(r"\1", text)
         for pattern in _IN_SENTENCES:
             for name in pattern.findall(text):
@@ -149,9 +150,9 @@ class Redaction:
 
 
 def _pattern(secret: str, has_words: bool) -> str:
-    """:param has_words: a machine may be called like a property; such a word counts only before a
-    number, as in ``host:443`` and in the record of a template, which names host and process, as the
-    end of a value, and in the URL of a disk
+    """:param has_words: a computer may have the name of a property; such a word counts only before
+    a number, as in ``host:443`` and in the record of a template (host and process), at the end of a
+    value, and in the URL of a disk
     """
     end = r"(?=:\d|</val>|/nfc/)" if has_words and secret.isalpha() else r"(?![\w-])"
     return rf"(?<![\w-]){re.escape(secret)}{end}"

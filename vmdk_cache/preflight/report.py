@@ -1,8 +1,8 @@
-"""A preflight's report: one JSON file that can be attached to a bug report, and be replayed.
+"""The report of a preflight: one JSON file that can be attached to a bug report, and replayed.
 
-``exchanges`` has the SOAP requests of the live run with their answers, in the format of the
-recordings that the tests read (tests/recordings/). vmdk_cache/preflight/redaction.py says what is
-taken out.
+``exchanges`` has the SOAP requests of the live run with their responses, in the format of the
+recordings that the tests read (tests/recordings/). vmdk_cache/preflight/redaction.py lists what is
+removed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from vmdk_cache.preflight.redaction import Redaction
 from vmdk_cache.vim.exchange import Exchange
 
 SCHEMA = 1
-#: A report has no more text than this; later exchanges are counted only.
+#: Maximum size of the exchanges; later ones are only counted.
 _MOST_CHARACTERS = 64 << 20
 _METHOD = re.compile(r"<(?:\w+:)?Body\b[^>]*>\s*<(?:\w+:)?(\w+)")
 #: Columns of the checklist that hold names or sentences.
 _SENTENCES = frozenset({"Object", "Seen", "What To Do"})
-#: Of a request or an answer; the others say nothing or tell too much.
+#: Headers to keep; the others are useless or confidential.
 _HEADERS = frozenset({"soapaction", "content-type", "cookie", "set-cookie", "user-agent"})
 
 
 class Exchanges:
-    """Keeps what goes over the wire; a :data:`~vmdk_cache.vim.exchange.Listener`."""
+    """Collects SOAP requests and responses; a :data:`~vmdk_cache.vim.exchange.Listener`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,10 +55,10 @@ def report(
     exchanges: Exchanges,
     redaction: Redaction,
 ) -> str:
-    """The file's text.
+    """The text of the file.
 
-    :param versions: of what was run, by its name
-    :param vcenter: product, version and build; '' if it was not reached
+    :param versions: versions of the software, by name
+    :param vcenter: product, version and build; '' if vCenter was not reached
     :param results: rows of the checklist
     """
     kept = exchanges.kept()

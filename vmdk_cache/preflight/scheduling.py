@@ -1,7 +1,7 @@
-"""Will the scheduler find the backend: for volumes that exist, and for those to come?
+"""Probes: will the scheduler find the backend, for existing and for new volumes?
 
-These probes read cinder.conf, and Cinder's API where it can be asked. What is wrong here is wrong
-with Cinder's own driver as well, or goes wrong when ``volume_driver`` is changed.
+These probes read cinder.conf, and Cinder's API if possible. The problems they find also exist with
+Cinder's own driver, or appear when ``volume_driver`` is changed.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from vmdk_cache.preflight.probe import Finding, failed, not_tried, ok, warning
 from vmdk_cache.preflight.target import Scheduling, Target
 from vmdk_cache.quoting import quoted, sentence
 
-#: What a backend reports where ``volume_backend_name`` is unset, as with Cinder's own driver.
+#: The pool that a backend reports if ``volume_backend_name`` is unset, as with Cinder's own driver.
 DEFAULT_POOL = "VMwareVcVmdkDriver"
-#: What the first versions of this package reported instead.
+#: The pool that the first versions of this package reported instead.
 FORMER_POOL = "ImageCacheVmdkDriver"
 HOST_MANAGER = "vmdk_cache.cinder.host_manager.ImageCacheHostManager"
 WEIGHER = "ImageCacheWeigher"
-#: Filters without which a preference, or a capability, means nothing.
+#: Filters that the other settings depend on, and what happens without each.
 _FILTERS = {
-    "CapacityFilter": "nothing stops volumes from going to a backend that is full",
-    "CapabilitiesFilter": "volume types cannot ask for a backend by name, nor for image_cache",
+    "CapacityFilter": "volumes may be sent to a full backend",
+    "CapabilitiesFilter": "volume types cannot request a backend by name, or image_cache",
 }
 _WHERE = "in [DEFAULT] of cinder.conf on the hosts of cinder-scheduler"
 _THIN = 'extra_capabilities = {"thin_provisioning_support": true}'
 
 
 def pool_name(target: Target) -> Iterator[Finding]:
-    """Whether volumes and types that exist name the pool that the backend reports."""
+    """Check that existing volumes and volume types name the pool that the backend reports."""
     scheduling, section = target.surroundings.scheduling, f"[{target.backend.name}]"
     pool = scheduling.backend_name or DEFAULT_POOL
     try:
@@ -40,7 +40,7 @@ def pool_name(target: Target) -> Iterator[Finding]:
         types = volumes.backend_names_of_types()
     except errors.VmdkCacheError as failure:
         yield ok(_pool(scheduling), to_do=_keep(scheduling, section))
-        yield not_tried(f"volumes and volume types were not looked at: {failure}")
+        yield not_tried(f"volumes and volume types were not checked: {failure}")
         return
     wrong = [
         *_volumes_elsewhere(used, pool, section),
@@ -68,8 +68,9 @@ def _keep(scheduling: Scheduling, section: str) -> str:
 def _volumes_elsewhere(used: Mapping[str, int], pool: str, section: str) -> Iterator[Finding]:
     for other in sorted(used.keys() - {pool}):
         yield failed(
-            f"{used[other]:d} volumes have the pool {quoted(other)} in their host, and the backend "
-            f"reports {quoted(pool)}: they cannot be extended, retyped, cloned or snapshotted",
+            f"{used[other]:d} volumes have the pool {quoted(other)} in their host, but the backend "
+            "reports "
+            f"{quoted(pool)}: they cannot be extended, retyped, cloned or snapshotted",
             f"set volume_backend_name = {sentence(other)} in {section}, or rename the pool of the "
             f"volumes with cinder-manage volume update_host",
         )
@@ -81,23 +82,23 @@ def _types_elsewhere(
     for name, asked in sorted(types.items()):
         if asked != pool and asked in of_backend - scheduling.other_names:
             yield failed(
-                f"volume type {quoted(name)} asks for volume_backend_name = {sentence(asked)}, "
-                f"which no backend reports: its volumes find no backend",
+                f"volume type {quoted(name)} requires volume_backend_name = {sentence(asked)}, "
+                "which no backend reports: its volumes cannot be scheduled",
                 f"openstack volume type set --property volume_backend_name={sentence(pool)} "
                 f"{quoted(name)}",
             )
 
 
 def free_capacity(target: Target) -> Iterator[Finding]:
-    """Whether the scheduler is told the free capacity, and counts thin disks as thin."""
+    """Check that the scheduler knows the free capacity and counts thin disks as thin."""
     scheduling, section = target.surroundings.scheduling, f"[{target.backend.name}]"
     try:
         extra: Any = json.loads(scheduling.extra_capabilities)
         thin = bool(extra.get("thin_provisioning_support"))
     except (ValueError, AttributeError):
         yield failed(
-            f"extra_capabilities is {quoted(scheduling.extra_capabilities)}, which is no JSON "
-            f"object: cinder-volume does not start with it",
+            f"extra_capabilities is {quoted(scheduling.extra_capabilities)}, which is not a JSON "
+            "object: cinder-volume does not start with it",
             f"correct it in {section}, e.g. {_THIN}",
         )
         return
@@ -110,14 +111,14 @@ def free_capacity(target: Target) -> Iterator[Finding]:
         )
     elif not thin:
         yield warning(
-            "the scheduler counts thin disks with their full size: once their sizes exceed the "
-            "capacity of the datastores, no volume can be created",
+            "the scheduler counts thin disks at full size: once the total exceeds the capacity of "
+            "the datastores, no volume can be created",
             f"set {_THIN} in {section}, unless all disks are thick",
         )
     elif scheduling.ratio != "auto" and float(scheduling.ratio) <= 1:
         yield warning(
             f"max_over_subscription_ratio = {sentence(scheduling.ratio)} allows no more thin disks "
-            f"than thick ones, and templates count with their full size",
+            "than thick ones, and templates count at full size",
             f"raise it in {section}, or set it to auto",
         )
     else:
@@ -128,19 +129,19 @@ def free_capacity(target: Target) -> Iterator[Finding]:
 
 
 def host_manager(target: Target) -> Iterator[Finding]:
-    """Whether the scheduler counts the templates."""
+    """Check that the scheduler counts the templates."""
     if target.surroundings.scheduling.host_manager == HOST_MANAGER:
-        yield ok("the templates count as provisioned capacity")
+        yield ok("templates count as provisioned capacity")
     else:
         yield warning(
-            f"scheduler_host_manager is {quoted(target.surroundings.scheduling.host_manager)}: the "
-            f"templates do not count as provisioned capacity",
+            f"scheduler_host_manager is {quoted(target.surroundings.scheduling.host_manager)}: "
+            "templates do not count as provisioned capacity",
             f"set scheduler_host_manager = {HOST_MANAGER} {_WHERE}",
         )
 
 
 def weigher(target: Target) -> Iterator[Finding]:
-    """Whether a volume goes where its image is cached already."""
+    """Check that the scheduler prefers backends that already cache the image."""
     scheduling = target.surroundings.scheduling
     wanted = ",".join(dict.fromkeys([*scheduling.weighers, "CapacityWeigher", WEIGHER]))
     set_weighers = f"set scheduler_default_weighers = {sentence(wanted)} {_WHERE}"
@@ -148,11 +149,11 @@ def weigher(target: Target) -> Iterator[Finding]:
         if scheduling.vmware_backends > 1:
             yield warning(
                 f"scheduler_default_weighers lacks {WEIGHER}: each of the "
-                f"{scheduling.vmware_backends:d} VMware backends imports an image for itself",
+                f"{scheduling.vmware_backends:d} VMware backends imports an image separately",
                 set_weighers,
             )
         else:
-            yield ok(f"there is one VMware backend, which does not need {WEIGHER}")
+            yield ok(f"with only one VMware backend, {WEIGHER} is not needed")
     elif scheduling.multiplier <= 0:
         yield warning(
             f"image_cache_weight_multiplier = {scheduling.multiplier:g}: {WEIGHER} does not prefer "
@@ -161,16 +162,16 @@ def weigher(target: Target) -> Iterator[Finding]:
         )
     elif "CapacityWeigher" not in scheduling.weighers:
         yield warning(
-            "scheduler_default_weighers lacks CapacityWeigher: among backends that have the image, "
-            "or do not, free capacity does not count",
+            "scheduler_default_weighers lacks CapacityWeigher: free capacity is ignored among "
+            "backends that have the image, and among those that do not",
             set_weighers,
         )
     else:
-        yield ok(f"{WEIGHER} counts {scheduling.multiplier:g} times")
+        yield ok(f"{WEIGHER} is enabled with a multiplier of {scheduling.multiplier:g}")
 
 
 def filters(target: Target) -> Iterator[Finding]:
-    """Whether the filters are there that the rest relies on."""
+    """Check that the filters that the other settings depend on are enabled."""
     used = target.surroundings.scheduling.filters
     missing = [name for name in _FILTERS if name not in used]
     for name in missing:

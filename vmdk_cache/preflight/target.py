@@ -1,7 +1,7 @@
-"""What the probes look at: one backend, its session, and what was read of its vCenter.
+"""What the probes examine: one backend, its session, and the data read from its vCenter.
 
-Whatever several probes need is read once. A read that fails fails again for the next probe that
-needs it, unless the checklist says that it is not tried.
+Data that several probes need is read once. If a read fails, it is attempted again for the next
+probe that needs it, unless the checklist skips that probe.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from vmdk_cache.vim.virtual_machine import VmInfo
 T = TypeVar("T")
 
 GIB = 1 << 30
-#: Cinder has no volume that is smaller.
+#: Size of Cinder's smallest volume.
 SMALLEST_VOLUME = 1 * GIB
 
 
 class Images(Protocol):
-    """Glance, as a purge or a warm-up asks it."""
+    """Glance, as used by a purge or a warm-up."""
 
     def look(self) -> None:
-        """One cheap request.
+        """Send one cheap request.
 
-        :raises SourceUnavailable, ConfigError: Glance cannot be asked; the text says what to check
+        :raises SourceUnavailable, ConfigError: the request failed; the text says what to check
         """
 
     def sees_every_image(self) -> bool:
-        """Whether other projects' private images are shown to this user.
+        """Whether Glance shows other projects' private images to this user.
 
-        :raises SourceUnavailable: that is not known
+        :raises SourceUnavailable: that cannot be determined
         """
 
 
@@ -93,18 +93,17 @@ class Scheduling:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is around the backend, as its cinder.conf says.
+    """The backend's environment, according to its cinder.conf.
 
     :ivar sections: names of the options that the files set, by section
     :ivar known_options: names that Cinder's driver and this package define for a backend
     :ivar coordination_url: ``[coordination] backend_url``
-    :ivar locks: opens the coordinator for a while
+    :ivar locks: opens the coordinator for the duration of a block
     :ivar workers: ``[DEFAULT] executor_thread_pool_size``; None if it is unset
     :ivar storage_profiles: ``vmware_storage_profile``
     :ivar ledger_path: None if nothing is counted
     :ivar images: connects to Glance
-    :ivar host_name: of this machine
-    :ivar scheduling: what the scheduler goes by
+    :ivar host_name: name of this host :ivar scheduling: the scheduling options
     """
 
     sections: Mapping[str, frozenset[str]]
@@ -121,9 +120,9 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """The nearest folder that exists on the path of the cache's folder in one datacenter.
+    """The deepest existing folder on the path to the cache's folder in one datacenter.
 
-    :ivar path: its inventory path, for people
+    :ivar path: its inventory path, for messages
     :ivar is_whole: whether it is the cache's folder itself
     """
 
@@ -134,11 +133,11 @@ class CacheFolder:
 
 
 class Target:
-    """One backend. Use as a context manager: the session is logged out at its end.
+    """One backend. Use it as a context manager, which logs out at the end.
 
-    :ivar missing_privileges: ids that a probe has found missing on some object
+    :ivar missing_privileges: ids of privileges that a probe found missing on some object
 
-    :raises ConfigError: ``vmware_datastore_regex`` is no regular expression
+    :raises ConfigError: ``vmware_datastore_regex`` is not a regular expression
     """
 
     def __init__(
@@ -164,7 +163,7 @@ class Target:
         self.session.close()
 
     def machines(self) -> list[str]:
-        """Names and addresses of machines, as far as they have been read."""
+        """Names and addresses of computers known so far."""
         found: Inventory | None = self.__dict__.get("inventory")
         hosts = [host.name for host in found.hosts] if found else []
         importers = sorted(self.importers()) if "templates" in self.__dict__ else []
@@ -173,27 +172,27 @@ class Target:
         return [*own, *hosts, *importers]
 
     def importers(self) -> set[str]:
-        """Names of the machines that have imported the templates, as their records say."""
+        """Names of the hosts that imported the templates, according to their records."""
         records = (Record.from_json(vm.extra_config_record) for vm in self.templates)
         owners = (record.owner for record in records if record is not None)
         return {owner.rpartition(":")[0] or owner for owner in owners} - {""}
 
     @property
     def product(self) -> str:
-        """vCenter's product, version and build; '' if there was no log-in."""
+        """vCenter's product, version and build; '' before the log-in."""
         if not self.session.generation:
             return ""
         return str(self.session.content.about.fullName)
 
     @functools.cached_property
     def is_simulator(self) -> bool:
-        """Whether this vCenter is govmomi's simulator, whose hosts exist on paper only. Costs a
-        request that no vCenter knows: ask when something has failed."""
+        """Whether this vCenter is govmomi's simulator, whose hosts do not really exist. Sends a
+        request that vCenter does not know, so use it only after a failure."""
         return simulator.is_simulator(self.session)
 
     @functools.cached_property
     def inventory(self) -> Inventory:
-        """Of the clusters in use.
+        """The inventory of the configured clusters.
 
         :raises ConfigError: a cluster of ``vmware_cluster_name`` does not exist
         """
@@ -201,7 +200,7 @@ class Target:
 
     @functools.cached_property
     def datastore_decisions(self) -> tuple[tuple[Datastore, str | None], ...]:
-        """Each datastore with placement's reason against it, None if it is used."""
+        """Each datastore with placement's reason for not using it, or None if it is used."""
         hosts = {host.moref: host for host in self.inventory.hosts}
         need = Need(SMALLEST_VOLUME, name_regex=self._datastore_regex)
         return tuple(
@@ -211,19 +210,19 @@ class Target:
 
     @property
     def usable_datastores(self) -> tuple[Datastore, ...]:
-        """Those that take volumes."""
+        """The datastores that placement uses."""
         return tuple(each for each, reason in self.datastore_decisions if reason is None)
 
     @functools.cached_property
     def cluster_names(self) -> dict[str, str]:
-        """By moref; of hosts that stand alone, the name of their ComputeResource."""
+        """Cluster names by moref; for standalone hosts, the name of their ComputeResource."""
         morefs = [host.cluster for host in self.inventory.hosts]
         found = properties.read(self.session, "ComputeResource", morefs, ["name"])
         return {moref: str(values.get("name", moref)) for moref, values in found.items()}
 
     @functools.cached_property
     def host_addresses(self) -> dict[str, HostAddress]:
-        """By moref."""
+        """Host addresses by moref."""
         hosts = [host.moref for host in self.inventory.hosts]
         return host_addresses(self.session, hosts)
 
@@ -234,17 +233,18 @@ class Target:
 
     @functools.cached_property
     def cache_folders(self) -> tuple[CacheFolder, ...]:
-        """One for each datacenter in use."""
+        """The cache's folder in each datacenter, or its nearest existing parent."""
         return tuple(self._nearest(each) for each in self.inventory.datacenters)
 
     @functools.cached_property
     def project_folders(self) -> tuple[CacheFolder, ...]:
-        """Where the folders of projects are, or will be made: one for each datacenter."""
+        """The folder that holds the projects' folders in each datacenter, or its nearest existing
+        parent."""
         return tuple(self._nearest(each, 1) for each in self.inventory.datacenters)
 
     @functools.cached_property
     def templates(self) -> tuple[VmInfo, ...]:
-        """What is in the cache's folders, by name."""
+        """The VMs in the cache's folders, sorted by name."""
         found = [
             vm
             for each in self.cache_folders
@@ -254,11 +254,11 @@ class Target:
         return tuple(sorted(found, key=lambda vm: vm.name))
 
     def find_folder(self, datacenter: Datacenter) -> str | None:
-        """The cache's folder in that datacenter as of now, None if there is none."""
+        """The moref of the cache's folder in that datacenter now, None if it does not exist."""
         return folder.find_folder(self.session, datacenter, self.backend.folder)
 
     def once(self, name: str, read: Callable[[], T]) -> T:
-        """What ``read`` returned when it was called first under that name."""
+        """The result of the first call of ``read`` under that name."""
         if name not in self._read:
             self._read[name] = read()
         found: T = self._read[name]

@@ -39,7 +39,7 @@ def test_files_are_locks_of_one_machine(bench: Bench, tmp_path: pathlib.Path) ->
     bench.change(coordination_url=f"file://{tmp_path}/locks")
     found = bench.run()
     assert "by file" in found["locks.connection"][0].seen
-    assert "one cinder-volume host" in found["locks.coordinator"][0].seen
+    assert "single cinder-volume host" in found["locks.coordinator"][0].seen
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,15 @@ def test_a_coordinator_that_never_answers_is_given_up(bench: Bench) -> None:
     assert found.status is Status.FAILED and found.to_do
     assert isinstance(found.failure, errors.LockUnavailable), "the exit code is 4"
     assert found.seen == (
-        f"no lock was given within 0.5 s: 127.0.0.1:{port} accepts a connection and does not answer"
+        f"no lock was granted within 0.5 s: 127.0.0.1:{port} accepts connections but does not "
+        f"answer"
     )
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis://:s3cret@127.0.0.1:1", "127.0.0.1:1 cannot be reached from here: "),
+        ("redis://:s3cret@127.0.0.1:1", "127.0.0.1:1 cannot be reached from this host: "),
         ("redis://:s3cret@127.0.0.1", "the coordinator does not answer"),
         ("redis://:s3cret/@127.0.0.1:1", "the coordinator does not answer"),
         ("zookeeper://one:1,two:1", "the coordinator does not answer"),
@@ -108,7 +109,7 @@ def test_what_is_known_of_a_coordinator_that_never_answers_is_said(
         end.close()
         over.close()
     assert found.status is Status.FAILED
-    assert found.seen.startswith(f"no lock was given within 0.1 s: {says}")
+    assert found.seen.startswith(f"no lock was granted within 0.1 s: {says}")
     assert "s3cret" not in found.seen
 
 
@@ -133,7 +134,7 @@ def test_the_lock_is_released(bench: Bench, tmp_path: pathlib.Path) -> None:
 def test_locks_of_one_machine_are_told_from_shared_ones(bench: Bench, scheme: str) -> None:
     locks = MemoryLocks()
     bench.change(coordination_url=f"{scheme}://x", locks=lambda: contextlib.nullcontext(locks))
-    assert "one cinder-volume host" in bench.only("locks.coordinator").seen
+    assert "single cinder-volume host" in bench.only("locks.coordinator").seen
 
 
 def test_a_shared_coordinator_is_named_without_its_password(bench: Bench) -> None:

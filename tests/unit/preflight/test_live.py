@@ -97,7 +97,7 @@ def test_what_a_vcenter_may_do_otherwise_is_a_warning(
 @pytest.mark.parametrize(
     ("in_clone", "says"),
     [
-        ("kept", "a volume is one task"),
+        ("kept", "a volume takes one task"),
         ("ignored", "the size of a disk: yes, its uuid: no;"),
         ("refused", "the size of a disk: no, its uuid: no;"),
     ],
@@ -177,7 +177,7 @@ def test_what_cannot_be_deleted_is_named_and_the_next_run_deletes_it(
     vcenter.fault_rules.remove(rule)
     again = run_live(bench, steps)
     assert again["live.leftovers"][0].seen == (
-        "removed what an earlier run left behind: 1 machines, 0 directories"
+        "removed what an earlier run left behind: 1 virtual machines, 0 directories"
     )
     assert is_empty(vcenter)
 
@@ -194,7 +194,7 @@ def test_a_directory_of_an_earlier_run_on_this_machine_is_deleted(
     [found] = run_live(bench, ("live.leftovers",))["live.leftovers"]
     assert (found.status, found.seen) == (
         Status.OK,
-        "removed what an earlier run left behind: 0 machines, 2 directories",
+        "removed what an earlier run left behind: 0 virtual machines, 2 directories",
     )
     assert [store.is_directory(name) for name in (*ours, *others)] == 2 * [False] + 3 * [True]
 

@@ -43,7 +43,7 @@ def test_a_machine_that_vcenter_does_not_remove_is_a_warning_and_is_deleted(
 
     vcenter.fault_rules.add("HttpNfcLeaseAbort", action=forget_the_lease)
     [stays] = run_live(bench, ABORT, clock=HastyClock())["live.abort"]
-    assert stays.status is Status.WARNING and "has not removed the machine" in stays.seen
+    assert stays.status is Status.WARNING and "has not removed the virtual machine" in stays.seen
     vcenter.clock.advance(3600)
     run_live(bench, ("live.leftovers",))
     assert is_empty(vcenter)
@@ -77,4 +77,4 @@ def test_directories_that_have_no_names_are_not_searched(tmp_path: pathlib.Path,
         [found] = run_live(Bench(vcenter, tmp_path), DIRECTORIES)["live.directories"]
         assert vcenter.request_log.count("SearchDatastore_Task") == 0
         assert is_empty(vcenter)
-    assert found.status is Status.NOT_TRIED and "no names" in found.seen
+    assert found.status is Status.NOT_TRIED and "instead of directory names" in found.seen

@@ -188,8 +188,11 @@ def test_a_host_that_cannot_be_used_is_named(bench: Bench, vcenter: VCenter) -> 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda host: setattr(host, "name", "127.0.0.2"), "cannot be reached from here"),
-        (lambda host: setattr(host, "name", "no-such-host.invalid"), "cannot be reached from here"),
+        (lambda host: setattr(host, "name", "127.0.0.2"), "cannot be reached from this host"),
+        (
+            lambda host: setattr(host, "name", "no-such-host.invalid"),
+            "cannot be reached from this host",
+        ),
         (lambda host: setattr(host, "ssl_thumbprint", "AA:" * 19 + "AA"), "not the one that"),
     ],
     ids=["refused", "no-address", "another-certificate"],

@@ -136,7 +136,7 @@ def test_a_volume_type_that_asks_for_a_name_that_is_not_reported_is_named(
     failed = [each for each in findings if each.status is Status.FAILED]
     assert len(failed) == is_wrong
     for finding in failed:
-        assert f"volume type 'fast' asks for volume_backend_name = {asked}" in finding.seen
+        assert f"volume type 'fast' requires volume_backend_name = {asked}" in finding.seen
         assert finding.to_do == (
             "openstack volume type set --property volume_backend_name=gold 'fast'"
         )
