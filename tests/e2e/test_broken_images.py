@@ -69,7 +69,7 @@ def test_a_stream_that_breaks_off_leaves_no_template_and_the_next_create_succeed
     with running.glance.broken(image_id, after_bytes=len(IMAGE.file_bytes) // 2):
         volume = create(running, image_id, "error")
     assert templates(running, image_id) == []
-    assert "without the image cache" in log_of(running, volume)
+    assert "bypasses the image cache" in log_of(running, volume)
     assert outcome(volume) == "bypass: image-data-missing"
     again = create(running, image_id, "available")
     assert outcome(again) == "miss"

@@ -194,4 +194,4 @@ def test_a_volume_deleted_before_the_cache_fails_is_not_imported_either(running:
         is_over(running, volume_id)
     assert volumes_in_vcenter(running) == []
     assert running.vcenter.request_log.count("ImportVApp") == 0
-    assert running.openstack.cinder.log_lines(f"{volume_id} goes on without the image cache") == []
+    assert running.openstack.cinder.log_lines(f"{volume_id} bypasses the image cache") == []

@@ -253,7 +253,7 @@ def check(running: Cloud, image_id: str, rule_arguments: dict[str, Any]) -> None
         assert made == "bypass: fault"
         (line,) = warnings
         assert " WARNING vmdk_cache.cinder.volume_from_image " in line
-        assert line.count("without the image cache (fault)") == 1
+        assert line.count("bypasses the image cache (fault)") == 1
     assert running.openstack.cinder.log_lines(r"WARNING vmdk_cache\..* Traceback") == []
     delete(running, volume_id)
     assert [vm.name for vm in running.vcenter.vms() if not vm.config.template] == []

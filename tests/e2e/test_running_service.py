@@ -141,7 +141,7 @@ def test_the_cache_is_switched_off_and_on_by_sighup(deployed: Deployed) -> None:
 @pytest.mark.timeout(600)
 def test_a_value_that_cannot_be_used_changes_nothing(deployed: Deployed) -> None:
     image_id = deployed.upload("unusable")
-    refused = "The image cache goes on with the settings from before: [vmware] "
+    refused = "The image cache keeps its previous settings: [vmware] "
     deployed.change(refused, image_cache_max_size_gb="plenty")
     (line,) = deployed.cinder.log_lines(HOST, refused)
     assert " ERROR " in line

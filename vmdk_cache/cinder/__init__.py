@@ -1,14 +1,15 @@
-"""What Cinder loads: the volume driver, and the scheduler's host manager and weigher.
+"""The parts that Cinder loads: the volume driver, and the scheduler's host manager and weigher.
 
-The only package here that imports Cinder; everything below it works without.
+Only this package imports Cinder; everything below it works without Cinder.
 """
 
-#: What the driver reports and a volume type may ask for: whether ``enable_image_cache`` is true.
-#: Not whether the cache can be reached now: a volume must not lack a backend for that.
+#: Capability that the driver reports and a volume type may require: whether ``enable_image_cache``
+#: is true. It does not depend on whether the cache is available now, so that a volume never lacks a
+#: backend for that reason.
 CAPABILITY = "image_cache"
-#: What the driver reports and the host manager adds: capacity of the templates, in GiB.
+#: The templates' capacity in GiB, which the driver reports and the host manager adds.
 EXTRA_KEY = "extra_provisioned_capacity_gb"
-#: What the driver reports and the weigher reads: Glance ids of the images in the cache, those used
-#: last first, and who may ask for the cache (``image_cache_opt_in``). Only with the cache enabled.
+#: What the driver reports for the weigher if the cache is enabled: the Glance ids of the cached
+#: images, most recently used first, and the values of ``image_cache_opt_in``.
 IMAGES_KEY = "cached_image_ids"
 OPT_IN_KEY = "image_cache_opt_in"

@@ -1,12 +1,12 @@
-"""The running cache of a backend, or none for now.
+"""The running cache of a backend, if it could be opened.
 
-A backend serves its volumes whether or not its cache can be opened: attach, detach and delete need
-no cache. So a failure to open it is logged, and the driver tries again until it succeeds.
+A backend serves its volumes whether or not its cache is open: attach, detach and delete need no
+cache. So a failure to open it is only logged, and the driver tries again until it succeeds.
 
-    open()       at the backend's start, and periodically while there is no cache
+    open()       at the backend's start, and periodically until it succeeds
     cache        the running cache, or None
-    failure      why there is none, or None
-    close()      at the end, and before another start
+    failure      why it is not open, or None
+    close()      at the end, and before a restart
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
-#: Between two attempts. A refused log-in is repeated less often, by the session itself.
+#: Pause between two attempts. The session itself repeats a refused log-in less often.
 RETRY_S = 60.0
 
 
 class CacheConnection:
-    """Opens the cache of one backend; safe for use by many threads."""
+    """Opens the cache of one backend; thread-safe."""
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
@@ -38,12 +38,12 @@ class CacheConnection:
 
     @property
     def cache(self) -> wiring.RunningCache | None:
-        """The running cache; None before :meth:`start`, after a failure and after the end."""
+        """The running cache; None before :meth:`start`, after a failure and after :meth:`close`."""
         return self._cache
 
     @property
     def failure(self) -> errors.VmdkCacheError | None:
-        """What the last attempt failed with; None if it did not."""
+        """The error of the last attempt; None if it succeeded."""
         return self._failure
 
     def start(
@@ -52,7 +52,8 @@ class CacheConnection:
         """Make the first attempt; :meth:`open` makes the others.
 
         :param build: connects to vCenter, see :func:`vmdk_cache.wiring.build`
-        :param is_enabled: volumes can use the cache; if not, it only counts and deletes templates
+        :param is_enabled: whether volumes can use the cache; if not, it only counts and deletes
+            templates
         """
         self.close()
         with self._lock:
@@ -60,7 +61,7 @@ class CacheConnection:
         self.open()
 
     def open(self) -> None:
-        """Open the cache if there is none. Never raises: a failure is in the log."""
+        """Open the cache if it is not open. Never raises: failures are logged."""
         with self._lock:
             if self._build is None or self._cache is not None:
                 return
@@ -84,12 +85,12 @@ class CacheConnection:
             cache.close()
 
     def _log(self, failure: errors.VmdkCacheError) -> None:
-        """Once for each cause, for attempts go on for as long as it lasts."""
+        """Log each cause once, because the attempts continue while it lasts."""
         if self._is_enabled():
             LOG.error(
-                "The image cache of backend %s is not available: %s. Until it is, volumes are "
-                "created without it (bypass: cache-unavailable). Correct this; the next attempt "
-                "is in %d s, a restart is not necessary.",
+                "The image cache of backend %s is not available: %s. Until then volumes bypass it "
+                "(bypass: cache-unavailable). Correct the problem; the next attempt is in %d s, a "
+                "restart is not necessary.",
                 self._backend,
                 failure,
                 RETRY_S,
@@ -103,15 +104,17 @@ class CacheConnection:
 
 
 def _as_ours(failure: Exception) -> errors.VmdkCacheError:
-    """A defect of the cache must not keep the backend from its volumes; the trace is logged."""
+    """The error in this package's terms. A bug in the cache must not stop the backend; the
+    traceback is logged."""
     if isinstance(failure, errors.VmdkCacheError):
         return failure
     LOG.debug("The image cache cannot be opened", exc_info=True)
-    return errors.VmdkCacheError(f"a defect of the image cache: {sentence(repr(failure))}")
+    return errors.VmdkCacheError(f"bug in the image cache: {sentence(repr(failure))}")
 
 
 def _is_same(before: errors.VmdkCacheError, failure: errors.VmdkCacheError) -> bool:
-    """Whether two attempts failed for the same cause. A refused log-in says how long it pauses."""
+    """Whether two attempts failed for the same cause. The text of a refused log-in varies, because
+    it includes the pause."""
     if isinstance(failure, errors.LoginRefused):
         return isinstance(before, errors.LoginRefused)
     return str(before) == str(failure)

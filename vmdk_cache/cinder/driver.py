@@ -1,10 +1,10 @@
-"""The volume driver: Cinder's own VMDK driver, with a cache before its import from Glance.
+"""The volume driver: Cinder's own VMDK driver, with a cache in front of its import from Glance.
 
-What becomes of a volume from an image is in volume_from_image.py. Everything else runs on
-upstream's code and on upstream's own session.
+volume_from_image.py creates volumes from images. Everything else uses upstream's code and
+upstream's own session.
 
-``__init__`` runs before cinder-volume forks, so nothing is connected, locked or started there.
-``do_setup`` may run again on the same object after a failure.
+``__init__`` runs before cinder-volume forks, so it connects, locks and starts nothing. ``do_setup``
+may run again on the same object after a failure.
 
 Options of the cache may change while the service runs: on SIGHUP oslo.config reads its files again
 and calls :meth:`~ImageCacheVmdkDriver.take_over_settings`.
@@ -44,7 +44,7 @@ from vmdk_cache.periodic.backend_report import BackendReport
 from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
-#: After a service's start, in which it has better things to do; and hosts are rarely all up.
+#: Delay of the first warm-up, to keep load off the start, when rarely all hosts are up.
 FIRST_WARM_UP_S = 60.0
 
 
@@ -52,8 +52,8 @@ FIRST_WARM_UP_S = 60.0
 class ImageCacheVmdkDriver(VolumeFromImage):
     """Creates volumes from images by cloning cached templates.
 
-    :cvar VERSION: of this package, and of Cinder's driver that it extends
-    :cvar CI_WIKI_NAME: Cinder's driver names VMware's test system, which does not test this one
+    :cvar VERSION: versions of this package and of the Cinder driver that it extends :cvar
+        CI_WIKI_NAME: None, because VMware's CI system does not test this driver
     """
 
     VERSION = f"{importlib.metadata.version('vmdk-cache')} (vmdk {vmdk.VMwareVcVmdkDriver.VERSION})"
@@ -73,7 +73,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         self._purge_loop: loopingcall.FixedIntervalLoopingCall | None = None
         self._warm_up_loop: loopingcall.DynamicLoopingCall | None = None
         self._workers = Workers()
-        # Here and not later, as VolumeManager does: it drops the process's database connections.
+        # Created here, like VolumeManager's, because it drops the process's database connections.
         self._feedback = Feedback(message_api.API())
 
     @staticmethod
@@ -81,14 +81,14 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         return [*vmdk.VMwareVcVmdkDriver.get_driver_options(), *conf.OPTIONS]
 
     def _init_vendor_properties(self) -> tuple[dict[str, Any], str]:
-        """What ``GET /capabilities`` tells of the extra specs that this driver reads."""
+        """The extra specs that this driver reads, for ``GET /capabilities``."""
         prefix, _, _ = opt_in.EXTRA_SPEC.partition(":")
         properties: dict[str, Any] = {}
         self._set_property(
             properties,
             opt_in.EXTRA_SPEC,
             "Use the image cache",
-            "Creates volumes of this type from cached templates of their images. Read if "
+            "Create volumes of this type from cached templates of their images. Read if "
             "image_cache_opt_in contains volume_type.",
             "boolean",
         )
@@ -97,8 +97,8 @@ class ImageCacheVmdkDriver(VolumeFromImage):
     def do_setup(self, context: Any) -> None:
         """Connect the cache, then upstream.
 
-        The cache comes first since its errors name the option that is wrong. Only upstream's keep
-        the backend from starting.
+        The cache comes first because its errors name the option that is wrong. Only upstream's
+        errors keep the backend from starting.
         """
         self._validate_params()
         self._close_cache()
@@ -120,8 +120,8 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         )
 
     def check_for_setup_error(self) -> None:
-        """Start what runs by the clock, once: the purge also with the cache disabled, for templates
-        left over; the warm-up apart from it, since an import may take an hour."""
+        """Start the periodic tasks, once. The purge also runs if the cache is disabled, because
+        templates may remain; the warm-up runs separately, because an import may take an hour."""
         super().check_for_setup_error()
         if self._open_loop is None:
             self._open_loop = loopingcall.FixedIntervalLoopingCall(self.open_cache_again)
@@ -130,8 +130,8 @@ class ImageCacheVmdkDriver(VolumeFromImage):
             self._start_rounds()
 
     def _start_rounds(self) -> None:
-        """Begin to purge and to warm up at the interval that is in force, anew if that is done
-        already. A round that runs goes on to its end."""
+        """Start or restart purge and warm-up with the current interval. A running purge or warm-up
+        is not interrupted."""
         for loop in (self._purge_loop, self._warm_up_loop):
             if loop is not None:
                 loop.stop()
@@ -146,10 +146,10 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         )
 
     def take_over_settings(self, *_: Any) -> None:
-        """Called by oslo.config when it has read its files again; never raises.
+        """Called by oslo.config after it has read its files again; never raises.
 
-        Volumes that are being made go on as they are. All that begins from now on goes by the new
-        settings, or by the old ones if a new value cannot be used.
+        Volumes in progress are not affected. Everything that starts from now on uses the new
+        settings, or the old ones if a new value is invalid.
         """
         before = self._settings()
         self._read_settings()
@@ -159,8 +159,8 @@ class ImageCacheVmdkDriver(VolumeFromImage):
             self._start_rounds()
 
     def _read_settings(self) -> None:
-        """Put the options in force as they are now. If one cannot be used, the settings from before
-        stay; where there were none, the cache is not available."""
+        """Apply the current options. If a value is invalid, the previous settings stay in force; if
+        there are none, the cache is unavailable."""
         try:
             new = conf.Settings.from_options(self.configuration)
         except cfg.Error as refused:
@@ -168,8 +168,8 @@ class ImageCacheVmdkDriver(VolumeFromImage):
             failure = errors.ConfigError(sentence(f"{section} {conf.explained(refused)}"))
             if self._settings_known:
                 LOG.error(
-                    "The image cache goes on with the settings from before: %s. Correct the value, "
-                    "then send SIGHUP to cinder-volume.", failure
+                    "The image cache keeps its previous settings: %s. Correct the value, then send "
+                    "SIGHUP to cinder-volume.", failure
                 )  # fmt: skip
             else:
                 self._unusable = failure
@@ -179,13 +179,13 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         self._settings.change(new)
 
     def open_cache_again(self) -> None:
-        """Another attempt if the cache could not be opened; does nothing if it could."""
+        """Try again to open the cache if it is not open."""
         self._connection.open()
 
     def _update_volume_stats(self) -> None:
         super()._update_volume_stats()
-        # A copy: the manager writes into what it is given. Upstream may return the last report
-        # again, with what the cache put there before it was switched off.
+        # A copy, because the manager modifies the report. Upstream may return its last report
+        # again, with the keys that the cache added before it was disabled.
         stats = {**(self._stats or {}), **self._pool_name()}
         for key in (IMAGES_KEY, OPT_IN_KEY):
             stats.pop(key, None)
@@ -194,14 +194,14 @@ class ImageCacheVmdkDriver(VolumeFromImage):
     def _pool_name(self) -> dict[str, str]:
         """The name that a backend without ``volume_backend_name`` has with Cinder's own driver.
 
-        Upstream reports its class's name, and Cinder makes that the pool in each volume's ``host``,
-        for good: with the name of our class no volume from before would find its backend.
+        Upstream reports its class name, and Cinder stores it permanently as the pool in each
+        volume's ``host``: with our class name, existing volumes would not find their backend.
         """
         configured = self.configuration.safe_get("volume_backend_name")
         return {} if configured else {"volume_backend_name": vmdk.VMwareVcVmdkDriver.__name__}
 
     def _cache_stats(self) -> dict[str, Any]:
-        """What the scheduler's host manager and weigher read."""
+        """The keys that the scheduler's host manager and weigher read."""
         cache = self._connection.cache
         report = cache.reporter.latest() if cache else BackendReport()
         stats: dict[str, Any] = {EXTRA_KEY: report.extra_provisioned_gib}
@@ -223,19 +223,19 @@ class ImageCacheVmdkDriver(VolumeFromImage):
             cache.warm_up.run()
 
     def _listeners(self) -> events.Events:
-        """Who hears what the cache does; of them only the log must be there."""
+        """The listeners of the cache's events; only the log is mandatory."""
         heard: list[events.Events] = [events.log, Notifications(self.host)]
         path = self.configuration.image_cache_ledger
         try:
             self._ledger = Ledger.open(path) if path else None
         except errors.ConfigError as failure:
-            LOG.warning("What the image cache does is not counted: %s", failure)
+            LOG.warning("Events of the image cache are not counted: %s", failure)
         if self._ledger is not None:
             heard.append(self._ledger)
         return events.to_all(*heard)
 
     def _opened_cache(self) -> wiring.RunningCache:
-        """As :meth:`_build_cache`; no cache is opened with options that cannot be used."""
+        """Like :meth:`_build_cache`, but fails if an option is invalid."""
         if self._unusable is not None:
             raise self._unusable
         return self._build_cache()

@@ -1,26 +1,25 @@
-"""What the user is told: a note on the volume of how it was made, and why one could not be made.
+"""Feedback to users: a note on the volume about how it was created, or why that failed.
 
 The note is the key ``image_cache`` of the volume's metadata (``properties`` in ``openstack volume
-show``): ``hit``, ``miss``, ``bypass: <reason>`` or ``failed: <cause>``; docs/feedback.rst says what
-each means. The last attempt at a volume has the last word, whatever backend an earlier one was on.
+show``): ``hit``, ``miss``, ``bypass: <reason>`` or ``failed: <cause>``; docs/feedback.rst explains
+each. Each attempt overwrites the note of an earlier one, also of one on another backend.
 
 Volume metadata stays with the volume. Image metadata does not: Cinder copies it to snapshots and
-clones, and sends it to Glance as properties of an image that is made of the volume, where a
-protected property makes Glance refuse the image; and it refuses a second value of a key.
+clones, and to Glance as properties of an image that is made from the volume, which Glance refuses
+if the property is protected; and Cinder refuses a second value of a key.
 
-One key is written, not the whole metadata. A model update of a driver and ``Volume.save()`` both
-replace the whole by what the volume had when its object was read, and delete what the user has set
-since then; a volume may wait for hours.
+Only one key is written, not the whole metadata. A driver's model update and ``Volume.save()`` both
+replace all metadata with the state at the time when the object was read, which deletes what the
+user has set since then; a volume may wait for hours.
 
-Earlier versions wrote the note to image metadata, so images made of volumes may have a property of
-that name. It is removed from what Cinder copies to the next volume.
+Earlier versions wrote the note to image metadata, so images made from volumes may have a property
+of that name. It is removed from what Cinder copies to the next volume.
 
-User messages (``openstack volume message list``) are Cinder's: it stores ids, not text
-(``cinder.message.message_field``), so a message is a pair of an existing action and an existing
-detail, and this module picks the nearest one. They are of failures: a volume that was made without
-the cache has its note.
+User messages (``openstack volume message list``) belong to Cinder, which stores ids, not text
+(``cinder.message.message_field``). A message is a pair of an existing action and an existing
+detail; this module picks the closest one. Messages report failures; a bypass has only its note.
 
-Telling is an extra; it never raises, whatever Cinder's database does.
+Feedback is optional: it never raises, whatever Cinder's database does.
 """
 
 from __future__ import annotations
@@ -57,19 +56,19 @@ class MessageApi(Protocol):
 
 
 OUTCOME_KEY = "image_cache"
-#: Characters of a note: as many as Cinder's API lets a user write there.
+#: Maximum length of a note: Cinder's limit for metadata values.
 NOTE_LENGTH = 255
 _OUR_NOTES = re.compile(r"hit|miss|bypass: [a-z-]+( \(.*)?|failed: .*")
 
 _FORMAT = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE)
 _TOO_SMALL = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.NOT_ENOUGH_SPACE_FOR_IMAGE)
-# Nothing in Cinder says "the bytes are not those that were promised"; SIGNATURE_VERIFICATION_FAILED
-# would send the user looking for a signature that the image need not have.
+# Cinder has no detail for "the bytes differ from the hash"; SIGNATURE_VERIFICATION_FAILED would
+# make users look for a signature that the image may not have.
 _FAILED = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE)
 
 
 def message_for(error: ImageError) -> UserMessage:
-    """The message that comes nearest to ``error``."""
+    """The message that describes ``error`` best."""
     if isinstance(error, ImageFormatError):
         return _FORMAT
     return _TOO_SMALL if isinstance(error, VolumeTooSmall) else _FAILED
@@ -78,8 +77,8 @@ def message_for(error: ImageError) -> UserMessage:
 def forget_earlier_note(image_meta: dict[str, Any]) -> None:
     """Remove a note that an earlier version left as a property of the image.
 
-    Cinder copies this very dict into the volume's image metadata later. A property of that name
-    with any other value belongs to the image's owner and stays.
+    Cinder later copies this dict into the volume's image metadata. A property of that name with any
+    other value belongs to the image's owner and stays.
     """
     properties = image_meta.get("properties") or {}
     if is_note(str(properties.get(OUTCOME_KEY))):
@@ -87,12 +86,12 @@ def forget_earlier_note(image_meta: dict[str, Any]) -> None:
 
 
 def is_note(text: str) -> bool:
-    """Whether the value of a key ``image_cache`` is a note of ours."""
+    """Whether the value of the key ``image_cache`` is one of our notes."""
     return _OUR_NOTES.fullmatch(text) is not None
 
 
 class Feedback:
-    """Tells users through Cinder's database.
+    """Gives feedback to users through Cinder's database.
 
     :param messages: ``cinder.message.api.API()``
     :param database: ``cinder.db.api``
@@ -114,21 +113,25 @@ class Feedback:
                 context, action, resource_uuid=volume_id, detail=detail, level="ERROR"
             )
         except Exception as exc:
-            # The volume's own error is what matters and is on its way: keep it.
-            LOG.warning("Volume %s: no user message could be left: %s", volume_id, sentence(exc))
+            # The volume's own error matters more and follows.
+            LOG.warning("Volume %s: could not create a user message: %s", volume_id, sentence(exc))
 
     def outcome(self, context: Any, volume_id: str, text: str) -> None:
-        """Note on the volume what became of the request for it; never raises.
+        """Note the outcome of the request on the volume; never raises.
 
-        A volume whose user gave the key another meaning keeps that, and gets no note.
+        If the user already uses the key for something else, the volume gets no note.
         """
-        # ASCII, for not every database takes all of Unicode.
+        # ASCII, because not every database accepts all of Unicode.
         plain = text.encode("ascii", "backslashreplace").decode()
         text = plain if len(plain) <= NOTE_LENGTH else f"{plain[: NOTE_LENGTH - 3]}..."
         try:
             before = self._database.volume_metadata_get(context, volume_id).get(OUTCOME_KEY)
             if before is not None and not is_note(before):
-                LOG.info("Volume %s has a property %s of its own: no note", volume_id, OUTCOME_KEY)
+                LOG.info(
+                    "Volume %s already has a property %s: no note is written",
+                    volume_id,
+                    OUTCOME_KEY,
+                )
                 return
             self._database.volume_metadata_update(context, volume_id, {OUTCOME_KEY: text}, False)
         except Exception as exc:
@@ -137,10 +140,10 @@ class Feedback:
             )
 
     def withdraw(self, context: Any, volume_id: str) -> None:
-        """Remove the note of how the volume was made before; never raises."""
+        """Remove the note of an earlier creation; never raises."""
         try:
             if is_note(self._database.volume_metadata_get(context, volume_id).get(OUTCOME_KEY, "")):
                 self._database.volume_metadata_delete(context, volume_id, OUTCOME_KEY)
         except Exception as exc:
-            LOG.warning("Volume %s: the note of its earlier image stays: %s",
+            LOG.warning("Volume %s: could not remove the note of its earlier image: %s",
                         volume_id, sentence(exc))  # fmt: skip

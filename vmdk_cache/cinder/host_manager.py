@@ -1,19 +1,18 @@
 """A scheduler host manager that counts the cached templates of each backend.
 
-The driver reports the size of its templates as ``extra_provisioned_capacity_gb``; Cinder's
-scheduler knows nothing of that key. With ::
+The driver reports the size of its templates as ``extra_provisioned_capacity_gb``, a key that
+Cinder's scheduler ignores. With ::
 
     [DEFAULT]
     scheduler_host_manager = vmdk_cache.cinder.host_manager.ImageCacheHostManager
 
-a pool's ``provisioned_capacity_gb`` becomes what the backend reports (``allocated_capacity_gb``
-where it reports none) plus that extra, so that the CapacityFilter and the CapacityWeigher see the
-templates. Backends without the key are left as they are.
+the host manager adds it to the pool's ``provisioned_capacity_gb`` (or ``allocated_capacity_gb`` if
+the backend does not report that), so that CapacityFilter and CapacityWeigher take the templates
+into account. Backends without the key are not changed.
 
-The scheduler applies the same cached report again and again, at each request; and it ignores a
-report older than its own last booking (``consume_from_volume``). So the sum is made on a copy of
-the report before Cinder takes it over, never added to the state that Cinder keeps: it is counted
-exactly once.
+The scheduler applies the same cached report again with each request, and it ignores a report older
+than its own last allocation (``consume_from_volume``). So the extra capacity is added to a copy of
+the report before Cinder processes it, never to Cinder's own state: it counts exactly once.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ LOG = logging.getLogger(__name__)
 def with_templates_counted(capability: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a backend's report in which the templates count as provisioned.
 
-    :param capability: what the driver reported; all capacities in GiB. It is not changed.
+    :param capability: the driver's report, all capacities in GiB; it is not changed
     :returns: the same keys; ``provisioned_capacity_gb`` is increased by
         ``extra_provisioned_capacity_gb`` when both are numbers
     """
@@ -78,7 +77,7 @@ class ImageCacheBackendState(host_manager.BackendState):  # type: ignore[misc]  
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # An instance attribute in Cinder too: there it breaks an import cycle of the two classes.
+        # An instance attribute, as in Cinder.
         self.pool_state_cls = ImageCachePoolState
 
 

@@ -1,7 +1,7 @@
-"""Cinder's notifications of what the cache does, for billing, audit and event collectors.
+"""Cinder notifications about the cache, for billing, audit and event collectors.
 
-Those of Cinder's own image-volume cache keep their names and what they say (cinder,
-image/cache.py); the rest is named as Cinder names starts and ends.
+Notifications of Cinder's own image-volume cache keep their names and contents (cinder,
+image/cache.py); the others follow Cinder's names for starts and ends.
 
     image_volume_cache.hit            Hit             INFO
     image_volume_cache.miss           Miss            INFO
@@ -12,9 +12,9 @@ image/cache.py); the rest is named as Cinder names starts and ends.
     image_volume_cache.import.error   ImportFailed    ERROR
     image_volume_cache.replica.end    Replicated      INFO
 
-Publisher: ``volume.<host>``. Payload: ``image_id`` and ``host`` (host@backend), as the generic
-cache's, ``backend``, and all else that the event tells (vmdk_cache/cache/events.py). Of volumes
-that fail Cinder notifies by itself.
+Publisher: ``volume.<host>``. Payload: ``image_id`` and ``host`` (host@backend), as with the generic
+cache, ``backend``, and the event's other fields (vmdk_cache/cache/events.py). Cinder itself sends
+notifications about failed volumes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
-#: The default is to try for ever ([oslo_messaging_notifications] retry), which an import must not
-#: do while others wait for it.
+#: The default ([oslo_messaging_notifications] retry) is to retry forever, which would block an
+#: import and its waiters.
 RETRIES = 1
 
 _NAMES: dict[type[events.Event], str] = {
@@ -48,9 +48,9 @@ _NAMES: dict[type[events.Event], str] = {
 
 
 class Notifications:
-    """A listener for events. Says nothing where notifications are switched off.
+    """A listener for events. Sends nothing if notifications are disabled.
 
-    :param host: of the backend, as Cinder writes it: host@backend
+    :param host: host of the backend, as Cinder writes it: host@backend
     """
 
     def __init__(self, host: str) -> None:
@@ -70,7 +70,7 @@ class Notifications:
                 )
         except Exception as failure:
             LOG.warning(
-                "The notification of an image cache's %s was not sent: %s", name, sentence(failure)
+                "The notification image_volume_cache.%s was not sent: %s", name, sentence(failure)
             )
 
     def _payload(self, event: events.Event) -> dict[str, Any]:

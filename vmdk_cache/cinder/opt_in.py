@@ -1,4 +1,4 @@
-"""Who asked for the cache: pure decisions on texts that users and operators write."""
+"""Whether a volume requests the cache: pure decisions on texts that users and operators write."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ EXTRA_SPEC = "vmware:use_image_cache"
 
 @dataclass(frozen=True)
 class Unclear:
-    """Somebody may have asked for the cache, in words that mean neither yes nor no.
+    """A request for the cache whose value is neither true nor false.
 
-    :ivar where: they stand
+    :ivar where: the place of the value
     """
 
     where: str
@@ -33,10 +33,10 @@ def asked(
     extra_spec: str | None,
     image_properties: Mapping[str, object],
 ) -> bool | Unclear:
-    """Whether the volume is to be made through the cache.
+    """Whether the volume requests the cache.
 
-    A volume whose own metadata says no is left alone even where type, image or operator say yes.
-    What its metadata says has the last word, so where that is unclear, so is the whole.
+    The volume's own metadata takes precedence: if it says no, the type, the image and the operator
+    do not count; if it is unclear, so is the result.
 
     :param ways: ``image_cache_opt_in``
     :param extra_spec: :data:`EXTRA_SPEC` of the volume's type
@@ -65,7 +65,7 @@ def wants_cache(
     extra_spec: str | None,
     image_properties: Mapping[str, object],
 ) -> bool:
-    """Whether the volume clearly is to be made through the cache; see :func:`asked`."""
+    """Whether the volume clearly requests the cache; see :func:`asked`."""
     answer = asked(
         ways, metadata=metadata, extra_spec=extra_spec, image_properties=image_properties
     )
@@ -73,12 +73,12 @@ def wants_cache(
 
 
 def _plain(extra_spec: str | None) -> str | None:
-    """The value without the operator that the scheduler's filters take: ``<is> true``."""
+    """The value without the operator of the scheduler's filters, as in ``<is> true``."""
     return extra_spec.removeprefix("<is>") if extra_spec else extra_spec
 
 
 def _read(where: str, value: object) -> bool | Unclear | None:
-    """Read as Cinder reads booleans; None if nothing is said."""
+    """The value, parsed as Cinder parses booleans; None if it is unset."""
     if value is None:
         return None
     try:

@@ -1,20 +1,20 @@
-"""What a backend does when its service stops: after the last request, before the process ends.
+"""Actions of a backend when its service stops: after the last request, before the process ends.
 
-Cinder tells a driver nothing of the end of its service, and ``atexit`` functions do not run:
-oslo.service ends the process of a backend with ``os._exit``. Without a log-out, vCenter keeps a
-session for 30 minutes, and it has room for a limited number.
+Cinder does not notify a driver when its service stops, and ``atexit`` functions do not run:
+oslo.service ends a backend's process with ``os._exit``. Without a log-out, vCenter keeps a session
+for 30 minutes, and the number of sessions is limited.
 
 So ``cinder.service.Service.stop`` is wrapped, in the process of the backend. oslo.service calls it
 once on SIGTERM, where blocking is allowed, and ends the process when it returns::
 
     Service.stop   no further request is accepted
-    Service.wait   requests under way come to their ends; the process would wait for them anyway,
-                   for graceful_shutdown_timeout at most
-    the actions    all at once, within ACTIONS_WITHIN_S
+    Service.wait   running requests finish; the process would wait for them anyway, for at most
+                   graceful_shutdown_timeout
+    the actions    all concurrently, within ACTIONS_WITHIN_S
 
-A second call while the first one waits comes from the end of that time: it does not wait. On native
-threads (experimental in Cinder 29) nothing waits: oslo.service ends the process once ``stop`` has
-returned, requests under way or not, and ``wait`` may not return at all.
+A second call during that wait means that the time is over: it does not wait. On native threads
+(experimental in Cinder 29) nothing waits: oslo.service ends the process once ``stop`` has returned,
+whether requests are running or not, and ``wait`` may not return at all.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ ACTIONS_WITHIN_S = 5.0
 
 
 class ServiceStop:
-    """The actions of the services of one class; safe for use by many threads.
+    """The actions of the services of one class; thread-safe.
 
     :param services: ``cinder.service.Service``, whose ``stop`` is wrapped by the first action
-    :param awaits_requests: whether the process waits for requests under way before it ends
-    :param within_s: how long a stop waits for its actions, all together
+    :param awaits_requests: whether the process waits for running requests before it ends :param
+        within_s: how long a stop waits for all its actions together
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class ServiceStop:
         self._is_wrapped = False
 
     def after_last_request(self, host: str, *actions: Callable[[], None]) -> None:
-        """Have the actions, at the same time, when the service of ``host`` stops; they take the
-        place of those from before.
+        """Run the actions concurrently when the service of ``host`` stops. They replace earlier
+        ones.
 
-        :param host: the service's, e.g. ``controller@vmware1``
+        :param host: host of the service, e.g. ``controller@vmware1``
         """
         with self._lock:
             self._actions[host] = actions
@@ -93,7 +93,7 @@ class ServiceStop:
             if self._awaits_requests():
                 service.wait()
         except Exception as failure:
-            LOG.warning("Requests under way were not awaited: %s", sentence(repr(failure)))
+            LOG.warning("Could not wait for running requests: %s", sentence(repr(failure)))
         threads = [threading.Thread(target=_quietly, args=(a,), daemon=True) for a in actions]
         ends_at = self._clock.monotonic() + self._within_s
         for thread in threads:
@@ -103,7 +103,7 @@ class ServiceStop:
 
 
 def is_on_green_threads() -> bool:
-    """Whether oslo.service runs on eventlet; its versions before 4.2 know nothing else."""
+    """Whether oslo.service runs on eventlet; versions before 4.2 support nothing else."""
     try:
         backend: Any = importlib.import_module("oslo_service.backend")
     except ImportError:
@@ -111,7 +111,7 @@ def is_on_green_threads() -> bool:
     return backend.get_backend_type() is not backend.BackendType.THREADING
 
 
-#: Of Cinder's services in this process.
+#: The actions of Cinder's services in this process.
 SERVICE_STOP = ServiceStop(cinder_service.Service, is_on_green_threads)
 
 
@@ -119,4 +119,4 @@ def _quietly(action: Callable[[], None]) -> None:
     try:
         action()
     except Exception as failure:
-        LOG.info("A step of the service's end failed: %s", sentence(repr(failure)))
+        LOG.info("A shutdown action failed: %s", sentence(repr(failure)))

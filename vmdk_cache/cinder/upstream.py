@@ -1,8 +1,8 @@
-"""Every use of a private name of Cinder, in one place; nearly all are of its VMDK driver.
+"""All uses of Cinder's private names, nearly all in its VMDK driver.
 
-:class:`VMwareVcVmdkDriver` was written to be run, not to be extended: what our driver needs of it
-beyond the public driver interface is asked for here, and :data:`PRIVATE_NAMES` lets a test say
-which name went missing when Cinder changes.
+:class:`VMwareVcVmdkDriver` is not designed for extension. This module holds everything that our
+driver needs beyond the public driver interface; with :data:`PRIVATE_NAMES` a test can report which
+name is missing when Cinder changes.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from vmdk_cache.locks import ToozLocks, held
 from vmdk_cache.quoting import identifier, sentence
 
 LOG = logging.getLogger(__name__)
-#: Where oslo.config keeps what it was told to read, if it was told.
+#: Options of oslo.config with the files and directories to read, if given.
 _READ = ("config_file", "config_dir")
 
 #: The lock that VolumeManager.delete_volume holds, by the volume's id.
 DELETION_LOCK = "{}-delete_volume"
-#: The status of a volume that Cinder's database has no row of any more.
+#: The status of a volume whose row is gone from Cinder's database.
 DELETED = "deleted"
 
-#: The section of cinder.conf with Glance's region and the credentials to ask it with.
+#: The section of cinder.conf with Glance's region and credentials.
 GLANCE = "glance"
 
-#: Names that are neither public interface nor documented, by the object that must have them.
+#: Private, undocumented names, by the object that must have them.
 PRIVATE_NAMES: dict[Any, tuple[str, ...]] = {
     vmdk: ("EXTRA_CONFIG_VOLUME_ID_KEY", "vmdk_opts"),
     vmdk.VMwareVcVmdkDriver: (
@@ -53,13 +53,13 @@ PRIVATE_NAMES: dict[Any, tuple[str, ...]] = {
         "_update_volume_stats",
         "_validate_params",
     ),
-    glance.GlanceImageService(client=object()): ("_client",),  # instances only have it
-    oslo_context: ("_request_store",),  # oslo.context's, which Cinder's contexts are made of
+    glance.GlanceImageService(client=object()): ("_client",),  # only instances have it
+    oslo_context: ("_request_store",),  # of oslo.context, the base of Cinder's contexts
 }
 
 
 def log_out(driver: Any) -> None:
-    """End the session that Cinder's driver has with vCenter, if there is one; never raises."""
+    """Log out the vCenter session of Cinder's driver, if there is one; never raises."""
     session = driver.session
     if session is not None:
         session.logout()
@@ -68,12 +68,12 @@ def log_out(driver: Any) -> None:
 def volume_request(
     driver: Any, volume: Any, image_adapter_type: str | None, make_way: Callable[[], None]
 ) -> Volume:
-    """The volume as the engine wants it, with what its type and the configuration ask for.
+    """Convert the volume for the engine, with the settings of its type and the configuration.
 
     :param driver: the running driver
     :param volume: Cinder's Volume object
     :param image_adapter_type: the image's ``vmware_adaptertype``; it wins over the volume type
-    :param make_way: as of :class:`~vmdk_cache.cache.ports.Volume`
+    :param make_way: see :class:`~vmdk_cache.cache.ports.Volume`
     """
     return Volume(
         id=volume.id,
@@ -94,7 +94,7 @@ def volume_request(
 
 
 def is_reimage(volume: Any) -> bool:
-    """Whether Cinder is writing an image to a volume that exists (``os-reimage``).
+    """Whether Cinder is writing an image to an existing volume (``os-reimage``).
 
     A new volume has the same status while Cinder downloads its image, but none before it.
     """
@@ -104,18 +104,18 @@ def is_reimage(volume: Any) -> bool:
 
 
 def is_being_created(volume_id: str) -> bool:
-    """Whether Cinder's database says so now; False if it cannot be asked.
+    """Whether the volume is being created according to Cinder's database; False if that is unknown.
 
-    The volume at hand says what was true when its request began, which may be hours ago.
+    The volume object has the status at the start of its request, which may be hours ago.
     ``downloading`` does not count: a volume that is being reimaged (``os-reimage``) has that
     status too.
     """
-    # Deleted, or a database out of reach: no reason to remove a VM.
+    # If the volume is deleted or the database unreachable, do not remove a VM.
     return bool(_status(volume_id) == fields.VolumeStatus.CREATING)
 
 
 def is_wanted(volume_id: str) -> bool:
-    """Whether the volume is to be made; True if Cinder's database cannot be asked.
+    """Whether the volume is still wanted; True if Cinder's database cannot be read.
 
     A volume is deleted in two steps: the API sets the status, then the volume service deletes what
     the backend has and the row in the database.
@@ -124,14 +124,14 @@ def is_wanted(volume_id: str) -> bool:
 
 
 def _status(volume_id: str) -> str | None:
-    """The volume's status in Cinder's database, DELETED without a row; None if it is not known."""
+    """The volume's status in Cinder's database; DELETED if it has no row, None if unknown."""
     try:
         status: str = volume_objects.Volume.get_by_id(context.get_admin_context(), volume_id).status
     except exception.VolumeNotFound:
         return DELETED
     except Exception as failure:
         LOG.info(
-            "The status of volume %s is not known: %s",
+            "Cannot read the status of volume %s: %s",
             identifier(volume_id),
             sentence(repr(failure)),
         )
@@ -141,13 +141,13 @@ def _status(volume_id: str) -> str | None:
 
 @contextlib.contextmanager
 def deletion_waits(volume_id: str, timeout_s: float = 0.0) -> Iterator[None]:
-    """Let Cinder's deletion of the volume wait until the block ends.
+    """Delay Cinder's deletion of the volume until the block ends.
 
     Cinder deletes a volume under a lock of its coordinator; the block holds that lock. If a
-    deletion has it, or there are no locks for now, the block runs without: it asks
+    deletion holds it, or locks are unavailable, the block runs without the lock and relies on
     :func:`is_wanted`.
 
-    :param timeout_s: how long to wait for a deletion that is under way
+    :param timeout_s: how long to wait for a deletion in progress
     """
     name = DELETION_LOCK.format(volume_id)
     with contextlib.ExitStack() as lock:
@@ -156,7 +156,7 @@ def deletion_waits(volume_id: str, timeout_s: float = 0.0) -> Iterator[None]:
                 held(lambda: coordination.COORDINATOR.get_lock(name), name, timeout_s)
             )
         except (errors.LockTimeout, errors.LockUnavailable) as failure:
-            LOG.info("A deletion of volume %s would not wait: %s", identifier(volume_id), failure)
+            LOG.info("Cannot delay a deletion of volume %s: %s", identifier(volume_id), failure)
         yield
 
 
@@ -170,7 +170,7 @@ def backend(configuration: Any) -> Backend:
 
 
 def locks(configuration: Any) -> ToozLocks:
-    """Locks of Cinder's coordinator, told apart by vCenter and backend."""
+    """Locks of Cinder's coordinator, with names that are unique to vCenter and backend."""
     return ToozLocks(
         coordination.COORDINATOR.get_lock,
         backend(configuration).lock_scope,
@@ -179,12 +179,11 @@ def locks(configuration: Any) -> ToozLocks:
 
 
 def download(context: Any, image_service: Any, image_id: str, *, hashed_by_us: bool) -> Any:
-    """The image's file, in chunks; raises what Cinder and Glance's client raise. None, perhaps in a
-    wrapper, where there is no data (python-glanceclient, v2.images.Controller.data).
+    """The image's file, in chunks; raises the errors of Cinder and of Glance's client. None,
+    possibly wrapped, if there is no data (python-glanceclient, v2.images.Controller.data).
 
-    :param hashed_by_us: have Glance's client not check the hash as well, which would cost as much
-        CPU time as all the rest of an import. An image service that is not Cinder's own decides
-        for itself
+    :param hashed_by_us: disable the hash check of Glance's client, which would cost as much CPU
+        time as the rest of an import; has no effect on image services other than Cinder's own
     """
     if not (hashed_by_us and isinstance(image_service, glance.GlanceImageService)):
         return image_service.download(context, image_id)
@@ -193,10 +192,10 @@ def download(context: Any, image_service: Any, image_id: str, *, hashed_by_us: b
 
 @contextlib.contextmanager
 def thread_context_kept() -> Iterator[None]:
-    """Give the thread the request context back that it had before the block, or none.
+    """Restore the thread's request context, or its absence, after the block.
 
     oslo.messaging sends a redacted copy of a notification's context, and oslo.context makes each
-    copy the thread's own: whatever the thread logs afterwards would bear another request id.
+    copy the thread's own: the thread's later log lines would have the wrong request id.
     """
     before = oslo_context.get_current()
     try:
@@ -209,10 +208,10 @@ def thread_context_kept() -> Iterator[None]:
 
 
 def own_users() -> list[tuple[Any, Any]]:
-    """Cinder's own users at Keystone, each with a session: that of ``[glance]``, then that of
-    ``[service_user]``; those that are configured.
+    """Cinder's own Keystone users, each with a session: that of ``[glance]``, then that of
+    ``[service_user]``, if configured.
 
-    Cinder reads credentials in ``[glance]`` from 27 on; here they are read on 26 as well.
+    Cinder reads credentials in ``[glance]`` from release 27 on; this function also does so on 26.
     """
     loading.register_auth_conf_options(cfg.CONF, GLANCE)
     loading.register_session_conf_options(cfg.CONF, GLANCE)
@@ -227,13 +226,14 @@ def own_users() -> list[tuple[Any, Any]]:
 
 @functools.cache
 def _glance_user() -> tuple[Any, Any]:
-    """Once for the process: the plugin keeps its token."""
+    """Loaded once per process, because the plugin keeps its token."""
     user = loading.load_auth_from_conf_options(cfg.CONF, GLANCE)
     return user, loading.load_session_from_conf_options(cfg.CONF, GLANCE, auth=user)
 
 
 def glance_region() -> str | None:
-    """``[glance] region_name``: None if it is not set, or unknown to Cinder, as before 28."""
+    """``[glance] region_name``; None if unset, or if Cinder lacks the option, as before release
+    28."""
     region: str | None = getattr(getattr(cfg.CONF, "glance", None), "region_name", None)
     return region
 

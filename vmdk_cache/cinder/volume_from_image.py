@@ -1,26 +1,27 @@
-"""A volume from an image: by the cache, or as Cinder's own VMDK driver makes it.
+"""Creates a volume from an image: through the cache, or with Cinder's own VMDK driver.
 
     clone_image                      a new volume
-    copy_image_to_volume             a volume that exists gets another image (``os-reimage``);
-                                     upstream's clone_image calls it as well, for a new volume
-    copy_image_to_encrypted_volume   a volume of an encrypted type, which the cache does not make
+    copy_image_to_volume             an existing volume gets another image (``os-reimage``);
+                                     upstream's clone_image also calls it for a new volume
+    copy_image_to_encrypted_volume   a volume of an encrypted type, which the cache cannot create
 
-The ways out of each:
+The outcomes of each:
 
-    the volume did not ask for the cache        upstream's method
-    the cache made the volume                   outcome noted
+    the volume did not request the cache        upstream's method
+    the cache created the volume                hit or miss, noted on the volume
     the image cannot become this volume         ImageUnacceptable, ImageCopyFailure (volume: error),
-                                                why noted on the volume
+                                                reason noted on the volume
     the volume was deleted in the meantime      VolumeNotFound: Cinder does not try again
-    anything else                               one WARNING with the reason, which is noted on the
-                                                volume, then upstream's method
+    any other failure                           bypass: one WARNING with the reason, which is noted
+                                                on the volume, then upstream's method
 
 ``clone_image`` never returns ``(None, False)``: Cinder would then download the image to the host
 and convert it there.
 
 A reimage replaces the volume's VM, as upstream's does. Upstream removes the VM when vCenter refuses
-a second one of that name, and then downloads the image. Here the VM stays until the template exists
-and the clone can begin, so an image that cannot become the volume leaves the volume as it was.
+a second one of that name, and then downloads the image. The cache keeps the VM until the template
+exists and the clone can start, so an image that cannot become the volume leaves the volume
+unchanged.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ from vmdk_cache.image import describe
 from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
-#: How long a deletion by Cinder may take before a deleted volume is removed beside it.
+#: How long to wait for Cinder's own deletion before removing a deleted volume's VM.
 DELETED_WITHIN_S = 600.0
 
 
 def _nothing() -> None:
-    """Of a new volume there is nothing to remove."""
+    """A new volume has nothing to remove."""
 
 
 class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder is untyped here
-    """The operations of the module's table; the driver has all else.
+    """The operations of the module's table; the driver adds everything else.
 
-    :ivar _settings: those in force
-    :ivar _events: what the cache does is told there
+    :ivar _settings: the current settings
+    :ivar _events: receives the cache's events
     """
 
     _settings: conf.LiveSettings
@@ -73,7 +74,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         image_meta: dict[str, Any],
         image_service: Any,
     ) -> tuple[dict[str, Any] | None, bool]:
-        """Make ``volume`` from the image; see the module's table for the ways out."""
+        """Create ``volume`` from the image; see the module's table for the outcomes."""
         forget_earlier_note(image_meta)
         arguments = (context, volume, image_location, image_meta, image_service)
         plainly = functools.partial(super().clone_image, *arguments)
@@ -89,8 +90,9 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         image_id: str,
         disable_sparse: bool = False,
     ) -> None:
-        """Write the image to ``volume``: a new one for upstream's ``clone_image``, one that exists
-        for ``os-reimage``, or an encrypted one with an image that is encrypted by the same key."""
+        """Write the image to ``volume``: a new one for upstream's ``clone_image``, an existing one
+        for ``os-reimage``, or an encrypted one with an image that is encrypted with the same
+        key."""
         arguments = (context, volume, image_service, image_id, disable_sparse)
         plainly = functools.partial(super().copy_image_to_volume, *arguments)
         if upstream.is_reimage(volume):
@@ -112,7 +114,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         image_id: str,
         disable_sparse: bool = False,
     ) -> None:
-        """Upstream's; a user who asks for the cache is told that it does not take such volumes."""
+        """Upstream's method; if the volume requests the cache, the bypass is noted on it."""
         arguments = (context, volume, image_service, image_id, disable_sparse)
         plainly = functools.partial(super().copy_image_to_encrypted_volume, *arguments)
         image_meta = image_service.show(context, image_id)
@@ -127,11 +129,11 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         plainly: Callable[[], Any],
         make_way: Callable[[], None] = _nothing,
     ) -> Any:
-        """Make ``volume`` from the image, by the cache or without it.
+        """Create ``volume`` from the image, through the cache or with the plain import.
 
-        :param plainly: how Cinder's own driver does it
-        :param make_way: removes what the volume has so far, once a clone can begin
-        :returns: what ``plainly`` returns, None if the cache made it
+        :param plainly: the method of Cinder's own driver
+        :param make_way: removes the volume's existing VM, once a clone can start
+        :returns: the result of ``plainly``, None if the cache created the volume
         """
         try:
             asked = self._wants_cache(volume, image_meta)
@@ -143,26 +145,26 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             self._tell(events.VolumeFailed, volume, image_meta, type(failure).__name__)
             raise _for_cinder(failure, identifier(image_meta["id"])) from failure
         except errors.VolumeDeleted as deleted:
-            LOG.info("%s: nothing is left of it in vCenter", deleted)
+            LOG.info("%s: nothing of it is left in vCenter", deleted)
             raise exception.VolumeNotFound(volume_id=volume.id) from deleted
         except Exception as failure:
-            # A defect of the cache must not cost a user's volume; the trace is for debugging.
+            # A bug in the cache must not cost a user's volume; the traceback is for debugging.
             reason, why = events.reason_of(failure), sentence(str(failure) or repr(failure))
-            LOG.debug("The image cache did not make volume %s", volume.id, exc_info=True)
+            LOG.debug("The image cache did not create volume %s", volume.id, exc_info=True)
         else:
             if not asked:
                 return self._imported(volume, plainly)
             self._feedback.outcome(context, volume.id, "hit" if hit else "miss")
             return None
         if not upstream.is_wanted(volume.id):
-            LOG.info("Volume %s was deleted; the image cache failed before (%s): %s",
+            LOG.info("Volume %s was deleted; before that the image cache had failed (%s): %s",
                      volume.id, reason, why)  # fmt: skip
             raise exception.VolumeNotFound(volume_id=volume.id)
         level = logging.INFO if reason is events.Reason.DISABLED else logging.WARNING
-        LOG.log(level, "Volume %s goes on without the image cache (%s): %s",
+        LOG.log(level, "Volume %s bypasses the image cache (%s): %s",
                 volume.id, reason, why)  # fmt: skip
         self._tell(events.Bypassed, volume, image_meta, reason)
-        # Now, for a volume that cannot be made plainly either keeps it.
+        # Noted now, so that it stays even if the plain import fails too.
         note = f"bypass: {reason}"
         if reason is events.Reason.NOT_UNDERSTOOD:
             note += f" ({why})"
@@ -178,9 +180,9 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         return made
 
     def _imported(self, volume: Any, plainly: Callable[[], Any]) -> Any:
-        """What ``plainly`` returns.
+        """Run ``plainly`` when a worker may import, and return its result.
 
-        :raises VolumeNotFound: the volume was deleted while it waited for its turn
+        :raises VolumeNotFound: the volume was deleted while it waited
         """
         with self._workers.creating(), self._workers.importing() as has_waited:
             if has_waited and not upstream.is_wanted(volume.id):
@@ -189,9 +191,9 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             return plainly()
 
     def _remove_deleted(self, volume: Any) -> None:
-        """Remove a volume that was deleted while it was imported without the cache.
+        """Remove a volume that was deleted during its plain import.
 
-        :raises VolumeNotFound: it was
+        :raises VolumeNotFound: the volume was deleted
         """
         with upstream.deletion_waits(volume.id, DELETED_WITHIN_S):
             if upstream.is_wanted(volume.id):
@@ -200,7 +202,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
                 self.delete_volume(volume)
             except Exception as failure:
                 LOG.warning(
-                    "Volume %s was deleted while it was imported; its VM %s could not be removed, "
+                    "Volume %s was deleted during its import, but its VM %s could not be removed; "
                     "delete it in vCenter: %s",
                     volume.id,
                     identifier(volume.name),
@@ -209,7 +211,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             raise exception.VolumeNotFound(volume_id=volume.id)
 
     def _wants_cache(self, volume: Any, image_meta: dict[str, Any]) -> bool:
-        """:raises NotCacheable: it cannot be told"""
+        """:raises NotCacheable: the request is unclear"""
         ways = self._settings().opt_in
         asks_type = conf.OPT_IN_BY_VOLUME_TYPE in ways
         asked = opt_in.asked(
@@ -233,11 +235,10 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         image_service: Any,
         make_way: Callable[[], None],
     ) -> bool:
-        """Whether it was a hit; raises for everything but a volume that is there."""
+        """Clone the volume from the cache; return whether it was a hit. Raises if there is no
+        volume."""
         if volume.encryption_key_id is not None:
-            raise errors.NotCacheable(
-                events.Reason.ENCRYPTED, "a template holds the image as it is, not encrypted"
-            )
+            raise errors.NotCacheable(events.Reason.ENCRYPTED, "templates are not encrypted")
         cache = self._running_cache()
         image = describe(image_meta)
         request = upstream.volume_request(self, volume, image.adapter_type, make_way)
@@ -246,7 +247,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             return cache.images.create_volume(image, request, source).hit
 
     def _running_cache(self) -> wiring.RunningCache:
-        """:raises NotCacheable: the cache is switched off, or cannot be opened for now"""
+        """:raises NotCacheable: the cache is disabled, or is not open now"""
         if not self._settings().enabled:
             raise errors.NotCacheable(
                 events.Reason.DISABLED, "enable_image_cache is false for this backend"
@@ -264,7 +265,8 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
 
 
 def _for_cinder(failure: errors.ImageError, image_id: str) -> exception.CinderException:
-    """The exception that ends in volume status ``error`` and no second attempt elsewhere."""
+    """The exception that sets the volume's status to ``error`` without an attempt on another
+    backend."""
     if isinstance(failure, errors.ImageCorrupt):
         return exception.ImageCopyFailure(reason=str(failure))
     return exception.ImageUnacceptable(image_id=image_id, reason=str(failure))

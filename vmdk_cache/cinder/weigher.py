@@ -6,13 +6,13 @@ from one image over all of them: one import each. With ::
     [DEFAULT]
     scheduler_default_weighers = CapacityWeigher,ImageCacheWeigher
 
-on the hosts of cinder-scheduler, a volume that would be made through the cache of a backend goes
-where the image is, as long as Cinder's filters let it. ``image_cache_weight_multiplier`` says how
-much that counts against free capacity.
+on the hosts of cinder-scheduler, a volume that requests the cache goes to a backend that has the
+image, if Cinder's filters permit. ``image_cache_weight_multiplier`` weighs this against free
+capacity.
 
-Drivers report the images that they hold (``cached_image_ids``) and who may ask for their cache
-(``image_cache_opt_in``) once per ``backend_stats_polling_interval``, so that a burst from an image
-nobody has yet spreads as it does without the weigher.
+Drivers report their cached images (``cached_image_ids``) and how volumes request the cache
+(``image_cache_opt_in``) once per ``backend_stats_polling_interval``, so a burst from an image that
+no backend has yet is spread as without the weigher.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ LOG = logging.getLogger(__name__)
 CONF = cfg.CONF
 CONF.register_opts(conf.SCHEDULER_OPTIONS)
 
-#: The scheduler is told an image's id and none of its properties (RequestSpec, cinder/objects/
-#: request_spec.py). Where images may ask, one that is in the cache has most likely done so.
+#: The scheduler knows an image's id but not its properties (RequestSpec,
+#: cinder/objects/request_spec.py). If images may request the cache, a cached image most likely has
+#: the property.
 _PRESUMED_PROPERTIES = {opt_in.KEY: "true"}
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the scheduler knows of a volume to be made.
+    """What the scheduler knows about a requested volume.
 
-    :ivar image_id: Glance id; None if it is not made from an image
-    :ivar metadata: the volume's
+    :ivar image_id: Glance id; None if the volume has no image
+    :ivar metadata: the volume's metadata
     :ivar extra_spec: ``vmware:use_image_cache`` of its type
-    :ivar tried: backends or pools that have failed to make it
+    :ivar tried: backends or pools that failed to create it
     """
 
     image_id: str | None = None
@@ -55,14 +56,13 @@ class Wish:
 
 
 def holds_image(capabilities: Mapping[str, Any] | None, wish: Wish) -> bool:
-    """Whether the volume would be cloned from a template of the backend, or pool.
+    """Whether the volume would be cloned from a template of the backend or pool.
 
-    :param capabilities: what it has reported; anything that our driver would not write there is
-        taken for nothing
+    :param capabilities: its report; values that our driver would not write are ignored
     """
     if wish.image_id is None or not isinstance(capabilities, Mapping):
         return False
-    # First who may ask, which is short, then the images: a scheduler weighs a thousand pools.
+    # The opt-in first, because it is short: a scheduler may weigh a thousand pools.
     asks = opt_in.wants_cache(
         frozenset(_listed(capabilities.get(OPT_IN_KEY))),
         metadata=wish.metadata,
@@ -76,8 +76,8 @@ def holds_image(capabilities: Mapping[str, Any] | None, wish: Wish) -> bool:
 def knows_its_room(host_state: Any) -> bool:
     """Whether Cinder's filters can tell when the backend is full.
 
-    Without ``vmware_enable_volume_stats`` the VMDK driver reports "unknown", and the CapacityFilter
-    lets every volume pass: a preference would send volumes to a full backend, where they fail.
+    Without ``vmware_enable_volume_stats`` the VMDK driver reports "unknown", and CapacityFilter
+    accepts every volume: the weigher would send volumes to a full backend, where they fail.
     """
     free_gb = host_state.free_capacity_gb
     return free_gb == "infinite" or (
@@ -99,10 +99,10 @@ def wish_of(properties: Mapping[str, Any]) -> Wish:
 
 
 class Multiplier:
-    """``image_cache_weight_multiplier`` as it is now; safe for use by many threads.
+    """The current value of ``image_cache_weight_multiplier``; thread-safe.
 
-    The option may change while cinder-scheduler runs. A value that cannot be used must cost no
-    volume its backend: the one from before stays.
+    The option may change while cinder-scheduler runs. If a new value is invalid, the previous one
+    stays in force, so that volumes still find a backend.
     """
 
     def __init__(self, options: cfg.ConfigOpts) -> None:
@@ -119,22 +119,22 @@ class Multiplier:
             if why != self._refused:
                 self._refused = why
                 LOG.error(
-                    "ImageCacheWeigher goes on with image_cache_weight_multiplier = %s: %s. "
-                    "Correct the value, then send SIGHUP to cinder-scheduler.",
+                    "ImageCacheWeigher keeps image_cache_weight_multiplier = %s: %s. Correct the "
+                    "value, then send SIGHUP to cinder-scheduler.",
                     sentence(self._value),
                     sentence(why),
                 )
         return self._value
 
 
-#: Not the weigher's own: Cinder makes one for each request.
+#: Global, because Cinder creates a weigher for each request.
 _MULTIPLIER = Multiplier(CONF)
 
 
 class ImageCacheWeigher(weights.BaseHostWeigher):  # type: ignore[misc]  # Cinder is untyped here
     """1 for a host that has the image in its cache and reports its free capacity, 0 for others."""
 
-    # Fixed: a hit weighs the same whatever the other hosts have.
+    # Fixed, so that a hit always has the same weight.
     minval = 0.0
     maxval = 1.0
 
@@ -144,7 +144,7 @@ class ImageCacheWeigher(weights.BaseHostWeigher):  # type: ignore[misc]  # Cinde
     def _weigh_object(self, host_state: Any, weight_properties: Mapping[str, Any]) -> float:
         try:
             wish = wish_of(weight_properties)
-            # A second attempt where the first has failed would most likely fail as well.
+            # A retry on a backend that failed would most likely fail again.
             tried = host_state.backend_id in wish.tried
             return float(
                 not tried
@@ -152,9 +152,9 @@ class ImageCacheWeigher(weights.BaseHostWeigher):  # type: ignore[misc]  # Cinde
                 and holds_image(host_state.capabilities, wish)
             )
         except Exception as failure:
-            # A weight is a preference: no volume must go without a backend for it.
+            # A weight is only a preference: it must not leave a volume without a backend.
             LOG.warning(
-                "The image cache of %s has no weight: %s",
+                "Cannot weigh the image cache of %s: %s",
                 sentence(host_state),
                 sentence(repr(failure)),
             )
@@ -162,5 +162,5 @@ class ImageCacheWeigher(weights.BaseHostWeigher):  # type: ignore[misc]  # Cinde
 
 
 def _listed(value: object) -> list[str]:
-    """The texts of a list, none of anything else."""
+    """The strings in a list; empty if the value is not a list."""
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -1,12 +1,12 @@
-"""The workers of cinder-volume: how many requests it serves at a time, and how many of them import.
+"""The workers of cinder-volume: how many requests it serves concurrently, and how many may import.
 
-A volume that waits in line for its clone, or for an import, waits in a worker of oslo.messaging.
-Cinder gives a driver no other place to wait: whatever ``clone_image`` returns or raises decides
-what becomes of the volume. When all workers wait, an attach waits behind them, and fails after
-``rpc_response_timeout``. So there have to be more workers than volumes are created at once.
+A volume that waits for its clone or for an import occupies a worker of oslo.messaging. A driver
+cannot wait anywhere else, because the return of ``clone_image`` decides the fate of the volume. If
+all workers are waiting, an attach request waits as well and fails after ``rpc_response_timeout``.
+So cinder-volume needs more workers than volumes are created at once.
 
-A worker that waits costs little, but one that imports an image without the cache costs bandwidth
-and memory. There are never more of these than a service without the cache has workers.
+A waiting worker costs little, but a plain import costs bandwidth and memory. The number of
+concurrent plain imports is limited to the number of workers of a service without the cache.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 OPTION = "executor_thread_pool_size"
-#: So many volumes may be created at once, and no other operation waits for them.
+#: Number of volumes that can be created at once without delaying other operations.
 BURST = 500
-#: How long a volume waits for others to be imported without the cache; then it is imported as well.
+#: How long a plain import waits for others; after that it starts anyway.
 IMPORT_WITHIN_S = 24 * 3600.0
 
 
 class Workers:
-    """The workers of this process; safe for use by many threads. Limits nothing before
-    :meth:`limit`.
+    """The workers of this process; thread-safe. There is no limit before :meth:`limit`.
 
-    :ivar option: oslo.messaging's own definition of it
-    :ivar usual: how many a service without the cache has, by oslo.messaging's default
-    :ivar wanted: enough for a burst, and for all else as many as usual
+    :ivar option: oslo.messaging's definition of the option
+    :ivar usual: oslo.messaging's default, the number of workers of a service without the cache
+    :ivar wanted: enough for a burst, and the usual number for everything else
     """
 
     def __init__(self) -> None:
@@ -50,7 +49,7 @@ class Workers:
     def provide(self, conf: cfg.ConfigOpts) -> None:
         """Raise the option's default; the operator's value wins. Then :meth:`limit`.
 
-        It takes effect with RPC servers that are made later, as Cinder's are: in
+        It takes effect for RPC servers created later. Cinder creates its server in
         ``cinder.service.Service.start``, after ``do_setup``.
         """
         self._register(conf)
@@ -58,9 +57,9 @@ class Workers:
         self.limit(conf)
 
     def limit(self, conf: cfg.ConfigOpts) -> None:
-        """Limit imports from now on, and tell the log if there are too few workers; once.
+        """Limit imports from now on, and log a warning, once, if there are too few workers.
 
-        A cache that is enabled while the service runs has the workers that the service has.
+        Enabling the cache while the service runs does not change the number of workers.
         """
         self._register(conf)
         with self._lock:
@@ -70,10 +69,10 @@ class Workers:
             self._importing = threading.BoundedSemaphore(self.usual)
         if self._count < self.wanted:
             LOG.warning(
-                "[DEFAULT] %s is %d. When more volumes than that are created from images at once, "
-                "attaching, detaching and deleting volumes waits until some of them are done. For "
-                "bursts of up to %d volumes, remove the option or set it to %d or more, then "
-                "restart cinder-volume.",
+                "[DEFAULT] %s is %d. If more volumes than that are created from images at once, "
+                "attaching, detaching and deleting volumes has to wait until some of them are "
+                "done. For bursts of up to %d volumes, remove the option or set it to %d or more, "
+                "then restart cinder-volume.",
                 OPTION,
                 self._count,
                 BURST,
@@ -86,15 +85,16 @@ class Workers:
 
     @contextlib.contextmanager
     def creating(self) -> Iterator[None]:
-        """A block in which a volume is made of an image; says so, once, if no worker is left."""
+        """A block that creates a volume from an image; logs a warning, once, if no worker is
+        left."""
         with self._lock:
             self._creating += 1
             is_full = self._count is not None and self._creating >= self._count
             tells, self._told = is_full and not self._told, self._told or is_full
         if tells:
             LOG.warning(
-                "All %d workers of this service create volumes from images: attaching, detaching "
-                "and deleting volumes waits for them. To avoid this, raise [DEFAULT] %s.",
+                "All %d workers of this service are creating volumes from images: attaching, "
+                "detaching and deleting volumes has to wait. To avoid this, raise [DEFAULT] %s.",
                 self._count,
                 OPTION,
             )
@@ -108,8 +108,8 @@ class Workers:
 
     @contextlib.contextmanager
     def importing(self) -> Iterator[bool]:
-        """A block that imports an image without the cache; begins once few enough others do.
-        Yields whether it had to wait."""
+        """A block with a plain import; it waits while too many others run. Yields whether it had to
+        wait."""
         turns = self._importing
         has_turn = turns is None or turns.acquire(blocking=False)
         has_waited = not has_turn
@@ -123,7 +123,7 @@ class Workers:
 
 
 def _option() -> cfg.Opt:
-    """As oslo.messaging registers it with its servers."""
+    """The option as oslo.messaging registers it with its servers."""
     (found,) = (
         option
         for group, options in oslo_messaging.opts.list_opts()

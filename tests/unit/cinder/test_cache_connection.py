@@ -66,7 +66,7 @@ def test_a_defect_keeps_no_backend_from_starting(
     assert connection.cache is None
     assert type(defect).__name__ in str(connection.failure)
     (line,) = logged(caplog, logging.ERROR)
-    assert "a defect of the image cache" in line
+    assert "bug in the image cache" in line
     connection.open()
     assert (connection.cache, connection.failure) == (cache, None)
 

@@ -438,7 +438,7 @@ def test_whatever_fails_in_the_cache_the_volume_is_made_plainly(
     text = str(failure) or repr(failure)
     assert lab.note == f"bypass: {reason}" + (f" ({text})" if reason == "not-understood" else "")
     assert lab.told == [events.Bypassed(GROUP, IMAGE_ID, "volume-1", reason)]
-    (line,) = (r for r in caplog.records if "goes on without the image cache" in r.getMessage())
+    (line,) = (r for r in caplog.records if "bypasses the image cache" in r.getMessage())
     assert line.levelname == ("INFO" if reason is Reason.DISABLED else "WARNING")
     assert line.getMessage().endswith(f"({reason}): {text}")
     assert "volume-1" in line.getMessage()
@@ -644,7 +644,7 @@ def test_a_value_that_cannot_be_used_leaves_the_settings_from_before(
     assert lab.driver._settings() is before
     (line,) = (record for record in caplog.records if record.levelname == "ERROR")
     assert line.getMessage() == (
-        "The image cache goes on with the settings from before: [vmdk_cache_driver_unit] Value for "
+        "The image cache keeps its previous settings: [vmdk_cache_driver_unit] Value for "
         "option image_cache_age_seconds in /etc/cinder/cinder.conf is not valid: 'often'. Correct "
         "the value, then send SIGHUP to cinder-volume."
     )
