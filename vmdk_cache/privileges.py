@@ -64,7 +64,7 @@ PRIVILEGES: tuple[Privilege, ...] = (
     *_table(
         Without.BYPASS,
         ("Datastore.AllocateSpace", _DATASTORE, "every import, clone and replica"),
-        ("Folder.Create", _FOLDER, "the cache's folder, and a project's"),
+        ("Folder.Create", _FOLDER, "the cache folder, and project folders"),
         ("Resource.AssignVMToPool", _POOL, "ImportVApp, CloneVM_Task"),
         ("VApp.Import", (_POOL, _FOLDER), "ImportVApp"),
         (_INVENTORY + "Create", _FOLDER, "ImportVApp"),
@@ -74,7 +74,7 @@ PRIVILEGES: tuple[Privilege, ...] = (
         (_INVENTORY + "CreateFromExisting", _FOLDER, "CloneVM_Task"),
         (_PROVISIONING + "DeployTemplate", _TEMPLATE, "CloneVM_Task of a volume"),
         (_CONFIG + "Settings", _FOLDER, "the clone's uuid"),
-        (_CONFIG + "Annotation", _FOLDER, "a note of its own for the clone"),
+        (_CONFIG + "Annotation", _FOLDER, "the clone's own annotation"),
         (_CONFIG + "ManagedBy", _FOLDER, "the clone is managed by Cinder"),
         (_CONFIG + "EditDevice", _VM, "CloneVM_Task or ReconfigVM_Task: the disk's uuid"),
         (_CONFIG + "DiskExtend", _VM, "CloneVM_Task or ReconfigVM_Task: the disk's size"),

@@ -192,7 +192,7 @@ def test_a_vcenter_that_comes_up_later_costs_its_own_metrics_until_then(lab: Lab
         assert found["misses_total", ("vmware1",)] == 1
         assert not is_away(exporter.scrape())
         log = exporter.end()
-    assert log.count("No metrics of backend vmware1 from vCenter") == 1
+    assert log.count("No vCenter metrics for backend vmware1") == 1
     assert log.count("is answering again") == 1
 
 

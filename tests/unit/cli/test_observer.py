@@ -189,7 +189,7 @@ def test_the_log_says_once_that_it_is_away_and_once_that_it_is_back(
     for _ in range(5):
         seen(observer)
     assert [record.getMessage() for record in caplog.records] == [
-        "No metrics of backend b1 from vCenter: connection refused",
+        "No vCenter metrics for backend b1: connection refused",
         "vCenter of backend b1 is answering again.",
     ]
 

@@ -38,7 +38,7 @@ def test_a_coordinator_that_gives_locks_is_ok(bench: Bench, server: type[Etcd | 
 def test_files_are_locks_of_one_machine(bench: Bench, tmp_path: pathlib.Path) -> None:
     bench.change(coordination_url=f"file://{tmp_path}/locks")
     found = bench.run()
-    assert "by file" in found["locks.connection"][0].seen
+    assert "with file" in found["locks.connection"][0].seen
     assert "single cinder-volume host" in found["locks.coordinator"][0].seen
 
 

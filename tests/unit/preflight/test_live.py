@@ -98,8 +98,8 @@ def test_what_a_vcenter_may_do_otherwise_is_a_warning(
     ("in_clone", "says"),
     [
         ("kept", "a volume takes one task"),
-        ("ignored", "the size of a disk: yes, its uuid: no;"),
-        ("refused", "the size of a disk: no, its uuid: no;"),
+        ("ignored", "the size of the disk: yes, its uuid: no;"),
+        ("refused", "the size of the disk: no, its uuid: no;"),
     ],
 )
 def test_each_answer_to_an_open_question_passes(
@@ -269,7 +269,7 @@ def test_that_a_vcenter_went_away_before_the_deletion_is_said(
     rules: list[FaultRule] = []
     vcenter.fault_rules.add("SetField", action=go_away, times=1)  # the template is ready
     run_live(bench, ("live.import-raw",))
-    assert "Of the live run some may be left" in caplog.text
+    assert "removed by the next one: some objects may be left" in caplog.text
     vcenter.fault_rules.remove(rules[0])
     run_live(bench, ("live.leftovers",))
     assert is_empty(vcenter)

@@ -350,8 +350,8 @@ def test_glance_must_show_all_images_where_images_are_kept_warm(
         (None, "ok", "unset"),
         (64, "warning", "= 64: "),
         (563, "warning", "= 563: "),
-        (564, "ok", ": 500 volumes"),
-        (1064, "ok", ": 1000 volumes"),
+        (564, "ok", "up to 500 volumes"),
+        (1064, "ok", "up to 1000 volumes"),
     ],
 )
 def test_too_few_workers_for_a_burst_are_a_warning(

@@ -202,7 +202,7 @@ def test_another_host_manager_does_not_count_templates() -> None:
         ({"weighers": ("CapacityWeigher",), "vmware_backends": 1}, Status.OK, "one VMware backend"),
         ({"weighers": ("ImageCacheWeigher",)}, Status.WARNING, "lacks CapacityWeigher"),
         ({"multiplier": 0.0}, Status.WARNING, "image_cache_weight_multiplier = 0"),
-        ({"multiplier": 0.1}, Status.OK, "counts 0.1 times"),
+        ({"multiplier": 0.1}, Status.OK, "a multiplier of 0.1"),
     ],
 )
 def test_what_the_weigher_lacks_is_said(changes: dict[str, Any], status: Status, seen: str) -> None:
