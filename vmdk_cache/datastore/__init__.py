@@ -1,5 +1,5 @@
-"""Where a volume goes.
+"""Selects the place of a volume.
 
-selection.py          which datastore and host take a volume
-capacity.py           sums of sizes; space reserved for work that has not taken it yet
+selection.py          selects the datastore and host of a volume
+capacity.py           sums of sizes; space reserved for work in progress
 """

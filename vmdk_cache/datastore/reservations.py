@@ -12,10 +12,10 @@ Chosen = TypeVar("Chosen")
 
 
 class Reservations:
-    """What is promised to creates that run; any thread may use it.
+    """Space and host load reserved by running requests; thread-safe.
 
-    vCenter's free space falls only as the bytes arrive, and its hosts tell nothing of their load,
-    so that without this every create of a burst would see the same best place.
+    vCenter's free space shrinks only as the bytes arrive, and vCenter does not report the load of
+    hosts. Without reservations, every request of a burst would select the same place.
     """
 
     def __init__(self) -> None:
@@ -28,10 +28,10 @@ class Reservations:
         choose: Callable[[dict[str, int]], Chosen],
         cost_of: Callable[[Chosen], Mapping[str, int]],
     ) -> Iterator[Chosen]:
-        """Choose and reserve in one step, so that of two choices one knows of the other.
+        """Choose a place and reserve it in one step, so that concurrent choices see each other.
 
-        :param choose: is given what is promised now, by moref; must be quick, others wait for it
-        :param cost_of: what the choice takes (>= 0) of which objects, by moref: bytes of a
+        :param choose: receives the current reservations by moref; must be fast, it holds a lock
+        :param cost_of: what the choice takes (>= 0) from which objects, by moref: bytes of a
             datastore, VMs of a host
         """
         with self._lock:

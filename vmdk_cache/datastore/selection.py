@@ -1,11 +1,10 @@
-"""Which datastore and host take a volume: a pure choice over a snapshot of the inventory.
+"""Selects the datastore and host of a volume: a pure choice over a snapshot of the inventory.
 
 The rules are those of Cinder's own driver (cinder.volume.drivers.vmware.datastore), so that
-switching the cache on moves no volume to another kind of place: of the datastores that fit, the
-one mounted by most hosts wins, then the least used; of its usable hosts, any. Three things are
-ours. Space promised to creates that still run counts as used, so that a burst spreads; of the
-usable hosts one is taken that has least to do; and a refusal says how many datastores were refused
-for which reason.
+enabling the cache does not change where volumes go: of the suitable datastores, the one mounted by
+most hosts wins, then the least used one; of its usable hosts, any. There are three additions: space
+reserved by running requests counts as used, so that a burst is spread; the least busy usable host
+is preferred; and a refusal says how many datastores were refused for which reason.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ DATASTORE_TYPES: Final = frozenset({"nfs", "nfs41", "vmfs", "vsan", "vvol"})
 
 @dataclass(frozen=True)
 class Need:
-    """What a place must offer.
+    """The requirements on a place.
 
-    :ivar size_bytes: space it takes
+    :ivar size_bytes: required space
     :ivar allowed_datastores: morefs that a storage policy permits, None when there is no policy
     :ivar name_regex: matched at the start of the datastore's name (``vmware_datastore_regex``)
     :ivar excluded: morefs of datastores not wanted
@@ -43,7 +42,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Target:
-    """The place chosen.
+    """The selected place.
 
     :ivar pool: moref of the host's root resource pool
     :ivar datacenter: moref of the datastore's datacenter
@@ -58,13 +57,13 @@ class Target:
 def choose(
     inventory: Inventory, need: Need, *, pending: Mapping[str, int], rng: random.Random
 ) -> Target:
-    """The best place in `inventory` for `need`.
+    """Select the best place in `inventory` for `need`.
 
-    :param inventory: its hosts are the only ones considered
-    :param pending: by moref: bytes promised on a datastore and not yet taken, VMs that a host has
-        to do with now
+    :param inventory: only its hosts are considered
+    :param pending: by moref: reserved bytes of a datastore that are not used yet, VMs that a host
+        is working on
     :param rng: picks one of equally good hosts
-    :raises NoPlacement: nothing fits; the text counts the datastores by reason
+    :raises NoPlacement: no place fits; the text counts the refused datastores by reason
     """
     hosts = {host.moref: host for host in inventory.hosts}
     refusals: Counter[str] = Counter()
@@ -88,10 +87,10 @@ def choose(
 def refusal(
     datastore: Datastore, hosts: Mapping[str, Host], need: Need, free_bytes: int
 ) -> str | None:
-    """Why the datastore is not a place for `need`, None if it is.
+    """Why the datastore does not meet `need`, None if it does.
 
-    :param hosts: those of the inventory, by moref
-    :param free_bytes: that nobody was promised
+    :param hosts: hosts of the inventory, by moref
+    :param free_bytes: free space without reservations
     """
     reason = _own_refusal(datastore, free_bytes, need)
     if reason is None and not usable_hosts(datastore, hosts):
@@ -134,8 +133,8 @@ def usable_hosts(datastore: Datastore, hosts: Mapping[str, Host]) -> list[Host]:
 
 
 def _explain(need: Need, refusals: Mapping[str, int]) -> str:
-    what = f"no datastore and host fit a request for {need.size_bytes / (1 << 30):.2f} GiB"
+    what = f"no datastore and host can take a request for {need.size_bytes / (1 << 30):.2f} GiB"
     if not refusals:
-        return f"{what}: the clusters in use have no datastore"
+        return f"{what}: the clusters have no datastore"
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(refusals.items()))
     return f"{what}; datastores refused: {counts}"

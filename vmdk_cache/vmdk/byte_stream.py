@@ -1,4 +1,4 @@
-"""A stream of chunks, by count instead: look ahead, read exactly, skip. Forward only."""
+"""Turns a stream of chunks into a forward-only byte stream: peek, read exactly, skip."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class ByteStream:
-    """Bytes out of an iterator of chunks of any size; holds no more than what was asked for.
+    """The bytes of an iterator of chunks of any size; buffers no more than requested.
 
     :ivar position: bytes consumed so far
     """
@@ -18,7 +18,7 @@ class ByteStream:
         self.position = 0
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes, left in the stream; fewer only at its end."""
+        """The next `size` bytes, without consuming them; fewer only at the end."""
         self._have(size)
         return self._chunk[self._offset : self._offset + size]
 
@@ -29,18 +29,18 @@ class ByteStream:
         return data
 
     def read_some(self, size: int | None = None) -> bytes:
-        """At least one byte and at most `size`, as they come; b"" at the stream's end."""
+        """At least one byte and at most `size`, whatever is available; b"" at the end."""
         if not self._have(1):
             return b""
         if self._offset == 0 and (size is None or len(self._chunk) <= size):
-            data = self._chunk  # whole chunks pass without being copied
+            data = self._chunk  # whole chunks are not copied
         else:
             data = self._chunk[self._offset : None if size is None else self._offset + size]
         self._take(len(data))
         return data
 
     def skip(self, size: int) -> int:
-        """Drop the next `size` bytes; returns how many there were."""
+        """Drop the next `size` bytes; return how many were dropped."""
         assert size >= 0, "a stream goes forward only"
         left = size
         while left and self._have(1):
@@ -50,7 +50,7 @@ class ByteStream:
         return size - left
 
     def _have(self, size: int) -> bool:
-        """Whether `size` bytes are at hand; fetches until they are, or to the end."""
+        """Fetch until `size` bytes are buffered or the stream ends; whether there are that many."""
         missing = size - (len(self._chunk) - self._offset)
         if missing <= 0:
             return True

@@ -1,10 +1,11 @@
-"""The text descriptor inside a VMDK: what it claims, whether that is safe, and how to write one.
+"""The text descriptor inside a VMDK: parses, checks and writes it.
 
-A descriptor can name other files (extents, a parent, a change-tracking file). Whoever opens such
-a VMDK opens those files too, which is how an image could read a hypervisor's own disk
-(CVE-2022-47951, CVE-2024-32498); so it is taken only when its one extent is the file itself.
-A VMDK that names another file is refused. Readers differ in what they make of odd lines: where one
-of them might see the name of a file, the VMDK is left to the plain import. Other lines are ignored.
+A descriptor can name other files (extents, a parent, a change-tracking file). A program that opens
+the VMDK opens those files too, so that an image could read a hypervisor's own disk
+(CVE-2022-47951, CVE-2024-32498). A VMDK that names another file is therefore refused; it is
+accepted only if its one extent is the file itself. Readers differ in how they read odd lines: if
+one of them might see the name of a file, the VMDK falls back to the plain import. Other lines are
+ignored.
 Source: VMware "Virtual Disk Format 5.0", "The Descriptor File".
 """
 
@@ -21,7 +22,8 @@ from vmdk_cache.vmdk.unusual import unusual
 
 TEXT_MAGIC: Final = b"# Disk DescriptorFile"
 MAX_DESCRIPTOR_BYTES: Final = 128 << 10
-"""VMware's tools write 10 KiB; before a streamOptimized VMDK's first grain there is room for 64."""
+"""VMware's tools write 10 KiB; a streamOptimized VMDK has space for 64 KiB before its first
+grain."""
 MAX_LINES: Final = 2000
 CREATE_TYPES: Final = frozenset({"streamoptimized", "monolithicsparse"})
 
@@ -46,12 +48,12 @@ _ADAPTERS: Final = {
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What the text says.
+    """The parsed text.
 
     :ivar settings: names in lower case, values without quotes
     :ivar extents: (sectors, type, file name) of each
-    :ivar odd_line: what is wrong with the first line that readers may understand differently, None
-        without such a line
+    :ivar odd_line: what is wrong with the first line that readers may interpret differently, None
+        if there is none
     """
 
     settings: dict[str, str]
@@ -60,10 +62,10 @@ class Descriptor:
 
     @classmethod
     def parse(cls, data: bytes) -> Descriptor:
-        """The descriptor in `data`, which zeros may follow.
+        """Parse the descriptor in `data`, which may be padded with zeros.
 
-        :raises ImageFormatError: a line that names another file
-        :raises NotCacheable: more lines than are worth reading
+        :raises ImageFormatError: a line names another file
+        :raises NotCacheable: too many lines
         """
         settings: dict[str, str] = {}
         extents = []
@@ -88,14 +90,15 @@ class Descriptor:
 
     @property
     def adapter(self) -> str | None:
-        """The adapter it asks for, as ``vmware_adaptertype`` names it; None if it names none."""
+        """The adapter that it requests, as a ``vmware_adaptertype`` value; None if there is
+        none."""
         return _ADAPTERS.get(self.settings.get("ddb.adaptertype", "").lower())
 
     def check(self, capacity_bytes: int, grain_bytes: int) -> None:
-        """Check that the VMDK stands for itself alone.
+        """Check that the VMDK consists of this file only.
 
         :raises ImageFormatError: it names another file
-        :raises NotCacheable: it names none, and is not as VMDKs of one extent are
+        :raises NotCacheable: it names no other file, but differs from usual single-extent VMDKs
         """
         for _, kind, name in self.extents:
             if kind != "SPARSE" or not name or {"/", "\\"} & set(name) or ".." in name:
@@ -113,7 +116,7 @@ class Descriptor:
             raise unusual(f"the VMDK's descriptor {oddity}; {CONVERT}")
 
     def _oddity(self, capacity_bytes: int, grain_bytes: int) -> str | None:
-        """What makes it unusual; None if nothing does."""
+        """What is unusual about the descriptor; None if nothing is."""
         if self.odd_line:
             return self.odd_line
         create_type = self.settings.get("createtype", "")
@@ -133,7 +136,7 @@ class Descriptor:
 
 
 def _check_names_no_file(line: str) -> None:
-    """:raises ImageFormatError: it does, or does so to a reader that only looks for the word"""
+    """:raises ImageFormatError: the line names a file, or may seem to for a simple reader"""
     for name in _FILE_SETTINGS:
         if name in line.lower() and not _NO_FILE.fullmatch(line):
             raise ImageFormatError(f"the VMDK's descriptor names another file by {name}")
@@ -143,10 +146,11 @@ CONVERT: Final = "convert it with 'qemu-img convert -O vmdk -o subformat=streamO
 
 
 def stream_descriptor(capacity_bytes: int, adapter: str | None) -> bytes:
-    """The text of a streamOptimized VMDK of that capacity; lsiLogic when no adapter is known."""
+    """The descriptor of a streamOptimized VMDK of that capacity; lsiLogic if the adapter is
+    unknown."""
     sectors = capacity_bytes // SECTOR
     names = {value: key for key, value in _ADAPTERS.items()}
-    # The geometry that ESXi gives a SCSI disk; guests that boot by LBA do not look at it.
+    # ESXi's geometry of a SCSI disk; guests that boot by LBA ignore it.
     heads, per_track = (255, 63) if capacity_bytes >= 1 << 30 else (64, 32)
     return f"""# Disk DescriptorFile
 version=1

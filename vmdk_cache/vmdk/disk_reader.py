@@ -1,7 +1,7 @@
-"""The disk inside a streamOptimized VMDK, read back: for comparison, not for speed.
+"""Reads the disk inside a streamOptimized VMDK; made for comparison, not for speed.
 
-The markers are walked and the grains inflated by the check that every import passes
-(vmdk_cache/vmdk/stream_optimized.py), so a stream that is damaged or cut off is refused.
+It uses the check that every import passes (vmdk_cache/vmdk/stream_optimized.py) to walk the markers
+and inflate the grains, so a damaged or truncated stream is refused.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from vmdk_cache.vmdk.stream_optimized import checked
 
 
 def read_disk(chunks: Iterator[bytes], found: Callable[[int, bytes], None]) -> int:
-    """Capacity of the disk, in bytes.
+    """Read the disk; return its capacity in bytes.
 
-    :param chunks: of the VMDK
-    :param found: called with the byte offset on the disk and the data of each grain that is there;
-        all else reads as zeros
-    :raises ImageFormatError: no streamOptimized VMDK
-    :raises ImageCorrupt: it is damaged or cut off
+    :param chunks: chunks of the VMDK
+    :param found: called with the byte offset on the disk and the data of each grain present;
+        everything else is zeros
+    :raises ImageFormatError: not a streamOptimized VMDK
+    :raises ImageCorrupt: damaged or truncated
     """
     stream = ByteStream(chunks)
     header = SparseHeader.parse(stream.peek(HEADER_BYTES))

@@ -1,11 +1,11 @@
-"""The grains of a VMDK whose tables stand in front of them, in one pass.
+"""Reads the grains of a VMDK whose tables precede them, in one pass.
 
-monolithicSparse VMDKs are so, and the streamOptimized ones that qemu-img writes. The grain
-directory points at grain tables, each entry of which is the sector of one grain. That allows any
-order; a stream allows one: directory, tables, then grains by rising sector. `read_tables` takes a
-monolithicSparse file whose grains rise with their place on the disk, as all common tools write
-them, and refuses the rest as not streamable (the plain import, which uploads the file first, can
-do those). Compressed grains bear their place themselves; of their tables only a tally is kept.
+monolithicSparse VMDKs have this layout, and so do streamOptimized ones written by qemu-img. The
+grain directory points to grain tables, whose entries are the sectors of the grains. The format
+allows any order, a stream only one: directory, tables, then grains by rising sector. `read_tables`
+accepts a monolithicSparse file whose grains are in the order of the disk, as all common tools write
+them, and refuses others as not streamable (the plain import, which uploads the file first, can
+handle those). Compressed grains contain their own position; of their tables only a tally is kept.
 
 Source: VMware "Virtual Disk Format 5.0", "Grain Directory" and "Grain Table".
 """
@@ -32,7 +32,8 @@ _NO_GRAINS: Final = bytes(TABLE_BYTES)
 
 
 class GrainTally:
-    """How many grains the tables name, and the sum of their sectors: enough to miss one."""
+    """The number of grains in the tables and the sum of their sectors: enough to detect a missing
+    one."""
 
     def __init__(self) -> None:
         self.count = self.sum_of_sectors = 0
@@ -46,7 +47,8 @@ class GrainTally:
 
 
 class GrainMap:
-    """Where in the file each grain is: runs of grains adjacent on the disk and in the file."""
+    """Maps grains to file offsets, as runs of grains that are adjacent on the disk and in the
+    file."""
 
     def __init__(self, grain_bytes: int) -> None:
         self._step = grain_bytes // SECTOR
@@ -56,7 +58,7 @@ class GrainMap:
     def add(self, index: int, sector: int) -> None:
         """Grain number `index` of the disk begins at `sector` of the file.
 
-        :raises NotCacheable: it does not follow the grain added before
+        :raises NotCacheable: it does not follow the previous grain
         """
         if sector < self._end_sector:
             raise _not_streamable("its grains are not in the order of the disk")
@@ -86,10 +88,10 @@ class GrainMap:
 def read_tables(stream: ByteStream, header: SparseHeader, grains: GrainMap | GrainTally) -> None:
     """Fill `grains` from a file whose header and descriptor have been read from `stream`.
 
-    Leaves the stream behind the last table. Either copy of the tables will do.
+    Leaves the stream after the last table. Either copy of the tables suffices.
 
-    :raises NotCacheable: the file is in order, and cannot be read in one pass
-    :raises ImageCorrupt: the tables cannot be right
+    :raises NotCacheable: the file is valid, but cannot be read in one pass
+    :raises ImageCorrupt: the tables are impossible
     """
     copies = (header.directory_offset, header.redundant_offset)
     offset = min((at for at in copies if at and at >= stream.position), default=None)
@@ -117,12 +119,12 @@ def uncompressed_grains(
 ) -> Iterator[tuple[int, bytes]]:
     """(byte offset on the disk, data) of each grain of a monolithicSparse file.
 
-    :raises ImageCorrupt: the file ends before its last grain does
+    :raises ImageCorrupt: the file ends before the end of its last grain
     """
     for index, offset in grains:
         _go_to(stream, offset)
         at = index * header.grain_bytes
-        # Some tools end the file with the disk, within the last grain.
+        # Some tools end the file at the disk's end, within the last grain.
         size = min(header.grain_bytes, header.capacity_bytes - at)
         yield at, _exactly(stream, size, "grain")
 
@@ -132,10 +134,10 @@ def compressed_grains(
 ) -> Iterator[tuple[int, bytes]]:
     """(byte offset on the disk, compressed data) of each grain of a streamOptimized file.
 
-    :param tally: what the tables in front named
-    :param inflate: look into each grain, whether it is damaged
-    :raises ImageCorrupt: the file ends before its last grain does, or tables and grains differ
-    :raises NotCacheable: its grains are not in the order of the disk
+    :param tally: tally of the tables
+    :param inflate: inflate each grain to check it for damage
+    :raises ImageCorrupt: the file ends within its last grain, or tables and grains differ
+    :raises NotCacheable: the grains are not in the order of the disk
     """
     if header.data_offset < stream.position:
         raise _not_streamable("its grain tables reach into its data")
@@ -162,7 +164,8 @@ def compressed_grains(
         last = at
     if (seen.count, seen.sum_of_sectors) != (tally.count, tally.sum_of_sectors):
         raise ImageCorrupt(
-            f"the VMDK's tables name {tally.count} grains, {seen.count} of them or others came"
+            f"the VMDK's tables name {tally.count} grains, but the file has {seen.count} or "
+            "different ones"
         )
 
 
@@ -205,6 +208,6 @@ def _exactly(stream: ByteStream, size: int, what: str) -> bytes:
 def _not_streamable(why: str) -> NotCacheable:
     return NotCacheable(
         NOT_STREAMABLE,
-        f"the sparse VMDK cannot be imported in one pass: {why}; converted with 'qemu-img convert "
-        f"-O vmdk -o subformat=streamOptimized' it could be cached",
+        f"the sparse VMDK cannot be imported in one pass: {why}; to make it cacheable, convert it "
+        "with 'qemu-img convert -O vmdk -o subformat=streamOptimized'",
     )

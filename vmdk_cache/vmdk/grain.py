@@ -1,4 +1,4 @@
-"""Looking into one compressed grain."""
+"""Checks one compressed grain."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from vmdk_cache.quoting import sentence
 
 
 def check_grain(data: bytes, grain_bytes: int, position: int) -> bytes:
-    """Inflate a grain, and no further than a grain can be large; its data.
+    """Inflate a grain, up to the size of a grain; return its data.
 
     :param grain_bytes: the size of a grain; the last one of a disk may be shorter
-    :param position: byte of the file where its marker is, for the error
-    :raises ImageCorrupt: it is damaged
+    :param position: byte offset of its marker in the file, for the error :raises ImageCorrupt: the
+        grain is damaged
     """
     inflater = zlib.decompressobj()
     try:
@@ -24,6 +24,6 @@ def check_grain(data: bytes, grain_bytes: int, position: int) -> bytes:
         ) from exc
     if not inflater.eof or not 0 < len(grain) <= grain_bytes:
         raise ImageCorrupt(
-            f"the VMDK's grain at byte {position} is damaged: its data end early or are too many"
+            f"the VMDK's grain at byte {position} is damaged: its data is too short or too long"
         )
     return grain

@@ -1,16 +1,16 @@
-"""Which files are taken as a disk: what the first bytes say, and whether it is safe to believe.
+"""Decides from its first bytes whether a file is accepted as a disk, and whether it is safe.
 
     streamOptimized VMDK     as it is
-    monolithicSparse VMDK    converted as it passes (see front_tables.py for the order it needs)
-    raw bytes of a disk      when vmware_disktype says preallocated (its default) or thin
+    monolithicSparse VMDK    converted as it passes (see front_tables.py for the required order)
+    raw bytes of a disk      if vmware_disktype is preallocated (the default) or thin
     OVA                      the one disk in it, a VMDK as above
 
-Facts decide, not labels: a VMDK is what its header says, whatever ``vmware_disktype`` claims. All
-of this is checked before a byte goes to vCenter.
+The header of a VMDK decides, whatever ``vmware_disktype`` claims. All checks run before a byte goes
+to vCenter.
 
-What Cinder's own driver would make a volume of must become one: ImageError is only for files that
-it refuses as well, or that name other files. Everything else that is not read here is left to the
-plain import (NotCacheable). See docs/images.rst.
+An image that Cinder's own driver can make a volume from must become a volume: ImageError is only
+for files that this driver refuses as well, or that name other files. Everything else that is not
+read here falls back to the plain import (NotCacheable). See docs/images.rst.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from vmdk_cache.vmdk.unusual import unusual
 
 SNIFF_BYTES: Final = HEADER_BYTES
 FLAT_DISK_TYPES: Final = frozenset({None, "preallocated", "thin"})
-"""``vmware_disktype`` of images whose bytes Cinder's own driver takes for the disk's, whatever they
-are; preallocated is its default."""
+"""``vmware_disktype`` values with which Cinder's own driver uses the file as raw disk, whatever it
+contains; preallocated is the default."""
 
 _OTHER_FORMATS: Final = (
     (0, b"QFI\xfb", "a qcow2 image"),
@@ -53,7 +53,7 @@ _TAR_MAGIC: Final = (257, b"ustar")
 
 
 class Format(enum.Enum):
-    """What an image's file is."""
+    """The format of an image's file."""
 
     STREAM_OPTIMIZED = "streamOptimized"
     MONOLITHIC_SPARSE = "monolithicSparse"
@@ -62,9 +62,9 @@ class Format(enum.Enum):
 
 
 def sniff(prefix: bytes, image: Image) -> Format:
-    """What the file is that begins with `prefix` (SNIFF_BYTES, fewer if the file is shorter).
+    """The format of the file that begins with `prefix` (SNIFF_BYTES, fewer if the file is shorter).
 
-    :raises ImageFormatError: nothing that is taken
+    :raises ImageFormatError: the format is not accepted
     """
     if not prefix:
         raise ImageFormatError(f"{image} is empty")
@@ -83,28 +83,28 @@ def sniff(prefix: bytes, image: Image) -> Format:
     if image.disk_type in FLAT_DISK_TYPES:
         return Format.FLAT
     raise ImageFormatError(
-        f"{image} is no VMDK, as vmware_disktype={quoted(image.disk_type)} says: {CONVERT}, or, "
-        f"if it holds the raw bytes of a disk, set vmware_disktype=preallocated"
+        f"{image} is not a VMDK, although vmware_disktype={quoted(image.disk_type)}: {CONVERT}, "
+        "or, if it holds the raw bytes of a disk, set vmware_disktype=preallocated"
     )
 
 
 @dataclass(frozen=True)
 class VmdkHead:
-    """What stands in front of a sparse VMDK's data, checked."""
+    """The checked header and descriptor of a sparse VMDK."""
 
     header: SparseHeader
     descriptor: Descriptor
 
 
 def read_head(stream: ByteStream) -> VmdkHead:
-    """The head of the sparse VMDK at the start of `stream`, which is left there.
+    """The head of the sparse VMDK at the start of `stream`, which is not advanced.
 
-    :raises ImageFormatError: what it claims is impossible, or it names another file
-    :raises ImageCorrupt: it is cut off
-    :raises NotCacheable: it is unusual
+    :raises ImageFormatError: the head is impossible, or names another file
+    :raises ImageCorrupt: the head is truncated
+    :raises NotCacheable: the head is unusual
     """
     header = SparseHeader.parse(stream.peek(HEADER_BYTES))
-    # oslo's inspector, and qemu, look for it at sector 1 and nowhere else.
+    # oslo's inspector and qemu look for it only at sector 1.
     if header.descriptor_offset != SECTOR or not (
         0 < header.descriptor_bytes < MAX_DESCRIPTOR_BYTES
     ):
@@ -127,8 +127,8 @@ def read_head(stream: ByteStream) -> VmdkHead:
 
 
 def _inspect(head: bytes) -> None:
-    """Ask oslo.utils' inspector as well, which also wants every line to be one that it knows."""
-    # Here, since importing it takes a quarter of the start, and few processes import images.
+    """Run oslo.utils' inspector as well, which also rejects lines that it does not know."""
+    # Imported here because it takes a quarter of the start-up time, and few processes need it.
     from oslo_utils.imageutils import format_inspector
 
     inspector = format_inspector.VMDKInspector()
@@ -137,5 +137,5 @@ def _inspect(head: bytes) -> None:
         inspector.check_descriptor()
     except (format_inspector.ImageFormatError, format_inspector.SafetyViolation) as exc:
         raise unusual(
-            f"oslo.utils does not take the VMDK's descriptor: {sentence(exc)}; {CONVERT}"
+            f"oslo.utils rejects the VMDK's descriptor: {sentence(exc)}; {CONVERT}"
         ) from exc

@@ -1,11 +1,11 @@
-"""The disk inside an OVA, as the tar passes.
+"""Extracts the disk from an OVA stream.
 
-An OVA is a tar whose first member is the OVF descriptor; that names the files and disks. The
-disk's bytes are handed out as they come, and what follows is read to the end, so that the hash of
-the whole file is checked. Taken are OVAs with exactly one disk, not compressed and not in chunks.
+An OVA is a tar archive whose first member is the OVF descriptor, which names the files and disks.
+The disk's bytes are passed on as they arrive, and the rest is read to the end, so that the hash of
+the whole file is checked. An OVA must have exactly one disk, neither compressed nor in chunks.
 
-Python's tarfile is not used to walk the archive: it reads extended headers of any claimed size
-into memory. Sources: DMTF DSP0243 (OVF), POSIX pax "ustar" and "pax" interchange formats.
+Python's tarfile is not used to walk the archive, because it reads extended headers of any claimed
+size into memory. Sources: DMTF DSP0243 (OVF), POSIX pax "ustar" and "pax" interchange formats.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Ova:
     def open_disk(self) -> tuple[ByteStream, Member]:
         """The bytes of its disk, and the member that holds them.
 
-        :raises ImageFormatError: no OVA, or one of a kind that is not taken
-        :raises ImageCorrupt: the archive is damaged or cut off
+        :raises ImageFormatError: not an OVA, or an unsupported kind
+        :raises ImageCorrupt: the archive is damaged or truncated
         """
         first = self._next_member()
         if first is None or not first.name.lower().endswith(".ovf"):
@@ -67,8 +67,7 @@ class Ova:
             )
         if first.size_bytes > _MAX_OVF_BYTES:
             raise ImageFormatError(
-                f"the OVA's descriptor has {first.size_bytes} bytes; at most {_MAX_OVF_BYTES} "
-                f"are taken"
+                f"the OVA's descriptor has {first.size_bytes} bytes; the limit is {_MAX_OVF_BYTES}"
             )
         disk_name = disk_file(self._stream.read(first.size_bytes))
         while member := self._next_member():
@@ -77,18 +76,21 @@ class Ova:
                 return disk, member
             if member.is_disk:
                 raise ImageFormatError(
-                    f"the OVA holds {quoted(member.name)}, a disk its descriptor does not name"
+                    f"the OVA contains the disk {quoted(member.name)}, which its descriptor does "
+                    "not name"
                 )
-        raise ImageFormatError(f"the OVA does not hold the disk {quoted(disk_name)} that it names")
+        raise ImageFormatError(
+            f"the OVA does not contain the disk {quoted(disk_name)} that its descriptor names"
+        )
 
     def finish(self) -> None:
-        """Look through what follows the disk.
+        """Read the members that follow the disk.
 
-        :raises ImageFormatError: another disk
+        :raises ImageFormatError: there is another disk
         """
         while member := self._next_member():
             if member.is_disk:
-                raise ImageFormatError(f"the OVA holds a second disk, {quoted(member.name)}")
+                raise ImageFormatError(f"the OVA contains a second disk, {quoted(member.name)}")
 
     def _content(self, member: Member) -> Iterator[bytes]:
         left = member.size_bytes
@@ -100,21 +102,21 @@ class Ova:
             yield data
 
     def _next_member(self) -> Member | None:
-        """The next file, its content next in the stream; None at the archive's end."""
+        """The next file, whose content follows in the stream; None at the end of the archive."""
         extended: dict[str, str] = {}
         headers = 0
         while True:
             self._stream.skip(self._next_header - self._stream.position)
             block = self._stream.read(_BLOCK)
             if not block.strip(b"\0"):
-                return None  # the end is marked by blocks of zeros, or forgotten
+                return None  # blocks of zeros mark the end, unless the writer omitted them
             info = _tar_header(block)
             extends = info.type in _EXTENDED_TYPES
             size_bytes = info.size if extends else int(extended.get("size", info.size))
             self._next_header = self._stream.position + -(-size_bytes // _BLOCK) * _BLOCK
             self._members += 1
             if self._members > _MAX_MEMBERS:
-                raise ImageFormatError(f"the OVA holds more than {_MAX_MEMBERS} members")
+                raise ImageFormatError(f"the OVA has more than {_MAX_MEMBERS} members")
             if extends:
                 headers += 1
                 if headers > _MAX_EXTENDED_HEADERS:
@@ -127,19 +129,19 @@ class Ova:
             name = extended.get("path", info.name)
             extended = {}
             if info.type == tarfile.DIRTYPE:
-                if size_bytes:  # some readers pass over them, others find members in them
+                if size_bytes:  # some readers skip the content, others look for members in it
                     raise ImageFormatError(f"the OVA's directory {quoted(name)} has a size")
                 continue
             if info.type not in _FILE_TYPES:
-                raise ImageFormatError(f"the OVA's member {quoted(name)} is no plain file")
+                raise ImageFormatError(f"the OVA's member {quoted(name)} is not a regular file")
             if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name):
                 raise ImageFormatError(
-                    f"the OVA's member {quoted(name)} points outside of the archive"
+                    f"the OVA's member {quoted(name)} points outside the archive"
                 )
             return Member(name.removeprefix("./"), size_bytes)
 
     def _extended(self, info: tarfile.TarInfo) -> dict[str, str]:
-        """What an extended header says of the member that follows: its path, its size."""
+        """The path or size in an extended header, for the member that follows."""
         if info.size > _MAX_EXTENDED_BYTES:
             raise ImageFormatError(f"the OVA has an extended header of {info.size} bytes")
         data = self._stream.read(info.size)
@@ -157,18 +159,21 @@ class Ova:
 def disk_file(ovf: bytes) -> str:
     """The name of the file that holds the one disk of an OVF descriptor.
 
-    :raises ImageFormatError: not such a descriptor, or a disk that is not taken
+    :raises ImageFormatError: not an OVF descriptor, or an unsupported disk
     """
     files, used = _references(ovf)
     disks = [files[reference] for reference in used if reference in files]
     if len(disks) != 1 or len(used) != 1:
-        raise ImageFormatError(f"the OVA has {len(used)} disks with content; one is taken")
+        raise ImageFormatError(
+            f"the OVA has {len(used)} disks with content; exactly one is supported"
+        )
     disk = disks[0]
     name = urllib.parse.unquote(disk.get("href", ""))
     if disk.get("compression", "identity") not in ("", "identity") or "chunkSize" in disk:
         raise ImageFormatError(
-            f"the OVA's disk {quoted(name)} is compressed or in chunks: export it again without "
-            f"('ovftool --compress=0' and no '--chunkSize')"
+            f"the OVA's disk {quoted(name)} is compressed or in chunks: export it again "
+            "with "
+            "'ovftool --compress=0' and without '--chunkSize'"
         )
     if not Member(name, 0).is_disk:
         raise ImageFormatError(f"the OVA's disk {quoted(name)} is not a .vmdk file")
@@ -178,8 +183,8 @@ def disk_file(ovf: bytes) -> str:
 def _references(ovf: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
     """The attributes of the descriptor's files by their id, and the ids that its disks refer to.
 
-    Prefixes of names are cut off and not resolved: a namespace of 100 KB that thousands of short
-    names refer to would be copied once for each of them.
+    Prefixes of names are removed, not resolved: a namespace of 100 KB that thousands of short names
+    use would be copied for each of them.
     """
     files: dict[str, dict[str, str]] = {}
     used: set[str] = set()
@@ -193,8 +198,8 @@ def _references(ovf: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
             used.add(_without_prefixes(attributes).get("fileRef", ""))
 
     def refuse_dtd(*_: object) -> None:
-        # Without one there are no entities, hence nothing that grows when it is read.
-        raise ImageFormatError("the OVA's descriptor has a DTD, which is not taken")
+        # Without a DTD there are no entities that could expand.
+        raise ImageFormatError("the OVA's descriptor has a DTD, which is not supported")
 
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = start
@@ -215,9 +220,9 @@ def _without_prefixes(attributes: dict[str, str]) -> dict[str, str]:
 def _pax_records(data: bytes) -> dict[str, str]:
     """The records ``LENGTH KEY=VALUE\\n`` of a pax header, in one pass along their lengths.
 
-    Zeros may follow the last one, as some writers fill up the block within the header's size.
+    Zeros may follow the last record, because some writers pad the block within the header's size.
 
-    :raises ImageCorrupt: a length that is none, or that does not end with a line
+    :raises ImageCorrupt: an invalid length, or one that does not end at a line's end
     """
     records: dict[str, str] = {}
     at, end = 0, len(data.rstrip(b"\0"))

@@ -1,11 +1,11 @@
-"""Glance's bytes, read and hashed by a thread of their own, ahead of whoever uses them.
+"""Reads and hashes Glance's bytes in a separate thread, ahead of the upload.
 
-The reader thread and its user meet at a queue bounded in BYTES, so that Glance and vCenter work
-at the same time and memory stays flat. Length and hash (Glance's os_hash, its MD5 checksum when
-there is no other) are checked by the reader, and it hands out the last chunk only when they are
-right: nobody can finish an upload of a corrupt image.
+The reader thread and the consumer share a queue bounded in bytes, so that Glance and vCenter work
+concurrently and memory use stays flat. The reader checks length and hash (Glance's os_hash, or its
+MD5 checksum if there is no other), and hands out the last chunk only if they match: the upload of a
+corrupt image cannot complete.
 
-Only ``threading`` is used, so that it runs on native threads and, monkey-patched, under eventlet.
+It uses only ``threading``, so that it runs on native threads and, monkey-patched, under eventlet.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ STOP_TIMEOUT_S: Final = 10.0
 
 
 class ReadAhead:
-    """Iterator over the chunks of an image's file; ends in an error unless all of it was right.
+    """Iterator over the chunks of an image's file; ends with an error unless the file is intact.
 
-    :param read_ahead_bytes: pause the reader when so much waits; exceeded by one chunk at most
-    :param stall_timeout_s: who waits for a chunk gives up when so long no byte came
-    :raises ImageCorrupt: (while iterating) length or hash differ from what Glance promised
-    :raises ImageDataMissing: (while iterating) Glance promised data and sent none
+    :param read_ahead_bytes: pause the reader at this many waiting bytes; may be exceeded by one
+        chunk
+    :param stall_timeout_s: fail if no byte arrives for this long
+    :raises ImageCorrupt: (while iterating) length or hash differ from Glance's
+    :raises ImageDataMissing: (while iterating) Glance promised data but sent none
     :raises SourceUnavailable: (while iterating) the source failed or stalled, or this was closed
     """
 
@@ -66,12 +67,12 @@ class ReadAhead:
 
     @property
     def error(self) -> Exception | None:
-        """What broke the download off: the source, or a length or hash that is not as promised."""
+        """The error that ended the download: of the source, or a wrong length or hash."""
         return self._error
 
     @property
     def bytes_read(self) -> int:
-        """Bytes that the source has handed out so far."""
+        """Bytes received from the source so far."""
         return self._tally.size_bytes
 
     def __iter__(self) -> Iterator[bytes]:
@@ -84,8 +85,8 @@ class ReadAhead:
                 if not self._changed.wait(self._stall_timeout_s) and self.bytes_read == before:
                     self._stopped = True
                     raise SourceUnavailable(
-                        f"Glance has sent nothing of {self._image} for "
-                        f"{self._stall_timeout_s:g} s, after {before} bytes"
+                        f"Glance has sent no data of {self._image} for {self._stall_timeout_s:g} "
+                        f"s, after {before} bytes"
                     )
             if self._chunks:
                 chunk = self._chunks.popleft()
@@ -94,12 +95,12 @@ class ReadAhead:
                 return chunk
             if self._error is not None:
                 raise self._error
-            if self._stopped:  # what has been handed out may look like all of it, and is not
-                raise SourceUnavailable(f"the download of {self._image} was ended")
+            if self._stopped:  # the data may look complete, but is not
+                raise SourceUnavailable(f"the download of {self._image} was stopped")
             raise StopIteration
 
     def close(self) -> None:
-        """Stop reading, close the source, and wait for the thread; harmless when repeated."""
+        """Stop reading, close the source, and wait for the thread; may be called repeatedly."""
         with self._changed:
             self._stopped = True
             self._chunks.clear()
@@ -109,9 +110,9 @@ class ReadAhead:
                 return
         self._thread.join(STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            # Nothing can interrupt a read of the source from outside; its own time-out will.
+            # A read of the source cannot be interrupted; its own timeout will end it.
             self._left_alone = True
-            LOG.warning("The reader of %s ends with its current read", self._image)
+            LOG.warning("The reader of %s will end after its current read", self._image)
 
     def _run(self) -> None:
         error: Exception | None = SourceUnavailable(f"the reader of {self._image} was killed")
@@ -121,8 +122,10 @@ class ReadAhead:
         except VmdkCacheError as exc:
             error = exc
         except Exception as exc:
-            # Whatever a source may raise: its user sees one kind of error, with the cause attached.
-            error = SourceUnavailable(f"the stream of {self._image} broke off: {sentence(exc)}")
+            # Sources raise many errors; the consumer sees one kind, with the cause attached.
+            error = SourceUnavailable(
+                f"the download of {self._image} was interrupted: {sentence(exc)}"
+            )
             error.__cause__ = exc
         finally:
             with self._changed:
@@ -137,8 +140,8 @@ class ReadAhead:
             for chunk in chunks:
                 if self._stopped:
                     return
-                if not isinstance(chunk, bytes):  # Glance's client, of an answer that is no file
-                    raise SourceUnavailable(f"what came for {self._image} is no file, but text")
+                if not isinstance(chunk, bytes):  # Glance's client, if the response is not a file
+                    raise SourceUnavailable(f"the response for {self._image} is text, not a file")
                 self._tally.add(chunk)
                 self._put(withheld)
                 withheld = chunk
@@ -162,7 +165,7 @@ class ReadAhead:
 
 
 class _Tally:
-    """Counts and hashes what passes, and compares with what Glance promised."""
+    """Counts and hashes the data, and compares both with Glance's values."""
 
     def __init__(self, image: Image) -> None:
         self._image = image
@@ -171,14 +174,14 @@ class _Tally:
         if image.os_hash_algo and image.os_hash_value:
             try:
                 digest = hashlib.new(image.os_hash_algo, usedforsecurity=False)
-                digest.hexdigest()  # that of shake_128 and the like needs a length
-            except (ValueError, TypeError) as exc:  # TypeError also: a name with a NUL in it
+                digest.hexdigest()  # fails for shake_128 and the like, which need a length
+            except (ValueError, TypeError) as exc:  # TypeError also if the name contains NUL
                 raise unusual(
-                    f"{image} has a hash by {quoted(image.os_hash_algo)}, which cannot be checked "
-                    f"here: set hashing_algorithm to sha512 in Glance and upload the image again"
+                    f"{image} has a hash of type {quoted(image.os_hash_algo)}, which cannot be "
+                    "verified: set hashing_algorithm to sha512 in Glance and upload the image again"
                 ) from exc
             self._digests.append((image.os_hash_algo, image.os_hash_value, digest))
-        elif image.checksum:  # MD5 beside a better hash would prove nothing and cost as much
+        elif image.checksum:  # MD5 in addition to a better hash would only cost time
             self._digests.append(
                 ("checksum (MD5)", image.checksum, hashlib.new("md5", usedforsecurity=False))
             )
@@ -189,7 +192,7 @@ class _Tally:
             digest.update(chunk)
         if self._image.size_bytes and self.size_bytes > self._image.size_bytes:
             raise ImageCorrupt(
-                f"{self._image}: Glance promised {self._image.size_bytes} bytes and sends more, "
+                f"{self._image}: Glance promised {self._image.size_bytes} bytes but sends more, "
                 f"{self.size_bytes} so far"
             )
 
@@ -197,17 +200,18 @@ class _Tally:
         if self._image.size_bytes and not self.size_bytes:
             raise ImageDataMissing(
                 f"Glance has no data of {self._image}: it promised {self._image.size_bytes} bytes "
-                "and sent none"
+                "but "
+                "sent none"
             )
         if self._image.size_bytes and self.size_bytes != self._image.size_bytes:
             raise ImageCorrupt(
-                f"{self._image}: Glance promised {self._image.size_bytes} bytes and sent "
+                f"{self._image}: Glance promised {self._image.size_bytes} bytes but sent "
                 f"{self.size_bytes}"
             )
         for name, promised, digest in self._digests:
             found = digest.hexdigest()
             if found != promised.lower():
                 raise ImageCorrupt(
-                    f"{self._image}: Glance promised {name} {identifier(promised)}, "
-                    f"the bytes sent have {found}"
+                    f"{self._image}: Glance promised {name} {identifier(promised)}, but the data "
+                    f"has {found}"
                 )

@@ -1,7 +1,7 @@
-"""The header of a sparse extent, with which streamOptimized and monolithicSparse VMDKs begin.
+"""The header of a sparse extent, at the start of streamOptimized and monolithicSparse VMDKs.
 
 Source: VMware "Virtual Disk Format 5.0", "Hosted Sparse Extent Header" and "Stream-Optimized
-Compressed Sparse Extents". Offsets in it count sectors of 512 bytes; here they are bytes.
+Compressed Sparse Extents". Its offsets are in sectors of 512 bytes; here they are in bytes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ SECTOR: Final = 512
 MAGIC: Final = b"KDMV"
 HEADER_BYTES: Final = SECTOR
 TABLE_ENTRIES: Final = 512
-"""Entries of a grain table; the format names no other number, though its header has the field."""
+"""Entries of a grain table; the format defines no other number, although the header has a field."""
 TABLE_BYTES: Final = TABLE_ENTRIES * 4
 MAX_CAPACITY_BYTES: Final = 62 << 40
 """The largest virtual disk of vSphere (VMware Configuration Maximums)."""
 MIN_GRAIN_BYTES: Final = 8 * SECTOR
 MAX_GRAIN_BYTES: Final = 128 * SECTOR
-"""Of grains that this package reads; the format knows no limit but the disk's size."""
+"""The largest grain that this package reads; the format's only limit is the disk's size."""
 
 _LAYOUT: Final = struct.Struct("<4sIIQQQQIQQQB4sH433x")
 _VALID_NEWLINES: Final = 1
@@ -39,14 +39,14 @@ _MAX_OFFSET_BYTES: Final = 1 << 62
 
 @dataclass(frozen=True)
 class SparseHeader:
-    """What a sparse extent's header says, checked to be possible.
+    """The header of a sparse extent, checked to be possible.
 
-    :ivar compressed: grains are compressed and come behind markers: a streamOptimized VMDK
-    :ivar zero_grains: a table entry of 1 stands for a grain of zeros
-    :ivar directory_offset: of the grain directory, None when only the footer knows
+    :ivar compressed: grains are compressed and follow markers: a streamOptimized VMDK
+    :ivar zero_grains: a table entry of 1 means a grain of zeros
+    :ivar directory_offset: of the grain directory, None if only the footer has it
     :ivar redundant_offset: of its copy, None without one
     :ivar data_offset: where tables or grains may begin
-    :ivar unusual: what of it this package does not read, though others may; None if nothing
+    :ivar unusual: features that this package does not read, though others may; None: none
     """
 
     capacity_bytes: int
@@ -69,7 +69,7 @@ class SparseHeader:
     def parse(cls, data: bytes) -> SparseHeader:
         """The header in the first 512 bytes of `data`.
 
-        :raises ImageFormatError: not such a header, or one whose numbers cannot be
+        :raises ImageFormatError: not a VMDK header, or its numbers are impossible
         """
         if len(data) < HEADER_BYTES or data[:4] != MAGIC:
             raise ImageFormatError("the file has no VMDK header")
@@ -106,7 +106,7 @@ def stream_header(
     capacity_bytes: int, grain_bytes: int, descriptor_bytes: int, data_offset: int,
     directory_offset: int | None,
 ) -> bytes:  # fmt: skip
-    """The 512 bytes of a streamOptimized VMDK's header, or footer when the offset is known."""
+    """The 512 bytes of a streamOptimized VMDK's header, or of its footer if the offset is known."""
     return _LAYOUT.pack(
         MAGIC, 3, _VALID_NEWLINES | _COMPRESSED | _MARKERS, capacity_bytes // SECTOR,
         grain_bytes // SECTOR, 1, descriptor_bytes // SECTOR, TABLE_ENTRIES, 0,
@@ -117,7 +117,7 @@ def stream_header(
 
 def _check_layout(version: int, flags: int, entries: int, newlines: bytes) -> None:
     if version not in (1, 2, 3):
-        raise ImageFormatError(f"the VMDK header has version {version}; 1, 2 and 3 are known")
+        raise ImageFormatError(f"the VMDK header has version {version}; supported are 1, 2 and 3")
     if flags & _VALID_NEWLINES and newlines != _NEWLINES:
         raise ImageFormatError("the VMDK was damaged by a transfer in text mode: copy it as binary")
     if not entries:
@@ -145,7 +145,7 @@ def _checked_grain(sectors: int) -> int:
 
 
 def _oddities(flags: int, entries: int, grain_bytes: int, algorithm: int) -> Iterator[str]:
-    """What of the header this package does not read."""
+    """Features of the header that this package does not read."""
     if flags & _COMPRESSED and not flags & _MARKERS:
         yield "compressed grains without markers"
     if flags & _COMPRESSED and algorithm != _DEFLATE:

@@ -1,10 +1,10 @@
-"""streamOptimized VMDKs, the one form that vCenter takes over an NFC lease.
+"""streamOptimized VMDKs, the only format that vCenter accepts over an NFC lease.
 
-    header, descriptor | grains, each behind a marker | tables | directory | footer | end of stream
+    header, descriptor | grains, each after a marker | tables | directory | footer | end of stream
 
-`checked` passes one on unchanged while it looks whether all of it is there; `written` makes one
-of a disk's data, in one pass: a grain table is written as soon as its last grain was, so that one
-table and the directory (4 bytes per 32 MiB of disk) are all that is held.
+`checked` passes a VMDK on unchanged while it checks that it is complete. `written` creates one from
+a disk's data in one pass: it writes a grain table right after the table's last grain, so that only
+one table and the directory (4 bytes per 32 MiB of disk) are in memory.
 
 Source: VMware "Virtual Disk Format 5.0", "Stream-Optimized Compressed Sparse Extents".
 """
@@ -34,7 +34,7 @@ from vmdk_cache.vmdk.unusual import unusual
 
 GRAIN_BYTES: Final = 128 * SECTOR
 COMPRESSION_LEVEL: Final = 1
-"""The fastest: the network to the host is rarely slower than a higher level would be."""
+"""The fastest level: a higher one would usually be slower than the network to the host."""
 
 _END_OF_STREAM, _TABLE, _DIRECTORY, _FOOTER, _PROGRESS = range(5)
 _GRAIN_MARKER: Final = struct.Struct("<QI")
@@ -54,9 +54,10 @@ def checked(
 ) -> Iterator[bytes]:
     """The stream's bytes, unchanged, from the header on.
 
-    :param inflate: look into each grain, whether it is damaged
+    :param inflate: inflate each grain to check it for damage
     :param found: with ``inflate``, called with the byte offset on the disk and the data of each
-    :raises ImageCorrupt: (at its end at the latest) parts of it are missing or impossible
+        grain
+    :raises ImageCorrupt: (at the end at the latest) parts are missing or impossible
     """
     check = _StreamCheck(header, inflate, found)
     while chunk := stream.read_some():
@@ -66,11 +67,10 @@ def checked(
 
 
 class _StreamCheck:
-    """Walks the markers of a stream that passes in chunks of any size; copies no grain unless it is
-    to look into them.
+    """Walks the markers of a stream in chunks of any size; copies grains only to inflate them.
 
-    Tables may stand anywhere behind their grains. What they name is compared with what came by
-    count and by sum of the sectors, which needs no memory and no order.
+    Tables may be anywhere after their grains. They are compared with the grains by count and by the
+    sum of the sectors, which needs neither memory nor order.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class _StreamCheck:
                 f"without its footer and end-of-stream marker"
             )
         if self._position < self._data_end or self._partial:
-            raise ImageCorrupt(f"the VMDK breaks off after {self._position} bytes")
+            raise ImageCorrupt(f"the VMDK is truncated after {self._position} bytes")
         named = (self._grains_named, self._sectors_named)
         if self._grains_named and named != (self._grains_seen, self._sectors_seen):
             raise ImageCorrupt(
-                f"the VMDK's tables name {self._grains_named} grains, "
-                f"{self._grains_seen} of them or others came"
+                f"the VMDK's tables name {self._grains_named} grains, but the file has "
+                f"{self._grains_seen} or different ones"
             )
 
     def _marker(self, part: bytes) -> None:
@@ -138,8 +138,8 @@ class _StreamCheck:
         elif kind == _DIRECTORY and value <= self._header.table_count:
             self._skip = rest + value * SECTOR
         elif kind == _PROGRESS:
-            # One sector, whatever its numbers say: VMware's exporters write some into long streams,
-            # and their reader passes over them. The published format does not have them.
+            # Always one sector: VMware's exporters write such markers into long streams, and their
+            # reader skips them. They are not in the published format.
             self._skip = rest
         elif kind == _FOOTER and value == 1:
             self._skip, self._want, self._then = rest, HEADER_BYTES, self._footer
@@ -164,7 +164,8 @@ class _StreamCheck:
         if self._inflate:
             self._skip = 0
             self._disk_offset = at
-            # The marker of a grain is shorter than the others: the grain has begun within this one.
+            # The marker of a grain is shorter than others: this one already contains data of the
+            # grain.
             self._partial = bytearray(part[_GRAIN_MARKER.size :])
             self._want, self._then, self._grain_at = size, self._grain_data, start
             if size <= len(self._partial):
@@ -196,8 +197,8 @@ class _StreamCheck:
 def compressed(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
     """(byte offset, compressed data) of each grain of GRAIN_BYTES that is not all zeros.
 
-    :param pieces: (byte offset, data) of parts of the disk, by rising offset, none overlapping;
-        what lies between them is zeros
+    :param pieces: (byte offset, data) of parts of the disk, by rising offset, without overlaps; the
+        gaps are zeros
     """
     for offset, data in _grains(pieces):
         if data != _ZEROS:
@@ -205,7 +206,8 @@ def compressed(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes
 
 
 def _compressible(grain: bytes) -> bool:
-    """Whether samples of it shrink; trying on all of compressed or encrypted data takes 10 x."""
+    """Whether samples of it shrink; compressing all compressed or encrypted data would take 10 x as
+    long."""
     step = len(grain) // 4
     sample = b"".join(grain[at : at + _SAMPLE_BYTES] for at in range(0, len(grain), step))
     return len(zlib.compress(sample, COMPRESSION_LEVEL)) < len(sample) * 31 // 32
@@ -222,7 +224,7 @@ def written(
 
     :param grains: (byte offset on the disk, compressed data), by rising offset
     :param adapter: ``vmware_adaptertype`` for its descriptor
-    :raises NotCacheable: the data are too large for the format
+    :raises NotCacheable: the data is too large for the format
     """
     assert 0 < capacity_bytes <= MAX_CAPACITY_BYTES, capacity_bytes
     assert capacity_bytes % SECTOR == 0, capacity_bytes
@@ -256,7 +258,7 @@ def written(
 
 
 def _grains(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The pieces cut and joined to whole grains; a grain without any piece is left out."""
+    """The pieces, cut and joined to whole grains; grains without any piece are omitted."""
     start, grain = 0, bytearray()
     for at, data in pieces:
         if not grain and at % GRAIN_BYTES == 0 and len(data) == GRAIN_BYTES:
@@ -280,7 +282,7 @@ def _grains(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _table_of(table: list[int], directory: array[int], number: int, position: int) -> bytes:
-    """The table behind its marker, entered into the directory."""
+    """The table with its marker; also enters it into the directory."""
     directory[number] = _entry(position + SECTOR)
     return _marker(TABLE_BYTES // SECTOR, _TABLE) + struct.pack(f"<{TABLE_ENTRIES}I", *table)
 
@@ -288,7 +290,7 @@ def _table_of(table: list[int], directory: array[int], number: int, position: in
 def _entry(position: int) -> int:
     sector = position // SECTOR
     if sector > _MAX_ENTRY:
-        raise unusual("the image's data exceed 2 TiB, the most that a sparse VMDK can hold")
+        raise unusual("the image's data exceeds 2 TiB, the maximum of a sparse VMDK")
     return sector
 
 

@@ -1,12 +1,12 @@
-"""An image's stream as the VMDK that vCenter takes: one road for every kind of image.
+"""Turns every kind of image into the VMDK that vCenter accepts, as a stream.
 
     Glance -> reader thread: count, hash (read_ahead.py)
-           -> what is it, is it safe (image_format.py), out of its OVA (ova.py)
-           -> a streamOptimized VMDK: as it is, or written on the fly -> whoever uploads it
+           -> detect the format, check it (image_format.py), unpack an OVA (ova.py)
+           -> a streamOptimized VMDK: as it is, or written on the fly -> upload
 
-vCenter imports nothing but streamOptimized VMDKs over an NFC lease, so whatever is not one
-becomes one as it passes; its length is then unknown beforehand and the upload chunked, as in
-VMware's own sample OVFManagerImportLocalVApp. One pass, flat memory, no file on disk.
+vCenter imports only streamOptimized VMDKs over an NFC lease, so other formats are converted as they
+pass; their length is then unknown in advance and the upload is chunked, as in VMware's own sample
+OVFManagerImportLocalVApp. One pass, constant memory, no file on disk.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def open_disk(
     stall_timeout_s: float = STALL_TIMEOUT_S,
     check_grains: bool = False,
 ) -> DiskStream:
-    """Open the image's stream and check what its head claims; nothing else has been read then.
+    """Open the image's stream and check its head; reads nothing else.
 
     :param read_ahead_bytes: how much of the image may wait in memory for the upload
-    :param stall_timeout_s: give Glance up when it sends nothing for so long
-    :param check_grains: look into each grain that comes compressed, which costs the CPU time of
-        inflating it; without that the receiving host is the first to see that one is damaged
-    :raises ImageFormatError: not a disk that is taken, or one that names other files
-    :raises ImageCorrupt: damaged, as far as is seen yet
-    :raises NotCacheable: not read here, or not in one pass; Cinder's own driver may take it
+    :param stall_timeout_s: fail if Glance sends nothing for this long
+    :param check_grains: inflate each compressed grain to check it, which costs CPU time; without
+        this, only the receiving host detects a damaged grain
+    :raises ImageFormatError: not an accepted disk format, or a disk that names other files
+    :raises ImageCorrupt: the head is damaged
+    :raises NotCacheable: not readable here, or not in one pass; Cinder's own driver may accept it
     :raises SourceUnavailable: Glance failed
     """
     reader = ReadAhead(
@@ -76,12 +76,12 @@ def open_disk(
 class DiskStream:
     """A streamOptimized VMDK to be uploaded; a context manager that ends the download.
 
-    Read to its end, then call `finish`: only then is the whole image known to be right. Until
-    then an upload must not be completed. Any error stays: reading on raises it again.
+    Read it to the end, then call `finish`: only then is the whole image verified. Do not complete
+    an upload before that. Errors are sticky: further reads raise the same error.
 
-    :ivar format: what the image's file is
+    :ivar format: format of the image's file
     :ivar capacity_bytes: size of the virtual disk
-    :ivar length: bytes that `read` will hand out, None if not known beforehand
+    :ivar length: bytes that `read` will return in total, None if unknown in advance
     """
 
     def __init__(self, image: Image, reader: ReadAhead, stream: ByteStream, plan: _Plan) -> None:
@@ -103,33 +103,33 @@ class DiskStream:
     def read(self, n: int = -1, /) -> bytes:
         """The next `n` bytes, fewer only at the end; b"" at the end.
 
-        A negative `n` takes what comes next, at least one byte: never the whole disk.
+        With a negative `n`, the next available piece of at least one byte, never the whole disk.
 
-        :raises ImageCorrupt: the image is damaged or not what Glance promised
-        :raises NotCacheable: it cannot be read on; Cinder's own driver may take it
+        :raises ImageCorrupt: the image is damaged or differs from what Glance promised
+        :raises NotCacheable: it cannot be read further; Cinder's own driver may accept it
         :raises SourceUnavailable: Glance failed
         """
         return self._guarded(lambda: self._output.read_some() if n < 0 else self._output.read(n))
 
     def __iter__(self) -> Iterator[bytes]:
-        """The pieces as they come; errors as of `read`."""
+        """The pieces as they arrive; raises the errors of `read`."""
         while piece := self.read():
             yield piece
 
     def finish(self) -> None:
         """Check the rest of the image, once all of the disk has been read.
 
-        :raises ImageCorrupt: length or hash differ from what Glance promised; both are named
-        :raises ImageFormatError: an OVA with a second disk
+        :raises ImageCorrupt: length or hash differ from Glance's; the text has both values :raises
+            ImageFormatError: the OVA has a second disk
         """
         if self.read(1):
             raise RuntimeError("finish() before the last byte of the disk was read")
         self._guarded(self._drain)
 
     def close(self) -> None:
-        """End the download, complete or not; harmless when repeated.
+        """End the download, complete or not; may be called repeatedly.
 
-        Any thread may do so: one that waits in `read` gets SourceUnavailable at once.
+        Any thread may call it: a thread waiting in `read` gets SourceUnavailable at once.
         """
         self._reader.close()
 
@@ -151,7 +151,7 @@ class DiskStream:
         return b""
 
     def _guarded(self, step: Callable[[], bytes]) -> bytes:
-        # A generator that raised is over, and would look like a clean end when asked again.
+        # A generator that raised is exhausted, which would look like a clean end.
         if self._error is not None:
             raise self._error
         try:
@@ -164,10 +164,10 @@ class DiskStream:
 
 @contextlib.contextmanager
 def _judged(image: Image, reader: ReadAhead) -> Iterator[None]:
-    """Errors of the block, each with the image's name.
+    """Add the image's name to errors of the block.
 
-    Where Cinder's own driver takes the file's bytes for the disk's, it makes a volume of any file
-    that arrives as Glance promised it, so no such file is in error.
+    With some ``vmware_disktype`` values, Cinder's own driver uses any file as a raw disk, if it
+    arrives as Glance promised. Such a file is therefore never an ImageError.
     """
     try:
         with _naming(image):
@@ -177,14 +177,14 @@ def _judged(image: Image, reader: ReadAhead) -> Iterator[None]:
             raise
         label = quoted(image.disk_type) if image.disk_type else "not set"
         raise unusual(
-            f"{exc}; without the cache its bytes become the disk's as they are, since "
-            f"vmware_disktype is {label}"
+            f"{exc}; the plain import uses the file as a raw disk, because vmware_disktype is "
+            f"{label}"
         ) from exc
 
 
 @contextlib.contextmanager
 def _naming(image: Image) -> Iterator[None]:
-    """Errors from the depth of a format know no image; out of here each names its own."""
+    """Add the image's name to errors of the format modules, which do not know it."""
     try:
         yield
     except VmdkCacheError as exc:
@@ -195,7 +195,7 @@ def _naming(image: Image) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a stream becomes a VMDK: its output, and what to do when that is over."""
+    """How to convert a stream to a VMDK: the output, and what to do after it."""
 
     format: Format
     capacity_bytes: int
@@ -243,8 +243,8 @@ def _plan_vmdk(
         )
         output = stream_optimized.written(header.capacity_bytes, grains, adapter=adapter or hint)
     elif header.directory_offset and header.directory_offset < header.data_offset:
-        # As qemu-img writes it: without the footer and the end of stream that the format wants
-        # and strict receivers wait for. The grains stay as they are; only the frame is new.
+        # As written by qemu-img: without the footer and the end-of-stream marker that the format
+        # and strict receivers require. The grains are kept; only the frame is new.
         stream.skip(header.descriptor_offset + header.descriptor_bytes)
         tally = front_tables.GrainTally()
         front_tables.read_tables(stream, header, tally)
@@ -265,14 +265,15 @@ def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
     if not capacity_bytes:
         raise NotCacheable(
             "size-unknown",
-            f"{image} holds the raw bytes of a disk and Glance does not say how many",
+            f"{image} is a raw disk, and Glance does not report its size",
         )
     if capacity_bytes > MAX_CAPACITY_BYTES:
-        raise unusual(f"{image} has {capacity_bytes} bytes; the largest virtual disk has 62 TiB")
+        raise unusual(
+            f"{image} has {capacity_bytes} bytes; the maximum of a virtual disk is 62 TiB"
+        )
     if capacity_bytes % SECTOR:
         raise unusual(
-            f"{image} holds the raw bytes of a disk and has {capacity_bytes} of them, not a "
-            f"multiple of {SECTOR}"
+            f"{image} is a raw disk of {capacity_bytes} bytes, not a multiple of {SECTOR}"
         )
     grains = stream_optimized.compressed(_flat_pieces(stream, capacity_bytes))
     output = stream_optimized.written(capacity_bytes, grains, adapter=image.adapter_type)

@@ -1,6 +1,6 @@
-"""The verdict on an image that is not damaged, and that this package does not read.
+"""The error for an image that is not damaged but that this package does not read.
 
-Cinder's own driver may read it, so the volume goes on by the plain import.
+Cinder's own driver may read it, so the volume falls back to the plain import.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Final
 from vmdk_cache.errors import NotCacheable
 
 UNUSUAL: Final = "unusual-format"
-"""Reason of NotCacheable."""
+"""The reason in NotCacheable."""
 
 
 def unusual(what: str) -> NotCacheable:
-    """The error to raise.
+    """Return the error to raise.
 
-    :param what: the sentence that says what is unusual, and what to do
+    :param what: a sentence that says what is unusual and what to do
     """
     return NotCacheable(UNUSUAL, what)

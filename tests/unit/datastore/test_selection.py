@@ -154,7 +154,7 @@ def test_the_refusal_counts_each_reason() -> None:
     with pytest.raises(NoPlacement) as refused:
         chosen(inventory, TEN_GIB)
     assert str(refused.value) == (
-        "no datastore and host fit a request for 10.00 GiB; "
+        "no datastore and host can take a request for 10.00 GiB; "
         "datastores refused: 1 in maintenance, 2 not enough free space"
     )
 

@@ -241,7 +241,7 @@ def test_another_format_is_named(offset: int, magic: bytes, name: str) -> None:
     prefix = (bytes(offset) + magic).ljust(512, b"\1")
     with pytest.raises(ImageFormatError, match=f"is .*{name}.*not a VMDK"):
         sniff(prefix, STREAM.image())
-    with pytest.raises(ImageFormatError, match="is no VMDK"):
+    with pytest.raises(ImageFormatError, match="is not a VMDK"):
         sniff(b"\1" + prefix[:-1], STREAM.image())
 
 

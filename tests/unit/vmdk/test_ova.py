@@ -91,7 +91,7 @@ def test_a_member_that_points_outside_is_refused(name: str) -> None:
 def test_a_member_that_is_no_file_is_refused(kind: bytes) -> None:
     member = tarfile.TarInfo("disk.vmdk")
     member.type, member.linkname = kind, "/etc/passwd"
-    refused(archive(_ovf_member(), (member, b"")), "no plain file")
+    refused(archive(_ovf_member(), (member, b"")), "not a regular file")
 
 
 def test_directories_are_passed_over() -> None:
@@ -229,7 +229,7 @@ def test_a_long_name_does_not_fill_the_log() -> None:
     disk = (tarfile.TarInfo("n" * 3000), b"")
     disk[0].type = tarfile.SYMTYPE
     ova = archive(_ovf_member(), disk, tar_format=tarfile.GNU_FORMAT)
-    with pytest.raises(ImageFormatError, match="no plain file") as caught:
+    with pytest.raises(ImageFormatError, match="not a regular file") as caught:
         received(ova)
     assert len(str(caught.value)) < 300
 
@@ -239,7 +239,7 @@ def test_a_missing_disk_is_named() -> None:
     size = int(ovf[124:135], 8)
     refused(as_ova(STREAM, ovf=ovf[512 : 512 + size]), r"does not name")
     empty = archive(_ovf_member())
-    refused(empty, r"does not hold the disk 'image-disk1\.vmdk'")
+    refused(empty, r"does not contain the disk 'image-disk1\.vmdk'")
 
 
 def test_text_labelled_ova_is_refused() -> None:

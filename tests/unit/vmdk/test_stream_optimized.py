@@ -219,7 +219,7 @@ def test_a_grain_at_the_end_of_the_disk_is_possible_and_one_behind_is_not() -> N
 
 def test_a_compressed_grain_is_at_most_twice_as_large_as_a_grain() -> None:
     for size_bytes, match in (
-        (2 * GRAIN, "breaks off|ends after"),
+        (2 * GRAIN, "is truncated|ends after"),
         (2 * GRAIN + 1, "impossible grain"),
     ):
         refused(changed(GRAIN + 8, "<I", size_bytes)[: GRAIN + 100], match)
@@ -261,7 +261,7 @@ def test_a_directory_in_front_asks_for_no_footer() -> None:
     assert check(file) == file
     assert check(file[:-SECTOR]) == file[:-SECTOR]
     for cut in (SECTOR - 12, SECTOR - 20, SECTOR - 1):  # within its last grain, which is short
-        with pytest.raises(ImageCorrupt, match="breaks off"):
+        with pytest.raises(ImageCorrupt, match="is truncated"):
             check(file[: -SECTOR - cut])
 
 
@@ -270,14 +270,17 @@ def test_an_end_of_stream_is_a_whole_sector() -> None:
         56, "<Q", 21
     )  # with a directory in front no end is asked for, but whole it must be
     assert check(file) == file
-    refused(file[:-1], f"breaks off after {len(FILE) - 1} bytes")
+    refused(file[:-1], f"is truncated after {len(FILE) - 1} bytes")
 
 
 def test_tables_name_the_grains_that_came() -> None:
     table = at_of(1) + SECTOR
     first, _, third = struct.unpack_from("<3I", FILE, table)
-    refused(changed(table, "<I", 0), "tables name 2 grains, 3 of them or others came")
-    refused(changed(table, "<I", first + 1), "tables name 3 grains, 3 of them or others came")
+    refused(changed(table, "<I", 0), "tables name 2 grains, but the file has 3 or different ones")
+    refused(
+        changed(table, "<I", first + 1),
+        "tables name 3 grains, but the file has 3 or different ones",
+    )
     refused(changed(table + 4, "<I", third), "tables name 4 grains, 3 of them")
     assert check(changed(table + 4, "<I", 1)) != b"", "1 stands for a grain of zeros"
 

@@ -224,7 +224,7 @@ def test_an_unknown_size_is_fine_where_the_file_knows_its_own() -> None:
         assert disk.length is None
         assert b"".join(disk) == STREAM.file_bytes
         disk.finish()
-    with pytest.raises(NotCacheable, match="how many"):
+    with pytest.raises(NotCacheable, match="does not report its size"):
         received(as_flat(DISK), size_bytes=0)
 
 
@@ -232,7 +232,7 @@ def test_more_bytes_than_promised_are_noticed_before_the_end() -> None:
     promised = STREAM.image()
     longer = FakeImageSource(STREAM.file_bytes + bytes(1 << 20))
     with (
-        pytest.raises(ImageCorrupt, match=f"promised {promised.size_bytes} bytes and sends more"),
+        pytest.raises(ImageCorrupt, match=f"promised {promised.size_bytes} bytes but sends more"),
         open_disk(promised, longer) as disk,
     ):
         for _ in disk:
@@ -242,7 +242,7 @@ def test_more_bytes_than_promised_are_noticed_before_the_end() -> None:
 @pytest.mark.parametrize("image", [STREAM, SPARSE, as_flat(DISK), as_ova(STREAM)],
                          ids=["stream", "sparse", "flat", "ova"])  # fmt: skip
 def test_a_file_of_which_nothing_comes_is_missing(image: FakeImage) -> None:
-    lengths = f"promised {len(image.file_bytes)} bytes and sent none"
+    lengths = f"promised {len(image.file_bytes)} bytes but sent none"
     with pytest.raises(ImageDataMissing, match=lengths):
         received(truncated(image, keep_bytes=0))
 
@@ -252,7 +252,7 @@ def test_a_file_of_which_nothing_comes_is_missing(image: FakeImage) -> None:
 @pytest.mark.parametrize("keep", [1, 100, 700, 30_000, -1, -600, -70_000])
 def test_a_truncated_file_names_both_lengths(image: FakeImage, keep: int) -> None:
     cut = truncated(image, keep_bytes=keep % len(image.file_bytes))
-    lengths = f"promised {len(image.file_bytes)} bytes and sent {len(cut.file_bytes)}"
+    lengths = f"promised {len(image.file_bytes)} bytes but sent {len(cut.file_bytes)}"
     with pytest.raises(ImageCorrupt, match=lengths):
         received(cut)
 
@@ -401,7 +401,7 @@ def test_a_descriptor_that_names_other_files_is_refused() -> None:
 @pytest.mark.parametrize("label", ["streamOptimized", "sparse", "nonsense"])
 def test_another_format_is_refused_where_a_vmdk_is_promised(label: str) -> None:
     refused(not_a_vmdk(), ImageFormatError, "qcow2.*qemu-img convert", disk_type=label)
-    refused(as_flat(DISK), ImageFormatError, "no VMDK, as vmware_disktype='.*' says.*preallocated",
+    refused(as_flat(DISK), ImageFormatError, "not a VMDK, although vmware_disktype=.*preallocated",
             disk_type=label)  # fmt: skip
 
 
@@ -435,7 +435,7 @@ def test_a_broken_promise_is_corrupt_whatever_the_label() -> None:
 
 
 def test_raw_bytes_that_are_no_whole_sectors_are_left_to_the_plain_import() -> None:
-    refused(as_flat(DISK[:1000]), NotCacheable, "1000 of them, not a multiple of 512")
+    refused(as_flat(DISK[:1000]), NotCacheable, "a raw disk of 1000 bytes, not a multiple of 512")
 
 
 def test_more_raw_bytes_than_a_disk_can_have_are_left_to_the_plain_import() -> None:
