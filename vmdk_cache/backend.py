@@ -24,8 +24,8 @@ class Backend:
     :ivar name: section name in the configuration; names the cache's folder and templates
     :ivar folder: inventory path of the cache's folder below a datacenter's VM folder
     :ivar clusters: cluster names, empty for every host
-    :ivar datastore_regex: datastores to use, by name; None for all
-    :ivar task_timeout_s: how long one clone or import may run
+    :ivar datastore_regex: matches the names of the datastores to use; None for all :ivar
+        task_timeout_s: time limit of one clone or import
     :ivar managed_by: extension key and type of the VMs, or None
     :ivar deployment: id of the cloud, which distinguishes its templates from another cloud's
     """
@@ -41,8 +41,8 @@ class Backend:
 
     @classmethod
     def from_options(cls, name: str, options: HasOptions, derived_id: Callable[[], str]) -> Backend:
-        """:param options: of the section ``name``, with the ``vmware_*`` options of Cinder
-        :param derived_id: the deployment's id if the section sets none
+        """:param options: options of the section ``name``, with Cinder's ``vmware_*`` options
+        :param derived_id: returns the deployment's id if the section sets none
         """
         return cls(
             name=name,
@@ -66,12 +66,12 @@ class Backend:
 
 
 def project_folder(options: HasOptions, project_id: str) -> tuple[str, ...]:
-    """As VMwareVcVmdkDriver._get_volume_group_folder names it."""
+    """The project's folder, as VMwareVcVmdkDriver._get_volume_group_folder names it."""
     return ("OpenStack", f"Project ({project_id})", options.vmware_volume_folder)
 
 
 def _endpoint(options: HasOptions) -> Endpoint:
-    # As oslo.vmware has it: with a CA file, vmware_insecure is ignored.
+    # As in oslo.vmware: vmware_insecure is ignored if there is a CA file.
     ca_file = options.vmware_ca_file
     return Endpoint(
         host=options.vmware_host_ip,
@@ -80,7 +80,7 @@ def _endpoint(options: HasOptions) -> Endpoint:
         port=options.vmware_host_port,
         ca_file=ca_file,
         insecure=bool(options.vmware_insecure) and not ca_file,
-        # Upstream takes less than one as well, and means one.
+        # Upstream accepts values below one and treats them as one.
         pool_size=max(1, options.vmware_connection_pool_size),
         api_retry_count=max(1, options.vmware_api_retry_count),
     )

@@ -1,4 +1,4 @@
-"""Time, as something handed in: nothing else in the package asks the system for it."""
+"""The clock as a dependency: no other module of the package reads the system's time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the package needs of time."""
+    """The clock that the package uses."""
 
     def now(self) -> datetime.datetime:
-        """The time of day, aware, in UTC."""
+        """The current time, aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed point; never goes back."""
+        """Seconds since a fixed point; never decreases."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait; green threads of others may run meanwhile."""
+        """Wait; other green threads may run meanwhile."""
 
 
 class SystemClock:

@@ -1,17 +1,17 @@
-"""Which OpenStack deployment a cinder.conf belongs to: an id that tells clouds apart.
+"""The id of the OpenStack deployment that a cinder.conf belongs to; it distinguishes clouds.
 
 Two clouds may use one vCenter with backends of the same name. Each template's record names the
 deployment that made it, so that neither cloud serves, counts or deletes the other's templates.
 
 ``image_cache_deployment_id`` sets the id. Without it the id is derived from cinder.conf alone:
 
-    the host name in Keystone's URL, and the region    where Keystone is in use
-    the host names of glance_api_servers               else
-    nothing                                            else; all such clouds have the same id
+    the host name in Keystone's URL, and the region    with Keystone
+    the host names of glance_api_servers               without Keystone
+    nothing                                            if neither is set; the id is then the same
 
-These are the same on every host of a cloud and survive restarts, upgrades, and changes of ports,
-protocols and passwords. A name of the local host tells no clouds apart and is not used. Nothing
-secret goes into the id, for every account that reads vCenter can see it.
+These are the same on every host of a cloud and do not change with restarts, upgrades, ports,
+protocols and passwords. Names of the local host do not distinguish clouds and are not used. The id
+contains no secret, because every account that can read vCenter can see it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from oslo_config import cfg
 
 from vmdk_cache import errors
 
-#: What a derived id begins with.
+#: Prefix of a derived id.
 DERIVED = "auto-"
-#: (section, option) of Keystone's URL, and of the region: the first that is set counts.
+#: (section, option) of Keystone's URL, and of the region; the first that is set counts.
 _KEYSTONE = (
     ("keystone_authtoken", "auth_url"),
     ("keystone_authtoken", "www_authenticate_uri"),
@@ -44,7 +44,7 @@ _LOCAL = ("localhost", "localhost.localdomain", "::1")
 
 
 def derived_id(files: Sequence[str], directories: Sequence[str] = ()) -> str:
-    """The id of the deployment whose services read these files, in this order.
+    """Derive the id of the deployment whose services read these files, in this order.
 
     :param files: absolute or relative paths, as given to ``--config-file``
     :param directories: as given to ``--config-dir``
@@ -57,10 +57,10 @@ def derived_id(files: Sequence[str], directories: Sequence[str] = ()) -> str:
             options.glance_api_servers or (),
         )
     except (cfg.Error, OSError, UnicodeDecodeError, SystemExit) as failure:
-        # The texts of oslo.config may quote a line, and so a secret.
+        # Messages of oslo.config may quote a line, and with it a secret.
         raise errors.ConfigError(
-            f"the deployment's id cannot be derived from cinder.conf ({type(failure).__name__}): "
-            f"set image_cache_deployment_id"
+            f"cannot derive the deployment's id from cinder.conf ({type(failure).__name__}): set "
+            "image_cache_deployment_id"
         ) from None
     return DERIVED + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
@@ -72,7 +72,7 @@ def _read(files: Sequence[str], directories: Sequence[str]) -> cfg.ConfigOpts:
         options.register_opts([cfg.StrOpt(option)], group=section)
     arguments = [f"--config-file={path}" for path in files]
     arguments += [f"--config-dir={path}" for path in directories]
-    # Empty defaults: else oslo.config would look for files of its own choice.
+    # Empty defaults: otherwise oslo.config searches for files itself.
     options(arguments, default_config_files=[], default_config_dirs=[])
     return options
 
@@ -86,7 +86,7 @@ def _distinctive(value: Callable[[str, str], str], glance_servers: Iterable[str]
 
 
 def configured_region(files: Sequence[str], directories: Sequence[str] = ()) -> str:
-    """The region that these files name, '' if they name none or cannot be read."""
+    """The region set in these files, '' if none is set or they cannot be read."""
     try:
         options = _read(files, directories)
         return _region(lambda section, option: options[section][option] or "")
@@ -99,7 +99,7 @@ def _region(value: Callable[[str, str], str]) -> str:
 
 
 def _host(url: str) -> str:
-    """The host name in a URL, in lower case; '' if there is none, or it is that of any host."""
+    """The host name in a URL, in lower case; '' if there is none, or it means the local host."""
     try:
         host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
     except ValueError:

@@ -2,7 +2,7 @@
 
     VmdkCacheError
         ConfigError                 an option, file or object named by the operator is wrong
-        VCenterError                vCenter refused, failed or was out of reach
+        VCenterError                vCenter refused, failed or could not be reached
             Unreachable             no answer: connection refused, reset, timed out, HTTP 503
             CertificateRefused      the server's certificate is not trusted
             LoginRefused            wrong user or password
@@ -11,33 +11,32 @@
             ObjectNotFound          the object has been deleted
             NameTaken               an object of that name exists in the folder
             InUse                   another operation holds the object
-            FileLocked              a file of the object is locked (for a while)
+            FileLocked              a file of the object is locked (temporarily)
             NoSpace                 the datastore is full
             HostUnavailable         the object's host is disconnected or in maintenance
             HardwareTooNew          no host for the VM's virtual hardware version
             NotSupported            the operation is not allowed on this object
             TaskFailed              a task or call ended with any other fault
-                UploadRefused       the host does not take the data of an upload
-            TaskLost                vCenter no longer knows how a task ended: it was restarted
+                UploadRefused       the host does not accept the data of an upload
+            TaskLost                vCenter no longer knows how a task ended: vCenter restarted
             TaskTimedOut            a task ran, or waited in vCenter's queue, for too long
             LeaseLost               an NFC lease could not be renewed or was aborted
-        ImageError                  the image cannot become a disk, here or anywhere
-            ImageFormatError        no format that becomes a disk, or a VMDK that names other files
-            ImageCorrupt            damaged, or other bytes than Glance promised (length, hash)
+        ImageError                  the image cannot become a disk, here or elsewhere
+            ImageFormatError        not a disk format, or a VMDK that names other files
+            ImageCorrupt            damaged, or its length or hash differs from Glance's
             VolumeTooSmall          the image's disk is larger than the volume
-        SourceUnavailable           the image's stream broke off; another attempt may succeed
-            SourceRefused           Glance refuses the image to this user; another may have it
+        SourceUnavailable           the download failed; another attempt may succeed
+            SourceRefused           Glance refuses the image to this user; others may have access
             ImageDataMissing        Glance has no data of the image, or stopped before its end
             NoGlanceAdmin           Cinder has no user that sees every project's images
-        NotCacheable                the cache does not take this image or volume; says why
-        VolumeDeleted               the volume was deleted before it was made
+        NotCacheable                the cache does not handle this image or volume; says why
+        VolumeDeleted               the volume was deleted before it was created
         NoPlacement                 no datastore and host fit the request
         LockTimeout                 a lock or a slot for a clone was held for too long
         LockUnavailable             the coordinator that grants locks failed
 
-``retryable`` on each class says whether the same call, made again later, may succeed; nothing
-else decides that. ``str(error)`` is one line of at most 2000 printable characters, fit for a log
-and for an operator, whatever the message was made of.
+Only the class attribute ``retryable`` says whether the same call may succeed later. ``str(error)``
+is always one line of at most 2000 printable characters, suitable for logs and operators.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ from typing import Final
 
 from vmdk_cache.quoting import sentence
 
-#: Characters of an error's text. What others wrote in it has narrower limits of its own.
+#: Maximum length of an error's text. Quoted text from others has lower limits.
 MESSAGE_LENGTH: Final = 2000
 
 
 class VmdkCacheError(Exception):
-    """Base of all: ``except VmdkCacheError`` catches what this package raises, and only that."""
+    """Base class: ``except VmdkCacheError`` catches all errors of this package, and no others."""
 
     retryable = False
 
@@ -60,14 +59,15 @@ class VmdkCacheError(Exception):
 
 
 class ConfigError(VmdkCacheError):
-    """An option, file or object named by the operator is wrong; the text says what to do."""
+    """An option, or a file or object that the operator named, is wrong; the text says what to
+    do."""
 
 
 class VCenterError(VmdkCacheError):
-    """vCenter refused, failed or was out of reach.
+    """vCenter refused, failed or could not be reached.
 
     :ivar method: name of the vSphere API method, e.g. ``CloneVM_Task``, or None
-    :ivar moref: managed object id the call was made on or the fault names, or None
+    :ivar moref: managed object id that the call was made on or that the fault names, or None
     :ivar fault: name of the vSphere fault type, e.g. ``vim.fault.FileLocked``, or None
     """
 
@@ -86,7 +86,8 @@ class VCenterError(VmdkCacheError):
 
 
 class Unreachable(VCenterError):
-    """No answer: connection refused, reset or timed out, or HTTP 503. The call may have acted."""
+    """No answer: connection refused, reset or timed out, or HTTP 503. The call may have taken
+    effect."""
 
     retryable = True
 
@@ -118,13 +119,14 @@ class NameTaken(VCenterError):
 
 
 class InUse(VCenterError):
-    """Another operation holds the object, or its state forbids this one now."""
+    """Another operation holds the object, or the object's state does not allow this one now."""
 
     retryable = True
 
 
 class FileLocked(VCenterError):
-    """A file of the object is locked; vSphere 8.0 U1+ does so shortly after an import."""
+    """A file of the object is locked; vSphere 8.0 U1 and later lock files shortly after an
+    import."""
 
     retryable = True
 
@@ -138,7 +140,7 @@ class HostUnavailable(VCenterError):
 
 
 class HardwareTooNew(VCenterError):
-    """The host does not run the VM's virtual hardware version."""
+    """The host does not support the VM's virtual hardware version."""
 
 
 class NotSupported(VCenterError):
@@ -146,24 +148,24 @@ class NotSupported(VCenterError):
 
 
 class TaskFailed(VCenterError):
-    """A task or call ended with a fault that has no class of its own here."""
+    """A task or call ended with a fault that has no specific class."""
 
 
 class UploadRefused(TaskFailed):
-    """The host that receives an upload does not take its data, or fails over them."""
+    """The host that receives an upload rejects the data, or fails while processing it."""
 
 
 class TaskLost(VCenterError):
-    """vCenter no longer knows the task, nor how it ended, as after a restart of vCenter.
+    """vCenter no longer knows the task or its outcome, as after a restart of vCenter.
 
-    What the task was to make may be there, whole or in part.
+    The task's result may exist, completely or partially.
     """
 
     retryable = True
 
 
 class TaskTimedOut(VCenterError):
-    """A task ran for too long, or waited in vCenter's queue for far too long."""
+    """A task ran for too long, or waited too long in vCenter's queue."""
 
 
 class LeaseLost(VCenterError):
@@ -171,45 +173,45 @@ class LeaseLost(VCenterError):
 
 
 class ImageError(VmdkCacheError):
-    """The image cannot become a disk, here or by any other road."""
+    """The image cannot become a disk, through the cache or otherwise."""
 
 
 class ImageFormatError(ImageError):
-    """No format that becomes a disk, or a VMDK that names other files."""
+    """Not a disk format, or a VMDK that names other files."""
 
 
 class ImageCorrupt(ImageError):
-    """The image is damaged, or differs from what Glance promised: length, checksum or hash."""
+    """The image is damaged, or its length, checksum or hash differs from Glance's."""
 
 
 class VolumeTooSmall(ImageError):
-    """The image's disk is larger than the volume that is to hold it."""
+    """The image's disk is larger than the volume."""
 
 
 class SourceUnavailable(VmdkCacheError):
-    """The image's stream could not be opened or broke off; another attempt may succeed."""
+    """The download could not start or was interrupted; another attempt may succeed."""
 
     retryable = True
 
 
 class SourceRefused(SourceUnavailable):
-    """Glance refuses the image to the user who asks, or hides it: another user may have it."""
+    """Glance refuses the image to this user, or hides it; another user may have access."""
 
     retryable = False
 
 
 class ImageDataMissing(SourceUnavailable):
-    """Glance knows the image but has no data of it, or ended its answer before the image's end."""
+    """Glance knows the image but has no data of it, or ended the download early."""
 
 
 class NoGlanceAdmin(SourceUnavailable):
-    """Cinder has no user that sees every project's images: an operator has to configure one."""
+    """Cinder has no user that sees every project's images; the operator has to configure one."""
 
     retryable = False
 
 
 class NotCacheable(VmdkCacheError):
-    """The cache does not take this image or volume.
+    """The cache does not handle this image or volume.
 
     :ivar reason: a :class:`vmdk_cache.cache.events.Reason` value, e.g. ``image-too-large``
     """
@@ -220,11 +222,12 @@ class NotCacheable(VmdkCacheError):
 
 
 class VolumeDeleted(VmdkCacheError):
-    """The volume was deleted before it was made, or is being deleted: nothing is to be made."""
+    """The volume was deleted before it was created, or is being deleted: nothing must be
+    created."""
 
 
 class NoPlacement(VmdkCacheError):
-    """No datastore and host fit the request; the text counts the refusals by reason."""
+    """No datastore and host can take the request; the text counts the refusals by reason."""
 
 
 class LockTimeout(VmdkCacheError):

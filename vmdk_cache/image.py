@@ -1,4 +1,4 @@
-"""An image as Glance describes it: promises, none of them checked yet."""
+"""An image as Glance describes it; nothing of it is verified yet."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from oslo_utils import strutils
 
 from vmdk_cache.quoting import identifier
 
-#: The one status in which Glance hands out an image's data.
+#: The only status in which Glance serves an image's data.
 ACTIVE = "active"
-#: Property of an image that is to be kept warm (``image_cache_auto_warm``).
+#: Property of images to be kept warm (``image_cache_auto_warm``).
 KEEP_WARM = "image_cache_warm"
 
 
 @dataclass(frozen=True)
 class Image:
-    """What Glance promises of an image.
+    """Glance's description of an image.
 
     :ivar id: Glance image id
     :ivar size_bytes: length of the file in Glance, 0 if unknown
-    :ivar virtual_size_bytes: capacity of the disk as Glance inspected it, 0 if unknown
-    :ivar disk_format: ``vmdk`` for all that we take
+    :ivar virtual_size_bytes: capacity of the disk as inspected by Glance, 0 if unknown :ivar
+        disk_format: ``vmdk`` for all images that the cache accepts
     :ivar container_format: ``bare``, ``ova``, ...
     :ivar disk_type: property ``vmware_disktype`` (``streamOptimized``, ``sparse``,
         ``preallocated``, ``thin``), None if not set
     :ivar adapter_type: property ``vmware_adaptertype`` (``lsiLogic``, ``busLogic``,
         ``lsiLogicsas``, ``paraVirtual``, ``ide``), None if not set
     :ivar os_hash_algo: name for :func:`hashlib.new`, None if Glance has none
-    :ivar os_hash_value: hex digest by that algorithm
+    :ivar os_hash_value: hex digest of that algorithm
     :ivar checksum: MD5 hex digest, None if Glance has none
     :ivar updated_at: ISO 8601 text of Glance's ``updated_at``
-    :ivar status: Glance's: ``active``, ``deactivated``, ``queued``, ``pending_delete``, ...
-    :ivar keep_warm: whether its property ``image_cache_warm`` says yes
+    :ivar status: Glance's status: ``active``, ``deactivated``, ``queued``, ``pending_delete``, ...
+        :ivar keep_warm: whether its property ``image_cache_warm`` is true
     """
 
     id: str
@@ -53,26 +53,26 @@ class Image:
     keep_warm: bool = False
 
     def __str__(self) -> str:
-        """As messages name it: ``image 4f0c...``."""
+        """The image's name in messages: ``image 4f0c...``."""
         return f"image {identifier(self.id)}"
 
 
 class ImageSource(Protocol):
-    """Where an image's bytes come from."""
+    """A source of an image's bytes."""
 
     def open(self, image: Image) -> Iterator[bytes]:
-        """Chunks of the image's file, from its first byte.
+        """Chunks of the image's file, from the first byte.
 
-        :raises SourceUnavailable: now or while iterating, when the bytes cannot be had
+        :raises SourceUnavailable: now or while iterating, if the bytes are not available
         """
 
 
 def describe(image_meta: Mapping[str, Any]) -> Image:
-    """The image that Glance's or Cinder's dict tells of; what is left out is None, 0 or empty.
+    """The image that a dict of Glance or Cinder describes; missing values are None, 0 or empty.
 
-    :param image_meta: ``id`` (the one key that must be there), ``size`` in bytes, ``disk_format``,
+    :param image_meta: ``id`` (the only mandatory key), ``size`` in bytes, ``disk_format``,
         ``container_format``, ``checksum``, ``os_hash_algo``, ``os_hash_value``, ``updated_at``
-        (datetime or text), ``status``. Custom ones stand under ``properties``
+        (datetime or text), ``status``. Custom properties are under ``properties``
         (``GlanceImageService.show`` of Cinder) or beside the others (Image API v2)
     """
     nested = image_meta.get("properties")
@@ -95,8 +95,8 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
 
 
 def _text(value: object) -> str | None:
-    """Text without blanks around it; None for what is unset or blank. Half a character (a lone
-    surrogate, which JSON can hold) is spelt out, for no digest can be made of it."""
+    """The text without surrounding blanks; None if unset or blank. A lone surrogate, which JSON can
+    contain, is escaped, because it cannot be hashed."""
     text = "" if value is None else str(value).strip()
     return text.encode("utf-8", "backslashreplace").decode() or None
 
@@ -109,7 +109,7 @@ def _size_bytes(value: object) -> int:
 
 
 def _iso_text(value: object) -> str:
-    """One text for one moment, however it was handed over: ISO 8601 in UTC."""
+    """The time in ISO 8601, UTC: the same text for the same time, whatever its format was."""
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value)

@@ -1,17 +1,17 @@
-"""What happened, in counts, in one SQLite file per host (option ``image_cache_ledger``).
+"""Counts of events, in one SQLite file per host (option ``image_cache_ledger``).
 
-Every process of the host that runs a cache adds each event at once, as an upsert in a transaction
-of its own; who wants to know (``vmdk-cache history``, the exporter) reads the sums. Never who used
-what: no volume, no user, no project.
+Every process that runs a cache adds each event at once, as an upsert in a separate transaction;
+``vmdk-cache history`` and the exporter read the sums. The ledger records no volumes, users or
+projects.
 
     a day's counts      by backend, image, kind and detail, for DAYS_KEPT days
     older ones          folded into one row by backend, kind and detail, so that totals never fall
-    times               of imports, clones and the line before them, as histograms, for good
+    times               of imports, clones and the queue before them, as histograms, permanently
 
-An event whose write fails is kept, added to its like, and written with a later one: what is lost
-is what a process that ends has not been able to write. Nobody waits longer than BUSY_S for a file
-that another process holds, and after a failure nobody tries for RETRY_S: on green threads a wait
-stops the whole process. Only the last write, at the end, waits for LAST_BUSY_S.
+An event whose write fails is kept, aggregated, and written with a later one; only what a process
+cannot write before it ends is lost. A write waits at most BUSY_S for a file that another process
+holds, and after a failure there is no attempt for RETRY_S, because on green threads a wait blocks
+the whole process. Only the last write, at the end, waits for LAST_BUSY_S.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from vmdk_cache.quoting import sentence
 LOG = logging.getLogger(__name__)
 
 DAYS_KEPT = 90
-#: A write takes a fraction of a millisecond; so does another process's, which it may wait for.
+#: A write takes a fraction of a millisecond, and so does a write of another process that it waits
+#: for.
 BUSY_S = 0.2
 RETRY_S = 10.0
 LAST_BUSY_S = 5.0
-#: Rows that wait for a file which cannot be written; what comes on top is lost.
+#: Maximum number of rows pending while the file cannot be written; further ones are lost.
 MAX_PENDING = 10_000
 
 #: Detail of a hit or a miss.
@@ -54,7 +55,7 @@ _BUCKETS_S: dict[str, tuple[float, ...]] = {
 _ADD = """ ON CONFLICT DO UPDATE SET
     count = count + excluded.count, seconds = seconds + excluded.seconds,
     bytes = bytes + excluded.bytes"""
-# ruff: noqa: S608 - nothing but constants is put into these statements
+# ruff: noqa: S608 - only constants are inserted into these statements
 _COUNT = f"INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?) {_ADD}"
 _FOLD = f"""INSERT INTO counts
     SELECT '', backend, '', kind, detail, sum(count), sum(seconds), sum(bytes)
@@ -65,16 +66,16 @@ _TIME = """INSERT INTO times VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 
 
 class Kind(enum.StrEnum):
-    """What is counted; ``seconds`` and ``bytes`` are 0 where nothing else is said.
+    """The kinds of events that are counted; ``seconds`` and ``bytes`` are 0 unless stated.
 
     hit, miss       seconds from request to volume; bytes that Glance did not have to send; detail:
                     :data:`IN_ONE_TASK` if CloneVM_Task alone made the volume
     bypass          detail: the reason (:class:`~vmdk_cache.cache.events.Reason`)
-    failed          a volume was not made; detail: name of the exception's class
+    failed          a volume was not created; detail: name of the exception's class
     import          seconds; bytes that Glance sent
     import-failed   seconds; detail: name of the exception's class
     replica         seconds
-    evict           bytes that it counted as provisioned; detail: the rule
+    evict           bytes that counted as provisioned; detail: the rule
                     (:class:`~vmdk_cache.cache.events.Rule`)
     """
 
@@ -90,10 +91,10 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Count:
-    """Events of one kind, of one day and image; see :class:`Kind`.
+    """Events of one kind, day and image; see :class:`Kind`.
 
-    :ivar day: UTC; None for all days before those that are kept
-    :ivar image_id: Glance image id; empty with those days, and where it is not known
+    :ivar day: UTC; None for the folded older days
+    :ivar image_id: Glance image id; empty for the folded days, and if unknown
     """
 
     day: datetime.date | None
@@ -108,10 +109,11 @@ class Count:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How long something took, since the file was made.
+    """Durations since the file was created.
 
-    :ivar kind: ``import``, ``clone`` (CloneVM_Task until the volume is done) or ``queue`` (in line)
-    :ivar buckets: upper bound in seconds and how many took no longer; the last bound is infinite
+    :ivar kind: ``import``, ``clone`` (CloneVM_Task until the volume is ready) or ``queue`` (wait)
+    :ivar buckets: upper bound in seconds and the number of durations up to it; the last bound is
+        infinite
     """
 
     backend: str
@@ -125,7 +127,7 @@ _TimeKey = tuple[str, str, float]  # backend, kind, le_s
 
 
 class Ledger:
-    """The file, open; a listener for events. Safe for use by many threads; not across a fork."""
+    """The open file; a listener for events. Thread-safe; must not be used across a fork."""
 
     def __init__(self, path: str, connection: sqlite3.Connection, clock: Clock) -> None:
         self._path = path
@@ -141,17 +143,17 @@ class Ledger:
 
     @classmethod
     def open(cls, path: str, *, read_only: bool = False, clock: Clock | None = None) -> Ledger:
-        """The ledger in the file ``path``, which is made if it is not there.
+        """Open the ledger in the file ``path``, creating the file if needed.
 
-        :param read_only: the file must be there; events are not for such a ledger
-        :raises ConfigError: it cannot be opened, is no ledger or one of a later version
+        :param read_only: the file must exist; the ledger then accepts no events
+        :raises ConfigError: it cannot be opened, is not a ledger, or is of a later version
         """
         clock = clock or SystemClock()
         connection = ledger_file.connect(path, clock, read_only=read_only, busy_s=BUSY_S)
         return cls(path, connection, clock)
 
     def __call__(self, event: events.Event, /) -> None:
-        """Add the event, if it is one that is counted; never raises."""
+        """Add the event, if its kind is counted; never raises."""
         try:
             with self._lock:
                 if not self._closed and self._add(event):
@@ -160,7 +162,7 @@ class Ledger:
             LOG.warning("An event of the image cache was not counted: %s", sentence(repr(failure)))
 
     def close(self) -> None:
-        """Write what is left, once more, and close the file. Safe to call twice."""
+        """Write what is pending and close the file. Safe to call twice."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -170,10 +172,10 @@ class Ledger:
                 self._connection.close()
 
     def counts(self, backend: str | None = None, since: datetime.date | None = None) -> list[Count]:
-        """What was counted, by day, oldest first.
+        """The counts by day, oldest first.
 
-        :param backend: only of this one
-        :param since: only from this day on, UTC; leaves out what is folded
+        :param backend: only of this backend
+        :param since: only from this day on, UTC; excludes the folded days
         :raises ConfigError: the file cannot be read
         """
         rows = self._read(
@@ -188,8 +190,8 @@ class Ledger:
         ]
 
     def totals(self) -> list[Count]:
-        """What was counted of each backend, kind and detail, all days and images together: the same
-        sums as those of :meth:`counts`, made by the database. They never fall.
+        """The counts of each backend, kind and detail over all days and images: the sums of
+        :meth:`counts`, computed by the database. They never decrease.
 
         :raises ConfigError: the file cannot be read
         """
@@ -201,7 +203,7 @@ class Ledger:
         return [Count(None, *values) for values in rows]
 
     def histograms(self) -> list[Histogram]:
-        """The times of each backend for which anything was ever timed: one of each kind.
+        """One histogram of each kind for each backend with any durations.
 
         :raises ConfigError: the file cannot be read
         """
@@ -226,7 +228,7 @@ class Ledger:
     # -- writing, under the lock -----------------------------------------------------------------
 
     def _add(self, event: events.Event) -> bool:
-        """Whether the event counts."""
+        """Add the event; return whether it is counted."""
         entry = _entry(event)
         if entry is None:
             return False
@@ -244,7 +246,7 @@ class Ledger:
         return True
 
     def _write(self) -> None:
-        """All that is pending, or nothing of it; then it stays pending."""
+        """Write all pending counts, or none; in that case they stay pending."""
         now = self._clock.monotonic()
         if not self._counts or now < self._not_before:
             return
@@ -254,14 +256,17 @@ class Ledger:
             self._not_before = now + RETRY_S
             if not self._failing:
                 LOG.warning(
-                    "What the image cache does is not counted for now: %s %r cannot be written: "
-                    "%s", ledger_file.OPTION, self._path, sentence(failure))  # fmt: skip
+                    "Events of the image cache are not counted for now: cannot write %s %r: %s",
+                    ledger_file.OPTION,
+                    self._path,
+                    sentence(failure),
+                )
             self._failing = True
             return
         self._counts.clear()
         self._times.clear()
         if self._failing:
-            LOG.info("What the image cache does is counted again in %r", self._path)
+            LOG.info("Events of the image cache are counted again in %r", self._path)
         self._failing = False
 
     def _transact(self) -> None:
@@ -310,7 +315,7 @@ def _tasks(event: events.Hit | events.Miss) -> str:
 
 
 def _times(event: events.Event) -> list[tuple[str, float]]:
-    """Of what kinds of time an event tells, and how much."""
+    """The durations in an event, by kind."""
     match event:
         case events.Hit() | events.Miss():
             return [("queue", event.queued_s), ("clone", event.cloned_s)]
@@ -326,7 +331,7 @@ def _le(kind: str, seconds: float) -> float:
 def _histogram(
     backend: str, kind: str, counted: collections.Counter[float], sum_s: float
 ) -> Histogram:
-    # Each count goes into a bucket of today's, whatever the buckets were when it was written.
+    # Counts are put into the current buckets, whatever the buckets were when they were written.
     buckets = tuple(
         (bound, sum(count for le_s, count in counted.items() if le_s <= bound))
         for bound in _BUCKETS_S[kind]

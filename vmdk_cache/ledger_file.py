@@ -1,8 +1,8 @@
 """The SQLite file of vmdk_cache/ledger.py: its tables, and how several processes share it.
 
-Write-ahead logging lets readers read while one writes; it asks for a local file system, and keeps
-two more files beside the file, ``-wal`` and ``-shm``. With ``synchronous = NORMAL`` no transaction
-waits for a disk: the last ones before a power failure may be lost, the file stays whole (SQLite
+Write-ahead logging allows reads during a write; it requires a local file system, and keeps two more
+files beside the file, ``-wal`` and ``-shm``. With ``synchronous = NORMAL`` transactions do not wait
+for the disk: a power failure may lose the last ones, but the file stays intact (SQLite
 documentation, "Write-Ahead Logging" and "PRAGMA synchronous").
 """
 
@@ -20,9 +20,9 @@ from vmdk_cache.quoting import sentence
 
 OPTION = "image_cache_ledger"
 SCHEMA_VERSION = 1
-#: Tells our files from those of others (``PRAGMA application_id``): "vmdk" as a number.
+#: Identifies our files (``PRAGMA application_id``): "vmdk" as a number.
 APPLICATION_ID = 0x766D646B
-#: Several processes of a host start at once, and each wants to make the file.
+#: Time limit for creating the file: several processes of a host may try at once.
 MADE_WITHIN_S = 5.0
 MADE_PAUSE_S = 0.1
 
@@ -54,9 +54,9 @@ _TABLES = (
 def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlite3.Connection:
     """A connection in autocommit mode, for use by several threads in turn.
 
-    :param read_only: the file must be there and is not changed
+    :param read_only: the file must exist and is not changed
     :param busy_s: how long a statement waits for another process's transaction
-    :raises ConfigError: it cannot be opened, is no ledger, or one of a later version
+    :raises ConfigError: it cannot be opened, is not a ledger, or is of a later version
     """
     file = pathlib.Path(path).absolute()
     uri = f"{file.as_uri()}?mode={_reading_mode(file) if read_only else 'rwc'}"
@@ -82,10 +82,10 @@ def connect(path: str, clock: Clock, *, read_only: bool, busy_s: float) -> sqlit
 
 
 def _reading_mode(file: pathlib.Path) -> str:
-    """A reader, too, makes the files beside it that are not there, and leaves them there: those of
-    another user its owner could not write to (root's SQLite gives them to the owner). Who is to
-    make none gets at the file also while no service has it open: without a ``-shm`` nobody changes
-    it.
+    """The mode for a reader. Readers also create missing ``-wal`` and ``-shm`` files and leave them
+    behind, and the ledger's owner could not write to files of another user (SQLite as root gives
+    them to the owner). A reader that must not create files opens the ledger as immutable if there
+    is no ``-shm``: then no process has it open.
     """
     may_make = os.access(file.parent, os.W_OK) and os.geteuid() in (0, _owner(file))
     return "ro" if may_make or pathlib.Path(f"{file}-shm").exists() else "ro&immutable=1"
@@ -95,30 +95,29 @@ def _owner(file: pathlib.Path) -> int | None:
     try:
         return file.stat().st_uid
     except OSError:
-        return None  # who opens it will say why it cannot be
+        return None  # opening it will fail with a better message
 
 
 @contextlib.contextmanager
 def naming_the_option(path: str) -> Iterator[None]:
-    """Failures of SQLite become ConfigError."""
+    """Translate errors of SQLite into ConfigError."""
     try:
         yield
     except sqlite3.Error as failure:
         raise errors.ConfigError(
-            f"{OPTION}: {path} cannot be used: {sentence(failure)}. It has to be a file of this "
-            f"package, or "
-            f"none yet, in a local directory that the service may write to; empty: nothing is "
-            f"counted"
+            f"{OPTION}: cannot use {path}: {sentence(failure)}. Name a ledger of this package or a "
+            "new file, in a local directory that the service can write to, or leave the option "
+            "empty to count nothing"
         ) from failure
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    """The tables, if the file is new."""
+    """Create the tables if the file is new."""
     if _is_empty(connection):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _is_empty(connection):  # nobody was faster
+            if _is_empty(connection):  # no other process was faster
                 for table in _TABLES:
                     connection.execute(table)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -145,7 +144,7 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _check(connection: sqlite3.Connection, path: str) -> None:
-    """:raises ConfigError: the file is somebody else's, or of a later version"""
+    """:raises ConfigError: the file belongs to another program or to a later version"""
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if owner != APPLICATION_ID:

@@ -1,8 +1,9 @@
-"""Locks between processes, by tooz.
+"""Locks between processes, with tooz.
 
-Inside Cinder they come from Cinder's own coordinator (``[coordination] backend_url``); elsewhere
-from a coordinator opened here. With the default, ``file://``, they bind the processes of one host;
-between hosts without a shared coordinator vCenter's DuplicateName is the guard (cache/importer.py).
+Inside Cinder they come from Cinder's own coordinator (``[coordination] backend_url``); elsewhere a
+coordinator is opened here. With the default, ``file://``, they work between the processes of one
+host; between hosts without a shared coordinator, vCenter's DuplicateName prevents a second import
+(cache/importer.py).
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
-#: Another one each time that the kernel starts (random(4)).
+#: A new id at each start of the kernel (random(4)).
 _BOOT_ID: Final = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
 
 class Locks(Protocol):
-    """Named locks, each held by one process and one thread at a time."""
+    """Named locks; one thread of one process can hold each at a time."""
 
     @property
     def domain(self) -> str:
-        """Equal in processes that these locks keep apart from each other; empty if that is not
-        known. Who gets a lock of the domain knows that its last holder has released or lost it."""
+        """Equal in processes that share these locks; empty if that is unknown. A process that gets
+        a lock knows that the previous holder in the same domain has released or lost it."""
 
     def hold(self, name: str, timeout_s: float) -> contextlib.AbstractContextManager[None]:
         """Hold the lock ``name`` for the block.
 
         :param timeout_s: how long to wait for it; 0 tries once
-        :raises LockTimeout: another still holds it after that time
+        :raises LockTimeout: the lock is still held after that time
         :raises LockUnavailable: the coordinator failed
         """
 
@@ -50,9 +51,9 @@ class ToozLocks:
     """Locks of a tooz coordinator.
 
     :param get_lock: a started coordinator's ``get_lock``: name to :class:`tooz.locking.Lock`
-    :param scope: what the names are unique in, e.g. vCenter host and backend
-    :param backend_url: tells the coordinator's, by which processes recognize that they share it;
-        empty if that is not known
+    :param scope: scope in which the names are unique, e.g. vCenter host and backend
+    :param backend_url: returns the coordinator's URL, by which processes recognize that they share
+        it; empty if unknown
     """
 
     def __init__(
@@ -76,22 +77,23 @@ class ToozLocks:
 
 @contextlib.contextmanager
 def held(get_lock: Callable[[], Any], name: str, timeout_s: float) -> Iterator[None]:
-    """Hold a coordinator's lock for the block; parameters and errors as of :meth:`Locks.hold`.
+    """Hold a coordinator's lock for the block; parameters and errors as for :meth:`Locks.hold`.
 
-    :param get_lock: gets it from its coordinator
-    :param name: for the errors
+    :param get_lock: gets the lock from its coordinator
+    :param name: name of the lock, for errors
     """
     try:
         lock = get_lock()
         acquired = lock.acquire(blocking=timeout_s if timeout_s > 0 else False)
     except errors.VmdkCacheError:
-        raise  # of a coordinator that is opened by its first lock
+        raise  # the coordinator is opened with its first lock
     except tenacity.RetryError:
-        acquired = False  # tooz's word for it with etcd, where other drivers return False
+        acquired = False  # tooz's etcd driver raises this where others return False
     except Exception as failure:
-        # tooz's drivers raise tooz's, their client's and the system's errors.
+        # tooz's drivers raise errors of tooz, of their clients and of the system.
         raise errors.LockUnavailable(
-            f"no lock {quoted(name)} to be had, see [coordination] backend_url: {sentence(failure)}"
+            f"cannot get the lock {quoted(name)}, see [coordination] backend_url: "
+            f"{sentence(failure)}"
         ) from failure
     if not acquired:
         raise errors.LockTimeout(
@@ -104,25 +106,25 @@ def held(get_lock: Callable[[], Any], name: str, timeout_s: float) -> Iterator[N
 
 
 def _release(lock: Any, name: str) -> None:
-    """The work under the lock is done; that its lock was lost or is stuck cannot undo it."""
+    """Release the lock. Errors are only logged, because the work under the lock is done."""
     try:
         if not lock.release():
-            LOG.warning("The lock %s was lost while it was held.", identifier(name))
+            LOG.warning("The lock %s was lost before it was released.", identifier(name))
     except Exception as failure:
         LOG.warning("The lock %s could not be released: %s", identifier(name), sentence(failure))
 
 
 @contextlib.contextmanager
 def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], Any]]:
-    """A coordinator of our own, for processes that are not Cinder; yields its ``get_lock``.
+    """Open a coordinator, for processes other than Cinder's; yields its ``get_lock``.
 
     :param backend_url: as Cinder's ``[coordination] backend_url``, e.g. ``file:///var/lib/x``
-    :param prefix: of every lock's name; ``cinder-`` makes them the locks of Cinder's coordinator
-    :raises LockUnavailable: it cannot be reached; the text keeps the URL, which may hold a
-        password, to itself
+    :param prefix: prefix of every lock's name; with ``cinder-`` they are the locks of Cinder's
+        coordinator :raises LockUnavailable: it cannot be reached; the text does not quote the URL,
+        which may contain a password
     """
-    # Here, since it takes as long to import as the rest of the engine, and a third of the memory;
-    # who uses Cinder's coordinator, or holds no lock, does without.
+    # Imported here because it takes as long as importing the rest of the engine and a third of the
+    # memory; processes with Cinder's coordinator or without locks do not need it.
     from tooz import coordination
 
     member = f"vmdk-cache-{socket.gethostname()}-{os.getpid()}".encode()
@@ -130,7 +132,7 @@ def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], 
         opened = coordination.get_coordinator(backend_url, member)
         opened.start(start_heart=True)
     except Exception as failure:
-        # tooz's drivers raise tooz's, their client's and the system's errors.
+        # tooz's drivers raise errors of tooz, of their clients and of the system.
         raise errors.LockUnavailable(
             f"{sentence(_missing(backend_url))}, see [coordination] backend_url: "
             f"{sentence(_reason(failure, backend_url))}"
@@ -141,15 +143,15 @@ def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], 
         try:
             opened.stop()
         except Exception as failure:
-            # What was done under its locks is done; the server drops who has gone by itself.
-            LOG.warning("The coordinator of locks could not be left: %s", type(failure).__name__)
+            # The work under its locks is done, and the server drops members that are gone.
+            LOG.warning("Could not leave the lock coordinator: %s", type(failure).__name__)
 
 
 def server_of(backend_url: str) -> tuple[str, int | None] | None:
-    """The host and the port that the URL names, None if it names none."""
+    """The host and port in the URL, None if there are none."""
     try:
         parts = urlsplit(backend_url)
-        # Else the URL is cut within the user name or the password.
+        # Otherwise the URL is split within the user name or the password.
         is_whole = ("@" in parts.netloc) == ("@" in backend_url)
         return (parts.hostname, parts.port) if is_whole and parts.hostname else None
     except ValueError:
@@ -159,19 +161,19 @@ def server_of(backend_url: str) -> tuple[str, int | None] | None:
 def _missing(backend_url: str) -> str:
     server = server_of(backend_url)
     if server is None:
-        return "no coordinator of locks"
+        return "cannot reach the lock coordinator"
     host, port = server
-    return f"no coordinator of locks at {host}" + ("" if port is None else f":{port:d}")
+    return f"cannot reach the lock coordinator at {host}" + ("" if port is None else f":{port:d}")
 
 
 def _reason(failure: BaseException, backend_url: str) -> str:
-    """What failed, unless the text quotes the password in the URL.
+    """The error's text, unless it quotes the password in the URL.
 
-    A driver quotes a part of the password if it holds a character that ends a part of the URL.
+    A driver may quote a part of the password if the password contains a URL delimiter.
     """
     causes = list(_chain(failure))
     text = str(failure).strip()
-    # tooz's drivers often say less than what they caught.
+    # tooz's drivers often say less than the error that they caught.
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno is not None and str(cause) not in text:
             text = f"{text}: {cause}" if text else str(cause)
@@ -195,16 +197,16 @@ def _chain(failure: BaseException | None) -> Iterator[BaseException]:
 
 
 def _password(backend_url: str) -> str:
-    """The password in the URL as it is written; all before the ``@`` if there is no ``:``."""
+    """The password as written in the URL; everything before the ``@`` if there is no ``:``."""
     before = backend_url.rpartition("@")[0].partition("://")[2]
     return before.partition(":")[2] or before
 
 
 def _shared_by(backend_url: str) -> str:
-    """What names the coordinator among all, without the password that its URL may hold.
+    """A unique name of the coordinator, without the password that its URL may contain.
 
-    Files lock processes of one host. A name of the host is no proof, for containers may have the
-    same; the number of the kernel's start and the directory's device and inode are.
+    Files lock the processes of one host. The host's name does not identify it, because containers
+    may share names; the kernel's boot id and the directory's device and inode do.
     """
     parts = urlsplit(backend_url)
     if parts.scheme != "file":
@@ -218,7 +220,7 @@ def _shared_by(backend_url: str) -> str:
 
 
 def _safe_name(scope: str, name: str) -> str:
-    """A name every tooz driver takes (file:// makes it a file's name), still readable."""
+    """A readable name that every tooz driver accepts (file:// uses it as a file name)."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:60]
     return f"vmdk-cache-{readable}-{_digest(scope, name)}"
 

@@ -1,7 +1,8 @@
-"""The privileges of the vCenter account: each with the object that it is held on and its purpose.
+"""The privileges of the vCenter account: each with the object that it is granted on and its
+purpose.
 
-docs/security.rst shows this table, and ``vmdk-cache preflight`` asks vCenter for it. A test holds
-the page to it in both directions.
+docs/security.rst shows this table, and ``vmdk-cache preflight`` checks it in vCenter. A test
+compares the page with the table in both directions.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 
 class HeldOn(enum.StrEnum):
-    """The nearest object; a permission above it that propagates suffices."""
+    """The nearest object; a propagating permission on a parent suffices."""
 
     VCENTER = "vCenter"
     DATASTORE = "datastore"
@@ -25,8 +26,8 @@ class Without(enum.StrEnum):
     """What happens without a privilege.
 
     bypass      the cache serves no volume; Cinder's own driver creates them
-    degraded    the cache serves volumes, and lacks something else
-    cinder      an operation of Cinder's own driver fails, with the cache or without
+    degraded    the cache serves volumes, but lacks another feature
+    cinder      an operation of Cinder's own driver fails, with or without the cache
     """
 
     BYPASS = "bypass"
@@ -36,7 +37,7 @@ class Without(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Privilege:
-    """:ivar purpose: the call or the operation that asks for it"""
+    """:ivar purpose: the call or operation that requires it"""
 
     id: str
     held_on: tuple[HeldOn, ...]

@@ -1,15 +1,15 @@
-"""Shows text that others wrote in our messages: on one line, printable, and no longer than a limit.
+"""Quotes foreign text in messages: on one line, printable, and limited in length.
 
 Users choose image properties, volume metadata and the names inside an OVA; Glance and vCenter
-repeat such text in their answers. Printed as it is, it could forge a line of a log, send control
-sequences to a terminal, or fill a disk. Every message shows it through one of these:
+repeat this text in their responses. Printed unchanged, it could forge log lines, send control
+sequences to a terminal, or fill a disk. Every message quotes it with one of these:
 
     quoted(value)       a value: in quotes
-    identifier(value)   an id or a name: as it is if it has only the characters of one, else quoted
-    sentence(text)      the words of another program: on one line
-    printable(text)     a cell of a table: whole, with escapes
+    identifier(value)   an id or a name: unchanged if it has only an identifier's characters
+    sentence(text)      another program's message: on one line
+    printable(text)     a cell of a table: complete, with escapes
 
-``tests/unit/test_messages.py`` looks at every message of the package.
+``tests/unit/test_messages.py`` checks every message of the package.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-#: Characters of a quoted value, without the quotes and the mark of a cut.
+#: Maximum length of a quoted value, without the quotes and the ellipsis.
 VALUE_LENGTH: Final = 80
-#: Characters of another program's words, without the mark of a cut.
+#: Maximum length of another program's message, without the ellipsis.
 SENTENCE_LENGTH: Final = 500
-#: Characters of an identifier that is shown without quotes: a SHA-512 has as many.
+#: Maximum length of an identifier shown without quotes: that of a SHA-512 digest.
 IDENTIFIER_LENGTH: Final = 128
 _CUT: Final = "..."
 _SPECIAL_IN_QUOTES: Final = frozenset("'\\")
@@ -34,19 +34,19 @@ def quoted(value: object) -> str:
 
 
 def identifier(value: object) -> str:
-    """``value`` as it is if it looks like an id or a plain name, else :func:`quoted`."""
+    """``value`` unchanged if it looks like an id or a plain name, otherwise :func:`quoted`."""
     text = str(value)
     fits = len(text) <= IDENTIFIER_LENGTH and _IDENTIFIER.fullmatch(text)
     return text if fits else quoted(text)
 
 
 def sentence(text: object, limit: int = SENTENCE_LENGTH) -> str:
-    """``text`` on one line: white space becomes one blank, what is not printable an escape."""
+    """``text`` on one line: whitespace becomes one blank, unprintable characters are escaped."""
     return _escaped(" ".join(str(text).split()), limit)
 
 
 def printable(text: str) -> str:
-    """All of ``text``, with an escape for each character that is not printable."""
+    """All of ``text``, with unprintable characters escaped."""
     return "".join(_escape(character) for character in text)
 
 
@@ -65,5 +65,5 @@ def _escaped(text: str, limit: int, special: frozenset[str] = frozenset()) -> st
 def _escape(character: str, special: frozenset[str] = frozenset()) -> str:
     if character in special:
         return f"\\{character}"
-    # The codec, and not repr(), since it also writes half of a surrogate pair.
+    # The codec, not repr(), because it can also write a lone surrogate.
     return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -1,7 +1,7 @@
-"""Calling again what may succeed later, and looking again at what may change: within bounds.
+"""Repeats calls that may succeed later and polls for changes, within bounds.
 
-Whether an error is worth another try is written on its class (``VmdkCacheError.retryable``); a
-caller may ask for less than that, never for more attempts than it bounds.
+An error's class says whether a retry makes sense (``VmdkCacheError.retryable``). A caller may retry
+fewer errors, and always limits the attempts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def is_retryable(error: BaseException) -> bool:
-    """What the error's class says; False for errors that are not ours."""
+    """The ``retryable`` of the error's class; False for errors of other packages."""
     return isinstance(error, VmdkCacheError) and error.retryable
 
 
@@ -33,13 +33,13 @@ def call(
     within_s: float | None = None,
     clock: Clock | None = None,
 ) -> T:
-    """The function's result, after at most ``attempts`` calls, or for as long as ``within_s`` says.
+    """Return the function's result, after at most ``attempts`` calls or ``within_s`` seconds.
 
     The pause before attempt n+1 is random, at most ``first_wait_s * 2**n`` and ``max_wait_s``, at
     least ``min_wait_s``.
 
     :param attempts: None: ``within_s`` alone bounds them
-    :param when: which errors are worth another try
+    :param when: which errors to retry
     :param within_s: an attempt that fails so long after the first one failed is the last
     :raises BaseException: the last call's error, as it is
     """
@@ -66,9 +66,10 @@ def poll(
     max_wait_s: float | None = None,
     clock: Clock,
 ) -> T:
-    """What the last call of ``look`` returned: ``until`` holds of it, or ``within_s`` have passed.
+    """Call ``look`` until ``until`` accepts its result or ``within_s`` have passed; return the
+    result.
 
-    :param max_wait_s: pauses double up to it; None: each takes ``first_wait_s``
+    :param max_wait_s: pauses double up to this; None: each takes ``first_wait_s``
     """
     ends_at = clock.monotonic() + within_s
     pause_s = first_wait_s
@@ -81,7 +82,7 @@ def poll(
 def _stop(
     attempts: int | None, within_s: float | None, clock: Clock
 ) -> Callable[[tenacity.RetryCallState], bool]:
-    """After so many attempts, or so many seconds since the first failed."""
+    """Stop after this number of attempts, or of seconds since the first failure."""
     failed_at: float | None = None
 
     def stop(state: tenacity.RetryCallState) -> bool:
