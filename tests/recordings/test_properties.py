@@ -70,6 +70,6 @@ def test_a_property_that_the_account_may_not_read_is_a_missing_privilege_by_its_
     with (
         replaying(replay) as endpoint,
         Session(endpoint) as session,
-        pytest.raises(errors.NoPermission, match=r"privilege System\.View on group-d1 is needed"),
+        pytest.raises(errors.NoPermission, match=r"privilege System\.View on group-d1 is required"),
     ):
         properties.read_one(session, "SessionManager", "SessionManager", PATHS)

@@ -1,6 +1,6 @@
-"""Everything said to vCenter. Only this package imports pyVmomi.
+"""The vCenter client. Only this package imports pyVmomi.
 
-What leaves it are managed object ids (``str``, e.g. ``vm-42``), frozen dataclasses and errors of
+Its interface uses managed object ids (``str``, e.g. ``vm-42``), frozen dataclasses and errors of
 :mod:`vmdk_cache.errors`. Start reading at ``session.py`` (one connection), then ``properties.py``
 (bulk reads), ``task.py`` (waiting), and the nouns: ``inventory.py``, ``template.py``,
 ``import_lease.py``, ``storage_policy.py``.

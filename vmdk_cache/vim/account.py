@@ -1,10 +1,10 @@
-"""A vCenter account, as all sessions of this process use it: its log-ins, one at a time.
+"""Serializes the log-ins of all sessions of this process with one vCenter account.
 
 vCenter Single Sign-On locks an account after five wrong passwords within three minutes (the default
-of its lockout policy), and it counts the attempts of all clients together. So the sessions of a
-process share what vCenter said: after it has refused a password, nobody here sends that password
-again for :data:`LOGIN_REFUSED_PAUSE_S`. Only memory holds this, so a restart of the process, which
-a changed password needs anyway, makes the next log-in try at once.
+lockout policy), and it counts the attempts of all clients together. So the sessions of a process
+share the result: after vCenter has refused a password, no session sends it again for
+:data:`LOGIN_REFUSED_PAUSE_S`. This is kept only in memory, so after a restart of the process, which
+a changed password requires anyway, the next log-in is sent at once.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from vmdk_cache import errors
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim.endpoint import Endpoint
 
-#: A password that vCenter refused is not sent again for so long: well above the three minutes in
-#: which the lockout policy counts.
+#: How long a refused password is not sent again: well above the three minutes of the lockout
+#: policy.
 LOGIN_REFUSED_PAUSE_S = 300.0
 
 
@@ -35,8 +35,8 @@ class Account:
 
         :raises LoginRefused: vCenter refuses it now, or did so less than
             :data:`LOGIN_REFUSED_PAUSE_S` ago; the text says which
-        :raises Unreachable: another session's log-in has had no answer for a whole read time-out
-        :raises VCenterError: what ``login`` raises
+        :raises Unreachable: another session's log-in got no answer within a read timeout
+        :raises VCenterError: errors of ``login``
         """
         with self._next(endpoint):
             self._check(endpoint, clock)
@@ -49,10 +49,10 @@ class Account:
 
     @contextmanager
     def _next(self, endpoint: Endpoint) -> Iterator[None]:
-        """One log-in at a time: of several with a wrong password only the first is sent."""
+        """Allow one log-in at a time: of several with a wrong password, only the first is sent."""
         if not self._turn.acquire(timeout=endpoint.read_timeout_s):
             raise errors.Unreachable(
-                f"{endpoint.server} has not answered another log-in of this account in time",
+                f"{endpoint.server} did not answer another log-in of this account in time",
                 method="Login",
             )
         try:
@@ -67,8 +67,8 @@ class Account:
         left_s = refused_at + LOGIN_REFUSED_PAUSE_S - clock.monotonic()
         if left_s > 0:
             raise errors.LoginRefused(
-                f"{error}; it is not tried again for {left_s:.0f} s, so that vCenter does not lock "
-                "the account: correct the password and restart this process",
+                f"{error}; the password is not tried again for {left_s:.0f} s, so that vCenter "
+                "does not lock the account: correct the password and restart this process",
                 method=error.method,
                 fault=error.fault,
             )

@@ -1,4 +1,4 @@
-"""Which vSphere API is spoken: the newest that vCenter and pyVmomi both know."""
+"""The vSphere API version to use: the newest that vCenter and pyVmomi both support."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from pyVmomi import VmomiSupport
 
-#: vSphere 6.0; what the server can do is asked with it.
+#: vSphere 6.0, used to ask for the server's version.
 OLDEST_VERSION = "vim.version.version10"
 
 
 def newest_version(api_version: str) -> str:
-    """pyVmomi's name of the newest vSphere API that both sides know.
+    """pyVmomi's name of the newest vSphere API that both sides support.
 
     :param api_version: ServiceContent.about.apiVersion, e.g. ``8.0.2.0``
     """
@@ -25,7 +25,7 @@ def newest_version(api_version: str) -> str:
 
 
 def is_at_least(api_version: str, number: str) -> bool:
-    """Whether a vCenter of that version knows what came with ``number``, e.g. ``6.7``."""
+    """Whether ``api_version`` includes the API of version ``number``, e.g. ``6.7``."""
     return _numbers(api_version) >= _numbers(number)
 
 

@@ -1,8 +1,8 @@
-"""What the account may do where, asked without doing it.
+"""Reads the account's privileges on objects.
 
-``HasPrivilegeOnEntities`` answers for many objects and privileges at once, and needs no privilege
-but to see the objects (vSphere API reference, AuthorizationManager, since API 5.5). vCenter
-evaluates roles, groups and permissions that propagate.
+``HasPrivilegeOnEntities`` checks many objects and privileges at once, and requires only that the
+account can see the objects (vSphere API reference, AuthorizationManager, since API 5.5). vCenter
+evaluates roles, groups and propagating permissions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.reference import managed_type
 from vmdk_cache.vim.session import Session
 
-#: The answer has an element for each object and privilege: 300 objects make about 1 MiB.
+#: The response has an element for each object and privilege: about 1 MiB for 300 objects.
 _OBJECTS_PER_REQUEST = 300
 
 #: Managed object type, and moref.
@@ -23,9 +23,9 @@ Entity = tuple[str, str]
 def granted(
     session: Session, entities: Sequence[Entity], privileges: Sequence[str]
 ) -> dict[str, frozenset[str]]:
-    """Those of the privileges that this session holds, by moref: one request per 300 objects.
+    """The privileges that this session has, by moref: one request per 300 objects.
 
-    :raises VCenterError: vCenter cannot be asked, or an object is gone
+    :raises VCenterError: the request failed, or an object is gone
     """
     manager = session.content.authorizationManager._GetMoId()
     key = _session_key(session)

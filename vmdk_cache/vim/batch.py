@@ -1,11 +1,11 @@
-"""Requests of several threads that arrive together, sent as one.
+"""Combines concurrent requests of several threads into one.
 
-While one thread's request is under way, the others queue; the next to come takes all that queued
-along. So a lone caller waits for no other, and a hundred at once send a handful of requests.
+While one thread's request is in progress, the others queue; the next one sends the requests of all
+that queued. So a single caller never waits, and a hundred concurrent callers send a few requests.
 
-An error of the request is an error of all on board. What ends only the thread that sends
-(GreenletExit, eventlet.Timeout, KeyboardInterrupt: no ``Exception``) is not shared: the others go
-back to the head of the queue, and the next of them sends.
+An error of the request is raised in all threads that shared it. An exception that ends only the
+sending thread (GreenletExit, eventlet.Timeout, KeyboardInterrupt: no ``Exception``) is not shared:
+the others return to the head of the queue, and the next of them sends.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class _Seat(Generic[K, V]):
 class Batch(Generic[K, V]):
     """Thread-safe.
 
-    :param send: does the work for all keys at once; a key that is absent from its result has None
-    :param gather: called before each request; callers that come until it returns are on board
+    :param send: handles all keys at once; keys missing from its result get None
+    :param gather: called before each request; callers that arrive before it returns are included
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Batch(Generic[K, V]):
         self._turn = threading.Lock()
 
     def ask(self, key: K) -> V | None:
-        """What ``send`` makes of ``key``.
+        """The result of ``send`` for ``key``.
 
-        :raises Exception: what ``send`` raised; everybody on board gets it
+        :raises Exception: the error of ``send``, raised in all threads that shared the request
         """
         seat: _Seat[K, V] = _Seat(key)
         with self._queue_lock:

@@ -1,14 +1,14 @@
-"""One bounded pool of HTTPS connections that speaks SOAP: pyVmomi's stub, made strict.
+"""A bounded pool of HTTPS connections for SOAP, based on pyVmomi's stub.
 
-What it adds to ``pyVmomi.SoapAdapter.SoapStubAdapter``, whose pool bounds only what is kept:
+It extends ``pyVmomi.SoapAdapter.SoapStubAdapter``, whose pool limits only idle connections:
 
-- at most ``pool_size`` requests at a time, further callers wait for a connection;
-- separate time-outs for connecting and for reading;
-- a pooled connection that the server has closed meanwhile is replaced before it is used;
-- an error before the request left is marked (:class:`~vmdk_cache.vim.faults.NotSent`), and so is
-  an answer that pyVmomi cannot read (:class:`~vmdk_cache.vim.faults.NotUnderstood`);
-- only the log-in sets the cookie. pyVmomi takes every ``Set-Cookie``, so that an answer to an
-  old session, arriving late, would throw out the new one.
+- at most ``pool_size`` concurrent requests; further callers wait for a connection;
+- separate timeouts for connecting and for reading;
+- a pooled connection that the server has closed is replaced before use;
+- errors before the request was sent are marked (:class:`~vmdk_cache.vim.faults.NotSent`), and so
+  are responses that pyVmomi cannot read (:class:`~vmdk_cache.vim.faults.NotUnderstood`);
+- only the log-in sets the cookie. pyVmomi accepts every ``Set-Cookie``, so that a late response to
+  an old session would replace the new session's cookie.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from vmdk_cache.vim.endpoint import Endpoint
 from vmdk_cache.vim.exchange import OverheardConnection
 from vmdk_cache.vim.faults import NotSent, NotUnderstood
 
-#: Names of pyVmomi that it neither documents nor promises to keep, by the object that must have
-#: them; the whole package uses no others. With their parameters, None for what is no function.
-#: setup.cfg caps the release for their sake.
+#: Undocumented names of pyVmomi, by the object that must have them, with their parameters (None if
+#: not a function). The package uses no others. Because of them setup.cfg limits the release.
 PRIVATE_NAMES: dict[Any, dict[str, str | None]] = {
     SoapStubAdapter: {
         # Overridden, and called by InvokeMethod.
@@ -41,13 +40,13 @@ PRIVATE_NAMES: dict[Any, dict[str, str | None]] = {
     },
     VmomiSupport.ManagedObject: {"_GetMoId": "self", "_wsdlName": None},
 }
-#: And attributes that a SoapStubAdapter has once it is made.
+#: Undocumented attributes of SoapStubAdapter instances.
 PRIVATE_ATTRIBUTES = ("lock", "pool", "cookie")
 
-#: What a request raises whose answer was read, or did not come, or is not XML.
+#: Errors of a request whose response was read, is missing, or is not XML.
 _EXPECTED = (vmodl.MethodFault, NotSent, OSError, HTTPException, ExpatError)
 
-#: Shorter than what proxies in front of vCenter keep an idle connection for.
+#: Shorter than the idle timeout of proxies in front of vCenter.
 _KEEP_IDLE_S = 50
 
 
@@ -60,7 +59,7 @@ class Cookie:
 
 
 class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
-    """Thread-safe. ``close`` ends the idle connections; those in use end with their request."""
+    """Thread-safe. ``close`` closes idle connections; the others close after their request."""
 
     def __init__(
         self,
@@ -104,12 +103,12 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
 
     def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
         with self._slots:
-            self.request_count += 1  # a lost update under threads harms nobody: it is a gauge
+            self.request_count += 1  # a lost update is harmless: the count is approximate
             try:
                 return super().InvokeMethod(mo, info, args, outerStub)
             except _EXPECTED:
                 raise
-            except Exception as error:  # pyVmomi's reader raises whatever it stumbles over
+            except Exception as error:  # pyVmomi's parser raises many kinds of errors
                 raise NotUnderstood from error
 
     def GetConnection(self) -> HTTPSConnection:
@@ -145,9 +144,9 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
 
 
 def _is_readable(sock: socket.socket) -> bool:
-    """An idle connection has nothing to read unless the server closed it.
+    """Whether the socket has data; for an idle connection this means that the server closed it.
 
-    ``select.poll`` where it exists: eventlet removes it, and plain ``select`` stops at 1024 files.
+    Uses ``select.poll`` if it exists: eventlet removes it, but ``select`` is limited to 1024 files.
     """
     if hasattr(select, "poll"):
         poller = select.poll()

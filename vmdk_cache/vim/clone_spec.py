@@ -1,9 +1,9 @@
-"""The CloneSpec of a full, powered-off copy, and what it makes of the copy's disk.
+"""The CloneSpec of a full, powered-off copy, with edits of the copy's disk.
 
-A clone carries its whole identity in ONE CloneVM_Task. vCenter copies extraConfig, annotation and
-managedBy of a source into the clone unless the request says otherwise, so it always says otherwise.
-``CloneSpec.config`` may also edit the disk; what vCenter makes of that is not documented
-(docs/assumptions.rst, A92 and A93).
+One CloneVM_Task sets the whole identity of a clone. vCenter copies extraConfig, annotation and
+managedBy of the source into the clone unless the request overrides them, so it always does.
+``CloneSpec.config`` may also edit the disk, but the effect is not documented (docs/assumptions.rst,
+A92 and A93).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vmdk_cache.vim.import_spec import disk_backing
 from vmdk_cache.vim.virtual_disk import VirtualDisk, edit
 
 _FlatVer2 = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
-#: What vCenter may say of a spec that it does not accept, and subtypes (vSphere API reference).
+#: Faults, with subtypes, with which vCenter may reject a spec (vSphere API reference).
 _SPEC_FAULTS = (
     vim.fault.VmConfigFault,
     vim.fault.InvalidDatastore,
@@ -35,7 +35,7 @@ _SPEC_FAULTS = (
 
 @dataclass(frozen=True)
 class DiskEdit:
-    """What ``CloneSpec.config`` is to make of the copy's disk.
+    """The requested edit of the copy's disk in ``CloneSpec.config``.
 
     :ivar source: the source's only disk
     """
@@ -47,18 +47,18 @@ class DiskEdit:
 
 @dataclass(frozen=True)
 class CloneRequest:
-    """Where a clone goes and who it is.
+    """The place and identity of a clone.
 
     :ivar folder: moref; so are ``datastore``, ``host`` and ``pool``
     :ivar disk_key: device key of the source's only disk (:class:`VirtualDisk`)
     :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
     :ivar extra_config: keys to set; the value ``''`` removes a key that the source has
-    :ivar managed_by: (extension key, type), or None: the clone is managed by nobody, even when
-        its source is managed
+    :ivar managed_by: (extension key, type), or None: the clone is unmanaged, even if its source is
+        managed
     :ivar annotation: replaces the source's; '' removes it
     :ivar profile_id: storage profile for the VM's home and its disk
-    :ivar as_template: the clone is a template at once
-    :ivar disk_edit: asked of vCenter in the same task; whether it was done has to be read
+    :ivar as_template: create the clone as a template
+    :ivar disk_edit: edit to request in the same task; read the disk to see whether it was done
     """
 
     name: str
@@ -81,7 +81,7 @@ def clone_spec(request: CloneRequest) -> Any:
     """The VirtualMachineCloneSpec of a request."""
     profile_id = request.profile_id
     profiles = [vim.vm.DefinedProfileSpec(profileId=profile_id)] if profile_id is not None else []
-    managed_by = request.managed_by or ("", "")  # an empty key unsets the source's
+    managed_by = request.managed_by or ("", "")  # an empty key removes the source's
     locator = vim.vm.RelocateSpec.DiskLocator(
         diskId=request.disk_key,
         datastore=vim.Datastore(request.datastore),
@@ -124,7 +124,7 @@ def is_editable(source: VirtualDisk | None) -> bool:
 
 
 def may_be_about_spec(failure: errors.VCenterError) -> bool:
-    """Whether vCenter may have refused a clone because of what its spec asks for."""
+    """Whether vCenter may have refused a clone because of its spec."""
     if failure.fault is None or isinstance(failure, errors.HardwareTooNew):
         return False
     try:
@@ -135,7 +135,8 @@ def may_be_about_spec(failure: errors.VCenterError) -> bool:
 
 
 def _change(request: CloneRequest) -> Any:
-    """The source's whole device, changed: as CAPV, Ansible and Packer send it to real vCenters."""
+    """The source's whole device with the changes, as CAPV, Ansible and Packer send it to real
+    vCenters."""
     wanted = request.disk_edit
     assert wanted is not None, request
     device = copy.copy(wanted.source.device)

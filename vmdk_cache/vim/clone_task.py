@@ -1,7 +1,7 @@
-"""Tasks of CloneVM_Task, looked at from outside: for a caller that lost the answer to its call.
+"""Finds tasks of CloneVM_Task, for a caller that lost the response to its call.
 
-vCenter names a clone's source and not its target, so clones that others asked for are among a
-source's tasks; ``queued_at`` and ``made`` tell them apart. Ended tasks stay for about ten minutes
+A task names the source of a clone but not its target, so a source's tasks include clones of other
+callers; ``queued_at`` and ``made`` distinguish them. Finished tasks remain for about ten minutes
 (vSphere API reference, ManagedEntity.recentTask).
 """
 
@@ -22,11 +22,11 @@ _PATHS = ["info.descriptionId", "info.state", "info.queueTime", "info.result"]
 
 @dataclass(frozen=True)
 class CloneTask:
-    """A clone's task as it was when read.
+    """The state of a clone's task when it was read.
 
-    :ivar queued_at: by vCenter's clock, aware, UTC; None if vCenter does not say
+    :ivar queued_at: by vCenter's clock, aware, UTC; None if vCenter does not report it
     :ivar is_under_way: queued or running
-    :ivar made: moref of the clone, None unless the task has succeeded
+    :ivar made: moref of the clone, None unless the task succeeded
     """
 
     queued_at: datetime.datetime | None
@@ -35,9 +35,9 @@ class CloneTask:
 
 
 def of_source(session: Session, source: str) -> list[CloneTask]:
-    """The recent clones of a VM or template: under way, or ended lately. One request.
+    """The recent clone tasks of a VM or template, running or finished, in one request.
 
-    :param source: moref; one that is gone has no clones
+    :param source: moref; if the object is gone, the result is empty
     """
     try:
         tasks = properties.read_through(
@@ -58,7 +58,7 @@ def of_source(session: Session, source: str) -> list[CloneTask]:
 
 
 def known(session: Session, task: str) -> list[CloneTask]:
-    """The one task of that moref, or none if vCenter has forgotten it. One request."""
+    """The task with that moref, empty if vCenter no longer knows it; one request."""
     tasks = properties.read(session, "Task", [task], _PATHS)
     return [_clone_task(values) for values in tasks.values()]
 

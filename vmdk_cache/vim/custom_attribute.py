@@ -1,16 +1,17 @@
-"""Custom attributes: short texts that vCenter keeps beside a VM or template, in its own database.
+"""Custom attributes: short texts that vCenter stores for a VM or template, in its own database.
 
-A template takes them, at once and without a task, which is true of nothing else but its name and
-annotation: the API reference names no object that SetField refuses (docs/assumptions.rst, A54).
+They can be set on a template, immediately and without a task, unlike any other property except its
+name and annotation: the API reference names no object for which SetField fails
+(docs/assumptions.rst, A54).
 
-    undefined   -- first need: AddCustomFieldDef -->  defined; DuplicateName: another was faster
-    defined     -- SetField -->                       set; '' takes the value away
-    refused     a privilege is missing, or the name belongs to another type of object: left alone
-                for some minutes, with one warning in the log
+    undefined   -- first use: AddCustomFieldDef -->   defined; DuplicateName: another was faster
+    defined     -- SetField -->                       set; '' removes the value
+    refused     a privilege is missing, or the name belongs to another type of object: not tried
+                again for some minutes, with one warning in the log
 
-Names are unique over all types of objects, and values refer to them by a key. Keys are read once
-per log-in; a key that is not known then, or not any more, has them read again. An attribute that
-is renamed in vCenter keeps its old name here until the next log-in.
+Names are unique across all types of objects, and values refer to them by a key. Keys are read once
+per log-in, and again when a key is unknown or no longer valid. An attribute that is renamed in
+vCenter keeps its old name here until the next log-in.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from vmdk_cache.vim.session import Session
 
 LOG = logging.getLogger(__name__)
 
-#: How long a refusal counts before the attribute is tried again; somebody may have mended it.
+#: How long to wait after a refusal before trying again; the cause may have been fixed.
 _REFUSED_PAUSE_S = 600.0
 _DEFINE_PRIVILEGE = "Global.ManageCustomFields"
 _SET_PRIVILEGE = "Global.SetCustomField"
@@ -42,12 +43,12 @@ NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 @dataclass
 class _Definitions:
-    """What one log-in has seen of CustomFieldsManager.field.
+    """The CustomFieldsManager.field as read during one log-in.
 
-    :ivar key_of: by name; where several types share a name, the one for VMs
+    :ivar key_of: by name; if several types share a name, the key for VMs
     :ivar name_of: by key
     :ivar not_for_vms: names that belong to another type of object
-    :ivar nameless: keys on VMs whose definition vCenter does not show
+    :ivar nameless: keys set on VMs whose definition vCenter does not show
     """
 
     generation: int
@@ -58,11 +59,11 @@ class _Definitions:
 
 
 class _Unusable(Exception):
-    """The attribute cannot be used; the text says why and what would help."""
+    """The attribute cannot be used; the text says why and what to do."""
 
 
 class CustomAttributes:
-    """Thread-safe. :meth:`of` gives the one that all users of a session share."""
+    """Thread-safe. :meth:`of` returns the instance that all users of a session share."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -73,17 +74,17 @@ class CustomAttributes:
 
     @classmethod
     def of(cls, session: Session) -> CustomAttributes:
-        """The session's own, so that definitions are read and refusals met once."""
+        """The session's instance, so that definitions and refusals are shared."""
         return session.shared("custom_attributes", lambda: cls(session))
 
     def set(self, moref: str, name: str, value: str) -> bool:
-        """Give a VM or template the value; the attribute is defined if need be.
+        """Set the value on a VM or template; the attribute is defined if needed.
 
-        Costs one request once the attribute's key is known, and none for some minutes after a
+        Sends one request once the attribute's key is known, and none for some minutes after a
         refusal.
 
-        :param value: '' takes the value away
-        :returns: False if this account or this vCenter does not allow it; a warning said so once
+        :param value: '' removes the value
+        :returns: False if this account or this vCenter does not allow it; logged once as a warning
         :raises ObjectNotFound: the VM is gone
         :raises VCenterError: any other fault
         """
@@ -99,23 +100,22 @@ class CustomAttributes:
         return True
 
     def field_key(self, name: str) -> int | None:
-        """Key of the attribute, None if vCenter shows none of that name.
+        """Key of the attribute, None if vCenter shows no attribute of that name.
 
-        A key that was found is remembered until the next log-in; a name that was not is looked
-        for again each time.
+        Keys are cached until the next log-in; unknown names are looked up again each time.
         """
         found = self._known().key_of.get(name)
         return self._read().key_of.get(name) if found is None else found
 
     def is_for_vms(self, name: str) -> bool | None:
-        """Whether the attribute may be set on virtual machines; None if vCenter shows none of that
-        name."""
+        """Whether the attribute may be set on virtual machines; None if vCenter shows no attribute
+        of that name."""
         if self.field_key(name) is None:
             return None
         return name not in self._known().not_for_vms
 
     def named(self, values: Iterable[Any], names: Collection[str]) -> Mapping[str, str]:
-        """Those of an object's values that are set and have one of the names.
+        """The values of an object that are set and have one of the names.
 
         :param values: the object's ``customValue`` (pyVmomi objects)
         :returns: attribute name -> value, read-only
@@ -130,10 +130,10 @@ class CustomAttributes:
         )
 
     def blank(self, moref: str, values: Iterable[Any], names: Sequence[str]) -> None:
-        """Take away those of the VM's values that have one of the names: a request for each.
+        """Remove the VM's values that have one of the names: one request for each.
 
-        Where that is refused they stay: a warning was logged, and a text that any reader of the
-        source could see harms nobody on its clone.
+        If that is refused, they stay, with a warning in the log: a text that every reader of the
+        source could see does no harm on its clone.
 
         :param values: the VM's ``customValue`` (pyVmomi objects)
         """
@@ -152,30 +152,30 @@ class CustomAttributes:
                 self._call("SetField", entity=vm, key=key, value=value)
                 return
             except errors.NoPermission as refused:
-                raise _Unusable(f"the account needs {_SET_PRIVILEGE} ({refused})") from refused
+                raise _Unusable(f"the account requires {_SET_PRIVILEGE} ({refused})") from refused
             except errors.VCenterError as error:
                 if error.fault != "vmodl.fault.InvalidArgument":
                     raise
-                # The definition has been removed, and perhaps made anew, or is not for VMs.
+                # The definition was removed, perhaps recreated, or is not for VMs.
                 self._forget()
                 if attempt == 2:
                     self._explain(name, error)
                     raise
 
     def _define(self, name: str) -> int:
-        """Key of the attribute, which may be another process's work of this moment."""
+        """Define the attribute, unless another process just did; return its key."""
         try:
             made = self._call("AddCustomFieldDef", name=name, moType=vim.VirtualMachine)
         except errors.NoPermission as refused:
             raise _Unusable(
-                f"the account needs {_DEFINE_PRIVILEGE} to define it, and {_SET_PRIVILEGE} to use "
-                f"it; an administrator may define it for virtual machines instead ({refused})"
+                f"the account requires {_DEFINE_PRIVILEGE} to define it, and {_SET_PRIVILEGE} to "
+                f"use it; an administrator can define it for virtual machines instead ({refused})"
             ) from refused
         except errors.NameTaken as taken:
             key = self._read().key_of.get(name)
             if key is None:
                 raise _Unusable(
-                    f"vCenter has it but does not show it to this account: {taken}"
+                    f"it exists in vCenter but is not visible to this account: {taken}"
                 ) from taken
             return key
         known, key = self._known(), int(made.key)
@@ -187,8 +187,8 @@ class CustomAttributes:
         """:raises _Unusable: if the name belongs to another type of object"""
         if name in self._read().not_for_vms:
             raise _Unusable(
-                "it is defined for another type of object; rename that definition, or make it a "
-                "global one"
+                "it is defined for another type of object; rename that definition, or make it "
+                "global"
             ) from error
 
     def _call(self, method: str, **args: Any) -> Any:
@@ -210,9 +210,9 @@ class CustomAttributes:
             self._warned.add(name)
         if not known:
             LOG.warning(
-                "The custom attribute %s cannot be set: %s. Images are cached, cloned and expired "
-                "by age all the same; what the attribute would tell, such as the time of last "
-                "use, is known to this process only.",
+                "Cannot set the custom attribute %s: %s. Images are still cached, cloned and "
+                "expired by age, but only this process knows the values of the attribute, such as "
+                "the time of last use.",
                 quoted(name),
                 reason,
             )
@@ -220,7 +220,7 @@ class CustomAttributes:
     # -- definitions -----------------------------------------------------------------------------
 
     def _known(self) -> _Definitions:
-        """Definitions as this log-in last read them."""
+        """The definitions as last read during this log-in."""
         with self._lock:
             known = self._definitions
             if known is None or known.generation != self._session.generation:
@@ -228,7 +228,7 @@ class CustomAttributes:
             return known
 
     def _read(self) -> _Definitions:
-        """Definitions as they are now."""
+        """Read the definitions again."""
         with self._lock:
             self._definitions = self._request()
             return self._definitions
@@ -238,7 +238,7 @@ class CustomAttributes:
             self._definitions = None
 
     def _names(self, keys: Iterable[int]) -> Mapping[int, str]:
-        """Names of all these keys that have one; unknown keys are asked for once."""
+        """Names of the given keys; unknown keys are looked up once."""
         known = self._known()
         unknown = set(keys) - known.name_of.keys() - known.nameless
         if unknown:

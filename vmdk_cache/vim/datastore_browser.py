@@ -1,9 +1,9 @@
-"""Directories in the root of a datastore: which there are, which belong to VMs, delete one.
+"""Directories in the root of a datastore: list them, list those of VMs, delete one.
 
-A directory that no VM has files in is what a crash or a deletion by hand left behind. Whoever
-looks for such ones asks for :func:`directories` first and :func:`vm_directories` after it, so that
-a VM made in between is not missed, and gives young VMs time: while one is being made, vCenter may
-not tell its files yet.
+A directory without files of a VM was left behind by a crash or a manual deletion. To find these,
+call :func:`directories` first and :func:`vm_directories` after it, so that a VM created in between
+is not missed, and allow new VMs some time: while a VM is being created, vCenter may not report its
+files yet.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
-#: How long a search or a deletion may run, and how long it may wait in vCenter's queue before it
-#: runs: the lock of housekeeping is held meanwhile.
+#: Time limits of a search or a deletion, and of its wait in vCenter's queue; the housekeeping lock
+#: is held meanwhile.
 SEARCH_WITHIN_S = 600.0
 DELETE_WITHIN_S = 900.0
-#: Their directories bear ids in place of names, or both; what is whose cannot be told by name.
+#: On these, directories have ids instead of names, or both, so the name does not identify the
+#: owner.
 WITHOUT_NAMES = frozenset({"vsan", "vsand", "vvol"})
-#: Both readings of a path in which ``]`` stands in the name of the datastore or of a directory.
+#: Both interpretations of a path with ``]`` in the name of the datastore or of a directory.
 _ROOT_DIRECTORY = (re.compile(r"\[[^\]]*\]\s*([^/]+)/"), re.compile(r"\[.*\]\s*([^/]+)/"))
 
 _VM_PATHS = ("name", "config.files.vmPathName", "summary.config.vmPathName", "layoutEx.file")
@@ -40,9 +41,9 @@ def directories(
 ) -> list[str]:
     """Names of the directories in the root of the datastore that begin with ``prefix``, sorted.
 
-    Two requests and a task. Always empty on vSAN and vVol, where directories bear ids.
+    Sends two requests and runs a task. Always empty on vSAN and vVol, where directories have ids.
 
-    :param prefix: taken literally, upper and lower case included
+    :param prefix: taken literally, case-sensitive
     :raises ObjectNotFound: the datastore is gone
     :raises VCenterError: it is not accessible, or another fault
     """
@@ -69,12 +70,12 @@ def directories(
 
 
 def vm_directories(session: Session, datastore: str) -> set[str]:
-    """Names of the root directories that registered VMs and templates with files on the datastore
-    use: one request per page.
+    """Names of the root directories used by registered VMs and templates with files on the
+    datastore: one request per page.
 
-    Rather too many than too few: what such a VM uses on other datastores is named as well, and a
-    VM without configuration (being made, or its files are lost) counts for the directory that
-    bears its name.
+    The result may contain too many names, but never too few: it includes directories that such a VM
+    uses on other datastores, and for a VM without configuration (being created, or its files are
+    lost) the directory with its name.
 
     :param datastore: moref
     :raises ObjectNotFound: the datastore is gone
@@ -91,13 +92,13 @@ def vm_directories(session: Session, datastore: str) -> set[str]:
 def delete_directory(
     session: Session, waiter: TaskWaiter, datastore: Datastore, datacenter: str, name: str
 ) -> None:
-    """Delete a directory in the datastore's root with all that is in it, for good.
+    """Permanently delete a directory in the datastore's root, with its contents.
 
-    That it is gone already is success.
+    Succeeds if the directory is already gone.
 
     :param datacenter: moref
     :raises ValueError: ``name`` is not the plain name of one directory
-    :raises InUse, FileLocked: a VM is at work on a file in it; retry
+    :raises InUse, FileLocked: a VM is using a file in it; retry
     """
     if name != name.strip() or name in ("", ".") or ".." in name or re.search(r"[/\\\0]", name):
         raise ValueError(
@@ -123,8 +124,8 @@ def delete_directory(
 
 
 def _pattern(prefix: str) -> str:
-    """``prefix`` as the browser's pattern, what could be special in it replaced by ``?``: a search
-    that finds too much is sifted, one that finds too little is not noticed."""
+    """``prefix`` as a pattern of the browser, with ``?`` for characters that could be special:
+    superfluous results are filtered, but missing ones would go unnoticed."""
     return re.sub(r"[^A-Za-z0-9_. -]", "?", prefix) + "*"
 
 

@@ -1,10 +1,10 @@
-"""How a path, ``[name] directory/file``, writes the name of a datastore.
+"""The spelling of a datastore's name in a path, ``[name] directory/file``.
 
-vCenter escapes ``/``, ``\\`` and ``%`` in the name of a managed entity. How a path writes such a
-name is not documented: the API reference says only that the name in a path has none of these
-characters (Datastore). Cinder and govmomi put the name into a path as vCenter gives it, so that
-comes first; the name without escapes is tried where vCenter does not know the first. An ordinary
-name can be written in one way only (docs/assumptions.rst, A23).
+vCenter escapes ``/``, ``\\`` and ``%`` in the name of a managed entity. The spelling of such a name
+in a path is not documented: the API reference only says that the name in a path has none of these
+characters (Datastore). Cinder and govmomi use the name as vCenter returns it, so that comes first;
+if vCenter does not know it, the unescaped name is tried. An ordinary name has only one spelling
+(docs/assumptions.rst, A23).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vmdk_cache.vim.reference import unescape_name
 T = TypeVar("T")
 
 FILE_NOT_FOUND = "vim.fault.FileNotFound"
-#: How vCenter may refuse a path whose datastore it does not know.
+#: Faults for a path with an unknown datastore.
 _UNKNOWN = frozenset(
     {
         "vim.fault.InvalidDatastore",
@@ -31,12 +31,11 @@ _UNKNOWN = frozenset(
 
 
 def path_names(written: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """How paths may write the names of a datacenter's datastores, the likeliest first.
+    """The possible spellings of a datacenter's datastores in paths, the most likely first.
 
-    A way that could mean two of them is left out: nothing is written to, or deleted from, the wrong
-    datastore.
+    Ambiguous spellings are left out, so that no operation affects the wrong datastore.
 
-    :param written: by datastore, its name as vCenter gives it, in one or several properties
+    :param written: by datastore, its name as vCenter returns it, in one or several properties
     """
     ways = {
         moref: tuple(dict.fromkeys((*names, *map(unescape_name, names))))
@@ -49,11 +48,11 @@ def path_names(written: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...
 
 
 def in_each_way(names: Sequence[str], call: Callable[[str], T]) -> T:
-    """What ``call`` returns for the first of ``names`` that vCenter knows.
+    """The result of ``call`` for the first of ``names`` that vCenter knows.
 
-    :param call: must have done nothing when vCenter does not know the name
-    :raises ObjectNotFound: a file is not found, or there is no name that means one datastore only
-    :raises VCenterError: what ``call`` raises, for the first name if vCenter knows none
+    :param call: must have no effect if vCenter does not know the name
+    :raises ObjectNotFound: a file is not found, or no spelling is unambiguous
+    :raises VCenterError: the error of ``call``, for the first name if vCenter knows none
     """
     failures: list[errors.VCenterError] = []
     for name in names:
@@ -64,6 +63,8 @@ def in_each_way(names: Sequence[str], call: Callable[[str], T]) -> T:
                 raise
             failures.append(failure)
     if not failures:
-        raise errors.ObjectNotFound("no path can name the datastore: another one's name is alike")
+        raise errors.ObjectNotFound(
+            "no path can name the datastore unambiguously: another one has a similar name"
+        )
     failed = next((one for one in failures if one.fault == FILE_NOT_FOUND), failures[0])
     raise failed

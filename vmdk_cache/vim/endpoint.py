@@ -1,4 +1,4 @@
-"""Where vCenter is, how to log in, and how its certificate is verified."""
+"""vCenter's address, credentials and certificate verification."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from vmdk_cache.vim.exchange import Listener
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where vCenter is and how to log in.
+    """vCenter's address and credentials.
 
-    :ivar ca_file: PEM file of trusted issuers; None trusts what the system trusts
-    :ivar insecure: True checks no certificate, for test beds
-    :ivar pool_size: requests under way at a time; long polls have connections of their own
-    :ivar listener: told of each SOAP request and its answer, for reports
-    :ivar api_retry_count: attempts in all of a call that got no answer and may be repeated: it
-        is safe to, or was never sent; none begins later than two minutes after the first failed
+    :ivar ca_file: PEM file of trusted issuers; None uses the system's trust store
+    :ivar insecure: True disables certificate verification, for test beds
+    :ivar pool_size: maximum number of concurrent requests; long polls use separate connections
+    :ivar listener: receives each SOAP request and response, for reports
+    :ivar api_retry_count: total attempts of a call that got no answer and may be repeated, because
+        it is safe or was never sent; no attempt starts more than two minutes after the first
+        failure
     """
 
     host: str
@@ -40,7 +41,7 @@ class Endpoint:
         return f"{self.host}:{self.port}"
 
     def ssl_context(self) -> ssl.SSLContext:
-        """A fresh context.
+        """Create an SSL context.
 
         :raises ConfigError: ``ca_file`` cannot be used
         """

@@ -1,4 +1,4 @@
-"""SOAP requests and their answers as they went over the wire, for whoever wants to keep them."""
+"""Records SOAP requests and responses as sent over the wire."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and its answer; bodies are text, whatever their encoding was.
+    """One request and its response; bodies are decoded text.
 
     :ivar response_headers: name -> values
     """
@@ -26,12 +26,12 @@ class Exchange:
     response: str
 
 
-#: Called with each exchange, by the thread that made it.
+#: Called with each exchange, in the thread of the request.
 Listener = Callable[[Exchange], None]
 
 
 class OverheardConnection(HTTPSConnection):
-    """A connection that tells of each exchange once its answer has been read."""
+    """A connection that reports each exchange after reading its response."""
 
     def __init__(self, *args: Any, listener: Listener, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -59,7 +59,7 @@ class OverheardConnection(HTTPSConnection):
 
 
 class _Answer(io.BytesIO):
-    """An answer that has been read, to be read once more."""
+    """A response that was already read, to be read again."""
 
     def __init__(self, answer: HTTPResponse, content: bytes) -> None:
         super().__init__(content)

@@ -1,7 +1,7 @@
-"""Reading the disk of a VM that is powered off: ExportVm and its NFC lease.
+"""Reads the disk of a powered-off VM: ExportVm and its NFC lease.
 
-The host sends the disk as a streamOptimized VMDK. The lease is not renewed, so the read has to end
-within vCenter's 300 s: this is for disks of some MiB.
+The host sends the disk as a streamOptimized VMDK. The lease is not renewed, so the read must finish
+within vCenter's 300 s: it is only for disks of a few MiB.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def open_export(session: Session, vm: str) -> Iterator[Iterator[bytes]]:
     """Chunks of the VM's first disk; the lease ends with the block.
 
     :param vm: moref
-    :raises LeaseLost: vCenter did not get the lease ready, or it has no disk
-    :raises Unreachable, CertificateRefused, TaskFailed: the host, with its name
+    :raises LeaseLost: the lease did not become ready, or has no disk
+    :raises Unreachable, CertificateRefused, TaskFailed: an error of the host, with its name
     :raises VCenterError: any other fault
     """
     lease = str(session.invoke("VirtualMachine", vm, "ExportVm"))

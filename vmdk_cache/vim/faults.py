@@ -1,8 +1,8 @@
-"""THE table: what vSphere, sockets, HTTP and TLS can say -> :mod:`vmdk_cache.errors`.
+"""Maps errors of vSphere, sockets, HTTP and TLS to :mod:`vmdk_cache.errors`.
 
-The first entry of :data:`FAULTS` on a fault's line of ancestors decides, so the most specific
-wins. A fault that has no entry is a ``TaskFailed``. Nothing else in the package looks at fault
-types; who must tell two faults of one error apart reads ``error.fault``.
+The most specific ancestor of a fault that has an entry in :data:`FAULTS` decides. A fault without
+an entry becomes ``TaskFailed``. No other module examines fault types; code that must distinguish
+two faults of one error reads ``error.fault``.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ _BUSY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class NotSent(Exception):
-    """The request never left: connecting failed. ``__cause__`` says why."""
+    """The request was not sent, because connecting failed. ``__cause__`` says why."""
 
 
 class NotUnderstood(Exception):
-    """The answer has something that this pyVmomi does not know. ``__cause__`` says what."""
+    """The response contains something that this pyVmomi does not know. ``__cause__`` says what."""
 
 
 def fault_name(fault: BaseException) -> str:
@@ -82,15 +82,15 @@ def translate(
     moref: str | None = None,
     server: str = "vCenter",
 ) -> BaseException:
-    """The error to raise in place of ``error``.
+    """The error to raise instead of ``error``.
 
-    :param error: a vSphere fault (raised, or found in a task or lease), or what a socket, TLS,
-        :mod:`http.client` or a channel raised
+    :param error: a vSphere fault (raised, or found in a task or lease), or an error of a socket,
+        TLS, :mod:`http.client` or a channel
     :param method: vSphere API method that was called
-    :param moref: the object it was called on
-    :param server: ``host:port``, for the errors that an operator mends there
-    :returns: a :class:`~vmdk_cache.errors.VCenterError`; ``error`` itself when it is neither a
-        fault nor a failure of the connection
+    :param moref: the object that it was called on
+    :param server: ``host:port``, for errors that concern the connection
+    :returns: a :class:`~vmdk_cache.errors.VCenterError`; ``error`` itself if it is neither a fault
+        nor a connection error
     """
     if isinstance(error, NotSent) and error.__cause__ is not None:
         error = error.__cause__
@@ -104,7 +104,8 @@ def translate(
 def translated(
     *, method: str | None = None, moref: str | None = None, server: str = "vCenter"
 ) -> Iterator[None]:
-    """Raise what :func:`translate` makes of an error in the block, from that error."""
+    """Translate errors of the block with :func:`translate`, and raise the result from the
+    original."""
     try:
         yield
     except Exception as error:
@@ -129,7 +130,7 @@ def _from_fault(
         if kind is errors.NoPermission:
             text = f"privilege {privilege} on {target} is missing: {text}"
         else:  # NotAuthenticated
-            text = f"privilege {privilege} on {target} is needed: {text}"
+            text = f"privilege {privilege} on {target} is required: {text}"
     elif kind is errors.LoginRefused:
         text = (
             f"{server} refused the log-in: {text}; "
@@ -147,7 +148,7 @@ def _error_class(fault: BaseException) -> type[errors.VCenterError]:
 
 
 def _text(fault: Any) -> str:
-    """vCenter's own words, what it says beside them, and the fault's name, on one line."""
+    """vCenter's message, the fault's details and its name, on one line."""
     words = [str(fault.msg)] if getattr(fault, "msg", None) else []
     words += [m.message for m in getattr(fault, "faultMessage", None) or () if m.message]
     for detail in ("reason", "invalidProperty", "property", "file", "name", "datastore"):
@@ -169,8 +170,8 @@ def _from_connection(
 ) -> tuple[type[errors.VCenterError] | None, str]:
     if isinstance(error, NotUnderstood):
         return errors.TaskFailed, (
-            f"{server} answered with something that pyvmomi {identifier(version_info_str)} does "
-            f"not know ({sentence(repr(error.__cause__))}); install a newer pyvmomi"
+            f"{server} sent a response that pyvmomi {identifier(version_info_str)} does not "
+            f"understand ({sentence(repr(error.__cause__))}); install a newer pyvmomi"
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return errors.CertificateRefused, (
@@ -194,14 +195,14 @@ def _from_connection(
         )
     if isinstance(error, ExpatError):
         return errors.Unreachable, (
-            f"{server} answered with something that is not SOAP ({sentence(error)}); "
-            "check vmware_host_ip and proxies"
+            f"{server} sent a response that is not SOAP ({sentence(error)}); check vmware_host_ip "
+            "and proxies"
         )
     return None, ""
 
 
 def _from_http(error: HTTPException, server: str) -> tuple[type[errors.VCenterError], str]:
-    """pyVmomi raises ``HTTPException("503 Service Unavailable")`` for a status it cannot read."""
+    """pyVmomi raises ``HTTPException("503 Service Unavailable")`` for an unexpected status."""
     status = re.match(r"(\d{3})\b", str(error))
     if status and int(status[1]) not in _BUSY_STATUS:
         return errors.TaskFailed, (

@@ -1,7 +1,7 @@
-"""Where a host takes uploads, and by which certificate vCenter knows it.
+"""The addresses of hosts for uploads, and the thumbprints of their certificates.
 
-A lease's URLs name an ESXi host (recorded: ``https://<address of the host>/nfc/...``): a host that
-can be reached here under its name can be reached by an import.
+A lease's URLs name an ESXi host (recorded: ``https://<address of the host>/nfc/...``): if this host
+can reach the ESXi host by its name, so can an import.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HTTPS = 443
 class HostAddress:
     """One host.
 
-    :ivar thumbprint: of its certificate, '' if vCenter knows none
+    :ivar thumbprint: thumbprint of its certificate, '' if vCenter has none
     :ivar product: such as ``VMware ESXi 8.0.3 build-24022510``
     """
 
@@ -34,9 +34,9 @@ class HostAddress:
 
 
 def host_addresses(session: Session, morefs: Iterable[str]) -> dict[str, HostAddress]:
-    """By moref, in one request per 500 hosts.
+    """The addresses by moref, in one request per 500 hosts.
 
-    :raises VCenterError: vCenter cannot be asked
+    :raises VCenterError: the request failed
     """
     found = properties.read(session, "HostSystem", morefs, [_NAME, _PORT, _THUMBPRINT, _PRODUCT])
     return {

@@ -1,8 +1,8 @@
-"""Where the bytes of a leased disk go to or come from, and how that host is verified.
+"""The host that sends or receives a leased disk, and the verification of its certificate.
 
-The host's certificate is not vCenter's: it is pinned by the thumbprint that vCenter vouches for in
-the lease (vSphere API reference, HttpNfcLeaseDeviceUrl.sslThumbprint), and verified as vCenter's
-own when there is none (as govmomi does, nfc/lease.go).
+The host's certificate differs from vCenter's: it is pinned by the thumbprint in the lease (vSphere
+API reference, HttpNfcLeaseDeviceUrl.sslThumbprint). Without a thumbprint it is verified like
+vCenter's own (as in govmomi, nfc/lease.go).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from vmdk_cache.vim.session import Session
 class NfcAddress:
     """The URL of one device of a lease.
 
-    :param url: ``*`` stands for vCenter's own host
-    :param thumbprint: of the host's certificate, '' if vCenter gives none
-    :param method: for errors, what is done there
-    :ivar path: of the disk, for the request
+    :param url: ``*`` means vCenter's own host
+    :param thumbprint: thumbprint of the host's certificate, '' if vCenter provides none
+    :param method: the operation, for errors
+    :ivar path: path of the disk, for the request
     """
 
     def __init__(self, session: Session, url: str, thumbprint: str, method: str) -> None:

@@ -1,8 +1,7 @@
-"""A table of objects as a PropertyCollector's updates make it: pure.
+"""A table of objects, maintained from a PropertyCollector's updates: pure.
 
-An update is a ``FilterUpdate`` of a filter without partial updates, so a change of a property, or
-of anything within it, brings the whole property (vSphere API reference, PropertyCollector,
-CreateFilter).
+An update is a ``FilterUpdate`` of a filter without partial updates: any change within a property
+sends the whole property (vSphere API reference, PropertyCollector, CreateFilter).
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from vmdk_cache.vim.reference import without_references
 ObjectKey = tuple[str, str]
 """(managed object type, moref)."""
 Row = Mapping[str, Any]
-"""Property path -> value; paths that are unset or may not be read are absent. Managed objects are
-morefs (``str``). A row never changes: an object that changes gets another."""
+"""Property path -> value; paths that are unset or unreadable are absent. Managed objects are morefs
+(``str``). A row is immutable: a changed object gets a new row."""
 Table = Mapping[ObjectKey, Row]
-"""Objects. A table never changes either."""
+"""Rows by object. A table is immutable, too."""
 
 NO_OBJECTS: Table = MappingProxyType({})
 
@@ -44,7 +43,7 @@ def apply_update(rows: dict[ObjectKey, Row], update: Any) -> set[ObjectKey]:
         for value in change.changeSet or ():
             if value.op in ("assign", "add") and value.val is not None:
                 row[value.name] = without_references(value.val)
-            else:  # assigned nothing, removed, or gone with what it was a part of
+            else:  # unset, removed, or gone with its parent
                 row.pop(value.name, None)
         for missing in change.missingSet or ():
             _check_log_in(missing.fault)
@@ -67,8 +66,8 @@ def _check_log_in(fault: Any) -> None:
 
 
 def merged(before: Table, rows: Mapping[ObjectKey, Row]) -> Table:
-    """A table of ``rows``, in which those that are as they were before are the same objects;
-    ``before`` itself if all are."""
+    """A table of ``rows`` that reuses unchanged rows of ``before``; ``before`` itself if nothing
+    changed."""
     kept = {
         key: before[key] if key in before and _same(before[key], row) else row
         for key, row in rows.items()
@@ -79,7 +78,7 @@ def merged(before: Table, rows: Mapping[ObjectKey, Row]) -> Table:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality, of pyVmomi's data objects too, which know only identity."""
+    """Equality, also of pyVmomi's data objects, which compare only by identity."""
     if one is other:
         return True
     if isinstance(one, VmomiSupport.DataObject):

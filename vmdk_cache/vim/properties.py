@@ -1,11 +1,12 @@
-"""Reading properties in bulk: what would be one call per object becomes one per page.
+"""Reads properties in bulk: one call per page instead of one per object.
 
-Three facts of the PropertyCollector shape this file (vSphere API reference,
-RetrievePropertiesEx, which needs no more than System.Anonymous):
+Three facts about the PropertyCollector shape this module (vSphere API reference,
+RetrievePropertiesEx, which requires only System.Anonymous):
 
-- An expired session is no fault: the answer has every property in ``missingSet`` with
-  NotAuthenticated, or is empty. So an answer without any object is checked, and the read repeated.
-- The server may cut pages where it likes; a page's token is good once, in the same session.
+- An expired session causes no fault: the response has every property in ``missingSet`` with
+  NotAuthenticated, or is empty. So the session is checked after an empty response, and the read
+  repeated if needed.
+- The server chooses the size of pages; a page's token is valid once, in the same session.
 - An object that is gone fails the whole call unless ``reportMissingObjectsInResults`` is set.
 """
 
@@ -22,8 +23,8 @@ from vmdk_cache.vim.reference import managed_type, without_references
 from vmdk_cache.vim.session import Session
 
 Properties = dict[str, Any]
-"""Property path -> value; paths that are unset or may not be read are absent. Managed objects are
-morefs (``str``)."""
+"""Property path -> value; paths that are unset or unreadable are absent. Managed objects are morefs
+(``str``)."""
 
 _OBJECTS_PER_REQUEST = 500
 
@@ -31,7 +32,7 @@ _pc = vmodl.query.PropertyCollector
 
 
 class _Restart(Exception):
-    """The session was renewed while pages were read: its token is void."""
+    """The session was renewed while pages were read: the page's token is invalid."""
 
 
 def read(
@@ -39,9 +40,9 @@ def read(
 ) -> dict[str, Properties]:
     """Properties of known objects, by moref: one request per 500 objects.
 
-    Objects that are gone are left out; objects of which nothing may be read have an empty dict.
+    Objects that are gone are left out; objects without readable properties have an empty dict.
 
-    :param type_name: managed object type of all of them, e.g. ``VirtualMachine``
+    :param type_name: managed object type of all objects, e.g. ``VirtualMachine``
     :raises VCenterError: the read failed as a whole
     """
     wanted = list(dict.fromkeys(morefs))
@@ -61,9 +62,9 @@ def read(
 
 
 def read_one(session: Session, type_name: str, moref: str, paths: Sequence[str]) -> Properties:
-    """As :func:`read`, of one object.
+    """Like :func:`read`, for one object.
 
-    :raises ObjectNotFound: it is gone
+    :raises ObjectNotFound: the object is gone
     """
     found = read(session, type_name, [moref], paths)
     if moref not in found:
@@ -81,9 +82,9 @@ def read_through(
     type_name: str,
     paths: Sequence[str],
 ) -> dict[str, Properties]:
-    """Properties of all objects of a type that ``steps`` lead to: one request per page.
+    """Properties of all objects of a type that are reached by ``steps``: one request per page.
 
-    :param steps: (managed object type, property that holds references), from the root on, e.g.
+    :param steps: (managed object type, property with references), starting at the root, e.g.
         ``[("Folder", "childEntity")]``
     :raises ObjectNotFound: the root is gone
     """
@@ -105,7 +106,7 @@ def read_through(
 
 
 def property_spec(type_name: str, paths: Sequence[str]) -> Any:
-    """A PropertySpec; no paths at all select the object alone."""
+    """A PropertySpec; without paths it selects only the object."""
     return _pc.PropertySpec(type=managed_type(type_name), all=False, pathSet=list(paths))
 
 
@@ -132,7 +133,7 @@ def retrieve(session: Session, spec: Any) -> list[tuple[str, str, Properties]]:
         if found or attempt == 2 or not _has_expired(session, generation):
             return found
     raise errors.SessionExpired(
-        "the session ended twice while properties were read", method="RetrievePropertiesEx"
+        "the session ended twice while properties were being read", method="RetrievePropertiesEx"
     )
 
 
@@ -191,9 +192,9 @@ def _is_gone(item: Any) -> bool:
 
 
 def _has_expired(session: Session, generation: int) -> bool:
-    """An empty answer is either true or that of an expired session; True once it is renewed."""
+    """Whether an empty response came from an expired session, which is then renewed."""
     try:
         session.renew(generation)
     except errors.NoPermission:
-        return False  # the session lives, so nothing was there to find
+        return False  # the session is alive, so the result is really empty
     return True

@@ -17,7 +17,7 @@ def managed_type(type_name: str) -> Any:
 
 
 def with_references(kind: Any, method: str, args: dict[str, Any]) -> dict[str, Any]:
-    """``args`` with each moref in place of a managed object turned into pyVmomi's reference."""
+    """``args`` with morefs converted to pyVmomi's references where the method expects objects."""
     converted = dict(args)
     for parameter in getattr(kind, method).info.params:
         value = args.get(parameter.name)
@@ -27,7 +27,7 @@ def with_references(kind: Any, method: str, args: dict[str, Any]) -> dict[str, A
 
 
 def without_references(value: Any) -> Any:
-    """``value`` with managed objects, itself or in a list, as morefs."""
+    """``value`` with managed objects, alone or in a list, converted to morefs."""
     if isinstance(value, VmomiSupport.ManagedObject):
         return str(value._GetMoId())
     if isinstance(value, list) and value and isinstance(value[0], VmomiSupport.ManagedObject):

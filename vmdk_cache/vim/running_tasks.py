@@ -1,4 +1,4 @@
-"""What vCenter is at work on, as far as it shows this account."""
+"""The tasks that vCenter is running, as far as this account can see them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vmdk_cache.vim.session import Session
 
 @dataclass(frozen=True)
 class RunningTask:
-    """A task that is queued or runs.
+    """A queued or running task.
 
     :ivar operation: such as ``VirtualMachine.clone``
-    :ivar entity_name: of the object that it works on
+    :ivar entity_name: name of the object that it works on
     """
 
     operation: str
@@ -21,7 +21,7 @@ class RunningTask:
 
 
 def running(session: Session) -> list[RunningTask]:
-    """The recent tasks that have not ended, in one request."""
+    """The recent unfinished tasks, in one request."""
     manager = session.content.taskManager._GetMoId()
     found = properties.read_through(
         session,

@@ -1,6 +1,6 @@
-"""Certificates of vCenter and of ESXi hosts: read, and compared with a thumbprint.
+"""Reads certificates of vCenter and ESXi hosts, and compares them with a thumbprint.
 
-vCenter vouches for the certificates of its hosts by thumbprint (vSphere API reference,
+vCenter publishes the thumbprints of its hosts' certificates (vSphere API reference,
 HttpNfcLeaseDeviceUrl.sslThumbprint, HostConfigSummary.sslThumbprint): SHA-1 or SHA-256, as
 hexadecimal numbers with colons.
 """
@@ -20,24 +20,24 @@ from vmdk_cache.quoting import sentence
 def check_thumbprint(
     certificate: bytes, thumbprint: str, server: str, *, method: str | None = None
 ) -> None:
-    """Compare a certificate with the thumbprint that vCenter gives.
+    """Compare a certificate with the thumbprint from vCenter.
 
     :param certificate: in DER form
     :param server: ``host:port``, for the error
-    :raises CertificateRefused: it is another certificate, or the thumbprint cannot be read
+    :raises CertificateRefused: the certificate differs, or the thumbprint is invalid
     """
     try:
         assert_fingerprint(certificate, thumbprint)
     except (SSLError, ValueError) as refused:
         raise errors.CertificateRefused(
-            f"the certificate of {server} is not the one that vCenter knows: {sentence(refused)}",
+            f"the certificate of {server} is not the one that vCenter expects: {sentence(refused)}",
             method=method,
         ) from None
 
 
 def unverified() -> ssl.SSLContext:
-    """For a certificate that is checked by its thumbprint instead."""
-    # create_default_context would read the system's authorities, which takes a tenth of a second.
+    """A context without verification, for certificates that are checked by thumbprint."""
+    # create_default_context would load the system's CA certificates, which takes 0.1 s.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -45,10 +45,10 @@ def unverified() -> ssl.SSLContext:
 
 
 def handshake(host: str, port: int, context: ssl.SSLContext, timeout_s: float) -> bytes:
-    """Connect, shake hands, hang up; the server's certificate in DER form.
+    """Perform a TLS handshake and disconnect; return the server's certificate in DER form.
 
-    :param timeout_s: for the connection, and again for the handshake
-    :raises OSError: also what ssl raises
+    :param timeout_s: timeout of the connection, and again of the handshake
+    :raises OSError: connection and TLS errors
     """
     with (
         socket.create_connection((host, port), timeout_s) as plain,

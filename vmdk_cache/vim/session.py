@@ -1,17 +1,17 @@
 """One vCenter session for all threads of a process: log in, call, log in again, log out.
 
-Life:  new -> open() -> generation 1 -> (vCenter forgot it) -> generation 2 ... -> close()
+Life:  new -> open() -> generation 1 -> (session expired) -> generation 2 ... -> close()
 
-- ``__init__`` does no I/O, so that it may run before a fork; ``open`` makes 2 requests.
-- A call that vCenter answers with NotAuthenticated did not act: one thread logs in again, all
-  that were refused repeat their call once. A new log-in is a new ``generation``: collectors, views
-  and NFC leases of the old one are gone, their owners compare and make them anew. An account that
-  lacks a privilege may also see NotAuthenticated, so the log-in is checked first.
-- A call that got no answer may have acted. It is repeated only when it is ``safe`` to, or when
+- ``__init__`` does no I/O, so that it may run before a fork; ``open`` sends 2 requests.
+- A call that vCenter answers with NotAuthenticated had no effect: one thread logs in again, and all
+  refused calls are repeated once. Each log-in starts a new ``generation``: collectors, views and
+  NFC leases of the old one are gone, and their owners notice and recreate them. An account that
+  lacks a privilege may also get NotAuthenticated, so the session is checked before a new log-in.
+- A call that got no answer may have taken effect. It is repeated only if it is ``safe``, or if
   connecting failed, so that nothing was sent; for two minutes at most.
-- After 30 idle minutes vCenter forgets a session. Nothing breaks (see above), and a running
-  :class:`~vmdk_cache.vim.task.TaskWaiter` calls :meth:`Session.keep_alive`, so that no thread
-  is needed for that alone.
+- vCenter ends a session after 30 idle minutes. Nothing breaks (see above), and a running
+  :class:`~vmdk_cache.vim.task.TaskWaiter` calls :meth:`Session.keep_alive`, so that this needs no
+  separate thread.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ __all__ = ["Endpoint", "Session"]
 T = TypeVar("T")
 
 _KEEP_ALIVE_AFTER_S = 600.0
-#: No safe call is tried again this long after its first attempt failed: one that hangs takes a
-#: whole read time-out each time.
+#: How long after the first failure a safe call is retried: a call that hangs takes a whole read
+#: timeout each time.
 _REPEAT_WITHIN_S = 120.0
-#: How long vCenter may think about a long poll: below the time-outs of proxies (60 s in nginx,
-#: 50 s in HAProxy's examples).
+#: Duration of a long poll: below the timeouts of proxies (60 s in nginx, 50 s in HAProxy's
+#: examples).
 LONG_POLL_S = 30
 
 
 @dataclass(frozen=True)
 class _Wire:
-    """What belongs to one log-in."""
+    """The connections of one log-in."""
 
     calls: Channel
     polls: Channel
@@ -60,7 +60,8 @@ class _Wire:
 
 
 class Session:
-    """Thread-safe; see the module's text. Use as a context manager, or ``open`` and ``close``."""
+    """Thread-safe; see the module docstring. Use as a context manager, or ``open`` and
+    ``close``."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock | None = None) -> None:
         self.endpoint = endpoint
@@ -77,7 +78,7 @@ class Session:
         self._ssl: ssl.SSLContext | None = None
 
     def open(self) -> None:
-        """Log in; nothing if that is done.
+        """Log in, unless already logged in.
 
         :raises ConfigError: ``vmware_ca_file`` cannot be used
         :raises CertificateRefused, LoginRefused, Unreachable: the text says what to check
@@ -87,9 +88,9 @@ class Session:
             self._persistently(lambda: self._renew(self._generation), safe=True)
 
     def close(self) -> None:
-        """Log out, which ends everything bound to the session; never raises for that.
+        """Log out, which ends everything bound to the session; errors of the log-out are ignored.
 
-        Calls made after it raise SessionExpired until ``open``.
+        Later calls raise SessionExpired until ``open``.
         """
         self._closed = True
         with self._login_lock:
@@ -98,7 +99,7 @@ class Session:
             return
         try:
             wire.content.sessionManager.Logout()
-        except Exception:  # noqa: S110  # vCenter drops an idle session itself after a while
+        except Exception:  # noqa: S110  # vCenter ends an idle session by itself
             pass
         wire.calls.close()
         wire.polls.close()
@@ -117,29 +118,30 @@ class Session:
 
     @property
     def generation(self) -> int:
-        """Grows with each log-in; 0 before the first."""
+        """Incremented by each log-in; 0 before the first."""
         return self._generation
 
     @property
     def content(self) -> Any:
-        """vSphere's ServiceContent; opens the session if need be."""
+        """vSphere's ServiceContent; opens the session if needed."""
         return self._open_wire().content
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
-        """How certificates of vCenter's own name are verified."""
+        """The SSL context that verifies vCenter's own certificate."""
         if self._ssl is None:
             self._ssl = self.endpoint.ssl_context()
         return self._ssl
 
     @property
     def request_count(self) -> int:
-        """Requests sent since the last log-in, about."""
+        """Approximate number of requests since the last log-in."""
         wire = self._wire
         return 0 if wire is None else wire.calls.request_count + wire.polls.request_count
 
     def cookie(self) -> str:
-        """``vmware_soap_session=...`` for HTTP beside SOAP; a new log-in makes a new one."""
+        """``vmware_soap_session=...`` for HTTP requests other than SOAP; changes with each
+        log-in."""
         return self._open_wire().cookie.value.split(";")[0]
 
     def server_time(self) -> datetime.datetime:
@@ -151,7 +153,7 @@ class Session:
         return now.astimezone(datetime.UTC)
 
     def shared(self, name: Hashable, make: Callable[[], T]) -> T:
-        """The one object of that name that all users of this session share."""
+        """The object of that name, shared by all users of this session."""
         with self._shared_lock:
             if name not in self._shared:
                 self._shared[name] = make()
@@ -159,7 +161,7 @@ class Session:
         return found
 
     def keep_alive(self) -> None:
-        """One cheap call if none was made for 10 minutes; nothing on a closed session."""
+        """Send a cheap call if there was none for 10 minutes; does nothing on a closed session."""
         idle_s = self.clock.monotonic() - self._last_call
         if self._wire is not None and idle_s > _KEEP_ALIVE_AFTER_S:
             self.server_time()
@@ -171,7 +173,7 @@ class Session:
 
         :param type_name: managed object type, e.g. ``VirtualMachine``
         :param method: e.g. ``CloneVM_Task``
-        :param safe: calling twice does no harm, so it is repeated when no answer came
+        :param safe: the call may be sent twice, so it is repeated if there is no answer
         :param args: by the API's parameter names; morefs may be given as ``str``
         :returns: the result; managed objects in it, at the top or in a list, as morefs (``str``)
         :raises VCenterError: see :mod:`vmdk_cache.vim.faults`
@@ -179,15 +181,16 @@ class Session:
         return self._call(type_name, moref, method, args, safe=safe, poll=False)
 
     def long_poll(self, type_name: str, moref: str, method: str, /, **args: Any) -> Any:
-        """As :meth:`invoke`, for a call that vCenter answers late: own connections, no repeats."""
+        """Like :meth:`invoke`, for a call that vCenter answers late: separate connections, no
+        retries."""
         return self._call(type_name, moref, method, args, safe=False, poll=True)
 
     def guarded(
         self, function: Callable[[], T], *, method: str, moref: str | None = None, safe: bool
     ) -> T:
-        """``function()`` under the session's rules: errors translated, logged in again, repeated.
+        """Run ``function()`` under the session's rules: translate errors, log in again, retry.
 
-        For services beside SOAP's main one, which ride on the session's cookie.
+        For other SOAP services that use the session's cookie.
         """
 
         def once() -> T:
@@ -197,10 +200,10 @@ class Session:
         return self._persistently(lambda: self._authenticated(once), safe=safe)
 
     def renew(self, generation: int, refused: errors.SessionExpired | None = None) -> None:
-        """vCenter no longer knows the session of this generation: log in again.
+        """Log in again, because vCenter no longer knows the session of this generation.
 
-        :param refused: how vCenter said so; None if it only left things out of its answer
-        :raises NoPermission: vCenter does know it; so what was refused lacks a privilege
+        :param refused: vCenter's refusal; None if the response was only incomplete
+        :raises NoPermission: the session is alive, so the refused call lacks a privilege
         """
         try:
             self._renew(generation, unless_alive=True)
@@ -274,7 +277,7 @@ class Session:
         return wire
 
     def _is_alive(self) -> bool:
-        """Whether vCenter knows our session; asked with a call that everybody may make."""
+        """Whether vCenter knows our session; uses a call that requires no privilege."""
         wire = self._wire
         if wire is None:
             return False
@@ -285,7 +288,7 @@ class Session:
                 return False
 
     def _renew(self, generation: int, *, unless_alive: bool = False) -> None:
-        """Log in unless another thread did so since ``generation``."""
+        """Log in, unless another thread has done so since ``generation``."""
         with self._login_lock:
             if self._closed:
                 raise errors.SessionExpired("the session has been closed")
@@ -301,17 +304,17 @@ class Session:
             old.polls.close()
 
     def _log_in(self) -> _Wire:
-        """2 requests on a new connection: what speaks there, and Login in its language."""
+        """Send 2 requests on a new connection: RetrieveContent for the API version, and Login."""
         cookie = Cookie()
         calls = self._channel(cookie, self.endpoint.read_timeout_s)
         polls = self._channel(cookie, LONG_POLL_S + self.endpoint.read_timeout_s)
         instance: Any = vim.ServiceInstance("ServiceInstance", calls)
         with faults.translated(method="Login", server=self.endpoint.server):
             content = instance.RetrieveContent()
-            if content is None:  # XML, and no SOAP
+            if content is None:  # XML, but not SOAP
                 raise errors.Unreachable(
-                    f"{identifier(self.endpoint.server)} answered with something that is not SOAP: "
-                    f"is it a vCenter? Check vmware_host_ip and proxies",
+                    f"{identifier(self.endpoint.server)} sent a response that is not SOAP: is it a "
+                    "vCenter? Check vmware_host_ip and proxies",
                     method="Login",
                 )
             version = newest_version(str(content.about.apiVersion))

@@ -1,6 +1,6 @@
-"""Tells govmomi's simulator, vcsim, from a vCenter: what it cannot do says nothing about those.
+"""Detects govmomi's simulator, vcsim, whose limitations do not apply to a real vCenter.
 
-It can take over what a recorded vCenter says of itself. But only it answers ``GET /about`` with the
+vcsim can imitate the version of a recorded vCenter. But only vcsim answers ``GET /about`` with the
 methods that it implements (govmomi, simulator/simulator.go).
 """
 
@@ -15,7 +15,7 @@ _MOST_BYTES = 1 << 20
 
 
 def is_simulator(session: Session) -> bool:
-    """Whether the session's vCenter is one; False where that cannot be told."""
+    """Whether the session's vCenter is vcsim; False if that cannot be determined."""
     endpoint = session.endpoint
     connection = HTTPSConnection(
         endpoint.host.strip("[]"),

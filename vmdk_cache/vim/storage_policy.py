@@ -1,8 +1,8 @@
-"""Storage policies (SPBM): a profile's id by its name, and the datastores that comply with it.
+"""Storage policies (SPBM): ids of profiles by name, and compliant datastores.
 
-A service of its own beside SOAP's main one, at ``/pbm`` of the same server. It rides on the
-session: the SOAP header ``vcSessionCookie`` carries the session's cookie (Storage Policy API
-reference, "Connecting to the Storage Policy Server").
+A separate SOAP service at ``/pbm`` of the same server. It uses the vCenter session: the SOAP header
+``vcSessionCookie`` carries the session's cookie (Storage Policy API reference, "Connecting to the
+Storage Policy Server").
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vmdk_cache.vim.session import Session
 T = TypeVar("T")
 
 _VERSION = "pbm.version.version2"
-#: An admin may delete a policy and make another of its name.
+#: An administrator may delete a policy and create another with the same name.
 _IDS_KEPT_S = 300.0
 
 
@@ -35,8 +35,8 @@ class _Service:
 
 
 class StoragePolicies:
-    """Thread-safe; connects on first use. Ids of policies are remembered for 5 minutes, or until
-    one does not serve."""
+    """Thread-safe; connects on first use. Ids of policies are cached for 5 minutes, or until one
+    fails."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -46,13 +46,13 @@ class StoragePolicies:
         self._ids_read_at = 0.0
 
     def names(self) -> list[str]:
-        """Names of all policies, as vCenter has them now."""
+        """Current names of all policies."""
         return sorted(self._call("PbmRetrieveContent", _read_ids))
 
     def profile_id(self, name: str) -> str:
-        """Unique id of the policy of that name.
+        """Unique id of the policy with that name.
 
-        :raises ConfigError: there is none
+        :raises ConfigError: the policy does not exist
         """
         now = self._session.clock.monotonic()
         ids = self._ids
@@ -62,15 +62,15 @@ class StoragePolicies:
         if name not in ids:
             known = ", ".join(sorted(ids))
             raise errors.ConfigError(
-                f"storage policy {quoted(name)} does not exist in vCenter; it has: "
+                f"storage policy {quoted(name)} does not exist in vCenter; existing policies: "
                 f"{known or '(none)'}"
             )
         return ids[name]
 
     def compliant_datastores(self, profile_id: str, datastores: Iterable[str]) -> set[str]:
-        """Those of the datastores (morefs) that comply, in one request.
+        """The compliant ones of the given datastores (morefs), in one request.
 
-        Datastore clusters that the service may name as well are left out.
+        Datastore clusters in the response are left out.
         """
         hubs = [
             pbm.placement.PlacementHub(hubType="Datastore", hubId=moref) for moref in datastores
@@ -97,9 +97,9 @@ class StoragePolicies:
             try:
                 return ask(self._content())
             except (vmodl.fault.SecurityError, NotUnderstood) as error:
-                # A session that it does not know gets a SecurityError, or a fault of vim's
-                # namespace, which pyVmomi cannot read here. If the session turns out to live,
-                # the guard makes a NoPermission of this.
+                # An unknown session causes a SecurityError, or a fault of vim's namespace, which
+                # pyVmomi cannot read here. If the session turns out to be alive, the guard turns
+                # this into NoPermission.
                 raise errors.SessionExpired(
                     f"the storage policy service refused the session ({type(error).__name__})",
                     method=method,

@@ -1,4 +1,4 @@
-"""The space that a VM's files take, as of the last time that vCenter looked at them."""
+"""The space used by a VM's files, as of vCenter's last refresh."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vmdk_cache.vim.virtual_machine import in_utc
 
 @dataclass(frozen=True)
 class StorageUsage:
-    """:ivar committed_bytes: what the VM's files take, all datastores together
-    :ivar seen_at: when vCenter looked at them, which may be days ago; aware, UTC
+    """:ivar committed_bytes: space used by the VM's files on all datastores :ivar seen_at: time of
+    vCenter's last refresh, which may be days ago; aware, UTC
     """
 
     committed_bytes: int
@@ -21,7 +21,7 @@ class StorageUsage:
 
 
 def of(session: Session, moref: str) -> StorageUsage:
-    """What vCenter knows of the space that the VM's files take.
+    """The space that the VM's files use, as known to vCenter.
 
     :raises ObjectNotFound: the VM is gone
     """
@@ -33,6 +33,6 @@ def of(session: Session, moref: str) -> StorageUsage:
 
 
 def refresh(session: Session, moref: str) -> None:
-    """Have vCenter look at the VM's files now: what it says of their sizes is old for a while
-    after an import (vSphere API reference, VirtualMachineStorageInfo.timestamp)."""
+    """Have vCenter refresh the sizes of the VM's files: they are outdated for a while after an
+    import (vSphere API reference, VirtualMachineStorageInfo.timestamp)."""
     session.invoke("VirtualMachine", moref, "RefreshStorageInfo", safe=True)

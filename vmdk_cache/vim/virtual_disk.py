@@ -13,7 +13,7 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
-#: The property that holds a VM's devices.
+#: The property with a VM's devices.
 DEVICES = "config.hardware.device"
 
 
@@ -68,7 +68,7 @@ def _disk(device: Any) -> VirtualDisk:
 def only_disk(devices: Any, moref: str) -> Any:
     """The VirtualDisk among a clone's devices.
 
-    :raises TaskFailed: the clone has not exactly one
+    :raises TaskFailed: the clone does not have exactly one
     """
     disks = [device for device in devices if isinstance(device, vim.vm.device.VirtualDisk)]
     if len(disks) != 1:
@@ -77,11 +77,11 @@ def only_disk(devices: Any, moref: str) -> Any:
 
 
 def edit(device: Any, capacity_bytes: int, uuid: str | None) -> Any:
-    """The VirtualDeviceSpec that gives a disk a capacity and a uuid. Changes ``device``.
+    """The VirtualDeviceSpec that sets a disk's capacity and uuid. Modifies ``device``.
 
-    Both capacities are set, consistently: vCenter refuses a spec in which they differ.
+    Both capacity fields are set consistently, because vCenter rejects a spec in which they differ.
 
-    :param uuid: None leaves the disk its own
+    :param uuid: None keeps the disk's uuid
     """
     device.capacityInKB = -(-capacity_bytes // 1024)
     device.capacityInBytes = device.capacityInKB * 1024
@@ -91,7 +91,7 @@ def edit(device: Any, capacity_bytes: int, uuid: str | None) -> Any:
 
 
 def is_same_uuid(one: str | None, other: str | None) -> bool:
-    """Whether two spellings are the same uuid; vCenter writes them in several ways."""
+    """Whether two strings are the same uuid; vCenter writes uuids in several ways."""
     return _digits(one) == _digits(other)
 
 
@@ -108,15 +108,15 @@ def extend_eagerly(
     *,
     timeout_s: float,
 ) -> None:
-    """Grow a VM's only disk and have its new part zeroed at once, as Cinder's own driver does.
+    """Extend a VM's only disk and zero the new part at once, as Cinder's own driver does.
 
-    ReconfigVM_Task would leave the new part of an ``eagerZeroedThick`` disk lazily zeroed. May be
-    repeated: a disk that is large enough is left alone. vCenter may show the old capacity of a disk
-    that was extended by its path until the VM is reloaded, so that is done before and after.
+    ReconfigVM_Task would leave the new part of an ``eagerZeroedThick`` disk lazily zeroed. The call
+    may be repeated: a disk that is large enough is left alone. vCenter may show the old capacity of
+    a disk extended by path until the VM is reloaded, so the VM is reloaded before and after.
 
-    :param datacenter: moref of the one that the disk's path belongs to
+    :param datacenter: moref of the datacenter of the disk's path
     :param capacity_bytes: at least the present capacity
-    :raises FileLocked, InUse: it is just being extended; retry
+    :raises FileLocked, InUse: the disk is being extended; retry
     """
     disk = _reloaded(session, moref)
     if disk.capacity_bytes >= capacity_bytes:
@@ -133,8 +133,8 @@ def extend_eagerly(
         )
         waiter.wait(task, timeout_s=timeout_s)
     except errors.TaskFailed:
-        # vCenter refuses a capacity that the disk has already. An earlier extension whose answer
-        # was lost may have ended since the disk was read.
+        # vCenter rejects a capacity that the disk already has. An earlier extension whose response
+        # was lost may have finished since the disk was read.
         if _reloaded(session, moref).capacity_bytes < capacity_bytes:
             raise
         return

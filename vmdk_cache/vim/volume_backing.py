@@ -1,8 +1,8 @@
-"""Virtual machines that back volumes, as Cinder's VMDK driver makes them.
+"""VMs that back volumes, as created by Cinder's VMDK driver.
 
 Upstream puts the VM of a volume into ``OpenStack/Project (<project id>)/<vmware_volume_folder>``
 and writes the volume's id into its extraConfig, where it stays until the volume is deleted or
-unmanaged. Temporary VMs bear no such id, or that of the volume they are made of; snapshots in
+unmanaged. Temporary VMs have no id, or the id of the volume that they are made from; snapshots in
 template format are templates in a folder further down (cinder, vmdk.py, _get_extra_config,
 unmanage, _get_volume_group_folder).
 """
@@ -34,12 +34,11 @@ _pc = vmodl.query.PropertyCollector
 
 @dataclass(frozen=True)
 class Backing:
-    """One VM that bears a volume's id.
+    """A VM with a volume's id.
 
     :ivar project: id of the project whose folder it is in
-    :ivar volume_ids: all that may be the volume's id: that of its extraConfig, which it has from
-        its creation, that of its uuid, and that of its name, which a migration may change; in
-        lower case
+    :ivar volume_ids: all ids that may be the volume's, in lower case: from its extraConfig, which
+        is set at creation, from its uuid, and from its name, which a migration may change
     """
 
     moref: str
@@ -49,10 +48,11 @@ class Backing:
 
 
 def backings_in(session: Session, datacenter: Datacenter, volume_folder: str) -> list[Backing]:
-    """Those in the project folders of a datacenter: one request per page, and one for the folder.
+    """The backings in the project folders of a datacenter: one request per page, and one for the
+    folder.
 
     :param volume_folder: plain name, ``vmware_volume_folder``
-    :raises VCenterError: vCenter cannot be asked
+    :raises VCenterError: the request failed
     """
     root = find_folder(session, datacenter, [ROOT])
     if root is None:
@@ -82,7 +82,7 @@ def backings_in(session: Session, datacenter: Datacenter, volume_folder: str) ->
 
 
 def still_there(session: Session, backings: Iterable[Backing]) -> list[Backing]:
-    """Those that bear the same ids in the same place now; one request per 500."""
+    """The backings that still exist with the same ids in the same place; one request per 500."""
     wanted = {backing.moref: backing for backing in backings}
     rows = properties.read(session, "VirtualMachine", wanted, _VM_PATHS)
     return [
@@ -108,7 +108,7 @@ def _projects(
 
 
 def _backing(moref: str, row: Row, project: str) -> Backing | None:
-    """None for a template, and for a VM that bears no volume's id."""
+    """The backing; None for a template, and for a VM without a volume's id."""
     option = row.get(_VOLUME_ID)
     volume_id = "" if option is None else str(getattr(option, "value", option))
     if row.get("config.template") or _UUID.fullmatch(volume_id) is None:

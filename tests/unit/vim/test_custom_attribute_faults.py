@@ -134,7 +134,7 @@ def test_a_name_that_exists_but_is_not_shown_is_a_refusal(
 
     assert not attributes.set(source.moref, NAME, "1")
 
-    assert "does not show it" in warnings(caplog)[0]
+    assert "not visible to this account" in warnings(caplog)[0]
 
 
 def test_threads_that_come_together_define_it_once_and_all_succeed(

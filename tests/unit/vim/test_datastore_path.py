@@ -42,7 +42,7 @@ def test_a_way_that_could_mean_two_datastores_is_not_taken() -> None:
 
 
 def test_a_datastore_that_no_path_can_name_is_not_found() -> None:
-    with pytest.raises(errors.ObjectNotFound, match="another one's name") as told:
+    with pytest.raises(errors.ObjectNotFound, match="a similar name") as told:
         in_each_way((), lambda name: name)
     assert told.value.fault is None
 

@@ -527,7 +527,7 @@ def test_an_upload_goes_to_the_host_that_the_lease_vouches_for(
     """A real lease names an ESXi host, whose certificate vCenter's issuer has not signed."""
     vc.switches.nfc_host = name
     vc.switches.nfc_thumbprint = ":".join(["AA"] * 20)
-    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
+    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter expects"):
         importing.run()
 
     vc.switches.nfc_thumbprint = None
@@ -547,7 +547,7 @@ def test_the_hosts_certificate_is_checked_by_its_thumbprint(
 ) -> None:
     url = f"https://localhost:{vc.port}/nfc/none/disk-0.vmdk"  # another name than vCenter's
 
-    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
+    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter expects"):
         send_to(session, url, "AA:" * 19 + "AA")
     with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
         send_to(session, url, "AA:AA")

@@ -263,7 +263,7 @@ def test_a_thumbprint_may_be_of_any_digest_that_vcenter_uses(
 
     with pytest.raises(errors.TaskFailed, match="HTTP 404"):
         NfcUpload(session, url, thumbprint.upper()).send(io.BytesIO(b"x"), 1, lambda sent: None)
-    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
+    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter expects"):
         wrong = thumbprint[:-1] + ("0" if thumbprint[-1] != "0" else "1")
         NfcUpload(session, url, wrong).send(io.BytesIO(b"x"), 1, lambda sent: None)
 
@@ -281,7 +281,7 @@ def test_a_thumbprint_that_is_none_is_refused_and_shown(
     vc: VCenter, session: Session, thumbprint: str
 ) -> None:
     url = f"https://localhost:{vc.port}/nfc/none/disk-0.vmdk"
-    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
+    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter expects"):
         NfcUpload(session, url, thumbprint).send(io.BytesIO(b"x"), 1, lambda sent: None)
 
 
