@@ -37,5 +37,5 @@ def test_a_policy_that_does_not_exist_is_refused_with_the_names_of_those_that_do
 
 def test_a_vcenter_without_policies_says_so(opened: Open) -> None:
     session, _ = opened("manageiq-refresher.json")
-    with pytest.raises(errors.ConfigError, match=r"it has: \(none\)"):
+    with pytest.raises(errors.ConfigError, match=r"existing policies: \(none\)"):
         StoragePolicies(session).profile_id("gold")
