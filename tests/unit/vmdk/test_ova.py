@@ -58,7 +58,7 @@ def test_compressed_and_chunked_disks_are_refused(attributes: str) -> None:
 
 
 def test_a_disk_that_is_no_vmdk_is_refused() -> None:
-    refused(as_ova(as_flat(DISK)), "no VMDK")
+    refused(as_ova(as_flat(DISK)), "not a VMDK")
     gzipped = FakeImage(b"\x1f\x8b" + bytes(2000), 512)
     refused(as_ova(gzipped), "gzip")
     refused(as_ova(STREAM, disk_name="disk.img"), r"not a \.vmdk")
@@ -204,7 +204,7 @@ def test_a_descriptor_is_as_large_as_it_may_be() -> None:
     ovf = _ovf_member()[1]
     fits = ovf + b" " * ((256 << 10) - len(ovf))
     assert received(as_ova(STREAM, ovf=fits)) == STREAM.file_bytes
-    refused(as_ova(STREAM, ovf=fits + b" "), "at most 262144")
+    refused(as_ova(STREAM, ovf=fits + b" "), "the limit is 262144")
 
 
 def test_names_are_read_whatever_their_prefix() -> None:

@@ -281,7 +281,7 @@ def test_tables_name_the_grains_that_came() -> None:
         changed(table, "<I", first + 1),
         "tables name 3 grains, but the file has 3 or different ones",
     )
-    refused(changed(table + 4, "<I", third), "tables name 4 grains, 3 of them")
+    refused(changed(table + 4, "<I", third), "tables name 4 grains, but the file has 3")
     assert check(changed(table + 4, "<I", 1)) != b"", "1 stands for a grain of zeros"
 
 

@@ -506,7 +506,7 @@ def test_a_source_that_stalls_is_given_up() -> None:
     gate = threading.Event()
     source = FakeImageSource(STREAM, gate=gate, gate_after_bytes=1 << 20)
     with open_disk(STREAM.image(), source, stall_timeout_s=0.05) as disk:
-        with pytest.raises(SourceUnavailable, match=r"nothing of image .* for 0\.05 s"):
+        with pytest.raises(SourceUnavailable, match=r"no data of image .* for 0\.05 s"):
             for _ in disk:
                 pass
         gate.set()
