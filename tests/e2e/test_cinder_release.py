@@ -42,7 +42,7 @@ def test_a_volume_does_not_live_its_life_through_the_cache(running: Cloud) -> No
     refused = running.vcenter.fault_rules.add("CloneVM_Task", vmodl.fault.NotSupported())
     plain = create(running, image_id, "bypass: fault")
     assert (refused.hits, running.glance.downloads(image_id)) == (1, 2)
-    (line,) = running.openstack.cinder.log_lines(f"WARNING vmdk_cache.*Volume {plain} goes on")
+    (line,) = running.openstack.cinder.log_lines(f"WARNING vmdk_cache.*Volume {plain} bypasses")
     assert "bypasses the image cache (fault)" in line
 
     for volume_id in (first, second, plain):

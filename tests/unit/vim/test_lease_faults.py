@@ -549,7 +549,7 @@ def test_the_hosts_certificate_is_checked_by_its_thumbprint(
 
     with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter expects"):
         send_to(session, url, "AA:" * 19 + "AA")
-    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter knows"):
+    with pytest.raises(errors.CertificateRefused, match="is not the one that vCenter expects"):
         send_to(session, url, "AA:AA")
     with pytest.raises(errors.TaskFailed, match="HTTP 404"):
         send_to(session, url, vc.thumbprint)
