@@ -6,8 +6,9 @@
   and would undo the rules below.
 - A volume is cloned from a copy on its own datastore, and waits for it while that copy is busy or
   still being made. Where there is none and none is being made, any copy serves.
-- A copy helps a busier datastore with one clone at a time, and a datastore is helped by one copy at
-  a time. A datastore is busier if more volumes wait for it or are being cloned to it.
+- A copy helps other datastores with one clone at a time, and a datastore is helped by one copy at a
+  time. While its own copy is being made, which help delays, a datastore is helped only if it is
+  busier than the helping copy's: if more volumes wait for it or are being cloned to it.
 - Images take turns. Within an image the first come is the first served, among those that can go.
 - A waiter with a free slot in reach that lacks units of a host may be overtaken MAX_OVERTAKEN
   times. Then it goes before all others, and what it needs is kept free for it: for one waiter at a
@@ -146,6 +147,8 @@ def next_grant(
     for queue, group, free in sorted(waiting, key=lambda one: _rank(one[0], one[1])):
         needs = group.needs
         suitable, helpers = _choice(queue, needs, free)
+        if needs.datastore in queue.promised:
+            helpers = capacity.less_busy(helpers, needs)
         copy = capacity.best(suitable, needs) or capacity.best_helper(helpers, needs)
         if copy is not None:
             across = copy.datastore != needs.datastore
@@ -227,14 +230,15 @@ class _Capacity:
         )
 
     def best_helper(self, copies: Sequence[CacheEntry], needs: Needs) -> CacheEntry | None:
-        """Of those that may help and can be cloned now."""
+        """Of those that help no datastore yet and can be cloned now; None if there is help."""
         if not copies or needs.datastore in self._helped:
             return None
-        return self.best((copy for copy in copies if self._may_help(copy, needs)), needs)
+        return self.best((copy for copy in copies if copy.moref not in self._helping), needs)
 
-    def _may_help(self, copy: CacheEntry, needs: Needs) -> bool:
-        busier = self._busy[needs.datastore] > self._busy[copy.datastore]
-        return busier and copy.moref not in self._helping
+    def less_busy(self, copies: Sequence[CacheEntry], needs: Needs) -> Sequence[CacheEntry]:
+        """Those whose datastore is less busy than the volume's."""
+        busy = self._busy
+        return [copy for copy in copies if busy[copy.datastore] < busy[needs.datastore]]
 
     def _fits(self, copy: CacheEntry, needs: Needs) -> bool:
         hosts = _hosts(copy, needs)

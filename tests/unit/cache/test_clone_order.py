@@ -138,14 +138,13 @@ def test_a_copy_on_the_volumes_own_datastore_comes_first() -> None:
 
 
 def test_a_volume_waits_for_the_busy_copy_on_its_own_datastore() -> None:
-    others = [run(copy(f"vm-{n}", "ds-2", f"host-{n}"), datastore="ds-2") for n in range(4)]
-    queue = queue_of([NEAR, FAR], waiter(0))
-    assert granted(queue, running=[run(NEAR, datastore="ds-1"), *others], slots=1) == {}
+    busy = [run(NEAR, datastore="ds-1"), run(NEAR, datastore="ds-1"), run(FAR)]
+    assert granted(queue_of([NEAR, FAR], waiter(0)), running=busy, slots=2) == {}
 
 
 def test_a_volume_waits_for_the_full_host_of_the_copy_on_its_own_datastore() -> None:
     others = [run(copy("vm-c", "ds-3", "host-1"), f"host-{n}", "ds-2") for n in range(10, 18)]
-    assert granted(queue_of([NEAR, FAR], waiter(0)), running=others) == {}
+    assert granted(queue_of([NEAR, FAR], waiter(0)), running=[*others, run(FAR)]) == {}
 
 
 def test_a_volume_waits_for_the_copy_that_is_being_made_on_its_datastore() -> None:
@@ -189,7 +188,7 @@ def waiting_beside(busy: CacheEntry, number: int, first: int = 0) -> list[Waiter
     return [waiter(first + n, datastore, f"host-{first + n + 20}") for n in range(number)]
 
 
-def test_a_copy_helps_a_busier_datastore_with_one_clone_at_a_time() -> None:
+def test_a_copy_helps_another_datastore_with_one_clone_at_a_time() -> None:
     queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 9))
     busy = [run(NEAR, "host-9", "ds-1")]
     assert granted(queue, running=busy, slots=1) == {0: "vm-far"}
@@ -216,20 +215,26 @@ def test_a_copy_helps_one_datastore_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "helps"), [(4, False), (5, True)])
-def test_a_copy_helps_only_where_more_volumes_wait_than_beside_it(
+def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
     waiting: int, helps: bool
 ) -> None:
-    """One is cloned to its own datastore, and four wait there."""
-    queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, waiting), *waiting_beside(FAR, 4, 50))
-    busy = [run(NEAR, datastore="ds-1"), run(FAR, datastore="ds-2")]
-    goes = granted(queue, running=[*busy, run(NEAR, datastore="ds-9")], slots=2)
-    assert goes == ({0: "vm-far"} if helps else {50: "vm-far"})
+    """Five volumes wait beside the copy that may help, or are being cloned there."""
+    queue = queue_of(
+        [FAR], *waiting_beside(NEAR, waiting), *waiting_beside(FAR, 4, 50), promised=["ds-1"]
+    )
+    busy = [run(FAR, datastore="ds-2"), run(copy("vm-c"), datastore="ds-1")]
+    assert granted(queue, running=busy, slots=2) == ({0: "vm-far"} if helps else {50: "vm-far"})
+
+
+def test_a_datastore_whose_copy_is_busy_is_helped_however_busy_it_is() -> None:
+    queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 1), *waiting_beside(FAR, 4, 50))
+    assert granted(queue, running=[run(NEAR, datastore="ds-1")], slots=1) == {0: "vm-far"}
 
 
 def test_volumes_of_all_images_make_a_datastore_busy() -> None:
-    queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 4))
+    queue = queue_of([FAR], *waiting_beside(NEAR, 4), promised=["ds-1"])
     theirs = queue_of([copy("vm-o", "ds-2", "host-5")], *waiting_beside(FAR, 9, 50), turn=1)
-    busy = [run(NEAR, datastore="ds-1"), run(copy("vm-o", "ds-2", "host-5"), datastore="ds-2")]
+    busy = [run(copy("vm-o", "ds-2", "host-5"), datastore="ds-2")]
     assert granted(queue, theirs, running=busy, slots=1) == {}
 
 
@@ -273,6 +278,16 @@ def test_a_waiter_for_a_slot_is_not_overtaken() -> None:
     """The next slot of its copy is its own."""
     blocked, free = queue_of([A], waiter(0)), queue_of([B], waiter(9, host="host-3"), turn=1)
     assert granted(blocked, free, running=[run(A)], slots=1) == {9: "vm-b"}
+    (group,) = blocked.groups.values()
+    assert group.overtaken == 0
+
+
+def test_a_waiter_for_a_slot_of_its_own_copy_is_not_overtaken() -> None:
+    """The copy that has a free slot helps another datastore already."""
+    blocked = queue_of([NEAR, FAR], waiter(0))
+    free = queue_of([B], waiter(9, host="host-3"), turn=1)
+    busy = [run(NEAR, datastore="ds-1"), run(FAR)]
+    assert granted(blocked, free, running=[*busy, busy[0]], slots=2) == {9: "vm-b"}
     (group,) = blocked.groups.values()
     assert group.overtaken == 0
 
