@@ -47,7 +47,7 @@ class Exporter:
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
-        found = re.fullmatch(r"vmdk-cache: metrics of .* at (\S+)\n", line)
+        found = re.fullmatch(r"vmdk-cache: serving metrics of .* at (\S+)\n", line)
         assert found, line + self.end()
         self.url = found[1]
         self.log = ""
