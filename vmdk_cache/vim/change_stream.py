@@ -1,19 +1,19 @@
-"""Objects of vCenter kept in memory, and brought up to now by one request.
+"""vCenter objects kept in memory and brought up to date by one request.
 
-    follow      a scope, which is a name and a filter, is to be kept; costs nothing yet
-    refresh     vCenter is asked what has changed since it was asked last: one request
-    table       what the scope holds, whole, as of the last refresh; free
+    follow      registers a scope, which is a name and a filter; sends nothing
+    refresh     asks vCenter for the changes since the last refresh: one request
+    table       the complete content of a scope as of the last refresh; sends nothing
 
-No thread waits for news, so none can die: who wants to know asks. ``WaitForUpdatesEx`` with
-``maxWaitSeconds`` 0 makes vCenter do one calculation of updates and answer at once (vSphere API
-reference, WaitOptions), so whoever asks with ``max_age_s=0`` sees all that vCenter had done before.
-Callers that come together share a request.
+There is no background thread that waits for updates and could die; callers ask. With
+``maxWaitSeconds`` 0, ``WaitForUpdatesEx`` makes vCenter calculate updates once and answer at once
+(vSphere API reference, WaitOptions), so a caller with ``max_age_s=0`` sees everything that vCenter
+did before. Concurrent callers share a request.
 
-All filters hang on one PropertyCollector of our own, made for a log-in and a set of scopes
-(:class:`_Watch`) and never changed. Whenever it is in doubt (a new log-in, a collector or a version
-that vCenter does not know, another set of scopes), everything is made and read anew, and the tables
-are replaced as a whole. That is the one road back from every fault, a restart of vCenter included.
-A request without an answer is no such fault: versions may be asked for again.
+All filters belong to one PropertyCollector, which is created for one log-in and one set of scopes
+(:class:`_Watch`) and never changed. When it is in doubt (a new log-in, a collector or version that
+vCenter does not know, another set of scopes), the stream creates and reads everything again and
+replaces all tables. This is the only way of recovery, from every fault, including a restart of
+vCenter. A request without an answer needs no recovery: a version may be requested again.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from vmdk_cache.vim.collector import Collector
 from vmdk_cache.vim.object_table import NO_OBJECTS, ObjectKey, Row, Table, apply_update, merged
 from vmdk_cache.vim.session import Session
 
-#: One answer holds so many objects at most, and vCenter may cut earlier.
+#: Maximum number of objects in one answer; vCenter may send fewer.
 OBJECTS_PER_ANSWER = 500
-#: Faults after which a new watch is tried; all others would only come again.
+#: Faults that a new watch may cure; all others would only occur again.
 _CURED_BY_A_NEW_WATCH = (errors.ObjectNotFound, errors.SessionExpired, errors.TaskFailed)
 _WATCHES_PER_REFRESH = 3
-#: What is followed may change by what was read; more often than this in one refresh it cannot.
+#: Maximum number of reads in one refresh: what was read may change the set of scopes.
 _ROUNDS = 5
 
 
 class ChangeStream:
     """Thread-safe.
 
-    :param on_refresh: called after each refresh that was really sent, by the thread that sent it;
-        it may ``follow`` and ``unfollow``, and the refresh goes on until all of that is known
+    :param on_refresh: called after each read from vCenter, in the same thread; it may ``follow``
+        and ``unfollow``, and the refresh continues until all followed scopes have been read
     """
 
     def __init__(
@@ -66,38 +66,39 @@ class ChangeStream:
         self._batch: Batch[float, None] = Batch(self._refresh)
 
     def follow(self, scope: str, spec: Callable[[], Any]) -> None:
-        """Have the next refresh fill the scope's table. A scope that is followed stays as it is.
+        """Have the next refresh fill the scope's table; no effect if it is already followed.
 
-        :param spec: makes the scope's PropertyFilterSpec, anew for each log-in. Objects that may
-            vanish need its ``reportMissingObjectsInResults``
+        :param spec: returns the scope's PropertyFilterSpec; called again after each log-in. It must
+            set ``reportMissingObjectsInResults`` if the start object may disappear
         """
         with self._lock:
             if scope not in self._wanted:
                 self._wanted = {**self._wanted, scope: spec}
 
     def unfollow(self, scope: str) -> None:
-        """Forget the scope; its table is empty after the next refresh."""
+        """Stop following the scope; its table is empty after the next refresh."""
         with self._lock:
             self._wanted = {name: spec for name, spec in self._wanted.items() if name != scope}
 
     def refresh(self, max_age_s: float = 0.0) -> None:
-        """Bring all tables up to now.
+        """Bring all tables up to date.
 
-        :param max_age_s: nothing is asked if a refresh that began less than this ago succeeded and
-            ``expire`` was not called since
-        :raises VCenterError: vCenter cannot be asked; the tables stay as they were
+        :param max_age_s: no request is sent if a refresh that began less than this ago succeeded
+            and ``expire`` was not called since
+        :raises VCenterError: the request failed; the tables stay as they were
         """
         if not self._is_known(max_age_s):
             self._batch.ask(max_age_s)
 
     def expire(self) -> None:
-        """The caller has changed something itself: what is known now is too old for everybody."""
+        """Make the next refresh of every caller ask vCenter, after the caller has changed
+        something."""
         with self._lock:
             self._known_at = None
             self._expiries += 1
 
     def table(self, scope: str) -> Table:
-        """What the scope held at the last refresh; empty if it was not followed then."""
+        """The scope's objects as of the last refresh; empty if it was not followed then."""
         return self._tables.get(scope, NO_OBJECTS)
 
     def _is_known(self, max_age_s: float) -> bool:
@@ -109,7 +110,7 @@ class ChangeStream:
                 and self._wanted.keys() == self._tables.keys()
             )
 
-    # From here on one thread at a time is at work: the batch's.
+    # The batch runs the methods below in one thread at a time.
 
     def _refresh(self, ages_s: list[float]) -> Mapping[float, None]:
         if not self._is_known(min(ages_s)):
@@ -161,13 +162,13 @@ class ChangeStream:
             watch.close()
 
     def _publish(self, watch: _Watch, updates: Iterable[Any]) -> None:
-        """Replace the tables, all at once: readers see all of the updates or none."""
+        """Replace all tables at once: readers see all updates or none."""
         read: dict[str, dict[ObjectKey, Row]] = {}
         if watch.is_new:
             read = {scope: {} for scope in watch.scopes}
         for update in updates:
             scope = watch.scope_of(update)
-            if scope is None:  # next time all is made without that filter
+            if scope is None:  # the next watch does not have that filter
                 self._drop_watch()
             else:
                 apply_update(read.setdefault(scope, dict(self.table(scope))), update)
@@ -179,10 +180,10 @@ class ChangeStream:
 
 
 class _Watch:
-    """A collector with one filter per scope, and what has been read of it.
+    """A collector with one filter per scope, and the version up to which it has been read.
 
-    :ivar is_new: no updates were accepted yet, so that the next tell the whole state
-    :raises VCenterError: it could not be made; what there is of it ends with the session
+    :ivar is_new: no updates were accepted yet, so the next ones contain the whole state
+    :raises VCenterError: it could not be created; what was created ends with the session
     """
 
     def __init__(self, session: Session, specs: Mapping[str, Any], objects_per_answer: int) -> None:
@@ -194,27 +195,27 @@ class _Watch:
 
     @property
     def is_current(self) -> bool:
-        """Whether its log-in is still the session's."""
+        """Whether the session still has the log-in that it was created for."""
         return self._collector.is_current
 
     def scope_of(self, update: Any) -> str | None:
-        """The scope that a FilterUpdate tells of; None if the answer to its CreateFilter was
-        lost."""
+        """The scope of a FilterUpdate; None if the answer to its CreateFilter was lost."""
         return self._collector.filters.get(update.filter._GetMoId())
 
     def updates(self) -> list[Any]:
-        """FilterUpdates since those that were accepted last, all pages of them.
+        """All FilterUpdates since the last accepted ones, from all pages.
 
-        :raises VCenterError: the watch is broken, unless that is Unreachable
+        :raises Unreachable: there was no answer; the watch can still be used
+        :raises VCenterError: the watch is broken
         """
         found: list[Any] = []
         version = self._accepted
         while True:
             answer = self._collector.updates(version, most_objects=self._objects_per_answer)
             if answer is None and version == "":
-                # What the filters select has never been told: silence is no state.
+                # Without a first update the state of the objects is unknown.
                 raise errors.TaskFailed(
-                    "vCenter did not tell what it has", method="WaitForUpdatesEx"
+                    "vCenter did not report the objects of a new filter", method="WaitForUpdatesEx"
                 )
             if answer is None:
                 break
@@ -226,9 +227,9 @@ class _Watch:
         return found
 
     def accept(self) -> None:
-        """The last updates have been put to use: do not tell them again."""
+        """Accept the last updates: the next call of :meth:`updates` does not repeat them."""
         self._accepted, self.is_new = self._reached, False
 
     def close(self) -> None:
-        """Best effort: what is left ends with the session."""
+        """Best effort: what remains ends with the session."""
         self._collector.close()

@@ -1,8 +1,8 @@
-"""A PropertyCollector of our own: its filters, and what has changed of the objects they select.
+"""A separate PropertyCollector: its filters, and the changes of the objects that they select.
 
-It belongs to one log-in and is gone with it: its owner compares (``is_current``) and makes another.
-A request is repeated when its answer was lost: what the lost one made does nothing, and ends with
-the session.
+A collector belongs to one log-in and ends with it: its owner checks ``is_current`` and creates a
+new one. A request is repeated when its answer was lost: an object that the lost request created is
+not used, and ends with the session.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _pc = vmodl.query.PropertyCollector
 
 
 class Collector:
-    """Made with one request for itself and one for each filter.
+    """A collector with its filters; one request creates it, and one more each filter.
 
-    :param specs: PropertyFilterSpecs, each under a name of the caller's
+    :param specs: PropertyFilterSpecs by name; the caller chooses the names
     :ivar filters: moref of each filter -> its name
-    :raises VCenterError: it could not be made; nothing is left that vCenter can be told to remove
+    :raises VCenterError: it could not be created; it was destroyed again if vCenter was reachable
     """
 
     def __init__(self, session: Session, specs: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ class Collector:
         try:
             self._make(specs)
         except errors.Unreachable:
-            raise  # nor would vCenter hear that the rest is to go
+            raise  # a request to destroy the rest would not reach vCenter either
         except BaseException:
             self.close()
             raise
@@ -47,7 +47,7 @@ class Collector:
             safe=True,
         )
         for name, spec in specs.items():
-            # Without partial updates a change of anything within a property brings all of it.
+            # Without partial updates, a change within a property sends the whole property.
             made = self._session.invoke(
                 "PropertyCollector",
                 self._moref,
@@ -60,15 +60,16 @@ class Collector:
 
     @property
     def is_current(self) -> bool:
-        """Whether its log-in is still the session's."""
+        """Whether the session still has the log-in that it was created for."""
         return self._generation == self._session.generation
 
     def updates(self, version: str, *, most_objects: int) -> Any | None:
-        """The UpdateSet of what has changed since ``version``; None if nothing has.
+        """The UpdateSet of the changes since ``version``; None if there are none.
 
         :param version: of an earlier answer; empty for the whole state
-        :param most_objects: that one answer may hold
-        :raises VCenterError: the collector is gone, unless that is Unreachable
+        :param most_objects: maximum number of objects in one answer
+        :raises Unreachable: there was no answer; the collector can still be used
+        :raises VCenterError: the collector is gone
         """
         return self._session.invoke(
             "PropertyCollector",
@@ -80,8 +81,8 @@ class Collector:
         )
 
     def wait(self, version: str) -> Any | None:
-        """As :meth:`updates`, once something has changed; None if nothing does for half a minute.
-        For one thread at a time.
+        """As :meth:`updates`, but wait up to half a minute for a change; None if there is none. For
+        one thread at a time.
 
         :raises VCenterError: there was no answer, or the collector is gone
         """
@@ -94,9 +95,9 @@ class Collector:
         )
 
     def close(self) -> None:
-        """Best effort: what is left ends with the session. Ends a :meth:`wait`."""
+        """Best effort: what remains ends with the session. Ends a :meth:`wait`."""
         if self._moref and self.is_current:
             try:
                 self._session.invoke("PropertyCollector", self._moref, "DestroyPropertyCollector")
             except errors.VCenterError:
-                pass  # gone already, or will be
+                pass  # it is gone, or will end with the session

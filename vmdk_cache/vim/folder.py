@@ -1,7 +1,7 @@
-"""Folders of VMs: find one by its path, make what is missing.
+"""VM folders: find a folder by its path, or create it.
 
-Paths that were found are remembered on the session (``Session.folders``), so that the usual
-call costs no request. A path is forgotten when any call says that its folder is gone.
+The session remembers the paths that were found (``Session.folders``), so the usual call sends no
+request. It forgets a path when any call reports that the folder is gone.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from vmdk_cache.vim.session import Session
 
 
 def find_folder(session: Session, datacenter: Datacenter | str, path: Sequence[str]) -> str | None:
-    """Moref of the folder, None if there is none.
+    """Moref of the folder, None if it does not exist.
 
     :param datacenter: or its moref
-    :param path: plain names below the datacenter's root of VM folders; empty: that root
+    :param path: plain names below the datacenter's root VM folder; empty: that root folder
     """
     return _walk(session, datacenter, path, make=False)
 
 
 def ensure_folder(session: Session, datacenter: Datacenter | str, path: Sequence[str]) -> str:
-    """Moref of the folder, made if need be, its parents too.
+    """Moref of the folder; creates it and its parents if needed.
 
-    Two callers that make the same folder at the same time get the same one.
+    Two callers that create the same folder at the same time get the same one.
 
-    :raises ConfigError: something else than a folder has that name
+    :raises ConfigError: an object that is not a folder has that name
     """
     folder = _walk(session, datacenter, path, make=True)
-    assert folder is not None, "a walk that makes folders ends at one"
+    assert folder is not None, "a walk that creates folders always finds one"
     return folder
 
 
 def find_child(session: Session, folder: str, name: str) -> str | None:
-    """Moref of what bears that (plain) name in a folder, in one request; None if nothing does."""
+    """Moref of the object with that (plain) name in a folder, in one request; None if there is
+    none."""
     moref = session.invoke(
         "SearchIndex",
         session.content.searchIndex._GetMoId(),
@@ -60,7 +61,7 @@ def _walk(
     try:
         return _descend(session, datacenter, root, path, make=make)
     except errors.ObjectNotFound:
-        # A remembered parent has been deleted: look once more, from the root.
+        # A remembered parent has been deleted: search again from the root.
         for depth in range(1, len(path) + 1):
             session.folders.pop((root, *path[:depth]), None)
         return _descend(session, datacenter, root, path, make=make)
@@ -90,7 +91,7 @@ def _vm_root(session: Session, datacenter: Datacenter | str) -> str:
 
 
 def _child(session: Session, parent: str, name: str) -> str | None:
-    """:raises ConfigError: what bears the name is not a folder"""
+    """:raises ConfigError: the object with that name is not a folder"""
     found = find_child(session, parent, name)
     if found is None or found in properties.read(session, "Folder", [found], ["childType"]):
         return found
@@ -105,7 +106,7 @@ def _create(session: Session, parent: str, name: str) -> str:
             session.invoke("Folder", parent, "CreateFolder", safe=True, name=escape_name(name))
         )
     except errors.NameTaken as error:
-        # Another process was faster, or our own first attempt acted though no answer came.
+        # Another process was faster, or our first attempt took effect without an answer.
         child = error.moref or _child(session, parent, name)
         if child is None:
             raise

@@ -3,11 +3,11 @@
 Life:  open_import -> held (VM exists, disk empty) -> upload -> complete (VM stays)
                                                   \\-> abort    (vCenter removes the VM, later)
 
-While held, a thread renews the lease at most every 30 s with the percentage; vCenter drops a lease
-that is not renewed for 300 s (docs/assumptions.rst, A38 and A39). A renewal that fails cancels the
-upload: nobody works on under a lost lease. Leaving the ``with`` block by an exception aborts and
-sees to it that the VM is gone, unless the block has made it a template, which is whole; each lease
-touches only the VM that it created itself, by moref.
+While the lease is held, a thread renews it at least every 30 s with the percentage; vCenter drops a
+lease that is not renewed for 300 s (docs/assumptions.rst, A38 and A39). A failed renewal cancels
+the upload, so no work continues under a lost lease. If an exception leaves the ``with`` block, the
+lease is aborted and the VM removed, unless the block has turned it into a template, which is
+complete. A lease changes only the VM that it created, by moref.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _GONE = "gone"
 #: A lease that is ready may still be held by another operation for a moment.
 _COMPLETE_ATTEMPTS = 6
 _CREATE_ATTEMPTS = 3
-#: vCenter removes the VM of an import that failed after it has ended the lease, and meanwhile
-#: refuses other operations on it. After so long the VM is deleted like any other.
+#: How long to wait for vCenter to remove the VM of a failed import. vCenter does so after it has
+#: ended the lease, and refuses other operations on the VM meanwhile. After this time, the VM is
+#: deleted like any other.
 _REMOVED_WITHIN_S = 60.0
 _REMOVAL_POLL_S = 2.0
 #: Another operation may hold the VM for a moment.
@@ -59,13 +60,13 @@ def open_import(
     *,
     renew_every_s: float = RENEW_EVERY_S,
 ) -> ImportLease:
-    """Create the VM with an empty disk and hold the lease to fill it; use in a ``with`` block.
+    """Create the VM with an empty disk, and hold the lease to upload it; use in a ``with`` block.
 
     :param pool: moref; so are ``folder`` and ``host``
     :raises NameTaken: the folder has an object of that name
-    :raises LeaseLost: vCenter did not get the lease ready
-    :raises Unreachable: there was no answer, so vCenter may have made the VM; it removes such a VM
-        once the lease ends, as no client renews it
+    :raises LeaseLost: the lease did not become ready
+    :raises Unreachable: there was no answer, so vCenter may have created the VM; it removes that VM
+        when the lease, which no client renews, expires
     :raises VCenterError: any other fault; nothing is left behind
     """
     unanswered: list[BaseException] = []
@@ -101,12 +102,12 @@ def open_import(
         return in_each_way(request.datastores, create_on)
     except errors.NameTaken as taken:
         if unanswered:
-            raise unanswered[0] from taken  # its VM has the name, and no known lease
+            raise unanswered[0] from taken  # the name is that of its VM, whose lease is unknown
         raise
 
 
 class ImportLease:
-    """A held lease; see the module's text for its life.
+    """A held lease; see the module docstring for its life.
 
     :ivar vm: moref of the VM
     """
@@ -157,16 +158,16 @@ class ImportLease:
         length: int | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Send the disk as a streamOptimized VMDK; how many bytes that took.
+        """Upload the disk as a streamOptimized VMDK; the number of bytes sent.
 
-        :param stream: closed, if it can be, when the lease is lost while it is read: a source that
-            is silent must not keep a lost import waiting
-        :param length: bytes of the stream, None if unknown
-        :param on_progress: told how many bytes have gone out, after each MiB or so
+        :param stream: closed, if it has ``close``, when the lease is lost during a read: a source
+            that sends nothing must not keep a lost import waiting
+        :param length: of the stream in bytes, None if unknown
+        :param on_progress: called after each MiB or so with the number of bytes sent so far
         :raises LeaseLost: the lease could not be renewed meanwhile
-        :raises UploadRefused: the ESXi host does not take the data
-        :raises VCenterError: it refused for another reason, or is out of reach
-        :raises BaseException: what ``stream.read`` raises
+        :raises UploadRefused: the ESXi host refused the data
+        :raises VCenterError: the host refused for another reason, or is unreachable
+        :raises BaseException: whatever ``stream.read`` raises
         """
         upload = NfcUpload(self._session, *self._disk_url())
         self._upload = upload
@@ -181,7 +182,7 @@ class ImportLease:
             self._check_lost()
             sent_bytes = upload.send(stream, length, sent)
         except Exception as error:
-            if not isinstance(error, errors.UploadRefused):  # which may be why the lease is lost
+            if not isinstance(error, errors.UploadRefused):  # the refusal may have ended the lease
                 self._check_lost(error)
             if isinstance(error, errors.VCenterError):
                 self._check_held(error)
@@ -192,10 +193,10 @@ class ImportLease:
         return sent_bytes
 
     def complete(self) -> None:
-        """The disk is whole: end the lease, keep the VM. A second call does nothing.
+        """End the lease of a complete disk and keep the VM. A second call does nothing.
 
-        :raises LeaseLost: the lease is gone, and with it the VM
-        :raises InUse: it is held, and another operation was in the way for too long
+        :raises LeaseLost: the lease and the VM are gone
+        :raises InUse: the lease is still held; another operation blocked it for too long
         """
         if not self._held:
             return
@@ -211,7 +212,7 @@ class ImportLease:
         self._held = False
 
     def _complete_once(self) -> None:
-        """:raises InUse, TaskFailed: not now, but the lease is still ready"""
+        """:raises InUse, TaskFailed: the call failed, but the lease is still ready"""
         try:
             self._session.invoke("HttpNfcLease", self._lease, "HttpNfcLeaseComplete", safe=True)
         except (errors.ObjectNotFound, errors.InUse, errors.TaskFailed) as error:
@@ -224,14 +225,16 @@ class ImportLease:
                 ) from error
 
     def abort(self) -> None:
-        """Give up; vCenter removes the VM. Never raises for that; does nothing once it ended."""
+        """End the lease without success; vCenter removes the VM. Never raises; does nothing if the
+        lease has ended."""
         if self._held:
             self._held = False
             self._end_renewal()
             abort_lease(self._session, self._lease)
 
     def _undo(self) -> None:
-        """Whatever happened in the block: no lease, no VM. Its error matters more than ours."""
+        """Remove the lease and the VM after a failed block. Errors of the removal are only logged,
+        because the block's own error matters more."""
         self.abort()
         try:
             self._await_removal()
@@ -245,16 +248,16 @@ class ImportLease:
             )
         except errors.VCenterError as failure:
             LOG.warning(
-                "The VM %s (%s) of a failed import could not be removed, a reconcile will: %s",
+                "The VM %s (%s) of a failed import could not be removed; a later reconcile removes "
+                "it: %s",
                 quoted(self._request.name),
                 self.vm,
                 failure,
             )
 
     def _await_removal(self) -> None:
-        """Let vCenter remove the VM of a lease that failed: a deletion in between could leave the
-        disk's file behind.
-        """
+        """Wait until vCenter has removed the VM of a failed lease: a deletion meanwhile could leave
+        the disk's file behind."""
 
         def is_being_removed() -> bool:
             state = self._state()
@@ -263,7 +266,7 @@ class ImportLease:
         self._wait_while(lambda: self._has_vm() and is_being_removed())
 
     def _wait_while(self, condition: Callable[[], bool]) -> None:
-        """Return when it no longer holds, or after :data:`_REMOVED_WITHIN_S`."""
+        """Return when the condition no longer holds, or after :data:`_REMOVED_WITHIN_S`."""
         retry.poll(
             condition,
             until=lambda holds: not holds,
@@ -273,7 +276,7 @@ class ImportLease:
         )
 
     def _import_runs(self) -> bool:
-        """Whether vCenter's task of this import has not ended: it also removes the VM."""
+        """Whether vCenter's task of this import, which also removes the VM, is still running."""
         return template.import_running(self._session, self.vm)
 
     def _has_vm(self) -> bool:
@@ -294,7 +297,7 @@ class ImportLease:
         )
 
     def _renew(self, pause_s: float) -> None:
-        """The thread: renew until stopped; a renewal that fails ends the upload."""
+        """Renew until stopped, in a separate thread; a failed renewal cancels the upload."""
         while not self._stop.wait(pause_s):
             try:
                 self._session.invoke(
@@ -320,8 +323,8 @@ class ImportLease:
     def _has_completed(self, state: str) -> bool:
         """Whether an earlier attempt, whose answer was lost, has completed the lease.
 
-        Then it is done or, soon after, gone. A lease that vCenter dropped may be gone as well; then
-        the import's task removes the VM, which can take a while.
+        A completed lease is done and, soon after, gone. A lease that vCenter dropped may be gone as
+        well; in that case the import's task removes the VM, which can take a while.
         """
         if state == _GONE:
             self._wait_while(self._import_runs)
@@ -329,7 +332,7 @@ class ImportLease:
         return state == "done" and self._has_vm()
 
     def _state(self) -> str:
-        """What vCenter says of the lease, or that it is gone."""
+        """The state of the lease, or :data:`_GONE`."""
         read = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
         return str(read.get(self._lease, {}).get("state", _GONE))
 
@@ -337,15 +340,15 @@ class ImportLease:
         self._stop.set()
 
     def _check_held(self, cause: errors.VCenterError) -> None:
-        """An upload also fails when vCenter ended the lease; then that is the error to report,
-        unless it ended because of the data.
+        """Check whether the upload failed because vCenter had ended the lease. A lease that ended
+        because of the data does not count.
 
-        :raises LeaseLost: it did
+        :raises LeaseLost: it had
         """
         try:
             state = self._state()
         except errors.VCenterError:
-            return  # nothing can be said; the upload's own error stands
+            return  # the state is unknown: report the upload's own error
         if state == "error" and isinstance(cause, errors.UploadRefused):
             return
         if state != "ready":
@@ -360,7 +363,7 @@ class ImportLease:
 
 
 def until_ready(session: Session, lease: str) -> Properties:
-    """Poll the lease until it is ready, which takes milliseconds to seconds; its properties.
+    """Poll until the lease is ready, which takes milliseconds to seconds; returns its properties.
 
     :raises LeaseLost: it does not become ready
     :raises VCenterError: the fault with which it failed
@@ -378,7 +381,7 @@ def until_ready(session: Session, lease: str) -> Properties:
         fault = values.get("error")
         raise _lease_error(fault)
     if state != "ready" or values.get("info") is None:
-        raise errors.LeaseLost(f"the lease did not become ready, it is {state}")
+        raise errors.LeaseLost(f"the lease did not become ready: its state is {state}")
     return values
 
 
@@ -388,7 +391,7 @@ def _is_settled(lease: Properties) -> bool:
 
 
 def _made_nothing(session: Session, folder: str, name: str) -> bool:
-    """Whether a call without an answer has left no VM of that name so far."""
+    """Whether there is no VM of that name yet, after a call without an answer."""
     try:
         return find_child(session, folder, name) is None
     except errors.VCenterError:
@@ -397,13 +400,13 @@ def _made_nothing(session: Session, folder: str, name: str) -> bool:
 
 def _lease_error(fault: Any) -> BaseException:
     if fault is None:
-        return errors.LeaseLost("the lease failed, and vCenter does not say why")
+        return errors.LeaseLost("the lease failed; vCenter gave no reason")
     return faults.translate(fault, method="ImportVApp")
 
 
 def abort_lease(session: Session, lease: str) -> None:
-    """End it without success; never raises for that."""
+    """End the lease without success; never raises a VCenterError."""
     try:
         session.invoke("HttpNfcLease", lease, "HttpNfcLeaseAbort", safe=True)
     except errors.VCenterError:
-        pass  # ended already; if not, vCenter ends it when it is not renewed
+        pass  # it has ended, or vCenter ends it because it is no longer renewed

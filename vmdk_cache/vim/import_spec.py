@@ -1,7 +1,7 @@
-"""The VM that an import creates, as vSphere's ConfigSpec: upstream's shadow VM with one disk.
+"""The ConfigSpec of the VM that an import creates: upstream's shadow VM with one disk.
 
-As upstream (cinder, volumeops.py, ``_create_specs_for_disk_add``), an IDE disk goes to the first of
-the two IDE controllers that every VM has, and keys of new devices are negative placeholders.
+As upstream (cinder, volumeops.py, ``_create_specs_for_disk_add``), an IDE disk is attached to the
+first of the two IDE controllers that every VM has, and new devices have negative placeholder keys.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _NEW_DISK_KEY = -101
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """The VM that an import creates; hardware as upstream's driver makes it.
+    """The VM that an import creates, with the same hardware as upstream's driver creates.
 
-    :ivar datastores: the ways in which a path may write the datastore's name (vmPathName is
+    :ivar datastores: the possible spellings of the datastore's name in a path (vmPathName is
         ``[name]``), see vim/datastore_path.py
     :ivar capacity_bytes: virtual size of the disk
     :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
@@ -51,7 +51,7 @@ class ImportRequest:
 
 
 def config_spec(request: ImportRequest, datastore: str) -> Any:
-    """:param datastore: one of the request's
+    """:param datastore: one of the request's ``datastores``
     :raises ValueError: unknown disk type or adapter type"""
     managed_by = request.managed_by and vim.ext.ManagedByInfo(
         extensionKey=request.managed_by[0], type=request.managed_by[1]
@@ -76,9 +76,10 @@ def config_spec(request: ImportRequest, datastore: str) -> Any:
 
 
 def disk_backing(disk_type: str) -> Any:
-    """A flat file of type ``thin``, ``thick`` or ``eagerZeroedThick``, named by vCenter.
+    """The backing of a flat disk of type ``thin``, ``thick`` or ``eagerZeroedThick``; vCenter names
+    the file.
 
-    :raises ValueError: another type
+    :raises ValueError: unknown disk type
     """
     if disk_type not in ("thin", "thick", "eagerZeroedThick"):
         raise ValueError(f"disk type {quoted(disk_type)}: must be thin, thick or eagerZeroedThick")

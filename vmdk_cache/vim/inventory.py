@@ -1,8 +1,7 @@
-"""What vCenter has to place volumes on: datacenters, hosts, datastores (folders: folder.py).
+"""The datacenters, hosts and datastores that volumes can be placed on (folders: folder.py).
 
-A :class:`Inventory` is a snapshot: nothing in it changes, and nothing in it is kept up to date. It
-is read at once (:func:`snapshot`), or assembled from a table that follows vCenter
-(vim/inventory_index.py).
+An :class:`Inventory` is an immutable snapshot; it is not kept up to date. It is read from vCenter
+(:func:`snapshot`), or assembled from a table that follows vCenter (vim/inventory_index.py).
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from vmdk_cache.vim.session import Session
 
 _pc = vmodl.query.PropertyCollector
 
-#: Folders within folders that are searched for datacenters, and in each for hosts.
+#: Maximum depth of nested folders that are searched for datacenters, and in each for hosts.
 _FOLDER_DEPTH = 8
 
 
 @dataclass(frozen=True)
 class Datacenter:
-    """:ivar vm_folder: moref of the root of its VM folders"""
+    """:ivar vm_folder: moref of its root VM folder"""
 
     moref: str
     name: str
@@ -40,7 +39,7 @@ class Datacenter:
 class Host:
     """An ESXi host.
 
-    :ivar cluster: moref of its cluster, or of its own ComputeResource if it stands alone
+    :ivar cluster: moref of its cluster, or of the ComputeResource of a standalone host
     :ivar pool: moref of the root resource pool of that cluster or ComputeResource
     :ivar datacenter: moref
     :ivar connected: ``runtime.connectionState`` is ``connected``
@@ -57,8 +56,8 @@ class Host:
 
 @dataclass(frozen=True)
 class Mount:
-    """How a host (moref) sees a datastore; facts the host leaves unset count as upstream's do:
-    ``mounted`` true, ``accessible`` false."""
+    """How a host (moref) sees a datastore. As upstream, ``mounted`` counts as true and
+    ``accessible`` as false if the host leaves them unset."""
 
     host: str
     read_write: bool
@@ -70,14 +69,14 @@ class Mount:
 class Datastore:
     """A datastore.
 
-    :ivar name: as people write it
-    :ivar summary_name: as Cinder's own driver matches it with ``vmware_datastore_regex``
-    :ivar path_names: the ways in which a path may write it (vim/datastore_path.py)
-    :ivar type: lower case, as vSphere names it: ``vmfs``, ``nfs``, ``nfs41``, ``vsan``, ``vvol``
+    :ivar name: unescaped
+    :ivar summary_name: the name that Cinder's own driver matches with ``vmware_datastore_regex``
+    :ivar path_names: the possible spellings of the name in a path (vim/datastore_path.py)
+    :ivar type: vSphere's name in lower case: ``vmfs``, ``nfs``, ``nfs41``, ``vsan``, ``vvol``
     :ivar maintenance: ``normal``, ``enteringMaintenance`` or ``inMaintenance``
     :ivar mounts: mounts on every host that is in the inventory
     :ivar datacenter: moref
-    :ivar url: stays the same when the datastore is mounted anew, unlike ``moref``
+    :ivar url: unlike ``moref``, stays the same when the datastore is mounted again
     """
 
     moref: str
@@ -96,10 +95,10 @@ class Datastore:
 
 @dataclass(frozen=True)
 class Inventory:
-    """One snapshot, each part sorted by name.
+    """A snapshot; each part is sorted by name.
 
-    ``hosts`` are those of the clusters asked for; ``datacenters`` those that hold such a host;
-    ``datastores`` are all of these datacenters, with the mounts of these hosts only.
+    ``hosts`` are those of the requested clusters, ``datacenters`` those with at least one of these
+    hosts, ``datastores`` all datastores of these datacenters, with the mounts of these hosts only.
     """
 
     datacenters: tuple[Datacenter, ...]
@@ -112,7 +111,8 @@ _Found = dict[str, dict[str, Row]]
 
 
 def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
-    """Hosts, their datacenters and datastores, in one request per page of vCenter's choice.
+    """Hosts, their datacenters and datastores, in one request per page; vCenter chooses the page
+    size.
 
     :raises ConfigError: see :func:`assembled`
     """
@@ -121,8 +121,8 @@ def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
 
 
 def filter_spec(session: Session) -> Any:
-    """The PropertyFilterSpec of all that an inventory is assembled from: one traversal from the
-    root folder, which enters no folder of VMs."""
+    """The PropertyFilterSpec of everything that an inventory is assembled from: one traversal from
+    the root folder, which does not enter VM folders."""
     root = session.content.rootFolder
     return _pc.FilterSpec(
         objectSet=[_pc.ObjectSpec(obj=root, skip=False, selectSet=_to_datacenters(_FOLDER_DEPTH))],
@@ -131,10 +131,10 @@ def filter_spec(session: Session) -> Any:
 
 
 def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
-    """An inventory of what :func:`filter_spec` selects.
+    """An inventory of the objects that :func:`filter_spec` selects.
 
-    :param cluster_names: clusters to take hosts from; empty: all, and hosts that stand alone
-    :raises ConfigError: a cluster of that name does not exist, or there are two
+    :param cluster_names: clusters whose hosts to include; empty: all clusters and standalone hosts
+    :raises ConfigError: there is no cluster of that name, or more than one
     """
     found = _by_type(objects)
     computes = found.get("ComputeResource", {}) | found.get("ClusterComputeResource", {})
@@ -166,8 +166,8 @@ def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
 
 
 def datastores_at(objects: Table, url: str) -> list[str]:
-    """Morefs of the datastores with that url, of all datacenters: hosts of several may mount the
-    same volume, and each datacenter has an object of its own for it."""
+    """Morefs of the datastores with that url in all datacenters: hosts of several datacenters may
+    mount the same volume, and each datacenter has a separate object for it."""
     return sorted(
         moref
         for (kind, moref), row in objects.items()
@@ -176,7 +176,7 @@ def datastores_at(objects: Table, url: str) -> list[str]:
 
 
 def datacenters_in(objects: Table) -> list[Datacenter]:
-    """All datacenters among what :func:`filter_spec` selects, by name."""
+    """All datacenters among the objects that :func:`filter_spec` selects, sorted by name."""
     made = [
         Datacenter(moref, unescape_name(row["name"]), row["vmFolder"])
         for (kind, moref), row in objects.items()
@@ -212,8 +212,8 @@ def _by_type(objects: Table) -> _Found:
 
 
 def _to_datacenters(depth: int) -> list[Any]:
-    """From a folder of datacenters down to them, and on to their hosts and datastores. Levels are
-    spelled out, as a specification that refers to itself is known to hang simulators."""
+    """From a folder down to its datacenters, and on to their hosts and datastores. Each level is
+    spelled out because a specification that refers to itself is known to hang simulators."""
     below = _to_datacenters(depth - 1) if depth else []
     below.append(_traversal("Datacenter", "hostFolder", _to_hosts(_FOLDER_DEPTH)))
     below.append(_traversal("Datacenter", "datastore", []))
@@ -249,7 +249,7 @@ def _choose(clusters: Mapping[str, Row], names: Sequence[str]) -> dict[str, Row]
 
 
 def _datacenter_of(found: _Found) -> dict[str, str]:
-    """Folder of hosts, or ComputeResource -> datacenter; all morefs."""
+    """Host folder or ComputeResource -> datacenter; all morefs."""
     owner = {
         values["hostFolder"]: moref
         for moref, values in found.get("Datacenter", {}).items()

@@ -1,20 +1,20 @@
-"""What the cache must know of vCenter to choose and to look up, kept in memory.
+"""The inventory and the cached VMs of vCenter, kept in memory for placement and look-ups.
 
-    inventory   datacenters, hosts and datastores: one filter from the root folder, which enters no
-                folder of VMs
-    vms         the VMs in the cache's project folder of every datacenter, and in the folders in it:
-                one filter per project folder that exists
+    inventory   datacenters, hosts and datastores: one filter from the root folder, which does not
+                enter VM folders
+    vms         the VMs in the cache's project folder of every datacenter, and in its subfolders:
+                one filter per existing project folder
 
-New templates go into the folder of the project folder that vmware_volume_folder names. When that
-option changes, the templates in the former folder are known all the same.
+New templates go into the subfolder that vmware_volume_folder names. After that option is changed,
+the index still knows the templates in the former subfolder.
 
-A project folder is found by its path and followed by its moref. One that is renamed or deleted is
-let go of and looked for again; one that does not exist is looked for at each refresh, since another
-process may have made it: one request per datacenter that has none. In datacenters without a host of
-ours nobody makes one, and what earlier settings left there is in no hurry: LEFT_OVER_EVERY_S.
+The index finds a project folder by its path and follows it by its moref. When a folder is renamed
+or deleted, the index stops following it and searches for the path again. It searches for a missing
+folder at each refresh, because another process may have created it: one request per datacenter
+without a folder. No process creates folders in datacenters without a host of the backend, and what
+earlier settings left there is not urgent: LEFT_OVER_EVERY_S.
 
-What nothing has happened to is not made again: objects live as long as the rows they were made of
-(vim/object_table.py).
+Values of unchanged objects are reused as long as their rows are the same (vim/object_table.py).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from vmdk_cache.vim.virtual_machine import VmInfo
 
 _pc = vmodl.query.PropertyCollector
 _INVENTORY = "inventory"
-#: How often a folder is looked for where none of our hosts is.
+#: How often to search for a folder in datacenters without a host of the backend.
 LEFT_OVER_EVERY_S = 3600.0
 
 
@@ -48,8 +48,8 @@ LEFT_OVER_EVERY_S = 3600.0
 class _Folder:
     """One of the cache's project folders.
 
-    :ivar name: as vCenter told it first; None before
-    :ivar table: it, the folders in it, and their VMs as last seen
+    :ivar name: as vCenter first reported it; None before
+    :ivar table: the folder, its subfolders, and their VMs as last seen
     """
 
     moref: str
@@ -62,12 +62,12 @@ class _Folder:
 
 
 class InventoryIndex:
-    """Thread-safe; no request before the first question.
+    """Thread-safe; sends no request before the first query.
 
-    :param folder: plain names of the project folder below a datacenter's root of VM folders
-    :param record_key: extraConfig key to read along, see ``VmInfo.extra_config_record``
-    :param cluster_names: clusters to take hosts from; empty: every host
-    :param attributes: custom attributes to read along, see ``VmInfo.custom_values``
+    :param folder: path of the project folder below a datacenter's root VM folder, as plain names
+    :param record_key: extraConfig key to include, see ``VmInfo.extra_config_record``
+    :param cluster_names: clusters whose hosts to include; empty: every host
+    :param attributes: custom attributes to include, see ``VmInfo.custom_values``
     """
 
     def __init__(
@@ -94,39 +94,40 @@ class InventoryIndex:
         self._inventory_lock = threading.Lock()
         self._assembled_of: Table = NO_OBJECTS
         self._inventory: Inventory | None = None
-        # Making VMs may take a request, which those who want the inventory do not wait for.
+        # Separate, since assembling VMs may send a request, for which readers of the inventory
+        # need not wait.
         self._vms_lock = threading.Lock()
         self._vms_of: list[Table] = []
         self._vms: tuple[VmInfo, ...] = ()
         self._made_of: dict[str, tuple[Row, VmInfo]] = {}
 
     def inventory(self, max_age_s: float = 0.0) -> Inventory:
-        """Hosts, datastores and datacenters, known less than ``max_age_s`` ago.
+        """Hosts, datastores and datacenters, as of at most ``max_age_s`` ago.
 
-        The same object as long as nothing has changed.
+        Returns the same object as long as nothing has changed.
 
-        :raises ConfigError: a cluster of ``cluster_names`` does not exist, or there are two
-        :raises VCenterError: vCenter cannot be asked
+        :raises ConfigError: there is no cluster of a name in ``cluster_names``, or more than one
+        :raises VCenterError: the request to vCenter failed
         """
         self._stream.refresh(max_age_s)
         return self._assembled()
 
     def datastores_at(self, url: str) -> list[str]:
-        """Morefs of the datastores with that url, of all datacenters, as of now.
+        """Morefs of the datastores with that url in all datacenters, as of now.
 
-        :raises VCenterError: vCenter cannot be asked
+        :raises VCenterError: the request to vCenter failed
         """
         self._stream.refresh(0.0)
         return inventory.datastores_at(self._stream.table(_INVENTORY), url)
 
     def vms(self, max_age_s: float = 0.0) -> tuple[VmInfo, ...]:
-        """The VMs and templates in the cache's project folders of all datacenters, and in the
-        folders in those, known less than ``max_age_s`` ago.
+        """The VMs and templates in the cache's project folders of all datacenters, and in their
+        subfolders, as of at most ``max_age_s`` ago.
 
-        The same objects as long as nothing has changed.
+        Returns the same objects as long as nothing has changed.
 
-        :raises ConfigError: something else than a folder bears the name of the cache's
-        :raises VCenterError: vCenter cannot be asked, or does not let the account see a folder
+        :raises ConfigError: an object that is not a folder has the name of the cache's folder
+        :raises VCenterError: the request to vCenter failed, or the account may not see a folder
         """
         self._stream.refresh(max_age_s)
         if self._unusable is not None:
@@ -140,7 +141,8 @@ class InventoryIndex:
             return self._vms
 
     def expire(self) -> None:
-        """The caller has changed something in vCenter: what is known is too old for everybody."""
+        """Discard the cached state for all callers, after the caller has changed something in
+        vCenter."""
         self._stream.expire()
 
     def _assembled(self) -> Inventory:
@@ -167,8 +169,8 @@ class InventoryIndex:
         return dataclasses.replace(info, folder=folder)
 
     def _look_for_folders(self) -> None:
-        """Follow the folders that exist. The stream's refresh calls this, in one thread at a time;
-        what it follows anew is read before that refresh ends."""
+        """Follow the folders that exist. The stream's refresh calls this in one thread at a time,
+        and reads newly followed folders before it ends."""
         unusable: errors.VmdkCacheError | None = None
         folders: dict[str, _Folder] = {}
         for datacenter in inventory.datacenters_in(self._stream.table(_INVENTORY)):
@@ -178,7 +180,7 @@ class InventoryIndex:
                     folder = self._find(datacenter)
                 except (errors.ConfigError, errors.NoPermission) as error:
                     if self._is_ours(datacenter):
-                        unusable = error  # the rest of the inventory can be used all the same
+                        unusable = error  # the rest of the inventory is still usable
                 self._looked_at[datacenter.moref] = self._clock.monotonic()
             if folder is not None:
                 folders[datacenter.moref] = folder
@@ -187,7 +189,7 @@ class InventoryIndex:
         self._folders, self._unusable = folders, unusable
 
     def _is_due(self, datacenter: Datacenter) -> bool:
-        """Whether a folder may have been made since it was looked for last."""
+        """Whether it is time to search for the folder again."""
         looked_at = self._looked_at.get(datacenter.moref)
         return (
             looked_at is None
@@ -196,11 +198,11 @@ class InventoryIndex:
         )
 
     def _is_ours(self, datacenter: Datacenter) -> bool:
-        """Whether volumes and templates may be placed in it."""
+        """Whether the backend may place volumes and templates in the datacenter."""
         try:
             return datacenter in self._assembled().datacenters
         except errors.ConfigError:
-            return True  # that there is no such cluster is told to whoever asks for the inventory
+            return True  # inventory() reports the missing cluster to its callers
 
     def _still_there(self, folder: _Folder | None) -> _Folder | None:
         """The folder with its name; None if it is gone or has been renamed."""
@@ -218,9 +220,9 @@ class InventoryIndex:
         return _Folder(folder.moref, row.get("name"), table)
 
     def _forget(self, folder: _Folder, names: Mapping[str, str]) -> None:
-        """The paths to those of the folders that are gone or have been renamed.
+        """Forget the paths of folders that are gone or have been renamed.
 
-        :param names: of those that are there, by moref
+        :param names: names of the folders that exist, by moref
         """
         before = {folder.moref: folder.name, **_folder_names(folder.table)}
         for moref, name in before.items():
@@ -239,8 +241,7 @@ class InventoryIndex:
         return found
 
     def _spec(self, folder: str) -> Any:
-        """The PropertyFilterSpec of a folder, the folders in it, and the VMs that are children of
-        these."""
+        """The PropertyFilterSpec of a folder, its subfolders, and the VMs in all of these."""
         kind = managed_type("Folder")
         further = _pc.TraversalSpec(type=kind, path="childEntity")
         down = _pc.TraversalSpec(type=kind, path="childEntity", selectSet=[further])

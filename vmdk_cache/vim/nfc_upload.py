@@ -1,8 +1,8 @@
-"""Sending a disk's stream to the ESXi host behind an NFC lease, over HTTP.
+"""Uploading a disk over HTTP to the ESXi host of an NFC lease.
 
-The stream is a streamOptimized VMDK; the host converts it into the disk as it comes in. The host's
-answer is read and checked: an upload that it refused can leave a disk that looks complete. How the
-host is verified: vim/nfc_address.py.
+The stream is a streamOptimized VMDK, which the host converts into the disk as it arrives. The
+upload checks the host's answer, because a refused upload can leave a disk that looks complete.
+vim/nfc_address.py describes how the host is verified.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ LOG = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _METHOD = "NFC upload"
-#: Answers to data that are no disk; 500 is also that of a host which fails for another reason
-#: (docs/assumptions.rst, A46).
+#: HTTP status of a host that refuses the data as a disk; a host that fails for another reason also
+#: answers 500 (docs/assumptions.rst, A46).
 _DATA_REFUSED = frozenset({400, 500})
 
 
 class Readable(Protocol):
-    """What is uploaded: ``read`` returns at most ``size`` bytes, b'' at the end."""
+    """A stream to upload: ``read`` returns at most ``size`` bytes, b'' at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class NfcUpload:
-    """One upload; ``cancel`` ends it from another thread, also while it is stuck in a send, or in
+    """One upload; ``cancel`` ends it from another thread, even while it is blocked in a send, or in
     a read of a stream that has ``close``.
 
-    :param url: of the lease's device; ``*`` stands for vCenter's own host
-    :param thumbprint: of the host's certificate, '' if vCenter gives none
+    :param url: of the lease's device; the host ``*`` means vCenter's own host
+    :param thumbprint: of the host's certificate, '' if vCenter does not report it
     """
 
     def __init__(self, session: Session, url: str, thumbprint: str) -> None:
@@ -52,20 +52,20 @@ class NfcUpload:
 
     @property
     def server(self) -> str:
-        """``host:port`` that the bytes go to."""
+        """``host:port`` of the upload."""
         return self._address.server
 
     def send(self, stream: Readable, length: int | None, sent: Callable[[int], None]) -> int:
-        """POST the stream to its end and check the host's answer; how many bytes it had.
+        """POST the whole stream and check the host's answer; the number of bytes sent.
 
-        :param length: its bytes; None sends it chunked
-        :param sent: told after each block how many bytes have gone out in all
-        :raises Unreachable, CertificateRefused, TaskFailed: the host, with its name
-        :raises UploadRefused: the host does not take the data
-        :raises LeaseLost: it was cancelled
-        :raises BaseException: what ``stream.read`` raises, as it is
+        :param length: of the stream in bytes; None sends it chunked
+        :param sent: called after each block with the number of bytes sent so far
+        :raises Unreachable, CertificateRefused, TaskFailed: errors of the host, with its name
+        :raises UploadRefused: the host refused the data
+        :raises LeaseLost: the upload was cancelled
+        :raises BaseException: whatever ``stream.read`` raises, unchanged
         """
-        self._stream = stream  # before the look at the flag: cancel sets the flag first
+        self._stream = stream  # before checking the flag, because cancel sets the flag first
         self._check_cancelled()
         connection = self._connect()
         try:
@@ -77,19 +77,19 @@ class NfcUpload:
         return total
 
     def cancel(self) -> None:
-        """Make a running ``send`` fail soon; closes its stream."""
+        """Make a running ``send`` fail soon, and close its stream."""
         self._cancelled.set()
         connection = self._connection
         if connection is not None and connection.sock is not None:
             try:
                 _shut_down(connection.sock)
             except OSError:
-                pass  # it has ended by itself
+                pass  # it has already ended
         close = getattr(self._stream, "close", None)
         if callable(close):
             try:
                 close()
-            except Exception:  # whatever a stream may raise, its reader is told by the flag
+            except Exception:  # safe for any error of a stream: its reader checks the flag
                 LOG.debug("closing the stream of a cancelled upload", exc_info=True)
 
     def _check_cancelled(self) -> None:
@@ -119,8 +119,8 @@ class NfcUpload:
         length: int | None,
         sent: Callable[[int], None],
     ) -> tuple[int, OSError | None]:
-        """Send all; how many bytes, and an error of the connection, since the host may have
-        answered before it."""
+        """Send the whole stream; the number of bytes, and an error of the connection instead of
+        raising it, as the host may have answered before."""
         total = 0
         while block := stream.read(_CHUNK_BYTES):
             self._check_cancelled()
@@ -142,7 +142,7 @@ class NfcUpload:
         return total, None
 
     def _finish(self, connection: HTTPConnection, broke: OSError | None) -> None:
-        """Read what the host says; without an answer, the connection's own error is raised."""
+        """Check the host's answer; without an answer, raise the connection's own error."""
         with faults.translated(method=_METHOD, server=self.server):
             try:
                 answer = connection.getresponse()
@@ -160,12 +160,12 @@ class NfcUpload:
 
 
 def _shut_down(sock: Any) -> None:
-    """Both directions, under TLS as well: ``SSLSocket.shutdown`` drops TLS before it shuts, so that
-    a send in another thread could go out in plain text."""
+    """Shut down both directions of a socket, below TLS: ``SSLSocket.shutdown`` removes TLS first,
+    and another thread could then send plain text."""
     if isinstance(sock, socket.SocketType):
         socket.SocketType.shutdown(sock, socket.SHUT_RDWR)
     else:
-        sock.shutdown(socket.SHUT_RDWR)  # eventlet's, which only wraps one
+        sock.shutdown(socket.SHUT_RDWR)  # eventlet's socket, which wraps a real one
 
 
 def _http_chunk(block: bytes) -> bytes:

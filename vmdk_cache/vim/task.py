@@ -1,16 +1,16 @@
-"""Waiting for tasks: one long poll for all threads, however many tasks are under way.
+"""Waiting for tasks: one long poll for all threads, regardless of the number of tasks.
 
-A task goes  queued -> running -> success | error ; the last two are final, whatever an update that
-comes later says. vCenter queues tasks beyond its limits for as long as it takes (vSphere
-API reference, TaskInfo.state), so only the time a task RUNS counts against its time-out. The queue
-has a deadline of its own, START_WITHIN_S, far longer than any burst of volumes takes.
+A task goes  queued -> running -> success | error ; the last two are final, and later updates cannot
+change them. vCenter queues the tasks that exceed its limits, for any length of time (vSphere API
+reference, TaskInfo.state), so only the time a task RUNS counts against its timeout. The queue has a
+separate deadline, START_WITHIN_S, which is far longer than any burst of volumes takes.
 
 One thread polls a :class:`~vmdk_cache.vim.task_watch.TaskWatch`. When the watch breaks or cannot be
-made (session lost, vCenter restarted, answer lost), all waiting tasks are read directly, then
-watched anew; tasks that vCenter no longer knows fail. No wait is left without an end.
+created (session lost, vCenter restarted, answer lost), the waiter reads all pending tasks directly
+and creates a new watch; tasks that vCenter no longer knows fail. Every wait ends.
 
-Requests: 3 to begin with, then per task a share of a ModifyListView (threads that come together
-share one, and finished tasks leave with the next) and a share of the polls.
+Requests: 3 at the start, then for each task a share of a ModifyListView (threads that arrive
+together share one, and the next one removes finished tasks) and a share of the polls.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
 
 LOG = logging.getLogger(__name__)
 
-#: With several tasks under way, new ones and news of old ones are let to gather, so that one
-#: request carries many: for a moment per task, or for a part of the time that tasks take of late,
-#: if that is more. What is not watched yet runs on meanwhile; news that wait make a volume late.
+#: While several tasks are pending, new tasks and updates are collected, so that one request carries
+#: many: for a moment per task, or for a fraction of the recent duration of tasks if that is longer.
+#: A task that is not watched yet runs meanwhile, but an update that waits delays a volume.
 _GATHER_S_PER_TASK = 0.005
 _GATHER_SHORT_S = 0.1
 _GATHER_LONG_S = 1.0
 _NEWS_PART = 0.08
 _WATCH_PART = 0.25
 _GATHER_FROM_TASKS = 3
-#: Threads that were woken by the same news come together again within this.
+#: Threads that the same update woke up share a request if they ask within this time.
 _REGROUP_S = 0.05
-#: Weight of the newest task in the mean.
+#: Weight of the newest task in the mean duration.
 _NEWEST_WEIGHT = 0.1
 _KEEP_ALIVE_CHECK_S = 60.0
 _REPAIRS = 5
 _REPAIR_PAUSE_S = 15.0
-#: How long a task may wait in vCenter's queue before it is told to stop.
+#: How long a task may wait in vCenter's queue before it is cancelled.
 START_WITHIN_S = 6 * 3600.0
 _QUEUED_WARNING_EVERY_S = 600.0
-#: How long a task that was told to stop may take to end.
+#: How long a cancelled task may take to end.
 CANCELLED_WITHIN_S = 120.0
-#: Under load a task's state may be seen before its error.
+#: How long to wait for a task's error: under load, its state may be visible earlier.
 _LATE_ERROR_S = 1.0
 
 
 class PendingTask:
-    """A task that a thread waits for, and how it ended; guarded by the waiter's lock.
+    """A task that a thread waits for, and its outcome; guarded by the waiter's lock.
 
     :param run_within_s: how long it may run
     :param start_within_s: how long it may stay in vCenter's queue
-    :ivar changed: notified of its end, and of its beginning
-    :ivar started_at: monotonic time when it was first seen to run
+    :ivar changed: notified when the task starts and when it ends
+    :ivar started_at: monotonic time when it was first seen running
     """
 
     def __init__(
@@ -85,20 +85,20 @@ class PendingTask:
 
     @property
     def ends_at(self) -> float:
-        """Monotonic time after which it is given up."""
+        """Monotonic time after which it has timed out."""
         if self.started_at is None:
             return self.began_at + self.start_within_s
         return self.started_at + self.run_within_s
 
     @property
     def overdue(self) -> str:
-        """What a task that is given up has done for too long."""
+        """Why the task has timed out, as a phrase for messages."""
         if self.started_at is None:
             return f"waited in vCenter's queue for more than {self.start_within_s:g} s"
         return f"ran for more than {self.run_within_s:g} s"
 
     def end(self, *, result: Any = None, error: Exception | None = None) -> None:
-        """The first end counts."""
+        """Record the outcome; only the first one counts."""
         if not self.done:
             self.done, self.result, self.error = True, result, error
             self.changed.notify_all()
@@ -107,7 +107,7 @@ class PendingTask:
 class TaskWaiter:
     """Thread-safe; does nothing before the first :meth:`wait`.
 
-    :param cancelled_within_s: how long a task that ran out of time may take to end
+    :param cancelled_within_s: how long a cancelled task may take to end
     """
 
     def __init__(self, session: Session, *, cancelled_within_s: float = CANCELLED_WITHIN_S) -> None:
@@ -121,7 +121,7 @@ class TaskWaiter:
         self._broken: list[TaskWatch] = []
         self._broken_in_a_row = 0
         self._closed = False
-        self._typical_s = 0.0  # how long tasks take, of late
+        self._typical_s = 0.0  # recent duration of tasks
         self._adds: Batch[str | None, None] = Batch(self._add, lambda: self._gather(_WATCH_PART))
 
     def wait(
@@ -131,15 +131,15 @@ class TaskWaiter:
         timeout_s: float,
         start_within_s: float = START_WITHIN_S,
     ) -> Any:
-        """The task's result once it succeeded: a moref for tasks that make an object, or None.
+        """Wait for the task; its result is a moref if the task creates an object, else None.
 
-        :param task: moref; one thread waits for it
-        :param timeout_s: how long it may run; the time in vCenter's queue does not count
+        :param task: moref; only one thread may wait for it
+        :param timeout_s: how long it may run, not counting vCenter's queue
         :param start_within_s: how long it may wait in vCenter's queue
-        :raises TaskLost: vCenter has forgotten it
-        :raises TaskTimedOut: it waited or ran longer and was cancelled; the text says if it still
-            runs
-        :raises VCenterError: the task's error, or vCenter is out of reach
+        :raises TaskLost: vCenter no longer knows the task
+        :raises TaskTimedOut: it waited or ran longer and was cancelled; the text says whether it
+            still runs
+        :raises VCenterError: the task's error, or vCenter is unreachable
         """
         now = self._session.clock.monotonic()
         entry = PendingTask(task, self._lock, now, timeout_s, start_within_s)
@@ -163,7 +163,8 @@ class TaskWaiter:
         return entry.result
 
     def regroup(self) -> None:
-        """Pause if many tasks are under way: for threads whose tasks have ended together."""
+        """Pause if many tasks are pending, so that threads whose tasks ended together share
+        requests."""
         self._gather(_NEWS_PART, _REGROUP_S)
 
     def close(self) -> None:
@@ -177,7 +178,7 @@ class TaskWaiter:
             watch.close()
 
     def _await(self, entry: PendingTask) -> bool:
-        """Whether the task ended; False when it ran out of time."""
+        """Whether the task has ended; False if it has timed out."""
         with self._lock:
             while not entry.done:
                 left_s = self._left_s(entry)
@@ -192,7 +193,7 @@ class TaskWaiter:
         if entry.started_at is None and now - entry.warned_at >= _QUEUED_WARNING_EVERY_S:
             entry.warned_at = now
             LOG.warning(
-                "Task %s has waited in vCenter's queue for %d s; it is cancelled after %d s",
+                "Task %s has waited in vCenter's queue for %d s; it will be cancelled after %d s",
                 entry.moref,
                 now - entry.began_at,
                 entry.start_within_s,
@@ -202,13 +203,13 @@ class TaskWaiter:
         return entry.ends_at - self._session.clock.monotonic()
 
     def _give_up(self, entry: PendingTask) -> bool:
-        """Cancel a task that took too long and see it end, since what it makes may come late.
+        """Cancel a task that took too long and wait for its end, as it may still create its object.
 
-        One that has just ended, or succeeds after all, has not timed out. That a task cannot be
-        cancelled, or vCenter not be asked, changes nothing for the caller: it cleans up by what it
-        finds.
+        A task that has just ended, or that succeeds nevertheless, has not timed out. If the task
+        cannot be cancelled, or vCenter cannot be reached, the caller does the same: it cleans up
+        what it finds.
 
-        :returns: whether the wait is over; False if the task has left vCenter's queue just now
+        :returns: whether the wait is over; False if the task has just left vCenter's queue
         :raises TaskTimedOut: it did not succeed
         """
         overdue, outcome = entry.overdue, "whether it still runs is unknown"
@@ -221,19 +222,19 @@ class TaskWaiter:
             self._cancel(entry)
             self._read_directly([entry.moref])
             if not entry.done:
-                outcome = "it was told to stop, and still runs"
+                outcome = "it was cancelled but still runs"
         except errors.VCenterError:
             pass
         if entry.done and entry.error is None:
             return True
         if entry.done and not isinstance(entry.error, errors.Unreachable | errors.SessionExpired):
-            outcome = f"it was told to stop, and ended: {entry.error}"
+            outcome = f"it was cancelled and ended: {entry.error}"
         raise errors.TaskTimedOut(
             f"task {entry.moref} {overdue}; {outcome}", moref=entry.moref
         ) from entry.error
 
     def _cancel(self, entry: PendingTask) -> None:
-        """Tell the task to stop, and wait for its end, for a while."""
+        """Cancel the task and wait for its end, for at most ``cancelled_within_s``."""
         try:
             self._session.invoke("Task", entry.moref, "CancelTask", safe=True)
         except errors.VCenterError:
@@ -248,9 +249,9 @@ class TaskWaiter:
     # -- watching --------------------------------------------------------------------------------
 
     def _add(self, tasks: list[str | None]) -> dict[str | None, None]:
-        """Put tasks under watch; called by one thread at a time, for all that came together.
+        """Add tasks to the watch; the batch calls this in one thread at a time.
 
-        :param tasks: None stands for all that are pending: their watch broke
+        :param tasks: morefs; None means all pending tasks, because their watch broke
         """
         watch = self._watch
         adding = [task for task in tasks if task is not None]
@@ -261,14 +262,14 @@ class TaskWaiter:
                 self._read_directly(watch.modify(add=adding, remove=leaving))
                 return {}
             except errors.VCenterError:
-                pass  # it is gone, or its vCenter
+                pass  # the watch is gone, or vCenter is
         if watch is not None:
             self._drop(watch)
         self._repair()
         return {}
 
     def _drop(self, broken: TaskWatch) -> bool:
-        """Use a watch no longer; whether it was in use."""
+        """Stop using a watch; whether it was in use."""
         with self._lock:
             if self._watch is not broken:
                 return False
@@ -278,9 +279,10 @@ class TaskWaiter:
             return True
 
     def _repair(self) -> None:
-        """There is no watch: read all tasks, then watch those that still run. For one thread."""
+        """Without a watch: read all pending tasks, then watch those that still run. For one thread
+        at a time."""
         in_a_row = self._broken_in_a_row
-        if in_a_row > 1:  # watches break as soon as they are made
+        if in_a_row > 1:  # watches break as soon as they are created
             self._session.clock.sleep(min(2.0 ** (in_a_row - 2), _REPAIR_PAUSE_S))
         try:
             retry.call(
@@ -309,7 +311,7 @@ class TaskWaiter:
         self._rewatch()
 
     def _rewatch(self) -> None:
-        """A new watch over all pending tasks, and a thread that polls it."""
+        """Create a watch of all pending tasks, and a thread that polls it."""
         watch = TaskWatch(self._session)
         try:
             with self._lock:
@@ -327,14 +329,14 @@ class TaskWaiter:
         poller = threading.Thread(target=self._poll, args=(watch,), name=name, daemon=True)
         try:
             poller.start()
-        except RuntimeError:  # no thread to be had: a watch that nobody polls is none
+        except RuntimeError:  # no thread can be started, so the watch would not be polled
             self._drop(watch)
             raise
         while self._broken:
             self._broken.pop().close()
 
     def _poll(self, watch: TaskWatch) -> None:
-        """The thread: ends when its watch breaks or is no longer the one in use."""
+        """Poll the watch, in a separate thread, until it breaks or is no longer in use."""
         while self._is_needed(watch):
             try:
                 changes = watch.next_changes()
@@ -353,7 +355,8 @@ class TaskWaiter:
                 self._gather(_NEWS_PART)
 
     def _is_needed(self, watch: TaskWatch) -> bool:
-        """Sleep while nothing is pending, and keep the session alive meanwhile."""
+        """Wait until a task is pending, and keep the session alive meanwhile; False if the watch is
+        no longer in use."""
         while True:
             with self._lock:
                 if self._watch is not watch:
@@ -364,7 +367,7 @@ class TaskWaiter:
             try:
                 self._session.keep_alive()
             except errors.VmdkCacheError:
-                pass  # the next call finds out, and says so to somebody who can act
+                pass  # the next call fails as well, and reports it to its caller
 
     def _gather(self, part: float, short_s: float = _GATHER_SHORT_S) -> None:
         with self._lock:
@@ -376,9 +379,9 @@ class TaskWaiter:
     # -- what is known of tasks ------------------------------------------------------------------
 
     def _learn(self, moref: str, values: Row) -> bool:
-        """Take in what is known of a task; False if it must be read again.
+        """Record the properties of a task; False if it must be read again.
 
-        Under load the state ``error`` may come before the error itself.
+        Under load, the state ``error`` may be visible before the error itself.
         """
         with self._lock:
             entry = self._pending.get(moref)
@@ -398,25 +401,25 @@ class TaskWaiter:
             return True
 
     def _read_directly(self, tasks: Iterable[str]) -> None:
-        """Learn from a read what the watch did not tell; tasks that are gone have failed."""
+        """Read tasks that the watch did not report; tasks that are gone fail."""
         late = self._look_at([task for task in tasks if task in self._pending])
         if late:
             self._session.clock.sleep(_LATE_ERROR_S)
             late = self._look_at(late)
         for task in late:
-            text = f"task {task} failed, and vCenter does not say why"
+            text = f"task {task} failed; vCenter gave no reason"
             self._fail(errors.TaskFailed(text, moref=task), [task])
 
     def _look_at(self, tasks: list[str]) -> list[str]:
-        """Those of the tasks that have failed without a reason so far."""
+        """Read the tasks; those that have failed without a reason so far."""
         found = properties.read(self._session, "Task", tasks, TASK_PATHS)
         for task in set(tasks) - set(found):
-            text = f"vCenter no longer knows task {task}, nor how it ended"
+            text = f"vCenter no longer knows task {task}; its outcome is unknown"
             self._fail(errors.TaskLost(text, moref=task), [task])
         return [task for task, values in found.items() if not self._learn(task, values)]
 
     def _fail(self, error: Exception, tasks: Iterable[str] | None = None) -> None:
-        """End the waits for these tasks, or for all."""
+        """End the waits for these tasks, or for all tasks, with an error."""
         with self._lock:
             for task in list(self._pending if tasks is None else tasks):
                 if task in self._pending:
@@ -430,7 +433,7 @@ def _may_watch_later(failure: BaseException) -> bool:
 def _task_error(fault: Any, task: str) -> Exception:
     error = faults.translate(fault, moref=task)
     if isinstance(error, errors.SessionExpired):
-        # The task met it, somewhere in vCenter; our session lives, as we have just read it.
+        # The task got the fault inside vCenter; our session works, as it has just read the task.
         return errors.TaskFailed(str(error), moref=task, fault=error.fault)
     assert isinstance(error, errors.VCenterError), f"a task's error is a fault: {fault!r}"
     return error

@@ -1,7 +1,7 @@
-"""A set of tasks under one long poll: a ListView, and a collector that follows what is in it.
+"""A set of tasks with one long poll: a ListView, and a collector that follows its content.
 
-The vSphere API reference recommends a ListView to follow tasks. One thread polls, others may change
-the set meanwhile: calls on one collector are serialised by vCenter, calls on the view are not.
+The vSphere API reference recommends a ListView to follow tasks. While one thread polls, others may
+change the set: vCenter serializes calls on a collector, but not calls on the view.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from vmdk_cache.vim.session import Session
 
 _pc = vmodl.query.PropertyCollector
 
-#: What is read of a task. Not its progress: each step of it would be an update.
+#: The properties to read of a task, without its progress: each step would cause an update.
 TASK_PATHS = ["info.state", "info.error", "info.result"]
 
 
 class TaskWatch:
-    """Made with 3 requests, holding no tasks yet.
+    """An empty set of tasks; 3 requests create it.
 
-    :raises VCenterError: it could not be made
+    :raises VCenterError: it could not be created
     """
 
     def __init__(self, session: Session) -> None:
@@ -44,20 +44,20 @@ class TaskWatch:
         try:
             self._collector = Collector(session, {"tasks": _filter_spec(self._view)})
         except errors.Unreachable:
-            raise  # nor would vCenter hear that the view is to go
+            raise  # a request to destroy the view would not reach vCenter either
         except BaseException:
             self._destroy_view()
             raise
 
     @property
     def is_current(self) -> bool:
-        """Whether its log-in is still the session's."""
+        """Whether the session still has the log-in that it was created for."""
         return self._collector.is_current
 
     def modify(self, add: Iterable[str], remove: Iterable[str]) -> list[str]:
         """Change the set of tasks.
 
-        :returns: those of ``add`` that vCenter does not know
+        :returns: the tasks of ``add`` that vCenter does not know
         :raises ObjectNotFound: the watch is gone
         """
         adding = list(add)
@@ -72,10 +72,11 @@ class TaskWatch:
         return [task for task in unknown or () if task in adding]
 
     def next_changes(self) -> dict[str, Row | None]:
-        """Wait for news, up to half a minute: the properties of each task that has changed, None
-        for one that has left the view (removed, or forgotten by vCenter). For one thread at a time.
+        """Wait up to half a minute for changes: the properties of each changed task, None for a
+        task that has left the view (removed, or no longer known to vCenter). For one thread at a
+        time.
 
-        :raises VCenterError: the watch is broken; make another
+        :raises VCenterError: the watch is broken; create another
         """
         answer = self._collector.wait(self._version)
         if answer is None:
@@ -88,7 +89,7 @@ class TaskWatch:
         return changed
 
     def close(self) -> None:
-        """Best effort: what is left ends with the session. Ends a poll that waits."""
+        """Best effort: what remains ends with the session. Ends a waiting poll."""
         self._collector.close()
         if self.is_current:
             self._destroy_view()
@@ -97,7 +98,7 @@ class TaskWatch:
         try:
             self._session.invoke("ListView", self._view, "DestroyView")
         except errors.VCenterError:
-            pass  # gone already, or will be
+            pass  # it is gone, or will end with the session
 
 
 def _filter_spec(view: str) -> Any:

@@ -1,8 +1,8 @@
 """Template VMs and the volumes cloned from them: clone, finish, mark, destroy.
 
-A clone carries its whole identity in ONE CloneVM_Task (vim/clone_spec.py). What that did not give
-its disk, capacity and uuid, follows in ONE ReconfigVM_Task. A template takes no change but of name
-and annotation (vSphere API reference, MarkAsTemplate).
+ONE CloneVM_Task gives a clone its whole identity (vim/clone_spec.py). If the disk did not get its
+capacity and uuid from it, ONE ReconfigVM_Task follows. Only the name and annotation of a template
+can be changed (vSphere API reference, MarkAsTemplate).
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ __all__ = [
     "unregister",
 ]
 
-#: Reconfiguring a new VM and deleting one are matters of seconds; an hour is allowed, and another
-#: in vCenter's queue.
+#: Reconfiguring a new VM or deleting one takes seconds. The task may run for an hour, after at most
+#: another hour in vCenter's queue.
 _SHORT_TASK_S = 3600.0
-#: How long a deletion may run, and how long it may wait in vCenter's queue before it runs: the
-#: locks of imports, of room and of housekeeping are held meanwhile.
+#: How long a deletion may run, and how long it may wait in vCenter's queue before. The locks of
+#: imports, of room and of housekeeping are held meanwhile.
 DESTROY_WITHIN_S = 900.0
-#: vCenter holds a VM for moments after each operation on it.
+#: vCenter keeps a VM in use for a moment after each operation.
 _IN_USE_ATTEMPTS = 6
 _LOST_ATTEMPTS = 3
 #: ``descriptionId`` of the task that runs as long as an ImportVApp lease:
@@ -80,23 +80,24 @@ def clone(
     *,
     timeout_s: float,
 ) -> str:
-    """Moref of a full, powered-off copy; waits for it.
+    """Clone a VM or template and wait; the moref of the full, powered-off clone.
 
     :param source: template or VM, or its moref
     :param timeout_s: how long the task may run, not counting vCenter's queue
     :raises NameTaken: the folder has an object of that name
-    :raises ObjectNotFound: source, folder, pool or datastore is gone; ``moref`` says which, if
-        vCenter did
+    :raises ObjectNotFound: source, folder, pool or datastore is gone; ``moref`` names it if vCenter
+        did
     :raises FileLocked: retry later (vSphere 8.0 U1 and newer, shortly after an import)
-    :raises VCenterError: any other fault; after TaskTimedOut and Unreachable a clone may exist
+    :raises VCenterError: any other fault; after TaskTimedOut or Unreachable a clone may exist
     """
     return await_clone(session, waiter, start_clone(session, source, request), timeout_s=timeout_s)
 
 
 def start_clone(session: Session, source: VmInfo | str, request: CloneRequest) -> str:
-    """The clone's task; arguments and errors are those of :func:`clone`, the task's own excepted.
+    """Moref of the clone's task; arguments and errors as of :func:`clone`, except for errors of the
+    task itself.
 
-    :raises Unreachable: a task may have been made all the same
+    :raises Unreachable: a task may exist nevertheless
     """
     task = session.invoke(
         "VirtualMachine",
@@ -110,17 +111,18 @@ def start_clone(session: Session, source: VmInfo | str, request: CloneRequest) -
 
 
 def await_clone(session: Session, waiter: TaskWaiter, task: str, *, timeout_s: float) -> str:
-    """Moref of what a task of :func:`start_clone` makes; errors are those of :func:`clone`."""
+    """Wait for a task of :func:`start_clone`; the moref of the clone. Errors as of
+    :func:`clone`."""
     made = waiter.wait(task, timeout_s=timeout_s)
     return str(made or _late_result(session, task))
 
 
 def _late_result(session: Session, task: str) -> str:
-    """Under load a task's state may be seen before its result."""
+    """Read the result again: under load, a task's state may be visible before its result."""
     values = properties.read(session, "Task", [task], ["info.result"])
     made = values.get(task, {}).get("info.result")
     if not made:
-        raise errors.TaskFailed(f"task {task} has made a clone and does not say which", moref=task)
+        raise errors.TaskFailed(f"task {task} succeeded without naming its clone", moref=task)
     return str(made)
 
 
@@ -135,16 +137,16 @@ def finish_clone(
     forbidden_attributes: Sequence[str] = (),
     look: Callable[[VirtualDisk], None] = lambda disk: None,
 ) -> None:
-    """Grow a clone's only disk and give it its uuid: one read (shared with clones that are
+    """Grow the only disk of a clone and set its uuid: one read (shared with clones that are
     finished at the same time), at most one ReconfigVM_Task.
 
-    :param capacity_bytes: at least the present capacity; None keeps that
-    :param forbidden_key: extraConfig key that must not have come along from the source
-    :param forbidden_attributes: custom attributes whose values are taken away if they came along
-        from the source (whether they do is not documented): a request for each that did
+    :param capacity_bytes: at least the present capacity; None keeps the present one
+    :param forbidden_key: extraConfig key that must not have been copied from the source
+    :param forbidden_attributes: custom attributes to clear if they were copied from the source
+        (whether vCenter copies them is not documented): one request for each copied one
     :param look: called with the disk as it was read; may raise
-    :raises TaskFailed: the key did, or the clone has not exactly one disk
-    :raises NotSupported: ``capacity_bytes`` is less than the disk has
+    :raises TaskFailed: the key was copied, or the clone does not have exactly one disk
+    :raises NotSupported: ``capacity_bytes`` is less than the present capacity
     """
     values = _read_clone(session, waiter, moref, forbidden_key, bool(forbidden_attributes))
     device = only_disk(values.get(DEVICES) or (), moref)
@@ -152,7 +154,7 @@ def finish_clone(
     copied = values.get(extra_config_path(forbidden_key)) if forbidden_key else None
     if copied is not None and copied.value:
         raise errors.TaskFailed(
-            f"clone {moref} carries {quoted(forbidden_key)} of its source", moref=moref
+            f"clone {moref} has a copy of its source's {quoted(forbidden_key)}", moref=moref
         )
     CustomAttributes.of(session).blank(moref, values.get("customValue") or (), forbidden_attributes)
     change = _disk_change(device, capacity_bytes, disk_uuid, moref)
@@ -168,9 +170,9 @@ def finish_clone(
 
 
 def mark_as_template(session: Session, moref: str) -> None:
-    """Turn a powered-off VM into a template; one that is a template already stays one.
+    """Turn a powered-off VM into a template; no effect on a template.
 
-    :raises InUse: another operation holds the VM, and did not let go of it meanwhile
+    :raises InUse: another operation still holds the VM after several attempts
     """
     try:
         retry.call(
@@ -187,18 +189,18 @@ def mark_as_template(session: Session, moref: str) -> None:
 
 
 def move_to_host(session: Session, waiter: TaskWaiter, moref: str, host: str) -> None:
-    """Register a template on another host that has its datastore; its files stay (vSphere API
-    reference, RelocateVM_Task: "should the current host become inactive").
+    """Register a template on another host that has its datastore; its files stay in place (vSphere
+    API reference, RelocateVM_Task: "should the current host become inactive").
 
     :param host: moref
-    :raises InUse: another operation holds it; retry
+    :raises InUse: another operation holds the template; retry
     """
     spec = vim.vm.RelocateSpec(host=vim.HostSystem(host))
     _do(session, waiter, moref, "RelocateVM_Task", spec=spec)
 
 
 def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
-    """Delete a VM or template with its files. That it is gone already is success.
+    """Delete a VM or template with its files; succeeds if it is already gone.
 
     :raises InUse: another operation holds it; retry
     """
@@ -213,8 +215,8 @@ def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
 
 
 def import_running(session: Session, moref: str) -> bool:
-    """Whether an importer is at work on the VM, in whatever process: its lease lives as long as
-    vCenter's import task runs."""
+    """Whether any process is importing into the VM: vCenter's import task runs as long as the
+    lease exists."""
     try:
         tasks = properties.read_through(
             session,
@@ -242,10 +244,10 @@ def _do(
     within_s: float = _SHORT_TASK_S,
     **args: Any,
 ) -> None:
-    """A task that may be done twice; it is, if vCenter was restarted and forgot it.
+    """Run an idempotent task; repeat it if vCenter was restarted and lost it.
 
     :param within_s: how long it may wait in vCenter's queue, and how long it may run; all attempts
-        together take no longer than both
+        together take at most twice this time
     """
     ends_at = session.clock.monotonic() + 2 * within_s
 
@@ -271,7 +273,7 @@ def _read_clone(
     forbidden_key: str | None,
     attributes: bool,
 ) -> Properties:
-    """What :func:`finish_clone` must know, in a request that concurrent clones share."""
+    """The properties that :func:`finish_clone` needs, in a request that concurrent clones share."""
     paths = [DEVICES]
     if attributes:
         paths.append("customValue")
@@ -286,14 +288,14 @@ def _read_clone(
     )
     values = batch.ask(moref)
     if values is None:
-        raise errors.ObjectNotFound(f"clone {moref} does not exist any more", moref=moref)
+        raise errors.ObjectNotFound(f"clone {moref} no longer exists", moref=moref)
     return values
 
 
 def _disk_change(
     device: Any, capacity_bytes: int | None, disk_uuid: str | None, moref: str
 ) -> Any | None:
-    """The edit of the disk, None if nothing is to change."""
+    """The edit of the disk, None if the disk needs no change."""
     (present,) = disks_of([device])
     if capacity_bytes is None:
         capacity_bytes = present.capacity_bytes
@@ -316,16 +318,17 @@ def _is_gone(error: errors.VCenterError) -> bool:
 
 
 def _has_lost_files(error: errors.VCenterError) -> bool:
-    """What Destroy_Task says of a VM whose directory vanished (seen in production by SAP's nova
-    fork): FileNotFound, or InvalidArgument on its vmPathName (docs/assumptions.rst, A79)."""
+    """Whether it is the error of Destroy_Task on a VM whose directory has disappeared:
+    FileNotFound, or InvalidArgument on its vmPathName (docs/assumptions.rst, A79), as seen in
+    production by SAP's nova fork."""
     return error.fault == "vim.fault.FileNotFound" or (
         error.fault == "vmodl.fault.InvalidArgument" and "vmPathName" in str(error)
     )
 
 
 def unregister(session: Session, moref: str) -> None:
-    """Take a VM out of the inventory; its files stay. That it is gone already is success."""
+    """Remove a VM from the inventory; its files stay. Succeeds if it is already gone."""
     try:
         session.invoke("VirtualMachine", moref, "UnregisterVM", safe=True)
     except errors.ObjectNotFound:
-        pass  # somebody else was faster
+        pass  # another client was faster

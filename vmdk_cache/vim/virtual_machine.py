@@ -1,4 +1,4 @@
-"""What a VM or template is, read in bulk into frozen values."""
+"""VMs and templates, read in bulk into frozen values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PATHS = (
     "storage.perDatastoreUsage",
 )
 #: vSphere API reference, VirtualMachineConfigInfo.createDate: since API 6.7; an older vCenter
-#: refuses to be asked.
+#: refuses a request for it.
 _CREATE_DATE = "config.createDate"
 _CREATE_DATE_SINCE = "6.7"
 
@@ -37,17 +37,19 @@ _CREATE_DATE_SINCE = "6.7"
 class VmInfo:
     """A VM or template as it was when read.
 
-    :ivar host: moref of the host it is registered on, None if vCenter did not say
-    :ivar datastores: morefs of the datastores that it has files on
-    :ivar extra_config_record: value of the extraConfig key that was asked for, None if not set
-    :ivar committed_bytes: space its files take, all datastores together
+    :ivar host: moref of the host it is registered on, None if vCenter did not report it
+    :ivar datastores: morefs of the datastores that hold its files
+    :ivar extra_config_record: value of the requested extraConfig key, None if not set
+    :ivar committed_bytes: space that its files use on all datastores
     :ivar unshared_bytes: space that deleting it frees
-    :ivar has_config: False when vCenter has no configuration of it (files lost, or just being made)
+    :ivar has_config: False if vCenter has no configuration of it (its files are lost, or it is
+        being created)
     :ivar connection_state: ``connected``, ``inaccessible``, ``orphaned``, ``invalid``, ...
-    :ivar custom_values: name -> value of the custom attributes that were asked for and are set
-    :ivar created_at: aware, UTC; None if vCenter does not say. A clone may show its source's, so
-        this proves no age (vSphere API reference, VirtualMachineConfigInfo.createDate)
-    :ivar folder: plain name of the folder that it is in, None if that was not asked for
+    :ivar custom_values: name -> value of the requested custom attributes that are set
+    :ivar created_at: aware, UTC; None if vCenter does not report it. A clone may have the date of
+        its source, so this does not prove its age (vSphere API reference,
+        VirtualMachineConfigInfo.createDate)
+    :ivar folder: plain name of its folder, None if not requested
     """
 
     moref: str
@@ -74,9 +76,9 @@ def list_vms(
     """VMs and templates that are children of a folder, in one request per page.
 
     :param folder: moref
-    :param record_key: extraConfig key to read along, see ``VmInfo.extra_config_record``
-    :param attributes: custom attributes to read along, see ``VmInfo.custom_values``; costs a
-        second request when values turn up for the first time after a log-in
+    :param record_key: extraConfig key to include, see ``VmInfo.extra_config_record``
+    :param attributes: custom attributes to include, see ``VmInfo.custom_values``; the first values
+        after a log-in cost a second request
     :raises ObjectNotFound: the folder is gone
     """
     found = properties.read_through(
@@ -102,7 +104,7 @@ def get_vm(
 def get_vms(
     session: Session, morefs: Iterable[str], record_key: str, *, attributes: Sequence[str] = ()
 ) -> dict[str, VmInfo]:
-    """Those of the VMs that exist, by moref, in one request per 500. Parameters as of
+    """The existing VMs among ``morefs``, by moref, in one request per 500 VMs. Parameters as of
     :func:`list_vms`."""
     wanted = paths(session, record_key, attributes)
     found = properties.read(session, "VirtualMachine", morefs, wanted)
@@ -113,7 +115,7 @@ def get_vms(
 
 
 def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo | None:
-    """The VM of that (plain) name in a folder, in two requests; None if there is none."""
+    """The VM with that (plain) name in a folder, in two requests; None if there is none."""
     moref = find_child(session, folder, name)
     if moref is None:
         return None
@@ -121,12 +123,12 @@ def find_vm(session: Session, folder: str, name: str, record_key: str) -> VmInfo
 
 
 def extra_config_path(key: str) -> str:
-    """The property that holds that key of a VM's extraConfig."""
+    """Property path of that key in a VM's extraConfig."""
     return f'config.extraConfig["{key}"]'
 
 
 def paths(session: Session, record_key: str, attributes: Sequence[str]) -> list[str]:
-    """The properties that :func:`info_of` makes a VmInfo of."""
+    """The property paths that :func:`info_of` needs."""
     wanted = [*_PATHS, extra_config_path(record_key)]
     if is_at_least(str(session.content.about.apiVersion), _CREATE_DATE_SINCE):
         wanted.append(_CREATE_DATE)
@@ -142,8 +144,8 @@ def info_of(
     record_key: str,
     attributes: Sequence[str],
 ) -> VmInfo:
-    """The VM of these properties. Costs a request when values of custom attributes turn up for the
-    first time after a log-in."""
+    """A VmInfo of these properties. The first values of custom attributes after a log-in cost a
+    request."""
     record = values.get(extra_config_path(record_key))
     usage = values.get("storage.perDatastoreUsage") or ()
     return VmInfo(
@@ -168,7 +170,7 @@ def info_of(
 
 
 def in_utc(time: datetime.datetime | None) -> datetime.datetime | None:
-    """In UTC; vCenter leaves the zone out where it means UTC."""
+    """The time in UTC; a time from vCenter without a zone is UTC."""
     if time is None or time.tzinfo is not None:
         return time and time.astimezone(datetime.UTC)
     return time.replace(tzinfo=datetime.UTC)

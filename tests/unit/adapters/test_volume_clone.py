@@ -574,9 +574,9 @@ def test_a_thread_that_is_ended_leaves_no_clone_behind(lab: Lab) -> None:
 
 
 def test_a_clone_that_takes_too_long_leaves_nothing_when_it_ends(lab: Lab) -> None:
-    """It was told to stop, and stops when it can."""
+    """It was cancelled, and ends when it can."""
     lab.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=200)
-    lab.waiter.losses = [errors.TaskTimedOut("it was told to stop, and still runs")]
+    lab.waiter.losses = [errors.TaskTimedOut("it was cancelled but still runs")]
 
     with pytest.raises(errors.TaskTimedOut):
         lab.make()

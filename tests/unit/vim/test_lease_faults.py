@@ -481,7 +481,7 @@ def test_a_lease_that_never_becomes_ready_is_given_up(vc: VCenter, patient: Impo
     vc.fault_rules.add("ImportVApp", on="task", delay_s=10_000)
     began = vc.clock.monotonic()
 
-    with pytest.raises(errors.LeaseLost, match="did not become ready, it is initializing"):
+    with pytest.raises(errors.LeaseLost, match="did not become ready: its state is initializing"):
         patient.open()
 
     assert 600 <= vc.clock.monotonic() - began < 700
@@ -500,7 +500,7 @@ def test_a_lease_that_is_done_at_once_is_given_up(vc: VCenter, patient: Importin
     vc.fault_rules.add("ImportVApp", on="task", action=lambda: vc.leases()[0]._end("done", None))
     began = vc.clock.monotonic()
 
-    with pytest.raises(errors.LeaseLost, match="did not become ready, it is done"):
+    with pytest.raises(errors.LeaseLost, match="did not become ready: its state is done"):
         patient.open()
 
     assert vc.clock.monotonic() - began < 60
@@ -516,7 +516,7 @@ def test_a_lease_that_fails_says_why(vc: VCenter, importing: Importing) -> None:
 def test_a_lease_that_fails_without_a_reason_says_so(vc: VCenter, importing: Importing) -> None:
     vc.fault_rules.add("ImportVApp", on="task", action=lambda: vc.leases()[0]._end("error", None))
 
-    with pytest.raises(errors.LeaseLost, match="does not say why"):
+    with pytest.raises(errors.LeaseLost, match="vCenter gave no reason"):
         importing.open()
 
 

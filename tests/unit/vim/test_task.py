@@ -124,7 +124,7 @@ def test_a_task_that_runs_too_long_is_cancelled(
 ) -> None:
     running = overdue(vc, waiter, clone)
 
-    with pytest.raises(errors.TaskTimedOut, match=r"told to stop, and ended.*RequestCanceled"):
+    with pytest.raises(errors.TaskTimedOut, match=r"was cancelled and ended: .*RequestCanceled"):
         running.join()
     assert vc.request_log.count("CancelTask") == 1
     assert vc.tasks.running() == []
@@ -222,7 +222,7 @@ def test_a_task_that_never_leaves_the_queue_is_cancelled(
 
     with pytest.raises(
         errors.TaskTimedOut,
-        match=r"waited in vCenter's queue for more than 5000 s; it was told to stop, and ended",
+        match=r"waited in vCenter's queue for more than 5000 s; it was cancelled and ended: ",
     ):
         clones[-1].join()
     assert vc.request_log.count("CancelTask") == 1

@@ -203,7 +203,7 @@ def test_a_clone_whose_result_never_comes_is_an_error(
     waiter.forget = vc
     request = clone_request(place, source, "volume-1")
 
-    with pytest.raises(errors.TaskFailed, match="does not say which"):
+    with pytest.raises(errors.TaskFailed, match="without naming its clone"):
         template.clone(session, waiter, source, request, timeout_s=100)
     waiter.close()
 
