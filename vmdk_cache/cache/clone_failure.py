@@ -2,8 +2,8 @@
 
     failure                                          next
     the volume's datastore is full                   another place
-    a host is away                                   another place; if another host can read a copy
-                                                     now, look again
+    a host is away                                   another place; before the deadline look again
+                                                     instead, if another host can read a copy now
     the copy's hardware is too new for the host      another copy
     the copy's files are lost                        look again: the copy is going; another copy, if
                                                      it could not be removed
@@ -83,7 +83,8 @@ def next_step(failure: errors.VCenterError, now: Situation) -> Next:
 def _wanted(failure: errors.VCenterError, now: Situation) -> Next:
     match failure:
         case errors.HostUnavailable():
-            return Next.LOOK_AGAIN if now.readable_elsewhere else Next.ANOTHER_PLACE
+            is_moved = now.readable_elsewhere and now.may_wait
+            return Next.LOOK_AGAIN if is_moved else Next.ANOTHER_PLACE
         case _ if now.copy is None:
             return Next.GIVE_UP
         case errors.NoSpace():

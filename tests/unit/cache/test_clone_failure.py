@@ -72,9 +72,15 @@ def test_a_failed_import_is_repeated_only_elsewhere_and_only_if_a_host_was_away(
 
 
 def test_a_host_that_went_away_costs_no_place_when_another_reads_the_copy() -> None:
-    for now in situations(readable_elsewhere=True):
+    for now in situations(readable_elsewhere=True, may_wait=True):
         step = next_step(errors.HostUnavailable("in maintenance", moref="host-1"), now)
-        assert step is bounded(Next.LOOK_AGAIN, now)
+        assert step is Next.LOOK_AGAIN
+
+
+def test_a_host_that_went_away_after_the_deadline_costs_a_place() -> None:
+    for now in situations(readable_elsewhere=True, may_wait=False):
+        step = next_step(errors.HostUnavailable("in maintenance", moref="host-1"), now)
+        assert step is bounded(Next.ANOTHER_PLACE, now)
 
 
 @pytest.mark.parametrize("kind", [errors.ObjectNotFound, errors.TaskFailed])
