@@ -14,7 +14,10 @@ from urllib3.exceptions import SSLError
 from urllib3.util import assert_fingerprint
 
 from vmdk_cache import errors
-from vmdk_cache.quoting import sentence
+from vmdk_cache.quoting import quoted, sentence
+
+#: Hexadecimal digits of SHA-1 and SHA-256; urllib3 also accepts MD5.
+_THUMBPRINT_DIGITS = (40, 64)
 
 
 def check_thumbprint(
@@ -27,6 +30,8 @@ def check_thumbprint(
     :raises CertificateRefused: the certificate differs, or the thumbprint is invalid
     """
     try:
+        if len(thumbprint.replace(":", "")) not in _THUMBPRINT_DIGITS:
+            raise ValueError(f"{quoted(thumbprint)} is neither SHA-1 nor SHA-256")
         assert_fingerprint(certificate, thumbprint)
     except (SSLError, ValueError) as refused:
         raise errors.CertificateRefused(

@@ -285,6 +285,13 @@ def test_a_thumbprint_that_is_none_is_refused_and_shown(
         NfcUpload(session, url, thumbprint).send(io.BytesIO(b"x"), 1, lambda sent: None)
 
 
+def test_a_thumbprint_of_a_weak_digest_is_refused(vc: VCenter, session: Session) -> None:
+    seen = hashlib.md5(ssl.PEM_cert_to_DER_cert(certificate_of(vc))).hexdigest()
+    url = f"https://localhost:{vc.port}/nfc/none/disk-0.vmdk"
+    with pytest.raises(errors.CertificateRefused, match="neither SHA-1 nor SHA-256"):
+        NfcUpload(session, url, seen).send(io.BytesIO(b"x"), 1, lambda sent: None)
+
+
 def test_an_insecure_session_checks_no_thumbprint(vc: VCenter, target: Target) -> None:
     session = Session(target.endpoint(insecure=True, ca_file=None))
     url = f"https://localhost:{vc.port}/nfc/none/disk-0.vmdk"
