@@ -2,8 +2,8 @@
 
     failure                                          next
     the volume's datastore is full                   another place
-    a host is away                                   another place; before the deadline look again
-                                                     instead, if another host can read a copy now
+    a host is away                                   another place; if another host can read a copy
+                                                     now, and there is a pause left, look again
     the copy's hardware is too new for the host      another copy
     the copy's files are lost                        look again: the copy is going; another copy, if
                                                      it could not be removed
@@ -11,8 +11,9 @@
     locked: it is being deleted, or was just made
     anything else                                    give up
 
-Each step has a bound: places are counted, copies run out, and looking again ends at one deadline,
-:data:`PASSES_WITHIN_S` after the first pause. The engine acts on the answer (cache/engine.py).
+Each step has a bound: places are counted, copies run out, and the pauses before another look take
+:data:`PAUSES_WITHIN_S` in all. Imports and the queue between them may take long, and do not count.
+The engine acts on the answer (cache/engine.py).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from dataclasses import dataclass
 
 from vmdk_cache import errors
 
-#: How long a request waits, in all, for a copy to be deleted, released or unlocked.
-PASSES_WITHIN_S = 300.0
+#: How long a request pauses, in all, for a copy to be deleted, released or unlocked.
+PAUSES_WITHIN_S = 300.0
 #: Pauses before another look double up to the longest: a copy's state need never change.
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
@@ -56,7 +57,7 @@ class Situation:
     :ivar copy_stays: the copy's files are lost, and it was not removed
     :ivar readable_elsewhere: the copy's host cannot read it now, and some host can read a copy
     :ivar has_another_copy: there is a copy that has not failed at this place
-    :ivar may_wait: the deadline has not passed
+    :ivar may_wait: the request may pause once more
     :ivar may_move: the volume may be placed once more
     """
 

@@ -219,9 +219,8 @@ class ImageCache:
             self._queue.add(dataclasses.replace(entry, host=host))
 
     def _pause(self, request: VolumeRequest) -> None:
-        ends_at = self._clock.monotonic() + clone_failure.PASSES_WITHIN_S
-        request.waits_until = min(request.waits_until, ends_at)
         self._clock.sleep(request.pause_s)
+        request.paused_s += request.pause_s
         request.pause_s = min(2 * request.pause_s, clone_failure.LONGEST_PAUSE_S)
 
     def _look_again(self, key: CacheKey) -> Sequence[CacheEntry]:
@@ -267,7 +266,7 @@ class ImageCache:
                 copy_stays=stays,
                 readable_elsewhere=readable,
                 has_another_copy=request.has_another_copy(self._readable(copies)),
-                may_wait=self._clock.monotonic() < request.waits_until,
+                may_wait=request.paused_s < clone_failure.PAUSES_WITHIN_S,
                 may_move=request.places < clone_failure.PLACES,
             ),
         )

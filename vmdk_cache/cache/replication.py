@@ -332,7 +332,7 @@ class Replication:
                 when=lambda failure: isinstance(failure, errors.FileLocked),
                 first_wait_s=clone_failure.FIRST_PAUSE_S,
                 max_wait_s=clone_failure.LONGEST_PAUSE_S,
-                within_s=clone_failure.PASSES_WITHIN_S,
+                within_s=clone_failure.PAUSES_WITHIN_S,
                 clock=self._clock,
             )
             return self._with_times(made, source), place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -39,7 +38,7 @@ class VolumeRequest:
     :ivar unfit: morefs of copies that cannot become the volume at its present place
     :ivar lost: morefs of copies whose files vCenter did not find at one clone
     :ivar pause_s: before the next look at what copies there are
-    :ivar waits_until: monotonic time after which it looks again no more
+    :ivar paused_s: time spent in these pauses, in all
     """
 
     key: CacheKey
@@ -58,7 +57,7 @@ class VolumeRequest:
     unfit: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     pause_s: float = clone_failure.FIRST_PAUSE_S
-    waits_until: float = math.inf
+    paused_s: float = 0.0
 
     def exclude_copy(self) -> None:
         """The copy cannot become the volume at its present place."""

@@ -77,7 +77,7 @@ def test_a_host_that_went_away_costs_no_place_when_another_reads_the_copy() -> N
         assert step is Next.LOOK_AGAIN
 
 
-def test_a_host_that_went_away_after_the_deadline_costs_a_place() -> None:
+def test_a_host_that_went_away_after_the_last_pause_costs_a_place() -> None:
     for now in situations(readable_elsewhere=True, may_wait=False):
         step = next_step(errors.HostUnavailable("in maintenance", moref="host-1"), now)
         assert step is bounded(Next.ANOTHER_PLACE, now)
