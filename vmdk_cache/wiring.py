@@ -119,7 +119,7 @@ def build(
         attributes=[ATTRIBUTE],
     )
     store = VCenterTemplateStore(
-        session, waiter, index, backend=backend, clock=clock, lock_domain=lambda: locks.domain
+        session, waiter, index, backend=backend, lock_domain=lambda: locks.domain
     )
     placement = VCenterPlacement(
         index, StoragePolicies(session), datastore_regex=backend.datastore_regex

@@ -28,7 +28,6 @@ from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, SCHEMA, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
-from vmdk_cache.clock import Clock
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import import_lease, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
@@ -57,7 +56,6 @@ class VCenterTemplateStore:
         index: InventoryIndex,
         *,
         backend: Backend,
-        clock: Clock,
         lock_domain: Callable[[], str] = lambda: "",
     ) -> None:
         self._session = session
@@ -71,7 +69,6 @@ class VCenterTemplateStore:
         self._folder = backend.folder
         self._task_timeout_s = backend.task_timeout_s
         self._managed_by = backend.managed_by
-        self._clock = clock
         self._lock_domain = lock_domain
 
     def find(self, key: CacheKey) -> CacheEntry | None:

@@ -76,7 +76,6 @@ def on_vcenter(target: Target) -> Iterator[Subject]:
                 attributes=[ATTRIBUTE],
             ),
             backend=Backend(backend, target.endpoint(), folder, task_timeout_s=120),
-            clock=clock,
         )
         try:
             found = inventory.snapshot(session, target.choice.clusters)
