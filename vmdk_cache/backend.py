@@ -24,8 +24,8 @@ class Backend:
     :ivar name: section name in the configuration; names the cache's folder and templates
     :ivar folder: inventory path of the cache's folder below a datacenter's VM folder
     :ivar clusters: cluster names, empty for every host
-    :ivar datastore_regex: matches the names of the datastores to use; None for all :ivar
-        task_timeout_s: time limit of one clone or import
+    :ivar datastore_regex: matches the names of the datastores to use; None for all
+    :ivar task_timeout_s: time limit of one clone or import
     :ivar managed_by: extension key and type of the VMs, or None
     :ivar deployment: id of the cloud, which distinguishes its templates from another cloud's
     """

@@ -23,8 +23,8 @@ class Image:
 
     :ivar id: Glance image id
     :ivar size_bytes: length of the file in Glance, 0 if unknown
-    :ivar virtual_size_bytes: capacity of the disk as inspected by Glance, 0 if unknown :ivar
-        disk_format: ``vmdk`` for all images that the cache accepts
+    :ivar virtual_size_bytes: capacity of the disk as inspected by Glance, 0 if unknown
+    :ivar disk_format: ``vmdk`` for all images that the cache accepts
     :ivar container_format: ``bare``, ``ova``, ...
     :ivar disk_type: property ``vmware_disktype`` (``streamOptimized``, ``sparse``,
         ``preallocated``, ``thin``), None if not set

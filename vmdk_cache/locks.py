@@ -120,8 +120,9 @@ def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], 
 
     :param backend_url: as Cinder's ``[coordination] backend_url``, e.g. ``file:///var/lib/x``
     :param prefix: prefix of every lock's name; with ``cinder-`` they are the locks of Cinder's
-        coordinator :raises LockUnavailable: it cannot be reached; the text does not quote the URL,
-        which may contain a password
+        coordinator
+    :raises LockUnavailable: it cannot be reached; the text does not quote the URL, which may
+        contain a password
     """
     # Imported here because it takes as long as importing the rest of the engine and a third of the
     # memory; processes with Cinder's coordinator or without locks do not need it.

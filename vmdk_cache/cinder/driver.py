@@ -52,8 +52,8 @@ FIRST_WARM_UP_S = 60.0
 class ImageCacheVmdkDriver(VolumeFromImage):
     """Creates volumes from images by cloning cached templates.
 
-    :cvar VERSION: versions of this package and of the Cinder driver that it extends :cvar
-        CI_WIKI_NAME: None, because VMware's CI system does not test this driver
+    :cvar VERSION: versions of this package and of the Cinder driver that it extends
+    :cvar CI_WIKI_NAME: None, because VMware's CI system does not test this driver
     """
 
     VERSION = f"{importlib.metadata.version('vmdk-cache')} (vmdk {vmdk.VMwareVcVmdkDriver.VERSION})"

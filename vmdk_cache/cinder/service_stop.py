@@ -41,8 +41,8 @@ class ServiceStop:
     """The actions of the services of one class; thread-safe.
 
     :param services: ``cinder.service.Service``, whose ``stop`` is wrapped by the first action
-    :param awaits_requests: whether the process waits for running requests before it ends :param
-        within_s: how long a stop waits for all its actions together
+    :param awaits_requests: whether the process waits for running requests before it ends
+    :param within_s: how long a stop waits for all its actions together
     """
 
     def __init__(

@@ -194,8 +194,8 @@ def read(
     A backend selected by name need not be enabled, and may have been switched back to Cinder's own
     driver: its templates still exist.
 
-    :param files: files to read instead of Cinder's search path :raises ConfigError: a file cannot
-        be read, a value is invalid, or a backend does not exist
+    :param files: files to read instead of Cinder's search path
+    :raises ConfigError: a file cannot be read, a value is invalid, or a backend does not exist
     """
     options = _loaded(files, directories)
     chosen = tuple(dict.fromkeys(names)) or _enabled(options)

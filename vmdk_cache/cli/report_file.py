@@ -22,9 +22,10 @@ class ReportFile:
     """The report; readable only by its owner (mode 0600).
 
     :param results: rows of the checklist, as dictionaries
-    :raises UsageError: the file cannot be opened for writing :ivar exchanges: records each SOAP
-        request of the live run :ivar target: the target of the probes; None until it is known :ivar
-        product: vCenter's product name; '' until the log-in
+    :raises UsageError: the file cannot be opened for writing
+    :ivar exchanges: records each SOAP request of the live run
+    :ivar target: the target of the probes; None until it is known
+    :ivar product: vCenter's product name; '' until the log-in
     """
 
     def __init__(self, path: str, results: Callable[[], list[dict[str, Any]]]) -> None:

@@ -100,8 +100,8 @@ class Errand:
 class WarmRun:
     """One run. Use it once: :meth:`check`, then :meth:`run`.
 
-    :param source: source of all images' bytes :param parallel: number of images handled
-        concurrently, at least 1
+    :param source: source of all images' bytes
+    :param parallel: number of images handled concurrently, at least 1
     """
 
     def __init__(

@@ -103,7 +103,8 @@ class Surroundings:
     :ivar storage_profiles: ``vmware_storage_profile``
     :ivar ledger_path: None if nothing is counted
     :ivar images: connects to Glance
-    :ivar host_name: name of this host :ivar scheduling: the scheduling options
+    :ivar host_name: name of this host
+    :ivar scheduling: the scheduling options
     """
 
     sections: Mapping[str, frozenset[str]]

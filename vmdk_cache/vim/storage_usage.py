@@ -12,8 +12,8 @@ from vmdk_cache.vim.virtual_machine import in_utc
 
 @dataclass(frozen=True)
 class StorageUsage:
-    """:ivar committed_bytes: space used by the VM's files on all datastores :ivar seen_at: time of
-    vCenter's last refresh, which may be days ago; aware, UTC
+    """:ivar committed_bytes: space used by the VM's files on all datastores
+    :ivar seen_at: time of vCenter's last refresh, which may be days ago; aware, UTC
     """
 
     committed_bytes: int

@@ -12,8 +12,8 @@ def check_grain(data: bytes, grain_bytes: int, position: int) -> bytes:
     """Inflate a grain, up to the size of a grain; return its data.
 
     :param grain_bytes: the size of a grain; the last one of a disk may be shorter
-    :param position: byte offset of its marker in the file, for the error :raises ImageCorrupt: the
-        grain is damaged
+    :param position: byte offset of its marker in the file, for the error
+    :raises ImageCorrupt: the grain is damaged
     """
     inflater = zlib.decompressobj()
     try:

@@ -119,8 +119,8 @@ class DiskStream:
     def finish(self) -> None:
         """Check the rest of the image, once all of the disk has been read.
 
-        :raises ImageCorrupt: length or hash differ from Glance's; the text has both values :raises
-            ImageFormatError: the OVA has a second disk
+        :raises ImageCorrupt: length or hash differ from Glance's; the text has both values
+        :raises ImageFormatError: the OVA has a second disk
         """
         if self.read(1):
             raise RuntimeError("finish() before the last byte of the disk was read")
