@@ -1,7 +1,7 @@
-"""What errors of Glance's client, of Keystone's and of HTTP mean, for Cinder and the command line.
+"""Translates errors of Glance's client, Keystone's client and HTTP, for Cinder and the CLI.
 
-Glance answers 204 where its store has no file for the image. Of a file that is too short it sends
-what there is, below a Content-Length of the image's size, and closes the connection.
+Glance answers 204 if its store has no file for the image. If the file is too short, Glance
+announces the image's size as Content-Length, sends the whole file and closes the connection.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from vmdk_cache.errors import (
 )
 from vmdk_cache.quoting import sentence
 
-#: How python-glanceclient begins the text of its integrity error.
+#: Start of the text of python-glanceclient's integrity error.
 _HASH_DIFFERS = "Corrupt image download"
 _WHERE = "see glance_api_servers of cinder.conf"
 
 
 @contextlib.contextmanager
 def translated(what: str, user: str, *, is_stream: bool = False) -> Iterator[None]:
-    """Raise errors of the block as errors of this package, each from its cause.
+    """Translate errors of the block into errors of this package, each raised from its cause.
 
-    :param what: Glance is asked for, as messages name it: ``image 4f0c``, ``its images``
-    :param user: that Glance is asked as, as messages name it
-    :param is_stream: the bytes of an image are read in the block
+    :param what: the subject of the request, for messages: ``image 4f0c``, ``its images``
+    :param user: the user of the request, for messages
+    :param is_stream: the block reads the bytes of an image
     :raises SourceRefused: Glance does not show it to this user
     :raises ImageDataMissing: the stream ended before the image did
     :raises ImageCorrupt: the bytes differ from a hash that only Glance's client knows
-    :raises SourceUnavailable: Glance cannot be asked, or the stream broke off
+    :raises SourceUnavailable: the request failed, or the stream broke off
     :raises ConfigError: the service catalog has no Glance
     """
     try:
@@ -86,9 +86,9 @@ def translated(what: str, user: str, *, is_stream: bool = False) -> Iterator[Non
             f"Glance's answer for {what} broke off: {plain(failure)}"
         ) from failure
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as failure:
-        # The client takes for granted that a Glance answers, and that it answers in full.
+        # The client assumes that the answer is complete and comes from Glance.
         raise SourceUnavailable(
-            f"what answered for {what} is no Glance, or a broken one, {_WHERE}: "
+            f"the answer for {what} does not look like one of Glance, {_WHERE}: "
             f"{sentence(repr(failure))}"
         ) from failure
 
@@ -99,9 +99,9 @@ def missing(what: str) -> ImageDataMissing:
 
 
 def cut_short(what: str, how: str) -> ImageDataMissing:
-    """The error for an image of which Glance sent less than it promised (:func:`ended_early`).
+    """The error for an image of which Glance sent less than it announced (:func:`ended_early`).
 
-    :param how: what Glance's client says of it
+    :param how: text of the client's error
     """
     return ImageDataMissing(
         f"Glance ended the data of {what} early: the image's file is cut short in Glance's store, "
@@ -110,16 +110,16 @@ def cut_short(what: str, how: str) -> ImageDataMissing:
 
 
 def has_none(body: Any) -> bool:
-    """Whether ``body`` says that there is no data: None, which the client wraps to add a request id
-    (``glanceclient.common.utils.RequestIdProxy``), so that it is not None itself."""
+    """Whether ``body`` is None, which means that there is no data. The client wraps it to add a
+    request id (``glanceclient.common.utils.RequestIdProxy``)."""
     return getattr(body, "__wrapped__", body) is None
 
 
 def ended_early(failure: BaseException) -> bool:
-    """Whether the answer was closed in good order before its last byte.
+    """Whether Glance closed the connection properly before the last byte.
 
-    A file that is too short looks so, and so does a Glance that is stopped while it sends. A
-    connection that was reset, or timed out, does not.
+    It does so if the file is too short, or if it is stopped while it sends. A connection that was
+    reset or timed out does not count.
     """
     cause: BaseException | None = failure
     while cause is not None:
@@ -130,5 +130,5 @@ def ended_early(failure: BaseException) -> bool:
 
 
 def plain(failure: Exception) -> str:
-    """Its text in one line: Glance answers in HTML, and a proxy in its place in anything."""
+    """The text of the error in one line, without the HTML of Glance or a proxy."""
     return sentence(re.sub(r"<[^<>]*>", " ", str(failure) or repr(failure)))

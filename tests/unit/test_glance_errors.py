@@ -54,8 +54,8 @@ def closed_early() -> BaseException:
         (glance_exc.HTTPServiceUnavailable("no"), errors.SourceUnavailable, "did not give"),
         (requests.ConnectionError("no"), errors.SourceUnavailable, "broke off"),
         (TimeoutError("no"), errors.SourceUnavailable, "broke off"),
-        (KeyError("no"), errors.SourceUnavailable, "no Glance, or a broken one"),
-        (AttributeError("no"), errors.SourceUnavailable, "no Glance, or a broken one"),
+        (KeyError("no"), errors.SourceUnavailable, "does not look like one of Glance"),
+        (AttributeError("no"), errors.SourceUnavailable, "does not look like one of Glance"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )

@@ -1,20 +1,18 @@
 """Images as Cinder sees them: description and bytes, in this package's terms.
 
-Cinder hands a driver ``image_meta`` (the dict of ``GlanceImageService.show``) and
-``image_service``. :func:`~vmdk_cache.image.describe` reads the first; :class:`GlanceImageSource`
-makes the second an :class:`~vmdk_cache.image.ImageSource`. This is the border at which the errors
-of Glance's client, of Cinder's image service and of HTTP become
-:class:`~vmdk_cache.errors.SourceUnavailable` or :class:`~vmdk_cache.errors.ImageCorrupt`.
+Cinder passes ``image_meta`` (the dict of ``GlanceImageService.show``) and ``image_service`` to a
+driver. :func:`~vmdk_cache.image.describe` reads the first; :class:`GlanceImageSource` turns the
+second into an :class:`~vmdk_cache.image.ImageSource`. Errors of Glance's client, of Cinder's image
+service and of HTTP become errors of this package here.
 
-The reader of a stream checks its hash (vmdk/read_ahead.py), so the client is asked not to
-where the image has one. Where it has none known to us, the client checks what it knows
-(python-glanceclient, ``common.utils.serious_integrity_iter``) and reports a difference as
-``IOError(EPIPE)``; that one is corruption, every other break is a source that is out of reach.
+If the image has a hash, the reader of the stream checks it (vmdk/read_ahead.py), and the client
+does not. If this package knows no hash, the client checks any that it knows (python-glanceclient,
+``common.utils.serious_integrity_iter``) and reports a difference as ``IOError(EPIPE)``. Only that
+error means corruption; after any other one, the source is unavailable.
 
-A purge or a warm-up has no user whose token it could show, so :class:`GlanceCatalog` asks as Cinder
-itself. Where Keystone is in use, that is the user of ``[glance]`` or ``[service_user]``: the first
-one that has the admin role. To anybody else Glance answers 404 for another project's private image
-as for a deleted one.
+A purge or a warm-up has no user's token, so :class:`GlanceCatalog` asks as Cinder itself. With
+Keystone, that is the first user of ``[glance]`` and ``[service_user]`` who has the admin role. To
+other users, Glance answers 404 both for a private image of another project and for a deleted one.
 """
 
 from __future__ import annotations
@@ -56,14 +54,14 @@ class GlanceImageSource:
         self._image_service = image_service
 
     def open(self, image: Image) -> Iterator[bytes]:
-        """Chunks of the image's file; the connection is closed when the iterator is.
+        """Chunks of the image's file; closing the iterator closes the connection.
 
-        The request is sent when the first chunk is asked for. An empty file has no chunks.
+        The first ``next`` sends the request. An empty file has no chunks.
 
         :raises ImageDataMissing: Glance has no data of the image, or ended its answer early
         :raises SourceRefused: Glance refuses the image to this user
-        :raises SourceUnavailable: Glance is out of reach, or the stream broke off
-        :raises ImageCorrupt: the bytes differ from a hash that only the client knows; known after
+        :raises SourceUnavailable: Glance is unreachable, or the stream broke off
+        :raises ImageCorrupt: the bytes differ from a hash that only the client knows; raised after
             the last chunk
         """
         with _translated(image.id, self._shows):
@@ -78,7 +76,7 @@ class GlanceImageSource:
             try:
                 yield from chunks
             finally:
-                # A reader that stops early must not leave the connection to the collector.
+                # A reader that stops early must not leave the connection to garbage collection.
                 close = getattr(chunks, "close", None) or getattr(
                     getattr(chunks, "iterable", None), "close", None
                 )
@@ -86,16 +84,16 @@ class GlanceImageSource:
                     close()
 
     def _shows(self, image_id: str) -> bool:
-        """Whether Glance shows the image to this user, although it answers 404 for its data."""
+        """Whether Glance shows the image to this user although it answers 404 for the data."""
         try:
             self._image_service.show(self._context, image_id)
-        except Exception:  # its first answer stands
+        except Exception:  # report Glance's first answer
             return False
         return True
 
 
 class GlanceCatalog:
-    """Describes and reads images as Cinder itself, whoever owns them: a
+    """Describes and reads the images of all projects, as Cinder itself: a
     :class:`~vmdk_cache.cache.ports.Catalog` and :class:`~vmdk_cache.cache.ports.MarkedImages`.
 
     :param image_service: ``cinder.image.glance.GlanceImageService`` or anything with its
@@ -106,10 +104,10 @@ class GlanceCatalog:
         self._image_service = image_service or cinder_glance.get_default_image_service()
 
     def describe(self, image_id: str) -> Image | None:
-        """The image as it is now, None if it is deleted; one request.
+        """The image as it is now, None if it was deleted; one request.
 
-        :raises SourceUnavailable: that is not known now
-        :raises NoGlanceAdmin: nor will it be until an operator configures a user
+        :raises SourceUnavailable: Glance could not be asked
+        :raises NoGlanceAdmin: Glance does not say until an operator configures a user
         """
         try:
             context, sees_all = _as_cinder()
@@ -124,18 +122,18 @@ class GlanceCatalog:
         except SourceUnavailable:
             raise
         except Exception as failure:
-            # Keystone's client, Glance's, HTTP, an empty service catalog: nothing is known.
+            # From Keystone's client, Glance's client, HTTP, or an empty service catalog.
             raise SourceUnavailable(
                 f"Glance could not be asked for image {identifier(image_id)}: "
                 f"{sentence(repr(failure))}"
             ) from failure
 
     def marked(self) -> list[Image]:
-        """The active VMDK images that are to be kept warm, by id: of all projects if Cinder's user
-        is an admin, else of those that it sees. One request per page of 100 such images, since
-        Glance finds properties by their exact text only.
+        """The active VMDK images to keep warm, sorted by id: of all projects if Cinder's user is an
+        admin, else those that it sees. One request per page of 100 active VMDK images, since Glance
+        can filter properties by their exact text only.
 
-        :raises SourceUnavailable: that is not known now
+        :raises SourceUnavailable: Glance could not be asked
         """
         try:
             context, _ = _as_cinder()
@@ -157,9 +155,9 @@ class GlanceCatalog:
 
 
 def _as_cinder() -> tuple[Any, bool]:
-    """A context for Cinder's own requests to Glance, and whether it sees every project's images.
+    """A context for Cinder's own requests to Glance, and whether it sees all projects' images.
 
-    :raises NoGlanceAdmin: Keystone is in use and Cinder has no user of its own
+    :raises NoGlanceAdmin: Keystone is in use, and no user is configured for these requests
     """
     if cfg.CONF.auth_strategy != "keystone":
         return cinder_context.get_admin_context(), True

@@ -1,8 +1,8 @@
 """Glance without Cinder: images looked up, described and read with python-glanceclient.
 
-Where it is, is what cinder-volume goes by: ``glance_api_servers``, tried one after the other, else
-the service catalog (``glance_catalog_info``, ``[glance] region_name``). As whom it is asked:
-vmdk_cache/cli/identity.py. Errors become those of this package in vmdk_cache/glance_errors.py.
+The servers are those of cinder-volume: ``glance_api_servers``, tried one after the other, else the
+service catalog (``glance_catalog_info``, ``[glance] region_name``). vmdk_cache/cli/identity.py
+chooses the user; vmdk_cache/glance_errors.py translates errors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PAGE_SIZE = 500
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image with the name that people know it by, which need not be unique; it is printable."""
+    """An image with its name, which is printable and need not be unique."""
 
     image: Image
     name: str
@@ -42,11 +42,11 @@ class NamedImage:
 def connect(
     options: cfg.ConfigOpts, environ: Mapping[str, str], timeout_s: float | None = None
 ) -> Glance:
-    """The Glance of a cinder.conf; asks nobody yet.
+    """The Glance of a cinder.conf; sends no request yet.
 
-    :param options: oslo.config's, read; Cinder's options about Glance are registered on it
+    :param options: oslo.config's, already read; Cinder's options about Glance are registered on it
     :param environ: :data:`os.environ`
-    :param timeout_s: of one answer, instead of ``glance_request_timeout``
+    :param timeout_s: for each answer, instead of ``glance_request_timeout``
     :raises ConfigError: an option is missing or cannot be used
     """
     asking = identity(options, environ)
@@ -58,8 +58,7 @@ def connect(
     if len(parts) != 3:
         raise ConfigError(
             f"glance_catalog_info is {quoted(options.glance_catalog_info)}: expected "
-            "<service "
-            "type>:<service name>:<interface>, e.g. image:glance:publicURL"
+            "<service type>:<service name>:<interface>, e.g. image:glance:publicURL"
         )
     if not servers and asking.source is None:
         raise ConfigError("without Keystone there is no service catalog: set glance_api_servers")
@@ -70,7 +69,7 @@ def connect(
         "interface": parts[2],
         "region_name": options.glance.region_name,
     }
-    # "2": the version of the API; an endpoint of None: the service catalog's.
+    # "2" is the version of the API; the endpoint None means that of the service catalog.
     return Glance(
         [glanceclient.Client("2", server, **common) for server in servers or [None]],
         asking,
@@ -78,10 +77,10 @@ def connect(
 
 
 class Glance:
-    """One Glance; may be used by many threads. An :class:`~vmdk_cache.image.ImageSource` and a
+    """One Glance; thread-safe. An :class:`~vmdk_cache.image.ImageSource` and a
     :class:`~vmdk_cache.cache.ports.Catalog`.
 
-    :param clients: python-glanceclient's, one for each server
+    :param clients: python-glanceclient's clients, one for each server
     """
 
     def __init__(self, clients: list[Any], asking: Identity) -> None:
@@ -89,25 +88,25 @@ class Glance:
         self._asking = asking
 
     def look(self) -> None:
-        """One cheap request.
+        """Send one cheap request.
 
-        :raises SourceUnavailable: Glance cannot be asked, or refuses
+        :raises SourceUnavailable: Glance is unreachable or refuses
         """
         with self._errors("its images"):
             self._call(lambda client: list(client.images.list(limit=1, page_size=1)))
 
     def sees_every_image(self) -> bool:
-        """Whether other projects' private images are shown to this user.
+        """Whether this user sees the private images of other projects.
 
-        :raises SourceUnavailable: that is not known
+        :raises SourceUnavailable: the request failed
         """
         with self._errors("its images"):
             return self._asking.sees_every_image()
 
     def find(self, name_or_id: str) -> list[NamedImage]:
-        """The images of that id or, if there is none, of that name.
+        """The images with that id or, if there is none, with that name.
 
-        :raises SourceUnavailable: Glance cannot be asked, or refuses
+        :raises SourceUnavailable: Glance is unreachable or refuses
         """
         if _is_id(name_or_id):
             found = self._show(name_or_id)
@@ -116,9 +115,9 @@ class Glance:
         return self._listed({"name": name_or_id})
 
     def describe(self, image_id: str) -> Image | None:
-        """The image as it is now, None if it is deleted.
+        """The image as it is now, None if it was deleted.
 
-        :raises SourceUnavailable: that is not known, also if it may be private to another project
+        :raises SourceUnavailable: the request failed, or the image may be another project's
         """
         found = self._show(image_id)
         if found is not None:
@@ -132,9 +131,9 @@ class Glance:
         )
 
     def marked(self) -> list[Image]:
-        """The active VMDK images that are to be kept warm, as far as this user sees them.
+        """The active VMDK images to keep warm that this user sees, sorted by id.
 
-        :raises SourceUnavailable: that is not known
+        :raises SourceUnavailable: the request failed
         """
         listed = self._listed({"status": ACTIVE, "disk_format": DISK_FORMAT})
         return sorted(
@@ -142,21 +141,21 @@ class Glance:
         )
 
     def open(self, image: Image) -> Iterator[bytes]:
-        """Chunks of the image's file; the request is sent with the first.
+        """Chunks of the image's file; the first ``next`` sends the request.
 
         :raises ImageDataMissing: Glance has no data of the image, or ended its answer early
-        :raises SourceUnavailable: Glance refused, is out of reach, or the stream broke off
+        :raises SourceUnavailable: Glance refused, is unreachable, or the stream broke off
         :raises ImageCorrupt: the bytes differ from a hash that only Glance's client knows
         """
         with self._errors(f"{image}", is_stream=True):
-            # Who reads the stream checks the hash; twice would cost as much as all the rest.
+            # The reader of the stream checks the hash; a second check costs as much as the rest.
             check = not (image.os_hash_value or image.checksum)
             try:
                 body = self._call(lambda client: client.images.data(image.id, do_checksum=check))
             except glance_exc.HTTPNotFound as failure:
                 if self._show(image.id) is None:
                     raise
-                raise glance_errors.missing(str(image)) from failure  # it has no location
+                raise glance_errors.missing(str(image)) from failure  # an image without a location
             if glance_errors.has_none(body):
                 raise glance_errors.missing(str(image))
             chunks = body.iterable
@@ -176,7 +175,7 @@ class Glance:
 
     def _listed(self, filters: dict[str, str]) -> list[NamedImage]:
         def listed(client: Any) -> list[NamedImage]:
-            # A copy for each server: the client adds to it.
+            # A copy for each server, because the client changes it.
             images = client.images.list(filters=dict(filters), page_size=_PAGE_SIZE)
             return [_named(image) for image in images]
 
@@ -184,7 +183,7 @@ class Glance:
             return self._call(listed)
 
     def _call(self, ask: Callable[[Any], T]) -> T:
-        """What the first server that answers says."""
+        """The answer of the first server that can be reached."""
         *others, last = self._clients
         for client in others:
             with contextlib.suppress(
@@ -203,7 +202,7 @@ class Glance:
 
 
 def _named(meta: Mapping[str, Any]) -> NamedImage:
-    # Anybody may have given the name: what would steer the operator's terminal is not handed on.
+    # Any user may have chosen the name, so control characters must not reach the terminal.
     return NamedImage(describe(meta), printable(str(meta.get("name") or "")))
 
 
@@ -215,6 +214,7 @@ def _is_id(text: str) -> bool:
 
 
 def _url(server: str) -> str:
-    """As Cinder reads it: without a scheme it is http; the API's version is ours to add."""
+    """The server's URL as Cinder reads it: without a scheme it is http. The API version is removed,
+    because the client adds it."""
     url = server if "//" in server else f"http://{server}"
     return re.sub(r"/(v2/?)?$", "", url)

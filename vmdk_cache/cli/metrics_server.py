@@ -1,8 +1,8 @@
-"""An HTTP server for metrics: GET /metrics, one thread a request, TLS if wanted.
+"""An HTTP server for metrics: GET /metrics, one thread for each request, optionally TLS.
 
-Not prometheus_client's own: that one shakes hands in its only accepting thread, so that a client
-that connects and says nothing keeps Prometheus out, and it does not tell the collector how long
-Prometheus will wait (the header ``X-Prometheus-Scrape-Timeout-Seconds``).
+It replaces prometheus_client's own server. That one does TLS handshakes in its only accepting
+thread, so a client that connects and sends nothing blocks Prometheus. It also does not pass on how
+long Prometheus will wait (the header ``X-Prometheus-Scrape-Timeout-Seconds``).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
-#: Prometheus's default (``scrape_timeout``), for clients that do not say theirs.
+#: Prometheus's default (``scrape_timeout``), for clients that do not send theirs.
 SCRAPE_TIMEOUT_S = 10.0
-#: Of this, what is kept for making the answer and bringing it there.
+#: The part of the timeout that is reserved for rendering and sending the answer.
 ANSWER_S = 0.5
-#: A client that says nothing for so long is dropped.
+#: The connection of a client that sends nothing for this time is closed.
 CLIENT_TIMEOUT_S = 30.0
 
 
 class MetricsServer:
-    """Bound when made, served from :meth:`start` to :meth:`stop`.
+    """Bound by the constructor, served from :meth:`start` to :meth:`stop`.
 
     :param host: name or address, IPv4 or IPv6
-    :param port: 0 for one that is free
-    :param collector: makes the collector of one scrape, which is to take this many seconds at most
-    :raises ConfigError: it cannot listen there
+    :param port: 0 for any free port
+    :param collector: returns the collector of one scrape, given the seconds that it may take
+    :raises ConfigError: it cannot listen on that address
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class MetricsServer:
 
     @property
     def url(self) -> str:
-        """Where Prometheus finds it."""
+        """URL of the metrics."""
         host, port = self._server.server_address[:2]
         name = f"[{host!s}]" if ":" in str(host) else host
         return f"{'https' if self._tls else 'http'}://{name!s}:{port}/metrics"
 
     def start(self) -> None:
-        """Answer requests, in threads of its own."""
+        """Answer requests in separate threads."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept no more; what is being answered is not waited for."""
+        """Accept no further requests; does not wait for running ones."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -82,16 +82,16 @@ class MetricsServer:
 def tls_context(
     certificate: str, key: str | None = None, client_ca: str | None = None
 ) -> ssl.SSLContext:
-    """How the server proves who it is.
+    """TLS context of the server.
 
     :param certificate: PEM file, with its chain
-    :param key: PEM file without a passphrase; None: in the same file
-    :param client_ca: PEM file; clients must then bear a certificate of one of these
+    :param key: PEM file without a passphrase; None if the key is in the certificate's file
+    :param client_ca: PEM file; if given, clients must have a certificate of one of these issuers
     :raises ConfigError: a file cannot be used; the text names its option
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # Without a function that gives it, OpenSSL would ask the terminal for a passphrase.
+        # Without this function, OpenSSL would ask for a passphrase on the terminal.
         context.load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as failure:
         raise errors.ConfigError(
@@ -111,7 +111,7 @@ def tls_context(
 
 
 class _Application:
-    """The WSGI application: the metrics, and a page that says where they are."""
+    """The WSGI application: the metrics, and a page that points to them."""
 
     def __init__(self, collector: Callable[[float], Collector]) -> None:
         self._collector = collector
@@ -131,12 +131,12 @@ class _Application:
 
 
 def _time_to_answer(environ: dict[str, Any]) -> float:
-    """Seconds, by what the client says of its patience."""
+    """Seconds that a scrape may take, from the client's timeout."""
     try:
         patience_s = float(environ["HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"])
     except (KeyError, ValueError):
         patience_s = SCRAPE_TIMEOUT_S
-    if not 0 < patience_s < 3600:  # not a number, or none that a scrape has
+    if not 0 < patience_s < 3600:  # NaN, or an implausible timeout
         patience_s = SCRAPE_TIMEOUT_S
     return max(patience_s - ANSWER_S, patience_s / 2)
 
@@ -157,7 +157,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        # HTTPServer's would ask the DNS for a name that nobody needs.
+        # HTTPServer's method would ask the DNS for a name that is not needed.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
@@ -165,12 +165,12 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
         if self._tls is not None:
-            # The handshake comes with the first read, in the request's own thread.
+            # The first read does the handshake, in the request's own thread.
             connection = self._tls.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
         return connection, address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away, or speak something else than (this) HTTP, are no news."""
+        """Log at DEBUG only: clients disconnect, or do not speak HTTP or TLS."""
         LOG.debug("Request of %s failed", client_address, exc_info=True)
