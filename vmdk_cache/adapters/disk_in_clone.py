@@ -1,6 +1,6 @@
-"""The disk of one volume's clone: what CloneVM_Task is asked to make of it, and what it made.
+"""The disk of one volume's clone: the edit that CloneVM_Task is asked for, and its result.
 
-cache/one_task.py says what is asked and why.
+cache/one_task.py describes the edit and its purpose.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from vmdk_cache.vim.virtual_disk import VirtualDisk
 
 
 def trials_of(session: Session) -> Trials:
-    """What is known of the session's vCenter. govmomi's simulator is never asked: it would give the
-    clone its source's own disk."""
+    """The trials of the session's vCenter. govmomi's simulator is never asked for an edit: it would
+    give the clone its source's own disk."""
     about = session.content.about
     return session.shared(
         ("one task", about.instanceUuid, about.version, about.build),
@@ -28,11 +28,12 @@ def trials_of(session: Session) -> Trials:
 
 
 class DiskInClone:
-    """See the module's text.
+    """See the module docstring.
 
-    :param source: the template's only disk, None if that is not known now
-    :param capacity_bytes: what the volume's disk is to have; so is ``uuid``
-    :ivar is_whole: the disk had both when it was read first
+    :param source: returns the template's only disk, None if it is not known now
+    :param capacity_bytes: capacity that the volume's disk is to get
+    :param uuid: uuid that the volume's disk is to get
+    :ivar is_whole: the disk had both when it was first read
     """
 
     def __init__(
@@ -62,14 +63,14 @@ class DiskInClone:
         capacity_bytes: int,
         grows: bool,
     ) -> Iterator[DiskInClone]:
-        """For as long as the volume is being made; see also :class:`VolumeClone`."""
+        """A context for as long as the volume is being created; see also :class:`VolumeClone`."""
         uuid = request.instance_uuid
         trials = trials_of(session)
         with trials.trial(uuid or "", request.disk_type, grows=grows) as trial:
             yield cls(trial, source, capacity_bytes=capacity_bytes, uuid=uuid)
 
     def in_request(self, request: CloneRequest) -> CloneRequest:
-        """The request, with what its task is to make of the disk, if it is to be asked."""
+        """The request, with an edit of the disk if the trial asks for one."""
         if not self._trial.asks or self._uuid is None:
             return request
         source = None
@@ -82,33 +83,33 @@ class DiskInClone:
         return dataclasses.replace(request, disk_edit=self._edit)
 
     def may_be_why(self, failure: errors.VCenterError) -> bool:
-        """Whether the clone may have failed because of what was asked."""
+        """Whether the clone may have failed because of the edit."""
         return self._trial.asks and clone_spec.may_be_about_spec(failure)
 
     def disturbed(self) -> None:
-        """The clone failed, or what became of it is not known: the next one does not ask."""
+        """The clone failed, or its outcome is unknown: the next attempt omits the edit."""
         self._trial.disturbed()
 
     def refused(self) -> None:
-        """A clone that asked was refused, and one that did not was made."""
+        """A clone with the edit was refused, and one without it succeeded."""
         self._trial.refused()
 
     def look(self, disk: VirtualDisk) -> None:
-        """Learn from the disk as it is.
+        """Learn from the clone's disk.
 
-        :raises TaskFailed: it is the template's own
+        :raises TaskFailed: it is the template's own disk
         """
         is_sources = self.is_sources([disk])
         has_capacity = not is_sources and disk.capacity_bytes == self._capacity_bytes
         has_uuid = not is_sources and virtual_disk.is_same_uuid(disk.uuid, self._uuid)
         self._trial.read(has_capacity=has_capacity, has_uuid=has_uuid)
         if is_sources:
-            raise errors.TaskFailed("vCenter gave a clone the disk of its source")
+            raise errors.TaskFailed("vCenter gave the clone the template's own disk")
         if not self._was_read:
             self._was_read, self.is_whole = True, has_capacity and has_uuid
 
     def is_sources(self, disks: Iterable[VirtualDisk]) -> bool:
         """Whether one of the disks is the template's own, which must not be deleted with the clone.
-        Seen of govmomi's simulator only."""
+        Only govmomi's simulator is known to do this."""
         edit = self._edit
         return edit is not None and any(d.file_name == edit.source.file_name for d in disks)

@@ -1,8 +1,8 @@
-"""Where a volume goes, and where a template: upstream's rules on what vCenter has now.
+"""Placement of volumes and templates: upstream's rules, applied to vCenter's current inventory.
 
-What was promised and is not yet taken counts, so that a burst of creates spreads over datastores
-and hosts instead of filling the best one. Templates spread over the hosts for good: vCenter charges
-each clone to the template's host as well, and takes only so many of a host at a time.
+Space that is reserved but not yet used counts, so that a burst of creates spreads over datastores
+and hosts instead of filling the best one. Templates are spread over the hosts permanently: each
+clone also costs host units on the template's host, and vCenter limits them per host.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from vmdk_cache.vim.storage_policy import StoragePolicies
 
 LOG = logging.getLogger(__name__)
 
-#: A burst of creates reads the inventory once. What these creates take meanwhile is known from
-#: their reservations.
+#: A burst of creates reads the inventory once. Their reservations tell what they use meanwhile.
 INVENTORY_AGE_S = 5.0
-#: A template in the making counts on its host as this many volumes: in so many clones at a time it
-#: will have a part (the default of image_cache_clones_per_template), so volumes go elsewhere.
+#: A template that is being created counts on its host as this many volumes, because that many
+#: clones will run from it at a time (the default of image_cache_clones_per_template).
 TEMPLATE_LOAD = 8
-#: Those that are there count for more than any burst of volumes: these are gone in minutes.
+#: An existing template outweighs any burst of volumes, whose clones end within minutes.
 SETTLED_TEMPLATE_LOAD = 10_000
 
 
 class VCenterPlacement:
     """Chooses among the datastores of the backend's clusters.
 
-    :param index: knows the hosts of these clusters
-    :param datastore_regex: names to use (``vmware_datastore_regex``); None: all
-    :raises ConfigError: that is no regular expression
+    :param index: of the hosts of these clusters
+    :param datastore_regex: datastores to use, by name (``vmware_datastore_regex``); None means all
+    :raises ConfigError: it is not a regular expression
     """
 
     def __init__(
@@ -105,12 +104,12 @@ class VCenterPlacement:
             yield at
 
     def reader(self, entry: CacheEntry) -> str | None:
-        """See :class:`~vmdk_cache.cache.ports.Placement`; among others, one of the same cluster."""
+        """See :class:`~vmdk_cache.cache.ports.Placement`; prefers hosts of the same cluster."""
         found = self._inventory()
         hosts = {host.moref: host for host in found.hosts}
         own = hosts.get(entry.host or "")
         if own is None or (own.connected and not own.in_maintenance):
-            return entry.host  # where the backend does not see it, vCenter decides
+            return entry.host  # for a host that the backend does not see, vCenter decides
         others = [
             host
             for datastore in found.datastores
@@ -143,29 +142,29 @@ class VCenterPlacement:
         }
 
     def datastore_names(self) -> dict[str, str]:
-        """Names by managed object id, of every datastore that hosts of the backend see."""
+        """Names, by managed object id, of all datastores that hosts of the backend see."""
         return {datastore.moref: datastore.name for datastore in self._inventory().datastores}
 
     def datacenters(self) -> list[Datacenter]:
-        """Those that hosts of the backend are in."""
+        """The datacenters of the backend's hosts."""
         return list(self._inventory().datacenters)
 
     def check(self) -> None:
-        """Look whether the options fit what vCenter has, once, at start.
+        """Check once, at start, that the options match vCenter's inventory.
 
-        :raises ConfigError: a cluster that does not exist
+        :raises ConfigError: a cluster does not exist
         """
         if not self.spaces():
             LOG.warning(
-                "No datastore of the clusters in use matches vmware_datastore_regex and is of a "
-                "type that volumes are placed on: no volume can be created."
+                "No datastore of the configured clusters matches vmware_datastore_regex and has a "
+                "supported type: no volume can be created."
             )
 
     def _inventory(self) -> Inventory:
         return self._index.inventory(INVENTORY_AGE_S)
 
     def _templates_of_hosts(self) -> Counter[str]:
-        """What they have to do with those that are there."""
+        """Load of each host, by moref, from its existing templates."""
         hosts = Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S) if vm.host)
         return Counter({host: SETTLED_TEMPLATE_LOAD * count for host, count in hosts.items()})
 
@@ -186,8 +185,8 @@ class VCenterPlacement:
         try:
             target = choose(found, need, pending=pending, rng=self._random)
         except errors.NoPlacement:
-            # Promises steer; they do not refuse. Thin disks rarely take all that was promised,
-            # and upstream, which promises nothing, would still place the volume here.
+            # Reservations steer the choice, but do not prevent one. Thin disks rarely use all
+            # reserved space, and upstream, which reserves nothing, would still place the volume.
             hosts = {host.moref: pending.get(host.moref, 0) for host in found.hosts}
             target = choose(found, need, pending=hosts, rng=self._random)
         return Place(
@@ -203,7 +202,7 @@ class VCenterPlacement:
 def compiled(datastore_regex: str | None) -> re.Pattern[str] | None:
     """The pattern of ``vmware_datastore_regex``.
 
-    :raises ConfigError: it is no regular expression
+    :raises ConfigError: it is not a regular expression
     """
     if not datastore_regex:
         return None

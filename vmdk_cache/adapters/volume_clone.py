@@ -1,22 +1,22 @@
-"""A volume's VM, cloned from a template: after success it is whole, after a failure it is gone.
+"""A volume's VM, cloned from a template: complete after success, gone after a failure.
 
-    submit    CloneVM_Task with the whole identity; waits for it. Where that may save the next step,
-              it asks for uuid and size of the disk as well (cache/one_task.py)
-    recover   (only after a failure) if the outcome of the call is unknown: settle, that is wait
-              until no task that can be ours is under way, and adopt what ours made. Else clear the
-              way for another attempt: remove what is there, make the folder again
-    finish    read the disk; ReconfigVM_Task: its uuid and size, unless it has both;
-              ExtendVirtualDisk_Task gives a disk of type eagerZeroedThick its size, since
+    submit    CloneVM_Task with the whole identity; waits for it. If that may save the next step,
+              the request also sets uuid and size of the disk (cache/one_task.py)
+    recover   (only after a failure) if the outcome of the call is unknown: settle, that is, wait
+              until no task that may be ours is running, and adopt the VM that ours created.
+              Otherwise clear the way for another attempt: remove the VM, create the folder again
+    finish    read the disk; ReconfigVM_Task sets its uuid and size, unless it has both;
+              ExtendVirtualDisk_Task sets the size of an eagerZeroedThick disk, because
               ReconfigVM_Task would not zero the new part
     check     whether the volume is still wanted: its owner may have deleted it meanwhile
-    clean up  (only on failure, or if it is not wanted) settle, then remove what there is
+    clean up  (only on failure, or if it is not wanted) settle, then remove the VM
 
-The volume's name is unique in its folder, and its uuid in the world, so a VM that a lost call made
-cannot be confused with another. Until its task ends, a clone shows up in its folder without a
-configuration, or not at all; hence settle looks at tasks first. Only a VM that a task of ours
-reports as its result is adopted: a VM of the same name and uuid may be the volume itself, finished
-long ago. For the same reason a VM that no task of ours has made is removed only while Cinder says
-that this volume is still being created.
+The volume's name is unique in its folder, and its uuid is globally unique, so a VM that a lost call
+created cannot be confused with another. Until its task ends, a clone appears in its folder without
+a configuration, or not at all; therefore settle looks at tasks first. Only a VM that one of our
+tasks reports as its result is adopted: a VM of the same name and uuid may be the volume itself,
+finished long ago. For the same reason, a VM that none of our tasks created is removed only while
+Cinder reports that this volume is still being created.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from vmdk_cache.vim.virtual_disk import VirtualDisk
 
 LOG = logging.getLogger(__name__)
 
-#: How often a call is made whose answer, or whose place in the folder, was lost.
+#: Maximum number of calls if an answer, or the place in the folder, is lost.
 ATTEMPTS = 3
-#: How often a call is made while another task of vCenter's is in its way, unless a time is given.
+#: Maximum number of calls while another vCenter task is in the way, unless a time is given.
 BUSY_ATTEMPTS = 2 * ATTEMPTS
 #: The longest pause between two of those calls.
 BUSY_PAUSE_S = 15.0
@@ -54,10 +54,10 @@ POLL_S = 2.0
 #: vCenter writes a task's queueTime by its own clock, read a moment later (docs/assumptions.rst,
 #: A31).
 CLOCK_SLACK_S = 5.0
-#: How long a clone that was cancelled may take to let go of its VM.
+#: How long a cancelled clone may take to release its VM.
 LET_GO_S = 600.0
 EAGER = "eagerZeroedThick"
-#: After these errors of a call without an answer, its task may have been made all the same.
+#: After these errors, the call got no answer, but its task may exist.
 UNANSWERED = (errors.Unreachable, errors.SessionExpired)
 #: After these errors the outcome of a call or of its task is unknown.
 LOST = (*UNANSWERED, errors.TaskLost)
@@ -67,9 +67,10 @@ LOST = (*UNANSWERED, errors.TaskLost)
 class _Call:
     """A CloneVM_Task whose outcome is unknown.
 
-    :ivar began_at: monotonic time when it was sent; ``ended_at`` when it was answered or lost
+    :ivar began_at: monotonic time when it was sent
+    :ivar ended_at: monotonic time when it was answered or lost
     :ivar task: moref of its task, None if no answer came
-    :ivar queued: between which times, by vCenter's clock, it was queued
+    :ivar queued: earliest and latest time, by vCenter's clock, at which it may have been queued
     """
 
     began_at: float
@@ -78,17 +79,17 @@ class _Call:
     queued: tuple[datetime.datetime, datetime.datetime] | None = None
 
     def may_be(self, task: CloneTask) -> bool:
-        """Whether a task that was found can be this call's."""
+        """Whether ``task`` may be the task of this call."""
         if self.task is not None or self.queued is None or task.queued_at is None:
             return True
         return self.queued[0] <= task.queued_at <= self.queued[1]
 
 
 class VolumeClone:
-    """One volume to be made.
+    """One volume to be created.
 
     :param source: the template
-    :param source_disk: the template's only disk, None if it is not known now
+    :param source_disk: returns the template's only disk, None if it is not known now
     :param timeout_s: how long the clone may run
     """
 
@@ -116,14 +117,14 @@ class VolumeClone:
         self._disk: DiskInClone
         self._edit_was_refused = False
         self._unsettled: list[_Call] = []
-        self._made: set[str] = set()  # what tasks of ours say they have made
+        self._made: set[str] = set()  # results of our tasks
 
     def make(self) -> bool:
-        """Make it.
+        """Create the volume's VM.
 
-        :returns: whether CloneVM_Task alone made it
-        :raises ObjectNotFound: with the template's moref if that is gone
-        :raises VolumeDeleted: it is not wanted any more; nothing is left behind
+        :returns: whether CloneVM_Task alone created it
+        :raises ObjectNotFound: with the template's moref if the template is gone
+        :raises VolumeDeleted: the volume is no longer wanted; nothing is left behind
         :raises VCenterError: anything else; nothing is left behind
         """
         self._request = self._clone_request()
@@ -160,13 +161,13 @@ class VolumeClone:
         )
 
     def _folder(self) -> str:
-        """The volume's folder, made if need be."""
+        """The volume's folder, created if needed."""
         return ensure_folder(self._session, self._place.datacenter, self._volume.folder)
 
     # -- submit and recover ----------------------------------------------------------------------
 
     def _submit(self) -> str:
-        """The clone; its disk may lack uuid and size."""
+        """Clone; the moref of the VM, whose disk may lack uuid and size."""
         for attempt in range(1, ATTEMPTS + 1):
             if attempt > 1:
                 self._disk.disturbed()
@@ -186,7 +187,7 @@ class VolumeClone:
         raise AssertionError("the last attempt returns or raises")
 
     def _made_unseen(self) -> str | None:
-        """The clone that a call of ours has made although its answer was lost."""
+        """The clone of one of our calls whose answer was lost; None if there is none."""
         self._settle(self._timeout_s)
         found = self._find()
         if found is None or not found.has_config or found.moref not in self._made:
@@ -194,7 +195,7 @@ class VolumeClone:
         return found.moref
 
     def _clear_way(self, failure: errors.VCenterError) -> None:
-        """Remove what was in the way of the clone, so that another attempt may succeed.
+        """Remove the obstacle to the clone, so that another attempt may succeed.
 
         :raises VCenterError: ``failure``; another attempt would fail as well
         """
@@ -214,24 +215,26 @@ class VolumeClone:
             case errors.ObjectNotFound(moref=moref) if moref == self._request.folder:
                 self._request = dataclasses.replace(self._request, folder=self._folder())
             case errors.NameTaken():
-                # Left by an earlier life of this volume, whose clone may still wait in vCenter's
-                # queue, or by a call of ours that was lost.
+                # The VM of an earlier attempt at this volume, whose clone may still wait in
+                # vCenter's queue, or of one of our calls whose answer was lost.
                 self._remove_earlier(failure)
             case _:
                 raise failure
 
     def _remove_half(self, failure: errors.VCenterError) -> None:
-        """Remove what a call of ours may have made in part.
+        """Remove an incomplete VM that one of our calls may have created.
 
-        :raises VCenterError: ``failure``; the call is still under way
+        :raises VCenterError: ``failure``; a call may still be running
         """
         if self._unsettled:
             raise failure
         self._remove()
 
     def _remove_earlier(self, taken: errors.NameTaken) -> None:
-        """:raises NameTaken: it is not this volume's, or stays in use; neither says anything about
-        the template
+        """Remove the VM of an earlier attempt at this volume.
+
+        :raises NameTaken: the VM is not this volume's, or stays in use; neither is a fault of the
+            template
         """
         try:
             if not self._remove(self._timeout_s):
@@ -240,8 +243,7 @@ class VolumeClone:
             raise taken from busy
 
     def _clone(self, request: template.CloneRequest) -> str:
-        """One CloneVM_Task; it is among the unsettled ones unless vCenter refused to begin it, or
-        it has succeeded.
+        """One CloneVM_Task; the call stays unsettled unless vCenter refused it or it succeeded.
 
         The error may not be the task's own: the waiter fails all tasks when it can no longer watch
         them. Settling reads the task itself.
@@ -287,7 +289,8 @@ class VolumeClone:
             self._extend_eagerly(moref)
 
     def _extend_eagerly(self, moref: str) -> None:
-        """Zeroing takes its time: after a lost answer it may still be under way."""
+        """Extend the disk; after a lost answer, vCenter may still be zeroing it, which takes
+        long."""
 
         def extend() -> None:
             virtual_disk.extend_eagerly(
@@ -312,9 +315,9 @@ class VolumeClone:
     # -- settle and clean up ---------------------------------------------------------------------
 
     def _settle(self, timeout_s: float) -> None:
-        """Wait until no call whose outcome is unknown is under way, and note what they have made.
+        """Wait until none of the unsettled calls is running, and record the VMs that they created.
 
-        What is still under way after ``timeout_s`` stays unsettled.
+        Calls that still run after ``timeout_s`` stay unsettled.
         """
         retry.poll(
             self._is_settled,
@@ -333,7 +336,7 @@ class VolumeClone:
         return not self._unsettled
 
     def _tasks_of(self, call: _Call) -> list[CloneTask]:
-        """Those that are the call's, or can be."""
+        """The tasks that are, or may be, the task of the call."""
         if call.task is not None:
             return clone_task.known(self._session, call.task)
         if call.queued is None:
@@ -351,7 +354,7 @@ class VolumeClone:
         )
 
     def _find(self) -> template.VmInfo | None:
-        """The volume's VM, whole or not, whoever made it; None if there is none."""
+        """The volume's VM, complete or not, regardless of its creator; None if there is none."""
         try:
             found = template.find_vm(
                 self._session, self._request.folder, self._request.name, RECORD_KEY
@@ -365,9 +368,9 @@ class VolumeClone:
         return found
 
     def _remove(self, within_s: float = 0.0) -> bool:
-        """Whether there was something of ours to remove, and it is gone.
+        """Remove the volume's VM; False if there is none that may be removed.
 
-        :param within_s: how long a task of vCenter's may be at work on it
+        :param within_s: how long to wait for a vCenter task that uses it
         """
 
         def work() -> bool:
@@ -386,7 +389,7 @@ class VolumeClone:
         if found.moref in self._made or self._volume.is_being_created():
             return True
         LOG.warning(
-            "VM %s (%s) is left alone: Cinder does not say that this volume is being created",
+            "VM %s (%s) is left alone: according to Cinder, this volume is not being created",
             quoted(found.name),
             found.moref,
         )
@@ -398,9 +401,9 @@ class VolumeClone:
         within_s: float,
         when: Callable[[BaseException], bool] = retry.is_retryable,
     ) -> bool:
-        """What ``work`` returns; it is tried again while a task of vCenter's is in its way.
+        """Result of ``work``, which is tried again while a vCenter task is in the way.
 
-        :param within_s: for how long; 0: a few times
+        :param within_s: for how long; 0 means a few times
         """
         return bool(
             retry.call(
@@ -428,5 +431,5 @@ class VolumeClone:
 
 
 def _is_busy(failure: BaseException) -> bool:
-    """Whether a task of vCenter's holds the VM or its disk."""
+    """Whether a vCenter task holds the VM or its disk."""
     return isinstance(failure, errors.InUse | errors.FileLocked)

@@ -1,7 +1,7 @@
-"""The events that the engine reports, as frozen values: logs and metrics are made from them.
+"""The events that the engine reports, as frozen values; logs and metrics are based on them.
 
     a volume      Hit | Miss | Bypassed, then VolumeFailed if the attempt ends without a volume
-    an import     ImportStarted -> Imported | ImportFailed, which may come without a start
+    an import     ImportStarted -> Imported | ImportFailed; ImportFailed may also come alone
     a template    Replicated, Evicted
 
 Nothing here names a user or a project.
@@ -86,7 +86,7 @@ class Hit(Event):
         return (
             f"hit: volume {self.volume_id} from image {identifier(self.image_id)} on datastore "
             f"{identifier(self.datastore)} in {self.seconds:.2f} s "
-            f"({self.queued_s:.2f} s in line), {as_text(self.saved_bytes)} not downloaded"
+            f"({self.queued_s:.2f} s waiting), {as_text(self.saved_bytes)} not downloaded"
         )
 
 
@@ -106,7 +106,7 @@ class Miss(Event):
         return (
             f"miss: volume {self.volume_id} from image {identifier(self.image_id)} on datastore "
             f"{identifier(self.datastore)} in {self.seconds:.2f} s "
-            f"({self.queued_s:.2f} s in line), its import included"
+            f"({self.queued_s:.2f} s waiting), including its import"
         )
 
 
@@ -261,7 +261,7 @@ def to_all(*listeners: Events) -> Events:
 
 
 def as_text(size_bytes: int) -> str:
-    """A size as people read it: ``3.1 MiB``, ``20 GiB``, ``512 B``."""
+    """A size for people to read: ``3.1 MiB``, ``20 GiB``, ``512 B``."""
     size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1024 and len(units) > 1:
         size /= 1024

@@ -1,34 +1,36 @@
-"""Replicas: further copies of a template, made in the background where volumes are cloned to.
+"""Replicas: further copies of a template, made in the background on datastores that volumes use.
 
-    counted    a volume goes to a datastore that has no copy of its image
-    queued     image_cache_replicate_after volumes of the image went there before, and there is a
-               copy to make it from; promised to the waiters in the clone queue
-    at work    lock of its name, another look, a source that is in order, room, CloneVM_Task
-    over       made, or given up: the promise ends and the count starts anew, after a failure not
-               without a pause
+    counted    a volume is placed on a datastore that has no copy of its image
+    queued     image_cache_replicate_after volumes of the image were placed there before, and there
+               is a copy to clone; the replica is promised to the waiters in the clone queue
+    running    lock of its name, another look for copies, a usable source, room, CloneVM_Task
+    ended      made or given up: the promise ends and the count starts again, after a failure only
+               after a pause
 
-Volumes that go to its datastore wait for a replica (cache/clone_order.py), none fails with one, and
-no other template goes for it. Of a key as many are made at a time as there are copies to read from,
-each from another, so they double: 1, 2, 4; and AT_ONCE in all, for each loads the hosts and
-datastores that volumes are cloned over meanwhile.
+Volumes on the datastore of a replica wait for it (cache/clone_order.py). No volume fails because a
+replica fails, and no other template is evicted for a replica. At most as many replicas of a key are
+made at a time as there are copies to read from, each from a different copy, so the number of copies
+doubles: 1, 2, 4. The limit for all keys is AT_ONCE, because each replica loads hosts and datastores
+that volumes are cloned on meanwhile.
 
-A replica's name has a digest of its datastore. One that an administrator moves keeps its name and
-counts where it is; the next one for the datastore that it left gets another name.
+The name of a replica contains a digest of its datastore. A replica that an administrator moves
+keeps its name and counts on its new datastore; the next replica on the former one gets another
+name.
 
-The maker of a replica holds the lock of the datastore's usual name, and that of the replica's own
-if it has another, so nobody takes a replica in the making for a broken one, and no two make the
-same. Others of the key go on meanwhile, each of them safe by itself:
+The maker of a replica holds the lock of the datastore's usual name, and also that of the replica's
+name if that differs. So an unfinished replica is not taken for a broken one, and no replica is made
+twice. Other operations on the key continue, and each of them is safe:
 
-    an import       of the key needs that there is no copy. The source is one until the replica is,
-                    and vCenter keeps it for as long as it is read; so none begins meanwhile.
-    a removal       of the source is refused by its pin here, by vCenter for other processes; if
-                    it comes first, there is nothing to clone, and the replica is given up. Of the
-                    replica: it is not READY before it is made, and then it is a copy like any.
-    a reconcile     finds a machine without configuration; the lock of its name is held.
+    an import       of the key needs that there is no copy. The source exists until the replica
+                    does, because vCenter keeps it while it is read; so no import begins.
+    a removal       of the source is refused, in this process by the pin, in others by vCenter. If
+                    it comes first, there is nothing to clone, and the replica is given up. The
+                    replica is not READY before it is complete; then it is a copy like any other.
+    a reconcile     finds a VM without configuration, but the lock of its name is held.
 
-Between processes without a shared lock vCenter refuses the second VM of the name, and the removal
-of one that a task works on. A process that dies leaves a whole replica or none, since vCenter
-finishes the clone, or removes what it began.
+Between processes without a shared lock, vCenter refuses a second VM of the name, and the removal of
+a VM that a task uses. A process that dies leaves a complete replica or none, because vCenter
+finishes the clone or removes it.
 """
 
 from __future__ import annotations
@@ -58,17 +60,17 @@ LOG = logging.getLogger(__name__)
 
 #: Replicas that one process makes at a time for one backend.
 AT_ONCE = 4
-#: The lock's other holders make the same replica, or delete it.
+#: Other holders of the lock make the same replica, or delete it.
 LOCK_WAIT_S = 600.0
-#: What kept a replica from being made rarely changes sooner.
+#: The cause of a failed replica rarely goes away sooner.
 PAUSE_AFTER_FAILURE_S = 600.0
-#: Volumes further apart do not make a datastore one that is used repeatedly.
+#: After a longer gap between volumes, a datastore does not count as used repeatedly.
 DEMAND_LIFE_S = 86400.0
 THREAD_NAME = "image-cache-replica"
 
 
 class _Wanted(NamedTuple):
-    """A replica, made or not. ``datastore`` is a managed object id."""
+    """A replica, whether it exists or not. ``datastore`` is a managed object id."""
 
     key: CacheKey
     datastore: str
@@ -76,11 +78,11 @@ class _Wanted(NamedTuple):
 
 @dataclasses.dataclass
 class _Demand:
-    """Volumes that went where no copy is.
+    """The volumes of a key on a datastore without a copy.
 
-    :ivar asked_at: monotonic time of the last one
-    :ivar not_before: monotonic time; until then no replica is tried
-    :ivar is_pending: its replica is queued or at work
+    :ivar asked_at: monotonic time of the last volume
+    :ivar not_before: monotonic time before which no replica is tried
+    :ivar is_pending: its replica is queued or running
     """
 
     asked_at: float
@@ -90,9 +92,9 @@ class _Demand:
 
 
 class Replication:
-    """Makes the replicas of one backend. Safe for use by many threads.
+    """Makes the replicas of one backend. Thread-safe.
 
-    :param queue: told what is being made, and each new replica, which is READY
+    :param queue: gets a promise of each replica that is to be made, and each new READY replica
     """
 
     def __init__(self, context: CacheContext, *, room: Room, queue: CloneQueue) -> None:
@@ -116,13 +118,12 @@ class Replication:
         self._closed = False
 
     def asked(self, key: CacheKey, copies: Sequence[CacheEntry], place: Place) -> None:
-        """A volume goes to ``place``.
+        """Count a volume that is placed on ``place``, and queue the replicas that are due.
 
-        To be told of each such volume once, before it is cloned, and before it waits for an import
-        that others wait for as well: so a burst gets its replica while it lasts. Neither blocks
-        nor raises.
+        Call it once for each volume, before it is cloned, and before it waits for a shared import,
+        so that a burst gets its replica while it lasts. Neither blocks nor raises.
 
-        :param copies: of the key, perhaps none yet; one on that datastore is all it takes
+        :param copies: of the key, possibly none yet; one on that datastore is enough
         """
         if self._settings().replicas == REPLICAS_OFF:
             return
@@ -132,9 +133,9 @@ class Replication:
         self.begin(key, copies)
 
     def begin(self, key: CacheKey, copies: Sequence[CacheEntry]) -> None:
-        """There are ``copies`` now, of which replicas are made wherever enough volumes go.
+        """Queue the replicas of ``copies`` that are due on datastores with enough volumes.
 
-        Neither blocks nor raises; nothing happens if there is no copy.
+        Neither blocks nor raises; does nothing without a copy.
         """
         if not copies:
             return
@@ -149,14 +150,14 @@ class Replication:
             self._start_threads()
 
     def make(self, key: CacheKey, datastore: str) -> tuple[CacheEntry, bool]:
-        """A READY copy of the key on that datastore, and whether this very call made it.
+        """A READY copy of the key on that datastore, and whether this call made it.
 
-        To whoever waits for it; ``image_cache_replicas`` does not matter. Neither does a failure
-        of a moment ago, nor how many others are being made.
+        For callers that wait for the replica: made regardless of ``image_cache_replicas``, of a
+        recent failure, and of the number of replicas that are being made.
 
         :param datastore: managed object id
         :raises ObjectNotFound: there is no copy to make it from
-        :raises VmdkCacheError: it was not made; there is no half of one
+        :raises VmdkCacheError: it was not made, and nothing is left of it
         """
         self._clone_queue.promise(key, datastore)
         try:
@@ -165,13 +166,12 @@ class Replication:
             self._clone_queue.withdraw(key, datastore)
         if found is None:
             raise errors.ObjectNotFound(
-                f"image {identifier(key.image_id)} has no template any more that a copy could be "
-                f"made of"
+                f"image {identifier(key.image_id)} no longer has a template that could be copied"
             )
         return found, made
 
     def close(self) -> None:
-        """Begin no further replica; one that is at work ends by itself. Safe to call twice."""
+        """Start no further replica; running ones end by themselves. Safe to call twice."""
         with self._lock:
             self._closed = True
             self._drop_waiting()
@@ -187,7 +187,7 @@ class Replication:
         demand.volumes += 1
 
     def _due(self, key: CacheKey, there: set[str | None]) -> list[_Wanted]:
-        """The replicas of the key that are to be queued now."""
+        """The replicas of the key to queue now."""
         now = self._clock.monotonic()
         due = []
         for datastore, demand in self._demands.get(key, {}).items():
@@ -212,7 +212,7 @@ class Replication:
     # -- the threads -----------------------------------------------------------------------------
 
     def _start_threads(self) -> None:
-        """One for each replica that can be made now."""
+        """Start a thread for each replica that can be made now."""
         while (wanted := self._next()) is not None:
             thread = threading.Thread(
                 target=self._work, args=(wanted,), name=THREAD_NAME, daemon=True
@@ -220,15 +220,15 @@ class Replication:
             try:
                 thread.start()
             except RuntimeError as failure:
-                LOG.info("No thread to make replicas in: %s", sentence(failure))
+                LOG.info("Cannot start a thread to make a replica: %s", sentence(failure))
                 self._at_work.discard(wanted)
                 self._waiting.insert(0, wanted)
-                if not self._at_work:  # else whoever ends comes to what waits
+                if not self._at_work:  # otherwise a running one starts the waiting ones at its end
                     self._drop_waiting()
                 return
 
     def _next(self) -> _Wanted | None:
-        """What waited longest and has a copy that no other replica is read from."""
+        """The replica that has waited longest and has a copy that no other replica is read from."""
         if len(self._at_work) == AT_ONCE:
             return None
         busy = collections.Counter(wanted.key for wanted in self._at_work)
@@ -240,7 +240,7 @@ class Replication:
         return None
 
     def _work(self, wanted: _Wanted) -> None:
-        """The thread of one replica."""
+        """Make one replica, in its thread."""
         made = False
         try:
             made = self._make(wanted)
@@ -270,11 +270,11 @@ class Replication:
     # -- one replica -----------------------------------------------------------------------------
 
     def _make(self, wanted: _Wanted) -> bool:
-        """Whether there is nothing more to do; False: to be tried later."""
+        """Make a replica if it is missing; False if it has to be tried again later."""
         try:
             self._have(wanted)
         except Exception as failure:
-            # Whatever it is: volumes are cloned across, as before.
+            # Safe for any error: volumes are cloned across datastores, as before.
             LOG.info(
                 "No replica of image %s on datastore %s for now: %s",
                 identifier(wanted.key.image_id),
@@ -285,12 +285,13 @@ class Replication:
         return True
 
     def _have(self, wanted: _Wanted) -> tuple[CacheEntry | None, bool]:
-        """The replica, None if there is no copy to make it from; and whether it was made now."""
+        """The replica, None if there is no copy to make it from; and whether this call made it."""
         started = self._clock.monotonic()
         of = (self._backend, wanted.key, wanted.datastore)
         usual_name = replica_name(*of, self._deployment)
         with contextlib.ExitStack() as locks:
-            # Whatever the replica is named: two processes must not make one for the same datastore.
+            # The usual name is locked even if the replica gets another one: two processes must not
+            # make replicas on the same datastore.
             locks.enter_context(self._locks.hold(lock_name_of(usual_name), LOCK_WAIT_S))
             copies = self._store.copies(wanted.key, fresh=True)
             there = next((c for c in copies if c.datastore == wanted.datastore), None)
@@ -321,7 +322,7 @@ class Replication:
     def _replicate(
         self, wanted: _Wanted, name: str, copies: Sequence[CacheEntry]
     ) -> tuple[CacheEntry, Place]:
-        """The copy, and where it is."""
+        """The new copy and its place."""
         with (
             self._source(copies) as source,
             self._placement.for_replica(source.size_bytes, wanted.datastore) as place,
@@ -339,16 +340,16 @@ class Replication:
 
     @contextlib.contextmanager
     def _source(self, copies: Sequence[CacheEntry]) -> Iterator[CacheEntry]:
-        """Of those whose own host can read them, one that no other replica is made from, if there
-        is one, and that the fewest are cloning from; pinned, like that of a volume.
+        """A copy whose own host can read it: the one that the fewest replicas and then the fewest
+        clones are made from; pinned, as for a volume.
 
-        :raises HostUnavailable: there is none; a replica moves no template, users do
+        :raises HostUnavailable: there is none; only volumes move a template to another host
         """
         fit = [
             copy for copy in copies if copy.accessible and self._placement.reader(copy) == copy.host
         ]
         if not fit:
-            raise errors.HostUnavailable("no copy of it is on a host that can read it now")
+            raise errors.HostUnavailable("no copy is on a host that can read it now")
         with self._lock:
             source = min(fit, key=lambda c: (self._readers[c.moref], self._pins.count(c.moref)))
             self._readers[source.moref] += 1
@@ -360,7 +361,7 @@ class Replication:
                 self._readers -= collections.Counter([source.moref])  # keeps no zeros
 
     def _with_times(self, made: CacheEntry, source: CacheEntry) -> CacheEntry:
-        """Warmed up when its source was, and used now: else it might expire as soon as it is made,
+        """The replica with its source's warm-up and a use now: otherwise it might expire at once,
         because its record is as old as the template's."""
         warmed = dataclasses.replace(made, warmed_at=source.warmed_at)
         try:

@@ -223,7 +223,7 @@ def content_id(target: LiveTarget) -> Iterator[Finding]:
     if before is None:
         yield warning(
             "vCenter reports no contentId",
-            "make sure that nobody changes the disk of a template: the cache cannot detect it",
+            "make sure that the disks of templates are not changed: the cache cannot detect it",
         )
     elif before == after:
         yield ok("the template's contentId is the same after clones, a copy and a move")

@@ -16,12 +16,12 @@ EVERY_EVENT: dict[type[events.Event], tuple[events.Event, str]] = {
         (
             events.Hit(BACKEND, IMAGE, VOLUME, "ds1", *TIMES, 3_250_000),
             "Image cache hit: volume volume-1 from image image-1 on datastore ds1 in 12.34 s "
-            "(3.00 s in line), 3.1 MiB not downloaded [vmware1]",
+            "(3.00 s waiting), 3.1 MiB not downloaded [vmware1]",
         ),
         (
             events.Miss(BACKEND, IMAGE, VOLUME, "ds1", *TIMES),
             "Image cache miss: volume volume-1 from image image-1 on datastore ds1 in 12.34 s "
-            "(3.00 s in line), its import included [vmware1]",
+            "(3.00 s waiting), including its import [vmware1]",
         ),
         (
             events.Bypassed(BACKEND, IMAGE, VOLUME, events.Reason.NO_ROOM),
