@@ -40,7 +40,7 @@ def call(
 
     :param attempts: None: ``within_s`` alone bounds them
     :param when: which errors to retry
-    :param within_s: an attempt that fails so long after the first one failed is the last
+    :param within_s: an attempt that fails more than this after the first failure is the last
     :raises BaseException: the last call's error, as it is
     """
     assert attempts is not None or within_s is not None, "something ends the attempts"

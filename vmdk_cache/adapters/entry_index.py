@@ -24,7 +24,7 @@ from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import VirtualDisk
 
-#: How old an answer may be where a wrong one costs a second look and no more.
+#: Maximum age of an answer if a wrong one costs only a second look.
 A_MOMENT_S = 5.0
 #: vSphere API reference, VirtualMachineConnectionState; ``disconnected`` is the host, and passes.
 LOST_STATES = frozenset({"inaccessible", "orphaned", "invalid"})

@@ -1,18 +1,19 @@
 """Which waiter may clone next, and from which copy.
 
-- A copy has so many slots, a host HOST_UNITS. A clone takes one slot and one unit each of its
-  source's host and its target's host; of one host, two. A host that a replica is read from keeps a
-  unit free for it. More clones would wait in vCenter's own queue, which is first come first served
-  and would undo the rules below.
+- A copy has a limited number of slots, a host HOST_UNITS. A clone takes one slot, and one unit on
+  each of the source's and the target's host, or two if they are the same host. A host that a
+  replica is read from keeps a unit free for it. Further clones would wait in vCenter's own queue,
+  which is first come, first served and would undo the rules below.
 - A volume is cloned from a copy on its own datastore, and waits for it while that copy is busy or
-  still being made. Where there is none and none is being made, any copy serves.
+  still being made. If there is none and none is being made, the volume is cloned from any copy.
 - A copy helps other datastores with one clone at a time, and a datastore is helped by one copy at a
-  time. While its own copy is being made, which help delays, a datastore is helped only if it is
-  busier than the helping copy's: if more volumes wait for it or are being cloned to it.
-- Images take turns. Within an image the first come is the first served, among those that can go.
-- A waiter with a free slot in reach that lacks units of a host may be overtaken MAX_OVERTAKEN
-  times. Then it goes before all others, and what it needs is kept free for it: for one waiter at a
-  time, so that no more than one clone's worth of slots is idle.
+  time. Help delays the copy that is being made on a datastore. So meanwhile the datastore is helped
+  only if it is busier than the helping copy's: if more volumes wait for it or are being cloned to
+  it.
+- Images take turns. Waiters of one image are served in order of arrival, except for blocked ones.
+- A blocked waiter, with a free slot but without units on a host, may be overtaken MAX_OVERTAKEN
+  times. Then it precedes all others, and the units and slot that it needs are kept free: for one
+  waiter at a time, so that the slots of at most one clone are idle.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from typing import NamedTuple
 
 from vmdk_cache.cache.entry import CacheEntry
 
-#: vCenter provisions so much on a host at a time, in units of what a clone costs each of two hosts
-#: (VMware KB 326281, vpxd.ResourceManager.*; docs/assumptions.rst, A62).
+#: vCenter's limit of concurrent provisioning on a host, in units of the cost of a clone between two
+#: hosts on each of them (VMware KB 326281, vpxd.ResourceManager.*; docs/assumptions.rst, A62).
 HOST_UNITS = 8
 #: Waiters that need other hosts and copies overtake all the time, at no cost; so this is several
-#: times what runs on a host at a time.
+#: times the number of clones that run on a host at a time.
 MAX_OVERTAKEN = 32
 
 
@@ -48,7 +49,7 @@ class Needs(NamedTuple):
 
 @dataclass(eq=False)
 class Waiter:
-    """A volume that waits to be cloned.
+    """A volume that waits for its clone.
 
     :ivar ticket: earlier waiters have a smaller one
     """
@@ -132,7 +133,7 @@ class Grant:
 def next_grant(
     queues: Collection[ImageQueue], running: Collection[Running], clones_per_template: int
 ) -> Grant | None:
-    """The next clone to begin, None if none can. It looks at groups, not at each waiter.
+    """The next clone to start, None if none can. Examines groups rather than every waiter.
 
     :param clones_per_template: slots of each copy, at least 1
     """
@@ -169,7 +170,7 @@ def _rank(queue: ImageQueue, group: Group) -> tuple[int, int, int]:
 def _choice(
     queue: ImageQueue, needs: Needs, free: Sequence[CacheEntry]
 ) -> tuple[Sequence[CacheEntry], Sequence[CacheEntry]]:
-    """Of the copies with a free slot those that suit, and those that may help."""
+    """The copies with a free slot that suit the volume, and those that may only help."""
     fit: Collection[CacheEntry] = queue.copies.values()
     if needs.unfit:
         fit = [copy for copy in fit if copy.moref not in needs.unfit] or fit
@@ -184,12 +185,12 @@ def _choice(
 
 
 def _hosts(copy: CacheEntry, needs: Needs) -> tuple[str, ...]:
-    """One for each unit of a clone."""
+    """The hosts of a clone, one for each unit."""
     return tuple(host for host in (copy.host, needs.host) if host)
 
 
 class _Capacity:
-    """Slots and units that are free, and where helping is allowed."""
+    """The free slots and units, and the datastores that may be helped."""
 
     def __init__(
         self, queues: Collection[ImageQueue], running: Collection[Running], slots: int
@@ -211,18 +212,19 @@ class _Capacity:
         self._kept = ""  # moref of the copy
 
     def with_free_slot(self, queue: ImageQueue) -> Sequence[CacheEntry]:
-        """Copies that could serve a waiter, were it only for slots."""
+        """The copies with a free slot."""
         return [copy for copy in queue.copies.values() if self._cloning[copy.moref] < self._slots]
 
     def keep(self, copy: CacheEntry, needs: Needs) -> None:
-        """No other waiter takes the last of what it needs; once in a decision."""
+        """Keep a slot and the units of a clone free from other waiters; only the first call in a
+        decision has an effect."""
         if not self._kept:
             self._kept = copy.moref
             self._cloning[copy.moref] += 1
             self._used.update(_hosts(copy, needs))
 
     def best(self, copies: Iterable[CacheEntry], needs: Needs) -> CacheEntry | None:
-        """Of those that can be cloned now, the one that the fewest are cloned from."""
+        """The copy with the fewest clones, of those that can be cloned now."""
         return min(
             (copy for copy in copies if self._fits(copy, needs)),
             key=lambda copy: (self._cloning[copy.moref], copy.moref),
@@ -230,13 +232,14 @@ class _Capacity:
         )
 
     def best_helper(self, copies: Sequence[CacheEntry], needs: Needs) -> CacheEntry | None:
-        """Of those that help no datastore yet and can be cloned now; None if there is help."""
+        """The best copy that can be cloned now and does not help a datastore yet; None if the
+        volume's datastore is already being helped."""
         if not copies or needs.datastore in self._helped:
             return None
         return self.best((copy for copy in copies if copy.moref not in self._helping), needs)
 
     def less_busy(self, copies: Sequence[CacheEntry], needs: Needs) -> Sequence[CacheEntry]:
-        """Those whose datastore is less busy than the volume's."""
+        """The copies whose datastore is less busy than the volume's."""
         busy = self._busy
         return [copy for copy in copies if busy[copy.datastore] < busy[needs.datastore]]
 
@@ -248,7 +251,7 @@ class _Capacity:
 
     @functools.cached_property
     def _busy(self) -> collections.Counter[str | None]:
-        """How many are cloned to a datastore or wait for it."""
+        """Number of volumes, by datastore, that are being cloned to it or wait for it."""
         busy = collections.Counter[str | None](clone.datastore for clone in self._running)
         for queue in self._queues:
             for group in queue.groups.values():

@@ -1,17 +1,17 @@
-"""Clones wait here for a slot, and learn here which copy they are made from.
+"""The queue in which clones wait for a slot, and for the copy that they are made from.
 
-cache/clone_order.py decides; this module knows who waits and what runs, in this process:
+cache/clone_order.py decides; this module keeps the waiters and the running clones of this process:
 
     turn()      joins its image's queue -> waits -> has a slot, clones -> leaves, the slot is free
-    promise()   a copy is being made on a datastore: volumes that go there wait for it
-    add()       a copy that all waiters of its image may get from now on; keeps its promise
-    withdraw()  it will not be made: no volume waits for it any more
-    remove()    a copy that no waiter gets any more; the last one stays, and its clone finds out
+    promise()   a copy is being made on a datastore: volumes placed there wait for it
+    add()       a copy is available to all waiters of its image; fulfils its promise
+    withdraw()  a promised copy will not be made: volumes no longer wait for it
+    remove()    a copy is no longer given to waiters; the last one stays, and its clone fails
 
-Each of these events takes decisions under the one lock until no further clone can begin, and wakes
-the waiters that can. A waiter checks every CHECK_EVERY_S that its volume is still wanted. Slots and
-units are counted in this process alone: it does not know what others take of a host's, and vCenter
-queues their clones.
+After each of these events, the queue decides under one lock until no further clone can start, and
+wakes the waiters that can. A waiter checks every CHECK_EVERY_S that its volume is still wanted.
+Slots and units are counted in this process alone: it does not know those that other processes use,
+and vCenter queues the clones that exceed its limits.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from vmdk_cache.quoting import identifier
 
 #: How often a waiter checks that its volume is still wanted. Clones take minutes.
 CHECK_EVERY_S = 30.0
-#: How long a volume waits for its turn. Thousands of clones pass in a day; where none does, the
-#: clones ahead are stuck.
+#: How long a volume waits for its turn. Thousands of clones run in a day; if none does, the clones
+#: ahead are stuck.
 TURN_WITHIN_S = 24 * 3600.0
 
 
@@ -102,8 +102,8 @@ class CloneQueue:
                     queue.leave(waiter)
 
     def promise(self, key: CacheKey, datastore: str) -> None:
-        """A copy is being made, or about to be. Its maker calls ``add`` or ``withdraw`` in the end,
-        whatever happens.
+        """A copy is being made, or about to be. In any case, its maker calls ``add`` or
+        ``withdraw`` in the end.
 
         :param datastore: managed object id
         """
@@ -111,14 +111,14 @@ class CloneQueue:
             queue.promised.add(datastore)
 
     def withdraw(self, key: CacheKey, datastore: str) -> None:
-        """It is not made, or not now: those that waited for it get another. Nothing happens if it
-        is not promised (any more).
+        """The copy is not made, or not now: its waiters get another. Does nothing if the copy is
+        not promised (any more).
         """
         with self._event(key) as queue:
             queue.promised.discard(datastore)
 
     def add(self, copy: CacheEntry) -> None:
-        """A new READY copy, or a change of one: its image's waiters may get it from now on."""
+        """A copy is READY or has changed: the waiters of its image may get it from now on."""
         if copy.record is None:
             return
         with self._event(copy.record.key) as queue:
@@ -126,7 +126,7 @@ class CloneQueue:
             queue.promised -= {copy.datastore}
 
     def remove(self, copy: CacheEntry) -> None:
-        """It is lost or being deleted: waiters that have another copy do not get it any more."""
+        """The copy is lost or being deleted: waiters that have another copy no longer get it."""
         if copy.record is None:
             return
         with self._event(copy.record.key) as queue:
@@ -134,7 +134,7 @@ class CloneQueue:
                 queue.copies.pop(copy.moref, None)
 
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """Number of waiters for a slot."""
         with self._lock:
             groups = (group for queue in self._queues.values() for group in queue.groups.values())
             return sum(len(group.waiters) for group in groups)
@@ -151,7 +151,7 @@ class CloneQueue:
 
     @contextlib.contextmanager
     def _event(self, key: CacheKey) -> Iterator[ImageQueue]:
-        """The block changes an image's queue; then every clone that can begin does."""
+        """A block that changes an image's queue; after it, every clone that can start does."""
         with self._lock:
             if key not in self._queues:
                 self._queues[key] = ImageQueue(next(self._numbers))
@@ -173,7 +173,7 @@ class CloneQueue:
         waiter.granted.set()
 
     def _forget_idle(self) -> None:
-        """What is known of an image lasts as long as its waiters and promises."""
+        """Forget the copies of images without waiters, and images that also have no promise."""
         for key, queue in list(self._queues.items()):
             if not queue.groups:
                 queue.copies.clear()

@@ -41,7 +41,7 @@ from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.cache.volume_request import VolumeRequest, no_failure_once_made
 from vmdk_cache.image import Image, ImageSource
 
-#: Another thread's move of a template to a host, a matter of seconds.
+#: How long to wait while another thread moves a template to a host, which takes seconds.
 MOVED_WITHIN_S = 600.0
 
 
@@ -61,7 +61,7 @@ class Outcome:
 
 
 class Warmth(enum.StrEnum):
-    """How there came to be a copy, in words that operators see."""
+    """The outcome of a warm-up, as operators see it."""
 
     IMPORTED = "imported"
     REPLICATED = "replicated"
@@ -104,12 +104,12 @@ class ImageCache:
     def create_volume(self, image: Image, volume: Volume, source: ImageSource) -> Outcome:
         """Make ``volume`` from ``image``.
 
-        :param source: read once per backend and image, on a miss only. It is opened again when the
-            stream had to wait long for its upload to begin, and when a host refuses the data, to
-            find out whether they are damaged
-        :raises NotCacheable: the cache does not take it; ``reason`` says why
+        :param source: read once per backend and image, on a miss only. It is opened again if the
+            upload starts long after the stream was opened, and if a host refuses the data, to find
+            out whether they are damaged
+        :raises NotCacheable: the volume bypasses the cache; ``reason`` says why
         :raises ImageError: the image cannot become this volume
-        :raises VolumeDeleted: its owner deleted it in the meantime; nothing is left behind
+        :raises VolumeDeleted: its owner deleted it meanwhile; nothing is left behind
         :raises VmdkCacheError: the cache failed; nothing is left behind
         """
         started = self._clock.monotonic()
@@ -152,7 +152,7 @@ class ImageCache:
     def _place(
         self, request: VolumeRequest, reserved: contextlib.ExitStack
     ) -> tuple[Place, Sequence[CacheEntry]]:
-        """Where the volume goes, and the copies of its image.
+        """The volume's place, and the copies of its image.
 
         :param reserved: gets the place's reservation, and ends the one that it has
         """
@@ -200,16 +200,16 @@ class ImageCache:
                     request.cloned_s = self._clock.monotonic() - began
 
     def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
-        """Those whose files are in reach and whose hosts can read them now; all, if there are
-        none."""
+        """The copies whose files are accessible and whose hosts can read them now; all copies if
+        there are none."""
         fit = [c for c in copies if c.accessible and self._placement.reader(c) == c.host]
         return fit or copies
 
     def _have_it_readable(self, entry: CacheEntry) -> None:
-        """See to it that the template is registered on a host that can read it: vCenter clones none
-        whose host is in maintenance or disconnected.
+        """Make sure that the template is registered on a host that can read it: vCenter does not
+        clone a template whose host is in maintenance or disconnected.
 
-        :raises InUse: another process is just moving it
+        :raises InUse: another process is moving it
         """
         host = self._placement.reader(entry)
         if host is not None and host != entry.host:
@@ -224,7 +224,7 @@ class ImageCache:
         request.pause_s = min(2 * request.pause_s, clone_failure.LONGEST_PAUSE_S)
 
     def _look_again(self, key: CacheKey) -> Sequence[CacheEntry]:
-        """The key's copies as they are now, and with them all that is known of hosts."""
+        """The key's copies as they are now; this also refreshes the state of the hosts."""
         return self._store.copies(key, fresh=True)
 
     def _report(self, request: VolumeRequest, seconds: float) -> None:
@@ -302,13 +302,14 @@ class ImageCache:
     def warm(
         self, image: Image, adapter_type: str, source: ImageSource, datastore: str | None = None
     ) -> Warmed:
-        """Have a template of ``image`` ready; its age, and that of its replicas, counts from now.
+        """Make sure that a template of ``image`` is ready; the age of all its copies counts from
+        now.
 
-        :param adapter_type: of the volumes to come; the image's own property wins
+        :param adapter_type: of future volumes; the image's own property takes precedence
         :param source: read only if no datastore has a copy
-        :param datastore: managed object id of the one that is to have a copy; None: any suffices
-        :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`; what other
-            datastores have got meanwhile stays
+        :param datastore: managed object id of the datastore that must have a copy; None means any
+        :raises NotCacheable, ImageError, VmdkCacheError: as of :meth:`create_volume`; copies that
+            were made on other datastores stay
         """
         admission.check_image(image, self._settings())
         key = CacheKey.of(image, image.adapter_type or adapter_type)
@@ -325,8 +326,8 @@ class ImageCache:
         return Warmed(entry, Warmth.REPLICATED if made else Warmth.THERE)
 
     def check_warm(self, image: Image, adapter_type: str, datastore: str | None = None) -> None:
-        """Whether :meth:`warm` would come to an import or a copy, as far as Glance and vCenter tell
-        before the first byte; arguments and errors are that one's."""
+        """Whether :meth:`warm` would import or copy, as far as Glance and vCenter show before the
+        first byte; arguments and errors as of :meth:`warm`."""
         admission.check_image(image, self._settings())
         key = CacheKey.of(image, image.adapter_type or adapter_type)
         copies = self._look_again(key)
@@ -335,7 +336,7 @@ class ImageCache:
             self._importer.check(size_bytes or image.size_bytes, self._home(datastore))
 
     def _home(self, datastore: str | None, near: Place | None = None) -> Home:
-        """Where a template goes: to that datastore, to the one ``near``, or to the best."""
+        """The place of a template: on that datastore, on that of ``near``, or on the best one."""
         if datastore is None:
             return lambda size_bytes: self._placement.for_template(size_bytes, near=near)
         return lambda size_bytes: self._placement.for_replica(size_bytes, datastore)

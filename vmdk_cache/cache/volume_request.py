@@ -21,15 +21,15 @@ LOG = logging.getLogger(__name__)
 
 @dataclass
 class VolumeRequest:
-    """One volume that is asked for, and what came of it so far.
+    """One requested volume, and the state of its request.
 
-    :ivar imported: it was this request that brought the image into the cache
+    :ivar imported: this request imported the image into the cache
     :ivar queued_s: time spent waiting for slots, in all
-    :ivar cloned_s: what its clone took, the last one if there were several
+    :ivar cloned_s: duration of its clone, of the last one if there were several
     :ivar in_one_task: as of :class:`~vmdk_cache.cache.events.Hit`
     :ivar made: once the volume exists: the copy that it was cloned from, and where it is
 
-    What its clones have met so far (see cache/clone_failure.py):
+    The failures of its clones so far (see cache/clone_failure.py):
 
     :ivar copy: the copy that the latest clone was made from; None before there is one
     :ivar places: how often the volume was placed
@@ -65,14 +65,14 @@ class VolumeRequest:
         self.unfit.add(self.copy.moref)
 
     def has_another_copy(self, copies: Sequence[CacheEntry]) -> bool:
-        """Whether one of them may become the volume at its present place, other than the copy that
-        has just failed. If that had failed before, there was no other to be had."""
+        """Whether a copy other than the one that has just failed may become the volume at its
+        present place. If that one was excluded before, it was used for lack of another."""
         if self.copy is None or self.copy.moref in self.unfit:
             return False
         return any(copy.moref not in {self.copy.moref, *self.unfit} for copy in copies)
 
     def leave(self, place: Place, failure: errors.VCenterError) -> None:
-        """The volume cannot be made there."""
+        """The volume cannot be created on the place."""
         self.unfit.clear()
         if isinstance(failure, errors.NoSpace):
             self.full.add(place.datastore)
@@ -81,14 +81,14 @@ class VolumeRequest:
 
 @contextlib.contextmanager
 def no_failure_once_made(request: VolumeRequest) -> Iterator[None]:
-    """What fails in the block after the clone costs what it would have noted, not the volume."""
+    """A block in which an error after the clone is logged and does not fail the volume."""
     try:
         yield
     except Exception as failure:
         if request.made is None:
             raise
         LOG.warning(
-            "Volume %s exists; what was to be done after its clone failed: %s",
+            "Volume %s exists, but a step after its clone failed: %s",
             request.volume.id,
             sentence(repr(failure)),
         )

@@ -88,7 +88,7 @@ class CacheConnection:
         """Log each cause once, because the attempts continue while it lasts."""
         if self._is_enabled():
             LOG.error(
-                "The image cache of backend %s is not available: %s. Until then volumes bypass it "
+                "The image cache of backend %s is not available: %s. Volumes bypass it meanwhile "
                 "(bypass: cache-unavailable). Correct the problem; the next attempt is in %d s, a "
                 "restart is not necessary.",
                 self._backend,

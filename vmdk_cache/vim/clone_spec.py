@@ -113,8 +113,8 @@ def clone_spec(request: CloneRequest) -> Any:
 
 
 def is_editable(source: VirtualDisk | None) -> bool:
-    """Whether a clone's disk may be edited on its way: a flat one that is no delta ("Disks with
-    parents cannot be expanded", CAPV issue 1189)."""
+    """Whether a clone of the disk may be edited in the same task: only a flat disk that is not a
+    delta ("Disks with parents cannot be expanded", CAPV issue 1189)."""
     return (
         source is not None
         and source.device is not None

@@ -27,10 +27,10 @@ NO_OBJECTS: Table = MappingProxyType({})
 
 
 def apply_update(rows: dict[ObjectKey, Row], update: Any) -> set[ObjectKey]:
-    """Do to ``rows`` what a FilterUpdate tells; rows that are in there are replaced, not changed.
+    """Apply a FilterUpdate to ``rows``; existing rows are replaced, not changed.
 
-    :returns: the objects that it tells of; those that are gone have no row any more
-    :raises SessionExpired: it tells of properties that may not be read without a log-in
+    :returns: the objects in the update; those that are gone no longer have a row
+    :raises SessionExpired: it contains properties that cannot be read without a log-in
     """
     told: set[ObjectKey] = set()
     for change in update.objectSet or ():
