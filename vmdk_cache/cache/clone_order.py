@@ -7,9 +7,9 @@
 - A volume is cloned from a copy on its own datastore, and waits for it while that copy is busy or
   still being made. If there is none and none is being made, the volume is cloned from any copy.
 - A copy helps other datastores with one clone at a time, and a datastore is helped by one copy at a
-  time. Help delays the copy that is being made on a datastore. So meanwhile the datastore is helped
-  only if it is busier than the helping copy's: if more volumes wait for it or are being cloned to
-  it.
+  time. If copies have only one slot each, volumes on their own datastores come first. Help delays
+  the copy that is being made on a datastore. So meanwhile the datastore is helped only if it is
+  busier than the helping copy's: if more volumes wait for it or are being cloned to it.
 - Images take turns. Waiters of one image are served in order of arrival, except for blocked ones.
 - A blocked waiter, with a free slot but without units on a host, may be overtaken MAX_OVERTAKEN
   times. Then it precedes all others, and the units and slot that it needs are kept free: for one
@@ -150,6 +150,8 @@ def next_grant(
         suitable, helpers = _choice(queue, needs, free)
         if needs.datastore in queue.promised:
             helpers = capacity.less_busy(helpers, needs)
+        elif clones_per_template == 1:
+            helpers = _idle(helpers, queue)
         copy = capacity.best(suitable, needs) or capacity.best_helper(helpers, needs)
         if copy is not None:
             across = copy.datastore != needs.datastore
@@ -182,6 +184,12 @@ def _choice(
         [copy for copy in free if copy.datastore == near],
         [copy for copy in free if copy.datastore != near],
     )
+
+
+def _idle(helpers: Sequence[CacheEntry], queue: ImageQueue) -> Sequence[CacheEntry]:
+    """The helpers whose own datastores no volume of the image waits for."""
+    waited_for = {needs.datastore for needs in queue.groups}
+    return [copy for copy in helpers if copy.datastore not in waited_for]
 
 
 def _hosts(copy: CacheEntry, needs: Needs) -> tuple[str, ...]:

@@ -228,7 +228,14 @@ def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
 
 def test_a_datastore_whose_copy_is_busy_is_helped_however_busy_it_is() -> None:
     queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 1), *waiting_beside(FAR, 4, 50))
-    assert granted(queue, running=[run(NEAR, datastore="ds-1")], slots=1) == {0: "vm-far"}
+    busy = [run(NEAR, datastore="ds-1")] * 2
+    assert granted(queue, running=busy, slots=2) == {0: "vm-far", 50: "vm-far"}
+
+
+def test_the_only_slot_of_a_copy_is_for_volumes_of_its_own_datastore() -> None:
+    queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 4), *waiting_beside(FAR, 1, 50))
+    busy = [run(NEAR, datastore="ds-1")]
+    assert granted(queue, running=busy, slots=1) == {50: "vm-far"}
 
 
 def test_volumes_of_all_images_make_a_datastore_busy() -> None:
