@@ -14,7 +14,7 @@ START_S = 1_000_000.0
 #: Real seconds that a sleep on a hasty clock takes at most.
 HASTY_S = 0.05
 #: Real seconds that a client's sleep waits at most for the server to do what has become due.
-SETTLE_S = 0.2
+SETTLE_S = 0.05
 
 
 class ManualClock:

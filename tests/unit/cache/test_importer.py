@@ -249,6 +249,7 @@ def test_a_refused_upload_of_an_image_that_is_not_known_to_be_damaged_stays_one(
         lab.ready()
 
 
+@pytest.mark.slow(reason="followers check their volume every 30 s")
 def test_a_wait_for_another_threads_import_ends_with_what_its_check_raises(lab: Lab) -> None:
     """The volume was deleted meanwhile; the import goes on for the others."""
     go_on = threading.Event()
