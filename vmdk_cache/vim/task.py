@@ -281,9 +281,9 @@ class TaskWaiter:
     def _repair(self) -> None:
         """Without a watch: read all pending tasks, then watch those that still run. For one thread
         at a time."""
-        in_a_row = self._broken_in_a_row
-        if in_a_row > 1:  # watches break as soon as they are created
-            self._session.clock.sleep(min(2.0 ** (in_a_row - 2), _REPAIR_PAUSE_S))
+        doublings = min(self._broken_in_a_row - 2, _REPAIRS)
+        if doublings >= 0:  # watches break as soon as they are created
+            self._session.clock.sleep(min(2.0**doublings, _REPAIR_PAUSE_S))
         try:
             retry.call(
                 self._read_and_rewatch,

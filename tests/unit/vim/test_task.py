@@ -349,6 +349,13 @@ def test_a_poll_that_breaks_is_taken_up_again(
     assert another.join()
 
 
+def test_a_task_ends_after_any_number_of_polls_that_broke(
+    waiter: TaskWaiter, clone: Cloning
+) -> None:
+    waiter._broken_in_a_row = 2000
+    assert clone("volume-1").join()
+
+
 @pytest.mark.parametrize(
     "method",
     ["CreatePropertyCollector", "CreateListView", "CreateFilter", "ModifyListView"],
