@@ -150,13 +150,7 @@ def build(
     purge = Purge(context, evictor, catalog)
     directories = VCenterDirectories(session, waiter, placement.datastores, index.datastores_at)
     reconcile = Reconcile(context, evictor, directories)
-    session.open()
-    try:
-        placement.check()
-    except BaseException:
-        session.close()
-        raise
-    return RunningCache(
+    running = RunningCache(
         session,
         waiter,
         store,
@@ -170,3 +164,10 @@ def build(
         context.kept,
         None if marked is None else WarmUp(context, images, marked, adapter_type),
     )
+    session.open()
+    try:
+        placement.check()
+    except BaseException:
+        session.close()
+        raise
+    return running
