@@ -11,9 +11,10 @@
   the copy that is being made on a datastore. So meanwhile the datastore is helped only if it is
   busier than the helping copy's: if more volumes wait for it or are being cloned to it.
 - Images take turns. Waiters of one image are served in order of arrival, except for blocked ones.
-- A blocked waiter, with a free slot but without units on a host, may be overtaken MAX_OVERTAKEN
-  times. Then it precedes all others, and the units and slot that it needs are kept free: for one
-  waiter at a time, so that the slots of at most one clone are idle.
+- A waiter that has a free slot, but lacks units on a host or waits for the copy that is being made
+  on its datastore, may be overtaken MAX_OVERTAKEN times. Then it precedes all others and may be
+  helped like any other, and the units and slot that it needs are kept free: for one waiter at a
+  time, so that the slots of at most one clone are idle.
 """
 
 from __future__ import annotations
@@ -148,25 +149,30 @@ def next_grant(
     for queue, group, free in sorted(waiting, key=lambda one: _rank(one[0], one[1])):
         needs = group.needs
         suitable, helpers = _choice(queue, needs, free)
-        if needs.datastore in queue.promised:
+        is_promised, is_overdue = needs.datastore in queue.promised, _is_overdue(group)
+        if is_promised and not is_overdue:
             helpers = capacity.less_busy(helpers, needs)
-        elif clones_per_template == 1:
+        elif clones_per_template == 1 and not is_overdue:
             helpers = _idle(helpers, queue)
         copy = capacity.best(suitable, needs) or capacity.best_helper(helpers, needs)
         if copy is not None:
             across = copy.datastore != needs.datastore
             clone = Running(copy.moref, needs.datastore, across, _hosts(copy, needs))
             return Grant(queue, group.waiters[0], copy, clone, overtaken)
-        if suitable:
+        if suitable or is_promised:
             overtaken.append(group)
-            if group.overtaken >= MAX_OVERTAKEN:
-                capacity.keep(min(suitable, key=lambda one: one.moref), needs)
+        if suitable and is_overdue:
+            capacity.keep(min(suitable, key=lambda one: one.moref), needs)
     return None
 
 
 def _rank(queue: ImageQueue, group: Group) -> tuple[int, int, int]:
-    overdue = group.overtaken if group.overtaken >= MAX_OVERTAKEN else 0
+    overdue = group.overtaken if _is_overdue(group) else 0
     return (-overdue, queue.turn, group.waiters[0].ticket)
+
+
+def _is_overdue(group: Group) -> bool:
+    return group.overtaken >= MAX_OVERTAKEN
 
 
 def _choice(

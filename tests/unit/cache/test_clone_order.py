@@ -226,6 +226,24 @@ def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
     assert granted(queue, running=busy, slots=2) == ({0: "vm-far"} if helps else {50: "vm-far"})
 
 
+def test_a_copy_that_takes_long_to_be_made_is_not_waited_for_without_end() -> None:
+    """Volumes of the busier datastore of the copy keep arriving."""
+    queue = queue_of([A], waiter(0, "ds-2"), promised=["ds-2"])
+    tickets, under_way = itertools.count(1), []
+    for _ in range(MAX_OVERTAKEN + 1):
+        while len(queue.groups) < 4:
+            queue.join(waiter(next(tickets), host=f"host-{next(tickets)}"))
+        grant = next_grant([queue], under_way, 8)
+        assert grant is not None
+        if grant.waiter.ticket == 0:
+            break
+        queue.leave(grant.waiter)
+        under_way = [*under_way[-2:], grant.running]
+        for group in grant.overtaken:
+            group.overtaken += 1
+    assert (grant.waiter.ticket, grant.copy) == (0, A)
+
+
 def test_a_datastore_whose_copy_is_busy_is_helped_however_busy_it_is() -> None:
     queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 1), *waiting_beside(FAR, 4, 50))
     busy = [run(NEAR, datastore="ds-1")] * 2
