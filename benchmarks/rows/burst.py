@@ -1,7 +1,7 @@
 """How long other operations take in the midst of a burst of volumes from one image.
 
 A real Cinder and Glance on the fake vCenter, all of Cinder in one process. The image has a
-template, and each clone takes some seconds, so that nearly all volumes stand in line. Measured is
+template, and each clone takes some seconds, so that nearly all volumes wait for a slot. Measured is
 what a user waits for a blank volume, and Nova for an attach: before the burst, and in its midst,
 with as many workers as oslo.messaging has by default and with as many as the driver asks for.
 """

@@ -1,4 +1,4 @@
-"""Other operations do not wait for a burst of volumes that stand in line for their clones.
+"""Other operations do not wait for a burst of volumes that wait for their clones.
 
 vCenter stands still at the first clone, so the volumes wait for as long as the test wants.
 """
