@@ -24,7 +24,7 @@ help:  ## print this
 demo: $(READY)  ## real Cinder and Glance, 20 volumes from one image, on a fake vCenter (under 60 s)
 	@$(BIN)/python -m demo
 
-test: $(READY)  ## whether a change is right, in 4 minutes on two cores; tests/README.md says what is left out
+test: $(READY)  ## whether a change is right, in under 5 minutes on two cores; tests/README.md says what is left out
 	$(PYTEST) -m "not slow and not vcsim_inventories" $(ARGS)
 
 test-all: $(READY) $(OTHERS)  ## every test (30 minutes), JOBS=3 files at a time, and the time of each suite

@@ -34,6 +34,7 @@ SLOW = {
     "tests/scenario/test_20_many_at_once.py": "several processes at once",
     "tests/scenario/test_22_requests.py": "many volumes, to count the requests",
     "tests/scenario/test_50_crash.py": "kills a process for each row of the crash table",
+    "tests/scenario/test_40_slow_vcenter.py": "waits as a slow vCenter makes the cache wait",
     "tests/scenario/test_70_driver.py": "makes Cinder's driver anew for each test",
     "tests/soak": "hundreds of volumes with faults",
     "tests/stateful": "a search",

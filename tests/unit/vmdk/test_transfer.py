@@ -300,7 +300,10 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 13, 700, 64 << 10])
+@pytest.mark.parametrize(
+    "chunk_bytes",
+    [pytest.param(1, marks=pytest.mark.slow(reason="a byte at a time")), 13, 700, 64 << 10],
+)
 @pytest.mark.parametrize("image", WHOLE.values(), ids=WHOLE.keys())
 def test_a_look_into_the_grains_changes_nothing(image: FakeImage, chunk_bytes: int) -> None:
     if chunk_bytes < 700:
