@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from _pytest.tmpdir import tmppath_result_key
 
 from tests.contract.vcenters import IS_GIVEN, PARAMETERS, STARTS, Target
 
@@ -16,6 +17,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("not_on_a_given_vcenter")
         if IS_GIVEN and marker is not None:
             item.add_marker(pytest.mark.skip(reason=marker.args[0]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without this, ``tmp_path`` ends in a KeyError if its test's set-up is interrupted."""
+    item.stash.setdefault(tmppath_result_key, {})
 
 
 @pytest.fixture(scope="session", params=PARAMETERS)
