@@ -1,5 +1,5 @@
 """The keys of the sessions that a run opens, in a file: a later run can end those of one that was
-killed. A key is no secret: nobody logs in with it."""
+killed. A key is not a secret: it cannot be used to log in."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Run:
-    """:ivar machine: of this machine and checkout, in which one run is at work at a time"""
+    """:ivar machine: identifies this machine and checkout, which run the suite once at a time"""
 
     machine: str
     number: str

@@ -50,7 +50,7 @@ def will_define_the_caches_attribute(session: Session, run: Run) -> None:
 
 class Sweep:
     """:param journals: folder of the files of session keys, each named for its run
-    :param say: told of what is being removed
+    :param say: called with a line for each thing removed
     """
 
     def __init__(self, session: Session, journals: Path, say: Callable[[str], None]) -> None:
