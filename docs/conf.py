@@ -12,18 +12,20 @@ project = "vmdk_cache"
 project_copyright = "the authors of vmdk_cache"
 release = importlib.metadata.version("vmdk-cache")
 
-extensions = ["commands", "oslo_config.sphinxext", "reno.sphinxext"]
+extensions = ["commands", "oslo_config.sphinxext", "reno.sphinxext", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 nitpicky = True
 smartquotes = False  # "--fix" is what is to be typed
 # What the words of other projects' help texts refer to is not in this book.
 nitpick_ignore_regex = [("envvar", ".*")]
 
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "Cinder volumes on VMware from cached templates",
-    "fixed_sidebar": True,
-    "show_powered_by": False,
-}
-html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
+html_theme = "furo"
+html_title = "vmdk_cache"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
+
+# A copy button takes what is to be typed, without the prompt and without the output.
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
