@@ -38,6 +38,7 @@ check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the do
 	  --output-file .tools/vmdk-cache.conf.sample
 	diff -u etc/vmdk-cache.conf.sample .tools/vmdk-cache.conf.sample
 	$(BIN)/python -m benchmarks.document --check
+	$(BIN)/python docs/pictures --check
 	$(BIN)/python -m tests.clients.govc.document --check
 	$(BIN)/reno -q lint
 
@@ -46,7 +47,7 @@ docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an erro
 	@echo "Open .tools/docs/index.html"
 
 bench: $(BENCH)  ## measure everything (about 15 minutes); ARGS="requests import" measures some
-	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && exit $$missed
+	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && $(BIN)/python docs/pictures && exit $$missed
 
 faults: $(READY)  ## every fault at every call (about 15 minutes on two cores); ARGS="hit: CloneVM_Task" tries some
 	$(BIN)/python -W ignore -m tests.faults $(ARGS); missed=$$?; $(BIN)/python -m tests.faults.document && exit $$missed
