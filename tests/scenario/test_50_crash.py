@@ -1,4 +1,4 @@
-"""Every row of the crash table in docs/lifecycle.rst, by really killing a process.
+"""Every row of the crash table in docs/crash-table.rst, by really killing a process.
 
 The rows are read from the document: what they say is left must be left, and each of those who are
 said to clean it up must do so alone. Another test sees to it that no call is missing.
@@ -33,7 +33,7 @@ from vmdk_cache.cache.replication import THREAD_NAME
 from vmdk_cache.conf import Settings
 from vmdk_cache.vim.session import Endpoint
 
-DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "lifecycle.rst"
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "crash-table.rst"
 LEASE_TIMEOUT_S = 300
 AGE_S = 86400
 REPLICA_NAME = re.compile(r" [0-9a-f]{8}-[a-z2-7]{4}$")
