@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from demo.large_burst import duration
 from demo.proofs import Proof
 
 LABEL_WIDTH = 9
 REDRAWS_PER_S = 2
+BAR_WIDTH = 40
 
 
 class Row(NamedTuple):
@@ -35,11 +37,14 @@ class Screen:
     """Prints to stdout. On a terminal with colours and a moving bar, elsewhere line by line."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False)
         self._started_at = time.monotonic()
 
     def title(self, text: str) -> None:
         self._console.print(f"[bold]{text}[/bold]")
+
+    def chapter(self, text: str) -> None:
+        self._console.print(f"\n[bold]{text}[/bold]")
 
     def say(self, label: str, text: str) -> None:
         """One line of the story."""
@@ -101,9 +106,30 @@ class Screen:
             table.add_row(*_cells(left), *_cells(right))
         self._console.print(table)
 
+    def comparison(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """A table whose first row is its head and whose last column is ours."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+        for number, title in enumerate(rows[0]):
+            table.add_column(title, justify="right" if number else "left", no_wrap=True)
+        for *others, ours in rows[1:]:
+            table.add_row(*others, f"[bold green]{ours}[/bold green]")
+        self._console.print(table)
+
+    def bars(self, title: str, seconds: Mapping[str, float], source: str) -> None:
+        """A bar for each name; those of this driver are coloured."""
+        self._console.print(f"\n{title}\n[dim]{source}[/dim]")
+        longest = max(seconds.values())
+        for name, each_s in seconds.items():
+            bar = "\u2588" * max(1, round(BAR_WIDTH * each_s / longest))
+            colour = "green" if name.startswith("this driver") else "bright_black"
+            self._console.print(f"{name:<26}[{colour}]{bar}[/{colour}] {duration(each_s)}")
+
     def proof(self, proof: Proof) -> None:
         mark = "[green]ok[/green]    " if proof.holds else "[red]FAILED[/red]"
-        self._console.print(f"{mark:<{LABEL_WIDTH}} {proof.text}")
+        first, *further = proof.text.splitlines()
+        self._console.print(f"{mark:<{LABEL_WIDTH}} {first}")
+        for line in further:
+            self._console.print(f"{'':<{LABEL_WIDTH}} {line}")
 
     def end(self, holds: bool) -> None:
         seconds = time.monotonic() - self._started_at

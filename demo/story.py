@@ -1,31 +1,35 @@
 """The demo's story, from an empty vCenter to an empty vCenter.
 
-Boot; upload an image; ask for all volumes at once; show and prove what became of them; delete
-them; let the template's age pass on vCenter's clock, by which the cache tells ages; show that the
-purge removed it.
+Boot; upload an image; create all volumes with Cinder's own driver, then with this one, on the same
+vCenter with the same costs; prove what became of them; delete them; let the template's age pass on
+vCenter's clock, by which the cache measures ages; show that the purge removed it; compare.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from demo import proofs
+from demo import large_burst, proofs
 from demo.screen import Row, Screen
-from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.cloud import OUR_DRIVER, UPSTREAM_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.stack.cinder import Threads
 from tests.e2e.stack.service_process import StackError, wait_until
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk
-from tests.fakes.vcenter import Model
+from tests.fakes.vcenter import CostModel, Model
 
 DISK_BYTES = 32 << 20
 VOLUME_GB = 1
 AGE_S = 3600
-"""image_cache_age_seconds. vCenter's clock is put forward by so much once the volumes are gone, so
-that no template expires before, however slow the machine."""
+"""image_cache_age_seconds. The demo advances vCenter's clock by it once the volumes are gone, so no
+template expires before that, however slow the machine."""
 STEP_TIMEOUT_S = 180.0
+STOCK = "stock"
+#: Each byte that moves counts as this many: the image of 3 MiB takes as long as one of 200 MiB.
+BYTES_SCALE = 64
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,19 @@ class Plan:
     threads: Threads
 
 
+@dataclass(frozen=True)
+class Burst:
+    """All volumes, created at once by one driver.
+
+    :ivar seconds: from the first request until the last volume is available
+    """
+
+    ids: list[str]
+    rows: list[Row]
+    seconds: float
+    downloads: int
+
+
 def tell(plan: Plan, screen: Screen) -> bool:
     """Run the demo; :returns: whether everything held."""
     options = {
@@ -44,12 +61,18 @@ def tell(plan: Plan, screen: Screen) -> bool:
         "image_cache_purge_interval": "1",
     }
     image = as_stream_optimized(filesystem_disk(DISK_BYTES))
-    booted_at = time.monotonic()
-    with cloud(
-        {"vmware": (OUR_DRIVER, options)}, model=Model(datastores=2), threads=plan.threads
-    ) as running:
-        seconds = time.monotonic() - booted_at
-        screen.say("Boot", f"Cinder, Glance and a fake vCenter [dim]({seconds:.1f} s)[/dim]")
+    with contextlib.ExitStack() as stack:
+        with screen.step("Boot", "Cinder, Glance and a fake vCenter"):
+            running = stack.enter_context(
+                cloud(
+                    {STOCK: (UPSTREAM_DRIVER, {}), proofs.CACHED: (OUR_DRIVER, options)},
+                    model=Model(datastores=2),
+                    threads=plan.threads,
+                    cost_model=CostModel(enabled=True, vaai=True, bytes_scale=BYTES_SCALE),
+                )
+            )
+            for name in (STOCK, proofs.CACHED):
+                running.cinder.create_volume_type(name, volume_backend_name=name)
         try:
             return _tell(plan, screen, running, image)
         except StackError:
@@ -67,18 +90,29 @@ def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
     image_id = running.upload("demo", image)
     screen.say(
         "Upload",
-        f"a FAT file system of {len(image.disk) >> 20} MiB as a streamOptimized VMDK of "
+        f"a disk of {len(image.disk) >> 20} MiB as a streamOptimized VMDK of "
         f"{len(image.file_bytes) / (1 << 20):.1f} MiB",
     )
-    ids, rows = _create(plan, screen, running, image_id)
-    screen.volumes(rows)
-    prove(proofs.one_miss_and_hits([row.outcome for row in rows]))
-    prove(proofs.one_download(running, image_id))
-    prove(proofs.same_bytes(running, ids, image, VOLUME_GB))
+    screen.say(
+        "Costs",
+        f"the fake vCenter takes as long as for "
+        f"{len(image.file_bytes) * BYTES_SCALE / (1 << 20):.0f} MiB",
+    )
+    screen.chapter("Cinder's own driver")
+    stock = _create(plan, screen, running, image_id, STOCK)
+    prove(proofs.downloads(stock.downloads, plan.volumes))
+    _delete(screen, running, stock.ids)
+
+    screen.chapter("This driver")
+    ours = _create(plan, screen, running, image_id, proofs.CACHED)
+    screen.volumes(ours.rows)
+    prove(proofs.one_miss_and_hits([row.outcome for row in ours.rows]))
+    prove(proofs.downloads(ours.downloads, 1))
+    prove(proofs.same_bytes(running, ours.ids, image, VOLUME_GB))
     prove(proofs.one_template(running))
     _await_pool(running, extra_gb=1)
     prove(proofs.pool_counts(running, 1))
-    _delete(screen, running, ids)
+    _delete(screen, running, ours.ids)
     # Cinder calls once a minute: in an hour that really passed its sessions would not be idle.
     running.vcenter.sessions.idle_timeout_s = 2.0 * AGE_S
     running.vcenter.clock.advance(AGE_S)
@@ -92,33 +126,59 @@ def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
     _await_pool(running, extra_gb=0)
     prove(proofs.pool_counts(running, 0))
     prove(proofs.Proof("vCenter saw no error of its own", not running.vcenter.errors))
+
+    screen.chapter("Compared")
+    screen.comparison(_compared(plan.volumes, len(image.file_bytes), stock, ours))
+    screen.bars(
+        f"Simulated: {large_burst.TITLE}",
+        large_burst.seconds(),
+        large_burst.SOURCE,
+    )
     if not all(held):
         screen.plain(running.openstack.logs())
     return all(held)
 
 
-def _create(
-    plan: Plan, screen: Screen, running: Cloud, image_id: str
-) -> tuple[list[str], list[Row]]:
-    """Ask for all volumes at once and watch them; :returns: their ids and rows for the table."""
-    text = f"{plan.volumes} volumes of {VOLUME_GB} GiB at once, use_image_cache=true"
+def _compared(
+    volumes: int, image_bytes: int, stock: Burst, ours: Burst
+) -> list[tuple[str, str, str]]:
+    def sent(burst: Burst) -> str:
+        return f"{burst.downloads * image_bytes / (1 << 20):.1f} MiB"
+
+    return [
+        (f"{volumes} volumes of one image", "Cinder's own driver", "this driver"),
+        ("downloads from Glance", str(stock.downloads), str(ours.downloads)),
+        ("bytes from Glance", sent(stock), sent(ours)),
+        ("until the last volume is ready", f"{stock.seconds:.0f} s", f"{ours.seconds:.0f} s"),
+    ]
+
+
+def _create(plan: Plan, screen: Screen, running: Cloud, image_id: str, backend: str) -> Burst:
+    """Ask for all volumes at once and watch them."""
+    text = f"{plan.volumes} volumes of {VOLUME_GB} GiB at once"
     asked_at = time.monotonic()
     available_at: dict[str, float] = {}
+    downloads = running.glance.downloads(image_id)
     with ThreadPoolExecutor(1) as asking:
         asked = asking.submit(
-            running.create_at_once, plan.volumes, VOLUME_GB, imageRef=image_id, metadata=USE_CACHE
+            running.create_at_once,
+            plan.volumes,
+            VOLUME_GB,
+            imageRef=image_id,
+            volume_type=backend,
+            metadata=USE_CACHE if backend == proofs.CACHED else {},
         )
         with screen.counting("Create", text, plan.volumes) as report:
 
             def all_available() -> bool:
                 if asked.done():
-                    asked.result()  # a refused request is told at once
+                    asked.result()  # raises at once if a request was refused
                 for volume in running.cinder.volumes():
                     if volume["status"] == "available":
                         available_at.setdefault(volume["id"], time.monotonic())
                     elif volume["status"] == "error":
-                        told = "; ".join(running.cinder.messages(volume["id"]))
-                        raise StackError(f"{volume['name']} went to error: {told}")
+                        messages = "; ".join(running.cinder.messages(volume["id"]))
+                        raise StackError(f"{volume['name']} went to error: {messages}")
                 report(len(available_at))
                 return len(available_at) == plan.volumes
 
@@ -128,13 +188,14 @@ def _create(
     rows = [
         Row(
             name=volume["name"],
-            outcome=outcome(volume) or "no answer",
+            outcome=outcome(volume) or "",
             driver_s=driver_s.get(volume["id"]),
             available_after_s=available_at[volume["id"]] - asked_at,
         )
         for volume in sorted(running.cinder.volumes(), key=lambda volume: str(volume["name"]))
     ]
-    return ids, rows
+    seconds = max(available_at.values()) - asked_at
+    return Burst(ids, rows, seconds, running.glance.downloads(image_id) - downloads)
 
 
 def _seconds_in_the_driver(running: Cloud) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """architecture.svg: where the package stands between Cinder, Glance, vCenter and ESXi."""
 
-from canvas import OURS, OURS_PALE, PAPER, Canvas
+from docs.pictures.canvas import OURS, OURS_PALE, PAPER, Canvas
 
 
 def draw() -> str:

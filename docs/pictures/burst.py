@@ -1,6 +1,6 @@
 """burst.svg: how copies spread over datastores while many volumes are created at once."""
 
-from canvas import HIT, LINE, MISS, OURS, OURS_PALE, PAPER, Canvas
+from docs.pictures.canvas import HIT, LINE, MISS, OURS, OURS_PALE, PAPER, Canvas
 
 _STORES = ("DS 1", "DS 2", "DS 3", "DS 4")
 

@@ -1,6 +1,6 @@
 """phases.svg: the phases of an entry of the cache, and what ends each."""
 
-from canvas import GREY, HIT, MISS, OURS, OURS_PALE, PLAIN_PALE, Canvas
+from docs.pictures.canvas import GREY, HIT, MISS, OURS, OURS_PALE, PLAIN_PALE, Canvas
 
 
 def draw() -> str:

@@ -1,6 +1,6 @@
 """sequence.svg: what a miss, a hit and a bypass send, in order."""
 
-from canvas import BYPASS, HIT, INK, LINE, MISS, PAPER, Canvas
+from docs.pictures.canvas import BYPASS, HIT, INK, LINE, MISS, PAPER, Canvas
 
 _WHO = {"Cinder": 70, "cache": 230, "Glance": 390, "vCenter": 550, "ESXi": 710}
 

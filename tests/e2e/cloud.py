@@ -18,7 +18,7 @@ from tests.e2e.stack.config import Backend, vmware_options
 from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.openstack import OpenStack
 from tests.fakes.images import FakeImage
-from tests.fakes.vcenter import Model, VCenter
+from tests.fakes.vcenter import CostModel, Model, VCenter
 from tests.fakes.vcenter.vcenter import DEFAULT_PASSWORD
 
 UPSTREAM_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
@@ -143,6 +143,7 @@ def cloud(
     projects: bool = False,
     property_protections: str = "",
     password: str = DEFAULT_PASSWORD,
+    cost_model: CostModel | None = None,
 ) -> Iterator[Cloud]:
     """A running cloud.
 
@@ -152,9 +153,10 @@ def cloud(
     :param projects: Glance knows projects, and Cinder shows it the token of who asked
     :param property_protections: text of Glance's file of that name, see there
     :param password: of the account at vCenter
+    :param cost_model: what work takes in vCenter; by default, no time
     """
     with contextlib.ExitStack() as stack:
-        vcenter = stack.enter_context(VCenter(model, password=password))
+        vcenter = stack.enter_context(VCenter(model, password=password, cost_model=cost_model))
         backends = [
             Backend(name, driver, {**_options_of(vcenter, threads), **options})
             for name, (driver, options) in drivers.items()
