@@ -1,1 +1,1 @@
-"""Fakes with behaviour: what the tests run against in place of the real services."""
+"""Fakes with behavior that the tests run against instead of the real services."""

@@ -1,4 +1,4 @@
-"""The vCenter account that docs/security.rst tells operators to make, read from that page."""
+"""The vCenter account that docs/security.rst tells operators to create, read from that page."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _GRANT = re.compile(r"govc permissions\.set .*-role (\S+)( -propagate=false)? (/
 
 
 def rows() -> list[dict[str, str | None]]:
-    """All rows of both tables, in order; those of Cinder's own driver have no ``without``."""
+    """All rows of both tables, in order. Rows of Cinder's own driver have no ``without``."""
     cache, cinder = PAGE.read_text().split("Privileges of Cinder's own driver\n")
     of_cinder = [{**row.groupdict(), "without": None} for row in _ROW.finditer(cinder)]
     return [*(row.groupdict() for row in _ROW.finditer(cache)), *of_cinder]
 
 
 def documented() -> tuple[dict[str, str], set[str]]:
-    """Privileges of the cache, each with what happens without it (``bypass`` or ``degraded``), and
-    those that Cinder's own driver needs besides."""
+    """Returns the privileges of the cache, each with what happens without it (``bypass`` or
+    ``degraded``), and the additional privileges of Cinder's own driver."""
     cache, cinder = PAGE.read_text().split("Privileges of Cinder's own driver\n")
     assert "Privileges of the cache\n" in cache
     of_cache = {row["id"]: row["without"] for row in _ROW.finditer(cache)}
@@ -54,10 +54,11 @@ def add_documented_account(
     password: str = PASSWORD,
     besides: Iterable[str] = (),
 ) -> Account:
-    """An account with the page's roles where the page grants them; the fake's datacenter is its.
+    """Add an account that has the page's roles where the page grants them, in the fake's
+    datacenter.
 
-    :param without: a privilege that is left out
-    :param besides: privileges that it has on the datacenter as well
+    :param without: a privilege to leave out
+    :param besides: additional privileges on the datacenter
     """
     account = vcenter.permissions.add_account(user, password)
     grants = _GRANT.findall(PAGE.read_text())

@@ -1,4 +1,4 @@
-"""Clocks of the cache in tests. On each of them a sleep of 2 s moves the clock's reading by 2 s."""
+"""Clocks for the cache in tests. A sleep of 2 s moves each clock's reading by 2 s."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Protocol
 
 from tests.fakes.vcenter.activity import Activity
 
-#: What a clock reads at its start: far from 0, so that code which takes 0.0 for "never" fails.
+#: Reading of a new clock. It is far from 0, so that code that takes 0.0 for "never" fails.
 START_S = 1_000_000.0
-#: Real seconds that a sleep on a hasty clock takes at most.
+#: Longest real duration in seconds of a sleep on a hasty clock.
 HASTY_S = 0.05
-#: Real seconds that a client's sleep waits at most for the server to do what has become due.
+#: Longest real time in seconds that a client's sleep gives the server to do what has become due.
 SETTLE_S = 0.05
 
 
 class ManualClock:
-    """Starts at ``start``, and its ``monotonic`` at START_S; ``sleep`` moves it and returns at
-    once.
+    """Starts at ``start``, and its ``monotonic`` at START_S. ``sleep`` moves the clock and returns
+    at once.
 
     :ivar slept: the seconds of every sleep, in order
-    :ivar elapsed_s: since the start
+    :ivar elapsed_s: seconds since the start
     """
 
     def __init__(self, start: str = "2026-01-01T00:00:00+00:00") -> None:
@@ -47,11 +47,11 @@ class ManualClock:
 
 
 class HastyClock:
-    """The machine's time, but a long sleep takes a short real time and skips the rest. Threads that
-    sleep at the same time skip it together.
+    """The machine's time, except that a long sleep takes a short real time and skips the rest.
+    Threads that sleep at the same time skip it together.
 
-    For a client in a process of its own: its clock runs ahead of its vCenter's by what it skipped.
-    A client in the fake vCenter's process uses `SharedHastyClock`.
+    For a client in its own process: its clock runs ahead of vCenter's by the time it skipped. A
+    client in the fake vCenter's process uses `SharedHastyClock`.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class HastyClock:
 
 
 class Moved(Protocol):
-    """A server's clock, such as the fake vCenter's, that its clients go by as well."""
+    """A server's clock, such as the fake vCenter's, that its clients use as well."""
 
     activity: Activity
 
@@ -91,7 +91,7 @@ class Moved(Protocol):
 
 
 class SharedClock:
-    """A client on the clock of its server: who sleeps lets the time of both pass, at once."""
+    """A client that uses its server's clock: a sleep moves the time of both at once."""
 
     def __init__(self, clock: Moved) -> None:
         self._clock = clock
@@ -103,8 +103,8 @@ class SharedClock:
         return self._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Other threads do what has become due; on a busy machine that takes real time, in which
-        a client that polls must not let minutes pass.
+        """Give other threads real time to do what has become due. Otherwise, on a busy machine,
+        minutes would pass on the clock while a client polls.
         """
         self._clock.advance(seconds)
         time.sleep(0.001)
@@ -112,7 +112,7 @@ class SharedClock:
 
 
 class SharedHastyClock(SharedClock):
-    """As that, on a server's clock that follows real time: a sleep takes a short real time, and
+    """A `SharedClock` whose server's clock follows real time: a sleep takes a short real time, and
     then the clock of both skips the rest.
     """
 
@@ -123,8 +123,8 @@ class SharedHastyClock(SharedClock):
 
 
 class WaitingClock(SharedClock):
-    """As SharedClock, but the clock moves by itself (the fake vCenter's virtual time): who sleeps
-    waits until the time has come, and lets none pass while others work.
+    """A `SharedClock` that moves by itself (the fake vCenter's virtual time): a sleep waits for its
+    time to come, and moves no time while other threads work.
     """
 
     def sleep(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Entries of the cache for tests of decisions: one VM in a line; times are seconds before NOW."""
+"""Cache entries for tests of decisions: one VM per line; times are seconds before NOW."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def entry(
     owner: Owner = Owner.OURS,
     **known: Any,
 ) -> CacheEntry:
-    """One VM; by default the only template of an image of its own.
+    """One VM; by default, the only template of its own image.
 
     :param known: further fields of the entry
     """

@@ -1,7 +1,7 @@
-"""A disk with a real FAT file system on it, made with pyfatfs; the same bytes on every call.
+"""A disk with a real FAT file system, made with pyfatfs; every call returns the same bytes.
 
-Only pyfatfs' low-level part (PyFat) is used: its PyFilesystem2 layer wants pkg_resources, which
-current setuptools no longer brings. `read_files` reads such a disk back.
+Only pyfatfs' low-level part (PyFat) is used, because its PyFilesystem2 layer needs pkg_resources,
+which current setuptools no longer ships. `read_files` reads such a disk back.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _DATE = (2024 - 1980) << 9 | 1 << 5 | 1
 
 
 def filesystem_disk(size_bytes: int = 32 << 20, *, payload_bytes: int = 3 << 20) -> bytes:
-    """Raw bytes of a disk of size_bytes (multiple of 512, at least 1 MiB) with a FAT file system.
+    """Raw bytes of a disk of size_bytes (a multiple of 512, at least 1 MiB) with a FAT file system.
 
-    It holds README.TXT, ZEROS.BIN (zeros that are allocated) and RANDOM.BIN of about
-    payload_bytes (does not compress; at most a quarter of the disk).
+    It holds README.TXT, ZEROS.BIN (allocated zeros) and RANDOM.BIN, about payload_bytes of
+    incompressible data (at most a quarter of the disk).
     """
     if size_bytes % 512 or size_bytes < 1 << 20:
         raise ValueError(f"a disk of {size_bytes} bytes: want a multiple of 512, at least 1 MiB")
@@ -57,7 +57,7 @@ def filesystem_disk(size_bytes: int = 32 << 20, *, payload_bytes: int = 3 << 20)
 
 
 def read_files(disk: bytes) -> dict[str, bytes]:
-    """The files in the root directory of such a disk, by name."""
+    """The files in the root directory of such a disk, keyed by name."""
     fat = PyFat()
     fat.set_fp(io.BytesIO(disk))
     files = {}
@@ -71,7 +71,7 @@ def read_files(disk: bytes) -> dict[str, bytes]:
 
 
 def noise(size_bytes: int, seed: bytes = b"vmdk") -> bytes:
-    """Bytes that no compressor shortens, the same for the same seed."""
+    """Incompressible bytes, the same for the same seed."""
     return hashlib.shake_128(seed).digest(size_bytes)
 
 
@@ -80,7 +80,7 @@ def _add_file(fat: PyFat, name: str, content: bytes) -> None:
     short_name.set_str_name(name)
     cluster = fat.allocate_bytes(len(content))[0]
     fat.write_data_to_cluster(content, cluster, extend_cluster=True)
-    # Fixed dates: FATDirectoryEntry.new() would write the time of day into the disk.
+    # Fixed dates, because FATDirectoryEntry.new() would write the current time into the disk.
     entry = FATDirectoryEntry(
         DIR_Name=short_name, DIR_Attr=0x20, DIR_NTRes=0, DIR_CrtTimeTenth=0, DIR_CrtTime=0,
         DIR_CrtDate=_DATE, DIR_LstAccessDate=_DATE, DIR_FstClusHI=0, DIR_WrtTime=0,

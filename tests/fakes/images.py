@@ -1,8 +1,8 @@
-"""Genuine images to import, broken ones, and a Glance to read them from.
+"""Genuine images to import, broken ones, and a Glance that serves them.
 
 Written from VMware's "Virtual Disk Format 5.0" and independently of vmdk_cache, whose reader and
 writer are tested against it. Each builder returns a FakeImage: the file as Glance stores it, the
-disk inside, and the properties an operator would set.
+disk inside, and the properties that an operator would set.
 
     disk = filesystem_disk(32 << 20)
     image = as_stream_optimized(disk, capacity_bytes=20 << 30)     # the rest of the disk is zeros
@@ -58,13 +58,13 @@ _VALID_NEWLINES, _REDUNDANT, _COMPRESSED, _MARKERS = 1, 2, 1 << 16, 1 << 17
 
 @dataclass(frozen=True)
 class FakeImage:
-    """An image file and the disk that it stands for.
+    """An image file and the disk that it contains.
 
     :ivar file_bytes: the file as Glance stores it
-    :ivar capacity_bytes: size of the disk; what `disk` does not cover reads as zeros
+    :ivar capacity_bytes: size of the disk; everything after `disk` reads as zeros
     :ivar disk: the first bytes of the disk (all of them, or up to the last that matters)
-    :ivar glance_properties: ``vmware_disktype`` and such, as on ``glance image-create``
-    :ivar promised_bytes: the file that Glance's size and hashes describe, when it is another one
+    :ivar glance_properties: ``vmware_disktype`` and others, as for ``glance image-create``
+    :ivar promised_bytes: the file that Glance's size and hashes describe, if it is a different one
     """
 
     file_bytes: bytes = field(repr=False)
@@ -86,7 +86,7 @@ class FakeImage:
         return digest.hexdigest()
 
     def image(self, image_id: str = "a0000000-0000-4000-8000-000000000001", **changes) -> Image:
-        """What Glance says of it; `changes` override fields of vmdk_cache.image.Image."""
+        """The image as Glance describes it; `changes` override fields of vmdk_cache.image.Image."""
         promised = self.file_bytes if self.promised_bytes is None else self.promised_bytes
         described = Image(
             id=image_id,
@@ -104,12 +104,13 @@ class FakeImage:
 
 
 class FakeImageSource:
-    """An ImageSource over one FakeImage, bytes, or a function that makes the chunks.
+    """An ImageSource that serves one FakeImage, bytes, or the chunks that a function generates.
 
-    :param fail_after_bytes: SourceUnavailable (or `error`) once so many bytes were handed out
-    :param gate: chunks beyond `gate_after_bytes` wait until this event is set
-    :ivar opened: number of downloads started; `closed`: number of them ended, either way
-    :ivar bytes_sent: of all downloads together
+    :param fail_after_bytes: raise SourceUnavailable (or `error`) after this many bytes
+    :param gate: chunks after `gate_after_bytes` wait until this event is set
+    :ivar opened: number of downloads started; `closed`: number of downloads ended, successful or
+        not
+    :ivar bytes_sent: by all downloads together
     """
 
     def __init__(
@@ -169,8 +170,8 @@ def as_stream_optimized(
 ) -> FakeImage:
     """The disk as a streamOptimized VMDK.
 
-    :param tables: ``per-table``: a grain table follows its grains, as VMware's tools write;
-        ``end``: all tables behind the last grain
+    :param tables: ``per-table``: a grain table follows its grains, as VMware's tools write it;
+        ``end``: all tables follow the last grain
     """
     capacity = _capacity_sectors(disk, capacity_bytes)
     descriptor = descriptor or _descriptor("streamOptimized", capacity, adapter_type)
@@ -215,10 +216,10 @@ def as_monolithic_sparse(
     reverse: bool = False,
     gap_sectors: int = 0,
 ) -> FakeImage:
-    """The disk as a monolithicSparse VMDK: descriptor, tables (twice), then the grains used.
+    """The disk as a monolithicSparse VMDK: descriptor, tables (twice), then the allocated grains.
 
-    :param tables_at_end: the tables behind the grains, which no stream can use
-    :param reverse: the grains in falling order of their place on the disk
+    :param tables_at_end: put the tables behind the grains, where a streaming reader cannot use them
+    :param reverse: write the grains in descending order of their position on the disk
     :param gap_sectors: unused sectors between one grain and the next
     """
     capacity = _capacity_sectors(disk, capacity_bytes)
@@ -264,7 +265,9 @@ def as_monolithic_sparse(
 
 
 def tables_in_front(disk: bytes, *, capacity_bytes: int | None = None) -> FakeImage:
-    """The disk as a streamOptimized VMDK as qemu-img writes it: no footer, tables before grains."""
+    """The disk as a streamOptimized VMDK as qemu-img writes it: no footer, tables before the
+    grains.
+    """
     capacity = _capacity_sectors(disk, capacity_bytes)
     count = -(-capacity // (GRAIN_SECTORS * _GTES))
     directory_at = 21
@@ -332,7 +335,7 @@ def as_ova(
 def read_stream_optimized(file: bytes) -> bytes:
     """The disk inside a streamOptimized VMDK, read strictly by its footer, directory and tables.
 
-    Every grain must be found by the walk along the markers as well, and nothing may be left over.
+    A walk along the markers must find every grain as well, and no bytes may be left over.
     """
     assert file[-512:] == bytes(512), "no end-of-stream marker at the end"
     assert file[-1536:-1024] == _marker(1, 3), "no footer marker before the footer"
@@ -370,20 +373,22 @@ def read_stream_optimized(file: bytes) -> bytes:
 
 
 def truncated(image: FakeImage, *, keep_bytes: int | None = None) -> FakeImage:
-    """Its first keep_bytes (half of them when None); Glance promises the whole."""
+    """The first keep_bytes of the image's file (by default, half of it); Glance promises all of
+    it.
+    """
     keep = len(image.file_bytes) // 2 if keep_bytes is None else keep_bytes
     return replace(image, file_bytes=image.file_bytes[:keep], promised_bytes=image.file_bytes)
 
 
 def bit_flipped(image: FakeImage, *, at_byte: int | None = None) -> FakeImage:
-    """One bit differs from what Glance promises, in the middle when at_byte is None."""
+    """The image with one bit flipped, by default in the middle; Glance promises the original."""
     data = bytearray(image.file_bytes)
     data[len(data) // 2 if at_byte is None else at_byte] ^= 1
     return replace(image, file_bytes=bytes(data), promised_bytes=image.file_bytes)
 
 
 def damaged(image: FakeImage, *, grain: int = 0) -> FakeImage:
-    """A streamOptimized VMDK of which a grain is damaged; Glance promises the damaged file."""
+    """A streamOptimized VMDK with a damaged grain; Glance promises the damaged file."""
     data, position = bytearray(image.file_bytes), GRAIN
     while True:
         value, size, kind = struct.unpack_from("<QII", data, position)
@@ -398,7 +403,7 @@ def damaged(image: FakeImage, *, grain: int = 0) -> FakeImage:
 
 
 def with_markers(file: bytes, marker: bytes) -> bytes:
-    """A streamOptimized VMDK with a marker before each of its grains, and tables that know it."""
+    """A streamOptimized VMDK with a marker before each of its grains, and adjusted tables."""
     made, moved, position = bytearray(file[:65536]), {}, 65536
     while True:
         value, size, kind = struct.unpack_from("<QII", file, position)
@@ -427,9 +432,9 @@ def descriptor_pointing_at(path: str = "/etc/passwd", *, embedded: bool = False)
 
 
 def not_a_vmdk() -> FakeImage:
-    """A qcow2 header and noise, as when a user uploads with the wrong --disk-format.
+    """A qcow2 header followed by noise, as when a user uploads with the wrong --disk-format.
 
-    Without its label Cinder's own driver would take the bytes for a disk's.
+    Cinder's own driver would write these bytes to a disk if nothing said that they are qcow2.
     """
     header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, 0, 0, 1, 0, 0)
     properties = {"vmware_disktype": "streamOptimized"}

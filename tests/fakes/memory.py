@@ -1,7 +1,7 @@
-"""The engine's ports in memory: vCenter's rules that matter to the engine, and nothing else.
+"""The engine's ports in memory: the rules of vCenter that matter to the engine, and no others.
 
-Names are unique, an import is visible before it is ready, only templates are cloned, an object in
-use is not destroyed. ``faults`` makes the n-th call of a verb fail.
+Names are unique, an import is visible before it is ready, only templates can be cloned, and an
+object in use cannot be destroyed. ``faults`` makes the n-th call of a verb fail.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ PLACE = Place("datastore-1", "ds1", "host-1", "pool-1", "datacenter-1")
 class MemoryStore:
     """A TemplateStore.
 
-    :ivar calls: how often each verb was called
+    :ivar calls: number of calls of each verb
     :ivar volumes: what was cloned: volume id -> moref of its template
-    :ivar faults: verb -> errors to raise, one per call, None to let a call pass
-    :ivar during: verb -> called (without the store's lock) while that verb runs
+    :ivar faults: verb -> errors to raise, one per call; None lets a call succeed
+    :ivar during: verb -> function to call (without the store's lock) while that verb runs
     """
 
     def __init__(self, clock: ManualClock, backend: str = "b1") -> None:
@@ -98,7 +98,7 @@ class MemoryStore:
         name: str | None = None,
         lock_domain: str = "",
     ) -> CacheEntry:
-        """An import that stops half-way, as another process's looks."""
+        """Add an import that stopped half-way, as it looks when another process made it."""
         name = name or template_name(self._backend, key)
         with self._lock:
             for entry in self.vms.values():
@@ -250,7 +250,7 @@ class MemoryDirectories:
     """Directories on one datastore.
 
     :ivar names: of all directories
-    :ivar in_use: those that registered VMs have files in
+    :ivar in_use: directories that contain files of registered VMs
     :ivar fault: raised by every search, if set
     """
 
@@ -280,7 +280,7 @@ class MemoryDirectories:
 
 
 class MemoryDisk:
-    """A Disk whose bytes come from the source as they are."""
+    """A Disk that passes the source's bytes on unchanged."""
 
     def __init__(self, image: Image, source: ImageSource, capacity_bytes: int) -> None:
         self._image = image
@@ -302,10 +302,10 @@ class MemoryDisk:
 
 
 class MemoryTransfer:
-    """A Transfer; ``capacity_bytes`` is what every image's header claims.
+    """A Transfer; ``capacity_bytes`` is the capacity in every image's header.
 
     :ivar open: streams that are open now
-    :ivar damage: what a look into the grains finds, None if they are whole
+    :ivar damage: what an inspection of the grains finds; None if they are intact
     """
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -327,10 +327,10 @@ class MemoryTransfer:
 
 
 class MemoryPlacement:
-    """A Placement that gives its places out in turn.
+    """A Placement that hands out its places in turn.
 
-    :ivar reserved: bytes promised and not released
-    :ivar sick_hosts: morefs of hosts that are in maintenance or disconnected
+    :ivar reserved: bytes reserved and not yet released
+    :ivar sick_hosts: morefs of hosts that are in maintenance mode or disconnected
     :ivar sizes: what :meth:`spaces` returns
     :ivar reachable: what :meth:`in_reach` returns
     """
@@ -422,10 +422,10 @@ class MemorySource:
 
 
 class MemoryLocks:
-    """Locks between threads that stand for processes.
+    """Locks between threads that represent processes.
 
     :ivar broken: raised instead of granting any lock, if set
-    :ivar domain: as importers note it
+    :ivar domain: the lock domain that importers record
     """
 
     domain = "memory"
@@ -451,7 +451,7 @@ class MemoryLocks:
 
 
 class NoLocks:
-    """Locks of processes that share no coordinator: everybody gets every lock."""
+    """Locks of processes that share no coordinator: every caller gets every lock."""
 
     domain = ""
 
@@ -461,9 +461,9 @@ class NoLocks:
 
 
 def memory_context(settings: Settings | None = None, **parts: Any) -> CacheContext:
-    """A context of ports in memory.
+    """A context whose ports are in memory.
 
-    :param parts: fields of the context; what two processes share is given to the contexts of both
+    :param parts: fields of the context; pass whatever two processes share to the contexts of both
     """
     in_force = settings or Settings(enabled=True)
     clock = parts.get("clock") or ManualClock()

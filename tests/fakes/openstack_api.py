@@ -1,8 +1,8 @@
 """Keystone and Cinder as an administrator's command sees them: token, catalog, projects, volumes.
 
-What is answered, and how, is taken from the API references (Identity v3: POST /v3/auth/tokens,
-GET /v3/projects/{id}; Block Storage v3: GET /v3/volumes/detail). A user without the admin role gets
-the volumes of the own project only, whatever ``all_tenants`` says, and fewer attributes.
+The answers follow the API references (Identity v3: POST /v3/auth/tokens, GET /v3/projects/{id};
+Block Storage v3: GET /v3/volumes/detail). A user without the admin role gets only the volumes of
+the user's own project, regardless of ``all_tenants``, and fewer attributes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ PASSWORD = "secret of an openrc"
 
 
 class OpenStackApi:
-    """:ivar volumes: id -> (project id, id that its VM was made with or None)
+    """:ivar volumes: id -> (project id, id that its VM was created with or None)
     :ivar projects: ids
     :ivar roles: of the user
-    :ivar regions: with an endpoint of Cinder
-    :ivar max_limit: the longest page of volumes (Cinder's ``osapi_max_limit``)
-    :ivar asked: paths, without tokens
+    :ivar regions: those with an endpoint of Cinder
+    :ivar max_limit: the largest page of volumes (Cinder's ``osapi_max_limit``)
+    :ivar asked: requested paths, without tokens
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """A web server on loopback for as long as a test needs one.
 
-tests/__init__.py imports this before anything else: eventlet, which Cinder brings, puts modules on
-green sockets in the place of ``http.server`` and ``socketserver``, and what is served by those from
-a thread is answered by nobody.
+tests/__init__.py imports this module before anything else. eventlet, which Cinder brings along,
+replaces the sockets in ``http.server`` and ``socketserver`` by green ones, and then a server in a
+native thread never answers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Base of handlers that say nothing on stderr."""
+    """Base of handlers that print nothing on stderr."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -23,10 +23,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def web_server(handler: type[Handler], context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Serve with ``handler``; yields ``http://host:port``, ``https://...`` with a context."""
+    """Serve with ``handler``; yields ``http://host:port``, or ``https://...`` with a context."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if context is not None:
-        # A client's handshake is left to the thread that serves it.
+        # The thread that serves a client does its TLS handshake.
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )

@@ -17,8 +17,8 @@ from tests.fakes.vcenter.model import Profile
 
 PASSWORD_VARIABLE = "FAKE_VCENTER_PASSWORD"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_LARGEST_BYTES = (1 << 63) - 1  # what an xsd:long holds
-# A year of real time still ends before datetime does.
+_LARGEST_BYTES = (1 << 63) - 1  # the largest xsd:long
+# Even after a year of real time, the date still fits into a datetime.
 _LARGEST_TIME_SCALE = 5000
 
 
@@ -47,7 +47,7 @@ def profile(text: str) -> Profile:
 
 
 def whole_number(at_least: int, at_most: float = math.inf) -> Callable[[str], int]:
-    """A reader of whole numbers within bounds."""
+    """A parser of integers within bounds."""
 
     def read(text: str) -> int:
         number = int(text)
@@ -62,7 +62,7 @@ def whole_number(at_least: int, at_most: float = math.inf) -> Callable[[str], in
 
 
 def timeout_s(text: str) -> float:
-    """Seconds, more than none."""
+    """A positive number of seconds."""
     seconds = _number(text)
     if not (math.isfinite(seconds) and seconds > 0):
         raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text!r}")
@@ -70,9 +70,9 @@ def timeout_s(text: str) -> float:
 
 
 def time_scale(text: str) -> float:
-    """How many seconds of the fake's time pass in a real one."""
+    """Seconds of the fake's time per real second."""
     scale = _number(text)
-    if not 0 <= scale <= _LARGEST_TIME_SCALE:  # nor is nan
+    if not 0 <= scale <= _LARGEST_TIME_SCALE:  # also refuses nan
         raise argparse.ArgumentTypeError(
             f"not a factor from 0 (time stands still) to {_LARGEST_TIME_SCALE}: {text!r}"
         )
@@ -87,14 +87,14 @@ def _number(text: str) -> float:
 
 
 def user_name(text: str) -> str:
-    """Anything but nothing."""
+    """Any text that is not empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError("nobody can log in without a name")
     return text
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command-line parser."""
     made = argparse.ArgumentParser(
         prog="python -m tests.fakes.vcenter",
         description="A fake vCenter on loopback, for trying things out. It listens until Ctrl-C.",
@@ -181,7 +181,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def model_of(options: argparse.Namespace) -> Model:
-    """The inventory asked for; ValueError when options contradict each other."""
+    """The inventory that the options describe; ValueError if options contradict each other."""
     if len(options.datastore_size) > options.datastores:
         raise ValueError(
             f"argument --datastore-size: {len(options.datastore_size)} sizes for "
@@ -210,7 +210,9 @@ def model_of(options: argparse.Namespace) -> Model:
 
 
 def password_of(options: argparse.Namespace) -> str:
-    """The password by file, environment or default; exits with a message when there is none."""
+    """The password from the file, the environment or the default; exits with a message if there is
+    none.
+    """
     if options.password_file is not None:
         try:
             lines = options.password_file.read_text().splitlines()
@@ -229,7 +231,7 @@ def _add_account(vcenter: VCenter, user: str, besides: tuple[str, ...]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until interrupted; exit code 0 then, 2 for a bad command line, 1 when the
+    """Serve until interrupted. Exit codes: 0 when interrupted, 2 for a bad command line, 1 if the
     port is taken.
     """
     made = parser()

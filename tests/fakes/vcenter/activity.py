@@ -1,9 +1,9 @@
-"""Who is at work inside the fake, so that virtual time knows when nobody is.
+"""Counts the threads that work inside the fake, so that virtual time knows when none does.
 
-A request is at work from its arrival to its answer, a step of a task from its submission to its
-end. Whoever only waits for something else (a long poll for changes, a transfer for its time, an
-upload for the client's next bytes) pauses meanwhile. Who wakes a pause ends it, before the woken
-thread runs: there is no moment in which work is due and nobody counts as busy.
+A request counts as work from its arrival to its answer, and a step of a task from its submission to
+its end. A thread that only waits (a long poll for changes, a transfer for its time, an upload for
+the client's next bytes) pauses its work meanwhile. The thread that wakes a waiting thread ends the
+pause before the other runs, so work that is due always counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 
 class Activity:
-    """Counts work under way. Thread-safe; takes no other lock."""
+    """Counts work in progress. Thread-safe; takes no other lock."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -24,42 +24,46 @@ class Activity:
 
     @property
     def busy(self) -> int:
-        """Requests and steps at work at this moment."""
+        """Number of requests and steps in progress."""
         return self._busy
 
     @property
     def events(self) -> int:
-        """Grows with every beginning of work and every wake-up, a sleeping client's included."""
+        """Increases with every start of work and every wake-up, including those of sleeping
+        clients.
+        """
         return self._events
 
     def begin(self, *, told: bool = True) -> None:
-        """Work was taken on, here or for another thread.
+        """Count work that starts, in this thread or another.
 
-        :param told: False for what happens inside the fake (a timer), of which nobody knows yet
+        :param told: False for work inside the fake (a timer) that no client knows of yet
         """
         with self._changed:
             self._busy += 1
             self._events += told
 
     def end(self) -> None:
-        """Work that was begun is done."""
+        """Count one piece of work as done."""
         with self._changed:
             self._busy -= 1
             self._changed.notify_all()
 
     def note(self) -> None:
-        """Somebody outside was told something and may act on it."""
+        """Count a message to a client, which may act on it."""
         with self._changed:
             self._events += 1
 
     def wait_until_idle(self, timeout_s: float) -> bool:
-        """Whether nobody is at work, after at most so many real seconds."""
+        """Whether all work ends within timeout_s real seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._busy == 0, timeout_s)
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """The calling thread works until the end of the block, but for its pauses."""
+        """Count the calling thread as working until the end of the block, except during its
+        pauses.
+        """
         self._here.works = True
         self.begin()
         try:
@@ -69,14 +73,14 @@ class Activity:
             self.end()
 
     def pause(self) -> Pause:
-        """The calling thread begins to wait; a thread that is not at work (a client's) counts only
-        as told when the pause ends.
+        """Start a wait of the calling thread. For a thread that does no work (a client's), only the
+        end of the pause counts, as an event.
         """
         return Pause(self, counts=getattr(self._here, "works", False))
 
 
 class Pause:
-    """One wait: `end` it once the wait is over, from whatever thread; again is fine."""
+    """One wait. Any thread may call `end` when the wait is over, also more than once."""
 
     def __init__(self, activity: Activity, *, counts: bool) -> None:
         self._activity = activity

@@ -1,4 +1,4 @@
-"""Alarm: a definition on an entity, and the status of each object that it watches below it."""
+"""Alarm: a definition on an entity, and the status of each object below that entity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class State:
-    """Of one alarm on one object."""
+    """State of one alarm on one object."""
 
     status: str
     time: datetime
@@ -31,7 +31,7 @@ class State:
 
 
 class Alarm(ManagedObject):
-    """:ivar entity: where it is defined; it watches what is there and below"""
+    """:ivar entity: where the alarm is defined; it watches that object and everything below"""
 
     TYPE = vim.alarm.Alarm
     PREFIX = "alarm"
@@ -45,18 +45,18 @@ class Alarm(ManagedObject):
         self.set(spec, user)
 
     def set(self, spec: Any, user: str) -> None:
-        """Take a new definition."""
+        """Replace the definition."""
         self.spec = spec
         self._user = user
         self._modified = self.vcenter.clock.now()
 
     def set_creation(self, event: Event) -> None:
-        """Remember the event that it began with."""
+        """Record the event of the alarm's creation."""
         self._event_key = event.key
 
     @property
     def info(self) -> Any:
-        """The definition, and who made it."""
+        """The definition, and its author."""
         spec = self.spec
         names = ("name", "systemName", "description", "enabled", "expression", "action")
         names += ("actionFrequency", "setting")
@@ -71,11 +71,11 @@ class Alarm(ManagedObject):
         )
 
     def covers(self, entity: Any) -> bool:
-        """Whether the object is where the alarm is defined, or below."""
+        """Whether the object is the alarm's entity or below it."""
         return entity is self.entity or self.entity in entity.ancestors
 
     def watched_below(self, entity: Any) -> list[Any]:
-        """The objects at an entity and below it that this alarm watches."""
+        """The objects at an entity and below that this alarm watches."""
         registry = self.vcenter.registry
         found = {
             each.moref: each
@@ -90,11 +90,11 @@ class Alarm(ManagedObject):
         ]
 
     def state_of(self, entity: Any) -> State:
-        """The state of an object as it is now."""
+        """The current state of an object."""
         known = self._states.get(entity.moref)
         status = alarm_expression.status_by_state(self.spec.expression, entity)
         if status == GRAY and known is not None:
-            status = known.status  # by its last event
+            status = known.status  # from its last event
         if not self.spec.enabled:
             status = GRAY
         if known is None or known.status != status:
@@ -120,7 +120,7 @@ class Alarm(ManagedObject):
         )
 
     def happened(self, event: Event, entity: Any) -> bool:
-        """Take an event about an object; whether its status changed."""
+        """Apply an event about an object; returns whether the object's status changed."""
         status = alarm_expression.status_by_event(self.spec.expression, event, entity)
         if status is None or not self.spec.enabled or not self.covers(entity):
             return False
@@ -130,20 +130,20 @@ class Alarm(ManagedObject):
         return True
 
     def clear(self, entity: Any) -> None:
-        """Back to green, until the next event."""
+        """Set the status back to green, until the next event."""
         self._states[entity.moref] = State(GREEN, self.vcenter.clock.now())
 
     # -- the vSphere API
 
     def ReconfigureAlarm(self, ctx: Context, spec: Any) -> None:
-        """Another definition on the same entity."""
+        """Replace the definition; the entity stays."""
         self._manager.check_name(spec.name, self)
         self.set(spec, ctx.user)
         self.changed("info")
         self.post(ctx, "AlarmReconfiguredEvent")
 
     def RemoveAlarm(self, ctx: Context) -> None:
-        """Remove the definition, and every state of it."""
+        """Remove the definition and all its states."""
         self._manager.remove(self)
         self.destroy_object()
         self.post(ctx, "AlarmRemovedEvent")

@@ -1,4 +1,4 @@
-"""What an alarm watches: the status of an object by the expression of an alarm.
+"""The expression of an alarm: which objects it watches, and the status that it gives them.
 
 A state expression compares a property; an event expression remembers the last event of its type
 about the object; "or" takes the worst status, "and" the best. Metrics are not watched. (vSphere API
@@ -19,7 +19,7 @@ _WORSE = (GRAY, GREEN, YELLOW, RED)
 
 
 def parts_of(expression: Any) -> Iterator[Any]:
-    """The expressions that an expression is composed of."""
+    """The simple expressions in an expression."""
     inner = getattr(expression, "expression", None)
     if inner is None:
         yield expression
@@ -28,7 +28,7 @@ def parts_of(expression: Any) -> Iterator[Any]:
 
 
 def types_of(expression: Any) -> set[type]:
-    """Types of the objects that it watches."""
+    """Types of the objects that the expression watches."""
     found = {
         getattr(each, "type", None) or getattr(each, "objectType", None)
         for each in parts_of(expression)
@@ -38,7 +38,7 @@ def types_of(expression: Any) -> set[type]:
 
 _INVENTORY = (vim.ManagedEntity,)
 _COMPUTE = (vim.ComputeResource, vim.HostSystem, vim.ResourcePool, vim.VirtualMachine)
-#: What is below an object of a type, itself included; by kind for folders.
+#: Types below an object of a type, itself included; by kind for folders.
 _BELOW: dict[type, tuple[type, ...]] = {
     vim.VirtualMachine: (vim.VirtualMachine,),
     vim.HostSystem: (vim.HostSystem,),
@@ -56,8 +56,8 @@ _BELOW_FOLDERS: dict[str, tuple[type, ...]] = {
 
 
 def is_about(expression: Any, entity: Any) -> bool:
-    """Whether it watches objects such as this one, or as may be below it: what a recording of 8.0.1
-    has in `declaredAlarmState`."""
+    """Whether the expression watches objects of this type, or of a type that can be below it. A
+    recording of 8.0.1 has exactly these in `declaredAlarmState`."""
     below = _BELOW_FOLDERS.get(getattr(entity, "kind", ""), _INVENTORY)
     for kind, found in _BELOW.items():
         if issubclass(entity.TYPE, kind):
@@ -67,7 +67,7 @@ def is_about(expression: Any, entity: Any) -> bool:
 
 
 def status_by_state(expression: Any, entity: Any) -> str:
-    """The status of an object by its properties; gray when the expression is not about it."""
+    """The status of an object by its properties; gray if the expression does not watch it."""
     if isinstance(expression, vim.alarm.OrAlarmExpression | vim.alarm.AndAlarmExpression):
         choose = max if isinstance(expression, vim.alarm.OrAlarmExpression) else min
         found = [status_by_state(each, entity) for each in expression.expression]
@@ -87,7 +87,7 @@ def status_by_state(expression: Any, entity: Any) -> str:
 
 
 def status_by_event(expression: Any, event: Event, entity: Any) -> str | None:
-    """The status that an event gives to an object; None when it gives none."""
+    """The status that an event gives an object; None if it gives none."""
     for each in parts_of(expression):
         if not isinstance(each, vim.alarm.EventAlarmExpression):
             continue

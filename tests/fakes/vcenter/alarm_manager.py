@@ -1,9 +1,9 @@
-"""AlarmManager: alarms, and what they say of objects. One is there from the beginning, as in every
+"""AlarmManager: alarms and the states of objects. One alarm exists from the beginning, as in every
 vCenter: a host that does not respond.
 
-States are looked at when somebody reads them; collectors are told when an event or a host changes
-one. An alarm does nothing: actions are kept, and not taken. (vSphere API reference, AlarmManager;
-keys of states: a recording of 8.0.1)
+States by property are computed when a client reads them; collectors get an update when an event or
+a host changes one. Actions are stored, but never run. (vSphere API reference, AlarmManager; keys of
+states: a recording of 8.0.1)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class AlarmManager(ManagedObject):
 
     @property
     def alarms(self) -> list[Alarm]:
-        """All alarms; the first one is made when somebody asks."""
+        """All alarms; the first read creates the first one."""
         if self._alarms is None:
             self._alarms = []
             host_alarm = Alarm(self, self.vcenter.root_folder, _host_alarm(), "")
@@ -43,8 +43,8 @@ class AlarmManager(ManagedObject):
         return self._alarms
 
     def check_name(self, name: str, but: Alarm | None = None) -> None:
-        """:raises vim.fault.InvalidName: when it is empty
-        :raises vim.fault.DuplicateName: when another alarm has it
+        """:raises vim.fault.InvalidName: if the name is empty
+        :raises vim.fault.DuplicateName: if another alarm has it
         """
         if not name.strip():
             raise vim.fault.InvalidName(name=name, msg="The name of an alarm must not be empty.")
@@ -55,13 +55,13 @@ class AlarmManager(ManagedObject):
                 )
 
     def remove(self, alarm: Alarm) -> None:
-        """Forget an alarm."""
+        """Remove an alarm."""
         self.alarms.remove(alarm)
         self._tell(alarm.entity)
 
     def declared(self, entity: Any) -> list[Any]:
-        """States of an entity by the alarms that are defined on it or above it, for its sake or
-        for that of what may be below it.
+        """States of an entity for the alarms defined on it or above it that watch the entity or
+        objects that can be below it.
         """
         return [
             each.describe(entity)
@@ -70,7 +70,7 @@ class AlarmManager(ManagedObject):
         ]
 
     def triggered(self, entity: Any) -> list[Any]:
-        """States of an entity and of what is below it that are not as they should be."""
+        """States of an entity and of everything below it that are not green."""
         return [
             alarm.describe(each)
             for alarm in self.alarms
@@ -79,7 +79,7 @@ class AlarmManager(ManagedObject):
         ]
 
     def happened(self, event: Event) -> None:
-        """An event may change states. Nothing is done before there is an alarm for events."""
+        """Let an event change states. Does nothing until there is an alarm for events."""
         for alarm in self._alarms or ():
             entity = self.vcenter.registry.get(event.place.moref)
             if isinstance(getattr(entity, "ancestors", None), list) and alarm.happened(
@@ -88,7 +88,7 @@ class AlarmManager(ManagedObject):
                 self._tell(entity)
 
     def host_changed(self, host: Any) -> None:
-        """A host's connection has changed."""
+        """Update the states after a host's connection has changed."""
         self._tell(host)
 
     def _tell(self, entity: Any) -> None:
@@ -98,14 +98,14 @@ class AlarmManager(ManagedObject):
     # -- the vSphere API
 
     def GetAlarm(self, ctx: Context, entity: Any) -> list[Alarm]:
-        """The alarms that are defined on an entity, or all."""
+        """The alarms that are defined on an entity, or all alarms."""
         if entity is None:
             return list(self.alarms)
         target = self.vcenter.registry.require(entity)
         return [each for each in self.alarms if each.entity is target]
 
     def CreateAlarm(self, ctx: Context, entity: Any, spec: Any) -> Alarm:
-        """A new alarm on an entity and what is below it."""
+        """Define an alarm on an entity and everything below it."""
         target = self.vcenter.registry.require(entity)
         self.check_name(spec.name)
         alarm = Alarm(self, target, spec, ctx.user)
@@ -119,7 +119,7 @@ class AlarmManager(ManagedObject):
         return self.declared(self.vcenter.registry.require(entity))
 
     def AcknowledgeAlarm(self, ctx: Context, alarm: Any, entity: Any) -> None:
-        """Say that somebody has seen it; nothing happens to one that is not triggered."""
+        """Mark a triggered alarm as acknowledged; does nothing if it is not triggered."""
         target = self.vcenter.registry.require(entity)
         state = self.vcenter.registry.require(alarm).state_of(target)
         if state.status in _TRIGGERED and state.acknowledged_at is None:
@@ -127,7 +127,7 @@ class AlarmManager(ManagedObject):
             self._tell(target)
 
     def ClearTriggeredAlarms(self, ctx: Context, filter: Any) -> None:
-        """Make the states of events green; those of properties stay as they are."""
+        """Set states by event to green; states by property stay as they are."""
         wanted = filter.status or _TRIGGERED
         for alarm in self.alarms:
             for each in alarm.watched_below(self.vcenter.root_folder):
@@ -136,11 +136,11 @@ class AlarmManager(ManagedObject):
                     self._tell(each)
 
     def EnableAlarm(self, ctx: Context, alarm: Any, entity: Any) -> None:
-        """Let an alarm watch this object again."""
+        """Enable an alarm for this object again."""
         self._set_disabled(alarm, entity, False)
 
     def DisableAlarm(self, ctx: Context, alarm: Any, entity: Any) -> None:
-        """Say that an alarm is not wanted for this object."""
+        """Disable an alarm for this object."""
         self._set_disabled(alarm, entity, True)
 
     def _set_disabled(self, alarm: Any, entity: Any, disabled: bool) -> None:
@@ -149,11 +149,11 @@ class AlarmManager(ManagedObject):
         self._tell(target)
 
     def AreAlarmActionsEnabled(self, ctx: Context, entity: Any) -> bool:
-        """Whether actions would be taken for an entity."""
+        """Whether actions are enabled for an entity."""
         return bool(self.vcenter.registry.require(entity).alarmActionsEnabled)
 
     def EnableAlarmActions(self, ctx: Context, entity: Any, enabled: bool) -> None:
-        """Whether actions shall be taken for an entity."""
+        """Enable or disable actions for an entity."""
         target = self.vcenter.registry.require(entity)
         target.alarmActionsEnabled = enabled
         target.changed("alarmActionsEnabled")

@@ -1,14 +1,15 @@
-"""AuthorizationManager: roles, permissions, and whether somebody holds privileges.
+"""AuthorizationManager: roles, permissions, and checks of privileges.
 
 A permission says which role a principal has on an entity. The accounts are those of
-`vcenter.permissions`, so what is granted here counts at the next call. Groups are not simulated:
-the one group there is, Administrators, has the role Admin at the root folder, as the administrator
-has, and neither can be changed (AuthMinimumAdminPermission). (vSphere API reference)
+`vcenter.permissions`, so a permission granted here counts from the next call. Groups are not
+simulated: the only group, Administrators, has the role Admin at the root folder, like the
+administrator, and neither permission can be changed (AuthMinimumAdminPermission). (vSphere API
+reference)
 
 HasPrivilegeOnEntities answers for each entity in the request's order, with each privilege in the
-request's order. A privilege that nobody knows is not granted, an entity that is gone is
-ManagedObjectNotFound. (vSphere API reference; govmomi's simulator answers in the same form. What a
-real vCenter says to an unknown privilege or session is unconfirmed.)
+request's order. An unknown privilege is not granted; a removed entity is ManagedObjectNotFound.
+(vSphere API reference; govmomi's simulator answers in the same form. The answer of a real vCenter
+to an unknown privilege or session is unconfirmed.)
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class AuthorizationManager(ManagedObject):
 
     @property
     def privilegeList(self) -> list[Any]:
-        """Every privilege that a role can have."""
+        """Every privilege that a role can contain."""
         return [
             vim.AuthorizationManager.Privilege(
                 privId=each,
@@ -62,14 +63,14 @@ class AuthorizationManager(ManagedObject):
 
     @property
     def description(self) -> Any:
-        """Labels: the ids themselves."""
+        """Labels: the same as the ids."""
         groups = sorted({each.rpartition(".")[0] for each in all_ids()})
         return vim.AuthorizationDescription(
             privilege=_labelled(all_ids()), privilegeGroup=_labelled(groups)
         )
 
     def AddAuthorizationRole(self, ctx: Context, name: str, privIds: list[str] | None) -> int:
-        """A new role; its id."""
+        """Create a role; returns its id."""
         role = self.vcenter.permissions.roles.add(name, privIds or [])
         self.changed("roleList")
         self._post(ctx, "RoleAddedEvent", role=_role(role), privilegeList=sorted(role.privileges))
@@ -78,7 +79,7 @@ class AuthorizationManager(ManagedObject):
     def UpdateAuthorizationRole(
         self, ctx: Context, roleId: int, newName: str, privIds: list[str] | None
     ) -> None:
-        """Rename it and replace its privileges, at once for all who have it."""
+        """Rename a role and replace its privileges, with immediate effect."""
         roles = self.vcenter.permissions.roles
         role = roles.changeable(roleId)
         before = role.name
@@ -87,7 +88,7 @@ class AuthorizationManager(ManagedObject):
         self._post(ctx, "RoleUpdatedEvent", role=_role(role), prevRoleName=before)
 
     def RemoveAuthorizationRole(self, ctx: Context, roleId: int, failIfUsed: bool) -> None:
-        """Remove a role and its permissions; with `failIfUsed`, RemoveFailed when it has any."""
+        """Remove a role and its permissions; with `failIfUsed`, RemoveFailed if it has any."""
         permissions = self.vcenter.permissions
         role = permissions.roles.changeable(roleId)
         if failIfUsed and any(found.role is role for _, _, found in permissions.all()):
@@ -98,7 +99,7 @@ class AuthorizationManager(ManagedObject):
         self._post(ctx, "RoleRemovedEvent", role=_role(role))
 
     def MergePermissions(self, ctx: Context, srcRoleId: int, dstRoleId: int) -> None:
-        """Give everybody who has one role the other instead."""
+        """Replace one role by the other in all permissions."""
         permissions = self.vcenter.permissions
         source, target = (permissions.roles.require(each) for each in (srcRoleId, dstRoleId))
         permissions.move_role(source, target)
@@ -106,7 +107,7 @@ class AuthorizationManager(ManagedObject):
     # -- permissions
 
     def RetrieveEntityPermissions(self, ctx: Context, entity: Any, inherited: bool) -> list[Any]:
-        """Those on the entity; `inherited`: also those above it that propagate."""
+        """Permissions on the entity; `inherited`: also those above it that propagate."""
         target = self.vcenter.registry.require(entity)
         found = self.permissions_of(target)
         if inherited:
@@ -119,15 +120,15 @@ class AuthorizationManager(ManagedObject):
         return list(self._all())
 
     def RetrieveRolePermissions(self, ctx: Context, roleId: int) -> list[Any]:
-        """Those with this role."""
+        """Permissions with this role."""
         self.vcenter.permissions.roles.require(roleId)
         return [each for each in self._all() if each.roleId == roleId]
 
     def SetEntityPermissions(self, ctx: Context, entity: Any, permission: list[Any] | None) -> None:
-        """Add permissions; a principal's former one on this entity is replaced.
+        """Add permissions; each replaces the principal's previous one on this entity.
 
-        UserNotFound for a principal that has no account, NotFound for a role that does not exist,
-        InvalidArgument for View and Anonymous. Nothing is done if one is wrong.
+        UserNotFound for a principal without an account, NotFound for a role that does not exist,
+        InvalidArgument for View and Anonymous. If one permission is wrong, none is changed.
         """
         target = self.vcenter.registry.require(entity)
         accepted = [self._accepted(target, each) for each in permission or []]
@@ -136,7 +137,9 @@ class AuthorizationManager(ManagedObject):
     def ResetEntityPermissions(
         self, ctx: Context, entity: Any, permission: list[Any] | None
     ) -> None:
-        """As SetEntityPermissions, and who is not named has none on the entity any more."""
+        """As SetEntityPermissions; principals that are not named lose their permission on the
+        entity.
+        """
         target = self.vcenter.registry.require(entity)
         accepted = [self._accepted(target, each) for each in permission or []]
         for account in self.vcenter.permissions.accounts():
@@ -144,7 +147,7 @@ class AuthorizationManager(ManagedObject):
         self._give(ctx, target, accepted)
 
     def RemoveEntityPermission(self, ctx: Context, entity: Any, user: str, isGroup: bool) -> None:
-        """Remove a principal's permission on this entity; NotFound when it has none."""
+        """Remove a principal's permission on this entity; NotFound if there is none."""
         target = self.vcenter.registry.require(entity)
         self._check_not_the_administrators(target, user, isGroup)
         account = None if isGroup else self.vcenter.permissions.account(user)
@@ -229,14 +232,14 @@ class AuthorizationManager(ManagedObject):
     def HasPrivilegeOnEntities(
         self, ctx: Context, entity: list[Any], sessionId: str, privId: list[str] | None
     ) -> list[Any]:
-        """What the user of a session may do, object by object."""
+        """The given privileges that the user of a session has on each object."""
         user = self._user_of(sessionId)
         return [self._granted(user, ref, privId or []) for ref in entity]
 
     def HasPrivilegeOnEntity(
         self, ctx: Context, entity: Any, sessionId: str, privId: list[str] | None
     ) -> list[bool]:
-        """As HasPrivilegeOnEntities, for one."""
+        """As HasPrivilegeOnEntities, for one entity."""
         granted = self._granted(self._user_of(sessionId), entity, privId or [])
         return [each.isGranted for each in granted.privAvailability]
 
@@ -249,7 +252,7 @@ class AuthorizationManager(ManagedObject):
     def FetchUserPrivilegeOnEntities(
         self, ctx: Context, entities: list[Any], userName: str
     ) -> list[Any]:
-        """All that a user may do, object by object."""
+        """All privileges of a user on each object."""
         permissions, require = self.vcenter.permissions, self.vcenter.registry.require
         return [
             vim.AuthorizationManager.UserPrivilegeResult(

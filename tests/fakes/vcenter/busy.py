@@ -9,14 +9,14 @@ from tests.fakes.vcenter.cost_model import CostModel
 from tests.fakes.vcenter.model import Model
 from tests.fakes.vcenter.vcenter import VCenter
 
-#: Real seconds that a request or a task takes at most; the clock skips the rest of its cost.
+#: Longest real duration in seconds of a request or a task; the clock skips the rest of its cost.
 LONGEST_PAUSE_S = 0.001
 
 
 def busy_vcenter(
     model: Model | None = None, *, costs: CostModel | None = None, **options: Any
 ) -> VCenter:
-    """Its clients go by its clock: ``SharedHastyClock(vcenter.clock)``.
+    """A vCenter whose clients use its clock: ``SharedHastyClock(vcenter.clock)``.
 
     :param costs: `CostModel.plain` by default
     :param options: of VCenter

@@ -1,4 +1,4 @@
-"""A throw-away CA and a server certificate signed by it, for 127.0.0.1, ::1 and localhost."""
+"""A throw-away CA, and a server certificate for 127.0.0.1, ::1 and localhost that it has signed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import trustme
 
 
 class Certificate:
-    """Files live in a temporary directory until `remove`.
+    """The files stay in a temporary directory until `remove`.
 
-    `ca_file` is what clients must trust; `thumbprint` is the SHA-1 of the server's certificate as
-    "AA:BB:...", the form that HttpNfcLease device URLs carry; `pem` is that certificate itself.
+    Clients must trust `ca_file`. `thumbprint` is the SHA-1 of the server's certificate as
+    "AA:BB:...", the form in HttpNfcLease device URLs; `pem` is that certificate itself.
     """
 
     def __init__(self) -> None:
@@ -32,5 +32,5 @@ class Certificate:
         self.thumbprint = ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
 
     def remove(self) -> None:
-        """Delete the files; twice is fine."""
+        """Delete the files. A second call does nothing."""
         self._directory.cleanup()

@@ -1,17 +1,17 @@
 """The fake's time: real, scaled or manual, with timers.
 
-``Clock(scale=1.0)`` follows real time, ``scale=60.0`` lets one real second count as a minute,
-``scale=0.0`` stands still until `advance` is called. `advance` works in every mode and runs the
+``Clock(scale=1.0)`` follows real time, ``scale=60.0`` makes one real second a minute, and
+``scale=0.0`` stands still until `advance` is called. `advance` works in every mode. It runs the
 timers that became due in the caller's thread, in order of their deadlines, before it returns; so a
-test that advances past a lease's time-out finds the lease gone. Otherwise one background thread
-runs due timers. Timers must be short and may take the vCenter's lock.
+test that advances past a lease's timeout finds the lease gone. Otherwise one background thread runs
+due timers. Timers must be short and may take the vCenter's lock.
 
 Requests and tasks cost time (cost_model.py). That time passes by itself, also on a clock that
-stands still (`pass_time`, `Passing`); what a test injects, such as a fault rule's delay, does
-not. ``Clock(longest_pause_s=0.001)`` shortens it: a pause takes at most so many real seconds, and
-the clock then moves to the pause's end. Use it where all clients share this clock.
+stands still (`pass_time`, `Passing`); delays that a test injects, such as a fault rule's, do not.
+``Clock(longest_pause_s=0.001)`` shortens it: a pause takes at most that many real seconds, and the
+clock then moves to the pause's end. Use it if all clients share this clock.
 
-virtual_time.py moves a clock that stands still from timer to timer while nobody is at work.
+virtual_time.py moves a clock that stands still from timer to timer while no thread works.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from datetime import UTC, datetime, timedelta
 
 from tests.fakes.vcenter.activity import Activity
 
-#: What `monotonic` reads at the start: far from 0, so that code which takes 0.0 for "never" fails.
+#: First value of `monotonic`. It is far from 0, so that code that takes 0.0 for "never" fails.
 START_S = 1_000_000.0
-#: Real seconds that passing time takes on a clock that stands still: others may run meanwhile.
+#: Real seconds that passing time takes on a clock that stands still: lets other threads run.
 _MOMENT_S = 0.001
 
 
 class Passing(float):
-    """Seconds that pass by themselves, also on a clock that stands still: `Clock.call_later`."""
+    """Seconds that pass by themselves, also on a clock that stands still; for
+    `Clock.call_later`.
+    """
 
 
 class Timer:
-    """A pending call; `cancel` is safe at any time, also from inside the call itself."""
+    """A pending call. `cancel` is safe at any time, even from inside the call."""
 
     def __init__(self, deadline: float, call: Callable[[], None], awaited: bool) -> None:
         self.deadline = deadline
@@ -46,7 +48,7 @@ class Timer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Forget the call unless it has begun."""
+        """Drop the call unless it has begun."""
         self.cancelled = True
 
 
@@ -66,10 +68,10 @@ class _Sleep:
 
 
 class Clock:
-    """Time as seen by everything inside the fake (task times, idle sessions, lease
-    timers, costs). `activity` tells who is at work under this clock.
+    """The time of everything inside the fake (task times, idle sessions, lease timers, costs).
+    `activity` counts the work that is timed by this clock.
 
-    :param longest_pause_s: real seconds that a cost takes at most; infinite by default, and a
+    :param longest_pause_s: longest real duration in seconds of a cost; by default, infinite, or a
         moment on a clock that stands still
     """
 
@@ -84,7 +86,7 @@ class Clock:
         self._advanced_s = 0.0
         self._changed = threading.Condition()
         self._timers: list[tuple[float, int, Timer]] = []
-        # Timers that the clock moves to by itself, by the real time at which it does.
+        # Timers that the clock moves to by itself, by the real time at which it does so.
         self._passing: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
@@ -100,7 +102,7 @@ class Clock:
         return (time.monotonic() - self._real_start) * self.scale + self._advanced_s
 
     def now(self) -> datetime:
-        """The date in the fake's own time, aware, in UTC."""
+        """The current date in the fake's own time, aware, in UTC."""
         return self._start + timedelta(seconds=self.elapsed_s)
 
     def call_later(
@@ -109,8 +111,8 @@ class Clock:
         """Run `call` after `delay_s` seconds of the fake's time, in the timer thread or inside
         `advance`. A `Passing` delay passes by itself, also on a clock that stands still.
 
-        :param awaited: False for what ends only what was neglected, such as a lease's time-out:
-            virtual time does not pass for its sake
+        :param awaited: False for a timer that only cleans up after neglect, such as a lease's
+            timeout; virtual time does not move to it
         """
         timer = Timer(self.monotonic() + max(0.0, delay_s), call, awaited)
         with self._changed:
@@ -127,8 +129,8 @@ class Clock:
         return timer
 
     def pass_time(self, seconds: float) -> None:
-        """Let `seconds` pass for the calling thread, also on a clock that stands still, where they
-        pass at once.
+        """Let `seconds` pass for the calling thread. On a clock that stands still, they pass at
+        once.
         """
         if seconds <= 0:
             return
@@ -156,7 +158,7 @@ class Clock:
         self.advance_to(self.monotonic() + seconds)
 
     def next_awaited(self) -> float | None:
-        """When the next timer that somebody waits for is due, by `monotonic`; None without one."""
+        """When the next awaited timer is due, by `monotonic`; None if there is none."""
         with self._changed:
             return min(
                 (due for due, _, timer in self._timers if timer.awaited and not timer.cancelled),
@@ -164,11 +166,11 @@ class Clock:
             )
 
     def advance_to(self, target: float) -> None:
-        """As `advance`, to a moment of `monotonic`; one that has passed runs what is due."""
+        """As `advance`, to a moment of `monotonic`; if that has passed, run what is due."""
         with self._changed:
             while self._timers and self._timers[0][0] <= target:
                 deadline, _, timer = heapq.heappop(self._timers)
-                # A timer sees the time it was set for, so that what it starts is timed from there.
+                # A timer runs at its own deadline, so that whatever it starts is timed from there.
                 self._advanced_s += max(0.0, deadline - self.monotonic())
                 if not timer.cancelled:
                     self._call_unlocked(timer)
@@ -206,8 +208,8 @@ class Clock:
             self.advance_to(target)
 
     def _wait_for_next(self) -> float | None:
-        """Block until a timer is due, or the clock moves to one by itself: that moment, by
-        `monotonic`; None when the clock is stopped.
+        """Block until a timer is due, or until the clock moves to one by itself. Returns that
+        moment, by `monotonic`; None if the clock is stopped.
         """
         with self._changed:
             while not self._stopped:

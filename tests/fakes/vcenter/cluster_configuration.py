@@ -1,9 +1,9 @@
-"""What a cluster is configured to do: DRS, HA, rules, groups, and exceptions for single VMs.
+"""Configuration of a cluster: DRS, HA, rules, groups, and overrides for single VMs.
 
-The fake keeps it and does nothing by it. ReconfigureComputeResource_Task changes what the spec
-names; with `modify` false the rest goes back to its default. A rule gets its key from vCenter;
-groups go by their names, exceptions by their VM. (vSphere API reference, ClusterConfigSpecEx and
-ArrayUpdateSpec. That a wrong key or name is InvalidArgument is unconfirmed.)
+The fake stores it and never acts on it. ReconfigureComputeResource_Task changes what the spec
+names; if `modify` is false, everything else goes back to its default. vCenter assigns the key of a
+rule; a group is identified by its name, an override by its VM. (vSphere API reference,
+ClusterConfigSpecEx and ArrayUpdateSpec. InvalidArgument for a wrong key or name is unconfirmed.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
-#: Lists of a spec, the lists of the configuration that they change, and what identifies an entry.
+#: Lists of a spec, the lists of the configuration that they change, and the identity of an entry.
 _LISTS: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("rulesSpec", "rule", lambda info: info.key),
     ("groupSpec", "group", lambda info: info.name),
@@ -69,7 +69,7 @@ class ClusterConfiguration:
         return list(self._entries["rule"].values())
 
     def apply(self, spec: Any, modify: bool) -> None:
-        """Change what a ClusterConfigSpecEx names; nothing, if one of its entries is wrong."""
+        """Apply a ClusterConfigSpecEx; if one of its entries is wrong, change nothing."""
         before = self.das, self.drs, self._entries
         if modify:
             self._entries = {name: dict(entries) for name, entries in self._entries.items()}
@@ -109,7 +109,7 @@ class ClusterConfiguration:
             raise _wrong(name)
 
     def _check_rule(self, rule: Any) -> None:
-        """Names that are taken, and groups that are not there."""
+        """Refuse names that are taken, and groups that do not exist."""
         groups = self._entries["group"]
         named = [getattr(rule, one, None) for one in _GROUPS_OF_RULES]
         if any(one and one not in groups for one in named):

@@ -1,10 +1,10 @@
 """ComputeResource and ClusterComputeResource: hosts, their root resource pool, and the datastores
-and networks that they see.
+and networks that the hosts see.
 
-A host that is added is one that nobody can reach: its name is free, its user is root, and its
+An added host cannot be reached for real: any unused name is accepted, its user is root, and its
 certificate is the fake's. A wrong thumbprint is SSLVerifyFault with the right one, a host that is
-there AlreadyConnected. (vSphere API reference, AddHost_Task and HostConnectSpec) It mounts no
-datastore.
+already in the inventory AlreadyConnected. (vSphere API reference, AddHost_Task and HostConnectSpec)
+The new host mounts no datastore.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HOSTS_USER = "root"
 
 
 class ComputeResource(ManagedEntity):
-    """A host by itself."""
+    """A standalone host."""
 
     TYPE: ClassVar[type] = vim.ComputeResource
     PREFIX = "domain-s"
@@ -42,7 +42,7 @@ class ComputeResource(ManagedEntity):
         self.resourcePool.parent = self
 
     def add_host(self, host: HostSystem) -> None:
-        """Let `host` belong here."""
+        """Add a host."""
         host.parent = self
         self.add_member("host", host)
 
@@ -58,7 +58,7 @@ class ComputeResource(ManagedEntity):
 
     @property
     def environmentBrowser(self) -> ManagedObject:
-        """What its hosts offer to virtual machines."""
+        """The capabilities that its hosts offer to virtual machines."""
         return browser_of(self)
 
     @property
@@ -73,7 +73,7 @@ class ComputeResource(ManagedEntity):
 
     @property
     def configurationEx(self) -> Any:
-        """Where a VM's swap file goes: beside it."""
+        """Where a VM's swap file goes: into the VM's directory."""
         return vim.ComputeResource.ConfigInfo(vmSwapPlacement="vmDirectory")
 
     def _sums(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class ComputeResource(ManagedEntity):
         )
 
     def destroy(self) -> None:
-        """Hosts first, then pools, then itself."""
+        """Remove hosts first, then resource pools, then the object itself."""
         for host in self.host:
             host.leave()
         self.resourcePool.leave()
@@ -111,7 +111,7 @@ class ComputeResource(ManagedEntity):
 
 
 class ClusterComputeResource(ComputeResource):
-    """A cluster; DRS places nothing, so placement is the caller's."""
+    """A cluster. DRS never places a VM; the caller chooses the host."""
 
     TYPE = vim.ClusterComputeResource
     PREFIX = "domain-c"
@@ -126,12 +126,12 @@ class ClusterComputeResource(ComputeResource):
 
     @property
     def configurationEx(self) -> Any:
-        """What it is configured to do."""
+        """The configuration."""
         return self.settings.describe()
 
     @property
     def configuration(self) -> Any:
-        """The same in short."""
+        """The configuration in its deprecated form."""
         return self.settings.describe_short()
 
     # -- the vSphere API
@@ -163,7 +163,7 @@ class ClusterComputeResource(ComputeResource):
     def AddHost_Task(
         self, ctx: Context, spec: Any, asConnected: bool, resourcePool: Any, license: str | None
     ) -> Task:
-        """A new host."""
+        """Add a new host."""
         return self.vcenter.tasks.start(
             self,
             "AddHost_Task",
@@ -173,7 +173,9 @@ class ClusterComputeResource(ComputeResource):
         )
 
     def MoveInto_Task(self, ctx: Context, host: list[Any]) -> Task:
-        """Move hosts of the same datacenter here, in maintenance mode if a cluster has them."""
+        """Move hosts of the same datacenter here; a host of another cluster must be in maintenance
+        mode.
+        """
         moved = [self.vcenter.registry.require(each) for each in host]
         return self.vcenter.tasks.start(
             self,
@@ -204,7 +206,7 @@ class ClusterComputeResource(ComputeResource):
 def connected_host(
     parent: ComputeResource, ctx: Context, spec: Any, as_connected: bool
 ) -> HostSystem:
-    """Make the host that a HostConnectSpec means, and add it to `parent`."""
+    """Create the host that a HostConnectSpec describes, and add it to `parent`."""
     from tests.fakes.vcenter.host_system import HostSystem
 
     vcenter = parent.vcenter
@@ -221,7 +223,7 @@ def connected_host(
 
 
 def check_connectable(vcenter: VCenter, spec: Any) -> None:
-    """Whether a host can be added, by its name, its certificate, and its account."""
+    """Check that a host can be added, by its name, certificate and account."""
     for other in vcenter.registry.of_type(vim.HostSystem):
         if other.name == spec.hostName:
             raise vim.fault.AlreadyConnected(

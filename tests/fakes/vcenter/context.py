@@ -1,4 +1,4 @@
-"""Who is asking: what `dispatch` hands to every handler."""
+"""The caller of a request: `dispatch` passes it to every handler."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 class Context:
     """One request.
 
-    :param session: the live session, or None (only methods open to anybody are reached without one)
-    :param host: the "host:port" that the client called the fake by; URLs handed out should use it
+    :param session: the live session, or None (only for methods that need no session)
+    :param host: the "host:port" under which the client called the fake; returned URLs should use it
     :param cookie: value of the cookie of the HTTP session, "" without one
-    :param user_agent: as the client names itself
+    :param user_agent: the client's User-Agent
     :param set_cookies: cookies to send with the answer, as complete Set-Cookie values
     """
 
@@ -31,5 +31,5 @@ class Context:
 
     @property
     def user(self) -> str:
-        """The user of the session, or "" when there is none."""
+        """The user of the session, or "" without a session."""
         return self.session.user if self.session else ""

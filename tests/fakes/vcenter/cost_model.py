@@ -1,21 +1,21 @@
-"""What work costs, off by default: bandwidths, vCenter's queue, and fixed times.
+"""The costs of work, off by default: bandwidths, vCenter's queue, and fixed times.
 
-`request_s` and `task_s` are the plain costs: what every request takes, and every task. They count
-without `enabled`, and pass by themselves even on a clock that stands still, so that a test of
+`request_s` and `task_s` are the plain costs: the time of every request and of every task. They
+count without `enabled`, and pass by themselves even on a clock that stands still, so a test of
 anything else may leave them on.
 
 With ``CostModel(enabled=True)`` whatever moves bytes is a transfer (transfers.py) along a route
-that is worked out here: a clone or a copy of a disk through the datastores and the host that does
-the work, or inside the array; an import or an export through Glance's link, the client's process
-and the host. Operations wait for their turn as in vCenter (operation_queue.py).
+that is worked out here: a clone or a copy of a disk goes through the datastores and the host that
+does the work, or stays inside the array; an import or an export goes through Glance's link, the
+client's process and the host. Operations wait for their turn as in vCenter (operation_queue.py).
 
-Nothing of 20 GiB need be moved to see what 20 GiB cost: each byte that really moves counts as
-`bytes_scale` bytes. An image with 5 MiB of data under a scale of 4096 is one of 20 GiB, to its
-upload and to all of its clones. Space on datastores is counted as it is. A thick disk occupies, and
+The cost of 20 GiB can be measured without moving 20 GiB: each byte that really moves counts as
+`bytes_scale` bytes. With a scale of 4096, an image with 5 MiB of data counts as 20 GiB in its
+upload and in all its clones. Space on datastores is not scaled. A thick disk occupies, and
 therefore moves, its whole capacity.
 
-Each number says where it is from. What is called an assumption is one: a rate that depends on the
-hardware, to be set by whoever knows theirs.
+Each number names its source. An "assumption" is a rate that depends on the hardware; set it to the
+value of yours.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from tests.fakes.vcenter.transfers import Route
 # 1448 bytes (IEEE 802.3 preamble, header, FCS and gap; IPv4, TCP with timestamps, RFC 7323).
 TEN_GBE = 10e9 / 8 * 1448 / 1538
 # Units that a host takes at a time and what a clone needs: 16 units, of which cloning on one host
-# takes 4, so 4 at a time; per host involved half of it, so 8. Written in units of two. (VMware
-# performance blog, "vCenter Limits for Tasks Running at the Same Time", 2021-02; VMware KB 326281.)
-# That a clone between two hosts takes half on each is inferred from the documented 8 before 6.0.
+# takes 4, so 4 at a time; a clone between two hosts takes half of that on each, so 8. Written in
+# units of two. (VMware performance blog, "vCenter Limits for Tasks Running at the Same Time",
+# 2021-02; VMware KB 326281.) That a clone between two hosts takes half on each is inferred from the
+# documented 8 before 6.0.
 UNITS_PER_HOST = 8
 SAME_HOST_UNITS = 2
 EACH_HOST_UNITS = 1
@@ -41,7 +42,7 @@ EACH_HOST_UNITS = 1
 # (same blog).
 OPERATIONS_AT_A_TIME = 640
 
-# Plain costs of the test suites. Assumptions, about what a busy vCenter takes.
+# Plain costs of the test suites. Assumptions about a busy vCenter.
 PLAIN_REQUEST_S = 0.02
 PLAIN_TASK_S = 1.0
 
@@ -50,32 +51,32 @@ PLAIN_TASK_S = 1.0
 class CostModel:
     """Bandwidths are bytes per second of the fake's time; 0 means unlimited.
 
-    :param datastore_bandwidth: what one datastore reads. Assumption: the array serves each
+    :param datastore_bandwidth: read rate of one datastore. Assumption: the array serves each
         datastore through one 10 GbE port
-    :param write_share: what it writes at the same time, in parts of that. Assumption
+    :param write_share: share of the read rate that it can write at the same time. Assumption
     :param vaai: whether the arrays copy by themselves (VAAI XCOPY, or Full File Clone on NFS) when
-        a clone stays on its datastore. Off, as NFS needs the vendor's plug-in for it (VMware
+        a clone stays on its datastore. Off, because NFS needs the vendor's plug-in for it (VMware
         vSphere 8.0 Storage, "Hardware Acceleration on NAS Devices")
-    :param vaai_bandwidth: what such an array copies. Assumption; published figures of all-flash
+    :param vaai_bandwidth: copy rate of such an array. Assumption; published figures of all-flash
         arrays go up to 7 GB/s (J. Odgers, "Cloning VMs - Why less is better", 2015)
-    :param host_bandwidth: what one host copies, in and out at once, as full duplex allows: one
-        10 GbE uplink for storage
-    :param nfc_stream_bandwidth: what one upload or download of a lease gets at most. "NFC is single
+    :param host_bandwidth: copy rate of one host, in both directions at once (full duplex): one 10
+        GbE uplink for storage
+    :param nfc_stream_bandwidth: highest rate of one upload or download of a lease. "NFC is single
         threaded ... you will never move faster than the single thread", and encrypted (Broadcom KB
         307001); the number is an assumption
     :param glance_bandwidth: the link of Glance, which all imports share: one 10 GbE link
-    :param importer_bandwidth: what one session, that is one cinder-volume process, passes on from
-        Glance to a lease. Assumption: a Python process that reads TLS and writes TLS
-    :param fixed_clone_s: a clone beside its bytes. Assumption
+    :param importer_bandwidth: rate at which one session, that is, one cinder-volume process, passes
+        bytes from Glance to a lease. Assumption: a Python process that reads TLS and writes TLS
+    :param fixed_clone_s: a clone, in addition to its bytes. Assumption
     :param fixed_task_s: any other task on a virtual machine. Assumption
-    :param snapshot_s: making, and removing again, the snapshot that vCenter takes of a source that
-        runs. Assumption
+    :param snapshot_s: creating and removing the snapshot that vCenter takes of a running source.
+        Assumption
     :param operations_at_a_time: in the whole vCenter; more are queued
-    :param bytes_scale: how many bytes one byte stands for
+    :param bytes_scale: how many bytes each byte counts as
     :param request_s: every HTTP request, half of it before it acts and half before its answer. The
         wait of a long poll comes on top
-    :param task_s: every task, and the making of a lease; where `enabled` says what a task takes,
-        that counts instead
+    :param task_s: every task, and the creation of a lease; where `enabled` gives a task a time of
+        its own, that counts instead
     """
 
     enabled: bool = False
@@ -98,14 +99,14 @@ class CostModel:
 
     @classmethod
     def plain(cls, **changes: Any) -> CostModel:
-        """What the test suites run on: nothing is free."""
+        """The costs that the test suites use: everything takes time."""
         return cls(**{"request_s": PLAIN_REQUEST_S, "task_s": PLAIN_TASK_S, **changes})
 
     def __post_init__(self) -> None:
         self.queue = OperationQueue(UNITS_PER_HOST, lambda: self.operations_at_a_time)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Costs can be sent to another process; who waits here stays here."""
+        """A copy for another process; the queue's waiting threads stay here."""
         return {name: value for name, value in vars(self).items() if name != "queue"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -115,8 +116,8 @@ class CostModel:
     # Turns
 
     def clone_admission(self, source_host: Any, target_host: Any) -> Admission | None:
-        """The queue place of a clone from a VM of one host to another (or the same); None when
-        costs are off.
+        """The place in the queue of a clone from a VM of one host to another (or the same); None
+        when costs are off.
         """
         if not self.enabled:
             return None
@@ -126,17 +127,17 @@ class CostModel:
         return self.queue.new(dict.fromkeys(hosts, EACH_HOST_UNITS))
 
     def admission(self) -> Admission | None:
-        """The queue place of any other operation; None when costs are off."""
+        """The place in the queue of any other operation; None when costs are off."""
         return self.queue.new() if self.enabled else None
 
     # Times
 
     def task_seconds(self) -> float:
-        """How long a task takes that moves no bytes."""
+        """Seconds that a task takes if it moves no bytes."""
         return self._seconds(self.fixed_task_s)
 
     def clone_seconds(self) -> float:
-        """How long a clone takes beside its bytes."""
+        """Seconds that a clone takes in addition to its bytes."""
         return self._seconds(self.fixed_clone_s)
 
     def _seconds(self, fixed_s: float) -> float:
@@ -145,13 +146,13 @@ class CostModel:
     # Bytes
 
     def counted(self, size_bytes: int) -> float:
-        """What so many real bytes stand for."""
+        """How many bytes this number of real bytes counts as."""
         return size_bytes * self.bytes_scale
 
     def copy_route(self, source: Any, target: Any, host: Any, *, offloadable: bool) -> Route:
-        """From one datastore to another, or the same, by the host that owns the source.
+        """From one datastore to another, or within one, by the host that owns the source.
 
-        :param host: None for a copy of files; vCenter then picks a host that nobody else uses
+        :param host: None for a copy of files; vCenter then picks an idle host
         :param offloadable: whether an array that can copy by itself may do so here
         """
         if self.vaai and offloadable and source is target:
@@ -164,13 +165,13 @@ class CostModel:
     def import_route(self, importer: str, host: Any, datastore: Any) -> Route:
         """From Glance through a client's process to a host and its datastore, all at once.
 
-        :param importer: tells client processes apart
+        :param importer: identifies the client process
         :param host: None for a file that is sent to vCenter itself
         """
         return self._nfc({**self._client(importer), **self._write(datastore)}, host)
 
     def export_route(self, importer: str, host: Any, datastore: Any) -> Route:
-        """The other way round."""
+        """The reverse of `import_route`."""
         return self._nfc({**self._client(importer), **self._read(datastore)}, host)
 
     def _read(self, datastore: Any) -> dict[str, float]:

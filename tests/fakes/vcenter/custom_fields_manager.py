@@ -66,7 +66,7 @@ class CustomFieldsManager(ManagedObject):
         return definition
 
     def RenameCustomFieldDef(self, ctx: Context, key: int, name: str) -> None:
-        """Give an attribute another name."""
+        """Rename an attribute."""
         definition = self._require(key)
         self._check_free(name)
         definition.name = name
@@ -84,13 +84,13 @@ class CustomFieldsManager(ManagedObject):
     def SetField(self, ctx: Context, entity: Any, key: int, value: str) -> None:
         """Set a value at once; an empty one removes it.
 
-        InvalidArgument for a key that is not of this type.
+        InvalidArgument for a key that does not apply to this type.
         """
         target = self.vcenter.registry.require(entity)
         self.set_value(target, key, value)
 
     def set_value(self, target: ManagedEntity, key: int, value: str) -> None:
-        """As SetField, on an object of the fake."""
+        """As SetField, for an object of the fake."""
         if key not in {each.key for each in self.fields_for(target.TYPE)}:
             raise vmodl.fault.InvalidArgument(invalidProperty="key")
         if value:

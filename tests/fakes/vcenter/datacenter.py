@@ -67,7 +67,7 @@ class Datacenter(ManagedEntity):
         )
 
     def destroy(self) -> None:
-        """Hosts, then everything in the folders, then itself."""
+        """Remove hosts, then the content of the folders, then the datacenter itself."""
         for entity in _below(self.hostFolder):
             if isinstance(entity, ComputeResource):
                 entity.destroy()

@@ -1,11 +1,11 @@
-"""Datastore: a place for files, with mounts on hosts and honest numbers.
+"""Datastore: files, mounts on hosts, and exact space figures.
 
-freeSpace is capacity less what the files occupy; uncommitted is what the thin disks of registered
-virtual machines may still grow by. Both are right at every read (a real vCenter lags behind and has
-RefreshDatastoreStorageInfo for that, which is accepted here).
+freeSpace is the capacity less what the files occupy; uncommitted is how much the thin disks of
+registered virtual machines may still grow. Both are right at every read. (A real vCenter lags
+behind and has RefreshDatastoreStorageInfo for that, which is accepted here.)
 
-For tests: `free_bytes`, `used_bytes`, `files()`, `directories()`, `fill(size_bytes)` (what somebody
-else keeps there), `mount`/`unmount`, `accessible`, `maintenance_mode`.
+For tests: `free_bytes`, `used_bytes`, `files()`, `directories()`, `fill(size_bytes)` (bytes of
+other tenants), `mount`/`unmount`, `accessible`, `maintenance_mode`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _MAX_FILE_BYTES = 62 << 40
 class Datastore(ManagedEntity):
     """One datastore; `storage` holds its files and counts its bytes.
 
-    Hosts of two datacenters may mount the same export or LUN. Each datacenter then has a datastore
-    object of its own for it, with its own virtual machines, the same files and the same url.
+    Hosts of two datacenters may mount the same export or LUN. Each datacenter then has its own
+    datastore object for it, with its own virtual machines, the same files and the same url.
     (vSphere API reference, DatastoreSummary.url: "the unique locator for the datastore"; that two
-    objects of one vCenter share it is unconfirmed.) `twin` is the first of them. Collectors are not
-    told what a twin's virtual machines do to the free space.
+    objects of one vCenter share it is unconfirmed.) `twin` is the first of them. Collectors get no
+    update when a twin's virtual machines change the free space.
     """
 
     TYPE = vim.Datastore
@@ -58,7 +58,7 @@ class Datastore(ManagedEntity):
         storage = twin.storage if twin is not None else None
         self.storage = DatastoreFiles(name, capacity_bytes, owner=self, twin=storage)
         self.kind = kind
-        self.export: str | None = None  # "server:/path" of one that a host has mounted
+        self.export: str | None = None  # "server:/path" of an export that a host has mounted
         self.maintenance_mode = "normal"
         self.reachable = True
         self.volume_id = _vsan_id() if self.is_vsan else str(uuid.uuid4())
@@ -67,20 +67,20 @@ class Datastore(ManagedEntity):
         self.mounts: dict[ManagedObject, Any] = {}
         self.browser = HostDatastoreBrowser(vcenter, self)
         self._uncommitted_bytes = 0
-        self._uncommitted_of: dict[ManagedObject, int] | None = None  # None: to be summed up
+        self._uncommitted_of: dict[ManagedObject, int] | None = None  # None: has to be recomputed
         self._changed_vms: set[Any] = set()
         self._entering: Task | None = None  # maintenance mode
 
     @property
     def path_name(self) -> str:
-        """Its name as paths write it."""
+        """Its name as it appears in datastore paths."""
         plain = self.vcenter.switches.datastore_paths == "plain"
         return unescape_name(self.name) if plain else self.name
 
     @property
     def is_vsan(self) -> bool:
-        """Whether directories bear ids, disks have no extents of their own, and nobody makes a
-        directory in the root (recording of a vSAN of 8.0.1).
+        """Whether directories have ids for names, disks have no separate extent files, and clients
+        cannot create a directory in the root (recording of a vSAN of 8.0.1).
         """
         return self.kind.lower() == "vsan"
 
@@ -90,7 +90,7 @@ class Datastore(ManagedEntity):
         return f"ds:///vmfs/volumes/{volume}/"
 
     def make_vm_directory(self, path: str) -> str:
-        """A new directory for a VM, called `path` or like it; on vSAN the id of an object."""
+        """Create a directory for a VM, called `path` or similar; on vSAN, the id of an object."""
         if self.is_vsan and not posixpath.dirname(path):
             path = str(uuid.uuid4())
         return self.storage.make_unique_directory(path)
@@ -118,7 +118,7 @@ class Datastore(ManagedEntity):
         return self.storage.directories()
 
     def fill(self, size_bytes: int) -> None:
-        """Let somebody else occupy so many bytes (in all, not in addition)."""
+        """Set how many bytes other tenants occupy (in all, not in addition)."""
         self.storage.foreign_bytes = size_bytes
         self.refresh()
 
@@ -137,7 +137,7 @@ class Datastore(ManagedEntity):
         self.changed("host", "summary")
 
     def unmount(self, host: ManagedObject) -> None:
-        """Take it away from a host."""
+        """Unmount it from a host."""
         self.mounts.pop(host, None)
         host.remove_member("datastore", self)
         self.changed("host", "summary")
@@ -153,7 +153,7 @@ class Datastore(ManagedEntity):
         )
 
     def require_accessible(self) -> None:
-        """InaccessibleDatastore when no host sees it."""
+        """InaccessibleDatastore if no host sees it."""
         if not self.accessible:
             raise vim.fault.InaccessibleDatastore(
                 msg=f"Unable to access datastore '{self.name}'.",
@@ -162,8 +162,9 @@ class Datastore(ManagedEntity):
             )
 
     def refresh(self, vm: ManagedObject | None = None) -> None:
-        """Bytes have changed, of one VM or of anybody: sum them up anew when they are read, and
-        tell collectors. With the VM named the others on the datastore cost nothing.
+        """Note that the bytes of one VM, or any bytes, have changed: recompute the sums at the next
+        read, and send updates to collectors. If the VM is named, the other VMs of the datastore
+        cost nothing.
         """
         if vm is None:
             self._uncommitted_of = None
@@ -180,7 +181,7 @@ class Datastore(ManagedEntity):
 
     @property
     def uncommitted_bytes(self) -> int:
-        """What thin disks of registered virtual machines may still take."""
+        """How much the thin disks of registered virtual machines may still grow."""
         if self._uncommitted_of is None:
             self._uncommitted_bytes, self._uncommitted_of = 0, {}
             self._changed_vms = set(self.members("vm"))
@@ -280,25 +281,26 @@ class Datastore(ManagedEntity):
     # Methods
 
     def RefreshDatastore(self, ctx: Context) -> None:
-        """Nothing is cached but the sums."""
+        """Does nothing else, since only sums are cached."""
         self.refresh()
 
     def RefreshDatastoreStorageInfo(self, ctx: Context) -> None:
-        """Nothing is cached but the sums."""
+        """Does nothing else, since only sums are cached."""
         self.refresh()
 
     def RenameDatastore(self, ctx: Context, newName: str) -> None:
-        """As Rename_Task, but at once."""
+        """As Rename_Task, but without a task."""
         self.rename(newName)
 
     def rename(self, new_name: str) -> None:
-        """The name in "[name] path" changes with it; morefs and files stay."""
+        """Change the name in "[name] path"; morefs and files stay."""
         super().rename(new_name)
         self.refresh()
 
     def DatastoreEnterMaintenanceMode(self, ctx: Context) -> Any:
-        """At once when no virtual machine is left on it, else entering until they are gone; the
-        task of the result lasts as long. Leaving ends it with RequestCanceled (unconfirmed).
+        """Enter maintenance mode: at once if the datastore has no virtual machine, otherwise when
+        the last one leaves; until then the task of the result runs. Exiting ends that task with
+        RequestCanceled (unconfirmed).
         """
 
         def body(task: Task) -> Generator[float, None, None]:
@@ -322,7 +324,7 @@ class Datastore(ManagedEntity):
         return vim.storageDrs.StoragePlacementResult(recommendations=[], task=self._entering.ref)
 
     def remove_member(self, path: str, member: ManagedObject) -> None:
-        """The last virtual machine's leaving ends what waits for it."""
+        """Remove a member; the removal of the last virtual machine completes maintenance mode."""
         super().remove_member(path, member)
         if self.maintenance_mode == "enteringMaintenance" and not self.members("vm"):
             self._set_maintenance_mode("inMaintenance")
@@ -330,7 +332,7 @@ class Datastore(ManagedEntity):
     def _set_maintenance_mode(self, mode: str) -> None:
         self.maintenance_mode = mode
         if self._entering is not None and self._entering.info.state == "running":
-            self.vcenter.tasks.cancel(self._entering)  # a worker resumes its body
+            self.vcenter.tasks.cancel(self._entering)  # a worker thread resumes the task's body
         self.changed("summary")
 
     def DatastoreExitMaintenanceMode_Task(self, ctx: Context) -> Task:
@@ -356,7 +358,7 @@ class Datastore(ManagedEntity):
         self.leave()
 
     def leave(self) -> None:
-        """Out of the inventory: no host mounts it any more."""
+        """Remove it from the inventory; no host mounts it any more."""
         datacenter = self.datacenter
         if datacenter is not None:
             datacenter.remove_member("datastore", self)
@@ -366,15 +368,16 @@ class Datastore(ManagedEntity):
 
 
 def _vsan_id() -> str:
-    """As "521c9b7b14ab4394-f348fc866fe686fb"."""
+    """An id such as "521c9b7b14ab4394-f348fc866fe686fb"."""
     digits = uuid.uuid4().hex
     return f"{digits[:16]}-{digits[16:]}"
 
 
 def find_datastore(vcenter: VCenter, name: str, datacenter: Any = None) -> Datastore:
-    """The datastore of a path's "[name]", in `datacenter` when one is given.
+    """The datastore of a path's "[name]", in `datacenter` if given.
 
-    InvalidDatastore (as a datastore path fault) when there is none by that name."""
+    InvalidDatastore (as a datastore path fault) if no datastore has that name.
+    """
     found = [
         datastore
         for datastore in vcenter.registry.of_class(Datastore)
@@ -389,7 +392,7 @@ def find_datastore(vcenter: VCenter, name: str, datacenter: Any = None) -> Datas
 
 
 def parse_path(vcenter: VCenter, text: str | None) -> DatastorePath:
-    """A path in its parts. A "]" in the name of a datastore that exists does not end the name
+    """Parse a path. A "]" in the name of an existing datastore does not end the name
     (unconfirmed)."""
     for datastore in vcenter.registry.of_class(Datastore):
         head = f"[{datastore.path_name}]"
@@ -400,7 +403,7 @@ def parse_path(vcenter: VCenter, text: str | None) -> DatastorePath:
 
 
 def locate(vcenter: VCenter, name: str, datacenter: Any = None) -> tuple[Datastore, str]:
-    """Datastore and relative path of "[ds] dir/file", in the datacenter when one is given."""
+    """Datastore and relative path of "[ds] dir/file", in `datacenter` if given."""
     path = parse_path(vcenter, name)
     within = vcenter.registry.require(datacenter) if datacenter else None
     datastore = find_datastore(vcenter, path.datastore, within)

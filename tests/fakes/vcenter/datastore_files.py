@@ -1,12 +1,12 @@
-"""Directories, files and honest bytes of one datastore.
+"""Directories and files of one datastore, and the bytes that they occupy.
 
-Every file is charged what it occupies: a thick file its whole length, any other file the grains
-that hold data. The sum of the charges plus `foreign_bytes` (what others keep there) is what is
-used, always; whatever would not fit raises NoDiskSpace and changes nothing.
+Every file is charged for what it occupies: a thick file for its whole length, any other file for
+the grains that hold data. The bytes in use are always the sum of the charges plus `foreign_bytes`
+(those of other tenants). A change that would not fit raises NoDiskSpace and has no effect.
 
-Who writes to a file's content calls `settle` afterwards, piece by piece for an upload, so that the
-charge follows the bytes. Errors are the vim faults that a real vCenter gives: FileNotFound,
-FileAlreadyExists, NoDiskSpace, CannotDeleteFile for a directory that is none.
+Code that writes to a file's content calls `settle` afterwards (an upload after each piece), so that
+the charge follows the bytes. Errors are the vim faults of a real vCenter: FileNotFound,
+FileAlreadyExists, NoDiskSpace.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class DatastoreFile:
     """One file; `disk` is set on the descriptor of a virtual disk.
 
-    `thick` files occupy their whole length, `delta` files what was written since the fork."""
+    `thick` files occupy their whole length, `delta` files the bytes written since the fork.
+    """
 
     path: str
     content: DiskContent
@@ -42,19 +43,19 @@ class DatastoreFile:
 
     @property
     def size_bytes(self) -> int:
-        """The length of the file, as HTTP sees it."""
+        """The length of the file over HTTP."""
         return self.content.size_bytes
 
     @property
     def occupied_bytes(self) -> int:
-        """What the file takes from the datastore."""
+        """The bytes that the file occupies on the datastore."""
         if self.thick:
             return self.content.size_bytes
         return self.content.delta_bytes if self.delta else self.content.written_bytes
 
 
 class _Volume:
-    """What is stored, whatever it is called and by how many datastores."""
+    """The stored files, which several datastore objects may share under names of their own."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.capacity_bytes = capacity_bytes
@@ -67,10 +68,11 @@ class _Volume:
 
 
 class DatastoreFiles:
-    """The files of the datastore `name`; safe for use by several threads.
+    """The files of the datastore `name`; thread-safe.
 
-    `owner` is the managed object that they belong to; nothing here needs it. `twin` is another
-    datastore's files that these are as well, under a name of their own."""
+    `owner` is the managed object that they belong to; this class does not use it. `twin` is the
+    files of another datastore object for the same storage.
+    """
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class DatastoreFiles:
 
     @property
     def name(self) -> str:
-        """The datastore's, as paths write it."""
+        """The datastore's name as it appears in paths."""
         return self._name if self.owner is None else self.owner.path_name  # type: ignore[no-any-return]
 
     @property
@@ -135,7 +137,7 @@ class DatastoreFiles:
         return self._files.get(path)
 
     def file(self, path: str) -> DatastoreFile:
-        """The file, or FileNotFound."""
+        """The file; FileNotFound if it does not exist."""
         found = self._files.get(path)
         if found is None:
             raise self.not_found(path)
@@ -148,7 +150,7 @@ class DatastoreFiles:
         return path in self._files or path in self._directories
 
     def listing(self, directory: str) -> list[str]:
-        """Names in a directory, sorted; FileNotFound when there is none."""
+        """Names in a directory, sorted; FileNotFound if it does not exist."""
         with self._lock:
             if directory not in self._directories:
                 raise self.not_found(directory)
@@ -160,7 +162,7 @@ class DatastoreFiles:
             return {path: file.charged_bytes for path, file in sorted(self._files.items())}
 
     def directories(self) -> list[str]:
-        """Paths of all directories but the root."""
+        """Paths of all directories except the root."""
         with self._lock:
             return sorted(path for path in self._directories if path)
 
@@ -178,7 +180,7 @@ class DatastoreFiles:
 
     def modified(self, path: str) -> datetime | None:
         """When a file was last written to, or a directory last gained or lost an entry; None for
-        the root of a datastore that nothing was ever put on.
+        the root of a datastore that was always empty.
         """
         file = self._files.get(path)
         return file.modified if file else self._volume.directories_modified.get(path)
@@ -186,7 +188,9 @@ class DatastoreFiles:
     # Changing
 
     def make_directory(self, path: str, parents: bool = False) -> None:
-        """FileAlreadyExists when it is there; FileNotFound when its parent is not."""
+        """Create a directory; FileAlreadyExists if it exists, FileNotFound if its parent does
+        not.
+        """
         with self._lock:
             if self.exists(path):
                 raise self._exists(path)
@@ -196,7 +200,7 @@ class DatastoreFiles:
             self._enter(path)
 
     def make_unique_directory(self, name: str) -> str:
-        """A new directory `name`, or `name_1`, `name_2` ... when that exists already."""
+        """Create the directory `name`, or `name_1`, `name_2` ... if that exists already."""
         with self._lock:
             path, number = name, 0
             while self.exists(path):
@@ -215,10 +219,11 @@ class DatastoreFiles:
         overwrite: bool = False,
         parents: bool = False,
     ) -> DatastoreFile:
-        """A new file with this content, charged at once.
+        """Create a file with this content, charged at once.
 
         FileAlreadyExists (unless `overwrite`), FileNotFound without the parent (unless `parents`),
-        NoDiskSpace when it does not fit."""
+        NoDiskSpace if it does not fit.
+        """
         with self._lock:
             if self.is_directory(path) or (path in self._files and not overwrite):
                 raise self._exists(path)
@@ -234,9 +239,10 @@ class DatastoreFiles:
             return file
 
     def settle(self, file: DatastoreFile) -> None:
-        """Charge what `file` occupies now; NoDiskSpace when it outgrew the datastore.
+        """Charge what `file` occupies now; NoDiskSpace if it has outgrown the datastore.
 
-        The charge of what was written stands even then: the caller removes the file."""
+        The written bytes stay charged even then; the caller removes the file.
+        """
         with self._lock:
             if self._files.get(file.path) is not file:
                 return
@@ -249,7 +255,7 @@ class DatastoreFiles:
                 self.require(1, file.path)
 
     def delete(self, path: str) -> None:
-        """Remove a file, or a directory with all that is in it; FileNotFound when there is none."""
+        """Remove a file, or a directory with its content; FileNotFound if it does not exist."""
         with self._lock:
             if path in self._files:
                 self._forget(self._files[path])
@@ -261,13 +267,13 @@ class DatastoreFiles:
                 raise self.not_found(path)
 
     def delete_if_empty(self, directory: str) -> None:
-        """Remove a directory that holds nothing; anything else stays."""
+        """Remove a directory if it is empty."""
         with self._lock:
             if directory and self._directories.get(directory) == {}:
                 self._forget_directory(directory)
 
     def adopt(self, file: DatastoreFile, path: str, overwrite: bool = False) -> None:
-        """Put a file that left another place (`release`) here, with its charge."""
+        """Put a file that was taken from elsewhere (`release`) here, with its charge."""
         with self._lock:
             if self.is_directory(path) or (path in self._files and not overwrite):
                 raise self._exists(path)
@@ -282,7 +288,7 @@ class DatastoreFiles:
             file.modified = modified
 
     def release(self, path: str) -> DatastoreFile:
-        """Take a file out, its content untouched, to `adopt` it elsewhere."""
+        """Take a file out with its content unchanged, to `adopt` it elsewhere."""
         with self._lock:
             file = self.file(path)
             self._forget(file)

@@ -1,4 +1,4 @@
-"""Datastore paths: "[datastore] directory/file.vmdk" in its parts, with the faults of bad ones."""
+"""Parses datastore paths, "[datastore] directory/file.vmdk", and raises the faults for bad ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DatastorePath(NamedTuple):
 
     @classmethod
     def parse(cls, text: str | None) -> DatastorePath:
-        """Raises InvalidDatastorePath for anything without "[name]", or with ".." in it."""
+        """Parse a path; InvalidDatastorePath for anything without "[name]" or with ".." in it."""
         match = _PATH.match(text or "")
         if not match or not match[1]:
             raise vim.fault.InvalidDatastorePath(

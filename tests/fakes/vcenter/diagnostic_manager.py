@@ -1,4 +1,4 @@
-"""DiagnosticManager: the log of vCenter, which tells its events, and bundles of it."""
+"""DiagnosticManager: vCenter's log, which contains its events, and bundles of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DiagnosticManager(ManagedObject):
         ]
 
     def QueryDescriptions(self, ctx: Context, host: Any) -> list[Any]:
-        """Of vCenter itself: its log; of a host: nothing."""
+        """vCenter's log; an empty list for a host."""
         if host is not None:
             self.vcenter.registry.require(host)
             return []
@@ -54,14 +54,15 @@ class DiagnosticManager(ManagedObject):
     def BrowseDiagnosticLog(
         self, ctx: Context, host: Any, key: str, start: int | None, lines: int | None
     ) -> Any:
-        """Lines from ``start``, counted from 1; InvalidArgument-like faults are unconfirmed, but an
-        unknown key is CannotAccessFile. (vSphere API reference, BrowseDiagnosticLog)"""
+        """Lines from ``start``, counted from 1. CannotAccessFile for an unknown key; a real
+        vCenter's fault for a bad ``start`` is unconfirmed. (vSphere API reference,
+        BrowseDiagnosticLog)"""
         if host is not None or key != KEY:
             raise vim.fault.CannotAccessFile(file=key, msg=f"Cannot access the log {key}.")
         text = self._lines()
         first = max(1, start or 1)
         shown = text[first - 1 :] if lines is None else text[first - 1 : first - 1 + lines]
-        # Of no lines the header still tells where the log ends.
+        # Even without lines, the header says where the log ends.
         return vim.DiagnosticManager.LogHeader(
             lineStart=first if shown else len(text) + 1,
             lineEnd=first + len(shown) - 1 if shown else len(text),
@@ -69,7 +70,7 @@ class DiagnosticManager(ManagedObject):
         )
 
     def GenerateLogBundles_Task(self, ctx: Context, includeDefault: bool, host: Any) -> Task:
-        """A file of vCenter's log, which the result names; hosts add nothing."""
+        """Create a file with vCenter's log, which the result names; hosts add nothing."""
 
         def work(task: Task) -> Any:
             self.bundle = gzip.compress("\n".join(self._lines()).encode())
@@ -88,7 +89,7 @@ class DiagnosticManager(ManagedObject):
 
 
 def serve_bundle(exchange: HttpExchange) -> None:
-    """The last bundle that was made."""
+    """Serve the last bundle."""
     manager = exchange.vcenter.registry.get("DiagMgr")
     assert isinstance(manager, DiagnosticManager)
     exchange.respond(200, manager.bundle, "application/gzip")

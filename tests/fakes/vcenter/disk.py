@@ -1,19 +1,20 @@
 """The bytes of a virtual disk (or of any datastore file): sparse, and shared by its copies.
 
-A `DiskContent` is a stack of layers. Only the top layer is written; `copy()` freezes it, and both
-contents go on with an empty layer of their own on top of the shared ones. So a copy of a disk of
-any size costs nothing in RAM and later writes to either side are invisible to the other.
+A `DiskContent` is a stack of layers. Only the top layer is written. `copy()` freezes it, and both
+contents go on with an empty layer of their own on top of the shared ones. A copy of a disk of any
+size therefore takes no RAM, and neither side sees later writes to the other.
 
-A layer holds grains of 64 KiB with trailing zeros cut off; a grain of zeros is not held at all, or
-as a marker where it hides a grain of a lower layer. A layer above RAM_LIMIT_BYTES writes further
-grains to an anonymous temporary file, which vanishes with the last content that shares it.
+A layer holds grains of 64 KiB without trailing zeros. A grain of zeros is not held at all, or as a
+marker if it hides a grain of a lower layer. A layer above RAM_LIMIT_BYTES writes further grains to
+an anonymous temporary file, which disappears with the last content that shares it.
 
-A content has an id that says which bytes these are: every write gives it a new one, and a copy has
-its original's until either side is written ("if two disk backings have the same content ID and are
-not currently being written to, then reads ... will return the same data", vSphere API reference,
-VirtualDiskFlatVer2BackingInfo.contentId). It looks as ESXi's do: 32 hex digits (recorded on 8.0.3).
+A content id identifies the bytes: every write changes it, and a copy keeps its original's id until
+either side is written ("if two disk backings have the same content ID and are not currently being
+written to, then reads ... will return the same data", vSphere API reference,
+VirtualDiskFlatVer2BackingInfo.contentId). It looks like those of ESXi: 32 hex digits (recorded on
+8.0.3).
 
-Nothing here knows of formats (vmdk.py) or of accounted bytes (datastore_files.py).
+This module knows neither formats (vmdk.py) nor charged bytes (datastore_files.py).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class _Layer:
         self._lock = threading.Lock()
 
     def put(self, index: int, grain: bytes) -> None:
-        """Hold `grain` (already without trailing zeros, not empty)."""
+        """Hold `grain`, which is not empty and has no trailing zeros."""
         with self._lock:
             old = self.grains.get(index)
             if isinstance(old, bytes):
@@ -91,7 +92,7 @@ class _Layer:
         return b""
 
     def holds(self, index: int) -> bool:
-        """Whether the grain at `index` has a byte that is not zero."""
+        """Whether the grain at `index` has a nonzero byte."""
         layer: _Layer | None = self
         while layer is not None:
             if index in layer.grains:
@@ -101,7 +102,7 @@ class _Layer:
 
 
 class DiskContent:
-    """Bytes 0 .. size_bytes - 1, zero until written. Safe for use by several threads."""
+    """Bytes 0 .. size_bytes - 1, zero until written. Thread-safe."""
 
     def __init__(self, size_bytes: int = 0) -> None:
         if size_bytes < 0:
@@ -122,26 +123,26 @@ class DiskContent:
 
     @property
     def content_id(self) -> str:
-        """Which bytes these are; another one after each write."""
+        """Identifies the bytes; each write changes it."""
         with self._lock:
             if self._content_id is None:
                 self._content_id = uuids.uuid4().hex
             return self._content_id
 
     def renew_id(self) -> None:
-        """Have another id, as after a write of the same bytes."""
+        """Change the content id, as a write of the same bytes would."""
         with self._lock:
             self._content_id = None
 
     @property
     def written_bytes(self) -> int:
-        """Bytes in grains that hold anything but zeros; what a thin disk occupies."""
+        """Bytes in grains that are not all zeros: what a thin disk occupies."""
         with self._lock:
             return min(self._held * GRAIN_BYTES, self.size_bytes)
 
     @property
     def delta_bytes(self) -> int:
-        """Bytes in grains written since this content was copied; what a delta file occupies."""
+        """Bytes in grains written since this content was copied: what a delta file occupies."""
         with self._lock:
             count = 0
             layer: _Layer | None = self._top
@@ -151,7 +152,7 @@ class DiskContent:
             return count * GRAIN_BYTES
 
     def read(self, offset: int = 0, length: int | None = None) -> bytes:
-        """Up to `length` bytes from `offset`; fewer at the end, as a file would give."""
+        """Up to `length` bytes from `offset`; fewer at the end, as when reading a file."""
         with self._lock:
             end = self.size_bytes if length is None else min(offset + length, self.size_bytes)
             top = self._top
@@ -190,14 +191,14 @@ class DiskContent:
                 self._put(index, grain.rstrip(b"\0"))
 
     def append(self, data: bytes) -> None:
-        """Extend by `data`, as an upload of unknown length does."""
+        """Extend by `data`, for an upload of unknown length."""
         with self._lock:
             offset = self.size_bytes
             self.size_bytes += len(data)
             self.write(offset, data)
 
     def extend(self, size_bytes: int) -> None:
-        """Grow to `size_bytes` with zeros; smaller than now is a ValueError."""
+        """Grow to `size_bytes` with zeros; ValueError if that is less than the present size."""
         with self._lock:
             if size_bytes < self.size_bytes:
                 raise ValueError(f"cannot shrink {self.size_bytes} bytes to {size_bytes}")
@@ -206,7 +207,7 @@ class DiskContent:
             self.size_bytes = size_bytes
 
     def copy(self) -> DiskContent:
-        """A content with the same bytes that shares all that neither side writes later."""
+        """A content with the same bytes; both sides share whatever neither writes later."""
         with self._lock:
             if self._top.grains:
                 self._top = _Layer(self._top)
@@ -218,18 +219,21 @@ class DiskContent:
             return twin
 
     def delta_on(self, base: DiskContent) -> DiskContent:
-        """A copy of this content that counts as its delta what it wrote since its own fork.
+        """A copy of this content whose delta is what this content wrote since its own fork.
 
-        `base` is what a file forked at the same point would hold; it is only checked for size."""
+        `base` is what a file forked at the same point would hold; only its size is checked.
+        """
         assert base.size_bytes <= self.size_bytes, "a delta smaller than its parent"
         twin = self.copy()
         twin._fork = self._fork
         return twin
 
     def absorb(self, child: DiskContent) -> None:
-        """Take over the bytes of `child`, a later copy of this content (a snapshot is removed).
+        """Take over the bytes of `child`, a later copy of this content, as when a snapshot is
+        removed.
 
-        What this content wrote since its own fork still counts as its delta, and the child's too.
+        What this content wrote since its own fork still counts as its delta, and so does the
+        child's.
         """
         twin = child.copy()
         with self._lock:

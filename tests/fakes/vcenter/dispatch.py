@@ -1,10 +1,10 @@
-"""The one way into the model for SOAP: moref -> session -> method -> privileges -> fault rule ->
+"""The only entry point for SOAP calls: moref -> session -> method -> privileges -> fault rule ->
 handler, in this order.
 
-An unknown object is ManagedObjectNotFound, a request without a live session NotAuthenticated, a
-method that the type does not have MethodNotFound; one that exists in vSphere but not in the fake is
-NotImplemented, and is recorded in `VCenter.errors` because a test that gets there asks for more
-than is simulated. Handlers run under the vCenter's lock.
+An unknown object is ManagedObjectNotFound, a request without a live session NotAuthenticated, and a
+method that the type does not have MethodNotFound. A method that exists in vSphere but not in the
+fake is NotImplemented, and is recorded in `VCenter.errors`, because the test needs more than is
+simulated. Handlers run under the vCenter's lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import FakeError, VCenter
 
 XML = "text/xml; charset=utf-8"
-# Need System.Anonymous only (vSphere API reference), or answer for themselves.
+# Methods that need only System.Anonymous (vSphere API reference), or check the session themselves.
 OPEN_METHODS = frozenset(
     {
         "RetrieveServiceContent",
@@ -37,7 +37,7 @@ OPEN_METHODS = frozenset(
         "RetrievePropertiesEx",
     }
 )
-# Objects whose properties anybody may read by Fetch.
+# Objects whose properties can be read by Fetch without a session.
 OPEN_OBJECTS = frozenset({"ServiceInstance", "SessionManager"})
 LONG_POLLS = frozenset({"WaitForUpdatesEx", "WaitForUpdates"})
 _methods_of_type: dict[type, dict[str, Any]] = {}
@@ -73,8 +73,8 @@ def parameters_of(managed_type: Any, method: str) -> Mapping[str, Any]:
 
 
 def find_object(vcenter: VCenter, endpoint: str, moref: str) -> ManagedObject | None:
-    """The object that a moref means at this endpoint; PBM has some of its own under the
-    same names.
+    """The object with this moref at this endpoint; PBM has objects of its own under the same
+    morefs.
     """
     if endpoint == "pbm":
         return vcenter.registry.get(f"pbm:{moref}") or vcenter.registry.get(moref)
@@ -82,7 +82,7 @@ def find_object(vcenter: VCenter, endpoint: str, moref: str) -> ManagedObject | 
 
 
 def serve_soap(exchange: HttpExchange, endpoint: str) -> None:
-    """Read a call, carry it out, answer it."""
+    """Read a call, execute it, and answer it."""
     vcenter = exchange.vcenter
     version = _client_version(exchange, endpoint)
 
@@ -156,9 +156,7 @@ def _apply_before(rule: FaultRule, exchange: HttpExchange, vcenter: VCenter) -> 
 
 
 def _client_version(exchange: HttpExchange, endpoint: str) -> str:
-    """The API version that the client speaks (SOAPAction "urn:vim25/8.0.0.0"), or the newest
-    served.
-    """
+    """The client's API version (SOAPAction "urn:vim25/8.0.0.0"), or the newest one served."""
     action = (exchange.headers.get("SOAPAction") or "").strip('"').removeprefix("urn:")
     version = VmomiSupport.versionMap.get(action)
     newest = soap.VERSIONS[endpoint]
@@ -178,7 +176,7 @@ def _type_by_name(endpoint: str, name: str) -> Any:
 
 
 class _Call:
-    """One call on its way to its handler."""
+    """One call, from its envelope to its handler."""
 
     def __init__(
         self, ctx: Context, endpoint: str, version: str, request: soap.SoapRequest
@@ -191,7 +189,7 @@ class _Call:
         self.target = find_object(ctx.vcenter, endpoint, request.this_moref)
 
     def matching_rule(self) -> FaultRule | None:
-        """The fault rule that this call falls under, if any."""
+        """The fault rule that applies to this call, if any."""
         name = getattr(self.target, "name", None)
         names = [self.request.this_moref]
         if isinstance(name, str):
@@ -199,7 +197,7 @@ class _Call:
         return self.vcenter.fault_rules.match(self.request.method, *names, on="call")
 
     def run(self, injected: Exception | None) -> tuple[int, bytes]:
-        """HTTP status and envelope."""
+        """Returns HTTP status and envelope."""
         session = self.ctx.session
         if session is not None and session.ended:  # by the action of a fault rule
             self.ctx.session = session = None
@@ -270,7 +268,7 @@ class _Call:
                 msg=f"Unexpected element {names} in the call of {self.request.method}"
             )
         for name, kind in self.request.missing:
-            # As vCenter's parser says it. (CenturyLinkCloud/chef-provisioning-vsphere#64)
+            # The text of vCenter's parser. (CenturyLinkCloud/chef-provisioning-vsphere#64)
             raise vmodl.fault.InvalidRequest(
                 msg=f"\nRequired property {name} is missing from data object of type {kind}\n"
             )

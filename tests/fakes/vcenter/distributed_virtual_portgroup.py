@@ -1,6 +1,6 @@
 """DistributedVirtualPortgroup: a network of the hosts that are members of its switch.
 
-Its key is its moref. A card that is put on it gets the first port that no other card has.
+Its key is its moref. A network card connected to it gets the first free port.
 """
 
 from __future__ import annotations
@@ -67,11 +67,13 @@ class DistributedVirtualPortgroup(Network):
 
     @property
     def portKeys(self) -> list[str]:
-        """Keys of its ports; unlike real ones they are unique within the port group only."""
+        """Keys of its ports. Unlike in a real vCenter, they are unique only within the port
+        group.
+        """
         return [str(number) for number in range(self.port_count)]
 
     def apply(self, spec: Any) -> None:
-        """Take over what is set; ConcurrentAccess for another version than the present one,
+        """Apply the fields that are set. ConcurrentAccess for a version other than the present one,
         InvalidArgument for an unknown type, ResourceInUse for fewer ports than are in use."""
         if spec.configVersion and spec.configVersion != str(self.change_number):
             raise vim.fault.ConcurrentAccess()
@@ -93,17 +95,17 @@ class DistributedVirtualPortgroup(Network):
     # Members
 
     def attach(self, host: Any) -> None:
-        """The host has it."""
+        """Add it to the host's networks."""
         host.add_member("network", self)
         self.add_member("host", host)
 
     def detach(self, host: Any) -> None:
-        """The host has it no more."""
+        """Remove it from the host's networks."""
         host.remove_member("network", self)
         self.remove_member("host", host)
 
     def leave(self) -> None:
-        """Out of the inventory."""
+        """Remove it from the inventory."""
         for host in self.host:
             self.detach(host)
         if self.datacenter is not None:
@@ -116,7 +118,7 @@ class DistributedVirtualPortgroup(Network):
     # Ports
 
     def connected(self) -> dict[str, tuple[ManagedObject, Any]]:
-        """Port key -> the VM and its card."""
+        """Port key -> the VM and its network card."""
         return {
             device.backing.port.portKey: (vm, device)
             for vm in self.vm
@@ -124,15 +126,16 @@ class DistributedVirtualPortgroup(Network):
         }
 
     def cards_of(self, devices: Devices) -> list[Any]:
-        """The cards among devices that are on this port group."""
+        """The network cards among `devices` that are on this port group."""
         cards = [device for device in devices.others if isinstance(device.backing, _Backing)]
         return [card for card in cards if card.backing.port.portgroupKey == self.key]
 
     def connection(self, port: Any, devices: Devices) -> Any:
-        """The port connection of a card that asks for `port`, and will be one of `devices`.
+        """The port connection of a network card that asks for `port` and will be one of `devices`.
 
-        ResourceNotAvailable when no port is free and the port group does not grow; a port that is
-        asked for by its key is not checked."""
+        ResourceNotAvailable if no port is free and the port group does not grow; a port requested
+        by its key is not checked.
+        """
         made = copy.copy(port)
         made.switchUuid = self.switch.uuid
         made.connectionCookie = made.connectionCookie or 1
@@ -152,7 +155,7 @@ class DistributedVirtualPortgroup(Network):
         return self.portKeys[-1]
 
     def ports(self) -> list[Any]:
-        """All ports, with who is connected."""
+        """All ports, with the connected network cards."""
         taken = self.connected()
         return [
             vim.dvs.DistributedVirtualPort(
@@ -181,7 +184,9 @@ class DistributedVirtualPortgroup(Network):
         )
 
     def Destroy_Task(self, ctx: Context) -> Task:
-        """ResourceInUse while a VM has a card on it; NotSupported for the uplinks' group."""
+        """ResourceInUse while a VM has a network card on it; NotSupported for the uplink port
+        group.
+        """
 
         def work(task: Task) -> None:
             if self.is_uplink:

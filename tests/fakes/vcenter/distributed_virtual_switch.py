@@ -1,7 +1,7 @@
-"""DistributedVirtualSwitch: one switch for many hosts, with port groups; nothing flows through it.
+"""DistributedVirtualSwitch: one switch for many hosts, with port groups; it carries no traffic.
 
-A host that joins has all port groups of the switch. Every switch has a port group of its uplinks,
-named "<switch>-DVUplinks-<number>". (vSphere Networking, "vSphere Distributed Switches")
+A host that joins has all port groups of the switch. Every switch has an uplink port group, named
+"<switch>-DVUplinks-<number>". (vSphere Networking, "vSphere Distributed Switches")
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DistributedVirtualSwitch(ManagedEntity):
 
     @property
     def portgroup(self) -> list[Any]:
-        """All port groups, that of the uplinks included."""
+        """All port groups, including the uplinks'."""
         return self.members("portgroup")
 
     @property
@@ -120,7 +120,9 @@ class DistributedVirtualSwitch(ManagedEntity):
     # Changes
 
     def apply(self, spec: Any) -> None:
-        """Take over what is set; ConcurrentAccess for another version than the present one."""
+        """Apply the fields that are set. ConcurrentAccess for a version other than the present
+        one.
+        """
         if spec.configVersion and spec.configVersion != str(self.change_number):
             raise vim.fault.ConcurrentAccess()
         for member in spec.host or []:
@@ -136,8 +138,8 @@ class DistributedVirtualSwitch(ManagedEntity):
         self.changed("config", "summary")
 
     def _change_host(self, member: Any) -> None:
-        """AlreadyExists for a host that is a member, NotFound for one that is none, ResourceInUse
-        for one whose VMs have cards on the switch."""
+        """AlreadyExists for a host that is a member, NotFound for one that is not, ResourceInUse
+        for one whose VMs have network cards on the switch."""
         host = self.vcenter.registry.require(member.host)
         if member.operation == "remove":
             if host.moref not in self.hosts:
@@ -157,7 +159,7 @@ class DistributedVirtualSwitch(ManagedEntity):
             group.attach(host)
 
     def add_portgroup(self, spec: Any, *, is_uplink: bool = False) -> DistributedVirtualPortgroup:
-        """A new port group beside the switch."""
+        """Create a port group in the switch's folder."""
         name = check_name(spec.name)
         assert self.folder is not None
         self.folder.check_free(name)
@@ -173,7 +175,7 @@ class DistributedVirtualSwitch(ManagedEntity):
         return group
 
     def destroy(self) -> None:
-        """ResourceInUse while a VM has a card on it."""
+        """ResourceInUse while a VM has a network card on it."""
         if any(group.vm for group in self.portgroups):
             raise vim.fault.ResourceInUse(type=self.TYPE, name=self.name)
         for group in list(self.portgroups):
@@ -188,7 +190,7 @@ class DistributedVirtualSwitch(ManagedEntity):
         return self._task(ctx, "ReconfigureDvs_Task", "reconfigure", lambda: self.apply(spec))
 
     def AddDVPortgroup_Task(self, ctx: Context, spec: Any) -> Task:
-        """All of them or none; DuplicateName for a taken name."""
+        """Add all port groups or none; DuplicateName for a taken name."""
 
         def add() -> None:
             made: list[DistributedVirtualPortgroup] = []
@@ -227,7 +229,7 @@ class DistributedVirtualSwitch(ManagedEntity):
         raise vim.fault.NotFound(msg=f"The port group {portgroupKey} was not found.")
 
     def FetchDVPorts(self, ctx: Context, criteria: Any = None) -> list[Any]:
-        """The ports that fit all criteria that are set."""
+        """The ports that match all given criteria."""
         asked = criteria or vim.dvs.PortCriteria()
         groups = [
             group

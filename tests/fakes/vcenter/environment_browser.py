@@ -1,9 +1,9 @@
 """EnvironmentBrowser: what a cluster, or the host of a VM, offers to virtual machines.
 
-It is made when somebody first looks, under the number of its owner: envbrowser-35 belongs to
-domain-c35, envbrowser-1003 to vm-1003. (recording of 8.0.1) Hardware version, guests and their
-recommended devices are a few of those in that recording; one PCI device of each host can be passed
-through.
+The first read creates it, under the number of its owner: envbrowser-35 belongs to domain-c35,
+envbrowser-1003 to vm-1003. (recording of 8.0.1) The hardware version, guest operating systems and
+their recommended devices are some of those in that recording. One PCI device of each host can be
+passed through.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def browser_of(owner: ManagedEntity) -> EnvironmentBrowser:
 
 
 def forget_browser(owner: ManagedEntity) -> None:
-    """Its owner goes."""
+    """Remove the browser of an owner that is being removed."""
     found = owner.vcenter.registry.get(_moref(owner))
     if found is not None:
         found.destroy_object()
@@ -64,7 +64,7 @@ class EnvironmentBrowser(ManagedObject):
         self.owner = owner
 
     def _hosts(self, host: Any) -> list[HostSystem]:
-        """The hosts that are asked about; InvalidArgument for one of another cluster."""
+        """The hosts that the query covers; InvalidArgument for one of another cluster."""
         owner: Any = self.owner
         is_vm = issubclass(owner.TYPE, vim.VirtualMachine)
         cluster = owner.host.parent if is_vm else owner
@@ -91,11 +91,11 @@ class EnvironmentBrowser(ManagedObject):
         ]
 
     def QueryConfigOption(self, ctx: Context, key: str | None, host: Any) -> Any:
-        """What VMs of a hardware version may have; InvalidArgument for an unknown one."""
+        """What a VM of a hardware version may have; InvalidArgument for an unknown version."""
         return self._config_option(key, host, [])
 
     def QueryConfigOptionEx(self, ctx: Context, spec: Any) -> Any:
-        """The same, for some guests only."""
+        """As QueryConfigOption, for some guest operating systems only."""
         if spec is None:
             return self._config_option(None, None, [])
         return self._config_option(spec.key, spec.host, spec.guestId or [])
@@ -146,7 +146,7 @@ class EnvironmentBrowser(ManagedObject):
         )
 
     def QueryTargetCapabilities(self, ctx: Context, host: Any) -> Any:
-        """What the hosts can do."""
+        """The capabilities of the hosts."""
         self._hosts(host)
         return vim.host.Capability(
             recursiveResourcePoolsSupported=True,

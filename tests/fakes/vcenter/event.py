@@ -1,8 +1,8 @@
-"""Event: what happened, to what, by whom. It is a note until somebody reads it, since most are
-never read.
+"""Event: what happened, to which object, and the user that caused it. The API object is built when
+a client reads it, because most events are never read.
 
-The objects around the one that an event is about (host, cluster, datacenter, datastore) are those
-of the moment when it was posted. (vSphere API reference, Event; a recorded TaskEvent of 6.5)
+The objects around the event's object (host, cluster, datacenter, datastore) are those at the moment
+when it was posted. (vSphere API reference, Event; a recorded TaskEvent of 6.5)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Place:
     """Where an event happened.
 
     :ivar objects: name and reference by the property of the event
-    :ivar within: morefs of the object and of all that it is in
+    :ivar within: morefs of the object and of everything that contains it
     """
 
     moref: str = ""
@@ -45,7 +45,7 @@ class Place:
 
     @classmethod
     def of(cls, entity: ManagedObject | None) -> Place:
-        """The place of an object, as it is now."""
+        """The place of an object at this moment."""
         if entity is None:
             return cls()
         objects: dict[str, tuple[str, Any]] = {}
@@ -69,7 +69,7 @@ class Place:
 
 
 def _around(entity: Any) -> Iterator[Any]:
-    """The object, and what it is in: by its folder, and a virtual machine by its host, too."""
+    """The object and what contains it: its folders, and for a virtual machine its host as well."""
     starts = [entity]
     for name in ("host", "pool", "home_datastore"):
         other = getattr(entity, name, None)
@@ -82,7 +82,7 @@ def _around(entity: Any) -> Iterator[Any]:
 
 
 def argument(kind: str, entity: Any) -> Any:
-    """An object as an event's argument: of the kind "ManagedEntity", "Folder", "Vm" and so on."""
+    """An object as an argument of an event, of kind "ManagedEntity", "Folder", "Vm" and so on."""
     key = {"ManagedEntity": "entity"}.get(kind, kind[0].lower() + kind[1:])
     made = getattr(vim.event, f"{kind}EventArgument")
     return made(**{"name": entity.name, key: entity.ref})
@@ -90,8 +90,8 @@ def argument(kind: str, entity: Any) -> Any:
 
 @dataclass
 class Event:
-    """:ivar fields: the properties that this kind has besides
-    :ivar posted: an event as a client posted it, whose own properties are kept
+    """:ivar fields: further properties of this kind
+    :ivar posted: an event that a client posted, whose own properties are kept
     """
 
     key: int
@@ -105,7 +105,7 @@ class Event:
     _made: Any = None
 
     def describe(self) -> Any:
-        """As clients see it; made once."""
+        """The event as clients see it; built once."""
         if self._made is None:
             self._made = self.posted or getattr(vim.event, self.kind)(
                 **self.place.arguments(), **self._own_fields()
@@ -124,7 +124,7 @@ class Event:
 
 
 def _queued(task: Task) -> Any:
-    """What a task told of itself when it was queued, as a recorded TaskEvent of 6.5 has it."""
+    """The task's info when it was queued, as in a recorded TaskEvent of 6.5."""
     now = task.info
     return vim.TaskInfo(
         key=now.key,

@@ -1,7 +1,7 @@
-"""EventFilter: which events an EventFilterSpec asks for. (vSphere API reference, EventFilterSpec)
+"""EventFilter: which events an EventFilterSpec selects. (vSphere API reference, EventFilterSpec)
 
-All that it names has to be right. The root folder with "all" includes what happened to no object,
-such as log-ins.
+An event must match all fields that are set. The root folder with "all" includes events that belong
+to no object, such as log-ins.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.fakes.vcenter.permissions import principal_of
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
 
-#: What the fake's events never belong to, so that nothing matches.
+#: Fields that no event of the fake has, so nothing matches them.
 _NEVER = ("alarm", "scheduledTask", "tag", "auditId")
 
 
 def concerns(vcenter: VCenter, spec: Any, place: Place) -> bool:
-    """Whether a place is what a filter's ``entity`` asks for."""
+    """Whether a place matches a filter's ``entity``."""
     if spec is None:
         return True
     moref = spec.entity._moId
@@ -35,7 +35,7 @@ def concerns(vcenter: VCenter, spec: Any, place: Place) -> bool:
 
 
 def is_by(spec: Any, user: str) -> bool:
-    """Whether a user is what a filter's ``userName`` asks for."""
+    """Whether a user matches a filter's ``userName``."""
     if spec is None:
         return True
     users = {principal_of(each).lower() for each in spec.userList or []}
@@ -44,14 +44,14 @@ def is_by(spec: Any, user: str) -> bool:
 
 
 def is_within(begin: Any, end: Any, moment: Any) -> bool:
-    """Whether a moment lies between two others; None is open."""
+    """Whether a moment lies between two others; None means no limit."""
     if moment is None:
         return False
     return (begin is None or moment >= begin) and (end is None or moment <= end)
 
 
 class EventFilter:
-    """One EventFilterSpec; ManagedObjectNotFound when its entity is gone."""
+    """One EventFilterSpec; ManagedObjectNotFound if its entity is gone."""
 
     def __init__(self, vcenter: VCenter, spec: Any) -> None:
         self._vcenter = vcenter
@@ -64,7 +64,7 @@ class EventFilter:
         self._kinds |= {each.rpartition(".")[2] for each in spec.eventTypeId or []}
 
     def matches(self, event: Event) -> bool:
-        """Whether this event is asked for."""
+        """Whether the filter selects this event."""
         spec = self._spec
         if any(getattr(spec, name, None) for name in _NEVER):
             return False
@@ -83,6 +83,6 @@ class EventFilter:
 
 
 def _names(event: Event) -> set[str]:
-    """Names that an event's kind goes by."""
+    """The type names of an event."""
     named = str(getattr(event.posted, "eventTypeId", None) or "")
     return {event.kind, named.rpartition(".")[2]}

@@ -1,7 +1,7 @@
-"""The kinds of events that the fake posts: their categories and their words.
+"""The kinds of events that the fake posts: their categories and messages.
 
 Descriptions, categories and formats are those of EventManager.description in a recording of 8.0.1,
-where some are longer. A TaskEvent has its task's label. (recording of 6.5)
+some of them shortened. A TaskEvent has its task's label. (recording of 6.5)
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tests.fakes.vcenter.task_labels import label_of
 
 @dataclass(frozen=True)
 class EventKind:
-    """:ivar full_format: its message; {vm.name} is the property of the event"""
+    """:ivar full_format: its message; {vm.name} is a property of the event"""
 
     description: str
     full_format: str
     category: str = "info"
 
     def describe(self, name: str) -> Any:
-        """As clients see it in EventManager.description."""
+        """The entry of EventManager.description."""
         return vim.event.EventDescription.EventDetail(
             key=getattr(vim.event, name),
             description=self.description,
@@ -137,13 +137,13 @@ _PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
 
 
 def category_of(name: str) -> str:
-    """The category of a kind; what somebody else posts is "info", as most are."""
+    """The category of a kind; "info", the most common, for kinds that clients post."""
     kind = KINDS.get(name)
     return kind.category if kind is not None else "info"
 
 
 def message_of(name: str, event: Any) -> str:
-    """The words of an event; what it does not have is left out."""
+    """The message of an event; properties that it lacks are left out."""
     kind = KINDS.get(name)
     if kind is None:
         return str(getattr(event, "message", None) or "")

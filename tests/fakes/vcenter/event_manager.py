@@ -1,9 +1,9 @@
-"""EventManager: what happened in this vCenter, the newest thousand events.
+"""EventManager: the newest thousand events of this vCenter.
 
-An event that belongs to a task has the task's chain id, which is the key of the TaskEvent that was
-posted when the task was queued; another is a chain of its own. (vSphere API reference, Event and
-TaskInfo.eventChainId; recordings of 5.x and 6.5) Who posts an event needs Global.LogEvent. An
-EventEx has the words that its sender gives it.
+An event of a task has the task's chain id, which is the key of the TaskEvent posted when the task
+was queued; any other event has a chain id of its own. (vSphere API reference, Event and
+TaskInfo.eventChainId; recordings of 5.x and 6.5) Posting an event needs Global.LogEvent. An EventEx
+has the message that its sender gives it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EventManager(ManagedObject):
         """Add an event.
 
         :param kind: a key of `event_kinds.KINDS`, or the type of the event that was posted
-        :param user: as sessions have it
+        :param user: name as in sessions
         """
         with self.vcenter.lock:
             key, self._next_key = self._next_key, self._next_key + 1
@@ -75,11 +75,11 @@ class EventManager(ManagedObject):
             return event
 
     def kept(self) -> list[Event]:
-        """The events that are still here, oldest first."""
+        """The events that are still kept, oldest first."""
         return list(self._events)
 
     def matching(self, wanted: EventFilter) -> list[Event]:
-        """Oldest first."""
+        """Matching events, oldest first."""
         return [event for event in self._events if wanted.matches(event)]
 
     # -- the vSphere API
@@ -91,25 +91,25 @@ class EventManager(ManagedObject):
 
     @property
     def latestEvent(self) -> Any:
-        """The newest one."""
+        """The newest event."""
         return self._events[-1].describe() if self._events else None
 
     @property
     def maxCollector(self) -> int:
-        """Limit of collectors per session."""
+        """Most collectors that a session may have."""
         return MOST_COLLECTORS
 
     def CreateCollectorForEvents(self, ctx: Context, filter: Any) -> EventHistoryCollector:
-        """A collector of the caller's session."""
+        """Create a collector in the caller's session."""
         return EventHistoryCollector(self.vcenter, ctx, filter)
 
     def QueryEvents(self, ctx: Context, filter: Any, eventViewSpec: Any) -> list[Any]:
-        """The events that match, newest first; which order a real vCenter has is unconfirmed."""
+        """The events that match, newest first; the order of a real vCenter is unconfirmed."""
         found = self.matching(EventFilter(self.vcenter, filter))
         return [event.describe() for event in reversed(found[-(filter.maxCount or KEPT) :])]
 
     def LogUserEvent(self, ctx: Context, entity: Any, msg: str) -> None:
-        """A GeneralUserEvent about an entity."""
+        """Post a GeneralUserEvent about an entity."""
         target = self.vcenter.registry.require(entity)
         self.post(
             "GeneralUserEvent",
@@ -120,12 +120,12 @@ class EventManager(ManagedObject):
         )
 
     def PostEvent(self, ctx: Context, eventToPost: Any, taskInfo: Any) -> None:
-        """An event of the caller's making; key, time and user are the server's."""
+        """Post the caller's event; the server sets key, time and user."""
         kind = type(eventToPost).__name__.rpartition(".")[2]
         self.post(kind, ctx.user, self._place_of(eventToPost), posted=eventToPost)
 
     def RetrieveArgumentDescription(self, ctx: Context, eventTypeId: str) -> list[Any]:
-        """The fake's events have no arguments by name."""
+        """Empty: the fake's events have no named arguments."""
         return []
 
     def _place_of(self, event: Any) -> Place:
@@ -148,7 +148,7 @@ class EventHistoryCollector(HistoryCollector):
         self.wants = EventFilter(vcenter, spec)
 
     def items(self) -> Sequence[Item]:
-        """The events, by key."""
+        """The events, ordered by key."""
         return list(self._items())
 
     def _items(self) -> Iterator[Item]:
@@ -156,9 +156,9 @@ class EventHistoryCollector(HistoryCollector):
             yield Item(event.key, event.describe)
 
     def ReadNextEvents(self, ctx: Context, maxCount: int) -> list[Any]:
-        """Towards the newest."""
+        """Read towards the newest event."""
         return self.read_next(maxCount)
 
     def ReadPreviousEvents(self, ctx: Context, maxCount: int) -> list[Any]:
-        """Towards the oldest."""
+        """Read towards the oldest event."""
         return self.read_previous(maxCount)

@@ -34,20 +34,20 @@ class ExtensionManager(ManagedObject):
         return self._extensions.get(extensionKey)
 
     def RegisterExtension(self, ctx: Context, extension: Any) -> None:
-        """Add one."""
+        """Add an extension."""
         if extension.key in self._extensions:
             raise vmodl.fault.InvalidArgument(invalidProperty="extension.key")
         self._extensions[extension.key] = extension
         self.changed("extensionList")
 
     def UpdateExtension(self, ctx: Context, extension: Any) -> None:
-        """Replace one; NotFound when there is none with its key."""
+        """Replace an extension; NotFound if there is none with its key."""
         self._require(extension.key)
         self._extensions[extension.key] = extension
         self.changed("extensionList")
 
     def UnregisterExtension(self, ctx: Context, extensionKey: str) -> None:
-        """Remove one; NotFound when there is none."""
+        """Remove an extension; NotFound if it does not exist."""
         self._require(extensionKey)
         del self._extensions[extensionKey]
         self.changed("extensionList")
@@ -55,8 +55,8 @@ class ExtensionManager(ManagedObject):
     def SetExtensionCertificate(
         self, ctx: Context, extensionKey: str, certificatePem: str | None
     ) -> None:
-        """Its subject is then the extension's; NoClientCertificate without one, since a client of
-        the fake shows none."""
+        """Set the extension's certificate and subject. NoClientCertificate without a certificate,
+        since clients of the fake present none."""
         self._require(extensionKey)
         if certificatePem is None:
             raise vim.fault.NoClientCertificate()

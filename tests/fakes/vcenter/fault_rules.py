@@ -1,10 +1,11 @@
-"""Faults on demand, by count and never by chance.
+"""Faults on demand, by count and never at random.
 
-A rule names a method ("CloneVM_Task", "nfc:POST", "folder:PUT", or "*" for any), where it acts
-(`on="call"`: the request itself; `on="task"`: the task that the request starts), and optionally the
-object it is addressed to (by name or moref). It lets `skip` matching requests pass, then hits
-`times` (None: for ever). A hit waits `delay_s`, runs `action`, and then raises `fault`, answers
-`http_status`, or drops the connection. A rule with none of these only delays or acts.
+A rule names a method ("CloneVM_Task", "nfc:POST", "folder:PUT", or "*" for any), the point where it
+acts (`on="call"`: the request itself; `on="task"`: the task that the request starts), and
+optionally the target object (by name or moref). It lets `skip` matching requests pass, then hits
+`times` requests (None: all further ones). A hit waits `delay_s`, runs `action`, and then raises
+`fault`, answers `http_status`, or drops the connection. A rule with none of these only delays or
+runs its action.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Drop = Literal["before", "after"]
 
 @dataclass(eq=False)
 class FaultRule:
-    """One rule; `seen` counts matching requests, `hits` those that were affected.
+    """One rule; `seen` counts matching requests, `hits` the affected ones.
 
     :param fault: a pyVmomi fault (raised as it is) or None
     :param drop: close the connection "before" or "after" the server acted
@@ -56,7 +57,7 @@ class FaultRule:
 
 
 class FaultRules:
-    """The rules in force; the first that takes a request wins."""
+    """The active rules; the first that matches a request wins."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ class FaultRules:
         http_status: int | None = None,
         action: Callable[[], object] | None = None,
     ) -> FaultRule:
-        """Put a rule in force and return it (its `hits` tell whether it took effect)."""
+        """Activate a rule and return it; its `hits` show whether it took effect."""
         if on not in ("call", "task"):
             raise ValueError(f"a fault rule acts on 'call' or 'task', not {on!r}")
         if drop not in (None, "before", "after"):
@@ -88,21 +89,21 @@ class FaultRules:
         return rule
 
     def remove(self, rule: FaultRule) -> None:
-        """Take one rule out of force; a rule already gone is fine."""
+        """Deactivate a rule; does nothing if it is not active."""
         with self._lock:
             if rule in self._rules:
                 self._rules.remove(rule)
 
     def clear(self) -> None:
-        """Take all rules out of force."""
+        """Deactivate all rules."""
         with self._lock:
             self._rules.clear()
 
     def match(self, method: str, *names: str, on: Where = "call") -> FaultRule | None:
-        """The rule that hits this request, its counters moved on, or None.
+        """The rule that hits this request, or None. Updates the rule's counters.
 
-        :param names: what the request is addressed to: object name, moref, path - any may equal
-            `object_name`
+        :param names: names of the request's target (object name, moref, path); any of them may
+            equal `object_name`
         """
         if not self._rules:
             return None

@@ -1,7 +1,7 @@
 """FileManager: files and directories by datastore path.
 
-It knows nothing of disks: deleting "x.vmdk" deletes the descriptor and leaves the extent. A file of
-a VM that is being worked on is FileLocked.
+It does not know disks: deleting "x.vmdk" deletes the descriptor and leaves the extent. A file of a
+VM that a task is changing is FileLocked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FileManager(ManagedObject):
-    """The one of the vCenter."""
+    """The vCenter's FileManager."""
 
     TYPE = vim.FileManager
 
@@ -36,9 +36,9 @@ class FileManager(ManagedObject):
         datacenter: Any,
         createParentDirectories: bool | None,
     ) -> None:
-        """At once; FileAlreadyExists, or FileNotFound without the parent. In the root of a vSAN
-        CannotCreateFile (vSphere API reference, topLevelDirectoryCreateSupported; that it is this
-        fault is unconfirmed).
+        """Create a directory without a task. FileAlreadyExists if it exists, FileNotFound without
+        the parent. CannotCreateFile in the root of a vSAN (vSphere API reference,
+        topLevelDirectoryCreateSupported; that it is this fault is unconfirmed).
         """
         datastore, path = locate(self.vcenter, name, datacenter)
         top = path.partition("/")[0]
@@ -47,7 +47,9 @@ class FileManager(ManagedObject):
         datastore.storage.make_directory(path, parents=bool(createParentDirectories))
 
     def DeleteDatastoreFile_Task(self, ctx: Context, name: str, datacenter: Any) -> Task:
-        """A file, or a directory with all that is in it."""
+        """Delete a file, or a directory with its content; CannotDeleteFile for the root of a
+        datastore.
+        """
 
         def body() -> None:
             datastore, path = locate(self.vcenter, name, datacenter)
@@ -68,7 +70,7 @@ class FileManager(ManagedObject):
         destinationDatacenter: Any,
         force: bool | None,
     ) -> Task:
-        """A file or a directory tree, also to another datastore."""
+        """Move a file or a directory tree, also to another datastore."""
 
         def body() -> None:
             source, path = locate(self.vcenter, sourceName, sourceDatacenter)
@@ -93,7 +95,7 @@ class FileManager(ManagedObject):
         destinationDatacenter: Any,
         force: bool | None,
     ) -> Task:
-        """A file or a directory tree; FileAlreadyExists unless forced."""
+        """Copy a file or a directory tree; FileAlreadyExists unless forced."""
 
         def body() -> None:
             source, path = locate(self.vcenter, sourceName, sourceDatacenter)
@@ -121,7 +123,9 @@ class FileManager(ManagedObject):
 def _tree(
     source: Datastore, path: str, target: Datastore, new_path: str, force: bool
 ) -> list[tuple[str, str]]:
-    """(old, new) paths of a file, or of all files of a directory, whose copy is made on the way."""
+    """(old, new) paths of a file, or of all files of a directory; creates the target
+    directories.
+    """
     if not source.storage.is_directory(path):
         source.storage.file(path)
         if target.storage.exists(new_path) and not force:
@@ -142,7 +146,7 @@ def _tree(
 
 
 def _require_unlocked(datastore: Datastore, path: str) -> None:
-    """FileLocked for a file (or a directory with one) of a VM that is being worked on."""
+    """FileLocked for a file (or a directory with one) of a VM that a task is changing."""
     for vm in datastore.members("vm"):
         if vm.lock.is_free:
             continue

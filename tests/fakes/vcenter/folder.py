@@ -1,9 +1,9 @@
-"""Folder and StoragePod: children by name, unique names, entry points for new virtual machines.
+"""Folder and StoragePod: children with unique names, and entry points for new virtual machines.
 
-A child's name is unique in its folder (vSphere API reference, ManagedEntity.name); `check_free`
-decides at the moment it is called, under the vCenter's lock, so that of two racing tasks one wins.
-CreateFolder answers DuplicateName at once and names the existing object; everything that is a task
-fails as a task.
+A child's name is unique in its folder (vSphere API reference, ManagedEntity.name). `check_free`
+decides when it is called, under the vCenter's lock, so one of two racing tasks wins. CreateFolder
+answers DuplicateName at once and names the existing object; where the call starts a task, the task
+fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from tests.fakes.vcenter.task import Task
 if TYPE_CHECKING:
     from tests.fakes.vcenter.vcenter import VCenter
 
-# What may be in a folder, by the kind of folder: root/datacenter, vm, host, datastore, network.
+# Types that a folder can contain, by the kind of folder: root/datacenter, vm, host, datastore,
+# network.
 CHILD_TYPES: dict[str, tuple[type, ...]] = {
     "d": (vim.Folder, vim.Datacenter),
     "v": (vim.Folder, vim.VirtualMachine, vim.VirtualApp),
@@ -56,8 +57,8 @@ class Folder(ManagedEntity):
         return self._names.get(name)
 
     def check_free(self, name: str) -> None:
-        """DuplicateName, with the object that has it, when a child of this name exists, or one that
-        is no longer found has not given it back yet.
+        """DuplicateName, with the existing object, if a child has this name, or if a child that is
+        no longer visible still reserves it.
         """
         taken = self._names.get(name) or self._going.get(name)
         if taken is not None:
@@ -66,7 +67,7 @@ class Folder(ManagedEntity):
             )
 
     def add_child(self, child: ManagedEntity) -> None:
-        """Put `child` here and set its parent. DuplicateName when the name is taken."""
+        """Add `child` and set its parent. DuplicateName if the name is taken."""
         with self.vcenter.lock:
             self.check_free(child.name)
             self._names[child.name] = child
@@ -75,7 +76,7 @@ class Folder(ManagedEntity):
             self.add_member("childEntity", child)
 
     def remove_child(self, child: ManagedEntity) -> None:
-        """Take `child` out; it has no parent then. Not being here is fine."""
+        """Remove `child`, which then has no parent. Does nothing if it is not in this folder."""
         with self.vcenter.lock:
             if self._names.get(child.name) is not child:
                 return
@@ -84,7 +85,7 @@ class Folder(ManagedEntity):
             self.remove_member("childEntity", child)
 
     def keep_name(self, child: ManagedEntity) -> None:
-        """Keep others from the name of a child that is about to be destroyed."""
+        """Reserve the name of a child that is about to be destroyed."""
         self._going[child.name] = child
 
     def give_name_back(self, child: ManagedEntity) -> None:
@@ -92,14 +93,14 @@ class Folder(ManagedEntity):
         self._going.pop(child.name, None)
 
     def renamed(self, child: ManagedEntity, new_name: str) -> None:
-        """Keep the index of names right; called by ManagedEntity.rename before it sets the name."""
+        """Update the index of names; ManagedEntity.rename calls it before it sets the name."""
         if self._names.pop(child.name, None) is not None:
             self._names[new_name] = child
 
     # -- the vSphere API
 
     def CreateFolder(self, ctx: Context, name: str) -> Folder:
-        """A new folder of the same kind, at once; InvalidName or DuplicateName."""
+        """Create a folder of the same kind, without a task; InvalidName or DuplicateName."""
         escaped = check_name(name)
         with self.vcenter.lock:
             self.check_free(escaped)
@@ -108,7 +109,7 @@ class Folder(ManagedEntity):
             return folder
 
     def CreateStoragePod(self, ctx: Context, name: str) -> StoragePod:
-        """A new datastore cluster in a datastore folder; NotSupported elsewhere."""
+        """Create a datastore cluster in a datastore folder; NotSupported elsewhere."""
         if self.kind != "s":
             raise vmodl.fault.NotSupported(msg="This folder cannot hold datastore clusters.")
         escaped = check_name(name)
@@ -118,7 +119,9 @@ class Folder(ManagedEntity):
         return pod
 
     def CreateDatacenter(self, ctx: Context, name: str) -> Any:
-        """A new datacenter with its four folders; NotSupported in a folder inside a datacenter."""
+        """Create a datacenter with its four folders; NotSupported in a folder inside a
+        datacenter.
+        """
         from tests.fakes.vcenter.datacenter import Datacenter
 
         if self.kind != "d":
@@ -136,7 +139,7 @@ class Folder(ManagedEntity):
         return datacenter
 
     def CreateClusterEx(self, ctx: Context, name: str, spec: Any) -> Any:
-        """A new cluster without hosts in a host folder; NotSupported elsewhere."""
+        """Create a cluster without hosts in a host folder; NotSupported elsewhere."""
         from tests.fakes.vcenter.compute_resource import ClusterComputeResource
 
         self._require_host_folder()
@@ -156,7 +159,7 @@ class Folder(ManagedEntity):
     def AddStandaloneHost_Task(
         self, ctx: Context, spec: Any, compResSpec: Any, addConnected: bool, license: str | None
     ) -> Task:
-        """A new host that is in no cluster."""
+        """Add a host that is in no cluster."""
         from tests.fakes.vcenter.compute_resource import (
             ComputeResource,
             check_connectable,
@@ -183,7 +186,7 @@ class Folder(ManagedEntity):
             raise vmodl.fault.NotSupported(msg="This folder cannot hold hosts.")
 
     def CreateDVS_Task(self, ctx: Context, spec: Any) -> Task:
-        """A new distributed switch; NotSupported in a folder of another kind."""
+        """Create a distributed switch; NotSupported in a folder of another kind."""
         from tests.fakes.vcenter import distributed_virtual_switch
 
         if self.kind != "n":
@@ -191,7 +194,7 @@ class Folder(ManagedEntity):
         return distributed_virtual_switch.start_create(self, ctx, spec)
 
     def CreateVM_Task(self, ctx: Context, config: Any, pool: Any, host: Any) -> Task:
-        """A new virtual machine; what is wrong with it is the task's error."""
+        """Create a virtual machine; the task fails if the spec is wrong."""
         from tests.fakes.vcenter import virtual_machine
 
         self._require_vm_folder()
@@ -211,8 +214,8 @@ class Folder(ManagedEntity):
             raise vmodl.fault.NotSupported(msg="This folder cannot hold virtual machines.")
 
     def MoveIntoFolder_Task(self, ctx: Context, list: Any) -> Task:
-        """Move objects of the same kind here; DuplicateName or InvalidFolder is the
-        task's error.
+        """Move objects of the same kind here; the task fails with DuplicateName or
+        InvalidFolder.
         """
         moved = [self.vcenter.registry.require(ref) for ref in list]
 
@@ -241,7 +244,7 @@ class Folder(ManagedEntity):
         self.add_child(entity)
 
     def Destroy_Task(self, ctx: Context) -> Task:
-        """Delete the folder and all in it; a VM that cannot be deleted is the task's error."""
+        """Delete the folder and its content; the task fails if a VM cannot be deleted."""
         return self.vcenter.tasks.start(
             self, "Destroy_Task", "Folder.destroy", lambda task: self.destroy(), session=ctx.session
         )
@@ -260,7 +263,9 @@ class Folder(ManagedEntity):
 
 
 class StoragePod(Folder):
-    """A datastore cluster: a folder of datastores with a summary; Storage DRS moves nothing."""
+    """A datastore cluster: a folder of datastores with a summary. Storage DRS never moves a
+    disk.
+    """
 
     TYPE = vim.StoragePod
 
@@ -286,8 +291,8 @@ class StoragePod(Folder):
 
     @property
     def podStorageDrsEntry(self) -> Any:
-        """As StorageResourceManager configures it; its other settings are vCenter's defaults
-        (vSphere API reference, StorageDrsPodConfigInfo).
+        """The configuration set by StorageResourceManager; its other settings are vCenter's
+        defaults (vSphere API reference, StorageDrsPodConfigInfo).
         """
         return vim.StorageResourceManager.PodStorageDrsEntry(
             storageDrsConfig=vim.storageDrs.ConfigInfo(

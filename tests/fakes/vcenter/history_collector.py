@@ -1,10 +1,10 @@
-"""HistoryCollector: a view of what happened, newest page first, or read step by step.
+"""HistoryCollector: reads past items, as the latest page or step by step.
 
-The latest page has the newest items that match, newest first. The position to read from is between
-two items: at the beginning before the oldest. ReadNext... reads towards the newest and
-ReadPrevious... towards the oldest; RewindCollector goes before the oldest, ResetCollector before
-the latest page. (vSphere API reference, EventHistoryCollector) A collector ends with
-its session; a session may have 32.
+The latest page has the newest matching items, newest first. The read position lies between two
+items, at first before the oldest. ReadNext... reads towards the newest and ReadPrevious... towards
+the oldest. RewindCollector goes before the oldest item, ResetCollector before the latest page.
+(vSphere API reference, EventHistoryCollector) A collector ends with its session; a session may have
+32.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _LARGEST_PAGE = 1000
 
 @dataclass(frozen=True)
 class Item:
-    """:ivar number: items are ordered by it"""
+    """:ivar number: orders the items"""
 
     number: int
     describe: Callable[[], Any]
 
 
 class HistoryCollector(ManagedObject):
-    """:ivar filter: as it was given"""
+    """:ivar filter: as the client gave it"""
 
     def __init__(self, vcenter: VCenter, ctx: Context, spec: Any) -> None:
         assert ctx.session is not None
@@ -52,7 +52,7 @@ class HistoryCollector(ManagedObject):
         self._read_up_to = -1
 
     def items(self) -> Sequence[Item]:
-        """What matches, oldest first."""
+        """Matching items, oldest first."""
         raise NotImplementedError
 
     @property
@@ -64,7 +64,7 @@ class HistoryCollector(ManagedObject):
         return self.items()[-self._page_size :]
 
     def read_next(self, count: int) -> list[Any]:
-        """The next newer ones, oldest first."""
+        """The next newer items, oldest first."""
         _check_count(count)
         newer = [item for item in self.items() if item.number > self._read_up_to][:count]
         if newer:
@@ -72,7 +72,7 @@ class HistoryCollector(ManagedObject):
         return [item.describe() for item in newer]
 
     def read_previous(self, count: int) -> list[Any]:
-        """The next older ones, newest first."""
+        """The next older items, newest first."""
         _check_count(count)
         older = [item for item in self.items() if item.number <= self._read_up_to][-count:]
         if older:
@@ -80,13 +80,13 @@ class HistoryCollector(ManagedObject):
         return [item.describe() for item in reversed(older)]
 
     def SetCollectorPageSize(self, ctx: Context, maxCount: int) -> None:
-        """How many items the latest page has."""
+        """Set the size of the latest page."""
         _check_count(maxCount)
         self._page_size = maxCount
         self.changed("latestPage")
 
     def RewindCollector(self, ctx: Context) -> None:
-        """Go before the oldest."""
+        """Go before the oldest item."""
         self._read_up_to = -1
 
     def ResetCollector(self, ctx: Context) -> None:
@@ -95,11 +95,11 @@ class HistoryCollector(ManagedObject):
         self._read_up_to = latest[0].number - 1 if latest else -1
 
     def DestroyCollector(self, ctx: Context) -> None:
-        """End it."""
+        """Destroy the collector."""
         self.destroy_object()
 
     def destroy_object(self) -> None:
-        """Leave the session as well."""
+        """Remove it from its session as well."""
         if self.session is not None:
             self.session.disown(self)
         super().destroy_object()

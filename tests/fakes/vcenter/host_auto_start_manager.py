@@ -1,4 +1,4 @@
-"""HostAutoStartManager: which VMs start with their host. None does, for no host ever boots."""
+"""HostAutoStartManager: which VMs start with their host. None ever does, because no host boots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HostAutoStartManager(HostPart):
-    """The configuration is kept."""
+    """Stores the configuration."""
 
     TYPE = vim.host.AutoStartManager
     NAME = "autoStartManager"
@@ -33,7 +33,7 @@ class HostAutoStartManager(HostPart):
 
     @property
     def config(self) -> Any:
-        """The VMs that are to start, without those that have gone."""
+        """The VMs that are to start, without those that no longer exist."""
         registry = self.vcenter.registry
         return vim.host.AutoStartManager.Config(
             defaults=self.defaults,
@@ -41,7 +41,7 @@ class HostAutoStartManager(HostPart):
         )
 
     def ReconfigureAutostart(self, ctx: Context, spec: Any) -> None:
-        """What is unset stays; a VM whose start action is "none" is taken out."""
+        """Fields that are unset stay; a VM whose start action is "none" is removed."""
         for info in spec.powerInfo or []:
             self.vcenter.registry.require(info.key)
             if info.startAction.lower() == "none":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HostCertificateManager(HostPart):
-    """An installed certificate is shown; connections go on with the fake's."""
+    """Reports an installed certificate, but connections still use the fake's."""
 
     TYPE = vim.host.CertificateManager
     NAME = "ha-certificate-manager"
@@ -44,14 +44,14 @@ class HostCertificateManager(HostPart):
     def GenerateCertificateSigningRequest(
         self, ctx: Context, useIpAddressAsCommonName: bool, spec: Any = None
     ) -> str:
-        """In PEM, for the host's name."""
+        """A PEM request for the host's name."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.host.name)])
         builder = x509.CertificateSigningRequestBuilder().subject_name(name)
         request = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
         return request.public_bytes(serialization.Encoding.PEM).decode()
 
     def InstallServerCertificate(self, ctx: Context, cert: str) -> None:
-        """HostConfigFault for what is no certificate."""
+        """HostConfigFault for text that is not a certificate."""
         try:
             self._installed = x509.load_pem_x509_certificate(cert.encode())
         except ValueError:
@@ -59,9 +59,9 @@ class HostCertificateManager(HostPart):
         self.changed("certificateInfo")
 
     def NotifyAffectedServices(self, ctx: Context, services: Any = None) -> None:
-        """Nothing runs."""
+        """Does nothing, since no service runs."""
 
     def ListCACertificates(self, ctx: Context) -> list[str]:
-        """The fake's authority."""
+        """The fake's CA."""
         with open(self.vcenter.ca_file) as file:
             return [file.read()]

@@ -1,7 +1,8 @@
-"""HostConfigManager: the parts of a host's configuration, each made when somebody first looks.
+"""HostConfigManager: the parts of a host's configuration, each created at the first read.
 
-Their morefs bear the host's number, as in a recording of 8.0.1: networkSystem-14 of host-14. What
-they change stays in themselves: no virtual machine or datastore notices a service that stopped.
+Their morefs contain the host's number, as in a recording of 8.0.1: networkSystem-14 of host-14.
+Changes affect only the part itself: a stopped service, say, affects no virtual machine or
+datastore.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HostPart(ManagedObject):
-    """One part of a host's configuration; `NAME` is what its moref begins with."""
+    """One part of a host's configuration; `NAME` is the prefix of its moref."""
 
     NAME: ClassVar[str]
 
@@ -40,7 +41,7 @@ def config_manager(host: HostSystem) -> Any:
 
 
 def forget_parts(host: HostSystem) -> None:
-    """The host leaves the inventory."""
+    """Remove the parts of a host that leaves the inventory."""
     for part in host.parts.values():
         part.destroy_object()
     host.parts = {}

@@ -1,9 +1,9 @@
-"""HostDatastoreBrowser: looks for files in a datastore's directories (one browser per datastore).
+"""HostDatastoreBrowser: searches a datastore's directories (one browser per datastore).
 
 Folder paths come back as a real vCenter writes them: "[ds] dir/", with a space and a slash. Sizes
-are what a file occupies. A datastore that no host sees is InaccessibleDatastore. Queries
-understood: VmDiskQuery (descriptors of virtual disks), FolderQuery and plain ones; without a query
-every file matches `matchPattern`.
+are the occupied bytes. A datastore that no host sees is InaccessibleDatastore. Supported queries:
+VmDiskQuery (descriptors of virtual disks), FolderQuery and plain ones; without a query, every file
+that matches `matchPattern` is found.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HostDatastoreBrowser(ManagedObject):
     def SearchDatastore_Task(
         self, ctx: Context, datastorePath: str, searchSpec: Any = None
     ) -> Task:
-        """One directory; FileNotFound when it does not exist."""
+        """Search one directory; FileNotFound if it does not exist."""
         return self._start(
             ctx,
             "SearchDatastore_Task",
@@ -73,7 +73,7 @@ class HostDatastoreBrowser(ManagedObject):
     def SearchDatastoreSubFolders_Task(
         self, ctx: Context, datastorePath: str, searchSpec: Any = None
     ) -> Task:
-        """A directory and all below it, one result for each."""
+        """Search a directory and everything below, with one result for each directory."""
 
         def body(task: Task) -> Any:
             top = self._directory(datastorePath)
@@ -132,7 +132,7 @@ class HostDatastoreBrowser(ManagedObject):
         )
 
     def _file_info(self, name: str, path: str, spec: Any) -> Any:
-        """The FileInfo of an entry, or None when no query asks for its kind."""
+        """The FileInfo of an entry, or None if no query selects its kind."""
         browser = vim.host.DatastoreBrowser
         queries = spec.query or []
         file = self.owner.storage.get(path)
@@ -179,14 +179,14 @@ def _matches_pattern(name: str, spec: Any) -> bool:
 
 
 def _asked(queries: list[Any], kind: type) -> bool:
-    """A file of a kind is reported when nothing is asked for in particular, or that kind is."""
+    """Whether the queries select this kind of file; without queries, all kinds are."""
     return not queries or any(
         isinstance(q, kind) or type(q) is vim.host.DatastoreBrowser.Query for q in queries
     )
 
 
 def vmodl_array(item_type: type, values: list[Any]) -> Any:
-    """A typed vmodl array, so that an array in an `any` slot is serialised with its own type."""
+    """A typed vmodl array, so that an array in an `any` slot is serialized with its own type."""
     from pyVmomi import VmomiSupport
 
     return VmomiSupport.GetVmodlType(item_type.__name__ + "[]")(values)

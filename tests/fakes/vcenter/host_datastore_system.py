@@ -1,7 +1,7 @@
-"""HostDatastoreSystem: mounting exports on a host, and taking datastores away.
+"""HostDatastoreSystem: mounts exports on a host, and unmounts datastores.
 
-An export that another host has mounted under the same name is the same datastore. How large an
-export is, nobody says: a new one has 1 TiB.
+An export that another host has mounted under the same name is the same datastore. No NFS server
+reports a size, so a new datastore has 1 TiB.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class HostDatastoreSystem(HostPart):
         return self.host.datastore
 
     def CreateNasDatastore(self, ctx: Context, spec: Any) -> Datastore:
-        """DuplicateName for a name that another export has; AlreadyExists for a second mount."""
+        """Mount an export. DuplicateName for a name that another export has; AlreadyExists for a
+        second mount.
+        """
         kinds = {"nfs": "NFS", "nfs41": "NFS41"}
         kind = kinds.get((spec.type or "NFS").lower())
         if kind is None:
@@ -53,7 +55,9 @@ class HostDatastoreSystem(HostPart):
         return datastore
 
     def RemoveDatastore(self, ctx: Context, datastore: Any) -> None:
-        """NotFound when the host has it not; ResourceInUse while a VM of the host is on it."""
+        """Unmount. NotFound if the host does not mount it; ResourceInUse while a VM of the host is
+        on it.
+        """
         found = self.vcenter.registry.require(datastore)
         if found not in self.host.datastore:
             raise vim.fault.NotFound(msg=f"'{found.name}' is not mounted on the host.")

@@ -1,4 +1,4 @@
-"""HostDateTimeSystem: the clock of a host, which is the fake's unless it is set."""
+"""HostDateTimeSystem: the clock of a host, which is the fake's unless a client sets it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HostDateTimeSystem(HostPart):
-    """In UTC, without NTP servers at first."""
+    """UTC; at first without NTP servers."""
 
     TYPE = vim.host.DateTimeSystem
     NAME = "dateTimeSystem"
@@ -47,10 +47,10 @@ class HostDateTimeSystem(HostPart):
         self.offset = wanted - self.vcenter.clock.now()
 
     def UpdateDateTimeConfig(self, ctx: Context, config: Any) -> None:
-        """The servers; another time zone is not kept."""
+        """Set the servers; the time zone stays UTC."""
         if config.ntpConfig is not None:
             self.servers = list(config.ntpConfig.server or [])
         self.changed("dateTimeInfo")
 
     def RefreshDateTimeSystem(self, ctx: Context) -> None:
-        """Nothing is cached."""
+        """Does nothing, since nothing is cached."""

@@ -1,4 +1,4 @@
-"""HostFirewallSystem: a few rule sets, which are enabled or not."""
+"""HostFirewallSystem: a few rule sets, each enabled or disabled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RULES = {
 
 
 class HostFirewallSystem(HostPart):
-    """What vCenter and NFC need is enabled."""
+    """The rule sets that vCenter and NFC need are enabled."""
 
     TYPE = vim.host.FirewallSystem
     NAME = "firewallSystem"
@@ -57,19 +57,19 @@ class HostFirewallSystem(HostPart):
         )
 
     def EnableRuleset(self, ctx: Context, id: str) -> None:
-        """NotFound for an unknown one."""
+        """NotFound for an unknown rule set."""
         self._require(id)
         self.enabled.add(id)
         self.changed("firewallInfo")
 
     def DisableRuleset(self, ctx: Context, id: str) -> None:
-        """NotFound for an unknown one."""
+        """NotFound for an unknown rule set."""
         self._require(id)
         self.enabled.discard(id)
         self.changed("firewallInfo")
 
     def RefreshFirewall(self, ctx: Context) -> None:
-        """Nothing is cached."""
+        """Does nothing, since nothing is cached."""
 
     def _require(self, key: str) -> None:
         if key not in _RULES:

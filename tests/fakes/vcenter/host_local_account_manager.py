@@ -1,4 +1,4 @@
-"""HostLocalAccountManager: accounts of a host itself. Nobody can log in at the fake's hosts."""
+"""HostLocalAccountManager: local accounts of a host. The fake's hosts accept no log-ins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """HostNetworkSystem: the virtual switches of a host and their port groups.
 
-A host begins with vSwitch0 on vmnic0, which has "VM Network", that its VMs use, and "Management
-Network" with vmk0. A port group for VMs is a Network of the datacenter, the same for all hosts that
+A new host has vSwitch0 on vmnic0, with the port groups "VM Network" for its VMs and "Management
+Network" with vmk0. A port group for VMs is a Network of the datacenter, shared by all hosts that
 have one of that name. (vSphere Networking, "vSphere Standard Switches")
 """
 
@@ -26,7 +26,7 @@ _PORTS = 128
 
 @dataclass
 class Switch:
-    """A virtual switch: its specification, and its port groups by name."""
+    """A virtual switch: its spec, and its port groups by name."""
 
     name: str
     spec: Any
@@ -68,7 +68,7 @@ class HostNetworkSystem(HostPart):
 
     @property
     def networkInfo(self) -> Any:
-        """Switches, port groups and cards."""
+        """Switches, port groups and network adapters."""
         return vim.host.NetworkInfo(
             vswitch=[_switch_info(switch) for switch in self.switches.values()],
             portgroup=[
@@ -88,7 +88,7 @@ class HostNetworkSystem(HostPart):
     # Switches
 
     def AddVirtualSwitch(self, ctx: Context, vswitchName: str, spec: Any) -> None:
-        """AlreadyExists for a taken name; ResourceInUse for a card that another switch has."""
+        """AlreadyExists for a taken name; ResourceInUse for an adapter of another switch."""
         if vswitchName in self.switches:
             raise vim.fault.AlreadyExists(name=vswitchName)
         asked = copy.copy(spec) if spec is not None else _switch_spec(None)
@@ -107,7 +107,9 @@ class HostNetworkSystem(HostPart):
             raise vim.fault.NotFound(msg=f"{name}: no such physical network adapter")
 
     def RemoveVirtualSwitch(self, ctx: Context, vswitchName: str) -> None:
-        """NotFound; ResourceInUse while VMs or the host itself are connected to it."""
+        """NotFound for an unknown switch; ResourceInUse while VMs or the host itself are connected
+        to it.
+        """
         switch = self._switch(vswitchName)
         for name in switch.groups:
             self._check_unused(name)
@@ -124,8 +126,8 @@ class HostNetworkSystem(HostPart):
     # Port groups
 
     def AddPortGroup(self, ctx: Context, portgrp: Any) -> None:
-        """A Network for the VMs of this host; AlreadyExists for a taken name, NotFound for an
-        unknown switch, InvalidArgument for a VLAN that cannot be."""
+        """Add a Network for the VMs of this host. AlreadyExists for a taken name, NotFound for an
+        unknown switch, InvalidArgument for an impossible VLAN."""
         _check_vlan(portgrp)
         if any(portgrp.name in switch.groups for switch in self.switches.values()):
             raise vim.fault.AlreadyExists(name=portgrp.name)
@@ -144,7 +146,7 @@ class HostNetworkSystem(HostPart):
         network.add_member("host", self.host)
 
     def UpdatePortGroup(self, ctx: Context, pgName: str, portgrp: Any) -> None:
-        """Another name, switch, VLAN or policy."""
+        """Change the name, switch, VLAN or policy."""
         _check_vlan(portgrp)
         present = self._switch_of(pgName)
         target = self._switch(portgrp.vswitchName)
@@ -161,7 +163,9 @@ class HostNetworkSystem(HostPart):
         self.changed("networkInfo")
 
     def RemovePortGroup(self, ctx: Context, pgName: str) -> None:
-        """NotFound; ResourceInUse while VMs or the host itself are connected to it."""
+        """NotFound for an unknown port group; ResourceInUse while VMs or the host itself are
+        connected to it.
+        """
         switch = self._switch_of(pgName)
         self._check_unused(pgName)
         self._remove_group(switch, pgName)
@@ -198,10 +202,10 @@ class HostNetworkSystem(HostPart):
             datacenter.networkFolder.remove_child(network)
             network.destroy_object()
 
-    # Cards
+    # -- network adapters
 
     def UpdateVirtualNic(self, ctx: Context, device: str, nic: Any) -> None:
-        """What is unset stays."""
+        """Fields that are unset stay."""
         if device not in self.nics:
             raise vim.fault.NotFound(msg=f"The virtual network adapter {device} was not found.")
         changed = copy.copy(self.nics[device])
@@ -214,7 +218,9 @@ class HostNetworkSystem(HostPart):
         self.changed("networkInfo")
 
     def QueryNetworkHint(self, ctx: Context, device: Any) -> list[Any]:
-        """What the cards see; InvalidArgument for an unknown one is unconfirmed."""
+        """The networks that the adapters see; InvalidArgument for an unknown adapter is
+        unconfirmed.
+        """
         known = ["vmnic0", "vmnic1"]
         for one in device or []:
             if one not in known:
@@ -242,7 +248,7 @@ def _policy() -> Any:
 
 
 def _computed(switch: Switch, spec: Any) -> Any:
-    """A port group inherits what it leaves unset."""
+    """The settings of a port group, which inherits whatever it leaves unset."""
     own = spec.policy.security if spec.policy else None
     above = switch.spec.policy.security
     names = ("allowPromiscuous", "macChanges", "forgedTransmits")

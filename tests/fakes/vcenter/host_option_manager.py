@@ -1,4 +1,4 @@
-"""The advanced settings of a host: an OptionManager of its own."""
+"""The advanced settings of a host, in an OptionManager of its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HostOptionManager(HostPart):
         return [vim.option.OptionValue(key=key, value=value) for key, value in self.values.items()]
 
     def QueryOptions(self, ctx: Context, name: str | None) -> list[Any]:
-        """The setting of this name, or those below it; InvalidName for none."""
+        """The setting of this name, or those below it; InvalidName if there is none."""
         found = [one for one in self.setting if one.key.startswith(name or "")]
         exact = [one for one in found if one.key == name]
         if not found or (name and not exact and not name.endswith(".")):
@@ -44,7 +44,7 @@ class HostOptionManager(HostPart):
         return exact or found
 
     def UpdateOptions(self, ctx: Context, changedValue: Any) -> None:
-        """InvalidName for an unknown one; a number stays one."""
+        """Set values; InvalidName for an unknown name. A number stays a number."""
         for option in changedValue:
             if option.key not in self.values:
                 raise vim.fault.InvalidName(name=option.key)

@@ -1,4 +1,4 @@
-"""HostServiceSystem: a few of a host's services, which run or not."""
+"""HostServiceSystem: a few of a host's services, running or stopped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POLICIES = ("on", "off", "automatic")
 
 
 class HostServiceSystem(HostPart):
-    """vpxa runs, the others do not."""
+    """At first only vpxa runs."""
 
     TYPE = vim.host.ServiceSystem
     NAME = "serviceSystem"
@@ -50,7 +50,7 @@ class HostServiceSystem(HostPart):
         )
 
     def StartService(self, ctx: Context, id: str) -> None:
-        """InvalidState for one that runs."""
+        """InvalidState if it runs."""
         self._require(id)
         if id in self.running:
             raise vim.fault.InvalidState(msg=f"The service {id} is running.")
@@ -58,7 +58,7 @@ class HostServiceSystem(HostPart):
         self.changed("serviceInfo")
 
     def StopService(self, ctx: Context, id: str) -> None:
-        """InvalidState for one that does not run."""
+        """InvalidState if it does not run."""
         self._require(id)
         if id not in self.running:
             raise vim.fault.InvalidState(msg=f"The service {id} is not running.")
@@ -66,7 +66,7 @@ class HostServiceSystem(HostPart):
         self.changed("serviceInfo")
 
     def RestartService(self, ctx: Context, id: str) -> None:
-        """InvalidState for one that does not run."""
+        """InvalidState if it does not run."""
         self.StopService(ctx, id)
         self.StartService(ctx, id)
 
@@ -79,7 +79,7 @@ class HostServiceSystem(HostPart):
         self.changed("serviceInfo")
 
     def RefreshServices(self, ctx: Context) -> None:
-        """Nothing is cached."""
+        """Does nothing, since nothing is cached."""
 
     def _require(self, key: str) -> None:
         if key not in _LABELS:

@@ -1,6 +1,6 @@
-"""HostStorageSystem: one disk that only this host sees, and no datastore is on.
+"""HostStorageSystem: one disk that only this host sees, without a datastore.
 
-Datastores do not stand on disks here: they are made by the model, or by HostDatastoreSystem.
+The fake's datastores have no disks: the model or HostDatastoreSystem creates them.
 """
 
 from __future__ import annotations
@@ -100,15 +100,15 @@ class HostStorageSystem(HostPart):
         ]
 
     def RescanAllHba(self, ctx: Context) -> None:
-        """Nothing new is found."""
+        """Does nothing, since no device ever appears."""
 
     def RescanVmfs(self, ctx: Context) -> None:
-        """Nothing new is found."""
+        """Does nothing, since no volume ever appears."""
 
     def RefreshStorageSystem(self, ctx: Context) -> None:
-        """Nothing is cached."""
+        """Does nothing, since nothing is cached."""
 
-    # What the disk is taken for
+    # Flags of the disk
 
     def MarkAsSsd_Task(self, ctx: Context, scsiDiskUuid: str) -> Task:
         return self._mark(ctx, "MarkAsSsd_Task", scsiDiskUuid, "ssd", True)

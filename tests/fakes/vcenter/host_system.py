@@ -1,11 +1,10 @@
-"""HostSystem: connection, maintenance, and what the host mounts and runs.
+"""HostSystem: connection, maintenance mode, mounted datastores and registered VMs.
 
-A host answers where the fake does: its port and thumbprint are the fake's. (A recording of 8.0.3
-has `summary.config.port` 443 and `sslThumbprint` as SHA-1 with colons.) Its name is an address only
-where `Model.host_names` says so.
+A host has the fake's port and thumbprint. (A recording of 8.0.3 has `summary.config.port` 443 and
+`sslThumbprint` as SHA-1 with colons.) Its name is an address only if `Model.host_names` says so.
 
-Datastores are mounted by ``datastore.mount(host)``; which VMs a host has is kept by the VMs (`vm`
-members). Tests change a host's state by `set_maintenance` and `set_connected`.
+``datastore.mount(host)`` mounts datastores; the VMs keep the list of a host's VMs (`vm` members).
+Tests change a host's state by `set_maintenance` and `set_connected`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class HostSystem(ManagedEntity):
-    """An ESXi host of a cluster."""
+    """An ESXi host."""
 
     TYPE = vim.HostSystem
     PREFIX = "host"
@@ -41,7 +40,7 @@ class HostSystem(ManagedEntity):
         self.uuid = str(uuid.uuid4())
         self.connection_state = "connected"
         self.in_maintenance = False
-        #: What vCenter knows of its certificate; None: what it has.
+        #: The thumbprint that vCenter stores; None: that of its certificate.
         self.ssl_thumbprint: str | None = None
         self.boot_time = vcenter.clock.now()
         self.parts: dict[str, ManagedObject] = {}
@@ -52,7 +51,7 @@ class HostSystem(ManagedEntity):
         return self.connection_state == "connected" and not self.in_maintenance
 
     def check_usable(self) -> None:
-        """HostNotConnected or InvalidHostState when operations cannot run on it."""
+        """HostNotConnected or InvalidHostState if operations cannot run on it."""
         if self.connection_state != "connected":
             raise vmodl.fault.HostNotConnected(
                 msg="Unable to communicate with the remote host, since it is disconnected."
@@ -64,13 +63,13 @@ class HostSystem(ManagedEntity):
             )
 
     def set_maintenance(self, in_maintenance: bool) -> None:
-        """Put the host into maintenance mode or take it out; its VMs stay registered on it."""
+        """Make the host enter or exit maintenance mode; its VMs stay registered on it."""
         with self.vcenter.lock:
             self.in_maintenance = in_maintenance
             self.changed("runtime.inMaintenanceMode", "summary.runtime.inMaintenanceMode")
 
     def set_connected(self, connected: bool) -> None:
-        """Connect or disconnect the host; its datastores' mounts stay as they are."""
+        """Connect or disconnect the host; its datastores stay mounted."""
         with self.vcenter.lock:
             self.connection_state = "connected" if connected else "disconnected"
             self.changed("runtime.connectionState", "summary.runtime.connectionState")
@@ -93,12 +92,12 @@ class HostSystem(ManagedEntity):
 
     @property
     def configManager(self) -> Any:
-        """What configures it; made when somebody first looks."""
+        """The managers of its configuration; the first read creates them."""
         return config_manager(self)
 
     @property
     def runtime(self) -> Any:
-        """Connection, power and maintenance."""
+        """Connection, power and maintenance mode."""
         return vim.host.RuntimeInfo(
             connectionState=self.connection_state,
             powerState="poweredOn",
@@ -108,7 +107,7 @@ class HostSystem(ManagedEntity):
 
     @property
     def summary(self) -> Any:
-        """Hardware, runtime and product in short."""
+        """Hardware, runtime and product, summarized."""
         return vim.host.Summary(
             host=self.ref,
             hardware=vim.host.Summary.HardwareSummary(
@@ -153,7 +152,7 @@ class HostSystem(ManagedEntity):
         )
 
     def leave(self) -> None:
-        """Leave the inventory; its VMs do so as well, and their files stay."""
+        """Remove the host and its VMs from the inventory; their files stay."""
         for vm in list(self.vm):
             vm.remove()  # type: ignore[attr-defined]
         for datastore in list(self.datastore):
@@ -166,7 +165,7 @@ class HostSystem(ManagedEntity):
         self.destroy_object()
 
     def remove(self) -> None:
-        """As `leave`, for a host of a cluster: in maintenance mode, or disconnected."""
+        """As `leave`; a host of a cluster must be in maintenance mode, or disconnected."""
         if self.parent is None or self.parent.TYPE is not vim.ClusterComputeResource:
             raise vmodl.fault.NotSupported(
                 msg="A standalone host is removed with its ComputeResource."
@@ -190,11 +189,11 @@ class HostSystem(ManagedEntity):
         )
 
     def RebootHost_Task(self, ctx: Context, force: bool) -> Task:
-        """Boot anew, at once; not without maintenance mode unless forced."""
+        """Reboot the host, in no time; outside of maintenance mode only if forced."""
         return self._power_task(ctx, "RebootHost_Task", "reboot", force, self._reboot)
 
     def ShutdownHost_Task(self, ctx: Context, force: bool) -> Task:
-        """Switch off: vCenter does not reach it any more."""
+        """Switch the host off; vCenter loses the connection."""
         return self._power_task(ctx, "ShutdownHost_Task", "shutdown", force, self._shut_down)
 
     def _reboot(self) -> None:
@@ -221,27 +220,27 @@ class HostSystem(ManagedEntity):
     def EnterMaintenanceMode_Task(
         self, ctx: Context, timeout: int, evacuatePoweredOffVms: bool | None, maintenanceSpec: Any
     ) -> Task:
-        """Maintenance mode; nothing is evacuated, since DRS is off."""
+        """Enter maintenance mode; no VM is evacuated, since DRS is off."""
         return self._state_task(
             ctx, "EnterMaintenanceMode_Task", "enterMaintenanceMode", self.set_maintenance, True
         )
 
     def ExitMaintenanceMode_Task(self, ctx: Context, timeout: int) -> Task:
-        """Out of maintenance mode."""
+        """Exit maintenance mode."""
         return self._state_task(
             ctx, "ExitMaintenanceMode_Task", "exitMaintenanceMode", self.set_maintenance, False
         )
 
     def DisconnectHost_Task(self, ctx: Context) -> Task:
-        """Disconnect."""
+        """Disconnect the host."""
         return self._state_task(ctx, "DisconnectHost_Task", "disconnect", self.set_connected, False)
 
     def ReconnectHost_Task(self, ctx: Context, cnxSpec: Any, reconnectSpec: Any) -> Task:
-        """Connect again."""
+        """Connect the host again."""
         return self._state_task(ctx, "ReconnectHost_Task", "reconnect", self.set_connected, True)
 
     def QueryTpmAttestationReport(self, ctx: Context) -> None:
-        """Nothing: the host has no TPM. (vSphere API reference, QueryTpmAttestationReport)"""
+        """None: the host has no TPM. (vSphere API reference, QueryTpmAttestationReport)"""
 
     def _state_task(
         self, ctx: Context, method: str, description: str, change: Any, value: bool

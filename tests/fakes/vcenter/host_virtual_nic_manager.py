@@ -1,4 +1,4 @@
-"""HostVirtualNicManager: which of the host's own network adapters does what."""
+"""HostVirtualNicManager: the uses of the host's own network adapters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HostVirtualNicManager(HostPart):
 
     @property
     def info(self) -> Any:
-        """Candidates and choices by kind."""
+        """Candidates and selected adapters of every use."""
         return vim.host.VirtualNicManagerInfo(netConfig=[self._config(kind) for kind in _KINDS])
 
     def _config(self, kind: str) -> Any:
@@ -49,18 +49,18 @@ class HostVirtualNicManager(HostPart):
         )
 
     def QueryNetConfig(self, ctx: Context, nicType: str) -> Any:
-        """One kind."""
+        """Candidates and selected adapters of one use."""
         self._require(nicType)
         return self._config(nicType)
 
     def SelectVnicForNicType(self, ctx: Context, nicType: str, device: str) -> None:
-        """InvalidArgument for an unknown kind or adapter."""
+        """InvalidArgument for an unknown use or adapter."""
         self._require(nicType, device)
         self.selected[nicType].add(device)
         self.changed("info")
 
     def DeselectVnicForNicType(self, ctx: Context, nicType: str, device: str) -> None:
-        """InvalidArgument for an unknown kind or adapter."""
+        """InvalidArgument for an unknown use or adapter."""
         self._require(nicType, device)
         self.selected[nicType].discard(device)
         self.changed("info")

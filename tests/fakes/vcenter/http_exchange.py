@@ -1,9 +1,9 @@
 """One HTTP request and its answer, as the SOAP, /nfc and /folder handlers see it.
 
-A handler reads the body with `read` (Content-Length and chunked bodies alike) and answers once:
-`respond` for a whole body, or `start` and `write` for a stream of known length. What it leaves
-unread of the body is read and dropped, so that the connection can be used again; `drop` closes it
-without an answer, as a crashing server does.
+A handler reads the body with `read` (whether it has a Content-Length or is chunked) and answers
+once: `respond` sends a whole body, `start` and `write` a stream of known length. Whatever the
+handler leaves unread is read and discarded, so that the connection can be used again. `drop` closes
+the connection without an answer, like a server that crashes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class HttpExchange:
     """See the module's docstring.
 
     `method` is the verb, `path` the decoded path without the query, `query` the first value of each
-    query parameter, `headers` case-insensitive, `content_length` None for a chunked body. Who waits
-    for uploads that are on their way is told by `heard` that this one has come.
+    query parameter, `headers` case-insensitive, `content_length` None for a chunked body. `heard`
+    is called when an upload's request has arrived, for code that waits for it.
     """
 
     def __init__(self, vcenter: VCenter, handler: BaseHTTPRequestHandler) -> None:
@@ -62,7 +62,7 @@ class HttpExchange:
         """Let half of the request's cost pass; the other half passes before the answer."""
         self.vcenter.clock.pass_time(self._half_cost_s)
 
-    # -- who asks
+    # -- the caller
 
     @property
     def cookie(self) -> str | None:
@@ -80,7 +80,7 @@ class HttpExchange:
     def read(self, size: int = 1 << 16) -> bytes:
         """Up to `size` bytes of the body, b"" at its end.
 
-        BodyIncomplete when the client went away.
+        BodyIncomplete if the client closed the connection.
         """
         if self._body_ended:
             return b""
@@ -88,7 +88,8 @@ class HttpExchange:
             self._next_chunk()
             if self._body_ended:
                 return b""
-        with self.vcenter.clock.activity.pause():  # who is slow to send may wait for the clock
+        # a slow sender may itself be waiting for the clock
+        with self.vcenter.clock.activity.pause():
             data = self._handler.rfile.read1(min(size, self._left))
         if not data:
             self._body_ended = True
@@ -131,7 +132,7 @@ class HttpExchange:
         headers: Mapping[str, str] | None = None,
         cookies: list[str] | None = None,
     ) -> None:
-        """Answer with a whole body (its bytes are left out for HEAD)."""
+        """Answer with a whole body (left out for HEAD)."""
         self.start(status, len(body), content_type, headers, cookies)
         if body and self.method != "HEAD":
             self.write(body)
@@ -160,8 +161,8 @@ class HttpExchange:
         headers: Mapping[str, str] | None = None,
         cookies: list[str] | None = None,
     ) -> None:
-        """Send status and headers; exactly `length` bytes must follow by `write`, or chunks when
-        it is None.
+        """Send status and headers; exactly `length` bytes must follow by `write`, or chunks if it
+        is None.
         """
         assert not self.answered, "a request is answered once"
         self.answered = True
@@ -192,12 +193,12 @@ class HttpExchange:
         self.answered = True
         try:
             self._handler.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the client was faster; closed is closed
+        except OSError:  # the client has closed it already
             pass
         raise ConnectionDropped
 
     def _drain(self) -> None:
-        # A long body is not worth reading: the connection is closed after the answer instead.
+        # A long body is not worth reading: close the connection after the answer instead.
         dropped = 0
         try:
             while dropped < UNREAD_LIMIT:

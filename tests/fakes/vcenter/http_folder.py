@@ -1,10 +1,10 @@
 """/folder/<path>?dcPath=<datacenter>&dsName=<datastore>: files of datastores over HTTP.
 
-PUT (201 for a new file, 200 for a replaced one; missing directories are made), GET (from any byte
-on: govmomi reads the tail of a file so), HEAD, DELETE.
-Asks for the cookie of a live session, or for a one-time ticket for exactly this URL; 401 otherwise.
-404 for an unknown datacenter (the full inventory path is needed), datastore or file, 405 for a PUT
-on a directory, 507 when the datastore is full. A file that was put here occupies its whole length.
+PUT (201 for a new file, 200 for a replaced one; missing directories are created), GET (from any
+byte on, since govmomi reads the tail of a file that way), HEAD, DELETE. Requires the cookie of a
+live session, or a one-time ticket for exactly this URL; 401 otherwise. 404 for an unknown
+datacenter (the full inventory path is needed), datastore or file, 405 for a PUT on a directory, 507
+if the datastore is full. An uploaded file occupies its whole length.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _is_allowed(exchange: HttpExchange) -> bool:
 
 
 def _client(exchange: HttpExchange) -> str:
-    """Tells client processes apart: by session, as far as there is one."""
+    """Identifies the client process: by session, if it has one."""
     session = exchange.session
     return session.key if session is not None else exchange.client_address
 
@@ -123,7 +123,7 @@ def _put(exchange: HttpExchange, datastore: Datastore, path: str) -> None:
 
 
 def _receive(exchange: HttpExchange, datastore: Datastore, file: DatastoreFile) -> None:
-    """Append the body, in pieces of whole grains; what a client left behind stays, as on ESXi."""
+    """Append the body, in pieces of whole grains; a partial upload stays, as on ESXi."""
     storage = datastore.storage
     if exchange.content_length:
         storage.require(exchange.content_length, file.path)
@@ -173,8 +173,8 @@ def _get(exchange: HttpExchange, datastore: Datastore, path: str) -> None:
 
 
 def _first_byte(exchange: HttpExchange) -> int:
-    """Where "Range: bytes=N-" begins; 0 without one, and for ranges that no client here sends
-    (RFC 9110: a server may ignore the header).
+    """The N of "Range: bytes=N-"; 0 without one, and for ranges that no client here sends (RFC
+    9110: a server may ignore the header).
     """
     match = re.fullmatch(r"bytes=(\d+)-", exchange.headers.get("Range") or "")
     return int(match[1]) if match else 0

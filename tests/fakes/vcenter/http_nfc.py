@@ -1,10 +1,10 @@
 """/nfc/<lease>/<disk>: the bytes of leases.
 
-An import takes POST with the content type of a stream VMDK, or PUT with "Overwrite: t" as older
-clients send; an export gives a streamOptimized VMDK to GET. The URL is the ticket: no cookie is
-asked for. 404 when the lease is not ready (any more), 405 and 415 for the wrong request, 400 for
-bytes that are no streamOptimized VMDK, 507 when the datastore is full. 507 also ends the lease, and
-400 does with the switch `refused_stream_fails_lease`.
+An import takes POST with the content type of a stream VMDK, or PUT with "Overwrite: t", as older
+clients send it; an export answers GET with a streamOptimized VMDK. The URL is the ticket, so no
+cookie is needed. 404 if the lease is not, or no longer, ready, 405 and 415 for the wrong request,
+400 for bytes that are not a streamOptimized VMDK, 507 if the datastore is full. 507 also ends the
+lease, and so does 400 with the switch `refused_stream_fails_lease`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from tests.fakes.vcenter.http_transfer import pass_lease_time
 from tests.fakes.vcenter.lease_device import DiskUpload, LeaseDevice
 
 STREAM_VMDK = "application/x-vnd.vmware-streamvmdk"
-# What Python's urllib says of any body: pyvmomi-community-samples' deploy_ova.py uploads so.
+# The content type that Python's urllib sends by default; deploy_ova.py of pyvmomi-community-samples
+# uploads with it.
 _URLLIB = "application/x-www-form-urlencoded"
 _PIECE_BYTES = 1 << 18
 _SPOOL_BYTES = 1 << 24
@@ -53,7 +54,7 @@ def handle(exchange: HttpExchange) -> None:
 
 
 def drop_answer(exchange: HttpExchange) -> None:
-    """Let the request take effect, but close the connection where its answer would begin."""
+    """Let the request take effect, but close the connection when its answer would begin."""
 
     def drop(*_args: object, **_headers: object) -> None:
         exchange.drop()
@@ -63,7 +64,7 @@ def drop_answer(exchange: HttpExchange) -> None:
 
 
 def _hit(rule: FaultRule, exchange: HttpExchange, lease: HttpNfcLease | None) -> bool:
-    """Carry out a fault rule; True when the request is answered."""
+    """Apply a fault rule; returns whether the request is answered."""
     exchange.vcenter.clock.sleep(rule.delay_s)
     if rule.action is not None:
         rule.action()
@@ -118,7 +119,7 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
         lease.fail(fault)
         exchange.respond(507, b"Insufficient disk space on the datastore\n")
     except vim.fault.FileNotFound:
-        # The lease ended while this piece was on its way, and took the disk with it.
+        # The lease ended during this piece, which also removed the disk.
         _end(upload, lease, whole=False)
         exchange.drop()
     except (BodyIncomplete, OSError):
@@ -133,8 +134,9 @@ def _upload(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) ->
 
 
 def _end(upload: DiskUpload, lease: HttpNfcLease, *, whole: bool, refusal: str = "") -> bool:
-    """Close an upload, unless the lease and its VM are gone; whether a whole disk arrived. With a
-    reason for refusing it, the lease ends in the same moment: nobody completes it before.
+    """Close an upload, unless the lease and its VM are gone; returns whether a whole disk arrived.
+    If `refusal` says why not, the lease fails in the same step, so that no client can complete it
+    first.
     """
     with lease.vcenter.lock:
         if lease.is_open:
@@ -169,7 +171,7 @@ def _download(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) 
         size_bytes = spool.tell()
         if exchange.method == "GET":
             pass_lease_time(lease, device, size_bytes)
-            # Before the last byte: a client that has it may ask for the manifest at once.
+            # Set these before the last byte: a client that has it may ask for the manifest at once.
             device.received_bytes = size_bytes
             device.sha1, device.sha256 = sha1.hexdigest(), sha256.hexdigest()
         exchange.start(200, size_bytes, "application/x-vnd.vmware-streamVmdk")

@@ -1,17 +1,17 @@
 """HttpNfcLease: the right to upload a new VM's disks (ImportVApp) or to download a VM's (ExportVm).
 
-Life: initializing -> ready -> done | error. Errors of the VM that is to be made (DuplicateName, no
-space) arrive as `error` of the lease, not as a fault of ImportVApp. A ready lease ends as `error`
-with Timedout `LEASE_TIMEOUT_S` after the last HttpNfcLeaseProgress, and when its session ends; the
-task ResourcePool.ImportVAppLRO (entity: the VM) runs as long as the lease and has the VM locked.
-Whatever ends an import other than HttpNfcLeaseComplete removes the VM and its files: afterwards, by
-the same task, in `lease_cleanup_s` seconds (switch); until then its name is taken.
+Life: initializing -> ready -> done | error. If the VM cannot be created (DuplicateName, no space),
+the fault is the lease's `error`, not ImportVApp's. A ready lease ends as `error` with Timedout
+`LEASE_TIMEOUT_S` after the last HttpNfcLeaseProgress, and when its session ends. The task
+ResourcePool.ImportVAppLRO (entity: the VM) runs as long as the lease and locks the VM. If an import
+ends by anything but HttpNfcLeaseComplete, the same task removes the VM and its files
+`lease_cleanup_s` seconds later (switch); until then its name is taken.
 
-HttpNfcLeaseComplete believes the client: a disk that nobody sent stays empty, and one whose upload
-broke off or was refused becomes a disk of BROKEN_BYTES, unless the refusal has ended the lease
-(switch `refused_stream_fails_lease`). It waits for an upload that is still arriving. The bytes pass
-through http_nfc.py. (vSphere API reference, HttpNfcLease; production reports of imports of exactly
-4096000 bytes)
+HttpNfcLeaseComplete trusts the client: a disk that was never sent stays empty, and a disk whose
+upload broke off or was refused has BROKEN_BYTES, unless the refusal ended the lease (switch
+`refused_stream_fails_lease`). It waits for an upload that is still arriving. http_nfc.py carries
+the bytes. (vSphere API reference, HttpNfcLease; production reports of imports of exactly 4096000
+bytes)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SILENCE_S = 60.0
 
 
 class _Start:
-    """Admission of a lease's task: at once, but only when the lease says so."""
+    """Admission of a lease's task: immediate, but only when the lease calls `admitted`."""
 
     def __init__(self) -> None:
         self.admitted: Callable[[], None] = lambda: None
@@ -54,7 +54,7 @@ class _Start:
         self.admitted = admitted
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Does nothing, since the admission takes no units."""
 
 
 class HttpNfcLease(ManagedObject):
@@ -68,7 +68,7 @@ class HttpNfcLease(ManagedObject):
         self.session: Session = ctx.session
         self.session.own(self)
         self.kind = kind
-        self.source = source  # what is exported, unless the VM's own
+        self.source = source  # what is exported, if not the VM itself
         self.uuid = str(uuid.uuid4())
         self.host = ctx.host
         self.state = "initializing"
@@ -81,7 +81,7 @@ class HttpNfcLease(ManagedObject):
         self._task: Task | None = None
         self._timer: Any = None
         self._upload_changed = threading.Condition(self.vcenter.lock)
-        self._busy: list[Callable[[], None]] = []  # ends what passes a transfer's time
+        self._busy: list[Callable[[], None]] = []  # each ends a transfer's wait
         self._cleaning = False
 
     @property
@@ -94,7 +94,7 @@ class HttpNfcLease(ManagedObject):
 
     @property
     def info(self) -> Any:
-        """Only of a ready lease."""
+        """Set only while the lease is ready."""
         if self.state != "ready" or self.vm is None:
             return None
         total = sum(device.disk.capacity_bytes for device in self.devices) // 1024
@@ -115,7 +115,9 @@ class HttpNfcLease(ManagedObject):
     # Life
 
     def begin(self, method: str, make: Any, *names: str) -> None:
-        """Get ready on a worker. A fault rule for `method` with on="task" acts on the lease."""
+        """Prepare the lease on a worker thread. A fault rule for `method` with on="task" acts on
+        the lease.
+        """
         rule = self.vcenter.fault_rules.match(method, *names, on="task")
 
         def prepare() -> None:
@@ -135,7 +137,7 @@ class HttpNfcLease(ManagedObject):
             submit()
 
     def _prepare(self, make: Any, injected: Exception | None) -> None:
-        """initializing -> ready, or error with the fault of making the VM."""
+        """initializing -> ready, or error with the fault of the VM's creation."""
         with self.vcenter.lock:
             if not self.is_open:
                 return
@@ -181,7 +183,7 @@ class HttpNfcLease(ManagedObject):
             delay_s=0.0,
             admission=start,
         )
-        # Fault rules go by this name, so that one for the call's own task is not counted twice.
+        # Fault rules match this name, so that a rule for the call's own task is not counted twice.
         task.method = f"{method}LRO"
         start.admitted()
         if self.kind == "import":
@@ -190,7 +192,7 @@ class HttpNfcLease(ManagedObject):
             vm.lock.take_shared(task)
 
     def _last(self, task: Task) -> Generator[float, None, None]:
-        """The body of the task: waits for the end of the lease, whose error is its own."""
+        """The body of the task: waits for the end of the lease, and fails with its error."""
         try:
             while self.is_open or self._cleaning:
                 yield math.inf
@@ -215,13 +217,13 @@ class HttpNfcLease(ManagedObject):
                 self.forget()
 
     def session_ended(self) -> None:
-        """The client is gone, and with it the lease."""
+        """End the lease, since its client has gone."""
         if self.is_open:
             self._fail(vmodl.fault.RequestCanceled(msg="The session of the lease has ended."))
         self.forget()
 
     def fail(self, fault: Exception) -> None:
-        """End as `error` because of what happened to a transfer."""
+        """End as `error` because a transfer failed."""
         with self.vcenter.lock:
             if self.is_open:
                 self._fail(fault)
@@ -234,7 +236,7 @@ class HttpNfcLease(ManagedObject):
         self.destroy_object()
 
     def _fail(self, fault: Exception) -> None:
-        """End as `error`; what an import has made goes later, and its task ends with it."""
+        """End as `error`; an import's VM is removed later, and its task then ends."""
         vm, switches = self.vm, self.vcenter.switches
         self._cleaning = self.kind == "import" and vm is not None and vm.exists
         self._end("error", fault)
@@ -269,7 +271,7 @@ class HttpNfcLease(ManagedObject):
 
     def _end_task(self) -> None:
         if self._task is not None and self._task.info.state == "running":
-            # A worker resumes the waiting body; without a request to cancel it just goes on.
+            # A worker thread resumes the waiting body, which sees no cancellation and just goes on.
             self.vcenter.tasks.cancel(self._task)
 
     # Transfers, for http_nfc
@@ -278,14 +280,14 @@ class HttpNfcLease(ManagedObject):
         return next((one for one in self.devices if one.target_id == target_id), None)
 
     def upload_ended(self) -> None:
-        """An upload has ended: let HttpNfcLeaseComplete look again at once."""
+        """Note the end of an upload, so that HttpNfcLeaseComplete looks again at once."""
         with self.vcenter.lock:
             self._upload_changed.notify_all()
 
     @contextlib.contextmanager
     def busy(self, end: Callable[[], None]) -> Iterator[None]:
-        """For the block, a transfer takes its time: neither lease nor session run out. `end` is
-        called when the lease ends, also if it has ended already.
+        """Mark a transfer as running during the block: neither lease nor session expires. `end` is
+        called when the lease ends, or at once if it has already ended.
         """
         with self.vcenter.lock:
             self._busy.append(end)
@@ -303,8 +305,8 @@ class HttpNfcLease(ManagedObject):
                     self._renew()
 
     def _wait_for_requests(self) -> None:
-        """Let an upload begin whose client has connected and perhaps sent all of it: oslo.vmware
-        completes its lease before it reads the answer.
+        """Wait for the upload of a client that has connected, and may have sent all of it, to
+        begin: oslo.vmware completes its lease before it reads the answer.
         """
         deadline = time.monotonic() + _SILENCE_S
         while (
@@ -317,7 +319,7 @@ class HttpNfcLease(ManagedObject):
                 self._upload_changed.wait(0.02)
 
     def _wait_for_uploads(self) -> None:
-        """Give an upload that is under way the time it needs, as long as bytes arrive."""
+        """Wait for a running upload as long as bytes arrive."""
         last, since = -1, time.monotonic()
         while any(device.is_arriving for device in self.devices) and self.state == "ready":
             received = sum(device.received_bytes for device in self.devices)
@@ -333,7 +335,7 @@ class HttpNfcLease(ManagedObject):
     # The vSphere API
 
     def HttpNfcLeaseProgress(self, ctx: Context, percent: int) -> None:
-        """Renews the lease, whatever the number."""
+        """Renew the lease, whatever the percentage."""
         self._require_ready()
         if not 0 <= percent <= 100:
             raise vmodl.fault.InvalidArgument(
@@ -346,7 +348,7 @@ class HttpNfcLease(ManagedObject):
         self.changed("transferProgress")
 
     def HttpNfcLeaseComplete(self, ctx: Context) -> None:
-        """Success, whatever was sent."""
+        """Always succeeds, whatever was sent."""
         self._require_ready()
         if self.kind == "import":
             self._wait_for_requests()
@@ -363,20 +365,20 @@ class HttpNfcLease(ManagedObject):
         vm.touch()
 
     def HttpNfcLeaseAbort(self, ctx: Context, fault: Any = None) -> None:
-        """The end, and of an imported VM too. InvalidState when the lease has ended already."""
+        """End the lease, and remove an imported VM. InvalidState if the lease has already ended."""
         if not self.is_open:
             raise self._invalid_state()
         self._fail(fault or vmodl.fault.RequestCanceled(msg="The lease was aborted by the client."))
 
     def HttpNfcLeaseGetManifest(self, ctx: Context) -> list[Any]:
-        """What was transferred so far, with checksums; not after the end."""
+        """The transfers so far, with checksums; not after the end."""
         self._require_ready()
         return [device.manifest() for device in self.devices if device.sha1 is not None]
 
     def HttpNfcLeaseSetManifestChecksumType(
         self, ctx: Context, deviceUrlsToChecksumTypes: Any
     ) -> None:
-        """sha256 beside or instead of sha1, by device key."""
+        """Choose sha256 in addition to or instead of sha1, by device key."""
         self._require_ready()
         for pair in deviceUrlsToChecksumTypes or []:
             for device in self.devices:

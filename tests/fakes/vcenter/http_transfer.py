@@ -1,8 +1,8 @@
 """The time that an upload or a download takes, with costs on.
 
-The bytes themselves have passed, or are about to, in next to no time; what the model says they cost
-passes before the answer. It ends early with the lease. Nobody can renew a lease or keep a session
-from being idle in time that does not really pass, so neither runs out meanwhile.
+The bytes themselves take almost no time; the time that the model gives them passes before the
+answer. The wait ends early if the lease does. While it lasts, neither lease nor session expires,
+since a client cannot renew them in time that does not really pass.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def pass_lease_time(lease: HttpNfcLease, device: LeaseDevice, size_bytes: int) -> None:
-    """Wait as long as so many bytes of a lease's disk take. Never under the lock."""
+    """Wait for the time that size_bytes of a lease's disk take. Never call it under the lock."""
     costs = lease.vcenter.cost_model
     if not costs.enabled:
         return
@@ -29,7 +29,9 @@ def pass_lease_time(lease: HttpNfcLease, device: LeaseDevice, size_bytes: int) -
 
 
 def pass_file_time(vcenter: VCenter, size_bytes: int, route: Route) -> None:
-    """Wait as long as so many bytes of a datastore's file take. Never under the lock."""
+    """Wait for the time that size_bytes of a datastore's file take. Never call it under the
+    lock.
+    """
     if vcenter.cost_model.enabled:
         _wait(vcenter, size_bytes, route, None)
 

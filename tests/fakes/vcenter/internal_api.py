@@ -1,6 +1,6 @@
 """Methods of vCenter's internal API (urn:internalvim25) that public clients use.
 
-pyVmomi does not know them: what is described here are their parameters, and the types of their
+pyVmomi does not have them, so this module describes their parameters and the types of their
 results. (govmomi, package internal: methods.go and types.go, and object/virtual_disk_manager.go)
 """
 
@@ -36,7 +36,7 @@ VmomiSupport.CreateDataType(
 
 @cache
 def methods_of(managed_type: Any) -> dict[str, Any]:
-    """WSDL name -> method description, as pyVmomi has it for public ones."""
+    """WSDL name -> method description, in pyVmomi's form."""
     if managed_type is not vim.VirtualDiskManager:
         return {}
     name = "QueryVirtualDiskInfo_Task"

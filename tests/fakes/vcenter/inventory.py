@@ -1,4 +1,4 @@
-"""Builds the objects that a Model counts; the naming is documented there."""
+"""Builds the objects that a Model counts; model.py documents their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build_inventory(vcenter: VCenter, model: Model) -> None:
-    """Datacenters with clusters, hosts, datastores, pods and one network each."""
+    """Create datacenters with clusters, hosts, datastores, pods and one network each."""
     parent = vcenter.root_folder
     for name in filter(None, model.datacenter_folders.split("/")):
         folder = Folder(vcenter, name, "d")

@@ -1,4 +1,4 @@
-"""One disk of an HttpNfcLease: its URL, what was transferred, and its line of the manifest."""
+"""One disk of an HttpNfcLease: its URL, the transferred bytes, and its entry in the manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class LeaseDevice:
-    """`is_arriving` while an upload runs, `is_broken` once one ended short or could not be read."""
+    """`is_arriving` while an upload runs, `is_broken` once an upload ended early or was
+    unreadable.
+    """
 
     def __init__(
         self, vm: VirtualMachine, devices: Devices, attached: AttachedDisk, number: int
@@ -38,7 +40,7 @@ class LeaseDevice:
         self.checksum_type = "sha1"
 
     def url_info(self, lease: HttpNfcLease) -> Any:
-        """The HttpNfcLeaseDeviceUrl; the URL alone gives access, for as long as the lease lasts."""
+        """The HttpNfcLeaseDeviceUrl; the URL alone grants access as long as the lease lasts."""
         host, thumbprint = address(lease)
         return vim.HttpNfcLease.DeviceUrl(
             key=self.key,
@@ -67,14 +69,14 @@ class LeaseDevice:
 
 
 def slot_name(devices: Devices, attached: AttachedDisk) -> str:
-    """As keys of device URLs name a disk's place: "VirtualLsiLogicController0:0"."""
+    """The disk's slot as keys of device URLs name it: "VirtualLsiLogicController0:0"."""
     controller = devices.controller(attached.controller_key)
     kind = type(controller).__name__.rpartition(".")[2]
     return f"{kind}{controller.busNumber}:{attached.unit_number}"
 
 
 def address(lease: HttpNfcLease) -> tuple[str, str]:
-    """Host and thumbprint that a lease's URLs name, see the switches."""
+    """Host and thumbprint in a lease's URLs; see the switches."""
     switches = lease.vcenter.switches
     host = lease.host
     if switches.nfc_host is not None:
@@ -85,7 +87,7 @@ def address(lease: HttpNfcLease) -> tuple[str, str]:
 
 def nvram_info(lease: HttpNfcLease, number: int) -> Any:
     """The HttpNfcLeaseDeviceUrl of the VM's BIOS settings, which imports of vCenter 6.7 and later
-    offer beside the disks (a recording of vCenter 6.7).
+    list after the disks (a recording of vCenter 6.7).
     """
     assert lease.vm is not None
     host, thumbprint = address(lease)
@@ -99,10 +101,10 @@ def nvram_info(lease: HttpNfcLease, number: int) -> Any:
 
 
 class DiskUpload:
-    """One streamOptimized stream into a device's disk, charged to its datastore as it comes.
+    """One streamOptimized stream into a device's disk, charged to its datastore as it arrives.
 
-    feed() raises VmdkError for what is not such a stream and NoDiskSpace for what does not fit;
-    `end` says whether all of it arrived.
+    feed() raises VmdkError for bytes that are not such a stream and NoDiskSpace for bytes that do
+    not fit; `end` says whether all of it arrived.
     """
 
     def __init__(self, device: LeaseDevice) -> None:
@@ -130,7 +132,7 @@ class DiskUpload:
         disk.files.settle(disk.extent)
 
     def end(self, *, whole: bool) -> None:
-        """The stream is over; a part of a disk, or none, is no disk."""
+        """End the stream; an incomplete disk, or none, marks the device as broken."""
         device = self.device
         device.is_arriving = False
         ended = self._parser.complete

@@ -1,4 +1,4 @@
-"""ImportVApp, ExportVm and ExportSnapshot: the calls that answer with an HttpNfcLease."""
+"""ImportVApp, ExportVm and ExportSnapshot: the calls that return an HttpNfcLease."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def import_vapp(pool: Any, ctx: Context, spec: Any, folder: Any, host: Any) -> H
 
 
 def export_vm(vm: VirtualMachine, ctx: Context) -> HttpNfcLease:
-    """VirtualMachine.ExportVm; InvalidPowerState when it runs, TaskInProgress when it is busy."""
+    """VirtualMachine.ExportVm; InvalidPowerState if it runs, TaskInProgress if it is busy."""
     require_powered_off(vm)
     lease = HttpNfcLease(ctx, "export")
     try:
@@ -46,7 +46,7 @@ def export_vm(vm: VirtualMachine, ctx: Context) -> HttpNfcLease:
 
 
 def export_snapshot(snapshot: VirtualMachineSnapshot, ctx: Context) -> HttpNfcLease:
-    """VirtualMachineSnapshot.ExportSnapshot: the disks as they were, also of a VM that runs."""
+    """VirtualMachineSnapshot.ExportSnapshot: the disks of the snapshot, even of a running VM."""
     vm = snapshot.vm
     lease = HttpNfcLease(ctx, "export", snapshot.node.devices)
     try:

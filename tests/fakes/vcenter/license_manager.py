@@ -1,9 +1,9 @@
-"""LicenseManager and LicenseAssignmentManager: keys, and who uses which.
+"""LicenseManager and LicenseAssignmentManager: licence keys, and the entities that use them.
 
-vCenter and what it has run in evaluation mode until another key is assigned; no feature depends on
-it. An entity's id is vCenter's instanceUuid or the moref of a host or cluster. (vSphere API
-reference, LicenseAssignmentManager; the evaluation licence is that of govmomi's simulator, as every
-new vCenter has it. What a real vCenter says to a key that is none, or in use, is unconfirmed.)
+vCenter and its hosts run in evaluation mode until they get another key; no feature depends on it.
+An entity's id is vCenter's instanceUuid or the moref of a host or cluster. (vSphere API reference,
+LicenseAssignmentManager; the evaluation licence is that of govmomi's simulator, as every new
+vCenter has it. A real vCenter's answer to an invalid key, or to one in use, is unconfirmed.)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _license(key: str, labels: Any = None) -> Any:
 
 
 class LicenseManager(ManagedObject):
-    """Keys in the order in which they came."""
+    """Keys in the order in which they were added."""
 
     TYPE = vim.LicenseManager
 
@@ -49,7 +49,7 @@ class LicenseManager(ManagedObject):
 
     @property
     def licenses(self) -> list[Any]:
-        """The evaluation licence and those that were added."""
+        """The evaluation licence and the added ones."""
         found = [_license(EVALUATION), *self._licenses.values()]
         for each in found:
             each.used = self._assignments.used(each.licenseKey)
@@ -57,28 +57,28 @@ class LicenseManager(ManagedObject):
 
     @property
     def licensedEdition(self) -> str:
-        """Edition of vCenter itself."""
+        """The edition of vCenter itself."""
         return self.find(self._assignments.key_of(self.vcenter.instance_uuid)).editionKey
 
     @property
     def sourceAvailable(self) -> bool:
-        """Keys are in vCenter."""
+        """True, since vCenter stores the keys."""
         return True
 
     @property
     def licenseAssignmentManager(self) -> LicenseAssignmentManager:
-        """Who uses which."""
+        """The manager of assignments."""
         return self._assignments
 
     def find(self, key: str) -> Any:
-        """The licence with a key; InvalidArgument without one."""
+        """The licence with a key; InvalidArgument if there is none."""
         for each in self.licenses:
             if each.licenseKey == key:
                 return each
         raise _wrong("licenseKey")
 
     def AddLicense(self, ctx: Context, licenseKey: str, labels: Any) -> Any:
-        """Add a key; one that is there stays as it is."""
+        """Add a key; does nothing if it exists."""
         if not _KEY.fullmatch(licenseKey):
             raise _wrong("licenseKey")
         if licenseKey != EVALUATION:
@@ -87,13 +87,13 @@ class LicenseManager(ManagedObject):
         return self.find(licenseKey)
 
     def DecodeLicense(self, ctx: Context, licenseKey: str) -> Any:
-        """What a key would be, without adding it."""
+        """The licence of a key, without adding it."""
         if not _KEY.fullmatch(licenseKey):
             raise _wrong("licenseKey")
         return _license(licenseKey)
 
     def RemoveLicense(self, ctx: Context, licenseKey: str) -> None:
-        """Remove a key that nobody uses."""
+        """Remove a key that is not in use."""
         if self.find(licenseKey).used or licenseKey == EVALUATION:
             raise _wrong("licenseKey")
         del self._licenses[licenseKey]
@@ -122,7 +122,7 @@ class LicenseManager(ManagedObject):
 
 
 class LicenseAssignmentManager(ManagedObject):
-    """Keys by the ids of entities."""
+    """Keys by entity id."""
 
     TYPE = vim.LicenseAssignmentManager
 
@@ -136,11 +136,11 @@ class LicenseAssignmentManager(ManagedObject):
         return self._keys.get(entity, EVALUATION)
 
     def used(self, key: str) -> int:
-        """How many use a key."""
+        """How many entities use a key."""
         return sum(self.key_of(each) == key for each in self._entities())
 
     def _entities(self) -> dict[str, str]:
-        """Names by the ids of what is licensed."""
+        """Names by entity id."""
         found = {self.vcenter.instance_uuid: "vCenter"}
         for kind in _LICENSED:
             for each in self.vcenter.registry.of_type(kind):
@@ -148,7 +148,7 @@ class LicenseAssignmentManager(ManagedObject):
         return found
 
     def QueryAssignedLicenses(self, ctx: Context, entityId: str | None) -> list[Any]:
-        """Of one entity, or of all."""
+        """Assignments of one entity, or of all."""
         return [
             vim.LicenseAssignmentManager.LicenseAssignment(
                 entityId=each,
@@ -163,7 +163,7 @@ class LicenseAssignmentManager(ManagedObject):
     def UpdateAssignedLicense(
         self, ctx: Context, entity: str, licenseKey: str, entityDisplayName: str | None
     ) -> Any:
-        """Let an entity use a key that was added."""
+        """Assign an added key to an entity."""
         self._require(entity)
         self._licenses.find(licenseKey)
         self._keys[entity] = licenseKey
@@ -171,7 +171,7 @@ class LicenseAssignmentManager(ManagedObject):
         return self._licenses.find(licenseKey)
 
     def RemoveAssignedLicense(self, ctx: Context, entityId: str) -> None:
-        """Back to evaluation mode."""
+        """Return the entity to evaluation mode."""
         self._require(entityId)
         self._keys.pop(entityId, None)
         self._licenses.changed("licenses")

@@ -1,8 +1,8 @@
-"""ManagedEntity: what everything in the inventory tree has: name, parent, custom values, recent
+"""ManagedEntity: base of everything in the inventory tree: name, parent, custom values, recent
 tasks.
 
-Names are kept as vCenter keeps them: at most 80 characters, with "/", "\\" and "%" escaped as %2f,
-%5c and %25. (vSphere API reference, Folder.CreateFolder and ManagedEntity.name)
+Names are stored as in vCenter: at most 80 characters, with "/", "\\" and "%" escaped as %2f, %5c
+and %25. (vSphere API reference, Folder.CreateFolder and ManagedEntity.name)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME_LIMIT = 80
 
 
 def escape_name(name: str) -> str:
-    """`name` as vCenter stores it; an escape that is already there ("%2f") stays as it is."""
+    """`name` as vCenter stores it; an existing escape ("%2f") stays as it is."""
     out = []
     for position, char in enumerate(name):
         if char == "/":
@@ -39,14 +39,14 @@ def escape_name(name: str) -> str:
 
 
 def unescape_name(name: str) -> str:
-    """The name that people gave, of one as vCenter stores it."""
+    """The original form of a name that vCenter has escaped."""
     for escaped, plain in (("%2f", "/"), ("%5c", "\\"), ("%25", "%")):
         name = name.replace(escaped, plain)
     return name
 
 
 def check_name(name: str | None) -> str:
-    """The escaped form of a new name. InvalidName when it is empty or longer than 80 characters."""
+    """The escaped form of a new name. InvalidName if it is empty or longer than 80 characters."""
     escaped = escape_name(name or "")
     if not escaped.strip() or len(escaped) > NAME_LIMIT:
         raise vim.fault.InvalidName(
@@ -57,7 +57,7 @@ def check_name(name: str | None) -> str:
 
 
 class ManagedEntity(ManagedObject):
-    """An object of the inventory tree; `parent` is set by whoever puts it there."""
+    """An object of the inventory tree; the code that adds it sets `parent`."""
 
     def __init__(self, vcenter: VCenter, name: str, moref: str | None = None) -> None:
         super().__init__(vcenter, moref)
@@ -78,7 +78,7 @@ class ManagedEntity(ManagedObject):
 
     @property
     def value(self) -> list[Any]:
-        """Same as `customValue`, as ExtensibleManagedObject has it."""
+        """Same as `customValue`; the name in ExtensibleManagedObject."""
         return self.customValue
 
     @property
@@ -88,7 +88,7 @@ class ManagedEntity(ManagedObject):
 
     @property
     def recentTask(self) -> list[Task]:
-        """Tasks on this object that run or ended lately; produces no notifications, as in a real
+        """Running and recently ended tasks on this object; sends no updates, as in a real
         vCenter.
         """
         return self.vcenter.tasks.recent(self)
@@ -101,23 +101,23 @@ class ManagedEntity(ManagedObject):
 
     @property
     def declaredAlarmState(self) -> list[Any]:
-        """What the alarms on this object and above it say of it."""
+        """The states of this object for the alarms defined on it and above it."""
         return self.vcenter.alarms.declared(self)
 
     @property
     def triggeredAlarmState(self) -> list[Any]:
-        """What alarms say of this object and those below that are not as they should be."""
+        """The alarm states of this object and those below that are not green."""
         return self.vcenter.alarms.triggered(self)
 
     def read(self, name: str, ctx: Context) -> Any:
-        """`effectiveRole` is the caller's."""
+        """Read a property; `effectiveRole` is the caller's."""
         if name == "effectiveRole":
             return self.vcenter.permissions.roles_on(ctx.user, self)
         return super().read(name, ctx)
 
     @property
     def ancestors(self) -> list[ManagedObject]:
-        """Parent, its parent and so on up to the root folder."""
+        """The parent, its parent and so on up to the root folder."""
         chain: list[ManagedObject] = []
         step = self.parent
         while step is not None:
@@ -127,7 +127,7 @@ class ManagedEntity(ManagedObject):
 
     @property
     def datacenter(self) -> Any:
-        """The Datacenter that this object is in, or None for what is above all datacenters."""
+        """The Datacenter that contains this object, or None above all datacenters."""
         for entity in (self, *self.ancestors):
             if entity.TYPE is vim.Datacenter:
                 return entity
@@ -141,14 +141,14 @@ class ManagedEntity(ManagedObject):
 
     @property
     def folder(self) -> Folder | None:
-        """The parent when it is a folder, else None."""
+        """The parent if it is a folder, else None."""
         parent = self.parent
         if parent is not None and issubclass(parent.TYPE, vim.Folder):
             return parent  # type: ignore[return-value]
         return None
 
     def rename(self, new_name: str) -> None:
-        """Give the object another name, unique in its folder.
+        """Change the name, which must be unique in its folder.
 
         DuplicateName or InvalidName otherwise.
         """
@@ -163,7 +163,7 @@ class ManagedEntity(ManagedObject):
         self.changed("name")
 
     def Rename_Task(self, ctx: Context, newName: str) -> Task:
-        """Rename within the folder; a taken name is the task's error, as for virtual machines."""
+        """Rename within the folder; the task fails if the name is taken."""
         prefix = self.TYPE.__name__.rpartition(".")[2]
         return self.vcenter.tasks.start(
             self,
@@ -174,7 +174,7 @@ class ManagedEntity(ManagedObject):
         )
 
     def Reload(self, ctx: Context) -> None:
-        """Nothing is cached, so nothing needs to be read again."""
+        """Does nothing, since nothing is cached."""
 
     def setCustomValue(self, ctx: Context, key: str, value: str) -> None:
         """Set a custom attribute by its name."""

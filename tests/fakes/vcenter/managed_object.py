@@ -1,12 +1,12 @@
 """Base of every managed object of the fake.
 
 Life: constructed -> registered (reachable by `moref`) -> `destroy_object` -> gone (its moref never
-comes back). A property is a Python attribute or property with its vmodl name; its value is a
+comes back). A property is a Python attribute or property with its vmodl name. Its value is a
 pyVmomi value, a ManagedObject, or a list of them; None or a missing attribute means unset. Inside
-pyVmomi data objects references are written as `other.ref`. A method is a Python method with its
-WSDL name, called as ``method(ctx, **params)`` with the vCenter's lock held; every parameter of the
-WSDL is passed, absent optionals as None; it returns a value or raises a pyVmomi fault. Whoever
-changes a property calls `changed` (or changes members by `add_member`/`remove_member`, which does
+pyVmomi data objects, references are written as `other.ref`. A method is a Python method with its
+WSDL name, called as ``method(ctx, **params)`` with the vCenter's lock held. It gets every parameter
+of the WSDL, absent optionals as None; it returns a value or raises a pyVmomi fault. Code that
+changes a property calls `changed` (or changes members by `add_member`/`remove_member`, which call
 it).
 """
 
@@ -50,7 +50,8 @@ class ManagedObject:
         self.vcenter = vcenter
         self.moref = moref or vcenter.registry.new_moref(self.PREFIX)
         self.ref: Any = self.TYPE(self.moref)
-        # Set for what belongs to one session (collectors, views, leases): others do not find it.
+        # Set on objects of one session (collectors, views, leases): other sessions do not find
+        # them.
         self.session: Session | None = None
         self.watchers: dict[Watcher, None] = {}
         self._member_lists: dict[str, dict[str, ManagedObject]] = {}
@@ -58,14 +59,14 @@ class ManagedObject:
             vcenter.registry.add(self)
 
     def read(self, name: str, ctx: Context) -> Any:
-        """The value of a property for this caller; None when unset.
+        """The value of a property for this caller; None if unset.
 
-        Only what depends on who asks (SessionManager.currentSession) needs to override it.
+        Override it only for properties that depend on the caller (SessionManager.currentSession).
         """
         return getattr(self, name, None)
 
     def changed(self, *paths: str) -> None:
-        """Tell property collectors that these property paths ("config.name", "runtime") have new
+        """Notify property collectors that these property paths ("config.name", "runtime") have new
         values.
         """
         if not self.watchers:
@@ -83,8 +84,8 @@ class ManagedObject:
         return member.moref in self._member_lists.get(path, {})
 
     def add_member(self, path: str, member: ManagedObject) -> None:
-        """Append `member` to the list property `path` ("vm", "childEntity"); collectors and views
-        are told.
+        """Append `member` to the list property `path` ("vm", "childEntity"); notifies collectors
+        and views.
         """
         with self.vcenter.lock:
             members = self._member_lists.setdefault(path, {})
@@ -95,7 +96,7 @@ class ManagedObject:
             self.vcenter.registry.placement_changed(member)
 
     def remove_member(self, path: str, member: ManagedObject) -> None:
-        """Take `member` out of the list property `path`; not being in it is fine."""
+        """Remove `member` from the list property `path`; does nothing if it is not in it."""
         with self.vcenter.lock:
             if self._member_lists.get(path, {}).pop(member.moref, None) is None:
                 return
@@ -111,7 +112,7 @@ class ManagedObject:
     def destroy_object(self) -> None:
         """Leave the registry: requests get ManagedObjectNotFound, collectors report `leave`.
 
-        Twice is fine.
+        A second call does nothing.
         """
         with self.vcenter.lock:
             if self not in self.vcenter.registry:

@@ -1,9 +1,9 @@
-"""Model: the first inventory, from counts, with the names that vcsim uses.
+"""Model: the initial inventory, given as counts, with the names that vcsim uses.
 
 Datacenter DC0 with folders vm, host, datastore and network; cluster DC0_C0 with hosts DC0_C0_H0,
 DC0_C0_H1 and pool Resources; datastores DC0_DS0, DC0_DS1 mounted read-write on every host of the
-datacenter; pods DC0_POD0; network "VM Network". With several datacenters DC1_C0 and so on. No
-virtual machines.
+datacenter; pods DC0_POD0; network "VM Network". Further datacenters have DC1_C0 and so on. There
+are no virtual machines.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Model:
     """Counts; sizes in bytes.
 
     :param datastores: per datacenter, named DC0_DS0 and so on
-    :param datastore_bytes: capacity of each datastore, or of each by position when a sequence (the
-        last repeats)
-    :param datastore_type: "VMFS", "NFS", "NFS41", "vsan" or "VVOL" - for all, or by position
-    :param shared_datastores: so many of the first datacenter's datastores are mounted by all: the
-        others' first ones are the same storage under names of their own
+    :param datastore_bytes: capacity of every datastore, or a sequence of capacities by position
+        (the last one repeats)
+    :param datastore_type: "VMFS", "NFS", "NFS41", "vsan" or "VVOL", for all or by position
+    :param shared_datastores: number of the first datacenter's datastores that all datacenters
+        mount: the first datastores of the others are the same storage under other names
     :param pods: datastore clusters (empty StoragePod folders) per datacenter
-    :param datacenter_folders: folders above the datacenters ("F0/F1"), "" for none
-    :param host_names: of the first hosts, instead of DC0_C0_H0 and so on: the fake listens at
-        "127.0.0.1" and "localhost", and not at "127.0.0.2"
+    :param datacenter_folders: folder path above the datacenters ("F0/F1"), "" for none
+    :param host_names: names of the first hosts, instead of DC0_C0_H0 and so on. The fake listens on
+        "127.0.0.1" and "localhost", but not on "127.0.0.2"
     :param profiles: storage policies known to PBM
-    :param api_version: as vCenter reports it; None for what the recordings of its version have,
-        where it lags behind
+    :param api_version: the version that vCenter reports; None for that of the recordings of
+        vcenter_version, which can be older
     :param host_version: product version that hosts report
     """
 

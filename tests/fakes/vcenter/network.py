@@ -1,5 +1,5 @@
-"""Network: a standard port group, there because folders and hosts list networks; nothing flows
-through it.
+"""Network: a standard port group, which exists because folders and hosts list networks. It carries
+no traffic.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Network(ManagedEntity):
 
     @property
     def host(self) -> list[ManagedObject]:
-        """Hosts that have it."""
+        """Hosts that have this network."""
         return self.members("host")
 
     @property
     def vm(self) -> list[ManagedObject]:
-        """Virtual machines with a card on it: none, shadow VMs have no network."""
+        """Virtual machines with a network card on it; shadow VMs have none."""
         return self.members("vm")

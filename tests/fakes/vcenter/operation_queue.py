@@ -1,9 +1,9 @@
-"""vCenter's queue of operations: what runs at a time, in the whole and per host.
+"""vCenter's queue of operations: limits how many run at a time, in all and per host.
 
-First come, first served for each host: who waits for a host that is full holds back whoever comes
-later for that host, and nobody else. What waits for its turn stays `queued`, without a time limit.
+Each host is first come, first served: an operation that waits for a full host blocks later ones for
+that host, and no others. A waiting operation stays `queued`, without a time limit.
 
-Life of an admission: new -> waiting (`request`) -> admitted -> released; a waiting one may be
+Life of an admission: new -> waiting (`request`) -> admitted -> released. A waiting admission may be
 released too.
 """
 
@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 
 
 class OperationQueue:
-    """Units in use, and who waits for some. Thread-safe.
+    """Units in use, and the admissions that wait. Thread-safe.
 
-    :param units_per_host: what one host takes at a time
-    :param operations: how many run at a time in the whole vCenter; read at each admission
+    :param units_per_host: units that one host has
+    :param operations: how many operations run at a time in the whole vCenter; read at each
+        admission
     """
 
     def __init__(self, units_per_host: int, operations: Callable[[], int]) -> None:
@@ -30,16 +31,16 @@ class OperationQueue:
 
     @property
     def running(self) -> int:
-        """Operations admitted and not released."""
+        """Operations admitted and not yet released."""
         return self._running
 
     @property
     def waiting(self) -> int:
-        """Operations that wait for their turn."""
+        """Waiting operations."""
         return len(self._waiting)
 
     def new(self, units: Mapping[str, int] | None = None) -> Admission:
-        """A place that has not been asked for yet.
+        """An admission that has not been requested yet.
 
         :param units: moref of a host to the units that the operation needs there
         """
@@ -98,7 +99,7 @@ class Admission:
         self._callback: Callable[[], None] | None = None
 
     def request(self, admitted: Callable[[], None]) -> None:
-        """Call `admitted` once, now or when there is room."""
+        """Call `admitted` once, now or as soon as there is room."""
         self._callback = admitted
         self._queue.enter(self)
 
@@ -108,7 +109,7 @@ class Admission:
         self._callback()
 
     def release(self) -> None:
-        """Give the units back, or leave the queue; twice is fine."""
+        """Return the units, or leave the queue. A second call does nothing."""
         if not self._released:
             self._released = True
             self._queue.leave(self)

@@ -1,4 +1,4 @@
-"""OptionManager: vCenter's settings. The session time-out is the one that changes behaviour."""
+"""OptionManager: vCenter's settings. Only the session timeout affects the fake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SESSION_TIMEOUT = "config.vmacore.soap.sessionTimeout"
 
 
 class OptionManager(ManagedObject):
-    """Key and value; `config.vmacore.soap.sessionTimeout` is minutes of idle time."""
+    """Key and value; `config.vmacore.soap.sessionTimeout` is the idle timeout in minutes."""
 
     TYPE = vim.option.OptionManager
 
@@ -37,8 +37,8 @@ class OptionManager(ManagedObject):
         return [vim.option.OptionValue(key=key, value=value) for key, value in self._all().items()]
 
     def QueryOptions(self, ctx: Context, name: str | None) -> list[Any]:
-        """The setting of this name, or all below it when it ends with a dot;
-        InvalidName for none.
+        """The setting of this name, or all below it if it ends with a dot; InvalidName if there is
+        none.
         """
         found = [
             option

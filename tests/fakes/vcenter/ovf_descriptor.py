@@ -1,7 +1,7 @@
 """An OVF descriptor as the OvfManager reads it: files, disks, networks and one virtual system.
 
-Of the DMTF's "Open Virtualization Format Specification" (DSP0243) 1 and 2, what a package of one
-virtual machine needs. `BadDescriptor` holds the fault that belongs in a result's `error`.
+It reads the parts of DMTF's "Open Virtualization Format Specification" (DSP0243) 1 and 2 that a
+package of one virtual machine needs. `BadDescriptor` holds the fault for a result's `error`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pyVmomi import vim
 
 CPU, MEMORY, IDE, SCSI, NETWORK, DISK, SATA = 3, 4, 5, 6, 10, 17, 20
 FLOPPY, CDROM, DVD = 14, 15, 16
-# Devices that every VM has, or that need no setting: VMCI and others, USB, video, sound.
+# Devices that every VM has, or that have no settings: VMCI and others, USB, video, sound.
 IGNORED = (1, 23, 24, 35)
 
 
 class BadDescriptor(Exception):
-    """The descriptor cannot be used; `fault` says why, as a pyVmomi fault."""
+    """The descriptor cannot be used; `fault` is the reason as a pyVmomi fault."""
 
     def __init__(self, fault: Exception) -> None:
         super().__init__(str(fault))
@@ -28,7 +28,7 @@ class BadDescriptor(Exception):
 
 @dataclass(frozen=True)
 class OvfFile:
-    """A <File> of the references; `size_bytes` is 0 when it is not said."""
+    """A <File> of the references; `size_bytes` is 0 if the descriptor does not state it."""
 
     href: str
     size_bytes: int = 0
@@ -36,7 +36,7 @@ class OvfFile:
 
 @dataclass(frozen=True)
 class OvfDisk:
-    """A <Disk>; one without a file starts empty."""
+    """A <Disk>; without a file, it starts empty."""
 
     capacity_bytes: int
     file: OvfFile | None
@@ -45,7 +45,7 @@ class OvfDisk:
 
 @dataclass(frozen=True)
 class OvfItem:
-    """An <Item> of the virtual hardware, by the names of CIM_ResourceAllocationSettingData."""
+    """An <Item> of the virtual hardware, with the names of CIM_ResourceAllocationSettingData."""
 
     kind: int
     sub_type: str
@@ -61,7 +61,7 @@ class OvfItem:
 
 @dataclass
 class OvfDescriptor:
-    """One virtual system and what it refers to."""
+    """One virtual system and the objects that it refers to."""
 
     name: str
     annotation: str = ""
@@ -83,7 +83,7 @@ class OvfDescriptor:
 
 
 def read(text: str) -> OvfDescriptor:
-    """The descriptor in `text`; BadDescriptor for what is none, or is more than one VM."""
+    """Parse a descriptor; BadDescriptor if the text is not one, or describes more than one VM."""
     try:
         root = Xml.fromstring(text.encode())
     except Xml.ParseError as error:
@@ -212,7 +212,7 @@ def _unit_bytes(text: str) -> int:
 
 
 def missing(what: str) -> BadDescriptor:
-    """OvfMissingElement for what the descriptor refers to or must have."""
+    """OvfMissingElement for an element that the descriptor refers to or must have."""
     return BadDescriptor(
         vim.fault.OvfMissingElement(
             msg=f"The OVF descriptor has no {what}.", lineNumber=1, name=what
@@ -225,7 +225,7 @@ def _local(element: Xml.Element) -> str:
 
 
 def _get(element: Xml.Element, name: str) -> str:
-    """An attribute, in whatever namespace."""
+    """An attribute, in any namespace."""
     for key, value in element.attrib.items():
         if key.rpartition("}")[2] == name:
             return value

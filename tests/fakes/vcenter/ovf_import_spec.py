@@ -1,8 +1,8 @@
-"""From an OVF descriptor to a VirtualMachineImportSpec: OvfManager.CreateImportSpec.
+"""Turns an OVF descriptor into a VirtualMachineImportSpec: OvfManager.CreateImportSpec.
 
 Disks keep their order and slots, so that a FileItem's `deviceId` is the `importKey` of the lease's
-device URL. What a VM of the fake cannot have is an error of the result, as vCenter says it: never
-left out in silence.
+device URL. A device that a VM of the fake cannot have is an error in the result, with vCenter's
+fault; it is never silently dropped.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class ImportSpec:
         return vim.vm.VmImportSpec(configSpec=config, resPoolEntity=self.pool.ref)
 
     def _version(self) -> str | None:
-        """The newest that the descriptor offers ("vmx-04 vmx-07"); other families are refused."""
+        """The newest version in the descriptor ("vmx-04 vmx-07"); other families are refused."""
         offered = self.descriptor.hardware_version.replace(",", " ").split()
         known = [one for one in offered if one.startswith("vmx-")]
         if offered and not known:
@@ -110,7 +110,7 @@ class ImportSpec:
         return max(known) if known else None
 
     def _controller(self, item: OvfItem) -> None:
-        if item.kind == ovf.IDE:  # a VM has its two
+        if item.kind == ovf.IDE:  # a VM already has its two
             self._controllers[item.instance_id] = 200 + (item.address or 0) % 2
             return
         if item.kind == ovf.SATA:
@@ -171,7 +171,7 @@ class ImportSpec:
     def _backing(self) -> Any:
         wanted = self.params.diskProvisioning or ""
         if wanted not in _PROVISIONING:
-            # Sparse kinds are for hosted products (vSphere API reference, DiskProvisioningType).
+            # Sparse types are for hosted products (vSphere API reference, DiskProvisioningType).
             fault = vim.fault.OvfUnsupportedDiskProvisioning(
                 msg=f"Disk provisioning type not supported: {wanted}.",
                 diskProvisioning=wanted,
@@ -213,7 +213,7 @@ class ImportSpec:
         return None
 
     def _network(self, name: str) -> Any:
-        """As mapped; else the network of this name, else the first (vSphere API reference,
+        """The mapped network; else the one of this name, else the first (vSphere API reference,
         OvfCreateImportSpecParams.networkMapping: "a default mapping will be used").
         """
         registry = self.pool.vcenter.registry
@@ -226,7 +226,7 @@ class ImportSpec:
         return next((one for one in networks if one.name == name), networks[0])
 
     def _removable(self, item: OvfItem) -> None:
-        """A drive without a medium; an image that comes along is not simulated."""
+        """A drive without a medium; an image in the package is not simulated."""
         resource = item.host_resource or ""
         if resource.startswith("ovf:/file/"):
             self._unsupported(item)

@@ -1,8 +1,8 @@
-"""OvfManager: descriptors to import specifications and back.
+"""OvfManager: converts descriptors to import specs and back.
 
-What is wrong with a descriptor is in the result's `error`, not a fault of the call (vSphere API
-reference, OvfManager). Packages of one virtual machine; a vApp, deployment options, message bundles
-and images of removable drives are errors of the result.
+Problems of a descriptor are in the result's `error`; the call itself does not fail (vSphere API
+reference, OvfManager). Only packages of one virtual machine work; a vApp, deployment options,
+message bundles and images of removable drives are errors of the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OvfManager(ManagedObject):
-    """The one of the vCenter."""
+    """The vCenter's OvfManager."""
 
     TYPE = vim.OvfManager
 
@@ -74,7 +74,7 @@ class OvfManager(ManagedObject):
         return result
 
     def ValidateHost(self, ctx: Context, ovfDescriptor: str, host: Any, vhp: Any) -> Any:
-        """Sizes, and what disks may be provisioned as."""
+        """Sizes, and the supported provisioning types of disks."""
         self.vcenter.registry.require(host)
         result = vim.OvfManager.ValidateHostResult()
         try:
@@ -91,7 +91,7 @@ class OvfManager(ManagedObject):
     def CreateImportSpec(
         self, ctx: Context, ovfDescriptor: str, resourcePool: Any, datastore: Any, cisp: Any
     ) -> Any:
-        """For ResourcePool.ImportVApp; no importSpec when there is an error."""
+        """The spec for ResourcePool.ImportVApp; no importSpec if there is an error."""
         registry = self.vcenter.registry
         pool, target = registry.require(resourcePool), registry.require(datastore)
         if cisp.hostSystem is not None:
@@ -109,7 +109,7 @@ class OvfManager(ManagedObject):
         return result
 
     def CreateDescriptor(self, ctx: Context, obj: Any, cdp: Any) -> Any:
-        """Of a VM, or of one of its snapshots; NotSupported for a vApp."""
+        """The descriptor of a VM, or of one of its snapshots; NotSupported for a vApp."""
         vm = self.vcenter.registry.require(obj)
         if not isinstance(vm, VirtualMachine):
             raise vmodl.fault.NotSupported(msg="Only a virtual machine can be described.")

@@ -1,7 +1,7 @@
 """The OVF descriptor of a VM, as OvfManager.CreateDescriptor writes it.
 
-Namespaces and sections as vCenter has them; files are those that the client exported, by the keys
-of the lease's device URLs. (DMTF DSP0243)
+Namespaces and sections are vCenter's. The files are those that the client exported, by the keys of
+the lease's device URLs. (DMTF DSP0243)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SCSI_NAMES = {
 
 
 def descriptor(vm: VirtualMachine, devices: Devices, params: Any) -> str:
-    """The text; `devices` are the VM's or a snapshot's."""
+    """The descriptor's text; `devices` are those of the VM or of a snapshot."""
     files = {file.deviceId: file for file in params.ovfFiles or []}
     name = params.name or vm.name
     networks = sorted({_network(card) for card in _cards(devices)})

@@ -1,8 +1,8 @@
-"""Storage policies (the /pbm endpoint): profiles come from the Model, datastores satisfy them by
-name.
+"""Storage policies (the /pbm endpoint): the Model defines profiles and names the datastores that
+satisfy them.
 
 The session is the vim session: its cookie arrives in the SOAP header vcSessionCookie. Objects of
-this endpoint share names with those of /sdk ("ServiceInstance"), so they are registered as
+this endpoint share morefs with those of /sdk ("ServiceInstance"), so they are registered as
 "pbm:<name>".
 """
 
@@ -70,14 +70,14 @@ class PbmServiceInstance(PbmObject):
 
 
 class PbmSessionManager(PbmObject):
-    """There because the content names it; PBM has no sessions of its own."""
+    """Exists because the content names it; PBM has no sessions of its own."""
 
     TYPE = pbm.auth.SessionManager
     NAME = "SessionManager"
 
 
 class PbmProfileManager(PbmObject):
-    """Profiles by id, and which of them VMs and their disks have."""
+    """Profiles by id, and the profiles of VMs and their disks."""
 
     TYPE = pbm.profile.ProfileManager
     NAME = "ProfileManager"
@@ -90,7 +90,7 @@ class PbmProfileManager(PbmObject):
         }
 
     def id_of(self, name: str) -> str:
-        """The id of the profile with this name; KeyError when there is none."""
+        """The id of the profile with this name; KeyError if there is none."""
         for profile_id, profile in self.profiles.items():
             if profile.name == name:
                 return profile_id
@@ -105,7 +105,7 @@ class PbmProfileManager(PbmObject):
         return [_profile_id(profile_id) for profile_id in self.profiles]
 
     def PbmRetrieveContent(self, ctx: Context, profileIds: Any) -> list[Any]:
-        """Profiles by their ids; InvalidArgument for an id that none has."""
+        """Profiles by their ids; InvalidArgument for an unknown id."""
         found = []
         for wanted in profileIds:
             profile = self.profiles.get(wanted.uniqueId)
@@ -119,7 +119,7 @@ class PbmProfileManager(PbmObject):
         return [_profile_id(each) for each in self.profiles_of(entity)]
 
     def PbmQueryAssociatedProfiles(self, ctx: Context, entities: Any) -> list[Any]:
-        """As PbmQueryAssociatedProfile, for many."""
+        """As PbmQueryAssociatedProfile, for several entities."""
         return [
             pbm.profile.QueryProfileResult(
                 object=entity, profileId=[_profile_id(each) for each in self.profiles_of(entity)]
@@ -188,12 +188,12 @@ class PbmPlacementSolver(PbmObject):
         return datastore is not None and getattr(datastore, "name", None) in profile.datastores
 
     def PbmQueryMatchingHub(self, ctx: Context, hubsToSearch: Any, profile: Any) -> list[Any]:
-        """The hubs (all datastores when none are given) that satisfy a profile."""
+        """The hubs that satisfy a profile, among all datastores if none are given."""
         wanted = self._profile(profile)
         return [hub for hub in self._hubs(hubsToSearch) if self._matches(hub, wanted)]
 
     def PbmCheckCompatibility(self, ctx: Context, hubsToSearch: Any, profile: Any) -> list[Any]:
-        """One result a hub; a hub that does not satisfy the profile carries an error."""
+        """One result for each hub; a hub that does not satisfy the profile has an error."""
         wanted = self._profile(profile)
         return [self._result(hub, wanted) for hub in self._hubs(hubsToSearch)]
 
@@ -204,7 +204,7 @@ class PbmPlacementSolver(PbmObject):
         placementSubjectRef: Any,
         placementSubjectRequirement: Any,
     ) -> list[Any]:
-        """As PbmCheckCompatibility, for all profiles among the requirements together."""
+        """As PbmCheckCompatibility, for all profiles in the requirements together."""
         wanted = [
             self._profile(each.profileId)
             for each in placementSubjectRequirement or ()
@@ -233,7 +233,7 @@ def _profile_id(unique_id: str) -> Any:
 
 
 def _tag_rule(tag: str) -> Any:
-    """The one rule of a tag-based policy: datastores that carry `tag`."""
+    """The one rule of a tag-based policy: datastores with `tag`."""
     tagged = pbm.capability.PropertyInstance(id="com.vmware.storage.tag", value=tag)
     capability = pbm.capability.CapabilityInstance(
         id=pbm.capability.CapabilityMetadata.UniqueId(

@@ -1,4 +1,6 @@
-"""PbmComplianceManager: whether VMs and disks are where their storage policies want them."""
+"""PbmComplianceManager: whether VMs and disks are on datastores that satisfy their storage
+policies.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from tests.fakes.vcenter.virtual_machine import VirtualMachine
 
 
 class PbmComplianceManager(PbmObject):
-    """It looks at every call; a real one remembers when it last looked."""
+    """Checks at every call; a real vCenter remembers the last check."""
 
     TYPE = pbm.compliance.ComplianceManager
     NAME = "complianceManager"

@@ -1,10 +1,9 @@
-"""PerformanceManager: a few counters of hosts and running virtual machines, measured by nobody.
+"""PerformanceManager: a few counters of hosts and running virtual machines, with invented values.
 
-The value of a counter at a moment is made of the object, the counter and the moment, so it is the
-same whenever somebody asks. Real-time samples are 20 seconds apart and go back an hour; the
-historical intervals are vCenter's defaults. (vSphere Monitoring and Performance, "Data Collection
-Intervals"; vSphere API reference, QueryPerf. The ids of counters are those of govmomi's examples;
-clients read them from perfCounter.)
+A value is computed from the object, the counter and the time, so it is the same in every query.
+Real-time samples are 20 seconds apart and go back an hour; the historical intervals are vCenter's
+defaults. (vSphere Monitoring and Performance, "Data Collection Intervals"; vSphere API reference,
+QueryPerf. The ids of counters are those of govmomi's examples; clients read them from perfCounter.)
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _DAY = 86400
 
 @dataclass
 class Counter:
-    """:ivar most: what its values stay below"""
+    """:ivar most: upper bound of its values"""
 
     key: int
     group: str
@@ -46,7 +45,7 @@ class Counter:
     per_device_level: int = 3
 
     def describe(self) -> Any:
-        """As clients see it."""
+        """The counter as clients see it."""
         return _API.CounterInfo(
             key=self.key,
             nameInfo=_element(self.name, self.label),
@@ -77,7 +76,7 @@ _COUNTERS = (
     (143, "net", "usage", "Usage", "kiloBytesPerSecond", "average", "rate", 1 << 16),
     (155, "sys", "uptime", "Uptime", "second", "latest", "absolute", 1 << 20),
 )
-#: Key, sampling period, name, how long it is kept.
+#: Key, sampling period, name, retention.
 _INTERVALS = (
     (1, 300, "Past day", _DAY),
     (2, 1800, "Past week", 7 * _DAY),
@@ -98,7 +97,7 @@ class PerformanceManager(ManagedObject):
         self._intervals: dict[int, Any] = {}
 
     def _known(self) -> dict[int, Counter]:
-        """The counters, made when somebody asks."""
+        """The counters, created at the first use."""
         if not self._counters:
             self._counters = {row[0]: Counter(*row) for row in _COUNTERS}
         return self._counters
@@ -120,7 +119,7 @@ class PerformanceManager(ManagedObject):
 
     @property
     def historicalInterval(self) -> list[Any]:
-        """The intervals of what is kept for longer than an hour."""
+        """The intervals of samples that are kept for longer than an hour."""
         return list(self._periods().values())
 
     @property
@@ -132,7 +131,7 @@ class PerformanceManager(ManagedObject):
         )
 
     def QueryPerfCounter(self, ctx: Context, counterId: list[int]) -> list[Any]:
-        """Counters by id; InvalidArgument for one that is not there."""
+        """Counters by id; InvalidArgument for an unknown id."""
         return [self._require(each).describe() for each in counterId]
 
     def QueryPerfCounterByLevel(self, ctx: Context, level: int) -> list[Any]:
@@ -142,7 +141,7 @@ class PerformanceManager(ManagedObject):
         return [each.describe() for each in self._known().values() if each.level <= level]
 
     def QueryPerfProviderSummary(self, ctx: Context, entity: Any) -> Any:
-        """Whether an object is measured itself, and how often."""
+        """Whether an object has samples of its own, and how often."""
         target = self.vcenter.registry.require(entity)
         is_measured = issubclass(target.TYPE, _MEASURED)
         return _API.ProviderSummary(
@@ -155,14 +154,14 @@ class PerformanceManager(ManagedObject):
     def QueryAvailablePerfMetric(
         self, ctx: Context, entity: Any, beginTime: Any, endTime: Any, intervalId: int | None
     ) -> list[Any]:
-        """What is measured of an object; nothing while it does not run."""
+        """The counters of an object; none while it does not run."""
         target = self.vcenter.registry.require(entity)
         if not _runs(target):
             return []
         return [_API.MetricId(counterId=each, instance="") for each in self._known()]
 
     def QueryPerf(self, ctx: Context, querySpec: list[Any]) -> list[Any]:
-        """Samples, object by object; none of what does not run."""
+        """Samples of each object that runs."""
         return list(self._answers(querySpec))
 
     def _answers(self, specs: list[Any]) -> Iterator[Any]:
@@ -178,7 +177,7 @@ class PerformanceManager(ManagedObject):
                 yield _answer(spec, target, interval, counters, moments)
 
     def _moments(self, spec: Any, interval: int) -> list[int]:
-        """When there are samples, as seconds since 1970: the newest `maxSample` are told."""
+        """Times of the samples, as seconds since 1970: at most the newest `maxSample`."""
         now = int(self.vcenter.clock.now().timestamp())
         is_real_time = interval == REAL_TIME_S
         kept = _REAL_TIME_KEPT_S if is_real_time else self._periods()[interval].length
@@ -191,7 +190,7 @@ class PerformanceManager(ManagedObject):
     def UpdatePerfInterval(self, ctx: Context, interval: Any) -> None:
         """Change an interval's level, length, name, or whether it is kept.
 
-        InvalidArgument for one that is not there and for a level beyond 1 to 4.
+        InvalidArgument for an unknown interval, or for a level outside 1 to 4.
         """
         known = self._periods()
         if interval.samplingPeriod not in known:
@@ -202,7 +201,7 @@ class PerformanceManager(ManagedObject):
         self.changed("historicalInterval")
 
     def UpdateCounterLevelMapping(self, ctx: Context, counterLevelMap: list[Any]) -> None:
-        """Change from which level on counters are kept."""
+        """Change the level from which counters are kept."""
         for each in counterLevelMap:
             self._require(each.counterId)
         for each in counterLevelMap:
@@ -212,7 +211,7 @@ class PerformanceManager(ManagedObject):
         self.changed("perfCounter")
 
     def ResetCounterLevelMapping(self, ctx: Context, counters: list[int]) -> None:
-        """Back to the defaults."""
+        """Restore the default levels."""
         for each in counters:
             self._require(each)
         rows = {row[0]: row for row in _COUNTERS}

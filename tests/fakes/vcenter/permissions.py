@@ -1,14 +1,14 @@
-r"""Accounts beside the administrator, and what each may do where.
+r"""Accounts besides the administrator, and their permissions.
 
 A permission gives an account the privileges of a role on one object and, if it propagates, on all
-below it. The nearest permission counts: one on an object itself, else the first that propagates on
-the way up, for a virtual machine on both its ways, by folder and by resource pool. What belongs to
-no place in the tree (SessionManager, CustomFieldsManager, storage policies ...) is judged at the
-root folder, and so needs a permission there. A call without one of its privileges is NoPermission
-and does nothing. (vSphere Security, "Hierarchical Inheritance of Permissions")
+objects below. The nearest permission counts: one on the object itself, else the first one on the
+way up that propagates. A virtual machine has two ways up, by folder and by resource pool. Objects
+outside the tree (SessionManager, CustomFieldsManager, storage policies ...) are checked at the root
+folder, and so need a permission there. A call that lacks one of its privileges is NoPermission and
+has no effect. (vSphere Security, "Hierarchical Inheritance of Permissions")
 
-An account is named "user@domain" or "DOMAIN\user"; permissions name it in the second form, as a
-recording of 8.0.3 does. The administrator, `VCenter.user`, may do everything and is not looked at.
+An account is named "user@domain" or "DOMAIN\user"; permissions use the second form, as in a
+recording of 8.0.3. The administrator, `VCenter.user`, has every privilege, without a check.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def principal_of(user: str) -> str:
-    r"""A user's name as permissions have it: "VSPHERE.LOCAL\cinder"."""
+    r"""A user's name as in permissions: "VSPHERE.LOCAL\cinder"."""
     domain, backslash, name = user.partition("\\")
     if not backslash:
         name, _, domain = user.partition("@")
@@ -49,16 +49,16 @@ class Permission:
 
     @property
     def privileges(self) -> frozenset[str]:
-        """Of the role, as it is now."""
+        """The role's present privileges."""
         return self.role.privileges
 
 
 class Account:
     """One user; `permissions` by moref.
 
-    :ivar used: each privilege that a call needed and that the account held, with the type of the
-        object that it was needed on
-    :ivar missed: those that it did not hold
+    :ivar used: each privilege that a call needed and the account had, with the type of the object
+        on which it was needed
+    :ivar missed: the same for privileges that the account did not have
     """
 
     def __init__(self, user: str, password: str, roles: Roles) -> None:
@@ -70,15 +70,15 @@ class Account:
         self._roles = roles
 
     def grant(self, entity: Any, ids: Iterable[str], *, propagate: bool = True) -> None:
-        """Instead of what it had on this object."""
+        """Replace the account's permission on this object."""
         self.permissions[entity.moref] = Permission(self._roles.with_privileges(ids), propagate)
 
     def holds(self, privilege: str, entity: ManagedObject) -> bool:
-        """Whether a permission gives it this privilege on this object."""
+        """Whether the account has this privilege on this object."""
         return any(privilege in found.privileges for found in self.permissions_on(entity))
 
     def permissions_on(self, entity: ManagedObject) -> Iterator[Permission]:
-        """The nearest on each way up."""
+        """The nearest permission on each way up."""
         own = self.permissions.get(entity.moref)
         if own is not None:
             yield own
@@ -102,25 +102,25 @@ class Permissions:
         self.roles = Roles()
 
     def add_account(self, user: str, password: str) -> Account:
-        """An account without permissions: it can log in and read."""
+        """Add an account without permissions: it can log in and read."""
         account = Account(user, password, self.roles)
         self._accounts[_key(user)] = account
         return account
 
     def account(self, user: str) -> Account | None:
-        """The account beside the administrator with this name, in either form."""
+        """The account with this name, in either form; None for the administrator."""
         return self._accounts.get(_key(user))
 
     def accounts(self) -> list[Account]:
-        """All accounts beside the administrator."""
+        """All accounts except the administrator."""
         return list(self._accounts.values())
 
     def is_administrator(self, user: str) -> bool:
-        """Whether this is the account that may do everything."""
+        """Whether this is the administrator."""
         return _key(user) == _key(self._vcenter.user)
 
     def authenticate(self, user: str, password: str | None) -> str | None:
-        """The user's name as it is written here, None if it or the password is wrong."""
+        """The user's name in canonical form; None if it or the password is wrong."""
         vcenter = self._vcenter
         if self.is_administrator(user) and password == vcenter.password:
             return vcenter.user
@@ -128,7 +128,7 @@ class Permissions:
         return account.user if account is not None and password == account.password else None
 
     def check(self, user: str, target: ManagedObject, info: Any, arguments: dict[str, Any]) -> None:
-        """:raises vim.fault.NoPermission: naming the first privilege that is missing"""
+        """:raises vim.fault.NoPermission: with the first missing privilege"""
         if not self._accounts:
             return
         account = self.account(user)
@@ -138,7 +138,7 @@ class Permissions:
             self._check(account, privilege, self._judged_at(entity))
 
     def grants(self, user: str, privilege: str, entity: ManagedObject) -> bool:
-        """Whether a user holds a privilege on an object; that it was asked counts as no use."""
+        """Whether a user has a privilege on an object; does not count as a use."""
         account = self.account(user)
         return account is None or account.holds(privilege, self._judged_at(entity))
 
@@ -150,13 +150,13 @@ class Permissions:
         return [found.role.id for found in account.permissions_on(entity)]
 
     def all(self) -> Iterator[tuple[str, str, Permission]]:
-        """Every permission of an account: its principal, the object's moref, and what it has."""
+        """Every permission: its principal, the object's moref, and the permission itself."""
         for account in self._accounts.values():
             for moref, permission in account.permissions.items():
                 yield principal_of(account.user), moref, permission
 
     def move_role(self, source: Role, target: Role | None) -> None:
-        """Replace a role in every permission; without a target those permissions are gone."""
+        """Replace a role in every permission; without a target, remove those permissions."""
         for account in self._accounts.values():
             for moref, permission in list(account.permissions.items()):
                 if permission.role is not source:

@@ -1,8 +1,8 @@
-"""The privileges that vCenter 8 knows, by group.
+"""The privileges that vCenter 8 has, by group.
 
-The ids are those that govmomi's simulator has from a recorded Admin role of vSphere 8 (govmomi
-v0.56.0, simulator/esx/authorization_manager.go), and are listed by VMware ("Defined Privileges",
-vSphere Security). A role cannot be given any other.
+The ids are those of govmomi's simulator, from a recorded Admin role of vSphere 8 (govmomi v0.56.0,
+simulator/esx/authorization_manager.go). VMware lists them as well ("Defined Privileges", vSphere
+Security). A role cannot contain any other.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ vStats: CollectAny QueryAny Settings
 
 @cache
 def all_ids() -> tuple[str, ...]:
-    """Every id, as "Folder.Create", sorted."""
+    """Every id, such as "Folder.Create", sorted."""
     ids = []
     for line in _IDS_BY_GROUP.replace("\n  ", " ").split("\n"):
         group, _, names = line.partition(": ")

@@ -1,12 +1,12 @@
-"""Which privileges a call needs, and on which objects.
+"""The privileges that a call needs, and the objects on which it needs them.
 
-Most stand in pyVmomi's type data, which is generated from the API's definition: one on the object
-that is called, or one on a parameter. For the methods whose need is "dynamic", :data:`_DYNAMIC`
-says what the vSphere API reference says in words. Where it is silent the model asks for more rather
-than less: a CloneSpec's config needs what ReconfigVM_Task would need for it, ImportVApp what
-CreateVM_Task would.
+Most come from pyVmomi's type data, which is generated from the API's definition: one on the called
+object, or one on a parameter. For methods whose privilege is "dynamic", :data:`_DYNAMIC` implements
+the text of the vSphere API reference. Where the text is silent, the model requires more rather than
+less: a CloneSpec's config needs the privileges that ReconfigVM_Task would need for it, ImportVApp
+those of CreateVM_Task.
 
-Not asked for: System.Anonymous, System.View and System.Read, which every role has.
+System.Anonymous, System.View and System.Read are not checked, because every role has them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fakes.vcenter.managed_object import ManagedObject
     from tests.fakes.vcenter.vcenter import VCenter
 
-#: A privilege and the object that it has to be held on.
+#: A privilege and the object on which the caller needs it.
 Need = tuple[str, "ManagedObject"]
 Arguments = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ _WITHOUT_PRIVILEGE = {"changeVersion", "deviceChange", "vmProfile"}
 
 
 def needs(target: ManagedObject, info: Any, arguments: Arguments) -> Iterator[Need]:
-    """What the caller of a method must hold.
+    """The privileges that the caller of a method needs.
 
     :param info: pyVmomi's description of the method
     """
@@ -92,7 +92,7 @@ def _reconfigure(vm: Any, arguments: Arguments) -> Iterator[Need]:
 
 
 def _config(spec: Any, entity: ManagedObject, vm: Any) -> Iterator[Need]:
-    """:param vm: whose devices the spec edits, or copies of them"""
+    """:param vm: the VM whose devices the spec edits, or copies of them"""
     for name in sorted(set_fields(spec) - _WITHOUT_PRIVILEGE):
         yield _CONFIG + _CONFIG_FIELDS.get(name, "Settings"), entity
     for change in spec.deviceChange or []:
@@ -134,7 +134,7 @@ def _import(pool: Any, arguments: Arguments) -> Iterator[Need]:
 
 
 def _creation(config: Any, folder: ManagedObject) -> Iterator[Need]:
-    """Text of CreateVM_Task."""
+    """The text of CreateVM_Task."""
     if config.extraConfig:
         yield _CONFIG + "AdvancedConfig", folder
     for change in config.deviceChange or []:
@@ -177,8 +177,8 @@ def _of_type(privileges: Mapping[type, str], entity: Any, otherwise: str) -> str
     )
 
 
-#: ManagedEntity.Destroy_Task, Rename_Task and Folder.MoveIntoFolder_Task ask by type. (vSphere API
-#: reference)
+#: ManagedEntity.Destroy_Task, Rename_Task and Folder.MoveIntoFolder_Task need privileges that
+#: depend on the type. (vSphere API reference)
 _DESTROY = {
     vim.VirtualMachine: "VirtualMachine.Inventory.Delete",
     vim.Datacenter: "Datacenter.Delete",
@@ -214,7 +214,7 @@ def _destroy_children(pool: Any, arguments: Arguments) -> Iterator[Need]:
 
 
 def _update_options(manager: Any, arguments: Arguments) -> Iterator[Need]:
-    """Of vCenter, or of one of its hosts."""
+    """For the settings of vCenter, or of one of its hosts."""
     host = getattr(manager, "host", None)
     yield ("Global.Settings", manager) if host is None else ("Host.Config.AdvancedConfig", host)
 

@@ -1,8 +1,8 @@
 """Whether processes compute, seen from outside: CPU time used, and threads that want a CPU.
 
-Both are needed. A thread that has used none may be waiting for its turn on a busy machine; one that
-is runnable at the moment of looking may have been caught at a routine look around. On systems
-without Linux's /proc only the own process's CPU time is known.
+Both are needed. A thread that has used no CPU time may be waiting for its turn on a busy machine;
+one that is runnable at the moment of the check may only be in a short periodic check of its own. On
+systems without Linux's /proc, only this process's CPU time is known.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _PROC = Path("/proc")
 
 
 class ProcessWatch:
-    """This process and those named.
+    """Watches this process and the given others.
 
-    :param others: their process ids; one that has ended is idle for good
+    :param others: process ids; a process that has ended counts as idle from then on
     """
 
     def __init__(self, others: Iterable[int] = ()) -> None:
@@ -31,7 +31,7 @@ class ProcessWatch:
         return sum(map(_read_clock, self._clocks))
 
     def wants_cpu(self) -> bool:
-        """Whether any thread runs or could run, but for the calling one."""
+        """Whether any thread runs or could run, except the calling one."""
         me = str(threading.get_native_id())
         return any(_is_runnable(process, me) for process in self._processes)
 
@@ -59,7 +59,7 @@ def _is_runnable(process: int, but_for: str) -> bool:
 
 
 def _state(process: int, thread: str) -> str:
-    """The letter of proc(5): R runs or waits for a CPU, S sleeps ..."""
+    """The state letter of proc(5): R runs or waits for a CPU, S sleeps ..."""
     try:
         line = (_PROC / str(process) / "task" / thread / "stat").read_text()
     except OSError:  # it has just ended

@@ -1,11 +1,10 @@
 """PropertyCollector: reads properties of many objects, and waits for changes.
 
-The collector that everybody knows as "propertyCollector" stands for one collector per session;
-CreatePropertyCollector makes more. Filters, collectors and tokens belong to their session. Waiting
-calls on one collector are served one after another. Without a session RetrievePropertiesEx answers
-HTTP 200 with every property in missingSet, fault NotAuthenticated: clients must look there.
-(vSphere API reference, PropertyCollector; vSphere Web Services SDK guide, chapter
-"PropertyCollector")
+The well-known moref "propertyCollector" means one collector per session; CreatePropertyCollector
+makes more. Filters, collectors and tokens belong to their session. Waiting calls on one collector
+are served one after another. Without a session, RetrievePropertiesEx answers HTTP 200 with every
+property in missingSet, fault NotAuthenticated, so clients must look there. (vSphere API reference,
+PropertyCollector; vSphere Web Services SDK guide, chapter "PropertyCollector")
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def read_properties(
     ctx: Context,
     roots: dict[str, Any] | None = None,
 ) -> tuple[list[tuple[PropertyPath, Any]], list[Any]]:
-    """Values (None: unset) and MissingProperty entries of what could not be read.
+    """Values (None: unset), and MissingProperty entries for properties that could not be read.
 
     `roots` receives the properties of `obj` that were read, as for `PropertyPath.read`.
     """
@@ -54,7 +53,8 @@ def read_properties(
             values.append((path, path.read(obj, ctx, roots)))
         except vmodl.MethodFault as unreadable:
             missing.append(_PC.MissingProperty(path=path.text, fault=unreadable))
-        except Exception as error:  # a bug of the fake: shown to the client, recorded for the test
+        # a bug of the fake: report it to the client, record it for the test
+        except Exception as error:
             fault = ctx.vcenter.record_error(f"{type(obj).__name__}.{path.text}", error)
             missing.append(_PC.MissingProperty(path=path.text, fault=fault))
     return values, missing
@@ -75,7 +75,7 @@ def object_content(obj: ManagedObject, paths: Iterable[PropertyPath], ctx: Conte
 
 
 class _Page:
-    """What is left of a retrieval: single use, then a new token."""
+    """The rest of a retrieval; its token can be used once."""
 
     def __init__(self, found: list[tuple[ManagedObject, tuple[PropertyPath, ...]]], size: int):
         self.found = found
@@ -101,13 +101,13 @@ class PropertyCollector(ManagedObject):
         self._ended = False
 
     def _of(self, ctx: Context) -> PropertyCollector:
-        """The collector that acts for this caller."""
+        """The collector of this caller's session."""
         return self
 
     # -- reading
 
     def RetrievePropertiesEx(self, ctx: Context, specSet: Any, options: Any) -> Any:
-        """One page of properties; None when nothing matches."""
+        """One page of properties; None if nothing matches."""
         limit = self.vcenter.switches.retrieve_page_limit
         if options.maxObjects is not None:
             if options.maxObjects <= 0:
@@ -118,7 +118,7 @@ class PropertyCollector(ManagedObject):
         return self._of(ctx)._page(_Page(_find(ctx, specSet), limit), ctx)
 
     def ContinueRetrievePropertiesEx(self, ctx: Context, token: str) -> Any:
-        """The next page; a token serves once, on the collector and session that gave it."""
+        """The next page. A token works once, on the collector and session that issued it."""
         collector = self._of(ctx)
         page = collector._pages.pop(token, None)
         if page is None:
@@ -126,18 +126,19 @@ class PropertyCollector(ManagedObject):
         return collector._page(page, ctx)
 
     def CancelRetrievePropertiesEx(self, ctx: Context, token: str) -> None:
-        """Give a token back."""
+        """Invalidate a token."""
         if self._of(ctx)._pages.pop(token, None) is None:
             raise vmodl.fault.InvalidArgument(invalidProperty="token")
 
     def RetrieveProperties(self, ctx: Context, specSet: Any) -> Any:
-        """All at once, as before vSphere 4.1."""
+        """All properties at once, as before vSphere 4.1."""
         if ctx.session is None:
             return _unauthenticated_result(ctx, specSet).objects
         return [object_content(obj, paths, ctx) for obj, paths in _find(ctx, specSet)]
 
     def _page(self, page: _Page, ctx: Context) -> Any:
-        # Objects that vanished since the first page are left out, as with any that a walk misses.
+        # Objects that vanished since the first page are left out, like those that a traversal
+        # misses.
         contents: list[Any] = []
         rest = page.found
         while rest and not contents:
@@ -154,7 +155,7 @@ class PropertyCollector(ManagedObject):
     # -- filters and further collectors
 
     def CreateFilter(self, ctx: Context, spec: Any, partialUpdates: bool) -> PropertyFilter:
-        """Begin to watch; the first update tells the whole state."""
+        """Start to watch; the first update contains the whole state."""
         assert ctx.session is not None
         collector = self._of(ctx)
         created = PropertyFilter(collector, ctx, spec, bool(partialUpdates))
@@ -170,21 +171,21 @@ class PropertyCollector(ManagedObject):
         return list(self.filters.values())
 
     def CreatePropertyCollector(self, ctx: Context) -> PropertyCollector:
-        """A collector of its own for a thread that waits."""
+        """Create a collector for a thread that waits."""
         assert ctx.session is not None
         collector = PropertyCollector(self.vcenter, ctx.session)
         ctx.session.own(collector)
         return collector
 
     def DestroyPropertyCollector(self, ctx: Context) -> None:
-        """End this collector; who waits on it gets RequestCanceled."""
+        """Destroy this collector; a waiting call gets RequestCanceled."""
         collector = self._of(ctx)
         if collector is not self:
             raise vmodl.fault.NotSupported(msg="The default property collector stays.")
         self.destroy_object()
 
     def session_ended(self) -> None:
-        """The session is gone: end, and let waiting calls end with RequestCanceled."""
+        """End with the session; waiting calls get RequestCanceled."""
         self.destroy_object()
 
     def destroy_object(self) -> None:
@@ -206,13 +207,13 @@ class PropertyCollector(ManagedObject):
         return self._number
 
     def news(self) -> None:
-        """Wake who waits: a filter has changes (or there is a new filter)."""
+        """Wake waiting calls: a filter has changes, or there is a new filter."""
         for pause in self._pauses:
             pause.end()
         self._news.notify_all()
 
     def WaitForUpdatesEx(self, ctx: Context, version: str | None, options: Any) -> Any:
-        """Changes since `version` ("" or none: the whole state), or None when none came in time."""
+        """Changes since `version` ("" or none: the whole state), or None if none came in time."""
         limit = self.vcenter.switches.update_page_limit
         max_wait_s = None
         if options is not None:
@@ -225,21 +226,21 @@ class PropertyCollector(ManagedObject):
         return self._of(ctx)._wait(version or "", max_wait_s, limit)
 
     def WaitForUpdates(self, ctx: Context, version: str | None) -> Any:
-        """As WaitForUpdatesEx without limits (deprecated since vSphere 4.1)."""
+        """As WaitForUpdatesEx, without limits (deprecated since vSphere 4.1)."""
         return self._of(ctx)._wait(version or "", None, None)
 
     def CheckForUpdates(self, ctx: Context, version: str | None) -> Any:
-        """As WaitForUpdatesEx without waiting (deprecated since vSphere 4.1)."""
+        """As WaitForUpdatesEx, without waiting (deprecated since vSphere 4.1)."""
         return self._of(ctx)._wait(version or "", 0, None)
 
     def CancelWaitForUpdates(self, ctx: Context) -> None:
-        """Let the waiting call, if there is one, end with RequestCanceled."""
+        """End the waiting call, if there is one, with RequestCanceled."""
         collector = self._of(ctx)
         collector._cancelled += 1
         collector.news()
 
     def _wait(self, version: str, max_wait_s: float | None, page_limit: int | None) -> Any:
-        # Real seconds, not the fake's: the client's own time-out runs in real time too.
+        # Real seconds, not the fake's: the client's own timeout runs in real time too.
         deadline = None if max_wait_s is None else time.monotonic() + max_wait_s
         cancelled = self._cancelled
         while self._waiting:
@@ -249,7 +250,7 @@ class PropertyCollector(ManagedObject):
         try:
             since, reached = self._versions.find(version, pages=page_limit is not None)
             while True:
-                if self._ended:  # while this call was on its way
+                if self._ended:  # before this call got the lock
                     raise vmodl.fault.RequestCanceled(msg="The wait for updates was canceled.")
                 update = self._update_set(version, since, reached, page_limit)
                 if update is not None:
@@ -261,7 +262,7 @@ class PropertyCollector(ManagedObject):
             self.news()
 
     def _sleep(self, deadline: float | None, cancelled: int) -> bool:
-        """Wait for news with the lock given back; False when time is up."""
+        """Wait for changes without the lock; False when the time is up."""
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             return False
@@ -284,7 +285,7 @@ class PropertyCollector(ManagedObject):
             for change in each.changes_since(since)
             if change.number > reached
         ]
-        # The rest of a truncated set may have vanished: then it ends with an empty set.
+        # The rest of a truncated set may have vanished; the set then ends with an empty page.
         if not changes and not reached and (version != "" or not self.filters):
             return None
         changes.sort(key=lambda change: change.number)
@@ -302,7 +303,9 @@ class PropertyCollector(ManagedObject):
 
 
 class DefaultPropertyCollector(PropertyCollector):
-    """What ServiceContent.propertyCollector names: one collector per session under one moref."""
+    """The collector that ServiceContent.propertyCollector names: one per session under one
+    moref.
+    """
 
     def __init__(self, vcenter: VCenter) -> None:
         super().__init__(vcenter, None, moref="propertyCollector")
@@ -317,7 +320,7 @@ class DefaultPropertyCollector(PropertyCollector):
         return ctx.session.property_collector  # type: ignore[no-any-return]
 
     def read(self, name: str, ctx: Context) -> Any:
-        """The caller's filters."""
+        """Read from the caller's collector."""
         return self._of(ctx).filter if name == "filter" else super().read(name, ctx)
 
 
@@ -344,8 +347,8 @@ def _filter_updates(changes: list[Change]) -> list[Any]:
 
 
 def _unauthenticated_result(ctx: Context, spec_set: Any) -> Any:
-    """What vCenter answers without a session: the objects asked for, with those properties that
-    need no more than System.Anonymous, and the others missing (govmomi,
+    """vCenter's answer without a session: the requested objects, with the properties that need only
+    System.Anonymous, and all others as missing (govmomi,
     vim25/mo/fixtures/not_authenticated_fault.xml).
     """
     contents = []
@@ -378,6 +381,6 @@ def _unauthenticated_result(ctx: Context, spec_set: Any) -> Any:
 
 
 def _privilege(ref: Any, path: str) -> str | None:
-    """The privilege that reading a property needs, where pyVmomi's type data tell it."""
+    """The privilege for reading a property, if pyVmomi's type data contains it."""
     info = property_info(type(ref), path.partition(".")[0])
     return info.privId if info is not None else None

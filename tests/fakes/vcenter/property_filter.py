@@ -1,10 +1,10 @@
-"""PropertyFilter: what one filter saw change, and since when.
+"""PropertyFilter: records what changed in the objects of one filter, and when.
 
-Every change gets the collector's next sequence number. A filter keeps for each selected object the
-number at which it entered, for each of its properties the last number, and for objects that left
-theirs; so the changes since any earlier number can be told, and told again (versions are reusable).
-Objects are kept in the order of their last change: asking for news looks at what is new and at
-nothing else.
+Every change gets the collector's next sequence number. For each selected object, a filter stores
+the number of its entry and the last number of each of its properties, and for objects that left,
+the number of their leaving. So it can report the changes since any earlier number, also repeatedly
+(versions are reusable). Objects are kept in the order of their last change, so a query for changes
+looks only at new ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Seen:
 
 @dataclass(frozen=True)
 class Change:
-    """An object that changed: its number, the filter, the object, and what to tell."""
+    """An object that changed: its number, the filter, the object, and what to report."""
 
     number: int
     filter: PropertyFilter
@@ -75,14 +75,14 @@ class PropertyFilter(ManagedObject):
         self._watched: set[ManagedObject] = set()
 
     def build(self) -> None:
-        """Take in the present state. ManagedObjectNotFound leaves nothing behind."""
+        """Record the present state. If it raises ManagedObjectNotFound, nothing is left behind."""
         try:
             self._selection.build()
         except vmodl.MethodFault:
             self.destroy_object()
             raise
 
-    # -- what the selection tells
+    # -- called by the selection
 
     def _watch(self, obj: ManagedObject) -> None:
         obj.watchers[self] = None
@@ -109,10 +109,12 @@ class PropertyFilter(ManagedObject):
             self.collector.news()
         self._unwatch(obj)
 
-    # -- what objects tell (Watcher)
+    # -- called by objects (Watcher)
 
     def property_changed(self, obj: ManagedObject, paths: tuple[str, ...]) -> None:
-        """Note which collected properties changed, and which objects entered or left by it."""
+        """Record which collected properties changed, and which objects entered or left as a
+        result.
+        """
         if self._selection.walks_through(obj):
             for changed in paths:
                 self._selection.property_changed(obj, changed)
@@ -135,7 +137,7 @@ class PropertyFilter(ManagedObject):
         added: Iterable[ManagedObject],
         removed: Iterable[ManagedObject],
     ) -> None:
-        """As `property_changed`, for a list whose difference is known."""
+        """As `property_changed`, for a list whose added and removed members are known."""
         self._selection.members_changed(obj, path, added, removed)
         seen = self._seen.get(obj)
         if seen is not None:
@@ -143,7 +145,7 @@ class PropertyFilter(ManagedObject):
             self._note(obj, seen, {p.text: None for p in paths if p.touched_by(path)})
 
     def object_destroyed(self, obj: ManagedObject) -> None:
-        """The object leaves the filter."""
+        """Remove the object from the filter."""
         self._selection.object_destroyed(obj)
         self._unwatch(obj)
 
@@ -168,7 +170,7 @@ class PropertyFilter(ManagedObject):
             self._seen.move_to_end(obj)
             self.collector.news()
 
-    # -- what the collector asks
+    # -- called by the collector
 
     def changes_since(self, number: int | None) -> Iterator[Change]:
         """Objects that changed after `number`, in no particular order; None: all, as new ones."""
@@ -190,9 +192,9 @@ class PropertyFilter(ManagedObject):
             yield Change(left_at, self, obj, "leave")
 
     def describe(self, change: Change) -> Any:
-        """The ObjectUpdate of a change, with the values of now.
+        """The ObjectUpdate of a change, with the present values.
 
-        Every path is named, in alphabetical order: an unset one is assigned no value, and one
+        It names every path, in alphabetical order: an unset path is assigned no value, and a path
         below an unset value is an indirectRemove (recording of vpxd 5.5).
         """
         if change.kind == "leave":
@@ -223,7 +225,7 @@ class PropertyFilter(ManagedObject):
     # -- life
 
     def session_ended(self) -> None:
-        """The session is gone and the filter with it."""
+        """End with the session."""
         self.destroy_object()
 
     def destroy_object(self) -> None:
@@ -237,7 +239,7 @@ class PropertyFilter(ManagedObject):
 
     @property
     def filter(self) -> PropertyFilter:
-        """Itself."""
+        """The filter itself."""
         return self
 
     def DestroyPropertyFilter(self, ctx: Context) -> None:

@@ -1,8 +1,9 @@
 """Property paths: "name", "config.hardware.device", "config.extraConfig["cinder.volume.id"]".
 
 A path is checked against the declared types once (InvalidProperty for an unknown name) and then
-read from objects by plain attribute access. An unset property anywhere on the way is None. (vSphere
-API reference, PropertySpec.pathSet; a key in brackets selects the array element with that `key`.)
+read from objects by plain attribute access. If any property of the path is unset, the value is
+None. (vSphere API reference, PropertySpec.pathSet; a key in brackets selects the array element with
+that `key`.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tests.fakes.vcenter.context import Context
 
 _SEGMENT = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)(?:\[(?:"([^"]*)"|([0-9-]+))\])?(?:\.|$)')
-# Declared as a base type, but what they hold has more properties.
+# Declared as a base type, but their values have more properties.
 _POLYMORPHIC = (
     vim.Datastore.Info,
     vim.ComputeResource.Summary,
@@ -37,18 +38,18 @@ class Segment(NamedTuple):
 
 
 class PropertyPath(NamedTuple):
-    """A checked path of one managed type; `declared` is the type of its value where it is known."""
+    """A checked path of one managed type; `declared` is the type of its value, if known."""
 
     text: str
     segments: tuple[Segment, ...]
     declared: Any
 
     def read(self, obj: ManagedObject, ctx: Context, roots: dict[str, Any] | None = None) -> Any:
-        """The value, ready for the serialiser; None when unset. An array is never unset but empty
+        """The value, ready for the serializer; None if unset. An array is never unset but empty
         (recordings of vpxd 5.5 and of 8.0.3).
 
-        `roots` keeps first segments already read of this object (objects build `config` anew at
-        each read, so that several paths below it should share one).
+        `roots` caches the first segments read from this object. Objects build `config` anew at each
+        read, so several paths below it should share one.
         """
         roots = {} if roots is None else roots
         value = self._walk(self.segments, obj, ctx, roots)
@@ -57,7 +58,7 @@ class PropertyPath(NamedTuple):
         return to_wire(value, self.declared)
 
     def has_unset_parent(self, obj: ManagedObject, ctx: Context, roots: dict[str, Any]) -> bool:
-        """Whether the value that this path is a part of is unset itself."""
+        """Whether a property above this one is itself unset."""
         above = self.segments[:-1]
         return bool(above) and self._walk(above, obj, ctx, roots) is None
 
@@ -98,7 +99,7 @@ class PropertyPath(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def checked_path(managed_type: Any, text: str) -> PropertyPath:
-    """The path `text` of a managed type; InvalidProperty when the type has no such property."""
+    """The path `text` of a managed type; InvalidProperty if the type has no such property."""
     segments = _parse(text)
     declared: Any = managed_type
     for position, (name, key) in enumerate(segments):
@@ -153,5 +154,5 @@ def _element(values: Any, key: str | int) -> Any:
 
 
 def is_scalar(value: Any) -> bool:
-    """Whether equality of two such values is cheap and means that nothing changed."""
+    """Whether values of this kind are cheap to compare, and equal values mean no change."""
     return value is None or isinstance(value, (str, int, float, bool, VmomiSupport.ManagedObject))

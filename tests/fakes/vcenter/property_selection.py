@@ -1,11 +1,11 @@
-"""Which objects a PropertyFilterSpec selects, kept up to date change by change.
+"""The objects that a PropertyFilterSpec selects, kept up to date with every change.
 
-A spec is compiled once: every TraversalSpec becomes a `Step` (type, path, skip, next steps; a
+A spec is compiled once: every TraversalSpec becomes a `Step` (type, path, skip, next steps). A
 SelectionSpec that only names one points to the same Step, so recursion is a cycle in the graph of
-steps). `Selection` then walks the model and remembers for each (object, step) the targets it saw. A
-change of a list property therefore costs its difference, not a new walk. Only when an object loses
-a way to it while some (object, step) is reached in several ways is the whole walk done again,
-because reference counts cannot tell a cycle from a second way.
+steps. `Selection` then walks the model and remembers the targets of each (object, step). A change
+of a list property therefore costs as much as its difference, not a new walk. The whole walk is
+repeated only if an object loses a path to it while some (object, step) is reached by several paths,
+because reference counts cannot tell a cycle from a second path.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Step:
         self.next_steps: list[Step] = []
 
     def applies_to(self, obj: ManagedObject) -> bool:
-        """Whether the step may be taken from `obj` (TraversalSpec.type is honoured)."""
+        """Whether the step applies to `obj` (checks TraversalSpec.type)."""
         return issubclass(obj.TYPE, self.managed_type)
 
 
@@ -54,7 +54,7 @@ class Start:
 
 
 class CompiledSpec:
-    """A PropertyFilterSpec ready for use; InvalidProperty and InvalidArgument come from here."""
+    """A validated PropertyFilterSpec; raises InvalidProperty and InvalidArgument."""
 
     def __init__(self, spec: Any) -> None:
         self.starts = [_compile_start(object_spec) for object_spec in spec.objectSet]
@@ -63,8 +63,8 @@ class CompiledSpec:
         self._paths_by_type: dict[type, tuple[PropertyPath, ...]] = {}
 
     def paths_for(self, obj: ManagedObject) -> tuple[PropertyPath, ...] | None:
-        """The properties to collect of `obj`, in alphabetical order as in every recording, or None
-        when no PropertySpec is for its type.
+        """The properties to collect of `obj`, in alphabetical order as in every recording; None if
+        no PropertySpec is for its type.
         """
         if obj.TYPE not in self._paths_by_type:
             found: dict[str, PropertyPath] = {}
@@ -121,7 +121,7 @@ def _compile_start(object_spec: Any) -> Start:
 
 
 class Selection:
-    """The objects selected at this moment, in the order in which the walk met them.
+    """The objects that are selected now, in the order in which the walk reached them.
 
     :param watch: called once for each object that is selected or walked through
     :param entered: called when an object becomes selected
@@ -150,8 +150,8 @@ class Selection:
         self._stale = False
 
     def build(self) -> None:
-        """Walk from every start; ManagedObjectNotFound for a start that is gone, unless that is to
-        be left out.
+        """Walk from every start; ManagedObjectNotFound for a start that is gone, unless the spec
+        says to skip it.
         """
         for start in self.compiled.starts:
             obj = self.registry.find(start.ref)
@@ -238,7 +238,8 @@ class Selection:
     def _read_targets(self, obj: ManagedObject, step: Step) -> dict[str, ManagedObject]:
         first = step.path.segments[0]
         if len(step.path.segments) == 1 and first.key is None:
-            value = obj.read(first.name, self._ctx)  # managed objects need no detour by references
+            # managed objects need no detour through references
+            value = obj.read(first.name, self._ctx)
         else:
             value = step.path.read(obj, self._ctx)
         if value is None:
@@ -257,9 +258,7 @@ class Selection:
         return obj in self._steps_at
 
     def property_changed(self, obj: ManagedObject, changed: str) -> None:
-        """A property of `obj` has another value: compare the targets of the steps that
-        follow it.
-        """
+        """A property of `obj` has a new value: compare the targets of the steps that follow it."""
         for step in tuple(self._steps_at.get(obj, ())):
             if step.path.touched_by(changed):
                 old = self._targets[(obj, step)]
@@ -304,7 +303,7 @@ class Selection:
             self._rebuild()
 
     def object_destroyed(self, obj: ManagedObject) -> None:
-        """`obj` is gone: it is selected no more, and no step starts at it."""
+        """Remove `obj`: deselect it, and drop the steps that start at it."""
         for step in tuple(self._steps_at.get(obj, ())):
             self._ways[(obj, step)] = 1
             self._leave(obj, step)

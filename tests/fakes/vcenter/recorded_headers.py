@@ -1,9 +1,9 @@
-"""HTTP headers that a vCenter adds to its answers, by release, as recordings show them.
+"""HTTP headers that a vCenter adds to its answers, by release, as in recordings.
 
-5.5 to 6.5 send short answers with a length and long ones in chunks, and speak of the connection; 7
-and later send all in chunks, 8.0.3 from behind a proxy that tells its time; 9.0.1 names the API
-version that it took a call without one for. What is not recorded is taken from the nearest older
-release.
+5.5 to 6.5 send short answers with a length and long ones in chunks, with a Connection header. 7 and
+later send all answers in chunks; 8.0.3 is behind a proxy that adds its own timing. 9.0.1 names the
+API version that it assumed for a call without one. Whatever is not recorded comes from the nearest
+older release.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def of_sdk(release: str, api_version: str, soap_action: str) -> dict[str, str]:
     """Headers of an answer below /sdk.
 
     :param release: such as "8.0.3"
-    :param soap_action: the header of the request
+    :param soap_action: the request's SOAPAction header
     """
     if _major(release) >= 9:
         if re.search(r"/\d", soap_action):

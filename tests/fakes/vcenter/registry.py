@@ -1,8 +1,8 @@
-"""All managed objects by moref and by type, and who is told when one is placed elsewhere.
+"""All managed objects by moref and by type, and the listeners for changes of their place.
 
 A moref is "<prefix>-<number>" for inventory ("vm-12", "datastore-3") or a fixed name for a
-singleton ("SessionManager"). Numbers are never used twice, so a moref that is gone stays gone, as
-in a real vCenter. The registry is guarded by the vCenter's lock.
+singleton ("SessionManager"). Numbers are never reused, so a moref that is gone stays gone, as in a
+real vCenter. The vCenter's lock guards the registry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T", bound="ManagedObject")
 
 
 class PlacementListener(Protocol):
-    """Told when an object's place in the inventory changed (a container view)."""
+    """Gets a call when an object's place in the inventory changes (a container view)."""
 
     def placement_changed(self, obj: ManagedObject) -> None:
         """`obj` was added to or removed from a folder, pool or host, or was destroyed."""
@@ -36,40 +36,36 @@ class Registry:
         self.placement_listeners: dict[PlacementListener, None] = {}
 
     def new_moref(self, prefix: str) -> str:
-        """A moref that was never used, such as "vm-12" for the prefix "vm"."""
+        """An unused moref, such as "vm-12" for the prefix "vm"."""
         number = next(self._numbers)
         # vCenter writes folders and clusters without a second dash: group-v3, domain-c8.
         return f"{prefix}{number}" if prefix[-2:-1] == "-" else f"{prefix}-{number}"
 
     def add(self, obj: ManagedObject) -> None:
-        """Make `obj` reachable by its moref; called by ManagedObject itself."""
+        """Register `obj` under its moref; called by ManagedObject itself."""
         assert obj.moref not in self._objects, f"moref {obj.moref} used twice"
         self._objects[obj.moref] = obj
         for cls in (*obj.TYPE.__mro__, *type(obj).__mro__):
             self._by_type.setdefault(cls, {})[obj.moref] = obj
 
     def remove(self, obj: ManagedObject) -> None:
-        """Forget `obj`; later requests for its moref get ManagedObjectNotFound."""
+        """Unregister `obj`; later requests for its moref get ManagedObjectNotFound."""
         if self._objects.pop(obj.moref, None) is None:
             return
         for cls in (*obj.TYPE.__mro__, *type(obj).__mro__):
             self._by_type.get(cls, {}).pop(obj.moref, None)
 
     def get(self, moref: str) -> ManagedObject | None:
-        """The object with this moref, or None when it is gone or never was."""
+        """The object with this moref, or None if it is gone or never existed."""
         return self._objects.get(moref)
 
     def find(self, ref: Any) -> ManagedObject | None:
-        """The object that a pyVmomi reference (or a ManagedObject) means, or None when
-        it is gone.
-        """
+        """The object of a pyVmomi reference (or a ManagedObject), or None if it is gone."""
         moref = getattr(ref, "moref", None) or getattr(ref, "_moId", None)
         return self._objects.get(moref) if moref else None
 
     def require(self, ref: Any) -> Any:
-        """The object that `ref` means; ManagedObjectNotFound (as real clients see it) when it is
-        gone.
-        """
+        """The object of `ref`; ManagedObjectNotFound (as real clients see it) if it is gone."""
         found = self.find(ref)
         if found is None:
             raise vmodl.fault.ManagedObjectNotFound(obj=getattr(ref, "ref", ref))
@@ -80,13 +76,13 @@ class Registry:
         return list(self._by_type.get(cls, {}).values())
 
     def of_class(self, cls: type[T]) -> Iterator[T]:
-        """As `of_type`, typed, for a Python class of the fake."""
+        """As `of_type`, for a Python class of the fake, with its type."""
         for obj in self.of_type(cls):
             assert isinstance(obj, cls)
             yield obj
 
     def placement_changed(self, obj: ManagedObject) -> None:
-        """Tell container views that `obj` may have entered or left them."""
+        """Notify container views that `obj` may have entered or left them."""
         for listener in tuple(self.placement_listeners):
             listener.placement_changed(obj)
 

@@ -1,8 +1,8 @@
-"""What clients asked of the fake, counted by method.
+"""Requests of clients, counted by method.
 
-SOAP methods are counted under their WSDL name ("CloneVM_Task"), other HTTP under "<area>:<verb>"
-("nfc:POST", "folder:PUT"). Benchmarks and tests read the counts; nothing in the fake decides by
-them.
+SOAP methods are counted under their WSDL name ("CloneVM_Task"), other HTTP requests under
+"<area>:<verb>" ("nfc:POST", "folder:PUT"). Benchmarks and tests read the counts; the fake itself
+does not use them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it arrived: method name and the moref (or path) it was addressed to."""
+    """One request as it arrived: method name and the moref (or path) of its target."""
 
     method: str
     target: str
@@ -45,7 +45,7 @@ class RequestLog:
             return sum(self._counts.values())
 
     def by_method(self) -> dict[str, int]:
-        """Counts of all methods that were called."""
+        """Counts by method, for all methods that were called."""
         with self._lock:
             return {method: count for method, count in self._counts.items() if count}
 
@@ -55,7 +55,7 @@ class RequestLog:
             return list(self._recent)
 
     def reset(self) -> None:
-        """Forget everything counted so far."""
+        """Reset all counts."""
         with self._lock:
             self._counts.clear()
             self._recent.clear()

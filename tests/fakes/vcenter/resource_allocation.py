@@ -1,4 +1,4 @@
-"""ResourceAllocationInfo of a pool: reservation, limit and shares, which nothing is measured by.
+"""ResourceAllocationInfo of a pool: reservation, limit and shares. They limit nothing.
 
 Low, normal and high are 1 : 2 : 4. (vSphere Resource Management, "Resource Allocation Shares"; a
 pool of a recorded 8.0.1 has 4000 and 163840 as normal)
@@ -25,7 +25,7 @@ def unlimited(shares: dict[str, int]) -> Any:
 
 
 def allocated(present: Any, asked: Any, shares: dict[str, int]) -> Any:
-    """What is asked for, and the rest as it is.
+    """`present` with the fields that `asked` sets.
 
     InvalidArgument for a reservation below 0 or above the limit.
     """

@@ -1,7 +1,7 @@
-"""ResourcePool: which virtual machines run out of it, and the entry point of ImportVApp.
+"""ResourcePool: the virtual machines that draw on it, and the entry point of ImportVApp.
 
-Templates are in no pool (vSphere API reference, VirtualMachine.resourcePool). A pool that goes
-leaves its virtual machines and pools to the one above. (the same, ResourcePool)
+Templates are in no pool (vSphere API reference, VirtualMachine.resourcePool). A pool that is
+destroyed leaves its virtual machines and child pools to its parent. (the same, ResourcePool)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ResourcePool(ManagedEntity):
-    """`owner` is the cluster; `parent` is the cluster or the pool above."""
+    """`owner` is the cluster; `parent` is the cluster or the parent pool."""
 
     TYPE = vim.ResourcePool
     PREFIX = "resgroup"
@@ -46,7 +46,7 @@ class ResourcePool(ManagedEntity):
 
     @property
     def resourcePool(self) -> list[ResourcePool]:
-        """Pools directly below."""
+        """Child pools."""
         return self.members("resourcePool")
 
     @property
@@ -58,7 +58,7 @@ class ResourcePool(ManagedEntity):
 
     @property
     def runtime(self) -> Any:
-        """Nothing runs hot here: what the hosts have is there for all pools."""
+        """Every pool can use all resources of the hosts."""
         sums = self.owner.summary
         return vim.ResourcePool.RuntimeInfo(
             memory=_usage(sums.effectiveMemory << 20),
@@ -72,14 +72,14 @@ class ResourcePool(ManagedEntity):
         return vim.ResourcePool.Summary(name=self.name, config=self.config, runtime=self.runtime)
 
     def leave(self) -> None:
-        """Go with all pools below; what runs in them has to be gone."""
+        """Remove this pool and all pools below; their VMs must have gone."""
         for child in self.resourcePool:
             child.leave()
         self._leave_parent()
         self.destroy_object()
 
     def destroy(self) -> None:
-        """Go, and leave pools and virtual machines to the pool above."""
+        """Remove this pool, and leave its pools and virtual machines to its parent."""
         parent = self._above()
         for child in self.resourcePool:
             parent.check_free(child.name)
@@ -102,7 +102,7 @@ class ResourcePool(ManagedEntity):
             self.parent.remove_member("resourcePool", self)
 
     def check_free(self, name: str) -> None:
-        """DuplicateName when a pool directly below has this name."""
+        """DuplicateName if a child pool has this name."""
         for pool in self.resourcePool:
             if pool.name == name:
                 raise vim.fault.DuplicateName(name=name, object=pool.ref)
@@ -110,7 +110,7 @@ class ResourcePool(ManagedEntity):
     # -- the vSphere API
 
     def CreateResourcePool(self, ctx: Context, name: str, spec: Any) -> ResourcePool:
-        """A new pool below this one; DuplicateName when there is one of that name."""
+        """Create a child pool; DuplicateName if one has this name."""
         escaped = check_name(name)
         self.check_free(escaped)
         pool = ResourcePool(self.vcenter, escaped, self.owner)
@@ -128,7 +128,7 @@ class ResourcePool(ManagedEntity):
         return pool
 
     def UpdateConfig(self, ctx: Context, name: str | None, config: Any) -> None:
-        """Another name, other allocations; the root pool has its name for ever."""
+        """Change the name and the allocations; the root pool keeps its name."""
         if name is not None and check_name(name) != self.name:
             self._above().check_free(check_name(name))
             self.name = check_name(name)
@@ -139,7 +139,7 @@ class ResourcePool(ManagedEntity):
             self.changed("config", "summary.config")
 
     def Destroy_Task(self, ctx: Context) -> Task:
-        """Remove the pool; what is in it goes to the pool above."""
+        """Remove the pool; its content moves to the parent pool."""
         return self.vcenter.tasks.start(
             self,
             "Destroy_Task",
@@ -149,13 +149,13 @@ class ResourcePool(ManagedEntity):
         )
 
     def DestroyChildren(self, ctx: Context) -> None:
-        """Remove all pools below; what is in them comes here."""
+        """Remove all child pools; their content moves here."""
         for child in self.resourcePool:
             child.DestroyChildren(ctx)
             child.destroy()
 
     def ImportVApp(self, ctx: Context, spec: Any, folder: Any, host: Any) -> ManagedObject:
-        """A lease for the upload of a new virtual machine's disks; errors of the VM are the
+        """A lease for the upload of a new virtual machine's disks. Errors of the VM are the
         lease's.
         """
         from tests.fakes.vcenter import lease_request

@@ -1,9 +1,9 @@
 """Roles: sets of privileges with names.
 
-The system roles are those of a recording of 8.0.1 (ids, names, labels, summaries); they cannot be
-changed, and View and Anonymous cannot be granted. A role that somebody adds has the three System
-privileges besides its own (vSphere API reference, AuthorizationManager.AddAuthorizationRole) and
-an id above those of the recording.
+The system roles are those of a recording of 8.0.1 (ids, names, labels, summaries). They cannot be
+changed, and View and Anonymous cannot be granted. An added role has the three System privileges
+besides its own (vSphere API reference, AuthorizationManager.AddAuthorizationRole) and an id above
+those of the recording.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ADMIN, READ_ONLY, VIEW, ANONYMOUS, NO_ACCESS = -1, -2, -3, -4, -5
 EVERYBODYS = ("System.Anonymous", "System.Read", "System.View")
 _FIRST_ID = 2001
 _CRYPTOGRAPHY = ("Cryptographer.", "TrustedAdmin.", "Host.Tpm.")
-#: What NoCryptoAdmin lacks besides.
+#: Further privileges that NoCryptoAdmin lacks.
 _NEAR_CRYPTOGRAPHY = {
     "Global.Diagnostics",
     "Host.Inventory.AddHostToCluster",
@@ -32,7 +32,7 @@ _NEAR_CRYPTOGRAPHY = {
 
 @dataclass
 class Role:
-    """:ivar privileges: those of a role that grants some; which Admin has is no list"""
+    """:ivar privileges: those that the role lists; Admin has every privilege without a list"""
 
     id: int
     name: str
@@ -42,11 +42,11 @@ class Role:
 
     @property
     def is_system(self) -> bool:
-        """Whether vCenter brings it."""
+        """Whether it is one of vCenter's own roles."""
         return bool(self.label)
 
     def describe(self) -> Any:
-        """As clients see it."""
+        """The role as clients see it."""
         return vim.AuthorizationManager.Role(
             roleId=self.id,
             system=self.is_system,
@@ -117,43 +117,44 @@ def _system_roles() -> list[Role]:
 
 
 class Roles:
-    """All roles by id; guarded by the vCenter's lock."""
+    """All roles by id; the vCenter's lock guards them."""
 
     def __init__(self) -> None:
-        self._system: dict[int, Role] = {}  # made when somebody asks: fakes start often
+        # created at the first use, because tests start many fakes
+        self._system: dict[int, Role] = {}
         self._added: dict[int, Role] = {}
         self._next_id = _FIRST_ID
 
     def all(self) -> list[Role]:
-        """By id, as the recording lists them."""
+        """All roles by id, in the recording's order."""
         if not self._system:
             self._system = {role.id: role for role in _system_roles()}
         return [*self._system.values(), *self._added.values()]
 
     def get(self, role_id: int) -> Role | None:
-        """The role with this id."""
+        """The role with this id, or None."""
         if role_id in self._added:
             return self._added[role_id]
         return next((role for role in self.all() if role.id == role_id), None)
 
     def require(self, role_id: int) -> Role:
-        """:raises vim.fault.NotFound: when there is none"""
+        """:raises vim.fault.NotFound: if there is none"""
         role = self.get(role_id)
         if role is None:
             raise vim.fault.NotFound(msg=f"There is no role with the id {role_id}.")
         return role
 
     def changeable(self, role_id: int) -> Role:
-        """As `require`; InvalidArgument for a system role, which is unconfirmed."""
+        """As `require`; InvalidArgument for a system role (unconfirmed)."""
         role = self.require(role_id)
         if role.is_system:
             raise vmodl.fault.InvalidArgument(invalidProperty="roleId")
         return role
 
     def add(self, name: str, privileges: Iterable[str]) -> Role:
-        """:raises vim.fault.AlreadyExists: when the name is taken
-        :raises vim.fault.InvalidName: when it is empty
-        :raises vmodl.fault.InvalidArgument: when vCenter knows no such privilege
+        """:raises vim.fault.AlreadyExists: if the name is taken
+        :raises vim.fault.InvalidName: if it is empty
+        :raises vmodl.fault.InvalidArgument: if vCenter has no such privilege
         """
         self._check_name(name)
         role = Role(self._next_id, name, _known(privileges).union(EVERYBODYS))
@@ -162,7 +163,7 @@ class Roles:
         return role
 
     def with_privileges(self, privileges: Iterable[str]) -> Role:
-        """A role with just these, for accounts that tests make."""
+        """A role with exactly these privileges, for accounts of tests."""
         wanted = frozenset(privileges).union(EVERYBODYS)
         for role in self._added.values():
             if role.privileges == wanted:
@@ -177,7 +178,7 @@ class Roles:
         role.name = name
 
     def remove(self, role: Role) -> None:
-        """Forget one that nobody has any more."""
+        """Remove a role that no permission uses."""
         del self._added[role.id]
 
     def _check_name(self, name: str) -> None:

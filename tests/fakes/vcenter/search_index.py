@@ -1,4 +1,4 @@
-"""SearchIndex: find objects by uuid, inventory path or name."""
+"""SearchIndex: finds objects by uuid, inventory path or name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SearchIndex(ManagedObject):
-    """Looks up; nothing is cached but `registry`, so that answers are never stale."""
+    """Searches `registry` at each call, so answers are never stale."""
 
     TYPE = vim.SearchIndex
 
@@ -58,9 +58,7 @@ class SearchIndex(ManagedObject):
                 yield obj
 
     def FindByInventoryPath(self, ctx: Context, inventoryPath: str) -> ManagedObject | None:
-        """The object at "DC0/vm/folder/name" (from the root folder, which is not
-        named), or None.
-        """
+        """The object at "DC0/vm/folder/name" (relative to the root folder), or None."""
         current: ManagedObject | None = self.vcenter.root_folder
         for name in filter(None, inventoryPath.split("/")):
             current = self._child(current, name)
@@ -69,7 +67,7 @@ class SearchIndex(ManagedObject):
         return current
 
     def FindChild(self, ctx: Context, entity: Any, name: str) -> ManagedObject | None:
-        """The child of a folder, datacenter, compute resource or pool, or None."""
+        """The child with this name of a folder, datacenter, compute resource or pool, or None."""
         return self._child(self.vcenter.registry.require(entity), name)
 
     def _child(self, parent: Any, name: str) -> ManagedObject | None:
@@ -113,7 +111,7 @@ class SearchIndex(ManagedObject):
     def FindAllByDnsName(
         self, ctx: Context, datacenter: Any, dnsName: str, vmSearch: bool
     ) -> list[ManagedObject]:
-        """VMs whose guest reports the name; hosts of that name."""
+        """VMs whose guest reports the name, and hosts of that name."""
         if vmSearch:
             return self._by_guest(datacenter, lambda guest: guest.host_name == dnsName)
         hosts = self.vcenter.registry.of_type(vim.HostSystem)

@@ -1,5 +1,4 @@
-"""The HTTPS server on loopback: a thread per connection, keep-alive, and what answers under which
-path.
+"""The HTTPS server on loopback: one thread per connection, keep-alive, and the handlers by path.
 
 /sdk and /sdk/... SOAP (vim25), /pbm and /pbm/sdk SOAP (storage policies), /sdk/vimService.wsdl and
 /sdk/vimServiceVersions.xml, /nfc/... disks of leases, /folder/... files of datastores.
@@ -24,7 +23,9 @@ IDLE_CONNECTION_S = 900.0
 
 
 class Server:
-    """Listens from construction on (so that `port` is known), serves between `start` and `stop`."""
+    """Listens from its construction (so that `port` is known), serves between `start` and
+    `stop`.
+    """
 
     def __init__(self, vcenter: VCenter, port: int) -> None:
         self._certificate = Certificate()
@@ -43,7 +44,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port and every connection; twice is fine."""
+        """Close the port and every connection. A second call does nothing."""
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
@@ -58,7 +59,7 @@ class Server:
 
     @property
     def has_silent_connections(self) -> bool:
-        """Whether there is a connection whose first request is not read yet."""
+        """Whether there is a connection whose first request has not been read yet."""
         return bool(self._http.silent)
 
 
@@ -77,7 +78,7 @@ class _HttpServer(ThreadingHTTPServer):
         super().__init__((vcenter.host, port), _Handler)
 
     def server_bind(self) -> None:
-        # The parent looks the host name up in DNS, which is slow and needless on loopback.
+        # The parent class looks the host name up in DNS, which is slow and pointless on loopback.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -87,7 +88,7 @@ class _HttpServer(ThreadingHTTPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The handshake is made in the connection's own thread: a slow client holds up nobody.
+        # Each connection does its handshake in its own thread, so a slow client delays no other.
         wrapped = self._tls.wrap_socket(
             connection, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
         )
@@ -103,14 +104,12 @@ class _HttpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def heard(self, request: Any) -> None:
-        """The first request of a connection is known to those whom it concerns."""
+        """Note that the first request of a connection has been read."""
         with self._connections_lock:
             self.silent.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that break are everyday life of a server; errors of handlers are recorded
-        there.
-        """
+        """Ignore broken connections, which are normal; handlers record their own errors."""
 
     def drop_connections(self) -> None:
         with self._connections_lock:
@@ -160,20 +159,22 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _serve
 
     def handle_expect_100(self) -> bool:
-        """Say "go on" at once: the answer is buffered, and the client waits for this line."""
+        """Send "100 Continue" at once: the answer is buffered, and the client waits for this
+        line.
+        """
         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.wfile.flush()
         return True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The request log counts; nothing is printed."""
+        """Print nothing; the request log counts requests."""
 
     def version_string(self) -> str:
         return "fake-vcenter"
 
 
 def route(exchange: HttpExchange) -> None:
-    """Hand a request to what serves its path; 404 for anything else."""
+    """Pass a request to the handler of its path; 404 for any other path."""
     path = exchange.path
     if path.startswith("/nfc/"):
         from tests.fakes.vcenter import http_nfc

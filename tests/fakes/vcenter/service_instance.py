@@ -1,4 +1,4 @@
-"""ServiceInstance: the door: its content names every singleton that the fake has."""
+"""ServiceInstance: the entry point, whose content names every singleton of the fake."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def create_services(vcenter: VCenter) -> None:
-    """Create the root folder and all singletons; `vcenter.root_folder` is set by this."""
+    """Create the root folder and all singletons; sets `vcenter.root_folder`."""
     from tests.fakes.vcenter import pbm
 
     vcenter.root_folder = Folder(vcenter, "Datacenters", "d", moref="group-d1")
@@ -99,8 +99,10 @@ class ServiceInstance(ManagedObject):
 
     @property
     def content(self) -> Any:
-        """The singletons by their names in ServiceContent; what is not simulated is unset."""
-        # First class disks came with 6.5 (vSphere API reference).
+        """The singletons by their names in ServiceContent; those that are not simulated are
+        unset.
+        """
+        # vSphere 6.5 introduced first class disks (vSphere API reference).
         has_disks = not self.vcenter.model.vcenter_version.startswith(("5.", "6.0"))
         return vim.ServiceInstanceContent(
             rootFolder=self.vcenter.root_folder.ref,
@@ -136,7 +138,7 @@ class ServiceInstance(ManagedObject):
         return self.vcenter.clock.now()
 
     def RetrieveServiceContent(self, ctx: Context) -> Any:
-        """Works without a session."""
+        """The content; needs no session."""
         return self.content
 
     def CurrentTime(self, ctx: Context) -> datetime:

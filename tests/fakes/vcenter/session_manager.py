@@ -1,16 +1,16 @@
-"""SessionManager: who is logged in, for how long, and what dies with a session.
+"""SessionManager: sessions, their expiry, and the objects that end with them.
 
 A session ends by Logout, by TerminateSession, after `idle_timeout_s` seconds without a request, or
-by `expire_all`. What belongs to it (property collectors and filters, views, NFC leases) ends with
-it. One thread's new login never revives another's session.
+by `expire_all`. Its objects (property collectors and filters, views, NFC leases) end with it. A new
+login of one thread never revives the session of another.
 
 A cookie names an HTTP session, which exists before the log-in: vCenter 6.0 to 9.0 sends it with the
 answer of Login, even of one that fails, and 5.5 with its first answer (switch `cookie_with`;
-recordings). Its value is quoted. Morefs of the objects of a session name it by an id that is not
-its key (recordings of 5.5 to 8.0.3).
+recordings). Its value is quoted. Morefs of a session's objects contain an id that is not the
+session's key (recordings of 5.5 to 8.0.3).
 
-Single Sign-On locks an account after LOCKOUT_FAILURES wrong passwords within LOCKOUT_WITHIN_S, for
-LOCKOUT_S: until then the right password is refused as well. Those are the policy's defaults, and it
+Single Sign-On locks an account for LOCKOUT_S after LOCKOUT_FAILURES wrong passwords within
+LOCKOUT_WITHIN_S, and then refuses even the right password. Those are the policy's defaults; it
 exempts administrator@vsphere.local. (vSphere Authentication, "Edit the vCenter Single Sign-On
 Lockout Policy"; VMware Cloud Foundation 4.5, "Configure the Account Lockout Policy", names 5 and
 180 s. That a locked account gets InvalidLogin, as a wrong password does, is unconfirmed.)
@@ -41,7 +41,7 @@ _NEVER_LOCKED = "administrator@vsphere.local"
 
 
 class OutOfSessions(Exception):
-    """There are as many sessions as the server allows; it answers HTTP 503, not a SOAP fault."""
+    """The server has its maximum of sessions; it answers HTTP 503, not a SOAP fault."""
 
 
 class Session:
@@ -67,23 +67,21 @@ class Session:
         self.property_collector: Any = None
 
     def new_moref(self) -> str:
-        """A moref for an object of this session: "session[<uuid>]<uuid>", as vCenter writes
-        them.
-        """
+        """A moref for an object of this session: "session[<uuid>]<uuid>", vCenter's form."""
         return f"session[{self._objects_id}]{uuid.uuid4()}"
 
     def own(self, obj: ManagedObject) -> None:
-        """Let `obj` end with this session (its `session_ended`, or else `destroy_object`, is
-        called).
+        """Let `obj` end with this session, which calls its `session_ended`, or else
+        `destroy_object`.
         """
         self.objects[obj.moref] = obj
 
     def disown(self, obj: ManagedObject) -> None:
-        """`obj` ended by itself."""
+        """Release `obj`, which has ended by itself."""
         self.objects.pop(obj.moref, None)
 
     def touch(self) -> None:
-        """A request arrived: the idle time starts anew."""
+        """Reset the idle time, because a request arrived."""
         self.calls += 1
         self.last_active = self.vcenter.clock.monotonic()
         self.last_active_time = self.vcenter.clock.now()
@@ -115,8 +113,8 @@ def not_authenticated(vcenter: VCenter) -> Exception:
 
 
 def unreadable(vcenter: VCenter, privilege_id: str | None) -> Exception:
-    """The fault of a property that needs a session: the privilege that it lacks is the property's,
-    and there is no message (govmomi, vim25/mo/fixtures/not_authenticated_fault.xml).
+    """The fault for a property that needs a session. It names the property's privilege and has no
+    message (govmomi, vim25/mo/fixtures/not_authenticated_fault.xml).
     """
     return vim.fault.NotAuthenticated(
         object=vcenter.root_folder.ref, privilegeId=privilege_id or "System.View", msg=""
@@ -130,7 +128,7 @@ class SessionManager(ManagedObject):
 
     def __init__(self, vcenter: VCenter) -> None:
         super().__init__(vcenter, moref="SessionManager")
-        self.message = ""  # what the administrator tells everybody
+        self.message = ""  # the administrator's message to all users
         self.idle_timeout_s = 1800.0
         self.max_sessions = 2000
         self._sessions: dict[str, Session] = {}
@@ -150,8 +148,8 @@ class SessionManager(ManagedObject):
             return list(self._sessions.values())
 
     def by_cookie(self, cookie: str | None) -> Session | None:
-        """The live session with this cookie value (with or without quotes), its idle time started
-        anew.
+        """The live session with this cookie value (with or without quotes); resets its idle
+        time.
         """
         if not cookie:
             return None
@@ -166,7 +164,9 @@ class SessionManager(ManagedObject):
             return session
 
     def answer_with_cookie(self, ctx: Context, method: str) -> None:
-        """Begin an HTTP session for a client that has none, if this answer is the one to do so."""
+        """Start an HTTP session for a client that has none, if this answer is the one that sets the
+        cookie.
+        """
         with self.vcenter.lock:
             if ctx.session is not None or ctx.cookie in self._anonymous:
                 return
@@ -185,15 +185,15 @@ class SessionManager(ManagedObject):
                 ctx.set_cookies.append(f'{COOKIE}="{ctx.cookie}"; Path=/; HttpOnly; Secure;')
 
     def answer_with_pbm_cookie(self, ctx: Context) -> None:
-        """Every answer of /pbm/sdk brings a cookie of its own, unquoted (recordings of 5.5 and
-        6.5); no client needs it.
+        """Set the unquoted cookie that every answer of /pbm/sdk has (recordings of 5.5 and 6.5); no
+        client needs it.
         """
         assert ctx.set_cookies is not None
         value = ctx.session.pbm_cookie if ctx.session is not None else self._pbm_cookie
         ctx.set_cookies.append(f"{COOKIE}={value}; HttpOnly")
 
     def expire_all(self) -> int:
-        """End every session now, as if all had been idle too long; returns how many there were."""
+        """End every session now, as if each had been idle too long; returns how many there were."""
         with self.vcenter.lock:
             sessions = list(self._sessions.values())
             for session in sessions:
@@ -201,7 +201,7 @@ class SessionManager(ManagedObject):
             return len(sessions)
 
     def end(self, session: Session) -> None:
-        """End one session and what belongs to it."""
+        """End one session and its objects."""
         with self.vcenter.lock:
             if session.ended:
                 return
@@ -234,7 +234,7 @@ class SessionManager(ManagedObject):
             self._locked_until[user] = now + LOCKOUT_S
 
     def _drop_if_idle(self, session: Session) -> None:
-        # A request that is being served (a long poll) keeps its session from being idle.
+        # A running request (a long poll) keeps its session alive.
         idle_s = self.vcenter.clock.monotonic() - session.last_active
         if session.outstanding == 0 and idle_s > self.idle_timeout_s:
             self.end(session)
@@ -260,7 +260,7 @@ class SessionManager(ManagedObject):
     # -- the vSphere API
 
     def read(self, name: str, ctx: Context) -> Any:
-        """`currentSession` is the caller's own, unset when it has none."""
+        """Read a property; `currentSession` is the caller's own, or unset."""
         if name == "currentSession":
             return ctx.session.describe(ctx.session) if ctx.session else None
         return super().read(name, ctx)
@@ -271,23 +271,23 @@ class SessionManager(ManagedObject):
         return [session.describe(None) for session in self.active()]
 
     def UpdateServiceMessage(self, ctx: Context, message: str) -> None:
-        """Tell everybody who logs in something."""
+        """Set the message that users see at log-in."""
         self.message = message
         self.changed("message")
 
     @property
     def defaultLocale(self) -> str:
-        """The server's language."""
+        """The server's locale."""
         return "en"
 
     @property
     def supportedLocaleList(self) -> list[str]:
-        """Languages of messages."""
+        """Locales of messages."""
         return ["en"]
 
     @property
     def messageLocaleList(self) -> list[str]:
-        """Languages of messages."""
+        """Locales of messages."""
         return ["en"]
 
     def Login(
@@ -295,7 +295,7 @@ class SessionManager(ManagedObject):
     ) -> Any:
         """Open a session.
 
-        InvalidLogin for a wrong user or password, and for a connection that has a session.
+        InvalidLogin for a wrong user or password, and for a connection that already has a session.
         """
         if ctx.session is not None:
             raise vim.fault.InvalidLogin(msg="Cannot complete login: a session is already open.")
@@ -319,7 +319,7 @@ class SessionManager(ManagedObject):
     def TerminateSession(self, ctx: Context, sessionId: list[str]) -> None:
         """End other sessions by their keys.
 
-        NotFound for a key that no session has, InvalidArgument for the own.
+        NotFound for an unknown key, InvalidArgument for the caller's own.
         """
         by_key = {session.key: session for session in self.active()}
         for key in sessionId:
@@ -343,14 +343,14 @@ class SessionManager(ManagedObject):
         return ticket
 
     def CloneSession(self, ctx: Context, cloneTicket: str) -> Any:
-        """Open a second session by a ticket; the ticket dies with its session."""
+        """Open a second session by a ticket; the ticket is valid as long as its session."""
         source, _ = self._tickets.pop(cloneTicket, (None, 0.0))
         if source is None or source.ended:
             raise vim.fault.InvalidLogin(msg="The clone ticket is not valid.")
         return self._open(ctx, source.user, source.locale).describe(None)
 
     def SetLocale(self, ctx: Context, locale: str) -> None:
-        """Change the session's language."""
+        """Change the session's locale."""
         assert ctx.session is not None
         ctx.session.locale = locale
 

@@ -1,8 +1,8 @@
-"""SOAP envelopes to values and faults, and back, with pyVmomi's own types and (de)serialiser.
+"""Converts SOAP envelopes to values and faults, and back, with pyVmomi's own types and serializer.
 
 Clients differ: pyVmomi writes vim25 as the default namespace; suds uses prefixes, marks every
-element named `value` or `val` as xsd:string, and sends dates without a time zone. Both are read.
-Answers carry no `versionId` attribute, which suds would take for a part of the value.
+element named `value` or `val` as xsd:string, and sends dates without a time zone. The fake reads
+both. Its answers carry no `versionId` attribute, which suds would take for a part of the value.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SEPARATOR = SoapAdapter.NS_SEP
 
 
 class BadEnvelope(Exception):
-    """The request is no SOAP envelope that the fake can read."""
+    """The fake cannot read the request as a SOAP envelope."""
 
 
 @dataclass
 class SoapRequest:
-    """A parsed call: method by its WSDL name, the object it is for, and its arguments."""
+    """A parsed call: method by its WSDL name, the target object, and the arguments."""
 
     method: str = ""
     this_type: str = ""
@@ -36,7 +36,8 @@ class SoapRequest:
     arguments: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
-    #: Required properties that data objects of the call lack: (name, WSDL name of the type).
+    #: Required properties that are missing from data objects of the call: (name, WSDL name of the
+    #: type).
     missing: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -45,7 +46,7 @@ ParameterLookup = Callable[[str, str, str], Mapping[str, Any]]
 
 
 def parse_request(body: bytes, lookup: ParameterLookup) -> SoapRequest:
-    """Read an envelope. BadEnvelope when it is not XML or an argument does not fit its type."""
+    """Read an envelope. BadEnvelope if it is not XML or an argument does not match its type."""
     reader = _EnvelopeReader(lookup)
     try:
         reader.parse(body)
@@ -59,7 +60,9 @@ def parse_request(body: bytes, lookup: ParameterLookup) -> SoapRequest:
 
 
 class _ArgumentReader(SoapAdapter.SoapDeserializer):  # type: ignore[misc]
-    """pyVmomi's deserialiser for one argument; tells its end, and forgives the marks of suds."""
+    """pyVmomi's deserializer for one argument; reports its end, and tolerates suds' type
+    attributes.
+    """
 
     def __init__(self, done: Callable[[Any], None], missing: list[tuple[str, str]]) -> None:
         super().__init__()
@@ -102,7 +105,7 @@ class _ArgumentReader(SoapAdapter.SoapDeserializer):  # type: ignore[misc]
 
 @cache
 def _required(kind: type) -> tuple[str, ...]:
-    """Properties that a data object cannot do without; an array may be empty."""
+    """Required properties of a data object; an array may be empty."""
     return tuple(
         info.name
         for info in kind._GetPropertyList()  # type: ignore[attr-defined]
@@ -184,7 +187,7 @@ class _EnvelopeReader(SoapAdapter.ExpatDeserializerNSHandlers):  # type: ignore[
 
 
 class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
-    """pyVmomi's serialiser as a server needs it: no versionId, references typed as in the WSDL."""
+    """pyVmomi's serializer for a server: no versionId, references typed as in the WSDL."""
 
     def __init__(self, writer: StringIO, endpoint: str, version: str) -> None:
         prefixes = dict(SoapAdapter.SOAP_NSMAP)
@@ -194,7 +197,7 @@ class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
         self._in_any_array = False
 
     def _Serialize(self, val: Any, info: Any, defNS: str) -> None:
-        """Elements of an array in anyType carry their type, even when it is the array's."""
+        """Elements of an array in anyType carry their type, even if it is the array's."""
         within = self._in_any_array
         if within:
             info = VmomiSupport.Object(
@@ -211,8 +214,8 @@ class _Serializer(SoapAdapter.SoapSerializer):  # type: ignore[misc]
 
 
 def answer(endpoint: str, version: str, method: str, info: Any, value: Any) -> bytes:
-    """The envelope of a successful call; `info` is the method's (or property's) result
-    description.
+    """The envelope of a successful call; `info` describes the result of the method (or
+    property).
     """
     writer = StringIO()
     writer.write(SoapAdapter.XML_HEADER + "\n" + SoapAdapter.SOAP_START)
@@ -245,7 +248,7 @@ def fault_answer(endpoint: str, version: str, fault: Any) -> bytes:
 
 
 def default_message(fault: Any) -> str:
-    """What a real vCenter says for faults that are raised here without a text of their own."""
+    """A real vCenter's message for faults that the fake raises without one."""
     name = VmomiSupport.GetWsdlName(VmomiSupport.Type(fault))
     if name == "ManagedObjectNotFound":
         return (

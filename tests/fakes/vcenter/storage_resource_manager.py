@@ -1,5 +1,5 @@
-"""StorageResourceManager: whether datastore clusters move VMs by themselves. Here none ever does:
-what is configured is only remembered.
+"""StorageResourceManager: the configuration of datastore clusters, which is only stored. No VM ever
+moves because of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StorageResourceManager(ManagedObject):
-    """The one of the vCenter."""
+    """The vCenter's StorageResourceManager."""
 
     TYPE = vim.StorageResourceManager
 
@@ -27,7 +27,9 @@ class StorageResourceManager(ManagedObject):
     def ConfigureStorageDrsForPod_Task(
         self, ctx: Context, pod: Any, spec: Any, modify: bool
     ) -> Task:
-        """What the spec sets; without `modify` the rest becomes what a new pod has."""
+        """Apply the fields that are set; without `modify`, reset all others to the defaults of a
+        new pod.
+        """
         target = self.vcenter.registry.require(pod)
 
         def body(task: Task) -> None:

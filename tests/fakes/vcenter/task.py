@@ -1,10 +1,10 @@
 """Task: queued -> running -> success | error; the last two are final.
 
 The fields that a TaskInfo has in each state are those of recordings of 5.x and 6.5: no progress
-after the end, `eventChainId` 0 until the task starts and then the key of its TaskEvent, a number
-that is not the task's.
-Every change of state goes through `changed`, so that clients see it on the very path they use on a
-real vCenter (PropertyCollector, ListView). A cancelled task ends as `error` with RequestCanceled.
+after the end, and an `eventChainId` that is 0 until the task starts and then the key of its
+TaskEvent, a number unrelated to the task's. Every change of state goes through `changed`, so that
+clients see it by the same means as on a real vCenter (PropertyCollector, ListView). A cancelled
+task ends as `error` with RequestCanceled.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Task(ManagedObject):
 
     @property
     def done(self) -> bool:
-        """Whether the task has ended, well or not."""
+        """Whether the task has ended, in success or error."""
         return self.info.state in ("success", "error")
 
     def started(self) -> None:
@@ -89,7 +89,9 @@ class Task(ManagedObject):
         task_events.succeeded(self, result, self.event)
 
     def failed(self, fault: Exception) -> None:
-        """-> error, with a pyVmomi fault, which may be seen later than the state (switch)."""
+        """-> error, with a pyVmomi fault, which may become visible later than the state
+        (switch).
+        """
         if isinstance(fault, vmodl.fault.RequestCanceled):
             self.info.cancelled = True
         late_s = self.vcenter.switches.task_error_late_s
@@ -114,7 +116,7 @@ class Task(ManagedObject):
     def CancelTask(self, ctx: Context) -> None:
         """Ask the task to stop; asynchronous.
 
-        InvalidState when it has ended, NotSupported when it cannot stop.
+        InvalidState if it has ended, NotSupported if it cannot be cancelled.
         """
         if self.done:
             raise vim.fault.InvalidState(msg="The task has already completed.")
@@ -129,7 +131,7 @@ class Task(ManagedObject):
         self.changed("info.description")
 
     def UpdateProgress(self, ctx: Context, percentDone: int) -> None:
-        """Progress as set by an extension."""
+        """Set the progress, as an extension does."""
         self.set_progress(percentDone)
 
 

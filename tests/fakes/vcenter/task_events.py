@@ -1,4 +1,4 @@
-"""The events of a task: one when it is queued, one of what it did."""
+"""The events of a task: one when it is queued, and one about its result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OF_RENAMED = {
     vim.Datacenter: "DatacenterRenamedEvent",
     vim.Datastore: "DatastoreRenamedEvent",
 }
-#: Methods whose result is what the event is about.
+#: Methods whose event is about their result.
 _ABOUT_THE_RESULT = {"CloneVM_Task", "CreateVM_Task", "RegisterVM_Task"}
 
 
@@ -49,9 +49,9 @@ def queued(task: Task) -> Event:
 
 
 def succeeded(task: Task, result: Any, before: Event) -> None:
-    """Post what the task did, if the fake has a kind for it.
+    """Post the event of a successful task, if the fake has a kind for it.
 
-    :param before: the task's TaskEvent, which knows where an object was that is gone now
+    :param before: the task's TaskEvent, which still has the place of a removed object
     """
     entity: Any = task.entity
     kind = _kind_of(task)
@@ -87,7 +87,7 @@ def _fields(kind: str, task: Task, about: Any, before: Event) -> dict[str, Any]:
     if kind == "VmClonedEvent":
         fields["sourceVm"] = argument("Vm", task.entity)
     elif kind == "VmReconfiguredEvent":
-        fields["configSpec"] = vim.vm.ConfigSpec()  # what was changed is not told
+        fields["configSpec"] = vim.vm.ConfigSpec()  # the changes are not reported
     elif kind == "VmRelocatedEvent":
         old = before.place.arguments()
         fields["sourceHost"] = old["host"]

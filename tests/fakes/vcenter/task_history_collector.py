@@ -1,4 +1,4 @@
-"""TaskHistoryCollector: tasks that match a filter, those included that are no longer recent.
+"""TaskHistoryCollector: tasks that match a filter, including those that are no longer recent.
 
 (vSphere API reference, TaskFilterSpec. No task of the fake belongs to an alarm, a scheduled task or
 another task.)
@@ -24,7 +24,7 @@ _TIMES = {"queuedTime": "queueTime", "startedTime": "startTime", "completedTime"
 
 
 class TaskHistoryCollector(HistoryCollector):
-    """Tasks, by the event that they began with."""
+    """Tasks, ordered by their TaskEvents."""
 
     TYPE = vim.TaskHistoryCollector
 
@@ -42,7 +42,7 @@ class TaskHistoryCollector(HistoryCollector):
         ]
 
     def matches(self, task: Task) -> bool:
-        """Whether the filter asks for this task, as it is now."""
+        """Whether the filter selects this task in its present state."""
         spec, info = self.filter, task.info
         if any(getattr(spec, name) for name in _NEVER):
             return False
@@ -60,9 +60,9 @@ class TaskHistoryCollector(HistoryCollector):
         )
 
     def ReadNextTasks(self, ctx: Context, maxCount: int) -> list[Any]:
-        """Towards the newest."""
+        """Read towards the newest task."""
         return self.read_next(maxCount)
 
     def ReadPreviousTasks(self, ctx: Context, maxCount: int) -> list[Any]:
-        """Towards the oldest."""
+        """Read towards the oldest task."""
         return self.read_previous(maxCount)

@@ -1,6 +1,4 @@
-"""What a task is called: labels by the task's description id, from TaskManager.description in a
-recording of 8.0.1.
-"""
+"""Labels of tasks by their description id, from TaskManager.description in a recording of 8.0.1."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ _REASONS = {
 
 
 def label_of(description_id: str) -> str:
-    """The label, or the id of what has none here."""
+    """The label; without one, the id."""
     return _LABELS.get(description_id, description_id)
 
 

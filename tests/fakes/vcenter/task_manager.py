@@ -1,11 +1,11 @@
-"""TaskManager: starts tasks and carries them to their end.
+"""TaskManager: starts tasks and runs them to their end.
 
 The body of a task is a function ``body(task)``. It runs on a worker thread with the vCenter's lock
-held, so it is atomic for everybody else. What takes time is written as a generator: each ``yield
-seconds`` gives the lock and the worker back and goes on after so much of the fake's time, each
-``yield transfer`` when the transfer has ended, and ``yield math.inf`` only when the task is woken
-by `cancel`. A cancelled task sees RequestCanceled raised at its yield, and `finally` blocks run.
-The body's return value becomes info.result, a pyVmomi fault becomes info.error.
+held, so it is atomic for every other thread. A body that takes time is a generator: each ``yield
+seconds`` releases the lock and the worker and resumes after that much of the fake's time, each
+``yield transfer`` when the transfer has ended, and ``yield math.inf`` only when `cancel` wakes the
+task. A cancelled task sees RequestCanceled raised at its yield, and `finally` blocks run. The
+body's return value becomes info.result, a pyVmomi fault becomes info.error.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ WORKERS = 8
 
 
 class Admission(Protocol):
-    """Decides when a queued task may run (the cost model's slots)."""
+    """Decides when a queued task may run (the cost model's units)."""
 
     def request(self, admitted: Callable[[], None]) -> None:
-        """Call `admitted` once, now or later, when there is room."""
+        """Call `admitted` once, now or as soon as there is room."""
 
     def release(self) -> None:
-        """Give the room back, or withdraw the request; called once when the task has ended."""
+        """Return the room, or withdraw the request; called once when the task has ended."""
 
 
 Body = Callable[[Task], Any]
-Wait = float | Transfer  # what a body yields
+Wait = float | Transfer  # what a body may yield
 
 
 class TaskManager(ManagedObject):
-    """Starts tasks (`start`) and forgets them ten minutes after their end."""
+    """Starts tasks (`start`) and drops them ten minutes after their end."""
 
     TYPE = vim.TaskManager
 
@@ -79,10 +79,10 @@ class TaskManager(ManagedObject):
     ) -> Task:
         """Queue a task and return it at once.
 
-        :param name: WSDL name of the method, such as "CloneVM_Task"; task fault rules go by it
-        :param result_entity: becomes info.result when the body returns None
-        :param delay_s: running time before the body acts, in the fake's seconds; by default the
-            plain cost of a task. A body that takes this cost itself, under its locks, says 0
+        :param name: WSDL name of the method, such as "CloneVM_Task"; task fault rules match it
+        :param result_entity: becomes info.result if the body returns None
+        :param delay_s: running time before the body acts, in the fake's seconds; by default, the
+            plain cost of a task. Pass 0 for a body that waits for this cost itself, under its locks
         :param admission: keeps the task `queued` until there is room for it
         """
         if admission is None:
@@ -103,7 +103,7 @@ class TaskManager(ManagedObject):
         return task
 
     def submit(self, step: Callable[[], None]) -> None:
-        """Have a worker run one step of a task; after `stop` it is dropped."""
+        """Run one step of a task on a worker thread; after `stop`, drop it."""
         activity = self.vcenter.clock.activity
 
         def work() -> None:
@@ -117,17 +117,17 @@ class TaskManager(ManagedObject):
             self._workers.submit(work)
         except (
             RuntimeError
-        ):  # the pool is shut down: the vCenter is stopping, nobody waits for this task
+        ):  # the pool is shut down because the vCenter is stopping; no client waits for this task
             activity.end()
 
     def cancel(self, task: Task) -> None:
-        """Make a cancel request effective (queued: at once; running: at its next yield)."""
+        """Cancel a task: a queued one at once, a running one at its next yield."""
         run = self._running.get(task.moref)
         if run is not None:
             run.cancelled()
 
     def finished(self, run: _Run) -> None:
-        """A task has ended: give back its room and let it age."""
+        """A task has ended: return its room and let it age."""
         self._running.pop(run.task.moref, None)
         self._completed.append((self.vcenter.clock.monotonic(), run.task))
         if run.admission is not None:
@@ -142,31 +142,31 @@ class TaskManager(ManagedObject):
         ]
 
     def recent(self, entity: ManagedObject) -> list[Task]:
-        """Tasks of one entity that run or ended within ten minutes."""
+        """Tasks of one entity that are running or ended within the last ten minutes."""
         ended = [task for _, task in self._completed if task.entity is entity]
         return [task for task in ended if task.exists] + self.running(entity)
 
     def history(self) -> list[Task]:
-        """Tasks, oldest first, those included that are no longer recent."""
+        """All tasks, oldest first, including those that are no longer recent."""
         return list(self._history)
 
     @property
     def recentTask(self) -> list[Task]:
-        """All tasks that run or ended lately, newest last."""
+        """All running and recently ended tasks, newest last."""
         return [task for _, task in self._completed if task.exists] + self.running()
 
     @property
     def description(self) -> Any:
-        """What tasks are called."""
+        """Labels of tasks."""
         return task_labels.description()
 
     @property
     def maxCollector(self) -> int:
-        """Limit of task history collectors per session."""
+        """Most task history collectors that a session may have."""
         return MOST_COLLECTORS
 
     def CreateCollectorForTasks(self, ctx: Context, filter: Any) -> TaskHistoryCollector:
-        """A collector of the caller's session."""
+        """Create a collector in the caller's session."""
         return TaskHistoryCollector(self.vcenter, ctx, filter)
 
     def _forget_old(self) -> None:
@@ -176,11 +176,11 @@ class TaskManager(ManagedObject):
         ):
             _, task = self._completed.popleft()
             task.destroy_object()
-            task.entity = None  # the history keeps no machine that is gone, nor its disks
+            task.entity = None  # keep no removed VM, nor its disks, in the history
 
     def forget_all(self) -> None:
-        """Drop every task as a restart of vCenter does; those running never end, and nothing they
-        did is undone.
+        """Drop every task, as a restart of vCenter does. Running tasks never end, and their effects
+        stay.
         """
         with self.vcenter.lock:
             for run in list(self._running.values()):
@@ -191,13 +191,13 @@ class TaskManager(ManagedObject):
                 task.destroy_object()
 
     def stop(self) -> None:
-        """Start no more steps; those under way end by themselves."""
+        """Start no more steps; running steps end by themselves."""
         self.forget_all()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
 
 class _Run:
-    """One task on its way: begin -> (wait -> step)* -> finished."""
+    """One run of a task: begin -> (wait -> step)* -> finished."""
 
     def __init__(
         self,
@@ -226,12 +226,13 @@ class _Run:
             if rule.action is not None:
                 rule.action()
             if rule.delay_s:
-                self.delay_s += rule.delay_s  # no longer Passing: it ends when the test says so
+                # no longer Passing: the test moves the clock through it
+                self.delay_s += rule.delay_s
             if rule.fault is not None:
                 self.body = _raiser(rule.fault)
                 self.delay_s = self.delay_s or Passing(self.vcenter.cost_model.task_s)
-        # One hold of the lock: who sees `running` (under the lock) also finds the timer set, so
-        # that advancing the clock then never comes too early.
+        # Hold the lock once for both: a client that sees `running` (under the lock) then also finds
+        # the timer set, so that it never advances the clock too early.
         with self.vcenter.lock:
             if self.task.done or self.task.abandoned:
                 return
@@ -252,7 +253,7 @@ class _Run:
                 self._succeed(stop.value)
             except vmodl.MethodFault as fault:
                 self._fail(fault)
-            except Exception as error:  # a bug of the fake: shown to the client and recorded
+            except Exception as error:  # a bug of the fake: report it to the client and record it
                 self._fail(self.vcenter.record_error(f"task {self.task.method}", error))
 
     def _advance(self) -> Wait:
@@ -269,7 +270,7 @@ class _Run:
         return cast("Wait", next(self._generator))
 
     def _continue_after(self, wait: Wait) -> None:
-        # Goes on in the timer's thread or inside `advance`: what was due has then happened.
+        # Resumes in the timer's thread or inside `advance`, after whatever was due has happened.
         if isinstance(wait, Transfer):
             wait.begin(self.step)
         elif wait == math.inf:
@@ -288,16 +289,14 @@ class _Run:
         self.task.failed(fault)
 
     def cancelled(self) -> None:
-        """A client cancelled: a queued task ends now, a waiting one goes on to its next yield at
-        once.
-        """
+        """A client cancelled: a queued task ends now, a waiting one resumes at once."""
         if self.task.info.state == "queued":
             self._fail(vmodl.fault.RequestCanceled(msg="The task was canceled by a user."))
         else:
             self.manager.submit(self.step)
 
     def abandon(self) -> None:
-        """The vCenter is gone: never touch the model again."""
+        """Never touch the model again, because the vCenter has stopped."""
         self.task.abandoned = True
         if self._generator is not None and not self._generator.gi_running:
             self._generator.close()

@@ -1,12 +1,12 @@
-"""Transfers: bytes on their way, and what of each shared resource every one of them gets.
+"""Transfers: bytes in transit, and the share of each resource that every transfer gets.
 
-A fluid model. At any moment the rates are max-min fair: a resource that is asked for too much is
-divided equally among the transfers on it that cannot get more elsewhere, and what those leave that
-are slower for another reason goes to the rest. Rates are worked out anew whenever a transfer starts
-or ends, so one that comes later shares only the rest of those before it. (Bertsekas and Gallager,
-Data Networks, 2nd edition, section 6.5.2: progressive filling.)
+A fluid model: at any moment, the rates are max-min fair. An overloaded resource is divided equally
+among its transfers; a transfer that is slower because of another limit leaves the rest of its share
+to the others. The rates are computed again whenever a transfer starts or ends, so a later transfer
+shares bandwidth only with the remaining bytes of earlier ones. (Bertsekas and Gallager, Data
+Networks, 2nd edition, section 6.5.2: progressive filling.)
 
-Life of a transfer: new -> under way (`begin`) -> ended, by its time or by `cancel`.
+Life of a transfer: new -> running (`begin`) -> ended, when its bytes have passed or by `cancel`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.fakes.vcenter.clock import Clock, Timer
 
-# Two ends closer than this are one event: what is left of a byte after rounding takes no time.
+# Two ends closer than this are one event: rounding leaves fractions of a byte, which take no time.
 _SAME_MOMENT_S = 1e-6
 _REPORTS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a transfer moves through.
+    """The resources that a transfer uses. Unlimited resources are left out; no limit is infinity.
 
-    :param resources: name to bandwidth in bytes per second, shared with whoever names it too
-    :param limit: bytes per second that this one transfer cannot exceed, alone or not
-    Unlimited resources are left out; no limit is infinity.
+    :param resources: name to bandwidth in bytes per second, shared with other routes that name it
+    :param limit: bytes per second that this transfer cannot exceed, even alone
     """
 
     resources: Mapping[str, float]
@@ -58,18 +57,18 @@ class Transfer:
         self._ended: Callable[[], None] | None = None
 
     def begin(self, ended: Callable[[], None]) -> None:
-        """Go under way; `ended` is called once, in a timer, when all bytes have passed. It is not
-        called when the transfer is cancelled before.
+        """Start; `ended` is called once, in a timer, when all bytes have passed. It is not called
+        if the transfer is cancelled first.
         """
         self._ended = ended
         self._transfers.add(self)
 
     def cancel(self) -> None:
-        """Give up what was shared; after the end, or again, nothing happens."""
+        """Stop the transfer and free its shares. Does nothing after the end, or if called again."""
         self._transfers.remove(self)
 
     def due_reports(self) -> Callable[[], None] | None:
-        """The progress that is to be told now, if any."""
+        """A call that reports the progress that is due now, or None."""
         told = 0.0
         while self._reports and self._done_bytes(self._reports[0]) <= 0:
             told = self._reports.pop(0)
@@ -84,7 +83,7 @@ class Transfer:
         return left / self.rate if self.rate > 0 else math.inf
 
     def end(self) -> None:
-        """Tell who waits."""
+        """Notify the caller of `begin`."""
         if self._ended is not None:
             self._ended()
 
@@ -95,7 +94,7 @@ class Transfer:
 
 
 class Transfers:
-    """All transfers under way in one vCenter, on its clock. Thread-safe."""
+    """All running transfers of one vCenter, on its clock. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -109,12 +108,12 @@ class Transfers:
     ) -> Transfer:
         """A transfer that has not begun.
 
-        :param progress: told 25, 50 and 75 percent, in a timer
+        :param progress: gets 25, 50 and 75 percent, in a timer
         """
         return Transfer(self, size_bytes, route, progress)
 
     def rates(self) -> dict[Transfer, float]:
-        """Bytes per second of each transfer under way, for tests."""
+        """Bytes per second of each running transfer, for tests."""
         with self._lock:
             return {transfer: transfer.rate for transfer in self._under_way}
 
@@ -134,7 +133,7 @@ class Transfers:
                 self._share()
 
     def stop(self) -> None:
-        """End what is under way at once; who waits goes on."""
+        """End all running transfers at once; their waiting threads continue."""
         with self._lock:
             under_way, self._under_way = list(self._under_way), {}
         for one in under_way:
@@ -160,7 +159,7 @@ class Transfers:
             one.end()
 
     def _settle(self) -> None:
-        """Take off what has passed since the rates were last worked out."""
+        """Subtract what has passed since the rates were last computed."""
         now = self._clock.monotonic()
         passed_s, self._settled_at = now - self._settled_at, now
         for one in self._under_way:
@@ -169,7 +168,7 @@ class Transfers:
     def _share(self) -> None:
         under_way = list(self._under_way)
         for one, rate in zip(under_way, fair_rates([o.route for o in under_way]), strict=True):
-            if math.isinf(rate):  # nothing limits it: an event of its own, at this moment
+            if math.isinf(rate):  # no limit: it ends at this moment, as an event of its own
                 one.left_bytes, rate = 0.0, 1.0
             one.rate = rate
         self._set_timer()
@@ -184,10 +183,10 @@ class Transfers:
 
 
 def fair_rates(routes: Sequence[Route]) -> list[float]:
-    """The max-min fair rate of each route, in bytes per second; infinity where nothing limits it.
+    """The max-min fair rate of each route, in bytes per second; infinity if nothing limits it.
 
-    All rates grow together until a resource is full or a route at its own limit; who is on it stays
-    there, and the others go on growing.
+    All rates grow together until a resource is full or a route reaches its own limit. The routes
+    concerned keep their rate, and the others continue to grow.
     """
     rates = [math.inf] * len(routes)
     growing = set(range(len(routes)))

@@ -1,11 +1,11 @@
 """UpdateVersions: the version strings of one property collector.
 
-A complete update set has the next whole number; the pages of a truncated one are named for the
-version that they lead on from and their position: "0_1", "0_2", then "1". Versions are counted for
-the collector, not for a filter. (Recording of vpxd 5.5: "", "0_1", "1"; one of 5.x began at "6" on
-a collector that was in use.)
+A complete update set has the next whole number. The pages of a truncated set are named after the
+client's version and their position: "0_1", "0_2", then "1". Versions count for the collector, not
+for a filter. (Recording of vpxd 5.5: "", "0_1", "1"; one of 5.x began at "6" on a collector that
+was in use.)
 
-A whole version may be asked for again. The version of a page serves once, for the next call of
+A client may ask for a whole version again. The version of a page works once, in the next call of
 WaitForUpdatesEx. (vSphere API reference, WaitForUpdatesEx and UpdateSet.truncated)
 """
 
@@ -27,13 +27,13 @@ class UpdateVersions:
         self._page: tuple[str, int | None, int] | None = None
 
     def find(self, version: str, *, pages: bool) -> tuple[int | None, int]:
-        """The changes that a client with this version lacks: those after the first number (None:
-        the client knows nothing yet), except what pages have told up to the second number.
+        """The changes that a client with this version lacks: those after the first number (None: it
+        has no state yet), except those that pages have reported up to the second number.
 
-        InvalidCollectorVersion for a version that this collector never gave, and for that of a page
-        unless the call before this one gave it.
+        InvalidCollectorVersion for a version that this collector never issued, and for that of a
+        page unless the previous call issued it.
 
-        :param pages: whether the call is one that knows pages
+        :param pages: whether the calling method supports pages
         """
         page, self._page = self._page, None
         if version == "":
@@ -45,7 +45,7 @@ class UpdateVersions:
         return self._numbers[version], 0
 
     def complete(self, number: int) -> str:
-        """The version of an update set that tells every change up to `number`."""
+        """The version of an update set that reports every change up to `number`."""
         self._newest += 1
         version = str(self._newest)
         self._numbers[version] = number

@@ -1,9 +1,9 @@
-"""VCenter: the fake as one object. Build it, enter it with `with`, talk to `url`.
+"""VCenter: the fake as one object. Build it, enter it with `with`, and connect to `url`.
 
 ``with VCenter(Model(...)) as vc`` starts the HTTPS server on loopback and stops it again. One
-re-entrant lock (`lock`) guards the whole model; handlers run with it held, waiting is done without
-it. Errors of the fake itself end up in `errors` (and as SystemError at the client), so that a test
-can assert that there were none.
+re-entrant lock (`lock`) guards the whole model; handlers run with it held, and release it to wait.
+Errors of the fake itself are recorded in `errors` (and are SystemError for the client), so that a
+test can assert that there were none.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DEFAULT_PASSWORD = "vmware"
 
 @dataclass(frozen=True)
 class FakeError:
-    """An unexpected Python error inside the fake: where it happened and its traceback."""
+    """An unexpected Python error inside the fake: where it happened, and its traceback."""
 
     where: str
     traceback: str
@@ -92,12 +92,12 @@ class VCenter:
     # -- life
 
     def start(self) -> VCenter:
-        """Begin to serve; returns self."""
+        """Start serving; returns self."""
         self._server.start()
         return self
 
     def stop(self) -> None:
-        """Stop serving, end all sessions and tasks. Twice is fine."""
+        """Stop serving, and end all sessions and tasks. A second call does nothing."""
         self._server.stop()
         self.sessions.expire_all()
         self.tasks.stop()
@@ -105,8 +105,8 @@ class VCenter:
         self.clock.stop()
 
     def restart(self) -> None:
-        """What clients see of a restart of vCenter: connections, sessions, collectors, tasks and
-        leases are gone.
+        """Restart vCenter as clients see it: connections, sessions, collectors, tasks and leases
+        are gone.
         """
         self.sessions.expire_all()
         self.tasks.forget_all()
@@ -123,7 +123,7 @@ class VCenter:
     ) -> None:
         self.stop()
 
-    # -- where it is
+    # -- addresses
 
     @property
     def port(self) -> int:
@@ -132,7 +132,7 @@ class VCenter:
 
     @property
     def has_silent_connections(self) -> bool:
-        """Whether somebody has connected whose first request is not read yet."""
+        """Whether there is a connection whose first request has not been read yet."""
         return self._server.has_silent_connections
 
     @property
@@ -157,7 +157,7 @@ class VCenter:
 
     @property
     def instance_uuid(self) -> str:
-        """What tells this vCenter from others."""
+        """Identifies this vCenter."""
         instance = cast("ServiceInstance", self.registry.get("ServiceInstance"))
         return instance.instance_uuid
 
@@ -191,7 +191,7 @@ class VCenter:
     # -- errors of the fake
 
     def record_error(self, where: str, error: BaseException) -> Exception:
-        """Keep an unexpected Python error for the test, and return the SystemError fault for the
+        """Record an unexpected Python error for the test; returns the SystemError fault for the
         client.
         """
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -211,7 +211,7 @@ class VCenter:
             return self.registry.of_type(vim.VirtualMachine)
 
     def find_vm(self, name: str) -> Any:
-        """The virtual machine or template with this name, or None; ValueError when there are
+        """The virtual machine or template with this name, or None; ValueError if there are
         several.
         """
         found = [vm for vm in self.vms() if vm.name == name]
@@ -220,7 +220,7 @@ class VCenter:
         return found[0] if found else None
 
     def datastore(self, name: str) -> Any:
-        """The datastore with this name; KeyError when there is none."""
+        """The datastore with this name; KeyError if there is none."""
         from pyVmomi import vim
 
         for datastore in self.registry.of_type(vim.Datastore):
@@ -232,7 +232,7 @@ class VCenter:
         """NFC leases that are not done yet."""
         from pyVmomi import vim
 
-        with self.lock:  # one that is being made is in the registry and has no state yet
+        with self.lock:  # a lease under construction is registered but has no state yet
             return [
                 lease
                 for lease in self.registry.of_type(vim.HttpNfcLease)
@@ -240,8 +240,8 @@ class VCenter:
             ]
 
     def read_disk(self, vm_or_path: Any) -> Any:
-        """The bytes of a virtual disk: of a VM (its first disk), its name, or a datastore path
-        "[ds] dir/x.vmdk".
+        """The bytes of a virtual disk: the first disk of a VM (given as an object or by name), or
+        the disk at a datastore path "[ds] dir/x.vmdk".
 
         The result has `size_bytes`, ``read(offset, length) -> bytes`` and ``sha256() -> str``.
         """

@@ -1,9 +1,9 @@
 """ViewManager, ContainerView, ListView: lists of objects that belong to a session and follow the
 inventory.
 
-A ContainerView learns of each object that is put somewhere, moved or destroyed, and asks only for
-that object whether it is inside; it never walks its container again, unless a container itself
-moves. ModifyListView returns the references that it could not resolve. (vSphere API reference,
+A ContainerView gets a call for each object that is added, moved or destroyed, and checks only
+whether that object is inside. It walks its container again only if a container moves.
+ModifyListView returns the references that it could not resolve. (vSphere API reference,
 ContainerView, ListView)
 """
 
@@ -31,7 +31,7 @@ CONTAINERS = (
 
 
 class ViewManager(ManagedObject):
-    """Makes views for the caller's session."""
+    """Creates views in the caller's session."""
 
     TYPE = vim.view.ViewManager
 
@@ -44,7 +44,7 @@ class ViewManager(ManagedObject):
         return self.vcenter.registry.of_type(vim.view.View)
 
     def CreateListView(self, ctx: Context, obj: Any) -> ListView:
-        """A view of the objects given; ManagedObjectNotFound when one is gone."""
+        """A view of the given objects; ManagedObjectNotFound if one is gone."""
         assert ctx.session is not None
         view = ListView(self.vcenter, ctx.session)
         members = [self.vcenter.registry.require(ref) for ref in obj or ()]
@@ -55,7 +55,7 @@ class ViewManager(ManagedObject):
     def CreateContainerView(
         self, ctx: Context, container: Any, type: Any, recursive: bool
     ) -> ContainerView:
-        """A view of what is in a container, of the types given (none: all)."""
+        """A view of a container's content, limited to the given types (none: all)."""
         assert ctx.session is not None
         root = self.vcenter.registry.require(container)
         if not issubclass(root.TYPE, CONTAINERS):
@@ -77,7 +77,7 @@ class ManagedView(ManagedObject):
         return self.members("view")
 
     def session_ended(self) -> None:
-        """The session is gone and the view with it."""
+        """End with the session."""
         self.destroy_object()
 
     def destroy_object(self) -> None:
@@ -86,27 +86,27 @@ class ManagedView(ManagedObject):
         super().destroy_object()
 
     def DestroyView(self, ctx: Context) -> None:
-        """End the view."""
+        """Destroy the view."""
         self.destroy_object()
 
 
 class ListView(ManagedView):
-    """A view whose members the client chooses; those that are destroyed leave by themselves."""
+    """A view whose members the client chooses; destroyed objects leave it by themselves."""
 
     TYPE = vim.view.ListView
 
     def add_member(self, path: str, member: ManagedObject) -> None:
-        """As for every list; the view also learns of the member's end."""
+        """Add a member, and watch for its destruction."""
         super().add_member(path, member)
         member.watchers[self] = None
 
     def remove_member(self, path: str, member: ManagedObject) -> None:
-        """As for every list."""
+        """Remove a member, and stop watching it."""
         member.watchers.pop(self, None)
         super().remove_member(path, member)
 
     def property_changed(self, obj: ManagedObject, paths: tuple[str, ...]) -> None:
-        """Of no interest to a view (Watcher)."""
+        """Does nothing; a view does not depend on properties (Watcher)."""
 
     def members_changed(
         self,
@@ -115,20 +115,20 @@ class ListView(ManagedView):
         added: Iterable[ManagedObject],
         removed: Iterable[ManagedObject],
     ) -> None:
-        """Of no interest to a view (Watcher)."""
+        """Does nothing; a view does not depend on its members' lists (Watcher)."""
 
     def object_destroyed(self, obj: ManagedObject) -> None:
-        """A member is gone."""
+        """Remove a member that was destroyed."""
         self.remove_member("view", obj)
 
     def destroy_object(self) -> None:
-        """Stop watching the members and end."""
+        """Stop watching the members, and end."""
         for member in self.view:
             member.watchers.pop(self, None)
         super().destroy_object()
 
     def ModifyListView(self, ctx: Context, add: Any, remove: Any) -> list[Any]:
-        """Add and remove members; returns the references that mean no object."""
+        """Add and remove members; returns the references that could not be resolved."""
         unresolved = []
         for ref in remove or ():
             member = self.vcenter.registry.find(ref)
@@ -145,7 +145,7 @@ class ListView(ManagedView):
         return unresolved
 
     def ResetListView(self, ctx: Context, obj: Any) -> list[Any]:
-        """Replace all members; returns the references that mean no object."""
+        """Replace all members; returns the references that could not be resolved."""
         for member in self.view:
             self.remove_member("view", member)
         return self.ModifyListView(ctx, obj, None)
@@ -202,7 +202,7 @@ class ContainerView(ManagedView):
         return False
 
     def placement_changed(self, obj: ManagedObject) -> None:
-        """`obj` was put somewhere, taken away or destroyed."""
+        """`obj` was added, moved or destroyed."""
         if not issubclass(obj.TYPE, vim.ManagedEntity):
             return
         inside = obj.exists and issubclass(obj.TYPE, self._types) and self._is_inside(obj)
@@ -221,13 +221,13 @@ class ContainerView(ManagedView):
             self.add_member("view", obj)
 
     def destroy_object(self) -> None:
-        """Stop listening and end."""
+        """Stop listening, and end."""
         self.vcenter.registry.placement_listeners.pop(self, None)
         super().destroy_object()
 
 
 def contents(obj: ManagedObject) -> list[Any]:
-    """What a container view sees directly in `obj`."""
+    """The direct content of `obj` for a container view."""
     if issubclass(obj.TYPE, vim.Folder):
         return obj.childEntity  # type: ignore[attr-defined, no-any-return]
     if issubclass(obj.TYPE, vim.Datacenter):
@@ -245,7 +245,7 @@ def _container_parents(obj: ManagedObject) -> list[ManagedObject]:
     parents = getattr(obj, "container_parents", None)
     if parents is None:
         return []
-    # Pools and hosts are asked whether they still list the object: it may just be leaving them.
+    # Check that pools and hosts still list the object, which may just be leaving them.
     return [
         parent
         for parent in parents()

@@ -1,11 +1,11 @@
 """A virtual disk on a datastore: a descriptor file and the extent that it names.
 
 Kinds: a flat disk ("x.vmdk" + "x-flat.vmdk"; thin, preallocated or eagerZeroedThick), a delta on a
-parent ("x-000001.vmdk" + "x-000001-delta.vmdk"), and a sparse file as uploaded, which is its own
+parent ("x-000001.vmdk" + "x-000001-delta.vmdk"), and an uploaded sparse file, which is its own
 extent and can only be copied, moved or deleted.
 
-A disk is found by its descriptor (`open_disk`); the descriptor's text is real, so that it can be
-downloaded, and an uploaded text is understood. Errors are vim faults.
+`open_disk` finds a disk by its descriptor. The descriptor's text is real: clients can download it,
+and the fake parses an uploaded one. Errors are vim faults.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _TEXT_LIMIT_BYTES = 64 * 1024
 
 
 class VirtualDisk:
-    """One disk; `files` and `path` say where its descriptor is.
+    """One disk; `files` and `path` locate its descriptor.
 
-    `users` are the virtual machines that have it in a chain of theirs. `extending` while a task
-    zeroes its new part. `shown_capacity_bytes` is what VMs still show of a disk that was extended
-    behind their back, None when they show what it has."""
+    `users` are the virtual machines that have it in one of their chains. `extending` is set while a
+    task zeroes its new part. `shown_capacity_bytes` is the capacity that VMs still show for a disk
+    that was extended without them; None if they show the real one.
+    """
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class VirtualDisk:
 
     @property
     def datastore(self) -> Any:
-        """The managed object of the datastore that the disk is on; None in a test without one."""
+        """The managed object of the disk's datastore; None in a test without one."""
         return self.files.owner
 
     @property
@@ -68,12 +69,12 @@ class VirtualDisk:
 
     @property
     def extent(self) -> DatastoreFile:
-        """The file with the bytes; FileNotFound when somebody deleted it."""
+        """The file with the bytes; FileNotFound if it was deleted."""
         return self.files.file(self.extent_path)
 
     @property
     def content(self) -> DiskContent:
-        """The bytes of the disk, a parent's included."""
+        """The bytes of the disk, including its parents'."""
         return self.extent.content
 
     @property
@@ -84,7 +85,7 @@ class VirtualDisk:
 
     @property
     def content_id(self) -> str | None:
-        """`backing.contentId`; None without an extent, or where vCenter shows none."""
+        """`backing.contentId`; None without an extent, or if the switch hides it."""
         extent = self.files.get(self.extent_path)
         if extent is None or not self._switches.disks_have_content_ids:
             return None
@@ -99,7 +100,7 @@ class VirtualDisk:
 
     @property
     def capacity_bytes(self) -> int:
-        """As the descriptor says; the extent may be missing or be replaced by an upload."""
+        """The capacity in the descriptor; the extent may be missing or replaced by an upload."""
         if self._capacity_bytes is None:
             self._capacity_bytes = self.content.size_bytes
         return self._capacity_bytes
@@ -110,17 +111,17 @@ class VirtualDisk:
 
     @property
     def sparse(self) -> bool:
-        """Whether this is a sparse file as uploaded, not a disk that a VM can use."""
+        """Whether this is an uploaded sparse file, not a disk that a VM can use."""
         return self.extent_path == self.descriptor.path
 
     @property
     def occupied_bytes(self) -> int:
-        """What descriptor and extent take, without parents."""
+        """Bytes that descriptor and extent occupy, without parents."""
         return self.descriptor.charged_bytes + (0 if self.sparse else self.extent_bytes)
 
     @property
     def extent_bytes(self) -> int:
-        """What the extent alone takes; 0 when somebody deleted it."""
+        """Bytes that the extent alone occupies; 0 if it was deleted."""
         extent = self.files.get(self.extent_path)
         return extent.charged_bytes if extent is not None else 0
 
@@ -130,14 +131,14 @@ class VirtualDisk:
         return [self, *(self.parent.chain if self.parent else [])]
 
     def is_intact(self) -> bool:
-        """Whether both files are where they should be."""
+        """Whether both files exist."""
         return (
             self.files.get(self.descriptor.path) is self.descriptor
             and self.files.get(self.extent_path) is not None
         )
 
     def write_descriptor(self) -> None:
-        """Make the descriptor's text say what this object says."""
+        """Write this object's state to the descriptor."""
         thin = self.provisioning == "thin"
         cylinders, heads, sectors = vmdk.geometry(self.capacity_bytes)
         kind = "VMFSSPARSE" if self.parent else "VMFS"
@@ -161,9 +162,10 @@ class VirtualDisk:
         self.files.settle(self.descriptor)
 
     def extend(self, size_bytes: int, *, eager_zero: bool = False) -> None:
-        """Grow; a delta cannot grow, and nothing shrinks (the caller raises its own fault).
+        """Grow the disk. A delta cannot grow, and no disk shrinks (the caller raises its own
+        fault).
 
-        A disk whose new part is not zeroed at once is no eagerZeroedThick disk any more.
+        An eagerZeroedThick disk whose new part is not zeroed at once loses that type.
         """
         assert size_bytes >= self.capacity_bytes and self.parent is None
         extent = self.extent
@@ -186,7 +188,7 @@ class VirtualDisk:
         self.write_descriptor()
 
     def delete(self) -> None:
-        """Remove both files; one that is gone already is fine."""
+        """Remove both files, as far as they exist."""
         for path in {self.descriptor.path, self.extent_path}:
             if self.files.get(path) is not None:
                 self.files.delete(path)
@@ -200,7 +202,7 @@ class VirtualDisk:
         adapter_type: str | None = None,
         size_bytes: int | None = None,
     ) -> VirtualDisk:
-        """A full, independent copy, with a new uuid, its chain consolidated; maybe larger."""
+        """A full, independent copy with a new uuid and a consolidated chain; may be larger."""
         content = vmdk_content(self).copy() if self.sparse else self.content.copy()
         content.extend(max(content.size_bytes, size_bytes or 0))
         if not self._switches.copies_keep_content_ids:
@@ -215,7 +217,7 @@ class VirtualDisk:
         )
 
     def move_to(self, files: DatastoreFiles, path: str, overwrite: bool = False) -> None:
-        """Move both files; the extent takes the new descriptor's name."""
+        """Move both files; the extent is named after the new descriptor."""
         if files.exists(path) and not overwrite:
             raise vim.fault.FileAlreadyExists(
                 msg=f"File {files.text(path)} already exists", file=files.text(path)
@@ -236,7 +238,9 @@ class VirtualDisk:
             self.write_descriptor()
 
     def convert(self, provisioning: Provisioning) -> None:
-        """Become thin, preallocated or eagerZeroedThick; NoDiskSpace when thick does not fit."""
+        """Become thin, preallocated or eagerZeroedThick; NoDiskSpace if a thick disk does not
+        fit.
+        """
         extent, thick = self.extent, provisioning != "thin"
         if not extent.delta and thick != extent.thick:
             if thick:
@@ -247,7 +251,7 @@ class VirtualDisk:
         self.write_descriptor()
 
     def create_child(self, files: DatastoreFiles, path: str) -> VirtualDisk:
-        """A delta on top of this disk (a snapshot's running point, or a linked clone's disk)."""
+        """A delta on this disk (the running disk above a snapshot, or a linked clone's disk)."""
         extent = files.create(extent_name(path, delta=True), self.content.copy(), delta=True)
         descriptor = files.create(path)
         child = VirtualDisk(
@@ -281,7 +285,7 @@ def create_disk(
     uuid: str | None = None,
     overwrite: bool = False,
 ) -> VirtualDisk:
-    """A new flat disk; FileAlreadyExists, FileNotFound (no directory) or NoDiskSpace."""
+    """Create a flat disk; FileAlreadyExists, FileNotFound (no directory) or NoDiskSpace."""
     if files.exists(path) and not overwrite:
         raise vim.fault.FileAlreadyExists(
             msg=f"Cannot complete the operation because the file {files.text(path)} already exists",
@@ -314,7 +318,8 @@ def create_disk(
 def open_disk(files: DatastoreFiles, path: str) -> VirtualDisk:
     """The disk whose descriptor (or sparse file) is at `path`.
 
-    FileNotFound when there is no such file, InvalidDiskFormat when it is not a disk."""
+    FileNotFound if there is no such file, InvalidDiskFormat if it is not a disk.
+    """
     file = files.file(path)
     if file.disk is not None:
         return file.disk
@@ -345,7 +350,7 @@ def open_disk(files: DatastoreFiles, path: str) -> VirtualDisk:
 
 
 def vmdk_content(disk: VirtualDisk) -> DiskContent:
-    """The disk inside a sparse file; InvalidDiskFormat when it is damaged."""
+    """The disk inside a sparse file; InvalidDiskFormat if it is damaged."""
     try:
         return vmdk.open_extent(disk.descriptor.content)
     except vmdk.VmdkError as exc:
@@ -355,18 +360,18 @@ def vmdk_content(disk: VirtualDisk) -> DiskContent:
 
 
 def new_disk_uuid() -> str:
-    """A uuid such as ESXi makes: 6000C29..."""
+    """A uuid in the form of ESXi's: 6000C29..."""
     return "6000C29" + str(uuids.uuid4())[7:]
 
 
 def spaced(uuid: str) -> str:
-    """ "6000C298-..." as the VirtualDiskManager writes it: "60 00 C2 98 ... - ..."."""
+    """ "6000C298-..." in the VirtualDiskManager's form: "60 00 C2 98 ... - ..."."""
     digits = uuid.replace("-", "").replace(" ", "")
     pairs = [digits[i : i + 2] for i in range(0, len(digits), 2)]
     return " ".join(pairs[:8]) + "-" + " ".join(pairs[8:])
 
 
 def unspaced(uuid: str) -> str:
-    """The reverse of `spaced`; other spellings of a uuid are taken too."""
+    """The reverse of `spaced`; accepts other spellings of a uuid too."""
     digits = "".join(char for char in uuid if char not in " -")
     return str(uuids.UUID(digits))

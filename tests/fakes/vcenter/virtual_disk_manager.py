@@ -1,10 +1,10 @@
-"""VirtualDiskManager: disks by datastore path, with or without a VM that uses them.
+"""VirtualDiskManager: disks by datastore path, whether or not a VM uses them.
 
-CopyVirtualDisk_Task takes no destSpec through vCenter (NotImplemented); what comes out of a sparse
-or streamOptimized file is preallocated, of a flat disk what that was: read it back, never assume
-it. `force` is ignored for copies, so an existing target is FileAlreadyExists. A disk that is being
-cloned or imported is FileLocked for whatever would change it. (vSphere API reference,
-VirtualDiskManager; govmomi on destSpec)
+CopyVirtualDisk_Task takes no destSpec through vCenter (NotImplemented). The copy of a sparse or
+streamOptimized file is preallocated, that of a flat disk has the same type; clients should read it
+back instead of assuming it. `force` is ignored for copies, so an existing target is
+FileAlreadyExists. A disk that is being cloned or imported is FileLocked for every call that would
+change it. (vSphere API reference, VirtualDiskManager; govmomi on destSpec)
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ADAPTERS = ("lsiLogic", "busLogic", "ide")
 
 
 class VirtualDiskManager(ManagedObject):
-    """The one of the vCenter."""
+    """The vCenter's VirtualDiskManager."""
 
     TYPE = vim.VirtualDiskManager
 
@@ -135,10 +135,11 @@ class VirtualDiskManager(ManagedObject):
     def ExtendVirtualDisk_Task(
         self, ctx: Context, name: str, datacenter: Any, newCapacityKb: int, eagerZero: bool | None
     ) -> Task:
-        """NoDiskSpace when a thick disk does not fit; a disk with parents cannot be extended.
+        """Extend a disk; NoDiskSpace if a thick disk does not fit. A disk with parents cannot be
+        extended.
 
-        The capacity must grow. Zeroing the new part takes its time when costs are on, and the disk
-        is FileLocked meanwhile (unconfirmed).
+        The capacity must grow. With costs on, zeroing the new part takes time, during which the
+        disk is FileLocked (unconfirmed).
         """
 
         def body() -> Generator[float | Transfer, None, None]:
@@ -171,7 +172,7 @@ class VirtualDiskManager(ManagedObject):
         )
 
     def QueryVirtualDiskUuid(self, ctx: Context, name: str, datacenter: Any) -> str:
-        """As "60 00 C2 9d ...-..."."""
+        """The uuid as "60 00 C2 9d ...-..."."""
         return spaced(self._open(name, datacenter).uuid)
 
     def SetVirtualDiskUuid(self, ctx: Context, name: str, datacenter: Any, uuid: str) -> None:
@@ -191,7 +192,7 @@ class VirtualDiskManager(ManagedObject):
     def QueryVirtualDiskInfo_Task(
         self, ctx: Context, name: str, datacenter: Any, includeParents: bool
     ) -> Task:
-        """The disk, and with `includeParents` those below it, base last (internal_api.py)."""
+        """The disk, and with `includeParents` its parents, base last (internal_api.py)."""
 
         def body() -> Any:
             chain = self._open(name, datacenter).chain
@@ -214,9 +215,9 @@ class VirtualDiskManager(ManagedObject):
     def ShrinkVirtualDisk_Task(
         self, ctx: Context, name: str, datacenter: Any, copy: bool | None
     ) -> Task:
-        """Gives the blocks of zeros of a thin disk back; here a disk never holds any. For other
-        disks NotSupported (vSphere API reference: "only for thin-provisioned disks on VMFS"; that
-        it is this fault is unconfirmed).
+        """Release the zero blocks of a thin disk; in the fake a disk never holds any. NotSupported
+        for other disks (vSphere API reference: "only for thin-provisioned disks on VMFS"; that it
+        is this fault is unconfirmed).
         """
 
         def body() -> None:
@@ -274,7 +275,7 @@ class VirtualDiskManager(ManagedObject):
     def _start(
         self, ctx: Context, method: str, description: str, datacenter: Any, body: Any
     ) -> Task:
-        """A task on the datacenter; its fault is the task's error."""
+        """Start a task on the datacenter; a fault of `body` fails the task."""
         entity = self.vcenter.registry.require(datacenter) if datacenter else None
         return self.vcenter.tasks.start(
             entity,
@@ -286,7 +287,7 @@ class VirtualDiskManager(ManagedObject):
 
 
 def require_unlocked(disk: VirtualDisk) -> None:
-    """FileLocked while the disk is extended, and while a VM that uses it is worked on."""
+    """FileLocked while a task extends the disk, or works on a VM that uses it."""
     for vm in disk.users or (None,):
         if disk.extending or (vm is not None and not vm.lock.is_free):
             raise vim.fault.FileLocked(
@@ -295,7 +296,7 @@ def require_unlocked(disk: VirtualDisk) -> None:
 
 
 def refresh(disk: VirtualDisk, *others: Datastore) -> None:
-    """A disk has changed: tell the datastores and the VMs that use it."""
+    """Notify the datastores and VMs of a disk that it has changed."""
     for datastore in (disk.datastore, *others):
         datastore.refresh()
     for vm in list(disk.users):

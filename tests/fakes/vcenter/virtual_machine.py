@@ -1,11 +1,12 @@
-"""VirtualMachine: a VM or a template, its files, and the entry points of what can be done to it.
+"""VirtualMachine: a VM or a template, its files, and the entry points of its methods.
 
-Life: shell (in its folder, reserves its name, no config) -> complete -> gone. A shell is what
-others see while a clone runs, and what is left when vCenter dies in the midst of one. The work
-itself is in virtual_machine_<what>.py; what clients read is built in virtual_machine_views.py.
+Life: shell (in its folder, reserves its name, no config) -> complete -> gone. While a clone runs,
+other clients see a shell; if vCenter dies during a clone, the shell remains. The work itself is in
+virtual_machine_<what>.py; virtual_machine_views.py builds what clients read.
 
-A template is a VM with `template` set: no resource pool, its .vmx is a .vmtx, and of a ConfigSpec
-only name and annotation are taken. (vSphere API reference, MarkAsTemplate; govmomi on templates)
+A template is a VM with `template` set: it has no resource pool, its .vmx is a .vmtx, and a
+ConfigSpec may change only name and annotation. (vSphere API reference, MarkAsTemplate; govmomi on
+templates)
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class VirtualMachine(Operations, ManagedEntity):
         self.guest_system: power.Guest | None = None
         self.question: power.Question | None = None
         self.tools_mounted = False
-        #: What CustomizeVM_Task asked for, to be applied at the next boot.
+        #: The spec of CustomizeVM_Task, for the next boot.
         self.customization: Any = None
         self.lock = EntityLock()
         self.lease: Any = None
@@ -94,7 +95,7 @@ class VirtualMachine(Operations, ManagedEntity):
 
     @property
     def base_name(self) -> str:
-        """The name that its files begin with; later renames do not touch it."""
+        """The prefix of its files' names; later renames do not change it."""
         return posixpath.basename(self.vmx_path).rpartition(".")[0]
 
     @property
@@ -105,11 +106,11 @@ class VirtualMachine(Operations, ManagedEntity):
 
     @property
     def disks(self) -> list[VirtualDisk]:
-        """The disks that it runs on, in device order."""
+        """The disks in use, in device order."""
         return [attached.disk for attached in self.devices.disks]
 
     def make_home(self, datastore: Datastore, directory: str, base_name: str) -> None:
-        """Take an existing directory as home and write the VM's own files there."""
+        """Make an existing directory the VM's home, and write the VM's own files there."""
         self.home_datastore = datastore
         extension = "vmtx" if self.template else "vmx"
         self.vmx_path = posixpath.join(directory, f"{base_name}.{extension}")
@@ -137,7 +138,7 @@ class VirtualMachine(Operations, ManagedEntity):
         return path
 
     def all_disks(self) -> set[VirtualDisk]:
-        """Every disk of its chains and of its snapshots' chains."""
+        """Every disk in its chains and in its snapshots' chains."""
         found: set[VirtualDisk] = set()
         for disk in self.disks:
             found.update(disk.chain)
@@ -155,10 +156,10 @@ class VirtualMachine(Operations, ManagedEntity):
             stack.extend(reversed(node.children))
 
     def usage_on(self, datastore: Datastore) -> views.Usage:
-        """Its bytes on one datastore."""
+        """The VM's bytes on one datastore."""
         return views.usage(self).get(datastore, views.Usage())
 
-    # Identity, as the SearchIndex looks for it
+    # Identity, for the SearchIndex
 
     @property
     def uuid(self) -> str | None:
@@ -173,7 +174,7 @@ class VirtualMachine(Operations, ManagedEntity):
     # Changes
 
     def set_pool(self, pool: ResourcePool | None) -> None:
-        """Run out of `pool`, or of none as a template does."""
+        """Move the VM to `pool`; a template has None."""
         if self.pool is pool:
             return
         if self.pool is not None:
@@ -184,7 +185,7 @@ class VirtualMachine(Operations, ManagedEntity):
         self.changed("resourcePool")
 
     def set_host(self, host: HostSystem) -> None:
-        """Be registered on another host."""
+        """Register the VM on another host."""
         if self.host is host:
             return
         self.host.remove_member("vm", self)
@@ -193,7 +194,7 @@ class VirtualMachine(Operations, ManagedEntity):
         self.changed("runtime", "summary")
 
     def set_template(self, template: bool) -> None:
-        """Become a template or a VM; the .vmx file changes its name with it."""
+        """Make it a template or a VM; this renames the .vmx file."""
         self.template = template
         if self.home_datastore is not None:
             old = self.vmx_path
@@ -204,13 +205,15 @@ class VirtualMachine(Operations, ManagedEntity):
         self.touch()
 
     def touch(self) -> None:
-        """The configuration has changed: new changeVersion, views built again, collectors told."""
+        """Note that the configuration has changed: set a new changeVersion, rebuild views, notify
+        collectors.
+        """
         self.modified_at = self.vcenter.clock.now()
         self.change_number += 1
         self.sync()
 
     def sync(self) -> None:
-        """Files, disks or sizes have changed: keep users, datastores and views right."""
+        """Note that files, disks or sizes have changed: update users, datastores and views."""
         disks = self.all_disks()
         for disk in self._known_disks - disks:
             disk.users.discard(self)
@@ -242,8 +245,8 @@ class VirtualMachine(Operations, ManagedEntity):
         self.changed("network")
 
     def look_at_files(self) -> None:
-        """Learn that the configuration file has vanished, or is back. Until somebody looks (a
-        refresh, an operation that needs it) clients read what was."""
+        """Note whether the configuration file has vanished, or is back. Until the VM is checked (a
+        refresh, an operation that needs the file), clients read the previous state."""
         lost = self.home_datastore is not None and (
             self.home_datastore.storage.get(self.vmx_path) is None
         )
@@ -253,12 +256,12 @@ class VirtualMachine(Operations, ManagedEntity):
             self.sync()
 
     def rename(self, new_name: str) -> None:
-        """The name alone: files and directory keep theirs."""
+        """Change only the name; files and directory keep theirs."""
         super().rename(new_name)
         self.touch()
 
     def remove(self) -> None:
-        """Leave the inventory; files stay."""
+        """Remove the VM from the inventory; files stay."""
         for node in list(self.snapshot_nodes()):
             node.snapshot.destroy_object()
         for disk in self._known_disks:
@@ -281,8 +284,8 @@ class VirtualMachine(Operations, ManagedEntity):
     @property
     def config(self) -> Any:
         """Unset for a shell and for a VM that is known to have lost its files (vSphere API
-        reference, VirtualMachineConnectionState); kept until something changes, since it is read
-        most."""
+        reference, VirtualMachineConnectionState). Cached until something changes, since no property
+        is read more often."""
         if self.files_lost:
             return None
         if self._config is None and self.complete:
@@ -346,7 +349,7 @@ class VirtualMachine(Operations, ManagedEntity):
         return views.capability()
 
     def container_parents(self) -> list[ManagedObject]:
-        """Container views over folder, host, pool and datastores see it."""
+        """Its folder, host, pool and datastores."""
         parents = [*super().container_parents(), self.host, *self._known_datastores]
         return [*parents, self.pool] if self.pool is not None else parents
 
@@ -370,7 +373,7 @@ def register(
 def find_disk(vcenter: VCenter, vm_or_path: Any) -> DiskContent:
     """The bytes of a VM's first disk (by object, name or reference), or of the disk at a path.
 
-    ValueError when there is no such VM or it has no disk; FileNotFound when the path has no file.
+    ValueError if there is no such VM or it has no disk; FileNotFound if the path has no file.
     """
     from tests.fakes.vcenter.datastore import find_datastore, parse_path
     from tests.fakes.vcenter.virtual_disk import open_disk

@@ -1,15 +1,15 @@
-"""CloneVM_Task: a copy of a VM, template or snapshot as another VM or template.
+"""CloneVM_Task: copies a VM, template or snapshot as another VM or template.
 
-Order: queued (host slots of the cost model) -> plan checked -> shell under the final name -> disks
-copied -> config applied -> complete. The source is locked shared throughout, so clones of one
-template, or of one VM that is off, run in parallel. The new VM is locked until it is complete. A
-fault or a cancel removes the half-made VM and its files. The task's entity is the source, its
-result the new VM.
+Order: queued (host units of the cost model) -> plan checked -> shell under the final name -> disks
+copied -> config applied -> complete. The source has a shared lock throughout, so clones of one
+template, or of one powered-off VM, run in parallel. The new VM is locked until it is complete. A
+fault or a cancellation removes the incomplete VM and its files. The task's entity is the source,
+its result the new VM.
 
-With costs on, a source that runs is cloned by one task at a time: vCenter takes a snapshot of it
-for the copy and removes it again, and has the VM to itself meanwhile. (vSphere API reference,
-CloneVM_Task: an implicit snapshot of a powered on VM. That later clones wait is what users report;
-how vCenter orders them is not documented.)
+With costs on, only one task at a time clones a running source: vCenter takes a snapshot for the
+copy and removes it again, and needs the VM exclusively for both. (vSphere API reference,
+CloneVM_Task: an implicit snapshot of a powered on VM. Users report that later clones wait; in which
+order vCenter runs them is not documented.)
 
 The rules are in virtual_machine_clone_plan.py.
 """
@@ -43,19 +43,19 @@ Wait = Generator[float | Transfer, None, None]
 
 @dataclass(frozen=True)
 class _Copy:
-    """The bytes of one disk, and the way they go."""
+    """The bytes of one disk, and their route."""
 
     size_bytes: int
     route: Route
 
 
 def start(source: VirtualMachine, ctx: Context, folder: Any, name: str, spec: Any) -> Task:
-    """Queue the clone; references that are gone are a fault of the call itself."""
+    """Queue the clone; the call itself raises a fault for references that are gone."""
     vcenter = source.vcenter
     arguments = ClonePlan.resolve(source, folder, spec)
     admission = None
     if vcenter.cost_model.enabled:
-        with contextlib.suppress(vmodl.MethodFault):  # the task will meet it and report it
+        with contextlib.suppress(vmodl.MethodFault):  # the task will meet and report it
             target = ClonePlan(source, name, spec, arguments).placement.host
             admission = vcenter.cost_model.clone_admission(source.host, target)
 
@@ -86,7 +86,7 @@ def start(source: VirtualMachine, ctx: Context, folder: Any, name: str, spec: An
 
 
 def _check_source(source: VirtualMachine) -> None:
-    """The source's host must be usable, its files there, and a fresh import no longer locked."""
+    """The source's host must be usable, its files present, and a fresh import no longer locked."""
     source.host.check_usable()
     require_files(source)
     locked_s = source.vcenter.switches.file_locked_after_import_s
@@ -100,7 +100,7 @@ def _check_source(source: VirtualMachine) -> None:
 
 
 def _alone(source: VirtualMachine) -> Wait:
-    """Wait until nobody works on the source."""
+    """Wait until no other task uses the source."""
     while not source.lock.is_free:
         yield _LOCK_LOOK_S
         require_there(source)
@@ -115,7 +115,7 @@ def _clone(plan: ClonePlan, task: Task) -> Generator[float | Transfer, None, Vir
 
 
 def _fill(vm: VirtualMachine, plan: ClonePlan, task: Task) -> Wait:
-    """Make the clone of an empty shell; nothing stays of one that fails."""
+    """Make an empty shell the clone; if it fails, nothing of it stays."""
     try:
         plan.folder.add_child(vm)
         vm.template = plan.template
@@ -132,7 +132,7 @@ def _fill(vm: VirtualMachine, plan: ClonePlan, task: Task) -> Wait:
 
 
 def _take_time(plan: ClonePlan, task: Task, copies: list[_Copy]) -> Wait:
-    """Wait as long as the copies take, one disk after the other, with progress."""
+    """Wait for the copies, one disk after the other, and report progress."""
     vcenter = plan.source.vcenter
     costs = vcenter.cost_model
     if clone_s := costs.clone_seconds():
@@ -157,9 +157,9 @@ def _take_time(plan: ClonePlan, task: Task, copies: list[_Copy]) -> Wait:
 
 
 def _route(plan: ClonePlan, disk_plan: DiskPlan) -> Route:
-    """The way of one disk; the I/O is done by the source's host, unless the array can do it.
+    """The route of one disk. The source's host does the I/O, unless the array can copy by itself.
 
-    An array does not copy for a source that runs or has snapshots, nor an eager zeroed disk to a
+    An array does not copy if the source runs or has snapshots, nor from an eager zeroed disk to a
     thin one. (VMware vSphere 6.7 Storage, "Hardware Acceleration Considerations"; for NFS, Full
     File Clone works on VMs that are off.)
     """
@@ -177,7 +177,7 @@ def _route(plan: ClonePlan, disk_plan: DiskPlan) -> Route:
 
 
 def _copy_disks(plan: ClonePlan, vm: VirtualMachine) -> list[_Copy]:
-    """Give `vm` its controllers and disks; returns what that has to move."""
+    """Add controllers and disks to `vm`; returns the copies to make."""
     vm.devices = Devices(
         controllers=[
             one for one in plan.devices.controllers if one.key not in plan.removed_controllers
@@ -220,7 +220,7 @@ def _copy_disk(disk_plan: DiskPlan, vm: VirtualMachine) -> VirtualDisk:
 
 
 def _configure(plan: ClonePlan, vm: VirtualMachine) -> None:
-    """Settings and custom values of the source, then what CloneSpec.config says."""
+    """Apply settings and custom values of the source, then CloneSpec.config."""
     source, switches = plan.source, plan.source.vcenter.switches
     vm.settings = plan.settings.for_clone()
     if switches.clone_inherits_custom_values:

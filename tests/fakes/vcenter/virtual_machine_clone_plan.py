@@ -1,15 +1,17 @@
-"""What a CloneSpec asks for, checked against the rules of a real vCenter before anything is made.
+"""Checks a CloneSpec against the rules of a real vCenter before any file is created.
 
 - a template as source needs location.pool, unless the result is a template too;
-- host, pool and datastore fit each other and the folder's datacenter;
-- home and disks go to location.datastore, else stay on the source's; a DiskLocator rules its disk;
-- diskBackingInfo decides the disk's type, else it keeps its own; `transform` counts without it;
-- growing a disk in config.deviceChange is done with the copy; shrinking is refused, so is growing
-  a disk that gets a parent, and growing while cloning from a snapshot is silently not done; what
-  becomes of a new capacity or uuid else is a switch;
-- createNewChildDiskBacking needs CloneSpec.snapshot.
-(vSphere API reference, VirtualMachineRelocateSpec and VirtualMachineCloneSpec; reports of
-cluster-api-provider-vsphere and machine-controller on growing.)
+- host, pool and datastore must fit each other and the folder's datacenter;
+- home and disks go to location.datastore, else stay on the source's; a DiskLocator overrides this
+  for its disk;
+- diskBackingInfo decides the disk's type, else the disk keeps its own; `transform` counts without
+  it;
+- growing a disk in config.deviceChange happens during the copy. Shrinking is refused, and so is
+  growing a disk that gets a parent; growing while cloning from a snapshot is silently ignored. What
+  else happens to a new capacity or uuid is a switch;
+- createNewChildDiskBacking needs CloneSpec.snapshot. (vSphere API reference,
+  VirtualMachineRelocateSpec and VirtualMachineCloneSpec; reports of cluster-api-provider-vsphere
+  and machine-controller on growing.)
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ _MOVE_TYPES = {_FULL, _SHARING, _CHILD, *_OTHERS}
 
 @dataclass(frozen=True)
 class Arguments:
-    """The objects that a spec refers to, found when the call was made."""
+    """The objects that a spec refers to, resolved when the call was made."""
 
     folder: Any
     pool: Any
@@ -64,7 +66,7 @@ class Arguments:
 
 @dataclass
 class DiskPlan:
-    """One disk of the clone. `parent` is set when it becomes a delta on an existing disk."""
+    """One disk of the clone. `parent` is set if it becomes a delta on an existing disk."""
 
     attached: AttachedDisk
     source: VirtualDisk
@@ -77,7 +79,7 @@ class DiskPlan:
 
 
 class ClonePlan:
-    """The plan of one clone; reading `placement`, `disks` ... raises what is wrong with them."""
+    """The plan of one clone; reading `placement`, `disks` ... raises the faults of the spec."""
 
     def __init__(self, source: VirtualMachine, name: str, spec: Any, arguments: Arguments) -> None:
         self.source = source
@@ -97,7 +99,7 @@ class ClonePlan:
 
     @staticmethod
     def resolve(source: VirtualMachine, folder: Any, spec: Any) -> Arguments:
-        """ManagedObjectNotFound for any reference of the call that is gone."""
+        """Resolve references; ManagedObjectNotFound for any that is gone."""
         location = spec.location
         registry = source.vcenter.registry
         refs: list[Any] = []
@@ -124,7 +126,7 @@ class ClonePlan:
         return check_name(self.asked_name)
 
     def check(self) -> None:
-        """Everything that can be known before the first file is made."""
+        """Check everything that can be known before the first file is created."""
         self.folder.check_free(self.name)
         if self.folder.kind != "v":
             raise not_supported("The folder cannot hold virtual machines.")
@@ -168,7 +170,7 @@ class ClonePlan:
 
     @cached_property
     def removed_controllers(self) -> set[int]:
-        """Keys of controllers that config.deviceChange takes away."""
+        """Keys of controllers that config.deviceChange removes."""
         keys = {one.key for one in self.devices.controllers}
         return {
             spec.device.key
@@ -178,7 +180,7 @@ class ClonePlan:
 
     @cached_property
     def other_changes(self) -> list[Any]:
-        """Device changes that are left when the copied disks are as asked for."""
+        """Device changes that remain to be applied after the disks are copied."""
         disks = {attached.key for attached in self.devices.disks}
         keys = disks | self.removed_controllers
         return [
@@ -189,7 +191,7 @@ class ClonePlan:
 
     @cached_property
     def disks(self) -> list[DiskPlan]:
-        """What becomes of each disk of the source."""
+        """The plan of each disk of the source."""
         specs = {
             spec.device.key: (index, spec)
             for index, spec in self.changes
@@ -236,7 +238,7 @@ class ClonePlan:
         )
 
     def _parent(self, source: VirtualDisk, datastore: Any, move_type: str) -> VirtualDisk | None:
-        """The disk that the clone's will be a delta on, or None for a full copy."""
+        """The parent disk if the clone's disk becomes a delta; None for a full copy."""
         if move_type not in _MOVE_TYPES:
             raise invalid_argument("spec.location.diskMoveType")
         if move_type == _CHILD:
@@ -264,7 +266,9 @@ class ClonePlan:
             plan.profile_id = profile or None
 
     def _edit_uuid(self, plan: DiskPlan, index: int, asked: str | None) -> None:
-        """Clients that send the source's device as it is do not ask for its uuid."""
+        """Apply a uuid that differs from the source's; clients that send the source's device
+        unchanged want a new one.
+        """
         if not asked or unspaced(asked) == plan.source.uuid:
             return
         answer = self.source.vcenter.switches.disk_uuid_in_clone
@@ -274,7 +278,7 @@ class ClonePlan:
 
 
 def _check_taken(answer: InClone, index: int, prop: str) -> None:
-    """InvalidDeviceSpec if this vCenter takes no such edit in a clone (unconfirmed)."""
+    """InvalidDeviceSpec if this vCenter refuses such an edit in a clone (unconfirmed)."""
     if answer == "refused":
         raise invalid_spec(index, f"virtualDeviceSpec.device.{prop}")
 

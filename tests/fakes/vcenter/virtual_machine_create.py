@@ -1,8 +1,8 @@
-"""Folder.CreateVM_Task and RegisterVM_Task, and the making of a VM that an import shares with them.
+"""Folder.CreateVM_Task and RegisterVM_Task, and the creation of a VM, which imports use as well.
 
-The name is taken when the task runs: DuplicateName then is the task's error. With vmPathName "[ds]"
-the directory is named for the VM, or name_1, name_2 when that exists already; with a full path that
-exists the answer is FileAlreadyExists. What was made is undone when anything fails.
+The name is reserved when the task runs, so DuplicateName is the task's error. With vmPathName
+"[ds]" the directory has the VM's name, or name_1, name_2 if that exists already; a full path that
+exists is FileAlreadyExists. If any step fails, the previous ones are undone.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def start(folder: Any, ctx: Context, spec: Any, pool: Any, host: Any) -> Task:
 
 
 def make_vm(folder: Any, spec: Any, pool: Any, host: Any) -> VirtualMachine:
-    """A complete VM as `spec` says; faults as in the module's docstring, and those of its parts."""
+    """Create a complete VM from `spec`; faults as in the module's docstring, and those of its
+    parts.
+    """
     name = check_name(spec.name)
     folder.check_free(name)
     path = _home_path(folder.vcenter, spec)
@@ -86,7 +88,7 @@ def _home_path(vcenter: Any, spec: Any) -> DatastorePath:
 
 
 def make_directory(datastore: Any, path: str, name: str) -> tuple[str, str]:
-    """(directory, base name) for a VM's files; the directory is new unless the path names it."""
+    """(directory, base name) for a VM's files; creates the directory unless the path names it."""
     storage = datastore.storage
     if not path.endswith((".vmx", ".vmtx")):
         directory = datastore.make_vm_directory(posixpath.join(path, name) if path else name)
@@ -110,7 +112,7 @@ def start_register(
     pool: Any,
     host: Any,
 ) -> Task:
-    """RegisterVM_Task: a VM on files that are there; a new moref, default settings, its disks."""
+    """RegisterVM_Task: a VM on existing files; a new moref, default settings, its disks."""
     registry = folder.vcenter.registry
     target_pool = registry.require(pool) if pool else None
     target_host = registry.require(host) if host else None

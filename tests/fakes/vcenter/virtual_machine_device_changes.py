@@ -1,13 +1,13 @@
 """ConfigSpec.deviceChange: adds, edits and removes devices, all of them or none.
 
-A disk that is eagerZeroedThick and grows is lazily zeroed from then on: ReconfigVM_Task has no way
-to ask for more. (pyvmomi#648, community.vmware#278 and #817, terraform-provider-vsphere#2123)
+An eagerZeroedThick disk that grows is lazily zeroed from then on, because ReconfigVM_Task offers no
+other way. (pyvmomi#648, community.vmware#278 and #817, terraform-provider-vsphere#2123)
 
-Everything is tried on a copy of the devices; disks created on the way are deleted again when a
-later change is refused, and files are destroyed only after the last change has passed. Faults
-carry the index of the change: InvalidDeviceSpec for a device that cannot be, InvalidDeviceOperation
-for what cannot be done with it (shrinking; growing a disk with parents), InvalidDeviceBacking for
-anything but flat disks.
+All changes are tried on a copy of the devices. Disks created on the way are deleted again if a
+later change is refused, and files are destroyed only after the last change has passed. Faults carry
+the index of the change: InvalidDeviceSpec for an impossible device, InvalidDeviceOperation for an
+impossible operation (shrinking; growing a disk with parents), InvalidDeviceBacking for anything but
+flat disks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CONTROLLERS = (vim.vm.device.VirtualController,)
 
 
 class DeviceChanges:
-    """The changes of one spec to one VM; `apply` once."""
+    """The changes of one spec to one VM; call `apply` once."""
 
     def __init__(self, vm: VirtualMachine, specs: Any) -> None:
         self.vm = vm
@@ -79,7 +79,7 @@ class DeviceChanges:
                     one.delete()
 
     def _try_all(self) -> None:
-        # A disk may come before the controller that it names by a temporary key.
+        # A disk may precede the controller that it names by a temporary key.
         for index, spec in self.specs:
             if spec.operation == "remove":
                 self._remove(index, spec)
@@ -181,7 +181,7 @@ class DeviceChanges:
         return disk
 
     def _create_child(self, index: int, asked: Any) -> VirtualDisk:
-        """A delta on a disk that is there already."""
+        """A delta on an existing disk."""
         parent = self._open(index, copy_of(asked, backing=asked.backing.parent))
         datastore, path = self._place(asked.backing)
         child = parent.create_child(datastore.storage, path)
@@ -189,7 +189,9 @@ class DeviceChanges:
         return child
 
     def _place(self, backing: Any) -> tuple[Any, str]:
-        """Datastore and path of a new disk: as named, or a free name in the VM's directory."""
+        """Datastore and path of a new disk: those of the backing, or an unused name in the VM's
+        directory.
+        """
         registry = self.vm.vcenter.registry
         datastore = registry.require(backing.datastore) if backing.datastore else None
         path = ""
@@ -285,11 +287,13 @@ def copy_of(device: Any, *, backing: Any) -> Any:
 
 
 def asked_capacity(index: int, asked: Any, current_bytes: int) -> int:
-    """The capacity in bytes that a device spec asks for.
+    """The capacity in bytes in a device spec.
 
     Clients set KB, bytes or both, and leave the other as it was; the one that differs from the
-    present counts. Zero KB beside some bytes is refused, as is contradicting oneself. (govmomi on
-    capacityInKB; community.vmware and packer for what clients send)"""
+    present capacity counts. Zero KB with a nonzero number of bytes is refused, and so are two
+    different new capacities. (govmomi on capacityInKB; community.vmware and packer for what clients
+    send)
+    """
     kb, size_bytes = asked.capacityInKB, asked.capacityInBytes
     if size_bytes is None:
         return int(kb) * 1024
@@ -313,7 +317,9 @@ def check_growth(index: int, size_bytes: int, current_bytes: int, *, has_parent:
 
 
 def provisioning_of(backing: Any) -> Provisioning | None:
-    """What a flat backing asks for; None without a backing. InvalidDeviceBacking for others."""
+    """The provisioning in a flat backing; None without a backing. InvalidDeviceBacking for
+    others.
+    """
     if backing is None:
         return None
     if not isinstance(backing, _FlatVer2):

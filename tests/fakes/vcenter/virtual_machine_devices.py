@@ -1,10 +1,9 @@
-"""The virtual devices of one VM: its controllers, its disks and whatever else was added.
+"""The virtual devices of one VM: its controllers, its disks and all other added devices.
 
-Disks are kept as `AttachedDisk` (a slot that holds a VirtualDisk); their vim objects are made when
-somebody looks, so that capacity, uuid and path are always those of the files (the capacity with one
-exception: the switch `extended_disks_show_at_once`). Every VM has the
-devices that ESXi gives it: two IDE controllers (keys 200, 201), PS/2, PCI, SIO, keyboard, pointing
-device and video card.
+Disks are kept as `AttachedDisk` (a slot that holds a VirtualDisk). Their vim objects are created at
+each read, so capacity, uuid and path are always those of the files (the capacity with one
+exception: the switch `extended_disks_show_at_once`). Every VM has the devices that ESXi gives it:
+two IDE controllers (keys 200, 201), PS/2, PCI, SIO, keyboard, pointing device and video card.
 """
 
 from __future__ import annotations
@@ -51,13 +50,15 @@ class Devices:
     others: list[Any] = field(default_factory=list)
 
     def copy(self) -> Devices:
-        """Slots of its own on the same disks (for a snapshot or a clone's first draft)."""
+        """A copy with slots of its own and the same disks (for a snapshot or the draft of a
+        clone).
+        """
         return Devices(
             copy.copy(self.controllers), [replace(d) for d in self.disks], copy.copy(self.others)
         )
 
     def controller(self, key: int) -> Any:
-        """The controller with this key, standard ones included, or None."""
+        """The controller with this key, including standard ones, or None."""
         for device in (*self.controllers, *standard_devices()):
             if device.key == key and isinstance(device, _device.VirtualController):
                 return device
@@ -78,9 +79,10 @@ class Devices:
         return units
 
     def free_unit(self, index: int, controller: Any, wanted: int | None, first: int = 0) -> int:
-        """`wanted` when the controller has it free, else the next free one from `first` on.
+        """`wanted` if it is free on the controller, else the next free one from `first` on.
 
-        TooManyDevices when it has none."""
+        TooManyDevices if there is none.
+        """
         units = self.units_on(controller.key)
         limit = _unit_limit(controller)
         if isinstance(controller, _device.VirtualSCSIController):
@@ -152,7 +154,7 @@ class Devices:
         mode: str = "persistent",
         profile_id: str | None = None,
     ) -> AttachedDisk:
-        """Put a disk on a controller of this VM, at the wanted unit when that is free."""
+        """Put a disk on a controller of this VM, at the wanted unit if that is free."""
         controller = self.controller(controller_key)
         assert controller is not None, "the caller checks that the controller exists"
         unit_number = self.free_unit(0, controller, unit_number)
@@ -168,7 +170,7 @@ class Devices:
         return attached
 
     def adapter_type(self, controller_key: int) -> str:
-        """What a new disk's descriptor says of its adapter: "ide", "busLogic" or "lsiLogic"."""
+        """The adapter type for a new disk's descriptor: "ide", "busLogic" or "lsiLogic"."""
         controller = self.controller(controller_key)
         if isinstance(controller, _device.VirtualIDEController):
             return "ide"
@@ -254,7 +256,7 @@ def standard_devices() -> tuple[Any, ...]:
 
 
 def _unit_limit(controller: Any) -> int:
-    """How many units a controller has, its own included. (vSphere 8 configuration maximums; a
+    """The number of units of a controller, including its own. (vSphere 8 configuration maximums; a
     PCI or SIO controller has as many as its devices need)"""
     if isinstance(controller, _device.VirtualIDEController):
         return 2

@@ -1,4 +1,4 @@
-"""Faults of a ConfigSpec's device changes; each names the change by its index."""
+"""Faults of a ConfigSpec's device changes; each contains the index of its change."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pyVmomi import vim
 
 
 def invalid_spec(index: int, prop: str) -> Exception:
-    """InvalidDeviceSpec: a device that cannot be."""
+    """InvalidDeviceSpec: an impossible device."""
     return vim.fault.InvalidDeviceSpec(
         msg=f"Invalid configuration for device '{index}'.", property=prop, deviceIndex=index
     )
 
 
 def invalid_operation(index: int, operation: str, why: str) -> Exception:
-    """InvalidDeviceOperation: what cannot be done with the device."""
+    """InvalidDeviceOperation: an operation that the device does not allow."""
     return vim.fault.InvalidDeviceOperation(
         msg=f"Invalid operation for device '{index}'. {why}",
         property="virtualDeviceSpec.device",
@@ -23,7 +23,7 @@ def invalid_operation(index: int, operation: str, why: str) -> Exception:
 
 
 def invalid_backing(index: int) -> Exception:
-    """InvalidDeviceBacking: what the device is on is of another kind, or not there."""
+    """InvalidDeviceBacking: a backing of another kind, or one that does not exist."""
     return vim.fault.InvalidDeviceBacking(
         msg=f"Incompatible device backing specified for device '{index}'.",
         property="virtualDeviceSpec.device.backing",
@@ -32,7 +32,7 @@ def invalid_backing(index: int) -> Exception:
 
 
 def too_many_devices(index: int) -> Exception:
-    """TooManyDevices: the VM, or the controller, has as many of them as it can have."""
+    """TooManyDevices: the VM, or the controller, has no room for another one."""
     return vim.fault.TooManyDevices(
         msg=f"Too many devices of one kind: device '{index}'.",
         property=f"virtualDeviceSpec[{index}].device",

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def attach(
     vm: VirtualMachine, disk_id: Any, datastore: Any, controller_key: int | None, unit: int | None
 ) -> None:
-    """On the controller that is named (0 and none mean any); MissingController without one, and
-    InvalidState for a disk that is attached already.
+    """Attach a disk to the given controller (0 and None mean any); MissingController without one,
+    and InvalidState for a disk that is already attached.
     """
     found = _manager(vm).find(disk_id, datastore)
     if found.consumers:
@@ -42,7 +42,7 @@ def attach(
 
 
 def detach(vm: VirtualMachine, disk_id: Any) -> None:
-    """The disk stays; NotFound when it is none of the VM's."""
+    """Detach a disk, whose file stays; NotFound if the VM does not have it."""
     found: FirstClassDisk = _manager(vm).find(disk_id)
     for attached in vm.devices.disks:
         if attached.disk is found.disk:

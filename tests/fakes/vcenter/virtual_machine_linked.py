@@ -1,7 +1,7 @@
-"""InstantClone_Task and PromoteDisks_Task: making and ending deltas on disks that VMs share.
+"""InstantClone_Task and PromoteDisks_Task: create and remove deltas on disks that VMs share.
 
-An instant clone runs beside its source, on the same host. Both go on with deltas on the disks as
-they were. Promoting gives a VM full disks again. (vSphere API reference, InstantClone_Task,
+An instant clone runs next to its source, on the same host. Both continue on deltas above the
+present disks. Promoting gives a VM full disks again. (vSphere API reference, InstantClone_Task,
 PromoteDisks_Task)
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def start_instant_clone(source: VirtualMachine, ctx: Context, spec: Any) -> Task:
-    """Queue it; references that are gone are a fault of the call itself."""
+    """Queue it; the call itself raises a fault for references that are gone."""
     require, location = source.vcenter.registry.require, spec.location
     folder = require(location.folder) if location.folder else source.folder
     pool = require(location.pool) if location.pool else source.pool
@@ -87,8 +87,8 @@ def _fill(vm: VirtualMachine, source: VirtualMachine, datastore: Any, spec: Any)
 
 
 def promote(vm: VirtualMachine, unlink: bool, wanted: Any) -> None:
-    """Full disks instead of deltas: of the disks that are named, or of all. A disk that others need
-    is copied with ``unlink`` and left as it is without; so is the disk of a snapshot."""
+    """Replace deltas by full disks: for the given disks, or for all. A disk that others need is
+    copied with ``unlink`` and left as it is without; so is the disk of a snapshot."""
     if vm.template:
         raise not_supported()
     keys = {disk.key for disk in wanted or []}

@@ -1,8 +1,9 @@
-"""Who works on a VM: one exclusive task, or any number of sharers.
+"""Locks of a VM: one exclusive task, or any number of shared ones.
 
-Cloning and exporting share their source; everything else needs it alone. Nobody waits: who comes
-second gets TaskInProgress. (vSphere API reference, ManagedEntity.recentTask: most tasks have
-exclusive access, cloning is the exception.) Guarded by the vCenter's lock.
+Cloning and exporting take the lock of their source shared; every other task takes it exclusively. A
+task never waits for the lock: the second one gets TaskInProgress. (vSphere API reference,
+ManagedEntity.recentTask: most tasks have exclusive access, cloning is the exception.) The vCenter's
+lock guards it.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ class EntityLock:
         return self._exclusive is None and not self._sharers
 
     def check_free(self) -> None:
-        """TaskInProgress unless nobody works on it; for what is done at once."""
+        """TaskInProgress if any task holds the lock; for operations without a task."""
         holder = self._exclusive or (self._sharers[0] if self._sharers else None)
         if holder is not None:
             raise task_in_progress(holder)
 
     @contextmanager
     def exclusive(self, task: Any) -> Iterator[None]:
-        """Alone until the end of the block."""
+        """Hold the lock exclusively until the end of the block."""
         self.take(task)
         try:
             yield
@@ -46,7 +47,7 @@ class EntityLock:
 
     @contextmanager
     def shared(self, task: Any) -> Iterator[None]:
-        """Together with other sharers until the end of the block."""
+        """Hold the lock shared until the end of the block."""
         self.take_shared(task)
         try:
             yield
@@ -62,12 +63,12 @@ class EntityLock:
         self._sharers.append(task)
 
     def check_not_exclusive(self) -> None:
-        """TaskInProgress when somebody has it alone."""
+        """TaskInProgress if a task holds the lock exclusively."""
         if self._exclusive is not None:
             raise task_in_progress(self._exclusive)
 
     def release(self, task: Any) -> None:
-        """Give it back; not holding it is fine."""
+        """Release the lock; does nothing if the task does not hold it."""
         if self._exclusive is task:
             self._exclusive = None
         if task in self._sharers:

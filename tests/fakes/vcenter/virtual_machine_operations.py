@@ -1,7 +1,7 @@
-"""The methods of the VirtualMachine type, one short entry each; their work is done elsewhere.
+"""The methods of the VirtualMachine type, one short entry each; other modules do the work.
 
-What a template refuses is refused here, with NotSupported: as the task's error where the method is
-a task. (vSphere API reference, VirtualMachine: "NotSupported if marked as a template")
+Requests that a template refuses are refused here with NotSupported, as the task's error if the
+method is a task. (vSphere API reference, VirtualMachine: "NotSupported if marked as a template")
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Work = Callable[[Task], Any]
 
 
 class Operations(PowerOperations):
-    """Mixed into VirtualMachine."""
+    """A mixin of VirtualMachine."""
 
     @property
     def _vm(self) -> VirtualMachine:
         return cast("VirtualMachine", self)
 
     def start_exclusive(self, ctx: Context, name: str, description: str, work: Work) -> Task:
-        """A task that has the VM to itself while `work` runs, costs of the cost model included."""
+        """A task that holds the VM exclusively while `work` runs, including its costs."""
         vm = self._vm
 
         def body(task: Task) -> Generator[float, None, Any]:
@@ -114,7 +114,7 @@ class Operations(PowerOperations):
         )
 
     def MarkAsTemplate(self, ctx: Context) -> None:
-        """At once; NotSupported on a template, InvalidPowerState on a running VM."""
+        """Without a task; NotSupported on a template, InvalidPowerState on a running VM."""
         vm = self._vm
         if vm.template:
             raise not_supported()
@@ -127,7 +127,7 @@ class Operations(PowerOperations):
         vm.set_template(True)
 
     def MarkAsVirtualMachine(self, ctx: Context, pool: Any, host: Any = None) -> None:
-        """At once; InvalidState when it is not a template."""
+        """Without a task; InvalidState if it is not a template."""
         vm = self._vm
         if not vm.template:
             raise vim.fault.InvalidState(
@@ -145,10 +145,12 @@ class Operations(PowerOperations):
         vm.set_pool(target_pool)
         vm.set_template(False)
 
-    # The end
+    # Deletion
 
     def Destroy_Task(self, ctx: Context) -> Task:
-        """Files and all; TaskInProgress or waiting while it is cloned, as the switch says."""
+        """Delete it with its files. While it is being cloned, TaskInProgress or a wait, depending
+        on the switch.
+        """
         vm = self._vm
 
         def body(task: Task) -> Generator[float, None, None]:
@@ -164,7 +166,7 @@ class Operations(PowerOperations):
         )
 
     def UnregisterVM(self, ctx: Context) -> None:
-        """Out of the inventory at once; the files stay."""
+        """Remove it from the inventory without a task; the files stay."""
         vm = self._vm
         vm.lock.check_free()
         require_powered_off(vm)
@@ -175,8 +177,9 @@ class Operations(PowerOperations):
     def destroy(self) -> None:
         """Delete the files that no other VM needs, then leave the inventory.
 
-        InvalidPowerState when it runs; InvalidArgument when its home has vanished (then only
-        UnregisterVM helps)."""
+        InvalidPowerState if it runs; InvalidArgument if its home has vanished (then only
+        UnregisterVM helps).
+        """
         vm = self._vm
         require_powered_off(vm)
         if vm.complete and vm.home_datastore is not None:
@@ -272,7 +275,7 @@ class Operations(PowerOperations):
     # Reading
 
     def Reload(self, ctx: Context) -> None:
-        """Look at the files again, and at what disks were extended behind the VM's back."""
+        """Check the files again, and the capacity of disks that were extended without the VM."""
         self._vm.look_at_files()
         for disk in self._vm.disks:
             disk.shown_capacity_bytes = None
@@ -284,7 +287,7 @@ class Operations(PowerOperations):
         return lease_request.export_vm(self._vm, ctx)
 
     def RefreshStorageInfo(self, ctx: Context) -> None:
-        """Look at the files again: now, or with `storage_look_s` (switch) after the answer."""
+        """Check the files again: now, or with `storage_look_s` (switch) after the answer."""
         vm, later_s = self._vm, self._vm.vcenter.switches.storage_look_s
 
         def look() -> None:
@@ -301,7 +304,7 @@ class Operations(PowerOperations):
 
 
 def require_there(vm: VirtualMachine) -> None:
-    """ManagedObjectNotFound when the VM has gone since the task was queued."""
+    """ManagedObjectNotFound if the VM has gone since the task was queued."""
     if not vm.exists:
         raise vmodl.fault.ManagedObjectNotFound(
             obj=vm.ref,
@@ -311,7 +314,7 @@ def require_there(vm: VirtualMachine) -> None:
 
 
 def require_files(vm: VirtualMachine) -> None:
-    """FileNotFound when the home or a disk has vanished from its datastore."""
+    """FileNotFound if the home or a disk has vanished from its datastore."""
     vm.look_at_files()
     storage = vm.home_datastore.storage if vm.home_datastore else None
     if storage is not None:

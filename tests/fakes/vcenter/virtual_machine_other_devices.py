@@ -1,11 +1,11 @@
-"""Devices besides disks and their controllers: network cards, drives, ports, USB and the like.
+"""Devices other than disks and their controllers: network cards, drives, ports, USB and others.
 
-A device is kept as it was sent, with what vCenter adds: key, label, summary, controller and unit,
-connect info, and a network card's MAC address and network. Keys, controllers, units, labels and
-summaries of network cards, CD drives and VMCI devices are those of a recording of 8.0.1; the
-others' follow ESXi's ranges of keys and are unconfirmed, as are the limits of one VM.
+A device is kept as the client sent it, with what vCenter adds: key, label, summary, controller and
+unit, connect info, and a network card's MAC address and network. Keys, controllers, units, labels
+and summaries of network cards, CD drives and VMCI devices are those of a recording of 8.0.1. Those
+of other devices follow ESXi's ranges of keys and are unconfirmed, as are the limits per VM.
 
-A list of devices is shared by a VM, its snapshots and clones: a device is never changed in place.
+A VM, its snapshots and clones share a list of devices, so a device is never changed in place.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Kind:
     """What the devices of one type have in common.
 
     :ivar key: of the first one
-    :ivar controller: key of the controller that has them all; None: the one that is asked for
+    :ivar controller: key of the controller that has them all; None: the one that the client names
     :ivar unit: number of the first one on that controller
-    :ivar limit: of one VM
+    :ivar limit: most devices of one VM
     :ivar label: with the number of the device, counted from ``first``
     """
 
@@ -53,7 +53,7 @@ class Kind:
     first: int = 1
 
 
-#: The first type that fits rules.
+#: The first matching type counts.
 _KINDS: tuple[tuple[type, Kind], ...] = (
     (_device.VirtualEthernetCard, Kind(4000, _PCI, 7, 10, "Network adapter {}")),
     (_device.VirtualCdrom, Kind(3000, None, 0, 64, "CD/DVD drive {}")),
@@ -76,7 +76,7 @@ _VMCI_SUMMARY = (
 
 
 def kind_of(device: Any) -> tuple[type, Kind]:
-    """The type that a device counts as, and what its kind has in common."""
+    """The type that a device counts as, and its kind."""
     for one, kind in _KINDS:
         if isinstance(device, one):
             return one, kind
@@ -84,9 +84,10 @@ def kind_of(device: Any) -> tuple[type, Kind]:
 
 
 def added(vm: VirtualMachine, devices: Devices, index: int, asked: Any) -> Any:
-    """The device that an addition makes of ``asked``; its ``controllerKey`` is a final one.
+    """The device that results from adding ``asked``, whose ``controllerKey`` is final.
 
-    InvalidDeviceSpec, InvalidDeviceBacking or TooManyDevices for what cannot be."""
+    InvalidDeviceSpec, InvalidDeviceBacking or TooManyDevices if it is impossible.
+    """
     counted, kind = kind_of(asked)
     alike = [device for device in devices.others if kind_of(device)[0] is counted]
     if len(alike) >= kind.limit:
@@ -110,7 +111,7 @@ def added(vm: VirtualMachine, devices: Devices, index: int, asked: Any) -> Any:
 
 
 def edited(vm: VirtualMachine, devices: Devices, index: int, present: Any, asked: Any) -> Any:
-    """The device that an edit makes of ``present``: what ``asked`` leaves unset stays."""
+    """``present`` with the fields that ``asked`` sets."""
     if type(asked) is not type(present):
         raise invalid_spec(index, "virtualDeviceSpec.device")
     device = copy.copy(present)
@@ -129,8 +130,8 @@ def edited(vm: VirtualMachine, devices: Devices, index: int, present: Any, asked
 
 
 def for_clone(vm: VirtualMachine, devices: Devices, device: Any) -> Any:
-    """The device that a clone gets beside ``devices``: a card has a MAC address of its own, unless
-    one was given by hand, and a port of its own. (vSphere Networking, "MAC Address Assignment")"""
+    """A source's device for a clone: a network card gets its own MAC address, unless a user had set
+    one, and its own port. (vSphere Networking, "MAC Address Assignment")"""
     if not isinstance(device, _device.VirtualEthernetCard):
         return device
     fresh = copy.copy(device)
@@ -147,7 +148,7 @@ def for_clone(vm: VirtualMachine, devices: Devices, device: Any) -> Any:
 
 
 def networks_of(vm: VirtualMachine, devices: Devices) -> list[Any]:
-    """The networks that the cards are on, each once."""
+    """The networks of the network cards, each once."""
     found: dict[str, Any] = {}
     for device in devices.others:
         network = _network_of(vm, device)
@@ -174,9 +175,9 @@ def _is_manual(card: Any) -> bool:
 
 
 def _set_address(card: Any) -> None:
-    """A MAC address from vCenter's range, 00:50:56:80:00:00 to 00:50:56:bf:ff:ff, for a card that
-    brings none of its own. (vSphere Networking, "VMware OUI Allocation"; a recording of 8.0.1 says
-    "assigned" of such a card)"""
+    """Give a network card without a MAC address one from vCenter's range, 00:50:56:80:00:00 to
+    00:50:56:bf:ff:ff. (vSphere Networking, "VMware OUI Allocation"; a recording of 8.0.1 has
+    "assigned" for such a card)"""
     if not _is_manual(card):
         card.addressType = "assigned"
     if not card.macAddress:
@@ -188,7 +189,7 @@ def _set_address(card: Any) -> None:
 
 
 def _network_of(vm: VirtualMachine, device: Any) -> Any:
-    """The network of a card, or None when the device is none or its network is gone."""
+    """The network of a network card; None for other devices, or if the network is gone."""
     backing = device.backing
     if isinstance(backing, _device.VirtualEthernetCard.NetworkBackingInfo):
         by_name = (one for one in vm.host.network if one.name == backing.deviceName)
@@ -220,7 +221,7 @@ def _set_network(vm: VirtualMachine, devices: Devices, index: int, card: Any) ->
         card.backing.port = network.connection(card.backing.port, devices)
 
 
-# What all have
+# All devices
 
 
 def _set_backing(vm: VirtualMachine, devices: Devices, index: int, device: Any) -> None:

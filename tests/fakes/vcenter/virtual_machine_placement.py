@@ -1,8 +1,8 @@
-"""Where a VM may be: host, pool and datastore that fit each other, and the faults when they don't.
+"""Where a VM can be: host, pool and datastore that fit each other, and the faults if they do not.
 
-Host unset and pool set: the first usable host of the pool's cluster, preferring one that has the
-datastore (a real vCenter takes a random compatible one). Both unset: the source's host, whatever it
-has, so that a datastore it does not mount is refused.
+If the pool is set but not the host: the first usable host of the pool's cluster, preferring one
+that mounts the datastore (a real vCenter takes a random compatible one). If neither is set: the
+source's host, so a datastore that it does not mount is refused.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class Placement:
 
 
 def choose_host(pool: Any, host: Any, datastore: Any, prefix: str = "spec.location") -> Any:
-    """`host` when it belongs to the pool's cluster, else a host of that cluster.
+    """`host` if it belongs to the pool's cluster, else a host of that cluster.
 
-    InvalidArgument for a host outside; InvalidHostState or HostNotConnected when none is usable."""
+    InvalidArgument for a host outside; InvalidHostState or HostNotConnected if none is usable.
+    """
     hosts = pool.owner.host
     if host is not None:
         if host not in hosts:
@@ -52,7 +53,7 @@ def require_in_datacenter(datacenter: Any, entity: Any, argument: str) -> None:
 
 
 def require_datastore(datastore: Any, host: Any) -> None:
-    """InaccessibleDatastore or DatastoreNotWritableOnHost when the host cannot write there."""
+    """InaccessibleDatastore or DatastoreNotWritableOnHost if the host cannot write there."""
     if not datastore.accessible:
         raise vim.fault.InaccessibleDatastore(
             msg=f"Unable to access datastore '{datastore.name}'.",
@@ -79,5 +80,5 @@ def require_powered_off(vm: Any) -> None:
 
 
 def not_supported(msg: str = "The operation is not supported on the object.") -> Exception:
-    """NotSupported, as a template answers most requests."""
+    """NotSupported, a template's answer to most requests."""
     return vmodl.fault.NotSupported(msg=msg)

@@ -1,7 +1,7 @@
-"""Power: a state, for nothing runs; and the guest, which is what a test says of it.
+"""Power is only a state, since no guest runs; a test defines what the guest reports.
 
-``vm.boot_guest("10.0.0.7", "web-1")`` has the VMware Tools of a running VM report an address;
-``vm.ask(...)`` has the VM wait for an answer. Without Tools what is asked of a guest is
+``vm.boot_guest("10.0.0.7", "web-1")`` makes VMware Tools of a running VM report an address;
+``vm.ask(...)`` makes the VM wait for an answer. Without Tools, requests to the guest are
 ToolsUnavailable. (vSphere API reference, VirtualMachine)
 """
 
@@ -30,7 +30,7 @@ class Guest:
 
 @dataclass(frozen=True)
 class Question:
-    """What a VM waits for.
+    """A question that a VM waits for.
 
     :ivar choices: key -> label
     """
@@ -41,7 +41,7 @@ class Question:
 
 
 class PowerOperations:
-    """Mixed into VirtualMachine."""
+    """A mixin of VirtualMachine."""
 
     @property
     def _powered(self) -> VirtualMachine:
@@ -50,7 +50,7 @@ class PowerOperations:
     # For tests
 
     def boot_guest(self, ip_address: str, host_name: str) -> None:
-        """Let Tools report an address, until the VM is powered off."""
+        """Make Tools report an address, until the VM is powered off."""
         vm = self._powered
         with vm.vcenter.lock:
             assert vm.power_state == "poweredOn", "a guest runs in a running VM"
@@ -58,7 +58,7 @@ class PowerOperations:
             vm.changed("guest", "summary", "guestHeartbeatStatus")
 
     def ask(self, text: str, choices: dict[str, str]) -> None:
-        """Let the VM wait for an answer."""
+        """Make the VM wait for an answer."""
         vm = self._powered
         with vm.vcenter.lock:
             vm.question = Question(f"{vm.moref}-{vm.change_number}", text, dict(choices))
@@ -81,7 +81,7 @@ class PowerOperations:
         return self._power(ctx, "reset", "poweredOn", ("poweredOn",))
 
     def _power(self, ctx: Context, what: str, state: str, allowed: tuple[str, ...]) -> Task:
-        """A task that brings about a power state; InvalidPowerState from any but the allowed."""
+        """A task that sets a power state; InvalidPowerState unless the present one is allowed."""
 
         def work(task: Task) -> None:
             vm = self._powered
@@ -100,14 +100,14 @@ class PowerOperations:
         return self._powered.start_exclusive(ctx, name, f"VirtualMachine.{what}", work)
 
     def set_power(self, state: str) -> None:
-        """The state itself, with what clients see of it."""
+        """Set the state, and notify clients."""
         vm = self._powered
         boots = state == "poweredOn" and vm.power_state != "suspended"
         vm.power_state = state
         vm.guest_system = None
         vm.booted_at = vm.vcenter.clock.now() if state == "poweredOn" else None
         if boots:
-            # Its system writes to the disks at once: a log, the time of the last boot.
+            # Its operating system writes to the disks at once: a log, the time of the last boot.
             for disk in vm.disks:
                 disk.content.renew_id()
             vm.touch()
@@ -118,7 +118,7 @@ class PowerOperations:
     # The guest
 
     def ShutdownGuest(self, ctx: Context) -> None:
-        """Returns before the guest is down; here it is down at once."""
+        """A real vCenter returns before the guest is down; here it is down at once."""
         self._require_tools()
         self.set_power("poweredOff")
 
@@ -151,7 +151,7 @@ class PowerOperations:
             )
 
     def AnswerVM(self, ctx: Context, questionId: str, answerChoice: str) -> None:
-        """InvalidArgument for another question than the one that the VM waits for."""
+        """InvalidArgument for any question other than the one that the VM waits for."""
         vm = self._powered
         question = vm.question
         if question is None or question.number != questionId:
@@ -178,7 +178,7 @@ class PowerOperations:
         vm.changed("runtime", "summary")
 
     def AcquireTicket(self, ctx: Context, ticketType: str) -> Any:
-        """A ticket for the console, which no one serves here; only a VM that runs has one."""
+        """A console ticket for a running VM; no console exists."""
         vm = self._powered
         if ticketType not in ("mks", "webmks"):
             raise vmodl.fault.InvalidArgument(invalidProperty="ticketType")
@@ -192,13 +192,13 @@ class PowerOperations:
         )
 
     def PutUsbScanCodes(self, ctx: Context, spec: Any) -> int:
-        """How many of the keys were taken: all, by a VM that runs."""
+        """The number of accepted keys: all, if the VM runs."""
         self.require_powered_on()
         return len(spec.keyEvents)
 
 
 def guest_info(vm: VirtualMachine) -> Any:
-    """The GuestInfo, as VMs with and without Tools show it in a recording of 8.0.1."""
+    """The GuestInfo of VMs with and without Tools, as in a recording of 8.0.1."""
     system = vm.guest_system
     shared = {
         "appHeartbeatStatus": "appStatusGray",
@@ -279,7 +279,7 @@ def _cards(vm: VirtualMachine) -> list[Any]:
 
 
 def _network_of_guest(card: Any, addresses: list[str]) -> Any:
-    """What Tools tell of one card."""
+    """What Tools report about one network card."""
     return vim.vm.GuestInfo.NicInfo(
         network=card.backing.deviceName,
         ipAddress=addresses,

@@ -1,7 +1,7 @@
-"""ReconfigVM_Task: what a ConfigSpec may change, and the little that it may change of a template.
+"""ReconfigVM_Task: the changes that a ConfigSpec may make to a VM or a template.
 
-A template takes name and annotation only; any other field that is set, even an empty object, is
-NotSupported. (govmomi on templates: "only name and annotation") A changeVersion that is not the
+A template accepts name and annotation only; any other field that is set, even an empty object, is
+NotSupported. (govmomi on templates: "only name and annotation") A changeVersion other than the
 present one is ConcurrentAccess.
 """
 
@@ -22,7 +22,7 @@ _OF_TEMPLATES = {"name", "annotation", "changeVersion", "dynamicType", "dynamicP
 
 
 def reconfigure(vm: VirtualMachine, spec: Any) -> None:
-    """Change `vm` as `spec` says, all of it or nothing."""
+    """Change `vm` as `spec` says, completely or not at all."""
     if vm.template and set_fields(spec) - _OF_TEMPLATES:
         raise not_supported()
     vm.host.check_usable()
@@ -60,7 +60,7 @@ def set_fields(spec: Any) -> set[str]:
 
 
 def upgrade(vm: VirtualMachine, version: str | None) -> None:
-    """Newer hardware, by default the newest; AlreadyUpgraded when the VM has it."""
+    """Upgrade the hardware version, by default to the newest; AlreadyUpgraded if the VM has it."""
     if vm.template:
         raise not_supported()
     require_powered_off(vm)
@@ -80,9 +80,10 @@ def _number(version: str) -> int:
 
 
 def customize(vm: VirtualMachine, spec: Any) -> None:
-    """Keep a customization for the next boot: no guest is here to apply it.
+    """Store a customization for the next boot; no guest exists to apply it.
 
-    NicSettingMismatch unless it has settings for each network card."""
+    NicSettingMismatch unless it has settings for each network card.
+    """
     if vm.template:
         raise not_supported()
     require_powered_off(vm)

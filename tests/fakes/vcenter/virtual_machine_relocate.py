@@ -1,9 +1,9 @@
-"""RelocateVM_Task: another host, pool or datastore for a VM, and other types for its disks.
+"""RelocateVM_Task: moves a VM to another host, pool or datastore, and changes its disks' types.
 
 A template may move to another host; a move to another datastore is NotSupported (clone it with
-template=true instead). Disks that other VMs need stay, and the VM gets full copies. A move undoes
-nothing half-way: space is checked for all files before the first one moves. (vSphere API reference,
-RelocateVM_Task)
+template=true instead). Disks that other VMs need stay, and the VM gets full copies. A move never
+fails half-way for lack of space: space is checked for all files before the first one moves.
+(vSphere API reference, RelocateVM_Task)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.fakes.vcenter.virtual_machine_placement import (
 
 @dataclass
 class DiskMove:
-    """Where one disk goes, and what it becomes (None: stays as it is)."""
+    """Where one disk goes, and which type it gets (None: keeps its own)."""
 
     attached: AttachedDisk
     datastore: Any
@@ -46,7 +46,7 @@ class DiskMove:
 
 
 def start(vm: VirtualMachine, ctx: Context, spec: Any) -> Task:
-    """Queue the move; references that are gone are a fault of the call itself."""
+    """Queue the move; the call itself raises a fault for references that are gone."""
     require = vm.vcenter.registry.require
     target_host = require(spec.host) if spec.host else None
     target_pool = require(spec.pool) if spec.pool else None
@@ -78,7 +78,7 @@ def start(vm: VirtualMachine, ctx: Context, spec: Any) -> Task:
 def _take_time(
     vm: VirtualMachine, moves: list[DiskMove]
 ) -> Generator[float | Transfer, None, None]:
-    """Wait as long as the disks take, one after the other, by the VM's host."""
+    """Wait for the disks, which the VM's host moves one after the other."""
     costs = vm.vcenter.cost_model
     yield costs.task_seconds()
     if not costs.enabled:
@@ -190,7 +190,7 @@ def _family(vm: VirtualMachine, disk: VirtualDisk) -> list[VirtualDisk]:
 
 
 def forget_chain(vm: VirtualMachine, disk: VirtualDisk) -> None:
-    """Delete what of a left chain nobody else needs."""
+    """Delete the disks of an abandoned chain that no other VM needs."""
     chain = disk.chain
     vm.sync()
     for one in chain:

@@ -1,8 +1,8 @@
-"""What a VM is configured as, besides its name, files and devices; and how a ConfigSpec changes it.
+"""Settings of a VM besides its name, files and devices, and how a ConfigSpec changes them.
 
 A key of extraConfig with an empty value is deleted; an annotation "" is removed; managedBy with an
-empty extensionKey is unset; a profile spec that defines none removes the policy. (vSphere API
-reference, VirtualMachineConfigSpec.)
+empty extensionKey is unset; an empty profile spec removes the policy. (vSphere API reference,
+VirtualMachineConfigSpec.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyVmomi import VmomiSupport, vim
 
 DEFAULT_VERSION = "vmx-21"
 _NEWEST_VERSION = 22
-#: Some of the guests that vSphere knows, as a recording of 8.0.1 names them.
+#: Some of vSphere's guest operating systems, with their names in a recording of 8.0.1.
 GUEST_NAMES = {
     "otherGuest": "Other (32-bit)",
     "otherGuest64": "Other (64-bit)",
@@ -30,7 +30,7 @@ GUEST_NAMES = {
 
 @dataclass
 class Settings:
-    """One VM's settings; `copy` before changing what others hold."""
+    """One VM's settings; `copy` them before a change if others hold them."""
 
     guest_id: str = "otherGuest"
     version: str = DEFAULT_VERSION
@@ -41,7 +41,7 @@ class Settings:
     extra_config: dict[str, str] = field(default_factory=dict)
     managed_by: tuple[str, str] | None = None
     profile_id: str | None = None
-    #: Other properties of a ConfigSpec that a ConfigInfo shows as they were sent.
+    #: Other properties of a ConfigSpec that a ConfigInfo shows unchanged.
     plain: dict[str, Any] = field(default_factory=dict)
     uuid: str = field(default_factory=lambda: "42" + str(uuid.uuid4())[2:])
     instance_uuid: str = field(default_factory=lambda: "50" + str(uuid.uuid4())[2:])
@@ -55,12 +55,12 @@ class Settings:
         return GUEST_NAMES.get(self.guest_id, self.guest_id)
 
     def for_clone(self) -> Settings:
-        """What a clone starts from: all of it, but uuids of its own."""
+        """The settings of a clone: the same, except for new uuids."""
         fresh = Settings()
         return replace(self.copy(), uuid=fresh.uuid, instance_uuid=fresh.instance_uuid)
 
     def apply(self, spec: Any) -> None:
-        """Take over what `spec` sets; InvalidArgument-like faults come from the caller's checks."""
+        """Apply the fields that `spec` sets; the caller has checked them."""
         for field_name, own_name in _PLAIN:
             value = getattr(spec, field_name)
             if value is not None:
@@ -96,7 +96,7 @@ _PLAIN = (
 )
 
 
-#: Of a ConfigSpec, though its own part of the fake does something with them.
+#: Properties of a ConfigSpec that other parts of the fake handle.
 _NOT_AS_SENT = {
     *("name", "guestId", "version", "annotation", "uuid", "instanceUuid", "extraConfig"),
     *("managedBy", "files", "changeVersion", "createDate", "dynamicType", "dynamicProperty"),
@@ -116,7 +116,7 @@ def _kept_as_sent() -> tuple[str, ...]:
 
 
 def merged(present: Any, asked: Any) -> Any:
-    """What is unset in a data object that is sent stays as it was."""
+    """`present` with the fields that `asked` sets."""
     if present is None or not isinstance(asked, VmomiSupport.DataObject):
         return asked
     merged = copy.copy(present)
@@ -128,7 +128,7 @@ def merged(present: Any, asked: Any) -> Any:
 
 
 def profile_of(specs: Any) -> str | None:
-    """The profile id of profile specs; "" when they ask for none, None when there are none."""
+    """The profile id of profile specs; "" if they name none, None if there are no specs."""
     for spec in specs or []:
         if isinstance(spec, vim.vm.DefinedProfileSpec):
             return str(spec.profileId)
@@ -138,14 +138,13 @@ def profile_of(specs: Any) -> str | None:
 
 
 def known_versions() -> tuple[str, ...]:
-    """The hardware versions that hosts of 8.0 have. (Broadcom, "Virtual machine hardware
-    versions")"""
+    """The hardware versions of hosts of 8.0. (Broadcom, "Virtual machine hardware versions")"""
     numbers = (4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
     return tuple(f"vmx-{number:02d}" for number in numbers)
 
 
 def require_known_version(version: str, host: Any) -> None:
-    """VirtualHardwareVersionNotSupported for a version newer than the fake's hosts know."""
+    """VirtualHardwareVersionNotSupported for a version that the fake's hosts do not support."""
     number = version.removeprefix("vmx-")
     if not version.startswith("vmx-") or not number.isdigit() or int(number) > _NEWEST_VERSION:
         raise vim.fault.VirtualHardwareVersionNotSupported(

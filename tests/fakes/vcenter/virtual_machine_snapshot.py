@@ -1,7 +1,7 @@
-"""Snapshots: frozen disks under running deltas, and the tree that a VM keeps of them.
+"""Snapshots: frozen disks below running deltas, and a VM's snapshot tree.
 
-Taking one freezes every disk and puts a delta on top; removing one merges the only delta on it back
-into the frozen disk, unless a linked clone or another branch still needs that disk; reverting
+Creating one freezes every disk and puts a delta on top. Removing one merges the only delta on a
+frozen disk back into it, unless a linked clone or another branch still needs that disk. Reverting
 replaces the running deltas by new ones on the frozen disks. Templates take no snapshots.
 """
 
@@ -24,7 +24,7 @@ MAX_LEVELS = 32
 
 
 class SnapshotNode:
-    """One snapshot of the tree: what the VM was then."""
+    """One snapshot of the tree, with the VM's state at that time."""
 
     def __init__(
         self, vm: VirtualMachine, name: str, description: str, *, memory: bool = False
@@ -34,7 +34,7 @@ class SnapshotNode:
         self.name = name
         self.description = description
         self.number = vm.snapshot_number
-        #: What the VM is after a revert: only memory lets it run on.
+        #: The VM's state after a revert: it runs only if the snapshot includes memory.
         self.power_state = vm.power_state if memory else "poweredOff"
         self.created_at = vm.vcenter.clock.now()
         self.parent = vm.current_snapshot
@@ -46,7 +46,7 @@ class SnapshotNode:
 
     @property
     def siblings(self) -> list[SnapshotNode]:
-        """The list that holds this node: its parent's children or the VM's roots."""
+        """The list that contains this node: its parent's children or the VM's roots."""
         return self.parent.children if self.parent else self.vm.snapshots
 
 
@@ -106,7 +106,7 @@ class VirtualMachineSnapshot(ManagedObject):
 def create(
     vm: VirtualMachine, name: str, description: str, *, memory: bool = False
 ) -> VirtualMachineSnapshot:
-    """Freeze the disks and run on deltas; NotSupported for a template."""
+    """Freeze the disks and continue on deltas; NotSupported for a template."""
     if vm.template:
         raise not_supported()
     vm.host.check_usable()
@@ -135,7 +135,7 @@ def create(
 
 
 def remove(node: SnapshotNode, *, children: bool = False) -> None:
-    """Take a snapshot out of the tree; its children (unless removed too) move up."""
+    """Remove a snapshot from the tree; its children (unless removed too) move up."""
     vm = node.vm
     if children:
         for child in list(node.children):
@@ -159,13 +159,13 @@ def remove(node: SnapshotNode, *, children: bool = False) -> None:
 
 
 def remove_all(vm: VirtualMachine) -> None:
-    """Every snapshot, newest first, so that each merge has one delta to take in."""
+    """Remove every snapshot, newest first, so that each merge has only one delta."""
     for node in reversed(list(vm.snapshot_nodes())):
         remove(node)
 
 
 def revert(node: SnapshotNode) -> None:
-    """The VM becomes what it was; what was written since is lost."""
+    """Return the VM to the snapshot's state; later writes are lost."""
     vm = node.vm
     vm.host.check_usable()
     devices = node.devices.copy()
@@ -180,7 +180,7 @@ def revert(node: SnapshotNode) -> None:
 
 
 def revert_to_current(vm: VirtualMachine) -> None:
-    """NotFound when the VM has no snapshot."""
+    """NotFound if the VM has no snapshot."""
     if vm.current_snapshot is None:
         raise vim.fault.NotFound(msg="The virtual machine has no current snapshot.")
     revert(vm.current_snapshot)
@@ -191,7 +191,7 @@ def _path_to(node: SnapshotNode | None) -> list[SnapshotNode]:
 
 
 def delta_on(vm: VirtualMachine, frozen: VirtualDisk) -> VirtualDisk:
-    """A new delta beside the frozen disk: name-000001.vmdk, name-000002.vmdk ..."""
+    """A new delta in the directory of the frozen disk: name-000001.vmdk, name-000002.vmdk ..."""
     stem = frozen.descriptor.path.removesuffix(".vmdk")
     head, _, tail = stem.rpartition("-")
     if len(tail) == 6 and tail.isdigit():
@@ -203,7 +203,7 @@ def delta_on(vm: VirtualMachine, frozen: VirtualDisk) -> VirtualDisk:
 
 
 def _merge_into(vm: VirtualMachine, node: SnapshotNode, frozen: VirtualDisk) -> None:
-    """Merge the only delta on `frozen` into it; leave all as it is when there are several."""
+    """Merge the only delta on `frozen` into it; do nothing if there are several."""
     others = [one for one in vm.snapshot_nodes() if one is not node]
     held = {a.disk for one in others for a in one.devices.disks}
     dependents = {disk for disk in vm.all_disks() if disk.parent is frozen}
@@ -228,7 +228,7 @@ def _merge_into(vm: VirtualMachine, node: SnapshotNode, frozen: VirtualDisk) -> 
 
 
 def _drop_unused(vm: VirtualMachine) -> None:
-    """Delete deltas that neither a device nor a snapshot nor another VM needs any more."""
+    """Delete deltas that no device, snapshot or other VM needs any more."""
     before = set(vm._known_disks)
     vm.sync()
     for disk in before - vm.all_disks():

@@ -1,11 +1,11 @@
-"""What clients read of a VM: config, summary, runtime, storage and layoutEx, built from its state.
+"""Builds what clients read of a VM from its state: config, summary, runtime, storage and layoutEx.
 
-Sizes are those of the files. `unshared` is what disks alone take: neither the VM's other files
-(recording of 8.0.1: the sum of uniqueSize of type diskDescriptor, on a vSAN, which shows no other
-file of a disk), nor what another VM's chain needs too (the base of linked clones). With the switch
-`stale_vm_storage_s` vCenter does not look at a VM's files before it is so old, or `storage_look_s`
-after RefreshStorageInfo: until then the usage reads zero, and its timestamp is the VM's creation.
-(Timestamps up to two days old in recordings of 6.7 and 8.0; vSphere API reference,
+Sizes are those of the files. `unshared` counts only disks: neither the VM's other files (recording
+of 8.0.1: the sum of uniqueSize of type diskDescriptor, on a vSAN, which shows no other file of a
+disk), nor disks in another VM's chain (the base of linked clones). With the switch
+`stale_vm_storage_s`, vCenter looks at a VM's files only when the VM is that old, or
+`storage_look_s` after RefreshStorageInfo. Until then the usage is zero, and its timestamp is the
+VM's creation. (Timestamps up to two days old in recordings of 6.7 and 8.0; vSphere API reference,
 VirtualMachineStorageInfo.timestamp)
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.fakes.vcenter.virtual_machine import VirtualMachine
     from tests.fakes.vcenter.virtual_machine_snapshot import SnapshotNode
 
-# As every recorded VM shows it, in 8.0.1 and 8.0.3.
+# The value of every recorded VM, in 8.0.1 and 8.0.3.
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _CARD = vim.vm.device.VirtualEthernetCard
 _FILE_KINDS = {
@@ -48,7 +48,7 @@ class Usage:
 
 
 def usage(vm: VirtualMachine) -> dict[Any, Usage]:
-    """Bytes by datastore; a thin disk's uncommitted part is what it may still grow by."""
+    """Bytes by datastore; uncommitted is how much thin disks may still grow."""
     found: dict[Any, Usage] = {}
     if vm.home_datastore is not None:
         home = found.setdefault(vm.home_datastore, Usage())
@@ -114,7 +114,7 @@ def config(vm: VirtualMachine) -> Any:
 
 
 def summary(vm: VirtualMachine) -> Any:
-    """The VirtualMachineSummary; a shell has hardly any."""
+    """The VirtualMachineSummary; that of a shell is almost empty."""
     settings = vm.settings
     if not vm.complete:
         short = vim.vm.Summary.ConfigSummary(name=vm.name, template=False, vmPathName="")
@@ -174,7 +174,7 @@ def runtime(vm: VirtualMachine) -> Any:
 
 
 def shown_usage(vm: VirtualMachine) -> dict[Any, Usage]:
-    """As `usage`, or zeros while the vCenter has not looked yet (switch `stale_vm_storage_s`)."""
+    """As `usage`, or zeros until vCenter has looked (switch `stale_vm_storage_s`)."""
     found = usage(vm)
     return {datastore: Usage() for datastore in found} if _is_unseen(vm) else found
 
@@ -185,7 +185,7 @@ def _is_unseen(vm: VirtualMachine) -> bool:
 
 
 def storage_seen_at(vm: VirtualMachine) -> datetime:
-    """When vCenter last looked at the files: at every moment unless a switch says otherwise."""
+    """When vCenter last looked at the files: always now, unless a switch says otherwise."""
     if _is_unseen(vm):
         return vm.created_at
     if vm.vcenter.switches.stale_vm_storage_s and vm.storage_seen_at is not None:
@@ -210,7 +210,7 @@ def storage(vm: VirtualMachine) -> Any:
 
 
 def layout_ex(vm: VirtualMachine) -> Any:
-    """The VirtualMachineFileLayoutEx: files with sizes, and which files a disk is made of."""
+    """The VirtualMachineFileLayoutEx: files with sizes, and the files of each disk."""
     files: list[Any] = []
 
     def add(storage: Any, path: str, kind: str, size_bytes: int, **more: Any) -> int:
@@ -262,7 +262,9 @@ def layout_ex(vm: VirtualMachine) -> Any:
 
 
 def _disk_files(disk: VirtualDisk) -> list[tuple[str, str, int]]:
-    """(path, type, size) of the files of a disk; on vSAN the descriptor stands for all of it."""
+    """(path, type, size) of the files of a disk; on vSAN, only the descriptor, with the whole
+    size.
+    """
     if disk.object_id is not None:
         return [(disk.descriptor.path, "diskDescriptor", disk.occupied_bytes)]
     return [
@@ -310,7 +312,7 @@ def snapshot_info(vm: VirtualMachine) -> Any:
 
 @cache
 def capability() -> Any:
-    """What every VM of the fake can do."""
+    """The capabilities of every VM of the fake."""
     return vim.vm.Capability(
         snapshotOperationsSupported=True,
         multipleSnapshotsSupported=True,
@@ -334,7 +336,7 @@ def _power_ops() -> Any:
 
 @cache
 def _flags() -> Any:
-    """As every recorded VM has them."""
+    """The flags of every recorded VM."""
     return vim.vm.FlagInfo(
         enableLogging=True,
         useToe=False,

@@ -1,26 +1,27 @@
-"""Virtual time: the fake's clock goes to the next timer by itself as soon as nobody is at work.
+"""Virtual time: the fake's clock jumps to the next timer by itself as soon as no thread works.
 
-``Clock(scale=0)`` and ``with VirtualTime(vc.clock):`` make hundreds of clones of 20 GiB a matter of
-seconds. Time stands still while a request or a task's step is at work (activity.py) and while a
-client computes; else it jumps to the next timer that somebody awaits. Nothing awaited: it stands.
+With ``Clock(scale=0)`` and ``with VirtualTime(vc.clock):`` hundreds of clones of 20 GiB take
+seconds. Time stands still while a request or a task's step runs (activity.py) and while a client
+computes; otherwise it jumps to the next awaited timer. Without an awaited timer it stands still.
 
-A client takes the time from the same clock and sleeps on it: `WaitingClock` (tests/fakes/clock.py).
-What clients wait for in real time (answers, long polls, each other's locks) needs nothing; whoever
-polls in real time (a file lock, oslo.vmware's task_poll_interval) lets the others' time pass
-meanwhile, so let intervals be short, or be 0. `held` stops time while something is prepared.
+A client reads the time from the same clock and sleeps on it: `WaitingClock` (tests/fakes/clock.py).
+Waits in real time for an event (answers, long polls, each other's locks) need no special care. A
+client that polls in real time (a file lock, oslo.vmware's task_poll_interval) lets virtual time
+pass meanwhile, so its interval should be short, or 0. `held` stops time while a test prepares
+something.
 
-That clients are busy is found out and not known: time jumps only when, for `quiet_s` real seconds,
-nothing arrived, the process used next to no CPU time, none of its threads wants a CPU, and the
-watching thread itself was woken in time (process_watch.py). So that nothing hangs for ever,
-lateness no longer counts after `LATE_PATIENCE_S`, CPU time not after `CPU_PATIENCE_S` without any
-request. Clients in other processes are watched if `processes` names them. A jump of which no
-client was told needs no quiet of its own.
+Whether clients are busy is observed, not known. Time jumps only if, for `quiet_s` real seconds, no
+request arrived, the process used almost no CPU time, none of its threads wants a CPU, and the
+watching thread itself was woken in time (process_watch.py). To prevent a hang, lateness no longer
+counts after `LATE_PATIENCE_S`, nor CPU time after `CPU_PATIENCE_S` without a request. Clients in
+other processes are watched if `processes` names them. After a jump that sent nothing to any client,
+the next jump needs no quiet time.
 
-How repeatable that is: within one moment the order of requests is up to the threads, and with it
-which clone waits for which; the bytes are not. Measured: 100 volumes of 20 GiB from one template
+How repeatable it is: within one moment, the threads decide the order of requests, and so which
+clone waits for which; the bytes do not change. Measured: 100 volumes of 20 GiB from one template
 over 4 datastores and 8 hosts, a clone and a reconfiguration each, from 100 threads, ten runs on two
-CPUs that others kept busy (load 5 to 6): 1829 to 1862 virtual seconds, a spread of 1.8 %, in 4 to 6
-real seconds each; the bytes alone take 1825. Compare what differs by more than that.
+CPUs with other load (5 to 6): 1829 to 1862 virtual seconds, a spread of 1.8 %, in 4 to 6 real
+seconds each; the bytes alone take 1825. Only larger differences mean anything.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ QUIET_S = 0.01
 LATE_PATIENCE_S = 0.5
 CPU_PATIENCE_S = 10.0
 _LOOK_S = 0.5
-# Of a quiet time's length: what idle threads and this one's own looking may use, and how late it
-# may be woken.
+# Shares of the quiet time: the CPU time that idle threads and this thread may use, and how late
+# this thread may be woken.
 _CPU_SHARE = 0.3
 _LATENESS = 0.5
 
@@ -47,11 +48,11 @@ _LATENESS = 0.5
 class VirtualTime:
     """See the module's docstring; enter it with `with`.
 
-    :param clock: of one vCenter, or of several that share it; must stand still by itself (scale 0)
+    :param clock: of one vCenter, or shared by several; must not move by itself (scale 0)
     :param quiet_s: real seconds of quiet before a jump
-    :param step_s: timers so close to each other run in one jump
-    :param processes: ids of other processes whose clients are to be watched too
-    :ivar jumps: how often time has jumped
+    :param step_s: timers this close to each other run in one jump
+    :param processes: ids of other processes with clients to watch
+    :ivar jumps: number of jumps
     """
 
     def __init__(
@@ -90,14 +91,14 @@ class VirtualTime:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Time stands still for the block, whoever waits."""
+        """Stop time during the block."""
         with self._jumping:
             yield
             self.clock.activity.note()
 
     def _run(self) -> None:
         activity = self.clock.activity
-        # Since this event, and a jump straight before, nobody was told anything.
+        # Since this event, except for a jump right before, no client has received anything.
         quiet_since: int | None = None
         while not self._stopped.is_set():
             if quiet_since != activity.events:
@@ -116,8 +117,8 @@ class VirtualTime:
                 self._stopped.wait(self._quiet_s)
 
     def _await_quiet(self) -> int | None:
-        """Block until fake and clients are quiet: the number of the last event until then; None
-        when virtual time is stopped.
+        """Block until fake and clients are quiet. Returns the number of the last event until then;
+        None if virtual time is stopped.
         """
         activity = self.clock.activity
         began = time.monotonic()

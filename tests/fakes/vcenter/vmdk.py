@@ -1,11 +1,11 @@
 """The VMDK formats, as bytes: streamOptimized and sparse extents, and text descriptors.
 
-Written from the VMware "Virtual Disk Format 5.0" note, independently of the package under test:
-the fake is a second opinion on the format. Sectors are 512 bytes throughout.
+Written from the VMware "Virtual Disk Format 5.0" note, independently of the package under test: the
+fake is a second opinion on the format. Sectors are always 512 bytes.
 
 `StreamOptimizedParser` takes an upload in pieces of any size and fills a `DiskContent`;
 `stream_optimized` writes one; `open_extent` turns a complete uploaded file into a disk's content.
-Anything that is not what it claims to be is a `VmdkError` with the reason.
+Bytes that are not in the claimed format are a `VmdkError` with the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAX_CAPACITY_BYTES = 62 << 40
 
 
 class VmdkError(ValueError):
-    """The bytes are not a VMDK of the kind they should be; the text says why."""
+    """The bytes are not a VMDK of the expected kind; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ExtentHeader:
         if version not in (1, 2, 3):
             raise VmdkError(f"sparse extent version {version} is not known")
         if flags & _VALID_NEWLINES and newlines != _NEWLINES:
-            # As getSparseExtentHeader of VMware's open-vmdk (vmdk/sparse.c).
+            # The check of getSparseExtentHeader in VMware's open-vmdk (vmdk/sparse.c).
             raise VmdkError("the newlines of the header were converted in transit")
         if not 0 < capacity * SECTOR <= _MAX_CAPACITY_BYTES:
             # VMware Configuration Maximums: virtual disk size 62 TB. 0: unconfirmed.
@@ -81,9 +81,9 @@ class ExtentHeader:
 class StreamOptimizedParser:
     """Fills `content` from a streamOptimized VMDK that arrives in pieces.
 
-    `content` is None until the header is in. `complete` turns true at the end-of-stream marker,
-    which is a sector of zeros; bytes after it are ignored, as ESXi does. feed() raises VmdkError on
-    what cannot be parsed, and on a header older than `oldest_version`.
+    `content` is None until the header has arrived. `complete` turns true at the end-of-stream
+    marker, which is a sector of zeros; bytes after it are ignored, as ESXi does. feed() raises
+    VmdkError on what cannot be parsed, and on a header older than `oldest_version`.
     """
 
     def __init__(self, oldest_version: int = 1) -> None:
@@ -103,11 +103,11 @@ class StreamOptimizedParser:
 
     @property
     def is_between_grains(self) -> bool:
-        """Whether nothing is missing of what has come, but the end of the stream."""
+        """Whether only the end-of-stream marker is missing."""
         return self.header is not None and not self._skip and not self._pending
 
     def _step(self) -> bool:
-        """Consume one item from the pending bytes; False when more bytes are needed."""
+        """Consume one item from the pending bytes; False if it needs more bytes."""
         if self._skip:
             skipped = min(self._skip, len(self._pending))
             del self._pending[:skipped]
@@ -133,8 +133,8 @@ class StreamOptimizedParser:
         elif kind in (_TABLE, _DIRECTORY, _FOOTER):
             self._skip = SECTOR * (1 + value)
         elif kind == _PROGRESS:
-            # One sector, skipped by VMware's and by VirtualBox's readers of streams. VMware's
-            # exporters write them: GRAIN_MARKER_PROGRESS in open-vmdk's vmdk/vmware_vmdk.h.
+            # One sector, which VMware's and VirtualBox's stream readers skip. VMware's exporters
+            # write it: GRAIN_MARKER_PROGRESS in open-vmdk's vmdk/vmware_vmdk.h.
             self._skip = SECTOR
         else:
             raise VmdkError(f"marker type {kind} is not known")
@@ -154,7 +154,7 @@ class StreamOptimizedParser:
 
 
 def _inflate(data: bytes, grain_bytes: int) -> bytes:
-    """One grain; more than a grain's bytes means a damaged or a hostile file."""
+    """Decompress one grain; more bytes than a grain has mean a damaged or hostile file."""
     inflater = zlib.decompressobj()
     try:
         grain = inflater.decompress(data, grain_bytes + 1)
@@ -185,7 +185,7 @@ def open_extent(file: DiskContent) -> DiskContent:
 
 
 def is_sparse_extent(file: DiskContent) -> bool:
-    """Whether the file starts as a sparse extent does."""
+    """Whether the file starts like a sparse extent."""
     return file.read(0, 4) == _MAGIC
 
 
@@ -215,7 +215,7 @@ def _open_sparse(file: DiskContent, header: ExtentHeader) -> DiskContent:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A text descriptor: what it says of the disk, and the extents it names."""
+    """A text descriptor: the properties of the disk, and the extents."""
 
     create_type: str
     extents: list[tuple[int, str, str]]  # size in bytes, type, file name

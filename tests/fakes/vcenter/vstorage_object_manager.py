@@ -1,9 +1,9 @@
-"""VcenterVStorageObjectManager: first class disks, which have a name and an id of their own and no
-VM. (vSphere API reference)
+"""VcenterVStorageObjectManager: first class disks, which have a name and an id of their own and
+need no VM. (vSphere API reference)
 
-A first class disk is a virtual disk in the directory "fcd" of its datastore, or one that was
-registered. Snapshots keep their bytes and occupy nothing. Tags need the REST API, which the fake
-does not have; policies and key-value metadata are not simulated.
+A first class disk is a virtual disk in the directory "fcd" of its datastore, or a registered one.
+Snapshots keep their bytes and occupy nothing. Tags need the REST API, which the fake does not have;
+policies and key-value metadata are not simulated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PROVISIONING_NAMES = {"preallocated": "lazyZeroedThick"}
 
 
 class FirstClassDisk:
-    """One of them; `snapshots` by id: what clients see, and the bytes of then."""
+    """One first class disk; `snapshots` by id: the API object and the bytes at that time."""
 
     def __init__(self, vcenter: VCenter, name: str, disk: VirtualDisk, keep: bool) -> None:
         self.id = str(uuid.uuid4())
@@ -53,7 +53,7 @@ class FirstClassDisk:
 
     @property
     def consumers(self) -> list[Any]:
-        """The VMs that it is attached to, by their instanceUuid."""
+        """The instanceUuid of each VM that it is attached to."""
         return [vim.vslm.ID(id=vm.settings.instance_uuid) for vm in self.disk.users]
 
     def described(self) -> Any:
@@ -83,7 +83,7 @@ class FirstClassDisk:
 
 
 class VStorageObjectManager(ManagedObject):
-    """The one of the vCenter."""
+    """The vCenter's VcenterVStorageObjectManager."""
 
     TYPE = vim.vslm.vcenter.VStorageObjectManager
 
@@ -92,17 +92,17 @@ class VStorageObjectManager(ManagedObject):
         self._disks: dict[str, FirstClassDisk] = {}
 
     def find(self, disk_id: Any, datastore: Any = None) -> FirstClassDisk:
-        """The disk with this id, on the datastore when one is given; else NotFound."""
+        """The disk with this id, on the given datastore if any; else NotFound."""
         found = self._disks.get(disk_id.id)
         where = self.vcenter.registry.require(datastore) if datastore is not None else None
         if found is None or not found.is_intact or where not in (None, found.disk.datastore):
             raise vim.fault.NotFound(msg=f"The object or item {disk_id.id} could not be found.")
         return found
 
-    # Making and losing
+    # Creation and deletion
 
     def CreateDisk_Task(self, ctx: Context, spec: Any) -> Task:
-        """A new disk; its file is "fcd/<id>.vmdk" unless the spec names a directory."""
+        """Create a disk; its file is "fcd/<id>.vmdk" unless the spec names a directory."""
         backing = spec.backingSpec
         if not isinstance(backing, vim.vslm.CreateSpec.DiskFileBackingSpec):
             raise vmodl.fault.NotSupported(msg="Raw device mappings are not simulated.")
@@ -122,7 +122,7 @@ class VStorageObjectManager(ManagedObject):
         return self._start(ctx, "CreateDisk_Task", "createDisk", body)
 
     def RegisterDisk(self, ctx: Context, path: str, name: str | None = None, id: Any = None) -> Any:
-        """A disk that is there, by the URL of its descriptor; AlreadyExists for one that is
+        """Register an existing disk by the URL of its descriptor; AlreadyExists if it is
         registered.
         """
         parts = urlsplit(path)
@@ -154,7 +154,7 @@ class VStorageObjectManager(ManagedObject):
     def ReconcileDatastoreInventory_Task(
         self, ctx: Context, datastore: Any, deepCleansing: bool | None = None
     ) -> Task:
-        """Forget the disks whose files vanished."""
+        """Drop the disks whose files have vanished."""
         where = self.vcenter.registry.require(datastore)
 
         def body(task: Task) -> None:
@@ -167,7 +167,7 @@ class VStorageObjectManager(ManagedObject):
     # Reading
 
     def ListVStorageObject(self, ctx: Context, datastore: Any) -> list[Any]:
-        """Ids of all on a datastore, of those too whose files vanished."""
+        """Ids of all disks on a datastore, including those whose files have vanished."""
         where = self.vcenter.registry.require(datastore)
         return [
             vim.vslm.ID(id=one.id) for one in self._disks.values() if one.disk.datastore is where
@@ -206,7 +206,7 @@ class VStorageObjectManager(ManagedObject):
     # Snapshots
 
     def RetrieveSnapshotInfo(self, ctx: Context, id: Any, datastore: Any) -> Any:
-        """Oldest first."""
+        """Snapshots, oldest first."""
         found = self.find(id, datastore)
         return vim.vslm.VStorageObjectSnapshotInfo(
             snapshots=[described for described, _ in found.snapshots.values()]
@@ -263,7 +263,7 @@ class VStorageObjectManager(ManagedObject):
         targetDatastore: Any = None,
         **other: Any,
     ) -> Task:
-        """A disk of its own with the bytes of then, in the directory of the other."""
+        """Create a disk with the snapshot's bytes, in the directory of the original."""
         if any(other.values()) or path:
             raise vmodl.fault.NotSupported(msg="Only a plain copy is simulated.")
 

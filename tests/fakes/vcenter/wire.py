@@ -1,5 +1,5 @@
-"""Values of the model as pyVmomi values: managed objects become references, lists become typed
-arrays.
+"""Converts values of the model to pyVmomi values: managed objects become references, lists become
+typed arrays.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _properties: dict[tuple[type, str], Any] = {}
 
 
 def property_info(cls: Any, name: str) -> Any:
-    """pyVmomi's description of a property of a managed or data type, or None when it has none of
-    that name.
+    """pyVmomi's description of a property of a managed or data type, or None if it has no such
+    property.
     """
     key = (cls, name)
     if key not in _properties:
@@ -27,8 +27,8 @@ def property_info(cls: Any, name: str) -> Any:
 
 
 def to_wire(value: Any, declared: Any) -> Any:
-    """`value` ready for the serialiser; `declared` is the pyVmomi type of the property
-    or result.
+    """`value` ready for the serializer; `declared` is the pyVmomi type of the property or
+    result.
     """
     if value is None:
         return None
@@ -41,7 +41,8 @@ def to_wire(value: Any, declared: Any) -> Any:
         if isinstance(declared, type) and issubclass(declared, list):
             return declared(items)
         return items
-    # In anyType a value carries its type: a long or an enumeration must not go as int or string.
+    # In anyType a value carries its type: a long or an enumeration must not be sent as int or
+    # string.
     if type(value) in (int, str) and _narrower(declared, type(value)):
         return declared(value)
     return value

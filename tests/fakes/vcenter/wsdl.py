@@ -1,10 +1,10 @@
-"""What clients read before they speak: vimService.wsdl, made from pyVmomi's type data, and the
-versions served.
+"""What clients read before their first call: vimService.wsdl, generated from pyVmomi's type data,
+and the served versions.
 
-suds (under oslo.vmware) builds its types from the WSDL at the URL of the server when no other
-location is configured. A real vCenter serves one; this one describes every vim25 type, enumeration
-and method that pyVmomi knows up to the version served. It is made at the first request and then
-kept for the process.
+suds (under oslo.vmware) builds its types from the WSDL at the server's URL unless another location
+is configured. A real vCenter serves one; this one describes every vim25 type, enumeration and
+method that pyVmomi has up to the served version. The first request generates it, and the process
+keeps it.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def vim_service() -> bytes:
 
 @lru_cache(maxsize=16)
 def service_versions(namespace: str, api_version: str) -> bytes:
-    """The vimServiceVersions.xml of a namespace ("vim25" or "pbm"). For vim25 `api_version` and
-    all before it down to 4.0 (recordings of 6.5 and 8.0.3), after an internal version since 7
-    (recording of 8.0.3).
+    """The vimServiceVersions.xml of a namespace ("vim25" or "pbm"). For vim25, it lists
+    `api_version` and all earlier ones down to 4.0 (recordings of 6.5 and 8.0.3), after an internal
+    version since 7 (recording of 8.0.3).
     """
     newest = VERSIONS[namespace]
     ids = [
@@ -107,7 +107,7 @@ def _reference(declared: Any) -> tuple[str, bool]:
     if declared in (type, VmomiSupport.ManagedMethod, VmomiSupport.PropertyPath):
         return "xsd:string", False
     if issubclass(declared, Exception):
-        # A fault inside data travels in a LocalizedMethodFault.
+        # A fault in data is sent as a LocalizedMethodFault.
         return "vim25:LocalizedMethodFault", False
     return f"vim25:{name}", False
 
@@ -129,7 +129,7 @@ def _array_of(name: str, reference: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """A version's numbers, for comparison; none for internal versions."""
+    """A version's numbers, for comparison; empty for internal versions."""
     parts = version.split(".")
     return tuple(int(part) for part in parts) if all(p.isdigit() for p in parts) else ()
 
