@@ -1,6 +1,6 @@
-# Every command a newcomer needs; each installs what it needs first, into .venv and .tools.
+# Every command that a newcomer needs; each first installs its dependencies into .venv and .tools.
 PYTHON ?= python3
-# Most tests wait most of the time; 0 runs them in one process, whose output can be seen with -s.
+# Most tests mostly wait. 0 runs all of them in one process, whose output -s shows.
 JOBS   ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -11,7 +11,7 @@ DOCS   := $(VENV)/.ready-docs
 PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 VCSIM  := .tools/vcsim
 GOVC   := .tools/govc
-# Supported besides the one in .venv; the tests on recordings run with each.
+# Supported releases of pyVmomi besides the one in .venv; the tests on recordings run with each.
 OTHERS := $(addprefix .tools/pyvmomi/,9.0.0.0 9.1.0.0)
 
 .DEFAULT_GOAL := help
@@ -55,11 +55,11 @@ faults: $(READY)  ## every fault at every call (about 15 minutes on two cores); 
 soak: $(READY)  ## create and delete 10,000 volumes with faults: does anything grow?
 	$(BIN)/python -W ignore -m tests.soak $(ARGS)
 
-format: $(READY)  ## let ruff mend what it can
+format: $(READY)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sample: $(READY)  ## write etc/vmdk-cache.conf.sample anew
+sample: $(READY)  ## regenerate etc/vmdk-cache.conf.sample
 	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf
 
 vcsim: $(READY) $(VCSIM)  ## the contract suite on VMware's own simulator, with three inventories (needs Go)
@@ -74,7 +74,7 @@ matrix: $(READY)  ## with each supported Cinder, Python and threads; ARGS="cinde
 fake: $(READY)  ## run the fake vCenter by hand until Ctrl-C; ARGS="--help" for its options
 	@$(BIN)/python -m tests.fakes.vcenter $(ARGS)
 
-clean:  ## remove what the other commands made
+clean:  ## remove what the other commands created
 	rm -rf $(VENV) .tools build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 
 $(READY): setup.cfg tests/constraints.txt
@@ -84,7 +84,7 @@ $(READY): setup.cfg tests/constraints.txt
 	mkdir -p .tools
 	touch $@
 
-# Without these the tests that need them are skipped.
+# Without these, the tests that need them are skipped.
 .tools/pyvmomi/%: | $(READY)
 	rm -rf $@.part
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \

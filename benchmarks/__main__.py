@@ -1,6 +1,6 @@
-"""``python -m benchmarks [ROW ...]``: measure, print, keep.
+"""``python -m benchmarks [ROW ...]``: measure, print, save.
 
-Exit code 0 when every bar was met, 1 when one was not, 2 when a row could not be measured.
+Exit codes: 0 if every bar was met, 1 if one was not, 2 if a row could not be measured.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 
 
 def main() -> int:
-    """See the module's text."""
-    # In here, so that processes that are spawned from this one start small.
+    """See the module's docstring."""
+    # Imported here, so that processes spawned from this one start small.
     from rich.console import Console
     from rich.table import Table
 

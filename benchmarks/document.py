@@ -1,7 +1,7 @@
 """The tables of docs/performance.rst, written from results.json: ``python -m benchmarks.document``.
 
-They stand between two comments; what is around them is written by hand. ``--check`` only says
-whether they are up to date, with exit code 1 if not.
+The tables are between two comments; the text around them is written by hand. ``--check`` only
+reports whether they are up to date, with exit code 1 if not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PAGE = GeneratedPage("performance.rst", "benchmarks.document")
 
 
 def tables(measured: dict[str, Any]) -> str:
-    """One table of bars, one of figures, and a line on the machine."""
+    """One table of bars, one of figures, and a line about the machine."""
     order = {name: number for number, name in enumerate(all_rows())}
     rows = dict(sorted(measured["rows"].items(), key=lambda row: order.get(row[0], len(order))))
     bars = [
@@ -51,7 +51,7 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """See the module's text."""
+    """See the module's docstring."""
     return PAGE.write(tables(results.load()))
 
 

@@ -1,4 +1,5 @@
-"""A client in a process that has done nothing else: prepared, told to go, asked for its result.
+"""A client in a process that has done nothing else: it prepares, runs rounds, and returns its
+result.
 
     client = FreshProcess("benchmarks.clients.cache:create_volumes", endpoint=..., volumes=100)
     client.wait_until_ready()       # connected, warm; what follows is measured
@@ -7,9 +8,10 @@
     count = vcenter.requests()
     result = client.result()
 
-The function over there is ``function(go, **arguments) -> dict``: it prepares, calls ``go()`` before
-each round of work and once more behind the last, cleans up and returns plain values. ``go`` returns
-when it is told to. What the function prints goes to stderr.
+The function in the process is ``function(go, **arguments) -> dict``. It prepares, calls ``go()``
+before each round of work and once more after the last one, cleans up, and returns plain values.
+``go`` blocks until the parent process starts the next round. What the function prints goes to
+stderr.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ TIMEOUT_S = 600.0
 
 
 class FreshProcess:
-    """One client; see the module's text.
+    """One client; see the module's docstring.
 
     :param function: "module:name"
-    :param arguments: values that JSON has
+    :param arguments: values that JSON supports
     """
 
     def __init__(self, function: str, **arguments: Any) -> None:
@@ -40,34 +42,35 @@ class FreshProcess:
             [sys.executable, "-m", "benchmarks.fresh_process", function],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},  # of libraries, about each other
+            # warnings of libraries about each other
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
             text=True,
         )
         self._send(arguments)
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The id of the process."""
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        """Return when it has called ``go``.
+        """Wait until it has called ``go``.
 
         :raises RuntimeError: it failed or hangs
         """
         self._receive("ready")
 
     def go(self) -> None:
-        """Let it begin a round."""
+        """Start a round."""
         self._send({})
 
     def work(self) -> None:
-        """One round, from ``go`` to the next one."""
+        """Run one round, from ``go`` to the next one."""
         self.go()
         self.wait_until_ready()
 
     def result(self) -> dict[str, Any]:
-        """Let it clean up; what the function returned. The process has ended then.
+        """Let it clean up, and wait for its end; returns what the function returned.
 
         :raises RuntimeError: it failed or hangs
         """
@@ -78,13 +81,13 @@ class FreshProcess:
         return result
 
     def close(self) -> None:
-        """End it, whatever it does; nothing if it has ended."""
+        """End the process at any point; does nothing if it has ended."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                with contextlib.suppress(OSError):  # it may have ended before it read all
+                with contextlib.suppress(OSError):  # it may have ended before it read everything
                     stream.close()
 
     def __enter__(self) -> FreshProcess:
@@ -106,7 +109,7 @@ class FreshProcess:
             why = "ended without an answer" if readable else f"hangs for {TIMEOUT_S:g} s"
             if readable:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(10)  # it is still telling why
+                    self._process.wait(10)  # it is still printing the reason
             self.close()
             raise RuntimeError(f"{self._function} {why}; its own words stand above")
         message: dict[str, Any] = json.loads(line)
@@ -116,7 +119,7 @@ class FreshProcess:
 
 
 def run(function: str, **arguments: Any) -> dict[str, Any]:
-    """The result of ``function`` in a fresh process that works one round."""
+    """Run ``function`` in a fresh process for one round, and return its result."""
     with FreshProcess(function, **arguments) as client:
         client.wait_until_ready()
         client.work()
@@ -125,14 +128,14 @@ def run(function: str, **arguments: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _private_stdout() -> Iterator[IO[str]]:
-    """Our answers on the real stdout; what libraries print there goes to stderr."""
+    """Keep the real stdout for our answers; what libraries print goes to stderr."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         yield answers
 
 
 def main() -> None:
-    """Over there."""
+    """The main function of the fresh process."""
     module, _, name = sys.argv[1].partition(":")
     with _private_stdout() as answers:
 
@@ -143,7 +146,7 @@ def main() -> None:
         def go() -> None:
             say({"ready": True})
             if not sys.stdin.readline():
-                raise SystemExit("whoever started this has gone")
+                raise SystemExit("the parent process has gone")
 
         arguments = json.loads(sys.stdin.readline())
         function = getattr(importlib.import_module(module), name)

@@ -1,7 +1,7 @@
-"""Glance's part: sends an image over HTTP, and counts how often it was asked to.
+"""Replaces Glance: sends an image over HTTP, and counts the downloads.
 
 The server runs in a thread of the benchmark's own process, which has nothing else to do while
-clients work. Images differ by their id only.
+clients work. Images differ only in their id.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from benchmarks.link import Link
 from benchmarks.stream_image import StreamImage
 from vmdk_cache.image import Image
 
-#: What python-glanceclient reads at a time.
+#: The size of python-glanceclient's reads.
 CHUNK_BYTES = 64 << 10
 
 
 class ImageServer:
     """Serves one image under any path.
 
-    :param bytes_per_s: that a download gets at most, 0: no limit
-    :ivar downloads: how often it was asked for
+    :param bytes_per_s: highest rate of a download, 0: no limit
+    :ivar downloads: number of downloads
     """
 
     def __init__(self, stream: StreamImage, bytes_per_s: float = 0) -> None:
@@ -83,11 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             self.server.images.send(self)
-        except OSError:  # the client has gone: its affair
+        except OSError:  # the client has closed the connection
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Downloads are counted; nothing is printed."""
+        """Print nothing; `downloads` counts."""
 
 
 class HttpImageSource:

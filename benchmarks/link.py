@@ -1,15 +1,15 @@
-"""A network link that is slower than what this machine could send to itself."""
+"""A network link that is slower than this machine's loopback."""
 
 from __future__ import annotations
 
 import time
 
-#: Pauses shorter than this cost more than they are worth; the next one makes up for them.
+#: Pauses shorter than this cost more than they are worth; the next one includes them.
 _SHORTEST_PAUSE_S = 0.005
 
 
 class Link:
-    """Holds whoever calls `pass_on` to a rate.
+    """Limits its users to a rate together.
 
     :param bytes_per_s: 0: no limit
     """
@@ -20,7 +20,7 @@ class Link:
         self._passed_bytes = 0
 
     def pass_on(self, size_bytes: int) -> None:
-        """Return when so many more bytes may have passed."""
+        """Wait until this many more bytes may have passed."""
         if not self._bytes_per_s:
             return
         if self._began is None:

@@ -18,14 +18,14 @@ _SIZE = (7.0, 3.2)
 
 
 def draw(measured: dict[str, Any], directory: pathlib.Path = results.DIRECTORY) -> list[str]:
-    """The pictures for which there is something measured; their file names."""
+    """Draw the pictures that have measurements; returns their file names."""
     drawn = []
     for name, picture in _PICTURES.items():
         row = measured["rows"].get(name)
         if row is not None:
             figure, axes = plt.subplots(figsize=_SIZE, layout="constrained")
             picture(figure, axes, row["values"])
-            # No time of day inside: drawn again from the same numbers, it is the same file.
+            # No timestamp in the file: the same numbers give the same file.
             figure.savefig(directory / f"{name}.png", dpi=110, metadata={"Software": None})
             plt.close(figure)
             drawn.append(f"{name}.png")

@@ -1,7 +1,7 @@
-"""Filling the fake vCenter with what a cloud has, faster than through its API.
+"""Fills the fake vCenter with the objects of a cloud, faster than through its API.
 
-These functions run in the fake's process (``VCenterProcess.call``). What they make is complete for
-clients; VMs that only stand around share one disk file, as their bytes do not matter.
+These functions run in the fake's process (``VCenterProcess.call``). The objects are complete for
+clients. VMs that no benchmark uses share one disk file, since their bytes do not matter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _device = vim.vm.device
 
 
 def add_vms(vcenter: VCenter, count: int) -> int:
-    """Volumes and servers of others, 1,000 to a folder; returns how many there are then."""
+    """Add volumes and servers of other tenants, 1,000 per folder; returns the total number of
+    VMs.
+    """
     with vcenter.lock:
         for first in range(0, count, 1000):
             folder = _folder(vcenter, ("Others", f"others-{uuid.uuid4().hex[:8]}"))
@@ -32,7 +34,7 @@ def add_vms(vcenter: VCenter, count: int) -> int:
 
 
 def add_templates(vcenter: VCenter, path: list[str], records: list[tuple[str, str]]) -> None:
-    """Ready templates of the cache.
+    """Add ready templates of the cache.
 
     :param path: folder below the datacenter's VM folder
     :param records: (name, the record's JSON) of each
@@ -46,7 +48,7 @@ def add_templates(vcenter: VCenter, path: list[str], records: list[tuple[str, st
 
 
 def count_vms(vcenter: VCenter) -> int:
-    """Virtual machines and templates that there are."""
+    """Number of virtual machines and templates."""
     return len(vcenter.vms())
 
 
@@ -100,7 +102,7 @@ def _folder(vcenter: VCenter, path: tuple[str, ...]) -> Any:
 
 
 def template_records(backend: str, count: int) -> list[tuple[str, str]]:
-    """Names and records of templates of made-up images, as the cache itself would write them."""
+    """Names and records of templates of invented images, as the cache itself would write them."""
     from vmdk_cache.cache.key import CacheKey, template_name
     from vmdk_cache.cache.record import Record
 

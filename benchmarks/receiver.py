@@ -1,8 +1,8 @@
-"""An ESXi host that is faster than whoever sends to it.
+"""An ESXi host that is faster than any client that sends to it.
 
-The fake's own reads, checks and hashes every grain, in Python: slower than both clients that are
-to be compared, so it would hide what they differ in. This one looks at the head of a stream, counts
-the rest, and writes a part of the disk so that it does not look empty.
+The fake's own host reads, checks and hashes every grain in Python. That is slower than both clients
+of the comparison, so it would hide their difference. This one parses the beginning of a stream,
+counts the rest, and writes a part of the disk so that it does not look empty.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from tests.fakes.vcenter import VCenter, http_nfc
 from tests.fakes.vcenter.lease_device import DiskUpload, LeaseDevice
 
 _HEAD_BYTES = 1 << 20
-_WRITTEN_PART = 32  # a 32nd of what came: more than the 100th that an import must have left
+_WRITTEN_PART = 32  # a 32nd of the stream: more than the 100th that must be left after an import
 
 
 class HeadOnlyUpload(DiskUpload):
-    """Parses the first MiB; see the module's text."""
+    """Parses the first MiB; see the module's docstring."""
 
     bytes_per_s = 0.0
 
@@ -42,9 +42,9 @@ class HeadOnlyUpload(DiskUpload):
 
 
 def count_only(vcenter: VCenter, bytes_per_s: float) -> None:
-    """Have the fake receive disks this way from now on; runs in its process.
+    """Make the fake receive disks this way from now on; runs in its process.
 
-    :param bytes_per_s: of one upload at most, 0: no limit
+    :param bytes_per_s: highest rate of one upload, 0: no limit
     """
     HeadOnlyUpload.bytes_per_s = bytes_per_s
     setattr(http_nfc, "DiskUpload", HeadOnlyUpload)  # noqa: B010  # a type, to type checkers

@@ -2,8 +2,8 @@
 
     {"machine": {...}, "rows": {"requests": {"title", "seconds", "bars", "figures", "values"}, ...}}
 
-A run of some rows replaces these and leaves the others. Nothing in it names a host, a user or a
-path, so that it can be published as it is.
+A run of some rows replaces these and keeps the others. The file names no host, user or path, so it
+can be published as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PACKAGES = ("pyvmomi", "oslo.vmware", "suds-community", "cinder", "eventlet", "
 
 
 def load() -> dict[str, Any]:
-    """What has been measured so far; nothing if nothing has."""
+    """The measurements so far; empty if there are none."""
     if not FILE.exists():
         return {"machine": {}, "rows": {}}
     results: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def load() -> dict[str, Any]:
 
 
 def save(row: Row, outcome: Outcome, seconds: float) -> None:
-    """Keep what a row measured."""
+    """Save what a row measured."""
     results = load()
     results["machine"] = machine()
     results["rows"][row.name] = {
@@ -46,7 +46,7 @@ def save(row: Row, outcome: Outcome, seconds: float) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What times depend on."""
+    """The properties of the machine on which times depend."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": os.cpu_count(),
@@ -68,7 +68,7 @@ def _processor() -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers with five digits that count: more would only say how the machine felt."""
+    """Numbers with five significant digits: more would only be noise of the machine."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):

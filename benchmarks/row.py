@@ -1,4 +1,4 @@
-"""What a row of the table is."""
+"""A row of the table, and its result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and whether it was kept.
+    """A promise, and whether it was kept.
 
-    :ivar text: what was promised, e.g. "at most 4 requests a volume"
-    :ivar found: what was measured, in the same terms
+    :ivar text: the promise, e.g. "at most 4 requests a volume"
+    :ivar found: the measurement, in the same terms
     """
 
     text: str
@@ -28,9 +28,9 @@ class Bar:
 class Outcome:
     """What a row measured.
 
-    :ivar bars: judged promises; none for a row that only shows how things are
+    :ivar bars: judged promises; none for a row that is only informative
     :ivar figures: (what, value with its unit) for the table, ours and the peers'
-    :ivar values: numbers for pictures and for other programs, as JSON has them
+    :ivar values: numbers for pictures and for other programs, as JSON values
     """
 
     bars: tuple[Bar, ...] = ()
@@ -45,8 +45,8 @@ class Outcome:
 class Row:
     """One file of rows/.
 
-    :ivar name: what to type to run it alone
-    :ivar measure: raises NotMeasured; its keyword arguments make it smaller for a test
+    :ivar name: argument that runs it alone
+    :ivar measure: raises NotMeasured; its keyword arguments reduce it for a test
     """
 
     name: str
@@ -55,5 +55,5 @@ class Row:
 
 
 def ratio(ours: float, peer: float) -> float:
-    """``ours`` over ``peer``; infinite when the peer took nothing."""
+    """``ours`` over ``peer``; infinite if the peer took nothing."""
     return ours / peer if peer else float("inf")

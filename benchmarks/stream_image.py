@@ -1,7 +1,7 @@
-"""A genuine streamOptimized VMDK of any size, made as it is read: no copy of it is kept.
+"""A genuine streamOptimized VMDK of any size, generated while it is read; no copy is kept.
 
-Every grain holds the same 64 KiB of noise, compressed once, so that making it costs next to
-nothing and its length is known beforehand. (VMware, "Virtual Disk Format 5.0".)
+Every grain holds the same 64 KiB of noise, compressed once, so generating it costs almost nothing
+and its length is known beforehand. (VMware, "Virtual Disk Format 5.0".)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRAIN_BYTES = GRAIN_SECTORS * SECTOR
 _ENTRIES = 512  # of a grain table
 _DESCRIPTOR_SECTORS = 20
 _AT_END = 0xFFFFFFFFFFFFFFFF
-_FLAGS = 1 | 1 << 16 | 1 << 17  # valid new lines, compressed, markers
+_FLAGS = 1 | 1 << 16 | 1 << 17  # valid newlines, compressed, markers
 IMAGE_ID = "a0000000-0000-4000-8000-000000000001"
 
 
@@ -39,11 +39,11 @@ class StreamImage:
 
     @property
     def capacity_bytes(self) -> int:
-        """Of the disk inside: its grains, in whole MiB."""
+        """Capacity of the disk inside: its grains, rounded to whole MiB."""
         return -(-self._grains * GRAIN_BYTES // (1 << 20)) << 20
 
     def image(self) -> Image:
-        """What Glance says of it."""
+        """The image as Glance describes it."""
         size_bytes, digest = self._facts
         return Image(
             id=IMAGE_ID,
@@ -58,7 +58,7 @@ class StreamImage:
         )
 
     def open(self, image: Image) -> Iterator[bytes]:
-        """As an ImageSource."""
+        """The method of an ImageSource."""
         self.opened += 1
         return self.chunks()
 

@@ -1,4 +1,4 @@
-"""Clients that take turns on one vCenter, so that what else the machine does meets them all."""
+"""Clients that alternate on one vCenter, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from benchmarks.fresh_process import FreshProcess
 
 
 def take_turns(clients: Mapping[str, FreshProcess], rounds: int) -> dict[str, dict[str, Any]]:
-    """Every client works one round, then every client the next; their results by name.
+    """Every client runs one round, then every client the next; returns their results by name.
 
-    They are ready. The one that begins changes from round to round.
+    They must be ready. The first client changes from round to round.
     """
     names = list(clients)
     for number in range(rounds):
@@ -23,5 +23,5 @@ def take_turns(clients: Mapping[str, FreshProcess], rounds: int) -> dict[str, di
 
 
 def spread(values: Sequence[float]) -> str:
-    """How far rounds lie apart: "1.20 (1.15 to 1.32)"."""
+    """The range of the rounds: "1.20 (1.15 to 1.32)"."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

@@ -1,7 +1,7 @@
-"""The fake vCenter in a process of its own, so that its CPU time is not its clients'.
+"""The fake vCenter in its own process, so that its CPU time does not count for its clients.
 
 with VCenterProcess(Model(datastores=4)) as vcenter:
-    vcenter.call(population.add_vms, 1000)      # runs over there: function(vcenter, 1000)
+    vcenter.call(population.add_vms, 1000)      # runs in that process: function(vcenter, 1000)
     ...
     assert vcenter.requests() == {"CloneVM_Task": 100, ...}
 """
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 60.0
 
 
 class VCenterProcess:
-    """See the module's text.
+    """See the module's docstring.
 
     :ivar endpoint: keyword arguments of ``vmdk_cache.vim.endpoint.Endpoint``; plain values
     """
@@ -59,12 +59,14 @@ class VCenterProcess:
             raise RuntimeError(f"the fake vCenter failed: {errors[0]}")
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(vcenter, *arguments)`` over there; a module's function, plain values."""
+        """Run ``function(vcenter, *arguments)`` in that process; a module's function, plain
+        values.
+        """
         self._pipe.send((function, arguments))
         return self._received()
 
     def reset(self) -> None:
-        """Count requests from here on."""
+        """Restart the count of requests."""
         self.call(_reset)
 
     def requests(self) -> dict[str, int]:
@@ -89,7 +91,7 @@ class VCenterProcess:
 
 def _serve(pipe: Connection, model: Model, cost_model: CostModel | None) -> None:
     with VCenter(model, cost_model=cost_model) as vcenter:
-        # A benchmark may hold a session for minutes without a call on it.
+        # A benchmark may hold a session for minutes without a call.
         vcenter.sessions.idle_timeout_s = 24 * 3600
         endpoint = {
             "host": vcenter.host,

@@ -1,10 +1,10 @@
 """Entry of the demo: arguments, exit status, and a clean end on Ctrl-C.
 
-Exit status: 0 everything held, 1 something did not or could not be shown, 130 interrupted.
+Exit status: 0 if every proof held, 1 if one failed or could not be shown, 130 if interrupted.
 
-An interrupt can land anywhere: in the first second, while modules are being imported, so they are
-imported late; or inside a lock, which then raises an error of its own or swallows the interrupt.
-Therefore not the exception tells whether the demo was interrupted, but the handler of the signal.
+An interrupt can arrive at any time: in the first second, while modules are being imported, so they
+are imported late; or inside a lock, which then raises an error of its own or swallows the
+interrupt. So the signal handler, not the exception, says whether the demo was interrupted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from types import FrameType
 
 
 class Interrupts:
-    """From construction on, the first SIGINT or SIGTERM raises KeyboardInterrupt in the main
-    thread; further ones are ignored, so that everything that was started is stopped in peace.
+    """From its construction on, the first SIGINT or SIGTERM raises KeyboardInterrupt in the main
+    thread. Further ones are ignored, so that everything is stopped without disturbance.
     """
 
     def __init__(self) -> None:
@@ -32,9 +32,10 @@ class Interrupts:
 
 
 def main(arguments: list[str], run: Callable[[list[str]], bool] | None = None) -> int:
-    """The exit status.
+    """Returns the exit status.
 
-    :param run: what is run, the demo by default; takes the arguments, returns whether all held
+    :param run: function to run, by default the demo; takes the arguments, returns whether all
+        proofs held
     """
     interrupts = Interrupts()
     try:
@@ -50,7 +51,7 @@ def main(arguments: list[str], run: Callable[[list[str]], bool] | None = None) -
 
 
 def demo(arguments: list[str]) -> bool:
-    """Tell the story; :returns: whether everything held."""
+    """Run the demo; :returns: whether every proof held."""
     import argparse
 
     from demo.screen import Screen

@@ -1,4 +1,4 @@
-"""What the demo prints: calm lines, a progress bar on a terminal, plain lines elsewhere."""
+"""What the demo prints: lines, with a progress bar on a terminal, without one elsewhere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BAR_WIDTH = 40
 class Row(NamedTuple):
     """A volume.
 
-    :ivar outcome: what became of its wish for the cache: ``hit``, ``miss``, ``bypass: ...``
+    :ivar outcome: what happened to its request for the cache: ``hit``, ``miss``, ``bypass: ...``
     :ivar driver_s: seconds that the driver took, None if it did not say
-    :ivar available_after_s: seconds from the moment that all volumes were asked for
+    :ivar available_after_s: seconds from the moment when all volumes were requested
     """
 
     name: str
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 class Screen:
-    """Prints to stdout. On a terminal with colours and a moving bar, elsewhere line by line."""
+    """Prints to stdout: with colors and a moving bar on a terminal, line by line elsewhere."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -52,7 +52,9 @@ class Screen:
 
     @contextlib.contextmanager
     def step(self, label: str, text: str) -> Iterator[None]:
-        """One line of the story that takes a while: a spinner, then the line with its seconds."""
+        """One line of the story for a step that takes a while: a spinner, then the line with its
+        seconds.
+        """
         started_at = time.monotonic()
         if self._console.is_terminal:
             with self._console.status(f"{text} ...", refresh_per_second=REDRAWS_PER_S):
@@ -63,7 +65,7 @@ class Screen:
 
     @contextlib.contextmanager
     def counting(self, label: str, text: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar; the function that is yielded takes how many are done so far."""
+        """A bar; the yielded function takes the number of finished items."""
         if not self._console.is_terminal:
             with self._counting_in_lines(label, text, total) as report:
                 yield report
@@ -95,7 +97,7 @@ class Screen:
         yield report
 
     def volumes(self, rows: Sequence[Row]) -> None:
-        """The table of volumes, two columns of them so that it fits on one screen."""
+        """The table of volumes, in two columns so that it fits on one screen."""
         table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
         for title in ("volume", "cache", "driver s", "ready s") * 2:
             table.add_column(
@@ -139,7 +141,7 @@ class Screen:
             self._console.print("[bold red]Not all of it held.[/bold red]")
 
     def plain(self, text: str) -> None:
-        """Text that is not ours, as it is: logs, errors."""
+        """Print text of other programs (logs, errors) unchanged."""
         self._console.print(text, markup=False)
 
 

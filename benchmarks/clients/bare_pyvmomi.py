@@ -1,10 +1,11 @@
-"""The floor: pyVmomi alone, a thread a volume, CloneVM_Task, ReconfigVM_Task and a wait for each.
+"""The floor: pyVmomi alone, one thread per volume, CloneVM_Task, ReconfigVM_Task and a wait for
+each.
 
-Nothing is looked up, checked, placed or cleaned up: no volume of a cloud is made this way. A task
-is waited for as scripts do it, in one of two ways:
+It looks up, checks, places and cleans up nothing; no cloud creates a volume this way. It waits for
+a task as scripts do, in one of two ways:
 
     collector  a filter on the task and WaitForUpdatesEx until it has ended; on a collector of the
-               thread's own, since only one may wait on a collector at a time (vSphere API
+               thread's own, since only one call at a time may wait on a collector (vSphere API
                reference, PropertyCollector)
     poll       task.info is read every POLL_S until it has ended
 """
@@ -36,9 +37,9 @@ def create_volumes(
     rounds: int = 1,
     waits: str = "collector",
 ) -> dict[str, Any]:
-    """Parallel clones of the first template there is.
+    """Parallel clones of the first template in the inventory.
 
-    :param waits: ``collector`` or ``poll``, see the module's text
+    :param waits: ``collector`` or ``poll``, see the module's docstring
     :returns: wall_s and cpu_s of each round
     """
     instance = SmartConnect(
@@ -70,7 +71,7 @@ def create_volumes(
 
 
 class _Floor:
-    """What is known beforehand: the template, its disk, and where all volumes go."""
+    """What is known beforehand: the template, its disk, and the place of all volumes."""
 
     def __init__(self, instance: Any, wait: Callable[[Any, Any], Any]) -> None:
         self._content = instance.content

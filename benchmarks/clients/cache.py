@@ -1,4 +1,4 @@
-"""Our cache as a process of its own runs it, on the machine's clock and on native threads."""
+"""Our cache in its own process, on the machine's clock and on native threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BACKEND = "b1"
 FOLDER = ("OpenStack", "Project (b1_image_cache)", "Volumes")
 VOLUME_FOLDER = ("OpenStack", "Project (p1)", "Volumes")
 GIB = 1 << 30
-#: Volumes of the burst that a client makes before it is measured.
+#: Volumes that a client creates before it is measured.
 WARM_UP = 40
 
 
@@ -38,7 +38,7 @@ def running_cache(
 ) -> Iterator[wiring.RunningCache]:
     """A connected cache.
 
-    :param locks: directory of the locks; None: one that nobody else knows
+    :param locks: directory of the locks; None: one of its own
     :param clock: None: the machine's
     :param settings: fields of :class:`Settings`
     """
@@ -60,7 +60,7 @@ def running_cache(
 
 
 def new_volume(size_bytes: int = GIB) -> Volume:
-    """A volume that nobody has made yet."""
+    """A volume that does not exist yet."""
     identity = str(uuid.uuid4())
     return Volume(
         id=identity,
@@ -80,7 +80,7 @@ def new_volume(size_bytes: int = GIB) -> Volume:
 def create_at_once(
     cache: wiring.RunningCache, image: Image, source: ImageSource, volumes: int
 ) -> int:
-    """Create volumes, each in a thread of its own, all begun before one ends; number of hits."""
+    """Create volumes at the same time, one thread each; returns the number of hits."""
 
     def create(volume: Volume) -> bool:
         return cache.images.create_volume(image, volume, source).hit
@@ -92,7 +92,7 @@ def create_at_once(
 def create_volumes(
     go: Callable[[], None], *, endpoint: dict[str, Any], volumes: int, rounds: int = 1
 ) -> dict[str, Any]:
-    """Parallel hits. Prepared: the template, and what a burst leaves behind, replicas included.
+    """Parallel hits. Prepared: the template, and what a previous burst leaves, including replicas.
 
     :returns: hits, and wall_s and cpu_s of each round
     """
@@ -120,7 +120,7 @@ def create_first_volumes(
     source: dict[str, Any],
     volumes: int,
 ) -> dict[str, Any]:
-    """Volumes of an image that nobody has imported yet; other processes do the same.
+    """The first volumes of an image, while other processes create theirs.
 
     :param source: keyword arguments of HttpImageSource
     """
@@ -136,9 +136,10 @@ def create_first_volumes(
 def import_image(
     go: Callable[[], None], *, endpoint: dict[str, Any], source: dict[str, Any], rounds: int
 ) -> dict[str, Any]:
-    """The image, imported anew each round: streamed, checked, hashed, verified, made a template.
+    """Import the image again in each round: stream, check, hash, verify, mark as template.
 
-    :returns: of each round wall_s, cpu_s, and peak_mib: memory taken at most, above that before
+    :returns: wall_s, cpu_s and peak_mib of each round; peak_mib is the highest memory use above
+        that before
     """
     images = HttpImageSource(**source)
     results: dict[str, Any] = {"wall_s": [], "cpu_s": [], "peak_mib": []}
@@ -158,9 +159,9 @@ def import_image(
 
 
 def refresh(go: Callable[[], None], *, endpoint: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """What the cache knows of its templates, brought up to now; nothing changes meanwhile.
+    """Refresh what the cache knows of its templates, while nothing changes.
 
-    :returns: ms of each round, and how many templates there are
+    :returns: ms of each round, and the number of templates
     """
     result: dict[str, Any] = {"ms": []}
     with running_cache(endpoint) as cache:

@@ -1,6 +1,6 @@
 """Clients of cache.py on eventlet's green threads, as in cinder-volume.
 
-Importing this module makes the whole process green; only a fresh process does that.
+Importing this module makes the whole process green, so import it only in a fresh process.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The image cache that was proposed for Cinder before this one, its flow on upstream's functions.
 
 Rebuilt for these measurements only, from the description of change "imagecache" of sapcc/cinder
-(never merged): one template a vCenter, found by an instance uuid that is the image's id; every
-volume looks it up anew, chooses its place by a scan of the inventory, is cloned, then given its two
-uuids and its size by a task each.
+(never merged). There is one template per vCenter, whose instance uuid is the image's id. Every
+volume looks it up again, chooses its place by a scan of the inventory, is cloned, and then gets its
+two uuids and its size in a task each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ GIB = 1 << 30
 
 
 class PriorArt:
-    """Volumes of one image; the first one made is the template."""
+    """Volumes of one image; the first volume becomes the template."""
 
     def __init__(self, driver: Any, images: Any) -> None:
         self._driver = driver
@@ -22,7 +22,7 @@ class PriorArt:
         self._image_id = images.meta["id"]
 
     def create(self, volume: Any) -> None:
-        """A volume from the image."""
+        """Create a volume from the image."""
         meta = self._images.show(None, self._image_id)
         operations = self._driver.volumeops
         template = self._template(meta)
@@ -43,7 +43,7 @@ class PriorArt:
         self._grow(volume)
 
     def _template(self, meta: dict[str, Any]) -> Any:
-        """The template, imported if there is none."""
+        """The template, imported if it does not exist."""
         operations = self._driver.volumeops
         found = operations.get_backing_by_uuid(self._image_id)
         if found:
@@ -64,7 +64,7 @@ class PriorArt:
         return made
 
     def _grow(self, volume: Any) -> None:
-        """The end of upstream's copy_image_to_volume, which cloned volumes pass as well."""
+        """The end of upstream's copy_image_to_volume, which cloned volumes run as well."""
         operations = self._driver.volumeops
         backing = operations.get_backing(volume["name"], volume["id"])
         if volume["size"] * GIB > operations.get_disk_size(backing):

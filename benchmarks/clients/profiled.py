@@ -1,7 +1,7 @@
 """Where the CPU time of the hot path goes, by cProfile in every thread.
 
-Each thread is profiled by its own CPU clock, so waiting (for vCenter, for other threads) counts as
-nothing. What C functions take is given to the Python file that called them.
+Each thread is profiled with its own CPU clock, so waiting (for vCenter, for other threads) counts
+as nothing. The time of C functions counts for the Python file that called them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.clients.cache import WARM_UP, create_at_once, new_volume, runnin
 from benchmarks.clients.stopwatch import stopwatch
 from benchmarks.stream_image import StreamImage
 
-#: Where a file belongs, by a part of its path; the first that fits.
+#: The part that a file belongs to, by a piece of its path; the first match counts.
 _PARTS = (
     ("vmdk_cache/", "this cache"),
     ("pyVmomi/", "pyVmomi"),
@@ -55,7 +55,7 @@ class _Profiles:
         profile.enable()
 
     def stats(self) -> pstats.Stats:
-        """All of them as one."""
+        """All profiles merged into one."""
         threading.setprofile(None)
         total = pstats.Stats(self._profiles[0])
         for profile in self._profiles[1:]:
@@ -66,7 +66,7 @@ class _Profiles:
 def create_volumes(
     go: Callable[[], None], *, endpoint: dict[str, Any], volumes: int
 ) -> dict[str, Any]:
-    """Parallel hits under the profiler, which makes them slower: shares count, seconds do not.
+    """Parallel hits under the profiler, which slows them down: shares count, seconds do not.
 
     :returns: cpu_shares by part, top functions, wall_s, cpu_s, waiting_share of the threads' time
     """
@@ -99,7 +99,7 @@ def _by_part(stats: dict[Any, Any]) -> Counter[str]:
         if file != "~":
             parts[_part(file)] += own_s
             continue
-        # A C function; each caller with what it spent in it.
+        # A C function: each caller with the time spent in it.
         spent = {caller: numbers[2] for caller, numbers in callers.items()}
         for caller, seconds in spent.items():
             parts[_part(caller[0])] += seconds
@@ -112,7 +112,7 @@ def _part(file: str) -> str:
 
 
 def _top(stats: dict[Any, Any], total_s: float) -> list[dict[str, Any]]:
-    """The functions with most time of their own."""
+    """The functions with the most time of their own."""
     ordered = sorted(stats.items(), key=lambda item: -item[1][2])[:_TOP]
     return [
         {

@@ -19,7 +19,7 @@ _PATHS = ["name", "config.instanceUuid", 'config.extraConfig["cinder.volume.id"]
 
 def pyvmomi(go: Callable[[], None], *, endpoint: dict[str, Any], rounds: int) -> dict[str, Any]:
     """
-    :returns: ms of each round, and how many VMs there are
+    :returns: ms of each round, and the number of VMs
     """
     instance = SmartConnect(
         host=endpoint["host"],

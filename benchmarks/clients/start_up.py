@@ -1,4 +1,4 @@
-"""From a bare interpreter to a session that works: ours, and the one of oslo.vmware.
+"""From a bare interpreter to a working session: ours, and that of oslo.vmware.
 
 Nothing of either is imported before ``go``, so the imports count.
 """
@@ -20,7 +20,7 @@ def cache(
 ) -> dict[str, Any]:
     """The whole engine: connected, its options checked, ready for a volume.
 
-    :param coordinated: with a coordinator of tooz of its own; inside Cinder there is one already
+    :param coordinated: with its own tooz coordinator; inside Cinder one already exists
     """
     go()
     with stopwatch() as importing:
@@ -46,7 +46,7 @@ def cache(
 
 
 def _cinders_lock(name: str) -> Any:
-    raise RuntimeError(f"no volume is made here, so nobody wants the lock {name}")
+    raise RuntimeError(f"no volume is created here, so the lock {name} is not needed")
 
 
 def oslo_session(go: Callable[[], None], *, endpoint: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 @dataclass
 class Elapsed:
-    """Seconds; filled in when the block ends.
+    """Seconds; set when the block ends.
 
     :ivar cpu_s: of all threads of the process together
     """
@@ -43,12 +43,12 @@ def resident_mib() -> float:
 
 
 def peak_mib() -> float:
-    """The most that it occupied since :func:`reset_peak` or its start."""
+    """The highest memory use since :func:`reset_peak` or the process's start."""
     return _status_mib("VmHWM")
 
 
 def reset_peak() -> None:
-    """The peak is what is occupied now."""
+    """Start a new peak from the present memory use."""
     _CLEAR.write_text(_RESET_PEAK)
 
 

@@ -1,6 +1,6 @@
 """Cinder's own VMDK driver, unmodified, as cinder-volume runs it: on eventlet's green threads.
 
-Importing this module makes the whole process green; only a fresh process does that.
+Importing this module makes the whole process green, so import it only in a fresh process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.unit.fakes.cinder_parts import Record, volume  # noqa: E402
 from vmdk_cache.image import Image, ImageSource  # noqa: E402
 
 GROUP = "benchmark"
-# Libraries log each race that they expect and each connection beyond their pools; what fails is
+# Libraries log each race that they expect and each connection beyond their pools. Real failures are
 # raised as well.
 logging.disable(logging.CRITICAL)
 
@@ -40,10 +40,10 @@ logging.disable(logging.CRITICAL)
 def running_driver(endpoint: dict[str, Any], **options: Any) -> Iterator[Any]:
     """The driver after ``do_setup``.
 
-    :param options: of its section, where they are to differ from the defaults
+    :param options: options of its section that differ from the defaults
     """
     objects.register_all()
-    from cinder.volume import configuration  # annotates with registered objects
+    from cinder.volume import configuration  # its annotations need registered objects
     from cinder.volume.drivers.vmware import vmdk
 
     settings = configuration.Configuration(vmdk.vmdk_opts, config_group=GROUP)
@@ -68,7 +68,7 @@ def running_driver(endpoint: dict[str, Any], **options: Any) -> Iterator[Any]:
 
 
 class OneImage:
-    """An image service that has one image."""
+    """An image service with one image."""
 
     def __init__(self, image: Image, source: ImageSource) -> None:
         self._image = image
@@ -90,7 +90,9 @@ class OneImage:
 
 
 class CheckedSource:
-    """Hashes what passes; what python-glanceclient's serious_integrity_iter costs."""
+    """Hashes the bytes that it passes on; costs what python-glanceclient's serious_integrity_iter
+    costs.
+    """
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source
@@ -115,8 +117,8 @@ def create_volumes(
 ) -> dict[str, Any]:
     """Volumes of one image at once.
 
-    :param flow: ``import``: from the image, each anew; ``clone``: of a volume that was; ``prior
-        art``: as the cache proposed before this one
+    :param flow: ``import``: each from the image; ``clone``: of an existing volume; ``prior art``:
+        as the cache proposed before this one
     :param options: see :func:`running_driver`
     :returns: wall_s, cpu_s
     """
@@ -160,7 +162,8 @@ def import_image(
     """oslo.vmware's image transfer, as Cinder's driver calls it: the import alone.
 
     :param checked: check the image's hash on the way, as python-glanceclient does
-    :returns: of each round wall_s, cpu_s, and peak_mib: memory taken at most, above that before
+    :returns: wall_s, cpu_s and peak_mib of each round; peak_mib is the highest memory use above
+        that before
     """
     from oslo_vmware import image_transfer
 

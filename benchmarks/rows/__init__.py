@@ -22,6 +22,6 @@ _FILES = (
 
 
 def all_rows() -> dict[str, Row]:
-    """By name."""
+    """All rows, by name."""
     rows: list[Row] = [importlib.import_module(f"benchmarks.rows.{file}").ROW for file in _FILES]
     return {row.name: row for row in rows}

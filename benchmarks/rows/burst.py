@@ -1,9 +1,9 @@
-"""How long other operations take in the midst of a burst of volumes from one image.
+"""How long other operations take during a burst of volumes from one image.
 
-A real Cinder and Glance on the fake vCenter, all of Cinder in one process. The image has a
-template, and each clone takes some seconds, so that nearly all volumes wait for a slot. Measured is
-what a user waits for a blank volume, and Nova for an attach: before the burst, and in its midst,
-with as many workers as oslo.messaging has by default and with as many as the driver asks for.
+A real Cinder and Glance run on the fake vCenter, all of Cinder in one process. The image has a
+template, and each clone takes some seconds, so nearly all volumes wait for a slot. The row measures
+how long a user waits for a blank volume, and Nova for an attachment: before the burst and during
+it, with as many workers as oslo.messaging has by default and with as many as the driver asks for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 class Waits(NamedTuple):
-    """Seconds."""
+    """Waits in seconds."""
 
     attach_s: float
     blank_s: float
@@ -76,7 +76,7 @@ def measure(volumes: int = 160, clone_s: float = 3.0) -> Outcome:
 
 
 def _measured(volumes: int, clone_s: float, defaults: dict[str, str]) -> tuple[Waits, Waits]:
-    """Before a burst, and in its midst."""
+    """Waits before a burst, and during it."""
     model = Model(hosts_per_cluster=2, datastores=1)
     with (
         cloud({"vmware": (OUR_DRIVER, OPTIONS)}, model=model, defaults=defaults) as running,
@@ -86,7 +86,7 @@ def _measured(volumes: int, clone_s: float, defaults: dict[str, str]) -> tuple[W
         road = Road("cached", running, "vmware", image_id)
         there = running.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
         running.cinder.wait("volumes", there, "available")
-        road.detach(there, road.attach(there, instance))  # what only the first one costs
+        road.detach(there, road.attach(there, instance))  # costs of the very first one
         before = _waits(running, road, there, instance)
         running.vcenter.fault_rules.add("CloneVM_Task", on="task", times=None, delay_s=clone_s)
         ids = running.create_at_once(volumes, 1, imageRef=image_id, metadata=USE_CACHE)

@@ -1,4 +1,4 @@
-"""How often Glance is asked for an image whose first volumes are created all at once."""
+"""How often Glance sends an image whose first volumes are created all at once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Seconds and memory from nothing to a session that works, each in a process that did nothing else.
+"""Seconds and memory from nothing to a working session, each in a process that did nothing else.
 
-From the first import to the session: inside Cinder, where most of the modules are there already, it
-is less. There the engine uses Cinder's coordinator, so it is measured without one of its own, and
-with one, as other processes that import images have it, on a line of its own.
+The row measures from the first import to the session. Inside Cinder it is less, because most
+modules are already loaded. There the engine uses Cinder's coordinator, so it is measured without
+one of its own, and on a separate line with one, as in other processes that import images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ CLIENTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def measure(rounds: int = 5, peer_rounds: int = 3) -> Outcome:
     """
-    :param rounds: fresh processes of ours; ``peer_rounds``: of oslo.vmware's, in turns with ours
+    :param rounds: fresh processes of ours; ``peer_rounds``: of oslo.vmware's, which alternate with
+        ours
     """
     results: dict[str, list[dict[str, float]]] = {label: [] for label in CLIENTS}
     with VCenterProcess(Model()) as vcenter:

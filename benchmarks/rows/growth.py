@@ -1,4 +1,4 @@
-"""What a volume costs as things grow: the burst, the cache, the vCenter around it.
+"""The cost of a volume as things grow: the burst, the cache, the vCenter around it.
 
 Parallel hits, requests counted at the server, CPU time of the client's process alone. Flat lines
 mean that a volume costs the same in a large cloud as in a small one.
@@ -26,7 +26,7 @@ def measure(
     """
     :param bursts: volumes at once
     :param templates: of the cache; BURST volumes at once
-    :param vms: of others in the same vCenter; BURST volumes at once
+    :param vms: of other tenants in the same vCenter; BURST volumes at once
     """
     curves = {
         "volumes at once": _bursts(bursts),

@@ -1,9 +1,9 @@
 """The import of an image: its speed against oslo.vmware's transfer, and its memory.
 
 Both read the image from the same HTTP server and send it to the same receiver, which is faster than
-either (receiver.py). Ours checks the format and the hash on the way, verifies the disk and makes it
-a template; the peer is measured without and with the check of the hash that python-glanceclient
-makes for it in Cinder. Once more with both links held to 100 MiB/s, as a network would.
+either (receiver.py). Ours checks the format and the hash on the way, verifies the disk and marks it
+as a template. The peer is measured without and with the hash check that python-glanceclient does
+for it in Cinder. All are measured again with both links limited to 100 MiB/s, as by a network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.vcenter_process import VCenterProcess
 
 BAR = 2.0
 BAR_MIB = 64.0
-#: Of Glance and of the ESXi host each, where a network is between.
+#: The rate of Glance and of the ESXi host each, with a network in between.
 LINK_BYTES_PER_S = 100 * (1 << 20)
 OURS = "this cache"
 OURS_GREEN = "this cache on eventlet"
@@ -38,8 +38,8 @@ CLIENTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def measure(image_mib: int = 256, large_mib: int = 2048, rounds: int = 3) -> Outcome:
     """
-    :param image_mib: length of the image's file, for speed and memory
-    :param large_mib: of a second one, for memory alone
+    :param image_mib: size of the image's file, for speed and memory
+    :param large_mib: size of a second one, for memory alone
     """
     results = _imports(CLIENTS, image_mib, rounds)
     slow = _imports({OURS: CLIENTS[OURS], PEER: CLIENTS[PEER]}, image_mib, 1, LINK_BYTES_PER_S)

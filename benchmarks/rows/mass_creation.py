@@ -1,19 +1,19 @@
 """Volumes of a large image all at once, in the fake's cost model and virtual time.
 
-Here the clients hardly matter: what is compared is how much vCenter, its hosts and its datastores
-must move, and over which of them. Each byte that really moves stands for 4,096 (CostModel), so an
-image of 5 MiB is one of 20 GiB. The rates are the model's (tests/fakes/vcenter/cost_model.py, each
-with its source); whether arrays clone by themselves (VAAI) is measured both ways, and judged with
-it. Without it hosts write each volume, and what four datastores can write (a hundred times 20 GiB
-in 912 s, after an import of 180 s) is the limit of any cache: 10 times faster than without one, and
-twice as fast as with one template.
+Here the clients hardly matter: the row compares how much vCenter, its hosts and its datastores must
+move, and over which of them. Each byte that really moves counts as 4,096 (CostModel), so an image
+of 5 MiB counts as 20 GiB. The rates are the model's (tests/fakes/vcenter/cost_model.py, each with
+its source). Everything is measured with and without arrays that clone by themselves (VAAI), and
+judged with them. Without VAAI, hosts write each volume, and the write rate of four datastores (a
+hundred times 20 GiB in 912 s, after an import of 180 s) limits any cache: 10 times faster than
+without one, and twice as fast as with one template.
 
-Where volumes go is drawn by lot, so each burst is measured several times; medians count.
+The placement of volumes is random, so each burst is measured several times; medians count.
 
-    this cache              nothing there at first: one import, replicas where they pay
+    this cache              empty at first: one import, replicas where they pay
     this cache, replicas    the next burst, with the replicas that the first one left
     one template            a single template in the vCenter: replicas off
-    no cache                upstream's driver, unmodified, from a process of its own
+    no cache                upstream's driver, unmodified, in its own process
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ BAR_ONE_TEMPLATE = 3.0
 BYTES_SCALE = 4096
 IMAGE_BYTES = 5 << 20
 MODEL = Model(hosts_per_cluster=8, datastores=4)
-#: Upstream polls its tasks in real time; virtual time goes on when it is quiet between two polls.
+#: Upstream polls its tasks in real time; virtual time passes while it is quiet between two polls.
 POLL_S = 1.0
 
 
 def measure(volumes: int = 100, upstream_volumes: int = 4, rounds: int = 3) -> Outcome:
     """
     :param rounds: measurements of each burst
-    :param volumes: created at once, in a thread each
-    :param upstream_volumes: imported at once without the cache; they share one process's
-        bandwidth, so that their time per volume is that of any larger number. 0: none
+    :param volumes: created at once, one thread each
+    :param upstream_volumes: imported at once without the cache. They share one process's bandwidth,
+        so their time per volume is that of any larger number. 0: none
     """
     took_s: dict[str, list[float]] = {}
     for vaai in (False, True):
@@ -77,7 +77,9 @@ def _spread(times: list[float]) -> str:
 
 
 def _bars(seconds: dict[str, float]) -> Iterator[Bar]:
-    """Each promise for the first burst and for the next, which finds the replicas of the first."""
+    """Each promise for the first burst and for the next one, which finds the replicas of the
+    first.
+    """
     for burst, ours, one in (
         ("first burst", "this cache", "one template"),
         ("next burst", "this cache, replicas there", "one template, there already"),
@@ -119,7 +121,7 @@ def _endpoint(vcenter: VCenter) -> dict[str, Any]:
 
 
 def _bursts(volumes: int, vaai: bool, *, replicas: str) -> tuple[float, float]:
-    """Seconds of the fake's time of a burst on an empty cache, and of a second one."""
+    """Seconds of the fake's time for a burst on an empty cache, and for a second one."""
     stream = StreamImage(IMAGE_BYTES)
     image = stream.image()
     took_s = []
@@ -134,7 +136,7 @@ def _bursts(volumes: int, vaai: bool, *, replicas: str) -> tuple[float, float]:
 
 
 def _without(volumes: int) -> float:
-    """Seconds of the fake's time when upstream imports every volume."""
+    """Seconds of the fake's time if upstream imports every volume."""
     with _vcenter(vaai=False) as vcenter:
         vcenter.cost_model.enabled = False
         with FreshProcess(

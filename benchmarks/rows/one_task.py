@@ -1,7 +1,7 @@
-"""Tasks and requests that a volume costs, by what vCenter makes of the edit of a disk in a clone.
+"""Tasks and requests per volume, by what vCenter does with the edit of a disk in a clone.
 
-What a vCenter does is a switch of the fake. The cache finds it out with its first volume, which is
-made before anything is counted.
+A switch of the fake decides what it does. The cache finds out with its first volume, which is
+created before the count starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.vcenter_process import VCenterProcess
 from tests.fakes.vcenter import VCenter
 from tests.fakes.vcenter.switches import InClone
 
-#: What vCenter makes of another uuid for the disk -> what that is called.
+#: What vCenter does with another uuid for the disk -> its description.
 ANSWERS: dict[InClone, str] = {
     "kept": "CloneVM_Task sets size and uuid",
     "ignored": "CloneVM_Task sets the size only",
@@ -26,7 +26,8 @@ ANSWERS: dict[InClone, str] = {
 
 def measure(volumes: int = 100, other_vms: int = OTHER_VMS, rounds: int = 5) -> Outcome:
     """
-    :param rounds: how many volumes share a request differs from burst to burst: medians are judged
+    :param rounds: how many volumes share a request differs from burst to burst, so medians are
+        judged
     :param volumes: created at once
     """
     every_round = {answer: _count(answer, volumes, other_vms, rounds) for answer in ANSWERS}

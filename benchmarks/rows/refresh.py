@@ -1,8 +1,8 @@
-"""Bringing what the cache knows up to now when nothing has changed, in a large vCenter.
+"""Refreshing what the cache knows when nothing has changed, in a large vCenter.
 
-Ours asks once, whatever the inventory holds (vim/inventory_index.py). The scans that it replaces:
-upstream reads name and uuid of every VM, page by page, over suds; the same over pyVmomi, in pages
-ten times as large, is the fastest that a scan can be.
+Ours sends one request, whatever the inventory holds (vim/inventory_index.py). The scans that it
+replaces: upstream reads name and uuid of every VM, page by page, over suds; the same over pyVmomi,
+with pages ten times as large, is the fastest possible scan.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCANS = {
 
 def measure(vms: int = 20_000, templates: int = 1000, scans: bool = True) -> Outcome:
     """
-    :param vms: of others; ``templates``: of the cache, among them
+    :param vms: of other tenants; ``templates``: of the cache, included in them
     :param scans: False leaves the peers out
     """
     with VCenterProcess(MODEL) as vcenter:

@@ -1,8 +1,9 @@
-"""SOAP requests that a volume costs, counted at the server.
+"""SOAP requests per volume, counted at the server.
 
-Parallel creates from an image whose template is there; the peers do the same work their way, at
-once as well. How many more a peer sends on a real vCenter depends on how long tasks take: upstream
-polls each task every two seconds, and here tasks take no time, which is kind to the peers.
+Parallel creates from an image that has a template; the peers do the same work in their own way,
+also in parallel. How many more requests a peer sends on a real vCenter depends on how long tasks
+take: upstream polls each task every two seconds, and here tasks take no time, which favors the
+peers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.fakes.vcenter import Model
 
 BAR = 4.0
 MODEL = Model(hosts_per_cluster=8, datastores=4)
-#: What stands around in the same vCenter.
+#: Other VMs in the same vCenter.
 OTHER_VMS = 500
 PEERS = {
     "upstream, plain import": "import",
@@ -37,7 +38,7 @@ def measure(
     :param rounds: of the cache: how many threads share a request differs from burst to burst, so
         the median is judged
     :param volumes: created at once by the cache and by bare pyVmomi
-    :param peer_volumes: by the peers, whose requests each cost so much more CPU; 0 leaves them out
+    :param peer_volumes: by the peers, whose requests cost so much more CPU; 0 leaves them out
     """
     with VCenterProcess(MODEL) as vcenter:
         vcenter.call(population.add_vms, other_vms)
@@ -70,7 +71,7 @@ def measure(
 def count_requests(
     vcenter: VCenterProcess, client: str, volumes: int, times: int = 1, **arguments: Any
 ) -> list[dict[str, float]]:
-    """Requests a volume of each round, by method, most frequent first."""
+    """Requests per volume of each round, by method, most frequent first."""
     counted = []
     with FreshProcess(
         f"benchmarks.clients.{client}", endpoint=vcenter.endpoint, volumes=volumes, **arguments

@@ -1,7 +1,7 @@
-"""Wall time of parallel hits against bare pyVmomi, which sends the same two tasks a volume.
+"""Wall time of parallel hits against bare pyVmomi, which sends the same two tasks per volume.
 
-The fake's tasks take no time here, so all that is compared is what the clients themselves cost and
-how many requests they send; with tasks that take seconds, both wait for vCenter.
+The fake's tasks take no time here, so the comparison covers only the cost of the clients themselves
+and their number of requests. With tasks that take seconds, both wait for vCenter.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CLIENTS = {
 
 def measure(volumes: int = 200, rounds: int = 4) -> Outcome:
     """
-    :param volumes: created at once, in a thread each
-    :param rounds: of every client, taking turns
+    :param volumes: created at once, one thread each
+    :param rounds: of every client, alternating
     """
     with VCenterProcess(MODEL) as vcenter:
         common = {"endpoint": vcenter.endpoint, "volumes": volumes, "rounds": rounds}
-        # Bare pyVmomi clones the first template that it finds: the cache makes it beforehand.
+        # Bare pyVmomi clones the first template that it finds, so the cache creates it beforehand.
         clients = {}
         try:
             for name, (function, more) in CLIENTS.items():

@@ -70,7 +70,7 @@ class AlarmManager(ManagedObject):
         ]
 
     def triggered(self, entity: Any) -> list[Any]:
-        """States of an entity and of everything below it that are not green."""
+        """States of an entity and of everything below it that are yellow or red."""
         return [
             alarm.describe(each)
             for alarm in self.alarms

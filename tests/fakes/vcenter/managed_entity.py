@@ -106,7 +106,7 @@ class ManagedEntity(ManagedObject):
 
     @property
     def triggeredAlarmState(self) -> list[Any]:
-        """The alarm states of this object and those below that are not green."""
+        """The alarm states of this object and those below that are yellow or red."""
         return self.vcenter.alarms.triggered(self)
 
     def read(self, name: str, ctx: Context) -> Any:

@@ -320,7 +320,7 @@ class DefaultPropertyCollector(PropertyCollector):
         return ctx.session.property_collector  # type: ignore[no-any-return]
 
     def read(self, name: str, ctx: Context) -> Any:
-        """Read from the caller's collector."""
+        """Read a property; `filter` holds the caller's filters."""
         return self._of(ctx).filter if name == "filter" else super().read(name, ctx)
 
 
