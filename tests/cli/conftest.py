@@ -1,6 +1,6 @@
-"""The real console script, as a process of its own, on a fake vCenter in the test's process.
+"""The real console script in its own process, against a fake vCenter in the test's process.
 
-``run`` starts it with the cinder.conf of the test's directory; ``lab`` prepares the caches with the
+``run`` starts it with the cinder.conf of the test's directory; ``lab`` fills the caches with an
 engine in this process, which reads the same file.
 """
 
@@ -40,9 +40,9 @@ TIMEOUT_S = 120
 
 
 class Lab:
-    """A cinder.conf, and caches that are filled by the engine.
+    """A cinder.conf, and caches that the engine fills.
 
-    :ivar path: of the cinder.conf; :meth:`configure` writes it anew
+    :ivar path: of the cinder.conf; :meth:`configure` rewrites it
     """
 
     def __init__(self, vcenter: VCenter, image: FakeImage, directory: pathlib.Path) -> None:
@@ -77,7 +77,7 @@ class Lab:
         }
 
     def configure(self, section: str = "vmware1", **options: object) -> None:
-        """Change options of a section, None leaves one out, and write cinder.conf."""
+        """Change options of a section (None removes one), and write cinder.conf."""
         changed = {**self.sections.get(section, {}), **options}
         self.sections[section] = {k: v for k, v in changed.items() if v is not None}
         lines: list[str] = []
@@ -112,13 +112,13 @@ class Lab:
         return self.disk_image.image(f"00000000-0000-4000-8000-{number:012}")
 
     def warm(self, number: int = 1, backend: str = "vmware1") -> CacheEntry:
-        """Have the image with that number cached."""
+        """Cache the image with that number."""
         with self.cache(backend) as cache:
             source = FakeImageSource(self.disk_image)
             return cache.images.warm(self.image(number), "lsiLogic", source)[0]
 
     def write_record(self, entry: CacheEntry, text: str) -> None:
-        """Have the template say something else of itself, as an admin could."""
+        """Overwrite the template's record, as an administrator could."""
         with self.cache() as cache:
             session = cache.session
             host = inventory.snapshot(session).hosts[0]
@@ -136,7 +136,7 @@ class Lab:
             template.mark_as_template(session, entry.moref)
 
     def forget(self, entry: CacheEntry) -> None:
-        """Take the template out of the inventory; its files stay."""
+        """Remove the template from the inventory; its files stay."""
         with self.cache() as cache:
             cache.session.invoke("VirtualMachine", entry.moref, "UnregisterVM")
 
@@ -146,8 +146,8 @@ class Lab:
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_heard() -> Iterator[None]:
-    """By the commands, which inherit what is ignored here: Ctrl-C in a shell's background, a hangup
-    under nohup."""
+    """Restore the default handlers. The commands would inherit ignored signals: Ctrl-C in a shell's
+    background job, a hangup under nohup."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
     for number, handler in before.items():
         if handler is signal.SIG_IGN:
@@ -165,7 +165,7 @@ def disk_image() -> FakeImage:
 
 @pytest.fixture(scope="module")
 def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
-    """A real one; ``knows_glance`` has the commands ask it."""
+    """A real Glance; ``knows_glance`` makes the commands use it."""
     running = Glance(tmp_path_factory.mktemp("glance"))
     try:
         running.prepare()
@@ -209,9 +209,9 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Lab:
 
 
 class Run:
-    """Runs ``vmdk-cache``; what every run owes its user is checked each time.
+    """Runs ``vmdk-cache``, and checks after each run what every command promises its users.
 
-    :param secrets: that no output may hold
+    :param secrets: texts that no output may contain
     """
 
     def __init__(self, directory: pathlib.Path, secrets: Callable[[], list[str]]) -> None:
@@ -222,7 +222,9 @@ class Run:
         return [str(SCRIPT), "--config-file", str(self._directory / "cinder.conf"), *arguments]
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """The test's, without what could steer oslo.config or a terminal's width."""
+        """The test's environment, without variables that affect oslo.config or a terminal's
+        width.
+        """
         kept = {k: v for k, v in os.environ.items() if not k.startswith("OS_")}
         return {**kept, "COLUMNS": "400", **changes}
 
@@ -234,7 +236,7 @@ class Run:
         stdin: str = "",
         bare: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """:param code: that it must end with, None for any
+        """:param code: expected exit code, None for any
         :param bare: without ``--config-file``
         """
         command = [str(SCRIPT), *arguments] if bare else self.command(*arguments)

@@ -1,4 +1,4 @@
-"""``vmdk-cache capacity`` adds up what the templates take."""
+"""``vmdk-cache capacity`` adds up the space of the templates."""
 
 from __future__ import annotations
 

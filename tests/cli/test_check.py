@@ -1,4 +1,4 @@
-"""``vmdk-cache check`` finds what is wrong, and puts right what is ours."""
+"""``vmdk-cache check`` finds problems, and repairs those of the cache's own objects."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_cinder_that_cannot_ask_glance_by_itself_is_in_order(lab: Lab, run: Ru
 
 
 def make_volume(lab: Lab, number: int) -> str:
-    """A volume of project p1, as the driver makes it: its id."""
+    """Create a volume of project p1 as the driver does; returns its id."""
     with lab.cache() as cache:
         cache.images.create_volume(lab.image(), volume(number), FakeImageSource(lab.disk_image))
     return volume(number).id

@@ -1,4 +1,4 @@
-"""The command line reads cinder.conf as Cinder does, and takes the locks that Cinder takes."""
+"""The command line reads cinder.conf like Cinder, and takes the same locks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vmdk_cache.backend import MANAGED_BY
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.configuration import read
 
-#: Reads the file as cinder-volume would, holds one lock, and lets it go when told to.
+#: Reads the file as cinder-volume would, holds one lock, and releases it at the end of stdin.
 CINDER = """
 import dataclasses, json, sys
 from cinder import coordination, objects
@@ -96,7 +96,9 @@ def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
 
 
 def test_cinder_and_the_command_line_read_the_same_and_exclude_each_other(lab: Lab) -> None:
-    """With what a backend lacks taken from [backend_defaults], and locks below $state_path."""
+    """Options that a backend lacks come from [backend_defaults], and locks are below
+    $state_path.
+    """
     for option in ("vmware_host_username", "vmware_ca_file", "image_cache_max_count"):
         lab.configure(**{option: None})
     lab.configure(

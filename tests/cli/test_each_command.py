@@ -14,7 +14,7 @@ from vmdk_cache.cli.app import COMMANDS
 
 @pytest.fixture
 def vcenter() -> Iterator[VCenter]:
-    """With hosts whose names resolve, for preflight."""
+    """Its hosts have names that resolve, for preflight."""
     model = Model(datastores=2, host_names=("127.0.0.1", "localhost"))
     with VCenter(model, password="pa$$word, 9 lives") as running:
         yield running

@@ -31,10 +31,10 @@ Scrape = dict[tuple[str, tuple[str, ...]], float]
 
 
 class Exporter:
-    """One that runs.
+    """A running exporter.
 
     :ivar url: of its metrics
-    :ivar log: what it wrote to stderr, once it has ended
+    :ivar log: its stderr, once it has ended
     """
 
     def __init__(self, run: Run, *arguments: str) -> None:
@@ -72,7 +72,7 @@ class Exporter:
         return samples
 
     def end(self, number: int = signal.SIGTERM) -> str:
-        """Its log, after it has ended as it should."""
+        """End it, check that it ended properly, and return its log."""
         self.process.send_signal(number)
         _, self.log = self.process.communicate(timeout=TIMEOUT_S)
         self._run.check(self.log)
@@ -92,7 +92,7 @@ def exporting(run: Run, *arguments: str) -> Iterator[Exporter]:
 
 @contextlib.contextmanager
 def counting_cache(lab: Lab, backend: str = "vmware1") -> Iterator[wiring.RunningCache]:
-    """A cache whose events go into the ledger that cinder.conf names, as cinder-volume's do."""
+    """A cache that counts in the ledger of cinder.conf, as cinder-volume does."""
     [configured] = lab.configuration(backend).backends
     assert configured.ledger_path is not None
     ledger = Ledger.open(configured.ledger_path)
@@ -117,7 +117,9 @@ def create(lab: Lab, cache: wiring.RunningCache, number: int, image: int = 1) ->
 
 
 def is_away(samples: Scrape) -> bool:
-    """Whether vCenter is, by the metrics; all of its own are missing then."""
+    """Whether the metrics report vCenter as unreachable; then all metrics from vCenter are
+    missing.
+    """
     away = not samples["up", ("vmware1",)]
     names = {name for name, _ in samples}
     of_vcenter = {key for key, d in METRICS.items() if d.source is Source.VCENTER}
@@ -197,7 +199,7 @@ def test_a_vcenter_that_comes_up_later_costs_its_own_metrics_until_then(lab: Lab
 
 
 def test_a_vcenter_that_hangs_costs_no_scrape(lab: Lab, run: Run) -> None:
-    """Prometheus says how long it waits; before that it has what is known without vCenter."""
+    """Prometheus sends its timeout; before that expires, it gets what is known without vCenter."""
     with counting_cache(lab) as cache:
         create(lab, cache, 1)
     goes_on = threading.Event()
@@ -212,7 +214,7 @@ def test_a_vcenter_that_hangs_costs_no_scrape(lab: Lab, run: Run) -> None:
             goes_on.set()
         assert not is_away(exporter.scrape())
     assert login.hits == 1, "each scrape has waited for a look of its own"
-    assert lab.vcenter.request_log.count("Login") == 2  # the first was of the test's own cache
+    assert lab.vcenter.request_log.count("Login") == 2  # the first was that of the test's own cache
 
 
 def test_a_refused_password_is_not_tried_with_each_scrape(lab: Lab, run: Run) -> None:

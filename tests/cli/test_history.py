@@ -1,4 +1,4 @@
-"""``vmdk-cache history`` tells what was counted, with vCenter away as well."""
+"""``vmdk-cache history`` shows what was counted, even if vCenter cannot be reached."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DAY_S = 86400.0
 
 
 def today() -> datetime.datetime:
-    """Its first moment, so that all that is counted today is of one day."""
+    """The first moment of today, so that everything counted today has one date."""
     midnight = datetime.time(tzinfo=datetime.UTC)
     return datetime.datetime.combine(datetime.datetime.now(datetime.UTC).date(), midnight)
 
 
 @pytest.fixture
 def counted(lab: Lab, tmp_path: Path) -> None:
-    """Nine hits and a miss yesterday, a bypass and an eviction today; vCenter is out of reach."""
+    """Nine hits and a miss yesterday, a bypass and an eviction today; vCenter cannot be reached."""
     lab.configure(vmware_host_port=1)
     clock = ManualClock()
     clock.advance((today() - clock.now()).total_seconds() - DAY_S)

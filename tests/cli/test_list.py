@@ -1,4 +1,4 @@
-"""``vmdk-cache list`` shows what is in the caches, and nothing that is not."""
+"""``vmdk-cache list`` shows what is in the caches, and nothing else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_template_is_shown_exactly_to_programs_and_readably_to_people(lab: Lab
 
 
 def test_a_table_leaves_out_what_makes_it_wider_than_a_terminal(lab: Lab, run: Run) -> None:
-    """The name repeats backend and image; who wants it asks for it."""
+    """The name repeats backend and image, so the table shows it only on request."""
     made = lab.warm()
     assert made.name not in run("list").stdout
     assert max(map(len, run("list").stdout.splitlines())) < 160
@@ -46,7 +46,9 @@ def test_a_table_leaves_out_what_makes_it_wider_than_a_terminal(lab: Lab, run: R
 
 
 def test_what_is_not_ours_is_shown_only_when_asked_for(lab: Lab, run: Run) -> None:
-    """Of a template of a later version nothing is known: its record's fields are made up."""
+    """Nothing is known of a template of a later version, so the fields of its record are
+    invented.
+    """
     made = lab.warm()
     lab.write_record(made, '{"schema": 99}')
     assert run.json("list") == []
@@ -76,7 +78,7 @@ def test_filters_and_order_are_those_asked_for(lab: Lab, run: Run) -> None:
 
 
 def test_a_name_that_would_steer_the_terminal_is_shown_with_escapes(lab: Lab, run: Run) -> None:
-    """What vCenter can send in XML: a line's end and an override of the writing direction."""
+    """vCenter can send both in XML: a line break, and an override of the writing direction."""
     lab.warm()
     [template] = lab.vcenter.vms()
     template.rename("mine\n| forged \u202e |")

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts in etc/, held against a real scrape, by Prometheus's own tool.
+"""Checks the dashboard and the alerts in etc/ against a real scrape, with Prometheus's own tool.
 
 ``promtool`` is part of Prometheus (Debian: package prometheus).
 """
@@ -43,7 +43,7 @@ TARGETS = [
 
 
 def promtool(*arguments: str, given: str = "") -> str:
-    """What it prints, if it is content."""
+    """Run promtool, which must succeed; returns its output."""
     program = shutil.which("promtool")
     if program is None:
         if os.environ.get("VMDK_CACHE_REQUIRE_ALL") == "1":
@@ -67,7 +67,7 @@ def names_in(expression: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def scrape(disk_image: FakeImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A scrape of a backend with every limit, on which everything has happened."""
+    """A scrape of a backend with every limit, after every kind of event."""
     directory = tmp_path_factory.mktemp("scraped")
     with VCenter(Model(hosts_per_cluster=2, datastores=2)) as vcenter:
         lab = Lab(vcenter, disk_image, directory)
@@ -176,8 +176,8 @@ def test_a_panel_shows_metrics_that_exist_from_the_chosen_source(
 
 
 def test_no_panel_is_dead(scrape: str, tmp_path: pathlib.Path) -> None:
-    """Each query has an answer that is a number, half an hour into a time in which every counter of
-    the scrape rises by one a minute: promtool evaluates them as alerts, and all must fire."""
+    """Each query returns a number half an hour into a time in which every counter of the scrape
+    rises by one a minute. promtool evaluates the queries as alerts, and all must fire."""
     series = []
     for line in scrape.splitlines():
         if line.startswith("#"):
@@ -199,7 +199,7 @@ def test_no_panel_is_dead(scrape: str, tmp_path: pathlib.Path) -> None:
         )
         assert "$" not in expression
         name = f"panel_{panel['id']}_{target['refId']}"
-        # What is not a number does not equal itself.
+        # NaN does not equal itself.
         rules.append({"alert": name, "expr": f"count(({expression}) == ({expression})) > 0"})
         checks.append({"eval_time": "30m", "alertname": name, "exp_alerts": [{"exp_labels": {}}]})
     (tmp_path / "panels.yaml").write_text(

@@ -47,7 +47,7 @@ def lab(vcenter: VCenter, disk_image: FakeImage, tmp_path: pathlib.Path) -> Lab:
 
 
 def told(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Lines on stderr, but for those about probes that take long: any may on a busy machine."""
+    """Lines on stderr, except those about slow probes, which any probe may be on a busy machine."""
     return [line for line in done.stderr.splitlines() if "is still running" not in line]
 
 
@@ -105,7 +105,7 @@ def test_what_makes_the_rest_pointless_is_one_line_on_stderr(
 
 
 def test_a_backend_is_checked_before_its_driver_is_changed(lab: Lab, run: Run) -> None:
-    """With volume_driver still Cinder's own, and Cinder's defaults."""
+    """volume_driver is still Cinder's own, with Cinder's defaults."""
     lab.configure("DEFAULT", scheduler_host_manager=None)
     lab.configure(
         volume_driver=cinder_options.PLAIN_DRIVER,

@@ -1,4 +1,6 @@
-"""``vmdk-cache preflight`` with a wrong address, account or report: one clear line, no trace."""
+"""``vmdk-cache preflight`` with a wrong address, account or report: one clear line, no
+traceback.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ Serve = Callable[[socket.socket], None]
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """The worst result of each probe; all of them are there."""
+    """The worst result of each probe; every probe has one."""
     found: dict[str, str] = {}
     for row in json.loads(done.stdout):
         if found.get(row["Probe"]) != "failed":
@@ -35,7 +37,7 @@ def results(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def server(serve: Serve) -> Iterator[int]:
-    """A port; ``serve`` gets each connection, which is kept open until the end."""
+    """A port; ``serve`` gets each connection, which stays open until the end."""
     kept: list[socket.socket] = []
 
     def accept() -> None:
@@ -92,7 +94,7 @@ def test_what_is_wrong_is_named_in_one_line(
 
 
 def silent(connection: socket.socket) -> None:
-    """Accepts, and never answers."""
+    """Accepts connections, and never answers."""
 
 
 def plain(connection: socket.socket) -> None:
@@ -105,7 +107,7 @@ def hangs_up(connection: socket.socket) -> None:
 
 
 def silent_after_tls(context: ssl.SSLContext) -> Serve:
-    """Shakes hands, and never answers a request."""
+    """Completes the TLS handshake, and never answers a request."""
 
     def serve(connection: socket.socket) -> None:
         kept.append(context.wrap_socket(connection, server_side=True))
@@ -115,7 +117,7 @@ def silent_after_tls(context: ssl.SSLContext) -> Serve:
 
 
 def no_vcenter(context: ssl.SSLContext) -> Serve:
-    """Answers each request with a page."""
+    """Answers each request with a web page."""
 
     def serve(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as wrapped:
@@ -127,7 +129,7 @@ def no_vcenter(context: ssl.SSLContext) -> Serve:
 
 @pytest.fixture
 def issuer(lab: Lab, tmp_path: pathlib.Path) -> trustme.CA:
-    """Whom the backend trusts."""
+    """The CA that the backend trusts."""
     made = trustme.CA()
     made.cert_pem.write_to_path(str(tmp_path / "issuer.pem"))
     lab.configure(vmware_ca_file=tmp_path / "issuer.pem")
@@ -135,13 +137,13 @@ def issuer(lab: Lab, tmp_path: pathlib.Path) -> trustme.CA:
 
 
 def context_for(name: str, issuer: trustme.CA) -> ssl.SSLContext:
-    """Of a server that has a certificate for this name."""
+    """The TLS context of a server with a certificate for this name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issuer.issue_cert(name).configure_cert(context)
     return context
 
 
-#: Seconds. Enough for what does answer, on a busy machine.
+#: Seconds. Long enough for servers that do answer, on a busy machine.
 GIVEN_UP_AFTER = "10"
 
 

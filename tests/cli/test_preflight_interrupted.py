@@ -1,4 +1,4 @@
-"""``vmdk-cache preflight --live`` is interrupted or killed: it cleans up, or the next run does."""
+"""An interrupted or killed ``vmdk-cache preflight --live`` cleans up, or the next run does."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["lab", "vcenter"]  # fixtures
 
 
 class Broken:
-    """A live run that gets a signal when vCenter gets its first request of a method.
+    """A live run that gets a signal at vCenter's first request of a method.
 
-    :param skip: requests that pass before it, counted from the second log-in, which begins the
-        live part
+    :param skip: requests to let pass first, counted from the second log-in, which begins the live
+        part
     """
 
     def __init__(self, lab: Lab, run: Run, method: str, number: int, skip: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""``vmdk-cache purge`` deletes what it says, asks before it does, and tells what stayed and why."""
+"""``vmdk-cache purge`` deletes what it lists, asks first, and reports what stayed and why."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_no_for_one_backend_does_not_hide_what_went_from_the_other(lab: Lab, r
 
 
 def on_a_terminal(run: Run, answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command whose user answers."""
+    """Run a command in a terminal, with a user who answers."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, answer.encode())
@@ -113,7 +113,7 @@ def test_one_backend_out_of_reach_does_not_keep_the_other(lab: Lab, run: Run) ->
 
 @pytest.fixture
 def empty_glance() -> Iterator[str]:
-    """The URL of a Glance, without authentication, that has no image any more."""
+    """The URL of a Glance, without authentication, that has lost all images."""
 
     class Answer(Handler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""``vmdk-cache show`` tells all that is known of an image's templates."""
+"""``vmdk-cache show`` prints everything that is known of an image's templates."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Whether docs/tour.rst shows what the commands do: each is run, in the page's order.
+"""Checks that docs/tour.rst shows what the commands do: runs each of them, in the page's order.
 
-Every line of a console block that begins with ``$`` is a command, what follows is what it prints.
-``vmdk-cache`` runs as itself, ``echo $?`` is answered here, and what other programs would do is
-done by :data:`ELSEWHERE`. Times, ids and widths are made alike on both sides. To write the page's
-answers anew: ``python -m tests.cli.test_tour``.
+A line of a console block that begins with ``$`` is a command, the lines after it are its output.
+``vmdk-cache`` runs as itself, the test answers ``echo $?``, and :data:`ELSEWHERE` does what other
+programs would do. Times, ids and widths are normalized on both sides. To rewrite the page's output:
+``python -m tests.cli.test_tour``.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "tour.rst"
 CONF_OF_THE_PAGE = "/etc/cinder/cinder.conf"
 _BLOCK = re.compile(r"\.\. code-block:: console\n\n((?:   .*\n|\n(?=   ))+)")
 _INDENT = "   "
-#: What differs between two runs.
+#: Text that differs between two runs.
 _VARIES = [
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?"), "TIME"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "FINGERPRINT"),
     (re.compile(r"\b(vm|host)-\d+"), r"\1-N"),
     (re.compile(r"(Imported By: )\S+"), r"\1PROCESS"),
     (re.compile(r"\b\d+ s old"), "N s old"),
-    (re.compile(r"\d+\.\d+ MiB"), "N MiB"),  # what the file system's times compress to
+    (re.compile(r"\d+\.\d+ MiB"), "N MiB"),  # the compressed size of the file system's times
     (re.compile(r"-{2,}"), "-"),
     (re.compile(r" +"), " "),
 ]
@@ -43,7 +43,7 @@ _VARIES = [
 
 @dataclass
 class Step:
-    """A command, and what the page says that it prints."""
+    """A command, and the output on the page."""
 
     command: str
     shown: str
@@ -65,7 +65,7 @@ def steps(page: str) -> Iterator[Step]:
 
 
 def make_volume(lab: Lab, number: int) -> None:
-    """As cinder-volume would, what happens being counted."""
+    """Create a volume as cinder-volume would, with its events counted."""
     identity = f"10000000-0000-4000-8000-{number:012}"
     volume = Volume(
         id=identity,
@@ -92,7 +92,7 @@ def make_volume(lab: Lab, number: int) -> None:
 
 
 def make_machine(lab: Lab) -> None:
-    """A machine that is nobody's volume or template, in the cache's folder."""
+    """A VM in the cache's folder that is neither a volume nor a template."""
     template = lab.vcenter.find_vm(lab.templates()[0])
     with lab.cache() as cache:
         from vmdk_cache.vim import inventory
@@ -123,7 +123,7 @@ ELSEWHERE: dict[str, Callable[[Lab], None]] = {
 
 @contextlib.contextmanager
 def glance_with_an_image(lab: Lab, directory: pathlib.Path) -> Iterator[None]:
-    """A real Glance, which holds what the page warms."""
+    """A real Glance with the images that the page warms."""
     directory.mkdir()
     running, image = Glance(directory), lab.disk_image
     try:
@@ -144,7 +144,7 @@ def glance_with_an_image(lab: Lab, directory: pathlib.Path) -> Iterator[None]:
 
 
 class Tour:
-    """Runs the page's commands one by one; ``printed`` collects what they said."""
+    """Runs the page's commands one by one; ``printed`` collects their output."""
 
     def __init__(self, lab: Lab, run: Run) -> None:
         self._lab = lab
@@ -183,7 +183,7 @@ def test_the_tour_shows_what_does_not_happen(lab: Lab, run: Run, tmp_path: pathl
 
 
 def write_anew() -> None:
-    """Put what the commands print now into the page."""
+    """Write the commands' present output into the page."""
     page = PAGE.read_text()
     with (
         tempfile.TemporaryDirectory() as directory,

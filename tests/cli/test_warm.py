@@ -1,4 +1,4 @@
-"""``vmdk-cache warm``: a real Glance, the fake vCenter, and the script as a process of its own."""
+"""``vmdk-cache warm``: a real Glance, the fake vCenter, and the script in its own process."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_terminal_shows_a_bar_and_the_table_stays_clean(
 
     def read() -> None:
         nonlocal shown
-        with contextlib.suppress(OSError):  # how a terminal says that nobody writes any more
+        with contextlib.suppress(OSError):  # a terminal's way to report that the writer has closed
             while chunk := os.read(ours, 1 << 16):
                 shown += chunk
 
@@ -104,7 +104,7 @@ def test_a_terminal_shows_a_bar_and_the_table_stays_clean(
     assert all(part in shown for part in (b"MiB", b"\x1b[", b"imported in"))
 
 
-# -- what is wrong is told before the first byte
+# -- errors are reported before the first byte
 
 
 def test_no_image_is_imported_unless_all_can_be(
@@ -270,7 +270,7 @@ def test_the_next_server_is_asked_when_one_is_away(
 
 @contextlib.contextmanager
 def refusing_keystone() -> Iterator[str]:
-    """A server that knows version 3 of the Identity API and no user."""
+    """A server that supports version 3 of the Identity API and has no users."""
 
     class Answers(Handler):
         def do_GET(self) -> None:
@@ -325,7 +325,7 @@ def test_nobody_to_ask_as_says_what_to_set(lab: Lab, run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def large_image_id(glance: Glance) -> str:
-    """More than the memory that waits for it; made and uploaded once."""
+    """Larger than the read-ahead buffer; created and uploaded once."""
     return upload(glance, as_stream_optimized(noise(4 * READ_AHEAD_BYTES)), "large")
 
 
@@ -333,7 +333,7 @@ def large_image_id(glance: Glance) -> str:
 def test_who_ends_it_breaks_imports_off_and_leaves_nothing(
     lab: Lab, run: Run, large_image_id: str, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:
-    """vCenter takes its time."""
+    """vCenter is slow."""
     lab.vcenter.fault_rules.add("nfc:POST", delay_s=3)
     command = run.command("warm", large_image_id, "-f", "json")
     with subprocess.Popen(

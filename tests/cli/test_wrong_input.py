@@ -1,4 +1,4 @@
-"""Whatever is wrong: the right exit code, one line that names it and what to do, no traceback."""
+"""For every error: the right exit code, one line that names it and the remedy, no traceback."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 
 from tests.cli.conftest import SCRIPT, TIMEOUT_S, Lab, Run
 
-#: Root may read and write everything: without these it is held to a file's mode like anybody.
+#: Root may read and write everything; without these capabilities, file modes apply to it.
 UNPRIVILEGED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What it said on stderr, which must be a single line; nothing else was printed."""
+    """Its stderr, which must be a single line; stdout must be empty."""
     assert done.stdout == "", done.stdout
     [line] = done.stderr.splitlines()
     return line
@@ -89,7 +89,7 @@ def test_without_a_file_it_is_said_where_one_was_looked_for(
 
 
 def test_a_line_that_cannot_be_parsed_is_not_repeated(lab: Lab, run: Run) -> None:
-    """It may be half of a password."""
+    """The line may be half of a password."""
     lab.path.write_text("[vmware1]\nvmware_host_password\nhush hush\n")
     line = one_line(run("list", code=3))
     assert str(lab.path) in line and "2" in line and "hush" not in line
@@ -127,7 +127,7 @@ def test_the_environment_may_hold_the_password(lab: Lab, run: Run) -> None:
 
 
 def test_ctrl_c_ends_a_command_in_one_line(lab: Lab, run: Run) -> None:
-    """In the middle of a request, with a session open, which must not be left in vCenter."""
+    """In the middle of a request, with an open session, which must not stay in vCenter."""
     with subprocess.Popen(
         run.command("list"),
         stdout=subprocess.PIPE,
@@ -162,7 +162,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(lab: Lab, run: Run) -> None:
 
 @pytest.fixture
 def unprivileged(run: Run) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command as somebody who is held to the modes of files."""
+    """Runs a command as a user to whom file modes apply."""
     prefix: list[str] = []
     if os.geteuid() == 0:
         if shutil.which(UNPRIVILEGED[0]) is None:
@@ -218,11 +218,11 @@ def test_root_makes_no_lock_that_cinder_could_not_take(
     line = one_line(run("purge", "--all", "--yes", code=3))
     assert "sudo -u" in line and "[coordination] backend_url" in line
     assert len(lab.templates()) == 1
-    run("list")  # who only looks takes no lock
+    run("list")  # read-only commands take no lock
 
 
 def test_help_needs_neither_a_configuration_nor_what_speaks_to_vcenter(run: Run) -> None:
-    """It is read first, and completion scripts read it often."""
+    """Help is the first thing that users read, and completion scripts read it often."""
     program = (
         "import sys\n"
         "from vmdk_cache.cli.main import main\n"
@@ -249,7 +249,7 @@ def test_a_completion_script_is_one_that_bash_takes(run: Run) -> None:
 
 
 def test_completion_offers_commands_and_their_options(run: Run) -> None:
-    """In place of the package bash-completion, the one function of it that the script calls."""
+    """Replaces the package bash-completion by the one function that the script calls."""
     helper = (
         "_get_comp_words_by_ref() {\n"
         '  words=("${COMP_WORDS[@]}"); cur=${words[COMP_CWORD]}; prev=${words[COMP_CWORD-1]}\n'
@@ -287,7 +287,7 @@ def test_a_full_disk_is_no_defect_of_this_program(run: Run) -> None:
 
 
 def test_a_name_that_the_terminal_cannot_write_ends_no_command(lab: Lab, run: Run) -> None:
-    """Of a datastore, here; an image's as well."""
+    """Here it is a datastore's name; an image's works the same way."""
     with lab.cache() as cache:
         datastore = lab.vcenter.datastore("DC0_DS0").moref
         cache.session.invoke("Datastore", datastore, "RenameDatastore", newName="größe")

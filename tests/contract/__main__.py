@@ -1,8 +1,8 @@
 """``make contract``: the contract suite, on our own vCenters or on the one in ``VCENTER``.
 
-On a vCenter that is given, another process runs the tests. This one logs in first, removes what an
-earlier run of this checkout has left, and in the end, whatever has happened, removes what the run
-has made.
+For a given vCenter, another process runs the tests. This process logs in first, removes what an
+earlier run of this checkout has left, and at the end, whatever happens, removes what the run has
+created.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _STATE = ROOT / ".tools" / "contract"
 _PATIENCE_S = 2.0
 _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 30.0
-#: Tests end their threads and log out when they are interrupted.
+#: Interrupted tests still end their threads and log out.
 _INTERRUPTED_WITHIN_S = 90.0
 _PYTEST = [sys.executable, "-m", "pytest"]
 _USAGE = 2
 _INTERRUPTED = 130
-#: Without these nothing could be removed; all else that is missing makes a test fail.
+#: Without these, nothing could be removed; any other missing privilege makes a test fail.
 _ON_FOLDER = (
     "Folder.Create", "Folder.Delete", "Folder.Rename", "VirtualMachine.Inventory.Delete",
 )  # fmt: skip
@@ -80,7 +80,7 @@ def _on_ours(rest: Sequence[str], jobs: str) -> int:
 
 
 def _where(rest: Sequence[str]) -> list[str]:
-    """The whole suite, unless some of it is named."""
+    """The whole suite, unless the arguments name a part of it."""
     named = any((ROOT / each.partition("::")[0]).exists() for each in rest if each[:1] != "-")
     return [] if named else ["tests/contract"]
 
@@ -89,7 +89,7 @@ def _on(given: Given, rest: Sequence[str], *, clean: bool) -> int:
     state = _STATE / re.sub(r"[^A-Za-z0-9.]", "_", given.server)
     state.mkdir(parents=True, exist_ok=True)
     run = Run.new()
-    # A shell starts what runs in the background with interrupts ignored, and so would the tests be.
+    # A shell starts background jobs with interrupts ignored, and the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with _alone(state, given) as lock, _logged_in(given, state, run) as session:
         if clean:
@@ -104,7 +104,7 @@ def _on(given: Given, rest: Sequence[str], *, clean: bool) -> int:
 
 @contextlib.contextmanager
 def _alone(state: Path, given: Given) -> Iterator[int]:
-    """Yields a file that this process and the tests keep open for as long as they run."""
+    """Yields a lock file that this process and the tests keep open as long as they run."""
     lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ def _alone(state: Path, given: Given) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _logged_in(given: Given, state: Path, run: Run) -> Iterator[Session]:
-    """What cannot be reached is tried once: it is likelier a mistake than an outage."""
+    """Try an unreachable vCenter only once: a wrong address is likelier than an outage."""
     limit_s = _CONNECT_TIMEOUT_S + 2 * _READ_TIMEOUT_S
     timeouts = {"connect_timeout_s": _CONNECT_TIMEOUT_S, "read_timeout_s": _READ_TIMEOUT_S}
     with _word(f"waits for an answer of {given.server}, for {limit_s:.0f} s at most"):
@@ -152,7 +152,7 @@ def _prepared(given: Given, session: Session, state: Path, run: Run) -> Plan:
 
 
 def _ground(given: Given, session: Session) -> tuple[Ground, Choice]:
-    """Where the tests put things, and that by name.
+    """Where the tests put things, also as names.
 
     :raises Problem: there is no such place
     """
@@ -169,14 +169,14 @@ def _ground(given: Given, session: Session) -> tuple[Ground, Choice]:
         )
     cluster = where.hosts[0].cluster
     values = properties.read(session, "ClusterComputeResource", [cluster], ["name"])
-    # A host that stands alone is in no cluster; then the tests use all hosts.
+    # A standalone host is in no cluster; then the tests use all hosts.
     name = unescape_name(values.get(cluster, {}).get("name", ""))
     datastores = tuple(datastore.name for datastore in where.datastores)
     return where, Choice(where.datacenter.name, name, datastores)
 
 
 def _check_privileges(session: Session, where: Ground) -> None:
-    """:raises Problem: what the run makes could not be removed"""
+    """:raises Problem: the account could not remove what the run creates"""
     vm_folder = ("Folder", where.datacenter.vm_folder)
     wanted = {vm_folder: (_ON_FOLDER, f"the VM folder of {quoted(where.datacenter.name)}")}
     for each in where.datastores:
@@ -193,7 +193,7 @@ def _check_privileges(session: Session, where: Ground) -> None:
 
 
 def _tested(given: Given, plan: Plan, rest: Sequence[str], lock: int) -> int:
-    """Run the tests in a process group of their own, so that one interrupt reaches them once."""
+    """Run the tests in their own process group, so that one interrupt reaches them once."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "VCENTER_PASSWORD_FILE"},
         "VCENTER_PASSWORD": given.password,
@@ -227,7 +227,7 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 
 
 def _swept(session: Session, state: Path, mine: object, *, before: bool = False) -> int:
-    """0 if nothing is left of the runs that are ``mine``, else 1."""
+    """Remove what the runs that are ``mine`` have left; returns 0 if nothing stays, else 1."""
     sweep = Sweep(session, state, _say)
     try:
         with _word("removes what was made"):
@@ -251,7 +251,7 @@ def _swept(session: Session, state: Path, mine: object, *, before: bool = False)
 
 @contextlib.contextmanager
 def _word(text: str) -> Iterator[None]:
-    """Says what is going on if it takes long."""
+    """Print a line if the block takes long."""
     timer = threading.Timer(_PATIENCE_S, _say, [text])
     timer.daemon = True
     timer.start()

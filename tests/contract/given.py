@@ -1,6 +1,6 @@
-"""The vCenter that ``make contract VCENTER=...`` is given: read from variables, and checked.
+"""The vCenter of ``make contract VCENTER=...``: read from variables, and checked.
 
-What is wrong with a variable is one line that names it. No line has the password.
+An error in a variable is one line that names the variable. No line contains the password.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from vmdk_cache import errors
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vim.endpoint import Endpoint
 
-#: Tells pytest of the run that it is part of.
+#: Tells pytest which run it is part of.
 PLAN = "VMDK_CACHE_CONTRACT_PLAN"
-#: What the errors of a session call the variables.
+#: Options in a session's errors -> our variables.
 _VARIABLES = {
     "vmware_host_username and vmware_host_password":
         "the user in VCENTER, and VCENTER_PASSWORD or VCENTER_PASSWORD_FILE",
@@ -35,12 +35,12 @@ _FORM = "VCENTER must be https://user@host or https://user@host:port"
 
 
 class Problem(Exception):
-    """The suite cannot run; the text is one line for the person who started it."""
+    """The suite cannot run; the text is one line for the user who started it."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """:ivar ca_file: None for what the system trusts"""
+    """:ivar ca_file: None for the system's CAs"""
 
     host: str
     port: int
@@ -67,9 +67,9 @@ class Given:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the command tells pytest of the run.
+    """What the command passes to pytest about the run.
 
-    :ivar sessions: file of the keys of the sessions that the run opens
+    :ivar sessions: file with the keys of the sessions that the run opens
     """
 
     run: Run
@@ -97,7 +97,7 @@ class Plan:
 
 
 def read(variables: Mapping[str, str]) -> Given | None:
-    """None if no vCenter is given.
+    """None without ``VCENTER``.
 
     :raises Problem: a variable cannot be used
     """
@@ -127,7 +127,7 @@ def read(variables: Mapping[str, str]) -> Given | None:
 
 
 def in_variables(error: BaseException) -> str:
-    """An error of a session, with the names of our variables in place of Cinder's options."""
+    """An error of a session, with our variables instead of Cinder's options."""
     text = str(error)
     for option, variable in _VARIABLES.items():
         text = text.replace(option, variable)
@@ -135,7 +135,7 @@ def in_variables(error: BaseException) -> str:
 
 
 def _address(url: str) -> tuple[str, int, str]:
-    """Host, port, user. The URL is in no message: there may be a password in it."""
+    """Host, port, user. No message contains the URL, which may include a password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

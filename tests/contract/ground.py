@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from vmdk_cache.datastore.selection import DATASTORE_TYPES
 from vmdk_cache.vim.inventory import Datacenter, Datastore, Host, Inventory
 
-#: Their directories bear ids in place of names.
+#: Their directories have ids instead of names.
 WITHOUT_NAMES = frozenset({"vsan", "vvol"})
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the person who runs the suite has chosen, by name; what is empty is free."""
+    """The user's choice, by name; empty fields mean any."""
 
     datacenter: str = ""
     cluster: str = ""
@@ -41,7 +41,7 @@ class Choice:
 @dataclass(frozen=True)
 class Ground:
     """:ivar hosts: two of one cluster, or one
-    :ivar datastores: that all of them can write to; those whose directories have names come first
+    :ivar datastores: writable from all of them; those whose directories have names come first
     """
 
     datacenter: Datacenter
@@ -50,9 +50,9 @@ class Ground:
 
 
 def ground(found: Inventory, choice: Choice) -> Ground | None:
-    """The best; None if no host can be used.
+    """The best ground; None if no host can be used.
 
-    :param found: of the clusters that were chosen
+    :param found: inventory of the chosen clusters
     """
     best = max(_grounds(found, choice), key=_worth, default=None)
     return best if best is not None and best.datastores else None
@@ -63,7 +63,7 @@ def _worth(of: Ground) -> tuple[int, int]:
 
 
 def _grounds(found: Inventory, choice: Choice) -> Iterator[Ground]:
-    """In the inventory's order; :func:`max` takes the first of the best."""
+    """All candidates, in the inventory's order; :func:`max` takes the first of the best."""
     datacenters = {
         each.moref: each for each in found.datacenters if choice.datacenter in ("", each.name)
     }

@@ -1,5 +1,5 @@
-"""The keys of the sessions that a run opens, in a file: a later run can end those of one that was
-killed. A key is not a secret: it cannot be used to log in."""
+"""Writes the keys of a run's sessions to a file, so that a later run can end those of a killed one.
+A key is not a secret: it cannot be used to log in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEY = re.compile(r"<key>([^<]+)</key>\s*<userName>([^<]+)</userName>")
 
 
 class Journal:
-    """A listener of a session's exchanges; use it for one file in several threads."""
+    """A listener for a session's exchanges; several threads can use it for one file."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = path

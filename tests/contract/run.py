@@ -1,9 +1,9 @@
-"""Names of what one run of the contract suite makes in a vCenter.
+"""Names of the objects that one run of the contract suite creates in a vCenter.
 
-A run keeps to one folder below the VM folder of a datacenter. All other names begin with the run's
-id: those of virtual machines and their directories, of directories that tests make, of custom
-attributes, of backends and so of their templates. So what a run has made can be told from
-everything else, also by a later run.
+A run works in one folder below the VM folder of a datacenter. All other names begin with the run's
+id: those of virtual machines and their directories, of directories that tests create, of custom
+attributes, of backends and so of their templates. So a run's objects can be told from all others,
+even by a later run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What the ids of all runs begin with.
+#: Prefix of all runs' ids.
 PREFIX = "vct"
 _FOLDER = "vmdk_cache contract suite"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -47,26 +47,26 @@ class Run:
         return f"{_FOLDER} ({self.id})"
 
     def path(self, *names: str) -> tuple[str, ...]:
-        """Of a folder in the run's."""
+        """The path of a folder in the run's folder."""
         return (self.folder, *names)
 
     def named(self, text: str) -> str:
-        """A name of the run's own."""
+        """A name with the run's id."""
         return f"{self.id}-{text}"
 
     def new_backend(self) -> str:
-        """A backend's name, another one each time. Longer names are cut in a template's name."""
+        """A new backend name at each call. Longer names are cut in a template's name."""
         number = next(_numbers)
         return f"{self.id}{_DIGITS[number // 36]}{_DIGITS[number % 36]}"
 
 
 def run_of(name: str) -> Run | None:
-    """The run that has made what bears this name; None if no run has."""
+    """The run that created the object with this name; None if no run did."""
     found = _ID.match(name)
     return None if found is None else Run(found["machine"], found["run"])
 
 
 def this_machine() -> str:
-    """Five digits for this machine and checkout."""
+    """Five digits that identify this machine and checkout."""
     text = f"{socket.gethostname()} {Path(__file__).parent}"
     return hashlib.sha256(text.encode()).hexdigest()[:5]

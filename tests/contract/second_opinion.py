@@ -1,4 +1,4 @@
-"""What pyVmomi's own client sees of a vCenter: not by our code, so that ours is held against it."""
+"""What pyVmomi's own client sees in a vCenter, to check our code against other code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SecondOpinion:
         self.content = content
 
     def every(self, kind: type) -> list[Any]:
-        """All managed objects of the type, those of its subtypes included."""
+        """All managed objects of the type, including its subtypes."""
         view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [kind], True)
         try:
             return list(view.view)
@@ -28,7 +28,7 @@ class SecondOpinion:
             view.DestroyView()
 
     def refer(self, kind: type, moref: str) -> Any:
-        """The managed object of that id."""
+        """The managed object with that id."""
         return kind(moref, self.content.rootFolder._stub)
 
 
@@ -48,5 +48,5 @@ def of(target: Target) -> Iterator[SecondOpinion]:
 
 
 def plain(name: str) -> str:
-    """A name as people write it: vCenter escapes three characters."""
+    """A name in its original form: vCenter escapes three characters."""
     return unquote(name)

@@ -1,7 +1,7 @@
-"""Removes what runs of the contract suite have made, and nothing else.
+"""Removes what runs of the contract suite have created, and nothing else.
 
-Sessions go first, since a lease holds its virtual machine and ends with its session; then virtual
-machines, folders, directories, custom attributes.
+Sessions end first, since a lease locks its virtual machine and ends with its session; then virtual
+machines, folders, directories and custom attributes are removed.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
-#: vCenter may hold a machine or a folder for a moment after an operation on it.
+#: vCenter may lock a VM or a folder for a moment after an operation on it.
 _ATTEMPTS = 6
 _AT_ONCE = 8
 _TASK_TIMEOUT_S = 600.0
-#: Ends the name of the attribute that says: a run has defined the cache's own attribute.
+#: Suffix of the attribute that records that a run has defined the cache's own attribute.
 _DEFINED = f"defined {ATTRIBUTE}"
 
 Mine = Callable[[Run], bool]
 
 
 def will_define_the_caches_attribute(session: Session, run: Run) -> None:
-    """If vCenter lacks the cache's custom attribute, note that there: the tests define it, and a
+    """If vCenter lacks the cache's custom attribute, record that there: the tests define it, and a
     sweep removes it again."""
     if CustomAttributes.of(session).field_key(ATTRIBUTE) is not None:
         return
@@ -49,8 +49,8 @@ def will_define_the_caches_attribute(session: Session, run: Run) -> None:
 
 
 class Sweep:
-    """:param journals: folder of the files of session keys, each named for its run
-    :param say: called with a line for each thing removed
+    """:param journals: folder of the files with session keys, each named after its run
+    :param say: called with a line for each removed object
     """
 
     def __init__(self, session: Session, journals: Path, say: Callable[[str], None]) -> None:
@@ -63,9 +63,9 @@ class Sweep:
         self._waiter.close()
 
     def remove(self, mine: Mine) -> list[str]:
-        """Everything that the runs that are ``mine`` have made.
+        """Remove everything that the runs that are ``mine`` have created.
 
-        :returns: why something stays
+        :returns: reasons why objects stay
         """
         self._end_sessions(mine)
         stay: list[str] = []
@@ -93,14 +93,14 @@ class Sweep:
             path.unlink(missing_ok=True)
 
     def _end_session(self, session: tuple[str, str]) -> str:
-        """Why it stays; an account needs a privilege of the administrators' to end a session."""
+        """Returns why it stays; ending a session needs a privilege of administrators."""
         key, user = session
         try:
             active = self._sessions("SessionIsActive", sessionID=key, userName=user)
             if active and key != self._own_key():
                 self._sessions("TerminateSession", sessionId=[key])
         except errors.ObjectNotFound:
-            pass  # it has ended meanwhile
+            pass  # it has ended in the meantime
         except errors.VCenterError as failure:
             return str(failure)
         return ""
@@ -134,7 +134,7 @@ class Sweep:
 
     def _remove_folder(self, moref: str, name: str) -> list[str]:
         folders, machines = [moref], dict[str, str]()
-        for folder in folders:  # grows
+        for folder in folders:  # `stay` grows
             folders += self._children(folder, "Folder")
             machines |= self._children(folder, "VirtualMachine")
         if machines:
@@ -142,7 +142,7 @@ class Sweep:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             stay = [text for text in pool.map(self._remove_machine, *_columns(machines)) if text]
         if stay:
-            return stay  # and so do the folders
+            return stay  # so the folders stay too
         try:
             for folder in reversed(folders):
                 self._persistently(lambda folder=folder: self._destroy_folder(folder))
@@ -176,7 +176,7 @@ class Sweep:
                     self._session, self._waiter, datastore, PREFIX
                 )
             except errors.NoPermission:
-                continue  # nor could this account make one there
+                continue  # and this account could not create one there
             except errors.VCenterError as failure:
                 self._say(f"cannot look for directories on {quoted(datastore.name)}: {failure}")
                 continue
@@ -200,7 +200,7 @@ class Sweep:
         key = found.get(ATTRIBUTE)
         if defined and not others and key is not None and not self._is_used(key):
             doomed = {ATTRIBUTE: key, **doomed}
-        # What tells of the cache's attribute goes last.
+        # The marker of the cache's attribute goes last.
         for name in sorted(doomed, key=lambda name: name in defined):
             try:
                 self._remove_definition(doomed[name])

@@ -1,4 +1,4 @@
-"""Locks of each coordinator that Cinder can be given: what the cache relies on of them."""
+"""Locks of each coordinator that Cinder supports: what the cache needs from them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_lock_that_another_holds_is_told_from_a_coordinator_that_fails(url: st
 
 
 def test_a_lock_stays_while_its_holder_lives_and_goes_when_it_is_killed(url: str) -> None:
-    """Also beyond what the coordinator grants it for: the heartbeat renews it."""
+    """Even beyond the coordinator's expiry: the heartbeat renews the lock."""
     context = multiprocessing.get_context("spawn")
     held = context.Event()
     process = context.Process(target=hold_until_killed, args=(url, held))

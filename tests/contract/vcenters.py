@@ -1,12 +1,12 @@
-"""The vCenters that the contract suites run on: our fake, and vcsim, which is govmomi's simulator.
+"""The vCenters for the contract suites: our fake, and vcsim, which is govmomi's simulator.
 
-With ``make contract VCENTER=...`` they run on the one that is given, and on no other.
+With ``make contract VCENTER=...`` they run on the given one, and on no other.
 
 vcsim runs with three inventories: a small one, a wide one of several datacenters and clusters, and
 the recorded one of a real vCenter. ``make test-all`` leaves the last two to ``make vcsim``.
 
-Tests assume nothing of the inventory. They keep to the folder and names of :attr:`Target.run`, and
-to the hosts and datastores of :meth:`Target.ground`.
+Tests assume nothing about the inventory. They use only the folder and names of :attr:`Target.run`,
+and the hosts and datastores of :meth:`Target.ground`.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ POLICY = "gold"
 class Target:
     """A running vCenter.
 
-    :ivar name: ``fake``, ``vcsim``, or ``vcenter`` if it is given and no vcsim
-    :ivar ca_file: None for what the system trusts
+    :ivar name: ``fake``, ``vcsim``, or ``vcenter`` if it is given and not vcsim
+    :ivar ca_file: None for the system's CAs
     :ivar fake: the fake itself, if we have started it in this process; see :meth:`control`
-    :ivar is_given: somebody else's, where time passes as it does
-    :ivar policy: name of the storage policy that is looked at; empty: any
+    :ivar is_given: not started by us; its time cannot be moved
+    :ivar policy: name of the storage policy to read; empty: any
     """
 
     name: str
@@ -69,7 +69,8 @@ class Target:
         return self.name == "vcsim"
 
     def control(self, reason: str) -> VCenter:
-        """The fake, for a test that changes what no client can change; any other vCenter skips it.
+        """The fake, for a test that changes what no client can change; skips the test on any other
+        vCenter.
 
         :param reason: what the test does to the fake
         """
@@ -91,7 +92,7 @@ class Target:
         return Endpoint(**{**values, **changes})  # type: ignore[arg-type]
 
     def clock(self) -> Clock:
-        """For a client that waits long: the fake's own, where that is in this process."""
+        """A clock for clients that wait long: the fake's own, if it is in this process."""
         if self.fake is not None:
             return SharedHastyClock(self.fake.clock)
         return SystemClock() if self.is_given else HastyClock()
@@ -150,7 +151,7 @@ def running_recorded_vcsim() -> Iterator[Target]:
 
 @contextmanager
 def running_given() -> Iterator[Target]:
-    """The one of ``make contract VCENTER=...``."""
+    """The vCenter of ``make contract VCENTER=...``."""
     plan, said = given.Plan.from_environment(), given.read(os.environ)
     assert plan is not None and said is not None
     yield Target(
@@ -168,7 +169,7 @@ def running_given() -> Iterator[Target]:
     )
 
 
-#: What starts each of the vCenters, by the name that it has as a test's parameter.
+#: How to start each of the vCenters, by its name as a test's parameter.
 STARTS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
     "fake": running_fake,
     "vcsim": running_vcsim,

@@ -1,9 +1,9 @@
 """Run the matrix: ``make faults``, or ``python -m tests.faults "hit: CloneVM_Task"`` for the cells
 whose names contain the words.
 
-Cells are spread over as many processes as there are cores. A run of all of them writes
-results.json, which git ignores, as it goes: an interrupted run shows what it has tried. Any run
-exits with 1 if a cell did not hold.
+As many processes as there are cores share the cells. A run of all cells writes results.json, which
+git ignores, as it proceeds, so an interrupted run shows what it has tried. Every run exits with 1
+if a cell did not hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARES = 16
 
 
 def main() -> int:
-    """See the module's text."""
+    """See the module's docstring."""
     words = " ".join(sys.argv[1:])
     began = time.monotonic()
     cores = os.cpu_count() or 1

@@ -1,13 +1,13 @@
 """Runs one cell, and judges what is left of it.
 
-prepare    what the operation finds
-fault      in force
+prepare    the state that the operation finds
+fault      is active
 work       the operation, to its outcome: made, done, or refused with an error of ours
-mended     the fault is over; vCenter ends what it has begun, leases run out
+mended     the fault is over; vCenter ends what it has begun, leases expire
 round      housekeeping: one purge, one reconcile
-look       nothing without an owner
+look       no object without an owner
 again      the next volume from the image; after a failure the same volume once more
-look       as after a day without faults
+look       the same as after a day without faults
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from tests.faults.operations import MADE
 from tests.faults.world import DATASTORES, GIB, World, volume
 from vmdk_cache.cache.entry import Phase
 
-#: An operation takes milliseconds; one that takes so long waits for what never comes.
+#: An operation takes milliseconds; after this time it waits for something that never happens.
 HANGS_AFTER_S = 60.0
-#: Runs of a cell until its poll is made.
+#: Most runs of a cell until its poll is sent.
 POLL_TRIES = 5
 NOT_MADE = "the call was not made"
-#: What may be somebody's import is removed by the second look (vmdk_cache/periodic/reconcile.py).
+#: The second look removes what might be another process's import
+#: (vmdk_cache/periodic/reconcile.py).
 LOOKS_APART_S = 61.0
 
 
 @dataclass(frozen=True)
 class Result:
     """:ivar extra_requests: beyond those of a clean run
-    :ivar left: what of a failed volume waits for its next attempt or its deletion
-    :ivar problems: promises that were not kept, none if the cell held
+    :ivar left: what a failed volume leaves until its next attempt or its deletion
+    :ivar problems: broken promises; none if the cell held
     """
 
     cell: Cell
@@ -44,11 +45,11 @@ class Result:
 
 
 def run(cell: Cell) -> Result | None:
-    """The cell's result; what the cache itself raises is in it.
+    """The cell's result, including errors of the cache itself.
 
-    None if the call is a poll that was never made. How often a thread polls depends on how fast the
-    machine is just then, and a recording counts what every clean run has (recording.py): a run in
-    which the fault never struck was a clean run, and shows that this poll does not count.
+    None if the call is a poll that was never sent. How often a thread polls depends on the speed of
+    the machine at that time, and a recording counts the polls of every clean run (recording.py). A
+    run in which the fault never struck was a clean run, and shows that this poll does not count.
     """
     for _ in range(POLL_TRIES):
         with World() as world:
@@ -84,7 +85,7 @@ class _Run:
         return Result(self.cell, self.outcome, extra, self.left, tuple(self.problems))
 
     def _fault(self) -> int:
-        """The work under the fault; how many requests it took beyond a clean run."""
+        """Do the work under the fault; returns how many more requests it took than a clean run."""
         world = self.world
         world.vcenter.request_log.reset()
         world.coordinator.reset()
@@ -120,7 +121,7 @@ class _Run:
         cache.reconcile.check(fix=True, remove_directories=True)
 
     def _look_for_what_nobody_owns(self) -> None:
-        """After one round: ready templates, whole volumes, and at most the volume that failed."""
+        """After one round: ready templates, complete volumes, and at most the failed volume."""
         world = self.world
         made = self.outcome in MADE
         with world.vcenter.lock:
@@ -137,7 +138,7 @@ class _Run:
         self._look_at_the_rest()
 
     def _again(self) -> None:
-        """The volume that failed is tried again; one that was made is followed by another."""
+        """Try the failed volume again; if the volume succeeded, create another."""
         number = 2 if self.outcome in MADE else 1
         try:
             self.world.create(number)
@@ -156,7 +157,7 @@ class _Run:
         self._look_at_the_rest()
 
     def _look_at_the_rest(self) -> None:
-        """No lease, no task, no snapshot, no directory of nobody, one template a datastore."""
+        """No lease, task, snapshot or unused directory is left, and one template per datastore."""
         world = self.world
         with world.vcenter.lock:
             vms = world.vcenter.vms()
@@ -189,8 +190,8 @@ class _Run:
         )
 
     def _look_at_sessions(self) -> None:
-        """None is left of a process that ended, but one whose log-in got no answer, or that vCenter
-        said it does not know when it was asked (Fetch of currentSession)."""
+        """No session of an ended process is left, except one whose log-in got no answer, or one
+        that vCenter denied when asked (Fetch of currentSession)."""
         left = len(self.world.vcenter.sessions.active())
         unheard = self.cell.call.method in ("Login", "Fetch") or "dropped" in self.cell.fault.kind
         if left > (10 if unheard else 0):

@@ -1,4 +1,4 @@
-"""A coordinator of locks as tooz gives it, in memory, that fails where it is told to."""
+"""An in-memory coordinator of locks with tooz's interface, whose failures a test chooses."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Literal
 
 from tooz import coordination
 
-#: gone: no lock is granted; lost: it is gone while a lock is held; held: another has the lock.
+#: gone: no lock is granted; lost: it disappears while a lock is held; held: another process has the
+#: lock.
 LockFault = Literal["gone", "lost", "held"]
 
 
 class Coordinator:
     """Its ``get_lock`` is what :class:`vmdk_cache.locks.ToozLocks` takes.
 
-    :ivar acquisitions: how often a lock was asked for
-    :ivar hits: how often it failed as told
+    :ivar acquisitions: number of requests for a lock
+    :ivar hits: number of failures that a test chose
     """
 
     def __init__(self) -> None:
@@ -25,12 +26,12 @@ class Coordinator:
         self.acquisitions = self.hits = 0
 
     def reset(self) -> None:
-        """Count from now, without faults."""
+        """Count from now on, without faults."""
         self._fault = None
         self.acquisitions = self.hits = 0
 
     def fail(self, how: LockFault, number: int) -> None:
-        """The lock that is asked for as the ``number``-th from now has this fault."""
+        """The ``number``-th request for a lock from now on has this fault."""
         self.reset()
         self._fault = (how, number)
 
@@ -39,7 +40,7 @@ class Coordinator:
         return _Lock(self, self._locks[name])
 
     def asked(self) -> LockFault | None:
-        """A lock is asked for: what is wrong with it."""
+        """Count a request for a lock; returns its fault."""
         self.acquisitions += 1
         if self._fault is None or self._fault[1] != self.acquisitions:
             return None

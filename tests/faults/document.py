@@ -1,4 +1,4 @@
-"""docs/faults.rst, written from the results of a whole run: ``python -m tests.faults.document``.
+"""docs/faults.rst, written from the results of a complete run: ``python -m tests.faults.document``.
 
 ``make faults`` writes the results to results.json, which git ignores, and then the page. Tests
 compare the page with the matrix (test_matrix.py).
@@ -21,7 +21,7 @@ RESULTS = pathlib.Path(__file__).parent / "results.json"
 
 
 def load() -> dict[str, Any]:
-    """Results of the last whole run, see tests/faults/__main__.py."""
+    """Results of the last complete run, see tests/faults/__main__.py."""
     loaded: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     return loaded
 
@@ -75,17 +75,17 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def method_of(call: str) -> str:
-    """The method of a call that is shown as "FindChild" or "2nd FindChild"."""
+    """The method of a call in the form "FindChild" or "2nd FindChild"."""
     return call.split(" ")[-1]
 
 
 def methods() -> dict[str, set[str]]:
-    """Operation -> the methods that the page says it calls."""
+    """Operation -> the methods that it calls according to the page."""
     return {name: set(shown.split(", ")) for name, shown in PAGE.shown(METHODS)}
 
 
 def not_held() -> list[tuple[str, str, str]]:
-    """Operation, call and fault of each cell that the page says did not hold."""
+    """Operation, call and fault of each cell that did not hold according to the page."""
     return [(operation, call, fault) for operation, call, fault, _ in PAGE.shown(NOT_HELD)]
 
 
@@ -122,7 +122,7 @@ def _outcomes(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def main() -> int:
-    """See the module's text."""
+    """See the module's docstring."""
     return PAGE.write(tables(load()))
 
 

@@ -1,8 +1,8 @@
-"""What can go wrong at a call: which faults a call can answer with, and how they are put in force.
+"""What can go wrong at a call: its possible faults, and how to inject them.
 
 Typed faults are those that the vSphere API reference declares for the method, by pyVmomi's type
-data, and what vCenter is known to answer without declaring it (:data:`UNDECLARED`). Those of a
-method that starts a task come as the task's error, as they do from a real vCenter.
+data, and those that vCenter is known to raise without declaring them (:data:`UNDECLARED`). For a
+method that starts a task, they are the task's error, as in a real vCenter.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.faults.coordinator import LockFault
 from tests.faults.recording import GLANCE, LOCK, Call
 from tests.faults.world import DATASTORES, LEASE_TIMEOUT_S, World
 
-#: Faults that a task ends with and no reference declares for it: full and locked datastores, hosts
-#: that go, lost files, cancellation (seen in production by users of CloneVM_Task; govmomi, Cluster
-#: API and SAP's nova fork handle them).
+#: Faults of tasks that no reference declares: full and locked datastores, hosts that go away, lost
+#: files, cancellation (seen in production by users of CloneVM_Task; govmomi, Cluster API and SAP's
+#: nova fork handle them).
 UNDECLARED: dict[str, tuple[str, ...]] = {
     "CloneVM_Task": (
         "vim.fault.DuplicateName",
@@ -66,7 +66,7 @@ UNDECLARED: dict[str, tuple[str, ...]] = {
     "MarkAsTemplate": ("vim.fault.TaskInProgress", "vmodl.fault.NotSupported"),
     "WaitForUpdatesEx": ("vmodl.fault.RequestCanceled",),
 }
-#: What every call can answer with (vSphere API reference, RuntimeFault and its descendants).
+#: Faults that every call can raise (vSphere API reference, RuntimeFault and its descendants).
 ANY_CALL = ("vmodl.fault.SystemError", "vmodl.fault.ManagedObjectNotFound")
 TYPES = (
     vim.VirtualMachine,
@@ -89,9 +89,9 @@ TYPES = (
 
 @dataclass(frozen=True)
 class Fault:
-    """:ivar kind: the row of the table that it counts in
-    :ivar name: tells it from others of its kind, '' if there are none
-    :ivar inject: puts it in force; the result tells how often it has struck
+    """:ivar kind: its row of the table
+    :ivar name: distinguishes it from others of its kind, '' if there are none
+    :ivar inject: injects it; returns a function that says how often it has struck
     """
 
     kind: str
@@ -102,7 +102,7 @@ class Fault:
         return f"{self.kind} {self.name}".rstrip()
 
 
-# -- what may answer instead of vCenter
+# -- answers by something other than vCenter
 
 
 def by_rule(
@@ -110,7 +110,7 @@ def by_rule(
 ) -> Fault:
     """A fault rule of the fake vCenter.
 
-    :param act: makes the rule's action
+    :param act: creates the rule's action
     """
 
     def inject(world: World, call: Call) -> Callable[[], int]:
@@ -136,7 +136,7 @@ def typed(kind: str, name: str, on: Where, times: int | None = 1) -> Fault:
 
 
 def instance(name: str) -> Exception:
-    """A fault by its type's name, with what it must have."""
+    """A fault by its type's name, with its required properties."""
     kind = VmomiSupport.GetVmodlType(name)
     values: dict[str, Any] = {"msg": f"made up: {name}"}
     required = {
@@ -175,7 +175,7 @@ def restarted(world: World) -> Callable[[], object]:
 
 
 def full(world: World) -> Callable[[], object]:
-    """Somebody else fills the datastores."""
+    """Let another tenant fill the datastores."""
 
     def fill() -> None:
         with world.vcenter.lock:
@@ -187,7 +187,7 @@ def full(world: World) -> Callable[[], object]:
 
 
 def host_gone(world: World) -> Callable[[], object]:
-    """All hosts but the last: whatever is going on is going on there."""
+    """Disconnect all hosts except the last, and so the ones that work."""
 
     def go() -> None:
         for host in world.hosts()[:-1]:
@@ -200,7 +200,8 @@ def host_gone(world: World) -> Callable[[], object]:
 
 
 def restarted_in_the_middle(world: World, call: Call) -> Callable[[], int]:
-    """vCenter restarts while the task runs: what it has made so far stays, and nobody knows of it.
+    """vCenter restarts while the task runs: what it has created so far stays, and no client knows
+    of it.
 
     Cloning takes time from here on, so there is a middle.
     """
@@ -226,7 +227,7 @@ def restarted_in_the_middle(world: World, call: Call) -> Callable[[], int]:
 
 
 def later(action: Callable[[], None]) -> None:
-    """In a thread of its own: a task's rule acts before the task does."""
+    """Run it in a separate thread: a task's rule acts before the task does."""
     threading.Thread(target=action, daemon=True).start()
 
 
@@ -237,7 +238,7 @@ def _wait_for(check: Callable[[], bool]) -> None:
 
 
 def glance(name: str, source: Callable[[World], FakeImageSource]) -> Fault:
-    """The image's stream is not what it should be."""
+    """The image's stream is wrong."""
 
     def inject(world: World, call: Call) -> Callable[[], int]:
         broken = world.source = source(world)
@@ -299,7 +300,7 @@ HALF_MADE = Fault("vCenter restarted in the middle of a task", "", restarted_in_
 
 
 def faults_of(call: Call) -> Iterator[Fault]:
-    """All that can go wrong at this call."""
+    """Everything that can go wrong at this call."""
     if call.method == GLANCE:
         yield from GLANCE_FAULTS
         return
@@ -307,7 +308,7 @@ def faults_of(call: Call) -> Iterator[Fault]:
         yield from LOCK_FAULTS
         return
     yield from ANSWERS
-    if call.number == 1:  # it is the same at each call of a method
+    if call.number == 1:  # the same at each call of a method
         yield UNAUTHORIZED
     if call.leased:
         yield LEASED

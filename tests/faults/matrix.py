@@ -14,7 +14,7 @@ from tests.faults.recording import Call, Recording, record
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing that goes wrong once."""
+    """One fault at one call."""
 
     operation: Operation
     call: Call
@@ -26,12 +26,12 @@ class Cell:
 
 @functools.cache
 def recording(operation: Operation) -> Recording:
-    """As of the first time it was asked for."""
+    """Recorded at the first use."""
     return record(operation)
 
 
 def cells(operations: Sequence[Operation] = OPERATIONS) -> Iterator[Cell]:
-    """All of them, in the order of the calls."""
+    """All cells, in the order of the calls."""
     for operation in operations:
         for call in recording(operation).calls:
             for fault in faults_of(call):
@@ -39,7 +39,7 @@ def cells(operations: Sequence[Operation] = OPERATIONS) -> Iterator[Cell]:
 
 
 def sample(whole: Sequence[Cell], one_in: int) -> list[Cell]:
-    """About one of so many, always the same: by what they are called, not by where they stand."""
+    """About one cell in ``one_in``, always the same ones: chosen by name, not by position."""
 
     def chosen(cell: Cell) -> bool:
         return int(hashlib.sha256(str(cell).encode()).hexdigest(), 16) % one_in == 0

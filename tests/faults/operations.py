@@ -1,7 +1,7 @@
-"""What the cache does with vCenter: what is there before, the work, and what a clean run says.
+"""What the cache does with vCenter: the initial state, the work, and the outcome of a clean run.
 
-Each runs in a process of its own that has just logged in, so that it makes every call that it ever
-makes. An outcome is a word or two: what became of the volume, or of the work.
+Each operation runs in its own process that has just logged in, so it makes every call that it ever
+makes. An outcome is a word or two: what happened to the volume, or to the work.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Operation:
     """:ivar clean: the outcome without a fault
     :ivar makes_volume: the outcome is that of volume 1
     :ivar opens: the work is to log in
-    :ivar most_extra_requests: beyond those of a clean run: ten attempts of one call are nine more,
-        a broken watch over tasks is made anew five times, what is lost is looked for and removed
+    :ivar most_extra_requests: beyond those of a clean run: ten attempts at one call are nine more,
+        a broken watch over tasks is recreated five times, and lost objects are searched for and
+        removed
     """
 
     name: str
@@ -39,7 +40,7 @@ class Operation:
     most_extra_requests: int = 400
 
     def run(self, world: World) -> str:
-        """The outcome; an error is one as well, by what Cinder would make of it."""
+        """The outcome. An error is an outcome too, named by what Cinder would do with it."""
         try:
             return self.work(world)
         except errors.ImageError as failure:
@@ -50,29 +51,29 @@ class Operation:
 
 
 def nothing(world: World) -> None:
-    """Nobody was here before."""
+    """Nothing exists yet."""
 
 
 def a_template(world: World) -> None:
-    """Another process, gone since, has imported the image."""
+    """Another process, which has ended since, has imported the image."""
     world.running.images.warm(world.image, "lsiLogic", world.source)
     world.close()
 
 
 def a_template_and_one_task(world: World) -> None:
-    """As that, in a vCenter that sets a disk's size and uuid in CloneVM_Task."""
+    """The same, in a vCenter that sets a disk's size and uuid in CloneVM_Task."""
     a_template(world)
     world.vcenter.switches.disk_uuid_in_clone = "kept"
 
 
 def a_template_and_no_edit(world: World) -> None:
-    """As that, in a vCenter that refuses a clone that is to get another uuid for its disk."""
+    """The same, in a vCenter that refuses a clone with another uuid for its disk."""
     a_template(world)
     world.vcenter.switches.disk_uuid_in_clone = "refused"
 
 
 def a_template_in_maintenance(world: World) -> None:
-    """As that, and the template's host is in maintenance now."""
+    """The same, with the template's host in maintenance mode."""
     a_template(world)
     (template,) = world.templates()
     template.host.set_maintenance(True)
@@ -94,7 +95,7 @@ def an_old_template_without_files(world: World) -> None:
 
 
 def debris(world: World) -> None:
-    """An import that was not finished an hour ago, and a directory without a machine."""
+    """An import that was unfinished an hour ago, and a directory without a VM."""
     rules = world.vcenter.fault_rules
     rules.add("MarkAsTemplate", vmodl.fault.SystemError(reason="made up"), times=None)
     rules.add("Destroy_Task", vim.fault.NoPermission(privilegeId="made.up"), times=None)
@@ -128,7 +129,7 @@ def warm(world: World) -> str:
 
 
 def elsewhere(world: World) -> str:
-    """Managed object id of the datastore that the template is not on."""
+    """Managed object id of the datastore without the template."""
     (template,) = world.templates()
     (other,) = {*DATASTORES} - {template.home_datastore.name}
     return str(world.vcenter.datastore(other).moref)
@@ -146,7 +147,7 @@ def reconcile(world: World) -> str:
 
 
 def stats(world: World) -> str:
-    """As the driver does it each minute; the report of before stands when vCenter is away."""
+    """As the driver does it each minute; the previous report stays if vCenter is away."""
     report = world.running.reporter.latest()
     return f"{report.extra_provisioned_gib} GiB, {len(report.image_ids)} images"
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from tests.faults.operations import Operation
 from tests.faults.world import World
 
-#: Beside methods of the vSphere API: what else an operation asks for.
+#: Besides methods of the vSphere API, the requests of an operation.
 GLANCE = "glance:GET"
 LOCK = "lock"
-#: How often a thread polls depends on the machine: a call counts that every run has.
+#: How often a thread polls depends on the machine, so only calls of every run count.
 CLEAN_RUNS = 3
 
 
@@ -29,7 +29,7 @@ class Call:
 
     @property
     def is_poll(self) -> bool:
-        """Whether a thread makes it as often as it comes to it."""
+        """Whether its number depends on how often a thread polls."""
         return self.method == "WaitForUpdatesEx"
 
     def __str__(self) -> str:
@@ -41,14 +41,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Recording:
-    """:ivar requests: that vCenter got in a clean run, the most of several"""
+    """:ivar requests: to vCenter in a clean run, the highest number of several runs"""
 
     calls: tuple[Call, ...]
     requests: int
 
 
 def record(operation: Operation) -> Recording:
-    """What the operation asks for without a fault, in order.
+    """The requests of the operation without a fault, in order.
 
     :raises AssertionError: it does not do what it should
     """

@@ -1,4 +1,4 @@
-"""Each cell of the matrix holds; by default a part of them, always the same.
+"""Each cell of the matrix holds; by default a part of them, always the same one.
 
 ``VMDK_CACHE_FAULT_CELLS=1`` runs all of them, ``=3`` a third; ``make faults`` does so on all cores.
 """
@@ -18,7 +18,7 @@ from tests.faults.operations import BY_NAME, OPERATIONS, Operation
 from tests.faults.recording import Call
 from tests.faults.world import DATASTORES, World
 
-#: One cell in so many, which take about a minute in all.
+#: One cell in this many, which take about a minute in all.
 ONE_IN = int(os.environ.get("VMDK_CACHE_FAULT_CELLS", "25"))
 
 
@@ -114,8 +114,8 @@ def test_a_table_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     ]
 
 
-#: Did not hold in the last whole run: it waited until vCenter ended the lost import's lease, which
-#: took 454 requests more, and held when it was tried again. The cause is not known yet.
+#: Did not hold in the last complete run: it waited until vCenter ended the lost import's lease,
+#: which took 454 more requests, and held when it was tried again. The cause is not known yet.
 OPEN = [("first volume", "ImportVApp", "dropped after it acted")]
 
 

@@ -1,4 +1,4 @@
-"""A share of the matrix, run in a process of its own."""
+"""A share of the matrix, run in its own process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.faults.operations import BY_NAME
 
 
 def run_share(operation: str, first: int, step: int, words: str) -> list[dict[str, Any]]:
-    """Each ``step``-th cell of an operation from the ``first`` on, of those whose names contain the
-    words; each as the document needs it. A poll that no run makes is left out.
+    """Every ``step``-th cell of an operation from the ``first`` on, of those whose names contain
+    the words, in the form that the document needs. Leaves out a poll that no run sends.
     """
     logging.disable(logging.CRITICAL)
     whole = [c for c in matrix.cells([BY_NAME[operation]]) if words in str(c)]
@@ -20,7 +20,7 @@ def run_share(operation: str, first: int, step: int, words: str) -> list[dict[st
 
 
 def record_calls(operation: str) -> tuple[list[str], int]:
-    """The calls of the operation, and how many cells they make."""
+    """The calls of the operation, and the number of their cells."""
     logging.disable(logging.CRITICAL)
     calls = [str(call) for call in matrix.recording(BY_NAME[operation]).calls]
     return calls, sum(1 for _ in matrix.cells([BY_NAME[operation]]))

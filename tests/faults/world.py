@@ -1,6 +1,6 @@
 """One fake vCenter, one image, and processes of the cache on it that share a coordinator.
 
-Time passes when somebody of the cache sleeps, with each request, and with each task.
+Time passes when the cache sleeps, with each request, and with each task.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["AGE_S", "DATASTORES", "GIB", "LEASE_TIMEOUT_S", "RECORD_KEY", "World
 
 AGE_S = 86400
 LEASE_TIMEOUT_S = 300
-#: What vCenter takes to remove the VM of an import that failed.
+#: Seconds that vCenter takes to remove the VM of a failed import.
 LEASE_CLEANUP_S = 5
 DATASTORES = ("DC0_DS0", "DC0_DS1")
-#: Only what a test asks for: replicas in the background come at a time of their own.
+#: Only what a test requests: background replicas would appear at an unpredictable time.
 SETTINGS = Settings(enabled=True, age_s=AGE_S, replicas=REPLICAS_OFF)
 #: Cinder's default of ``vmware_api_retry_count``.
 API_RETRY_COUNT = 10
@@ -51,7 +51,7 @@ def small_image() -> FakeImage:
 class World:
     """Use it in a ``with`` block.
 
-    :ivar cache: the process that an operation runs in, None before there is one
+    :ivar cache: the process in which an operation runs, None before it starts
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class World:
         self.vcenter.stop()
 
     def open(self) -> wiring.RunningCache:
-        """A new process; the one before is closed."""
+        """Start a new process; the previous one is closed."""
         self.close()
         endpoint = Endpoint(
             host=self.vcenter.host,
@@ -103,7 +103,7 @@ class World:
 
     @property
     def running(self) -> wiring.RunningCache:
-        """The process, begun if need be."""
+        """The process, started if necessary."""
         return self.cache or self.open()
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class World:
             cache.close()
 
     def create(self, number: int) -> bool:
-        """Make a volume; whether it was a hit."""
+        """Create a volume; returns whether it was a hit."""
         made = volume(number)
         return self.running.images.create_volume(self.image, made, self.source).hit
 
@@ -122,7 +122,7 @@ class World:
         return CacheKey.of(self.image, volume().adapter_type)
 
     def mend(self) -> None:
-        """What a fault did to the world is undone."""
+        """Undo what a fault did to the world."""
         self.source = self.whole_source
         for host in self.hosts():
             host.set_connected(True)
@@ -131,7 +131,9 @@ class World:
             self.vcenter.datastore(name).fill(0)
 
     def settle(self) -> None:
-        """vCenter ends what it has begun: tasks run to their end, leases that nobody renews go."""
+        """vCenter ends what it has begun: tasks run to their end, leases without a client
+        expire.
+        """
         self._until_no_task_runs()
         self.vcenter.clock.advance(LEASE_TIMEOUT_S + LEASE_CLEANUP_S + 1)
         self._until_no_task_runs()

@@ -91,7 +91,7 @@ def on_vcenter(target: Target) -> Iterator[Subject]:
 
 
 def _two_places(where: Ground) -> tuple[Place, Place]:
-    """On two hosts and two datastores, if there are so many."""
+    """Places on two hosts and two datastores, as far as they exist."""
     first, second = (
         Place(at.moref, at.name, host.moref, host.pool, host.datacenter)
         for at, host in (
@@ -104,7 +104,7 @@ def _two_places(where: Ground) -> tuple[Place, Place]:
 
 @pytest.fixture(scope="session")
 def targets() -> Iterator[dict[str, Target]]:
-    """vCenters that are running, started when first wanted."""
+    """Running vCenters, each started at its first use."""
     with contextlib.ExitStack() as stack:
         yield _Targets(stack)
 
@@ -122,7 +122,7 @@ class _Targets(dict[str, Target]):
 
 @pytest.fixture(params=PARAMETERS)
 def target(request: pytest.FixtureRequest, targets: dict[str, Target]) -> Target:
-    """In which requests and tasks take time, if it is our fake."""
+    """A running vCenter; if it is our fake, its requests and tasks take time."""
     return targets[request.param]
 
 

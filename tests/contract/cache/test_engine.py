@@ -26,7 +26,8 @@ def cache(target: Target, tmp_path: pathlib.Path) -> Iterator[wiring.RunningCach
     folder = target.run.path(f"Project ({name}_image_cache)", "Volumes")
     with coordinator(f"file://{tmp_path}") as get_lock:
         running = wiring.build(
-            Settings(enabled=True, replicas=REPLICAS_OFF),  # they come when they please
+            # they would appear at an unpredictable time
+            Settings(enabled=True, replicas=REPLICAS_OFF),
             wiring.Backend(
                 name,
                 target.endpoint(),

@@ -1,4 +1,6 @@
-"""Where replicas go, and which host reads a template, by what vCenter says of its hosts."""
+"""Where replicas go, and which host reads a template, depending on vCenter's report of its
+hosts.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ pytestmark = pytest.mark.not_on_a_given_vcenter(
 
 
 class World:
-    """Two clusters of two hosts, three datastores that all of them mount, and a placement that
-    sees what a test changes."""
+    """Two clusters of two hosts, three datastores that all hosts mount, and a placement that sees a
+    test's changes."""
 
     def __init__(self, vc: VCenter, session: Session, clock: Clock) -> None:
         self.vc = vc
@@ -64,14 +66,14 @@ class World:
         )  # fmt: skip
 
     def reader(self, **entry: object) -> str | None:
-        """The name of the host, by what is so now."""
+        """Name of the host that reads now."""
         self.vc.clock.advance(INVENTORY_AGE_S + 1)
         found = self.placement.reader(dataclasses.replace(self.entry(), **entry))
         names = {host.moref: host.name for host in self.vc.registry.of_type(vim.HostSystem)}
         return None if found is None else str(names.get(found, found))
 
     def replica_at(self, size_bytes: int, datastore: int) -> str:
-        """The name of the datastore, by what is so now."""
+        """Name of the datastore for a replica now."""
         self.vc.clock.advance(INVENTORY_AGE_S + 1)
         with self.placement.for_replica(size_bytes, self.datastore(datastore).moref) as place:
             return place.datastore_name
@@ -89,7 +91,7 @@ def world() -> Iterator[World]:
 
 
 def test_the_regex_is_matched_with_the_name_that_cinders_own_driver_sees(world: World) -> None:
-    """So both use the same datastores. ``summary.name`` has ``/`` escaped."""
+    """So ours and upstream's driver use the same datastores. ``summary.name`` has ``/`` escaped."""
     with world.vc.lock:
         world.datastore(0).rename("fast/0")
     for regex, used in ((r"fast%2f0$", ["fast/0"]), (r"fast/0$", [])):
@@ -145,7 +147,7 @@ def test_a_replica_needs_a_host_that_is_there(world: World) -> None:
 
 
 def test_a_volume_counts_what_was_promised_to_a_replica(world: World) -> None:
-    """Else both would go to the datastore that looks emptiest, and one would not fit."""
+    """Otherwise both would go to the datastore that looks emptiest, and one would not fit."""
     world.datastore(0).fill(30 * GIB)
     world.datastore(2).fill(90 * GIB)
     emptiest = world.datastore(1)

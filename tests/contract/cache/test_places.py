@@ -1,5 +1,5 @@
-"""Places for templates and replicas on a vCenter whose hosts are as they are, and what a replica is
-there. What becomes of hosts that go away: test_placement.py, test_template_host.py."""
+"""Places for templates and replicas on a vCenter whose hosts do not change, and the properties of a
+replica there. For hosts that go away, see test_placement.py and test_template_host.py."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ground(target: Target, session: Session) -> Ground:
 
 
 def placement_of(target: Target, session: Session, *datastores: str) -> VCenterPlacement:
-    """Of a backend with these datastores; without any, of one with all."""
+    """The placement of a backend with these datastores, by default all."""
     index = InventoryIndex(
         session,
         target.clock(),

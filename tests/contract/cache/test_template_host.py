@@ -1,5 +1,5 @@
-"""A template's host does its reads: what becomes of clones and replicas when that host is away, and
-what failures of a copy leave. Only our fake has hosts that go away."""
+"""A template's host does its reads: what happens to clones and replicas while that host is away,
+and what failed copies leave behind. Only our fake has hosts that go away."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_replica_that_does_not_fit_leaves_no_files(vc: VCenter, subject: Subje
 def test_a_replica_without_its_record_is_none_and_does_not_stay(
     vc: VCenter, subject: Subject
 ) -> None:
-    """Nobody would serve it, and its name would keep others from being made."""
+    """No volume would use it, and its name would prevent others."""
     made = import_(subject)
 
     def lose_the_record() -> None:

@@ -1,4 +1,4 @@
-"""What the engine relies on, of every TemplateStore."""
+"""What the engine needs from every TemplateStore."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_import_is_found_ready_under_its_key_and_no_other(subject: Subject) -
     assert subject.store.find(KEY) == made
     assert subject.store.entries() == [made]
     assert subject.store.find(dataclasses.replace(KEY, adapter_type="ide")) is None
-    # A moment later: vCenter's task of the import ends after the lease has been completed.
+    # Wait a moment: vCenter's task of the import ends after the lease has been completed.
     wait_until(lambda: not subject.store.is_importing(made))
 
 
@@ -137,7 +137,7 @@ def test_deleting_twice_is_deleting(subject: Subject) -> None:
 
 
 def test_a_use_by_who_read_the_entry_long_ago_does_not_undo_a_warm_up(subject: Subject) -> None:
-    """Both times stand in one value of one custom attribute."""
+    """Both times are stored in one value of one custom attribute."""
     if subject.is_vcsim:
         pytest.skip("vcsim tells no filter of a SetField")
     read_long_ago = import_(subject)
@@ -219,7 +219,8 @@ def test_a_moved_template_is_the_same_on_another_host(subject: Subject) -> None:
     moved = subject.store.look_again(made)
     assert moved == dataclasses.replace(made, host=subject.elsewhere.host)
     subject.store.clone(moved, named(subject, 1), subject.place)
-    subject.store.clone(made, named(subject, 2), subject.elsewhere)  # by one who has not noticed
+    # by a process that has not noticed
+    subject.store.clone(made, named(subject, 2), subject.elsewhere)
     assert subject.store.copies(KEY, fresh=True) == (moved,)
 
 

@@ -1,4 +1,6 @@
-"""The preflight on each vCenter that we have: a look changes nothing, a live run leaves nothing."""
+"""The preflight on each vCenter that we have: without --live it changes nothing, with it it leaves
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ from vmdk_cache.vim import inventory
 from vmdk_cache.vim.session import Session
 
 CLOCK = SystemClock()
-#: Fails where hosts have names that are no addresses, as those of a fake.
+#: Fails if hosts have names that do not resolve, such as those of a fake.
 PAPER_HOSTS = "hosts.transfer"
 
 
@@ -49,7 +51,7 @@ def failed(results: list[Result]) -> list[Result]:
 
 
 def are_on_paper(target: VCenterTarget) -> bool:
-    """Whether no host of the vCenter has a name with an address."""
+    """Whether no host of the vCenter has a name that resolves."""
     with Session(target.endpoint()) as session:
         hosts = inventory.snapshot(session, target.choice.clusters).hosts
     return not any(has_address(host.name) for host in hosts)

@@ -1,4 +1,4 @@
-"""What the suites of vim/ share: a session, a waiter, a folder of the test's own."""
+"""Shared by the suites of vim/: a session, a waiter, a folder of the test's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vmdk_cache.vmdk.disk_reader import read_disk
 RECORD_KEY = "vmdk_cache.record"
 MIB = 1 << 20
 IMAGE = as_stream_optimized(noise(MIB))
-#: Of objects that no vCenter has: beyond what one has ever counted to.
+#: Ids that no vCenter has: larger than any that one has reached.
 NO_VM, NO_FOLDER = "vm-999999999", "group-v999999999"
 NO_DATASTORE, NO_DATACENTER = "datastore-999999999", "datacenter-999999999"
 _numbers = itertools.count(1)
@@ -33,8 +33,8 @@ _numbers = itertools.count(1)
 class Place:
     """Where a test puts its VMs: a folder of its own, a host, and a datastore of that host.
 
-    :ivar other_datastores: those that the host has besides
-    :ivar prefix: what the names of VMs, and so of their directories, begin with
+    :ivar other_datastores: further datastores of the host
+    :ivar prefix: of the names of VMs, and so of their directories
     """
 
     folder: str
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def other_datastore(self) -> inventory.Datastore:
-        """One of those."""
+        """One of the other datastores."""
         if not self.other_datastores:
             pytest.skip("needs a second datastore that the hosts share")
         return self.other_datastores[0]
@@ -57,7 +57,7 @@ class Place:
 
 
 class CountingSession(Session):
-    """Counts what is asked of it, by method; thread-safe."""
+    """Counts its requests by method; thread-safe."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -110,7 +110,7 @@ def import_request(
 
 
 def import_vm(session: Session, waiter: TaskWaiter, place: Place, name: str = "image") -> str:
-    """A whole import; the moref of its VM."""
+    """Import an image completely; returns the moref of its VM."""
     with import_lease.open_import(
         session,
         waiter,
@@ -150,7 +150,7 @@ def source(session: Session, waiter: TaskWaiter, place: Place) -> template.VmInf
 
 
 def end_session(session: Session) -> None:
-    """As vCenter ends an idle session: without telling the client."""
+    """End it as vCenter ends an idle session: without notifying the client."""
     session.content.sessionManager.Logout()
 
 

@@ -1,4 +1,4 @@
-"""Logging in, losing the session, and what an operator reads when it fails."""
+"""Logging in, losing the session, and the messages for operators when it fails."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_threads_that_lose_the_session_together_log_in_once(session: Session) ->
 
 
 def test_a_wrong_password_names_the_options_and_not_the_password(target: Target) -> None:
-    """Nobody's account on a vCenter that is given, since wrong passwords lock one."""
+    """On a given vCenter, with an account that does not exist, since wrong passwords lock one."""
     user = f"{target.run.id}@vsphere.local" if target.is_given else target.user
     with pytest.raises(errors.LoginRefused) as caught:
         Session(target.endpoint(user=user, password="wrong horse")).open()

@@ -87,7 +87,7 @@ def test_a_root_that_is_gone_raises(session: Session) -> None:
 
 
 class ShortPages(CountingSession):
-    """Asks for three objects at a time: as a vCenter that cuts pages of its own."""
+    """Requests three objects at a time, like a vCenter that limits its pages."""
 
     def invoke(
         self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any

@@ -51,7 +51,7 @@ def test_a_snapshot_is_one_read_and_shows_what_another_client_sees(target: Targe
 
 
 def cluster_names(target: Target) -> list[str]:
-    """Sorted; hosts may stand alone."""
+    """Sorted; standalone hosts are allowed."""
     with second_opinion.of(target) as seen:
         names = [one.name for one in seen.every(vim.ClusterComputeResource) if one.host]
     if not names:
@@ -139,7 +139,9 @@ def test_threads_that_make_a_folder_together_get_one(target: Target, place: Plac
 def test_names_with_slashes_and_percents_are_one_folder(
     target: Target, session: Session, place: Place
 ) -> None:
-    """vcsim escapes what is escaped already, so that it can make but not find such a folder."""
+    """vcsim escapes a name that is already escaped, so it can create such a folder but not find
+    it.
+    """
     path = target.run.path("tests", "50% a/b\\c")
     made = folder.ensure_folder(session, place.datacenter, path)
     session.folders.clear()

@@ -1,4 +1,4 @@
-"""Imports: the VM is whole or it is gone."""
+"""Imports: the VM is complete, or it is gone."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_an_import_that_is_not_completed_leaves_no_vm(
 def test_a_second_import_of_a_name_is_refused_and_harms_nothing(
     target: Target, session: Session, waiter: TaskWaiter, place: Place
 ) -> None:
-    """vcsim accepts the second."""
+    """vcsim accepts the second import."""
     first = import_vm(session, waiter, place)
     if target.is_vcsim:
         assert import_vm(session, waiter, place) != first

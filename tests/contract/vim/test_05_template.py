@@ -204,11 +204,11 @@ def test_destroying_what_is_gone_is_success(
 def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
     target: Target, place: Place, source: VmInfo
 ) -> None:
-    """What a volume sends for itself is exact.
+    """Each volume sends an exact number of requests of its own.
 
-    What volumes share depends on which of them come together, and so on the machine's speed: a
-    place in the watch (once a task at most), a look at the new VM (once a volume at most), and the
-    long polls, which are not counted here. What it comes to is a matter for the benchmarks.
+    How many requests volumes share depends on which of them coincide, and so on the machine's
+    speed: a place in the watch (at most one per task), a look at the new VM (at most one per
+    volume), and the long polls, which are not counted here. Benchmarks measure the total.
     """
     failures: list[BaseException] = []
     session = CountingSession(target.endpoint())

@@ -16,7 +16,7 @@ from vmdk_cache.vim.storage_policy import StoragePolicies
 
 @pytest.fixture
 def policy(target: Target, session: Session) -> str:
-    """The name of one that vCenter has."""
+    """The name of a policy that vCenter has."""
     if target.policy:
         return target.policy
     names = StoragePolicies(session).names()

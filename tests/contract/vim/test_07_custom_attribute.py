@@ -1,4 +1,4 @@
-"""Custom attributes of templates, and what of them clones show."""
+"""Custom attributes of templates, and which of them clones have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def name(target: Target) -> str:
-    """An attribute that no other test knows: definitions are global."""
+    """An attribute that no other test uses: definitions are global."""
     return target.run.named(f"test-{next(_numbers)}")
 
 
@@ -51,7 +51,7 @@ def test_the_first_value_defines_the_attribute(
 def test_a_value_is_replaced_and_taken_away(
     session: Session, attributes: CustomAttributes, source: VmInfo, name: str
 ) -> None:
-    """vcsim keeps the empty value, vCenter does not; it reads as none on both."""
+    """vcsim keeps the empty value, vCenter removes it; both read as None."""
     attributes.set(source.moref, name, "old")
     attributes.set(source.moref, name, "new")
     assert values(session, source.moref, name) == {name: "new"}
@@ -76,10 +76,10 @@ def test_setting_costs_one_request_once_the_key_is_known(
 def test_an_attribute_that_another_process_defined_is_used(
     target: Target, session: Session, attributes: CustomAttributes, source: VmInfo, name: str
 ) -> None:
-    attributes.field_key("something else")  # so that this session's definitions are older
+    attributes.field_key("something else")  # so this session's definitions are outdated
     with Session(target.endpoint()) as other:
         assert CustomAttributes.of(other).set(source.moref, name, "theirs")
-    # The key is not among the definitions that were read: values of it are understood all the same.
+    # The key is not among the definitions that were read; its values are understood all the same.
     assert values(session, source.moref, name) == {name: "theirs"}
 
     assert attributes.set(source.moref, name, "ours")
@@ -108,7 +108,7 @@ def test_a_name_that_belongs_to_hosts_is_refused_once_and_for_a_while(
     name: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """vcsim lets any definition be used on any object."""
+    """vcsim accepts any definition on any object."""
     session.content.customFieldsManager.AddCustomFieldDef(name, vim.HostSystem)
 
     done = [attributes.set(source.moref, name, "x") for _ in range(3)]
@@ -215,7 +215,7 @@ def test_a_clone_shows_no_value_of_its_template(
     attributes: CustomAttributes,
     name: str,
 ) -> None:
-    """vcsim's clones inherit no values, so there one is set on purpose."""
+    """vcsim's clones inherit no values, so the test sets one there."""
     other = f"{name} of an administrator"
     attributes.set(source.moref, name, "x")
     attributes.set(source.moref, other, "kept")
@@ -235,7 +235,7 @@ def test_a_clone_shows_no_value_of_its_template(
 def test_a_clone_without_values_costs_no_more_for_it(
     session: Session, waiter: TaskWaiter, place: Place, name: str
 ) -> None:
-    """On a VM that no task of this session made, so that no poll is under way to be counted."""
+    """The VM is not from a task of this session, so no poll is running that would be counted."""
     moref = import_vm(session, waiter, place, "volume-1")
     before = session.request_count
 
@@ -245,7 +245,7 @@ def test_a_clone_without_values_costs_no_more_for_it(
 
 
 def test_a_vm_tells_when_it_was_made(session: Session, source: VmInfo) -> None:
-    """A vCenter before API 6.7 refuses the question, and so does vcsim without a recording."""
+    """A vCenter before API 6.7 refuses this property, and so does vcsim without a recording."""
     if not is_at_least(session.content.about.apiVersion, "6.7"):
         assert source.created_at is None
         return

@@ -1,4 +1,4 @@
-"""Directories on datastores: whose they are, and deleting those that are nobody's."""
+"""Directories on datastores: which VM uses them, and the deletion of unused ones."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def directories_with_names(place: Place) -> None:
 
 @pytest.fixture
 def prefix(target: Target) -> str:
-    """What no other test's directories begin with."""
+    """A prefix that no other test's directories have."""
     return target.run.named(f"dirs-{next(_numbers)}-")
 
 
 def make_directory(session: Session, place: Place, path: str) -> None:
-    """As somebody who knows nothing of us does."""
+    """Create a directory, as a user does who knows nothing of the cache."""
     session.invoke(
         "FileManager",
         session.content.fileManager._GetMoId(),
@@ -79,7 +79,7 @@ def test_special_characters_in_the_prefix_stand_for_themselves(
 def test_files_are_no_directories(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
-    """A disk of the name, in the root, beside the template's directory."""
+    """A disk of the same name, in the root, next to the template's directory."""
     (disk,) = source.disks
     name = disk.file_name.partition("] ")[2].partition("/")[0]
     copy = f"[{place.datastore.name}] {name}.vmdk"
@@ -147,7 +147,7 @@ def test_a_renamed_vm_is_known_by_its_directory_not_by_its_name(
 def test_a_vm_is_known_by_its_directory_whatever_its_datastore_is_called(
     target: Target, session: Session, waiter: TaskWaiter, place: Place, prefix: str, name: str
 ) -> None:
-    """Or the directory would pass for one that nobody uses, and might be deleted."""
+    """Otherwise the directory would count as unused, and might be deleted."""
     vcenter = target.control("renames a datastore")
     datastore = vcenter.datastore(place.datastore.name)
     import_vm(session, waiter, place, f"{prefix}mine")

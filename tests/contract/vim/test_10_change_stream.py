@@ -1,4 +1,6 @@
-"""Tables that follow vCenter: what is made, changed and removed there shows with one request."""
+"""Tables that follow vCenter: whatever is created, changed or removed there shows after one
+request.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ SCOPE = "children"
 
 
 def children_of(moref: str, paths: Sequence[str] = ("name",)) -> Callable[[], Any]:
-    """The folder and the folders in it."""
+    """The folder and its child folders."""
 
     def spec() -> Any:
         kind = managed_type("Folder")
@@ -59,7 +61,7 @@ def stream(session: Session, place: Place) -> ChangeStream:
 
 @pytest.fixture
 def own(session: Session, place: Place) -> str:
-    """The name of the test's folder, which is a row of its table too."""
+    """The name of the test's folder, which is also a row of its table."""
     return str(properties.read_one(session, "Folder", place.folder, ["name"])["name"])
 
 

@@ -1,4 +1,4 @@
-"""The index: the same as a fresh look, at the price of one request."""
+"""The index: the same result as a fresh look, for one request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def index_of(
 
 @pytest.fixture
 def path(target: Target) -> list[str]:
-    """Of a folder that does not exist yet."""
+    """Path of a folder that does not exist yet."""
     return [*target.run.path("tests"), f"indexed-{next(_numbers)}"]
 
 
@@ -46,15 +46,15 @@ def index(session: Session, path: list[str]) -> InventoryIndex:
 
 @pytest.fixture
 def cached(session: Session, place: Place, path: list[str]) -> Place:
-    """The place whose folder is the index's."""
+    """The place of the index's folder."""
     own = folder.ensure_folder(session, place.datacenter, path)
     return dataclasses.replace(place, folder=own)
 
 
 @pytest.fixture
 def look(session: Session) -> int:
-    """What a look at a folder of one datacenter costs: a request, and one more for each other
-    datacenter, where another process may have made the folder since."""
+    """The requests of a look at a folder of one datacenter: one, and one more for each other
+    datacenter, where another process may have created the folder since."""
     return len(inventory.snapshot(session).datacenters)
 
 
