@@ -1,4 +1,4 @@
-"""What the demo proves, from what Cinder, Glance and vCenter say at that moment.
+"""What the demo proves, from the present answers of Cinder, Glance and vCenter.
 
 Each function looks and returns a :class:`Proof`; none of them changes anything.
 """
@@ -53,7 +53,7 @@ def same_bytes(cloud: Cloud, volume_ids: Sequence[str], image: FakeImage, size_g
 
 
 def one_template(cloud: Cloud) -> Proof:
-    """One import made one template; a datastore that it is not on may have got a replica since."""
+    """One import created one template; a datastore without it may have got a replica since."""
     copies = sorted(
         (vm for vm in cloud.vcenter.vms() if vm.config.template), key=lambda vm: len(vm.name)
     )
@@ -94,7 +94,7 @@ def pool_counts(cloud: Cloud, extra_gb: int) -> Proof:
 
 
 def pool(cloud: Cloud) -> dict[str, Any]:
-    """Capabilities of the cached backend's pool, as the scheduler has them now."""
+    """The present capabilities of the cached backend's pool in the scheduler."""
     (cached,) = (pool for pool in cloud.cinder.pools() if f"@{CACHED}#" in pool["name"])
     capabilities: dict[str, Any] = cached["capabilities"]
     return capabilities

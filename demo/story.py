@@ -1,8 +1,8 @@
 """The demo's story, from an empty vCenter to an empty vCenter.
 
 Boot; upload an image; create all volumes with Cinder's own driver, then with this one, on the same
-vCenter with the same costs; prove what became of them; delete them; let the template's age pass on
-vCenter's clock, by which the cache measures ages; show that the purge removed it; compare.
+vCenter with the same costs; prove the result; delete them; advance vCenter's clock, by which the
+cache measures ages, past the template's age; show that the purge removed it; compare.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Burst:
 
 
 def tell(plan: Plan, screen: Screen) -> bool:
-    """Run the demo; :returns: whether everything held."""
+    """Run the demo; :returns: whether every proof held."""
     options = {
         "enable_image_cache": "true",
         "image_cache_age_seconds": str(AGE_S),
@@ -113,7 +113,7 @@ def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
     _await_pool(running, extra_gb=1)
     prove(proofs.pool_counts(running, 1))
     _delete(screen, running, ours.ids)
-    # Cinder calls once a minute: in an hour that really passed its sessions would not be idle.
+    # Cinder calls once a minute; in a real hour its sessions would never be idle this long.
     running.vcenter.sessions.idle_timeout_s = 2.0 * AGE_S
     running.vcenter.clock.advance(AGE_S)
     with screen.step("Wait", f"for the purge: vCenter's clock is {AGE_S} s ahead now"):
@@ -154,7 +154,7 @@ def _compared(
 
 
 def _create(plan: Plan, screen: Screen, running: Cloud, image_id: str, backend: str) -> Burst:
-    """Ask for all volumes at once and watch them."""
+    """Request all volumes at once and watch them."""
     text = f"{plan.volumes} volumes of {VOLUME_GB} GiB at once"
     asked_at = time.monotonic()
     available_at: dict[str, float] = {}
@@ -212,7 +212,7 @@ def _delete(screen: Screen, running: Cloud, ids: list[str]) -> None:
 
 
 def _await_pool(running: Cloud, extra_gb: int) -> None:
-    """Wait for the backend's next report; what it says is judged by the proof that follows."""
+    """Wait for the backend's next report; the next proof judges its content."""
     try:
         wait_until(
             lambda: proofs.pool(running).get("extra_provisioned_capacity_gb") == extra_gb,
