@@ -3,8 +3,9 @@
     submit    CloneVM_Task with the whole identity; waits for it. If that may save the next step,
               the request also sets uuid and size of the disk (cache/one_task.py)
     recover   (only after a failure) if the outcome of the call is unknown: settle, that is, wait
-              until no task that may be ours is running, and adopt the VM that ours created.
-              Otherwise clear the way for another attempt: remove the VM, create the folder again
+              until no task that may be ours is running (clone_calls.py), and adopt the VM that ours
+              created. Otherwise clear the way for another attempt: remove the VM, create the folder
+              again
     finish    read the disk; ReconfigVM_Task sets its uuid and size, unless it has both;
               ExtendVirtualDisk_Task sets the size of an eagerZeroedThick disk, because
               ReconfigVM_Task would not zero the new part
@@ -22,21 +23,19 @@ Cinder reports that this volume is still being created.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
+from vmdk_cache.adapters.clone_calls import LOST, CloneCalls
 from vmdk_cache.adapters.disk_in_clone import DiskInClone
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.quoting import quoted, sentence
-from vmdk_cache.vim import clone_task, template, virtual_disk
-from vmdk_cache.vim.clone_task import CloneTask
+from vmdk_cache.vim import clone_spec, template, virtual_disk, virtual_machine
 from vmdk_cache.vim.folder import ensure_folder
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -50,39 +49,9 @@ ATTEMPTS = 3
 BUSY_ATTEMPTS = 2 * ATTEMPTS
 #: The longest pause between two of those calls.
 BUSY_PAUSE_S = 15.0
-POLL_S = 2.0
-#: vCenter writes a task's queueTime by its own clock, read a moment later (docs/assumptions.rst,
-#: A31).
-CLOCK_SLACK_S = 5.0
 #: How long a cancelled clone may take to release its VM.
 LET_GO_S = 600.0
 EAGER = "eagerZeroedThick"
-#: After these errors, the call got no answer, but its task may exist.
-UNANSWERED = (errors.Unreachable, errors.SessionExpired)
-#: After these errors the outcome of a call or of its task is unknown.
-LOST = (*UNANSWERED, errors.TaskLost)
-
-
-@dataclass
-class _Call:
-    """A CloneVM_Task whose outcome is unknown.
-
-    :ivar began_at: monotonic time when it was sent
-    :ivar ended_at: monotonic time when it was answered or lost
-    :ivar task: moref of its task, None if no answer came
-    :ivar queued: earliest and latest time, by vCenter's clock, at which it may have been queued
-    """
-
-    began_at: float
-    ended_at: float | None = None
-    task: str | None = None
-    queued: tuple[datetime.datetime, datetime.datetime] | None = None
-
-    def may_be(self, task: CloneTask) -> bool:
-        """Whether ``task`` may be the task of this call."""
-        if self.task is not None or self.queued is None or task.queued_at is None:
-            return True
-        return self.queued[0] <= task.queued_at <= self.queued[1]
 
 
 class VolumeClone:
@@ -106,18 +75,16 @@ class VolumeClone:
     ) -> None:
         self._session = session
         self._waiter = waiter
-        self._clock = session.clock
         self._source = source
         self._volume = volume
         self._place = place
         self._source_disk = source_disk
         self._timeout_s = timeout_s
         self._capacity_bytes = max(volume.size_bytes, source.size_bytes)
-        self._request: template.CloneRequest
+        self._calls = CloneCalls(session, waiter, source.moref, timeout_s=timeout_s)
+        self._request: clone_spec.CloneRequest
         self._disk: DiskInClone
         self._edit_was_refused = False
-        self._unsettled: list[_Call] = []
-        self._made: set[str] = set()  # results of our tasks
 
     def make(self) -> bool:
         """Create the volume's VM.
@@ -143,10 +110,10 @@ class VolumeClone:
                 raise
         return self._disk.is_whole
 
-    def _clone_request(self) -> template.CloneRequest:
+    def _clone_request(self) -> clone_spec.CloneRequest:
         volume, place = self._volume, self._place
         assert self._source.disk_key is not None, self._source
-        return template.CloneRequest(
+        return clone_spec.CloneRequest(
             name=volume.name,
             folder=self._folder(),
             datastore=place.datastore,
@@ -172,25 +139,25 @@ class VolumeClone:
             if attempt > 1:
                 self._disk.disturbed()
             try:
-                moref = self._clone(self._disk.in_request(self._request))
+                moref = self._calls.clone(self._disk.in_request(self._request))
                 if self._edit_was_refused:
                     self._disk.refused()
                 return moref
             except errors.VCenterError as failure:
-                made = self._made_unseen() if isinstance(failure, LOST) else None
-                if made is not None:
+                created = self._created_unseen() if isinstance(failure, LOST) else None
+                if created is not None:
                     self._disk.disturbed()
-                    return made
+                    return created
                 if attempt == ATTEMPTS:
                     raise
                 self._clear_way(failure)
         raise AssertionError("the last attempt returns or raises")
 
-    def _made_unseen(self) -> str | None:
+    def _created_unseen(self) -> str | None:
         """The clone of one of our calls whose answer was lost; None if there is none."""
-        self._settle(self._timeout_s)
+        self._calls.settle(self._timeout_s)
         found = self._find()
-        if found is None or not found.has_config or found.moref not in self._made:
+        if found is None or not found.has_config or found.moref not in self._calls.results:
             return None
         return found.moref
 
@@ -199,15 +166,16 @@ class VolumeClone:
 
         :raises VCenterError: ``failure``; another attempt would fail as well
         """
+        if isinstance(failure, LOST):
+            self._remove_incomplete(failure)
+            return
         match failure:
-            case errors.Unreachable() | errors.SessionExpired() | errors.TaskLost():
-                self._remove_half(failure)
             case errors.NoPermission() | errors.NotSupported() | errors.TaskFailed() if (
                 self._disk.may_be_why(failure)
             ):
                 self._edit_was_refused = True
-                self._settle(self._timeout_s)
-                self._remove_half(failure)
+                self._calls.settle(self._timeout_s)
+                self._remove_incomplete(failure)
                 LOG.info(
                     "%s is cloned again without an edit of its disk, which vCenter may have "
                     "refused: %s", quoted(self._request.name), sentence(failure)
@@ -216,55 +184,25 @@ class VolumeClone:
                 self._request = dataclasses.replace(self._request, folder=self._folder())
             case errors.NameTaken():
                 # The VM of an earlier attempt at this volume, whose clone may still wait in
-                # vCenter's queue, or of one of our calls whose answer was lost.
-                self._remove_earlier(failure)
+                # vCenter's queue, or of one of our calls whose answer was lost. If the VM is not
+                # this volume's, or stays in use, that is not a fault of the template.
+                try:
+                    removed = self._remove(self._timeout_s)
+                except errors.InUse as busy:
+                    raise failure from busy
+                if not removed:
+                    raise failure
             case _:
                 raise failure
 
-    def _remove_half(self, failure: errors.VCenterError) -> None:
+    def _remove_incomplete(self, failure: errors.VCenterError) -> None:
         """Remove an incomplete VM that one of our calls may have created.
 
         :raises VCenterError: ``failure``; a call may still be running
         """
-        if self._unsettled:
+        if not self._calls.are_settled:
             raise failure
         self._remove()
-
-    def _remove_earlier(self, taken: errors.NameTaken) -> None:
-        """Remove the VM of an earlier attempt at this volume.
-
-        :raises NameTaken: the VM is not this volume's, or stays in use; neither is a fault of the
-            template
-        """
-        try:
-            if not self._remove(self._timeout_s):
-                raise taken
-        except errors.InUse as busy:
-            raise taken from busy
-
-    def _clone(self, request: template.CloneRequest) -> str:
-        """One CloneVM_Task; the call stays unsettled unless vCenter refused it or it succeeded.
-
-        The error may not be the task's own: the waiter fails all tasks when it can no longer watch
-        them. Settling reads the task itself.
-        """
-        call = _Call(self._clock.monotonic())
-        self._unsettled.append(call)
-        try:
-            try:
-                call.task = template.start_clone(self._session, self._source.moref, request)
-            finally:
-                call.ended_at = self._clock.monotonic()
-            moref = template.await_clone(
-                self._session, self._waiter, call.task, timeout_s=self._timeout_s
-            )
-        except errors.VCenterError as failure:
-            if call.task is None and not isinstance(failure, UNANSWERED):
-                self._unsettled.remove(call)
-            raise
-        self._unsettled.remove(call)
-        self._made.add(moref)
-        return moref
 
     # -- finish ----------------------------------------------------------------------------------
 
@@ -283,80 +221,83 @@ class VolumeClone:
             ),
             attempts=ATTEMPTS,
             first_wait_s=1.0,
-            clock=self._clock,
+            clock=self._session.clock,
         )
         if grows_eagerly:
             self._extend_eagerly(moref)
 
     def _extend_eagerly(self, moref: str) -> None:
-        """Extend the disk; after a lost answer, vCenter may still be zeroing it, which takes
-        long."""
+        """Extend the disk. Another task may hold it for a moment; after a lost answer, that may be
+        the extension itself, and to zero a large disk takes long."""
+        lost = busy = 0
 
-        def extend() -> None:
-            virtual_disk.extend_eagerly(
+        def may_pass(failure: BaseException) -> bool:
+            nonlocal lost, busy
+            if isinstance(failure, LOST):
+                lost += 1
+                return lost < ATTEMPTS
+            busy += 1
+            return retry.is_retryable(failure) and (lost > 0 or busy < BUSY_ATTEMPTS)
+
+        retry.call(
+            lambda: virtual_disk.extend_eagerly(
                 self._session,
                 self._waiter,
                 moref,
                 self._place.datacenter,
                 self._capacity_bytes,
                 timeout_s=self._timeout_s,
+            ),
+            within_s=self._timeout_s,
+            when=may_pass,
+            first_wait_s=1.0,
+            max_wait_s=BUSY_PAUSE_S,
+            clock=self._session.clock,
+        )
+
+    # -- clean up --------------------------------------------------------------------------------
+
+    def _clean_up(self) -> None:
+        try:
+            self._calls.settle(LET_GO_S)
+            self._remove()
+        except errors.VCenterError as failure:
+            # The clone's own error matters more. Deleting the volume finds this VM by its uuid.
+            LOG.warning(
+                "Could not remove what the failed clone of %s left behind: %s",
+                quoted(self._request.name),
+                sentence(failure),
             )
 
-        within_s = 0.0
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._outwait(extend, within_s, when=_is_busy)
-                return
-            except LOST:
-                if attempt == ATTEMPTS:
-                    raise
-                within_s = self._timeout_s
+    def _remove(self, within_s: float | None = None) -> bool:
+        """Remove the volume's VM; False if there is none that may be removed.
 
-    # -- settle and clean up ---------------------------------------------------------------------
-
-    def _settle(self, timeout_s: float) -> None:
-        """Wait until none of the unsettled calls is running, and record the VMs that they created.
-
-        Calls that still run after ``timeout_s`` stay unsettled.
+        :param within_s: how long to wait for a vCenter task that uses it; None: a few attempts
         """
-        retry.poll(
-            self._is_settled,
-            until=bool,
-            within_s=timeout_s,
-            first_wait_s=POLL_S,
-            clock=self._clock,
+
+        def remove() -> bool:
+            found = self._find()
+            if found is None or not self._may_remove(found):
+                return False
+            if self._disk.is_sources(found.disks):
+                template.unregister(self._session, found.moref)
+            else:
+                template.destroy(self._session, self._waiter, found.moref)
+            return True
+
+        return retry.call(
+            remove,
+            attempts=BUSY_ATTEMPTS if within_s is None else None,
+            within_s=within_s,
+            first_wait_s=1.0,
+            max_wait_s=BUSY_PAUSE_S,
+            clock=self._session.clock,
         )
 
-    def _is_settled(self) -> bool:
-        for call in list(self._unsettled):
-            tasks = self._tasks_of(call)
-            self._made |= {task.made for task in tasks if task.made is not None}
-            if not any(task.is_under_way for task in tasks):
-                self._unsettled.remove(call)
-        return not self._unsettled
-
-    def _tasks_of(self, call: _Call) -> list[CloneTask]:
-        """The tasks that are, or may be, the task of the call."""
-        if call.task is not None:
-            return clone_task.known(self._session, call.task)
-        if call.queued is None:
-            call.queued = self._queued_between(call)
-        tasks = clone_task.of_source(self._session, self._source.moref)
-        return [task for task in tasks if call.may_be(task)]
-
-    def _queued_between(self, call: _Call) -> tuple[datetime.datetime, datetime.datetime]:
-        server_now = self._session.server_time()
-        now = self._clock.monotonic()
-        ended_at = now if call.ended_at is None else call.ended_at
-        return (
-            server_now - datetime.timedelta(seconds=now - call.began_at + CLOCK_SLACK_S),
-            server_now - datetime.timedelta(seconds=now - ended_at - CLOCK_SLACK_S),
-        )
-
-    def _find(self) -> template.VmInfo | None:
+    def _find(self) -> virtual_machine.VmInfo | None:
         """The volume's VM, complete or not, regardless of its creator; None if there is none."""
         try:
-            found = template.find_vm(
+            found = virtual_machine.find_vm(
                 self._session, self._request.folder, self._request.name, RECORD_KEY
             )
         except errors.ObjectNotFound:
@@ -367,26 +308,8 @@ class VolumeClone:
             return None
         return found
 
-    def _remove(self, within_s: float = 0.0) -> bool:
-        """Remove the volume's VM; False if there is none that may be removed.
-
-        :param within_s: how long to wait for a vCenter task that uses it
-        """
-
-        def work() -> bool:
-            found = self._find()
-            if found is None or not self._may_remove(found):
-                return False
-            if self._disk.is_sources(found.disks):
-                template.unregister(self._session, found.moref)
-            else:
-                template.destroy(self._session, self._waiter, found.moref)
-            return True
-
-        return self._outwait(work, within_s)
-
-    def _may_remove(self, found: template.VmInfo) -> bool:
-        if found.moref in self._made or self._volume.is_being_created():
+    def _may_remove(self, found: virtual_machine.VmInfo) -> bool:
+        if found.moref in self._calls.results or self._volume.is_being_created():
             return True
         LOG.warning(
             "VM %s (%s) is left alone: according to Cinder, this volume is not being created",
@@ -394,42 +317,3 @@ class VolumeClone:
             found.moref,
         )
         return False
-
-    def _outwait(
-        self,
-        work: Callable[[], bool | None],
-        within_s: float,
-        when: Callable[[BaseException], bool] = retry.is_retryable,
-    ) -> bool:
-        """Result of ``work``, which is tried again while a vCenter task is in the way.
-
-        :param within_s: for how long; 0 means a few times
-        """
-        return bool(
-            retry.call(
-                work,
-                attempts=None if within_s else BUSY_ATTEMPTS,
-                within_s=within_s or None,
-                when=when,
-                first_wait_s=1.0,
-                max_wait_s=BUSY_PAUSE_S,
-                clock=self._clock,
-            )
-        )
-
-    def _clean_up(self) -> None:
-        try:
-            self._settle(LET_GO_S)
-            self._remove()
-        except errors.VCenterError as failure:
-            # The clone's own error matters more. Deleting the volume finds this VM by its uuid.
-            LOG.warning(
-                "Could not remove what the failed clone of %s left behind: %s",
-                quoted(self._request.name),
-                sentence(failure),
-            )
-
-
-def _is_busy(failure: BaseException) -> bool:
-    """Whether a vCenter task holds the VM or its disk."""
-    return isinstance(failure, errors.InUse | errors.FileLocked)

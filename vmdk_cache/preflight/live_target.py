@@ -26,7 +26,7 @@ from vmdk_cache.preflight.live_image import Form, GeneratedImage
 from vmdk_cache.preflight.live_names import BACKEND, VOLUME, LiveNames, is_from_live_run
 from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import datastore_browser, running_tasks, template, virtual_machine
+from vmdk_cache.vim import datastore_browser, recent_task, template, virtual_machine
 from vmdk_cache.vim.exchange import Listener
 from vmdk_cache.vim.inventory import Datastore
 from vmdk_cache.vim.virtual_machine import VmInfo
@@ -186,7 +186,7 @@ class LiveTarget:
         ]
         found += [
             f"task {task.operation} on {quoted(task.entity_name)}"
-            for task in running_tasks.running(self.cache.session)
+            for task in recent_task.under_way(self.cache.session)
             if self.names.owns(task.entity_name)
         ]
         return found

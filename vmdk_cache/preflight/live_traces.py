@@ -11,8 +11,9 @@ from vmdk_cache.preflight.live_names import BACKEND
 from vmdk_cache.preflight.live_target import LiveTarget
 from vmdk_cache.preflight.probe import Finding, not_tried, ok, warning
 from vmdk_cache.quoting import quoted, sentence
-from vmdk_cache.vim import datastore_browser, properties, running_tasks
-from vmdk_cache.vim.import_lease import ImportLease, ImportRequest, open_import
+from vmdk_cache.vim import datastore_browser, properties, recent_task
+from vmdk_cache.vim.import_lease import ImportLease, open_import
+from vmdk_cache.vim.import_spec import ImportRequest
 from vmdk_cache.vim.inventory import Datastore
 
 #: Number of the VM whose import is aborted, distinct from those of live.py.
@@ -95,7 +96,7 @@ def _stays(target: LiveTarget, vm: str) -> bool:
     if properties.read(session, "VirtualMachine", [vm], ["name"]):
         return True
     name = target.names.volume(ABORTED)
-    return any(task.entity_name == name for task in running_tasks.running(session))
+    return any(task.entity_name == name for task in recent_task.under_way(session))
 
 
 def _datastore(target: LiveTarget, entry: CacheEntry) -> Datastore:
