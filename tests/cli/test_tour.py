@@ -95,11 +95,11 @@ def make_machine(lab: Lab) -> None:
     """A VM in the cache's folder that is neither a volume nor a template."""
     template = lab.vcenter.find_vm(lab.templates()[0])
     with lab.cache() as cache:
-        from vmdk_cache.vim import inventory
+        from vmdk_cache.vim import clone_spec, inventory
         from vmdk_cache.vim import template as vim_template
 
         entry = cache.store.entries()[0]
-        request = vim_template.CloneRequest(
+        request = clone_spec.CloneRequest(
             name="jumphost",
             folder=template.parent.moref,
             datastore=entry.datastore or "",

@@ -27,7 +27,7 @@ from tests.scenario.conftest import FOLDER, RECORD_KEY, Lab, volume
 from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.errors import ImageError, NotCacheable
-from vmdk_cache.vim import template
+from vmdk_cache.vim import clone_spec, template, virtual_machine
 
 IMAGE = as_stream_optimized(b"data".ljust(1 << 18, b"\0"))
 OTHER_ID = "22222222-2222-4333-8444-555555555555"
@@ -72,15 +72,15 @@ def put_beside(lab: Lab, name: str, record: str, *, as_template: bool) -> str:
     """An administrator clones the template into the cache's folder; the moref of the clone."""
     session, waiter = lab.cache.session, lab.cache.waiter
     source = next(vm for vm in lab.vcenter.vms() if vm.template)
-    found = template.get_vm(session, source.moref, RECORD_KEY)
+    found = virtual_machine.get_vm(session, source.moref, RECORD_KEY)
     assert found is not None
     (pool,) = lab.vcenter.registry.of_type(vim.ResourcePool)
-    request = template.CloneRequest(
+    request = clone_spec.CloneRequest(
         name=name, folder=source.parent.moref, datastore=source.home_datastore.moref,
         host=source.host.moref, pool=pool.moref, disk_key=found.disks[0].key,
         extra_config={RECORD_KEY: record}, as_template=as_template,
     )  # fmt: skip
-    return template.clone(session, waiter, found, request, timeout_s=60)
+    return template.clone(session, waiter, found.moref, request, timeout_s=60)
 
 
 def files_of(lab: Lab) -> dict[str, dict[str, int]]:

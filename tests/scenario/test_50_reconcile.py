@@ -28,7 +28,7 @@ from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import Record
 from vmdk_cache.conf import Settings
 from vmdk_cache.periodic.findings import Kind
-from vmdk_cache.vim import inventory, storage_usage, template
+from vmdk_cache.vim import inventory, template, virtual_machine
 from vmdk_cache.vim.session import Endpoint
 from vmdk_cache.vim.template import DESTROY_WITHIN_S
 
@@ -129,7 +129,7 @@ def test_a_template_whose_files_were_deleted_goes_and_is_imported_anew(
     vm = template_vm(lab)
     storage_of(lab, vm).delete(vm.name)
     if noticed:
-        storage_usage.refresh(lab.cache.session, vm.moref)
+        virtual_machine.refresh_storage(lab.cache.session, vm.moref)
         assert kinds(lab) == [(Kind.FILES_LOST, False)]
         assert kinds(lab, fix=True) == [(Kind.FILES_LOST, True)]
         assert lab.vcenter.find_vm(vm.name) is None
@@ -184,7 +184,7 @@ def test_an_admins_vm_in_our_folder_is_told_and_left_alone(lab: Lab) -> None:
     assert len(lab.cache.purge.run()) == 1
     vm = lab.vcenter.find_vm(volume(1).name)
     storage_of(lab, vm).delete(vm.name)
-    storage_usage.refresh(lab.cache.session, vm.moref)
+    virtual_machine.refresh_storage(lab.cache.session, vm.moref)
     for _ in range(2):
         assert kinds(lab, fix=True, remove_directories=True) == [(Kind.WITHOUT_CONFIG, False)]
         lab.vcenter.clock.advance(61)

@@ -21,7 +21,7 @@ from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.conf import Settings
 from vmdk_cache.periodic.findings import Kind
-from vmdk_cache.vim import inventory, template
+from vmdk_cache.vim import inventory, template, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 
 GRAFFITI = b"written by somebody who booted the template"
@@ -46,7 +46,7 @@ def copies(lab: Lab) -> tuple[CacheEntry, ...]:
 def convert(lab: Lab, moref: str) -> None:
     """Make a virtual machine of the template."""
     session = lab.cache.session
-    seen = template.get_vm(session, moref, "")
+    seen = virtual_machine.get_vm(session, moref, "")
     assert seen is not None
     pools = {host.moref: host.pool for host in inventory.snapshot(session).hosts}
     host = seen.host or ""
@@ -78,7 +78,7 @@ def alter(lab: Lab, moref: str) -> None:
 
 
 def notes(lab: Lab, moref: str) -> Notes:
-    found = template.get_vm(lab.cache.session, moref, "", attributes=[ATTRIBUTE])
+    found = virtual_machine.get_vm(lab.cache.session, moref, "", attributes=[ATTRIBUTE])
     assert found is not None
     return Notes.from_json(found.custom_values.get(ATTRIBUTE))
 

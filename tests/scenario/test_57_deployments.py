@@ -19,7 +19,7 @@ from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.periodic.findings import Kind
-from vmdk_cache.vim import inventory, template
+from vmdk_cache.vim import inventory, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 
 HERS = "00000000-0000-4000-8000-00000000000a"
@@ -133,7 +133,7 @@ def test_an_import_that_the_other_cloud_broke_off_is_left_to_it(
     as_half_imported(lab, made)
     lab.vcenter.clock.advance(OLD_S)
     assert his.findings(fix=True) == [(Kind.OTHER_DEPLOYMENT, False)]
-    assert template.get_vm(session, made.moref, RECORD_KEY) is not None
+    assert virtual_machine.get_vm(session, made.moref, RECORD_KEY) is not None
     assert hers.findings(fix=True) == [(Kind.HALF_IMPORTED, True)]
 
 

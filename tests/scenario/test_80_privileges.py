@@ -24,7 +24,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.conf import Settings
 from vmdk_cache.periodic.findings import Kind
-from vmdk_cache.vim import inventory, storage_usage, template
+from vmdk_cache.vim import clone_spec, inventory, template, virtual_machine
 from vmdk_cache.vim.session import Endpoint
 
 AGE_S = 86400
@@ -87,7 +87,7 @@ def remove_what_is_left_behind(lab: LimitedLab) -> None:
     orphan = template_name("b1", CacheKey(lab.image.id, "left", "ide"))
     storage.make_directory(orphan)
     storage.delete(vm.name)
-    storage_usage.refresh(lab.cache.session, vm.moref)
+    virtual_machine.refresh_storage(lab.cache.session, vm.moref)
     report = lab.cache.reconcile.check(fix=True, remove_directories=True)
     found = {(finding.kind, finding.fixed) for finding in report.findings}
     assert found == {(Kind.DIRECTORY_ORPHANED, True), (Kind.FILES_LOST, True)}
@@ -98,7 +98,7 @@ def give_up_a_clone(lab: LimitedLab) -> None:
     entry = lab.cache.store.entries()[0]
     cache = lab.cache
     lab.vcenter.cost_model.enabled = True
-    request = template.CloneRequest(
+    request = clone_spec.CloneRequest(
         name="given up",
         folder=lab.vcenter.find_vm(entry.name).parent.moref,
         datastore=entry.datastore or "",

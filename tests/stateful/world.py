@@ -36,7 +36,7 @@ from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 from vmdk_cache.image import Image
 from vmdk_cache.locks import ToozLocks, coordinator
-from vmdk_cache.vim import template
+from vmdk_cache.vim import clone_spec, template, virtual_machine
 from vmdk_cache.vim.session import Endpoint
 
 GIB = 1 << 30
@@ -324,7 +324,7 @@ class World:
     def put_beside(self, source: str, name: str, *, with_record: bool, as_template: bool) -> str:
         """An administrator clones ``source`` into the cache's folder; the moref of the clone."""
         session, waiter = self.auditor.cache.session, self.auditor.cache.waiter
-        found = template.get_vm(session, source, RECORD_KEY)
+        found = virtual_machine.get_vm(session, source, RECORD_KEY)
         (folder,) = (f for f in self.vcenter.registry.of_type(vim.Folder) if self.is_ours(f))
         (pool,) = self.vcenter.registry.of_type(vim.ResourcePool)
         at = self.vm(source)
@@ -332,8 +332,8 @@ class World:
         return template.clone(
             session,
             waiter,
-            found,
-            template.CloneRequest(
+            found.moref,
+            clone_spec.CloneRequest(
                 name=name,
                 folder=folder.moref,
                 datastore=at.home_datastore.moref,

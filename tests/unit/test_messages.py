@@ -26,6 +26,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)} | {
     "unusual",
     "_not_streamable",
+    "_lease_lost",
 }
 SHOWING = {"quoted", "identifier", "sentence"}
 IMAGES = {"image", "self._image"}
@@ -121,8 +122,9 @@ TRUSTED: dict[str, set[str]] = {
     "vim/inventory.py": {"known"},
     "vim/storage_policy.py": {"known"},
     "vim/export_lease.py": {"address.server", "answer.status"},
-    "vim/import_lease.py": {"cause", "error", "fault", "state"},
+    "vim/import_lease.py": {"error", "failure", "state", "what"},
     "vim/nfc_address.py": {"self.server"},
+    "vim/nfc_lease.py": {"fault", "state"},
     "vim/nfc_upload.py": {"answer.status", "self.server"},
     "vim/session.py": {"refused"},  # an error of this package
     "vim/object_table.py": {"fault"},

@@ -19,7 +19,7 @@ from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import RECORD_KEY, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import template
+from vmdk_cache.vim import virtual_machine
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import VirtualDisk
@@ -34,7 +34,7 @@ LOST_STATES = frozenset({"inaccessible", "orphaned", "invalid"})
 class _State:
     """Entries as made of ``vms``, in that order, and ways to find them."""
 
-    vms: tuple[template.VmInfo, ...] = ()
+    vms: tuple[virtual_machine.VmInfo, ...] = ()
     entries: tuple[CacheEntry, ...] = ()
     by_name: dict[str, CacheEntry] = field(default_factory=dict)
     by_moref: dict[str, CacheEntry] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class EntryIndex:
 
         :raises ObjectNotFound: it is gone already
         """
-        made = template.get_vm(self._session, moref, RECORD_KEY, attributes=[ATTRIBUTE])
+        made = virtual_machine.get_vm(self._session, moref, RECORD_KEY, attributes=[ATTRIBUTE])
         if made is None:
             raise errors.ObjectNotFound(
                 f"template {quoted(name)} was deleted as soon as it was made", moref=moref
@@ -109,7 +109,7 @@ class EntryIndex:
         process has changed something since."""
         return self._state(math.inf).disks.get(entry.moref)
 
-    def entry_of(self, vm: template.VmInfo) -> CacheEntry:
+    def entry_of(self, vm: virtual_machine.VmInfo) -> CacheEntry:
         """The entry that the VM is."""
         record = Record.from_json(vm.extra_config_record)
         notes = Notes.from_json(vm.custom_values.get(ATTRIBUTE))
@@ -161,7 +161,7 @@ class EntryIndex:
         importing = [entry.moref for entry in entries if entry.phase is Phase.IMPORTING]
         if not importing:
             return entries
-        read = template.get_vms(self._session, importing, RECORD_KEY, attributes=[ATTRIBUTE])
+        read = virtual_machine.get_vms(self._session, importing, RECORD_KEY, attributes=[ATTRIBUTE])
         return [
             entry if entry.moref not in importing else self.entry_of(read[entry.moref])
             for entry in entries
@@ -175,7 +175,7 @@ class EntryIndex:
                 self._last = self._made(vms)
             return self._last
 
-    def _made(self, vms: tuple[template.VmInfo, ...]) -> _State:
+    def _made(self, vms: tuple[virtual_machine.VmInfo, ...]) -> _State:
         before = {
             vm.moref: (vm, entry)
             for vm, entry in zip(self._last.vms, self._last.entries, strict=True)
@@ -194,6 +194,6 @@ class EntryIndex:
         return state
 
     def _kept(
-        self, vm: template.VmInfo, before: tuple[template.VmInfo, CacheEntry] | None
+        self, vm: virtual_machine.VmInfo, before: tuple[virtual_machine.VmInfo, CacheEntry] | None
     ) -> CacheEntry:
         return before[1] if before is not None and before[0] is vm else self.entry_of(vm)

@@ -7,12 +7,11 @@ committed  MarkAsTemplate has made the VM a template; then its content is noted 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 
 from oslo_log import log as logging
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.adapters.entry_index import EntryIndex
 from vmdk_cache.cache import upload_check
 from vmdk_cache.cache.entry import CacheEntry
@@ -20,7 +19,7 @@ from vmdk_cache.cache.ports import Disk
 from vmdk_cache.cache.record import RECORD_KEY
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import storage_usage, template
+from vmdk_cache.vim import template, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.import_lease import ImportLease
 from vmdk_cache.vim.session import Session
@@ -39,8 +38,6 @@ class TemplateImport:
     :param name: of the VM
     :param capacity_bytes: virtual size of the image
     :param timeout_s: how long the upload may take
-    :param held: holds ``lease``; closed as soon as the VM is a template, because from then on an
-        error must not remove it
     """
 
     def __init__(
@@ -52,7 +49,6 @@ class TemplateImport:
         name: str,
         capacity_bytes: int,
         timeout_s: float,
-        held: contextlib.ExitStack,
     ) -> None:
         self._session = session
         self._clock = session.clock
@@ -62,8 +58,7 @@ class TemplateImport:
         self._capacity_bytes = capacity_bytes
         self._timeout_s = timeout_s
         self._ends_at = session.clock.monotonic() + timeout_s
-        self._held = held
-        self._vm: template.VmInfo | None = None
+        self._vm: virtual_machine.VmInfo | None = None
 
     def upload(self, disk: Disk) -> None:
         uploaded_bytes = self._lease.upload(disk, disk.length, self._check_time)
@@ -74,7 +69,7 @@ class TemplateImport:
     def commit(self) -> CacheEntry:
         assert self._vm is not None, "upload() comes first"
         self._mark()
-        self._held.close()
+        self._lease.keep()
         return note_content(self._session, self._read(self._vm))
 
     def _check_time(self, sent_bytes: int) -> None:
@@ -85,14 +80,14 @@ class TemplateImport:
                 f"{self._timeout_s:g} s: see vmware_image_transfer_timeout_secs"
             )
 
-    def _checked(self, uploaded_bytes: int) -> template.VmInfo:
+    def _checked(self, uploaded_bytes: int) -> virtual_machine.VmInfo:
         """The imported VM, whose disk matches the upload as far as vCenter can tell.
 
         :raises TaskFailed: it does not
         """
         moref = self._lease.vm
         self._ask_for_sizes()
-        found = template.get_vm(self._session, moref, RECORD_KEY)
+        found = virtual_machine.get_vm(self._session, moref, RECORD_KEY)
         if found is None:
             raise errors.TaskFailed("the imported VM has disappeared", moref=moref)
         capacities = [disk.capacity_bytes for disk in found.disks]
@@ -111,31 +106,37 @@ class TemplateImport:
         """
         moref = self._lease.vm
         uploaded_by = self._session.server_time()
-        deadline = self._clock.monotonic() + LOOKED_WITHIN_S
-        while True:
+
+        def look() -> tuple[int, bool, bool]:
             self._ask_for_sizes()
-            usage = storage_usage.of(self._session, moref)
-            if not upload_check.seems_empty(usage.committed_bytes, uploaded_bytes):
-                return
-            if usage.seen_at is not None and usage.seen_at >= uploaded_by:
-                raise errors.TaskFailed(
-                    f"the disk takes {usage.committed_bytes} bytes after an upload of "
-                    f"{uploaded_bytes}: it is empty",
-                    moref=moref,
-                )
-            if self._clock.monotonic() >= deadline:
-                LOG.warning(
-                    "vCenter has not looked at the files of %s since their upload, %g s ago: that "
-                    "they take %d bytes is not taken as a sign of an empty disk",
-                    moref, LOOKED_WITHIN_S, usage.committed_bytes,
-                )  # fmt: skip
-                return
-            self._clock.sleep(_LOOK_POLL_S)
+            committed_bytes, seen_at = virtual_machine.storage_usage(self._session, moref)
+            seems_empty = upload_check.seems_empty(committed_bytes, uploaded_bytes)
+            return committed_bytes, seems_empty, seen_at is not None and seen_at >= uploaded_by
+
+        committed_bytes, seems_empty, has_looked = retry.poll(
+            look,
+            until=lambda seen: not seen[1] or seen[2],
+            within_s=LOOKED_WITHIN_S,
+            first_wait_s=_LOOK_POLL_S,
+            clock=self._clock,
+        )
+        if seems_empty and has_looked:
+            raise errors.TaskFailed(
+                f"the disk takes {committed_bytes} bytes after an upload of {uploaded_bytes}: it "
+                "is empty",
+                moref=moref,
+            )
+        if seems_empty:
+            LOG.warning(
+                "vCenter has not looked at the files of %s since their upload, %g s ago: that they "
+                "take %d bytes is not taken as a sign of an empty disk",
+                moref, LOOKED_WITHIN_S, committed_bytes,
+            )  # fmt: skip
 
     def _ask_for_sizes(self) -> None:
         """Have vCenter look at the VM's files; it may do so only after it has answered."""
         try:
-            storage_usage.refresh(self._session, self._lease.vm)
+            virtual_machine.refresh_storage(self._session, self._lease.vm)
         except errors.VCenterError as failure:
             LOG.info("Sizes of %s could not be refreshed, the last known ones count: %s",
                      self._lease.vm, failure)  # fmt: skip
@@ -152,12 +153,12 @@ class TemplateImport:
 
     def _is_template(self) -> bool:
         try:
-            found = template.get_vm(self._session, self._lease.vm, RECORD_KEY)
+            found = virtual_machine.get_vm(self._session, self._lease.vm, RECORD_KEY)
         except errors.VCenterError:
             return False
         return found is not None and found.is_template
 
-    def _read(self, vm: template.VmInfo) -> CacheEntry:
+    def _read(self, vm: virtual_machine.VmInfo) -> CacheEntry:
         """The new template; from now on it can be cloned, even if vCenter does not answer now."""
         try:
             return self._entries.read(vm.moref, vm.name)

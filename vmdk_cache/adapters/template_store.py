@@ -29,7 +29,7 @@ from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import RECORD_KEY, SCHEMA, Record
 from vmdk_cache.cache.usage import ATTRIBUTE, Notes
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import import_lease, template
+from vmdk_cache.vim import clone_spec, import_lease, import_spec, recent_task, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.folder import ensure_folder
 from vmdk_cache.vim.inventory_index import InventoryIndex
@@ -96,7 +96,7 @@ class VCenterTemplateStore:
             deployment=self._deployment,
             lock_domain=self._lock_domain(),
         )
-        request = import_lease.ImportRequest(
+        request = import_spec.ImportRequest(
             name=name,
             datastores=place.path_names or (place.datastore_name,),
             capacity_bytes=upload_check.declared_capacity(capacity_bytes),
@@ -106,13 +106,12 @@ class VCenterTemplateStore:
             managed_by=self._managed_by,
         )
         folder = ensure_folder(self._session, place.datacenter, self._folder)
-        with contextlib.ExitStack() as held:
-            held.enter_context(self._changing())
-            lease = held.enter_context(
-                import_lease.open_import(
-                    self._session, self._waiter, place.pool, folder, place.host, request
-                )
-            )
+        with (
+            self._changing(),
+            import_lease.open_import(
+                self._session, self._waiter, place.pool, folder, place.host, request
+            ) as lease,
+        ):
             yield TemplateImport(
                 self._session,
                 self._entries,
@@ -120,11 +119,10 @@ class VCenterTemplateStore:
                 name=name,
                 capacity_bytes=capacity_bytes,
                 timeout_s=self._task_timeout_s,
-                held=held,
             )
 
     def is_importing(self, entry: CacheEntry) -> bool:
-        return template.import_running(self._session, entry.moref)
+        return recent_task.is_importing(self._session, entry.moref)
 
     def clone(self, entry: CacheEntry, volume: Volume, place: Place) -> bool:
         return VolumeClone(
@@ -144,7 +142,7 @@ class VCenterTemplateStore:
         record = dataclasses.replace(
             entry.record, owner=_this_process(), deployment=self._deployment, schema=SCHEMA
         )
-        request = template.CloneRequest(
+        request = clone_spec.CloneRequest(
             name=name,
             folder=ensure_folder(self._session, place.datacenter, self._folder),
             datastore=place.datastore,
@@ -179,29 +177,27 @@ class VCenterTemplateStore:
         # All notes are one value, and the entry may have been read long ago: a use that is noted
         # after hours in a queue must not undo a warm-up of this morning.
         seen = self._entries.look_again(entry) or entry
-        notes = self._notes(
+        self._note(
             seen,
             used_at=seen.used_at or entry.used_at if warmed else now,
             warmed_at=now if warmed else seen.warmed_at or entry.warmed_at,
         )
-        self._note(entry.moref, notes)
         return now
 
     def claim(self, entry: CacheEntry) -> None:
         seen = self._entries.look_again(entry)
         if seen is not None and seen.phase is Phase.READY and seen.owner is Owner.UNKNOWN:
-            notes = self._notes(seen, used_at=seen.used_at, warmed_at=seen.warmed_at)
-            self._note(seen.moref, notes)
+            self._note(seen, used_at=seen.used_at, warmed_at=seen.warmed_at)
 
-    def _notes(
+    def _note(
         self,
         seen: CacheEntry,
         *,
         used_at: datetime.datetime | None,
         warmed_at: datetime.datetime | None,
-    ) -> Notes:
-        """Those of a copy that serves this deployment."""
-        return Notes(
+    ) -> None:
+        """Write the notes of a copy that serves this deployment."""
+        notes = Notes(
             used_at=used_at,
             warmed_at=warmed_at,
             ready_vm=seen.moref,
@@ -209,9 +205,7 @@ class VCenterTemplateStore:
             or (seen.content_id if seen.phase is Phase.READY else None),
             deployment=self._deployment,
         )
-
-    def _note(self, moref: str, notes: Notes) -> None:
-        CustomAttributes.of(self._session).set(moref, ATTRIBUTE, notes.to_json())
+        CustomAttributes.of(self._session).set(seen.moref, ATTRIBUTE, notes.to_json())
 
     def note_ready(self, entry: CacheEntry) -> None:
         # All notes are one value: one that another process has written meanwhile must stay.

@@ -13,8 +13,8 @@ from http.client import HTTPConnection
 from vmdk_cache import errors
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults
-from vmdk_cache.vim.import_lease import abort_lease, until_ready
 from vmdk_cache.vim.nfc_address import NfcAddress
+from vmdk_cache.vim.nfc_lease import NfcLease
 from vmdk_cache.vim.session import Session
 
 _CHUNK_BYTES = 1 << 20
@@ -30,9 +30,9 @@ def open_export(session: Session, vm: str) -> Iterator[Iterator[bytes]]:
     :raises Unreachable, CertificateRefused, TaskFailed: an error of the host, with its name
     :raises VCenterError: any other fault
     """
-    lease = str(session.invoke("VirtualMachine", vm, "ExportVm"))
+    lease = NfcLease(session, str(session.invoke("VirtualMachine", vm, "ExportVm")))
     try:
-        devices = until_ready(session, lease)["info"].deviceUrl or ()
+        devices = lease.until_ready().deviceUrl or ()
         disk = next((device for device in devices if device.disk), None)
         if disk is None:
             raise errors.LeaseLost("the lease has no disk to download", moref=vm)
@@ -42,9 +42,9 @@ def open_export(session: Session, vm: str) -> Iterator[Iterator[bytes]]:
             yield _chunks(connection, address)
         finally:
             connection.close()
-        session.invoke("HttpNfcLease", lease, "HttpNfcLeaseComplete")
+        lease.complete()
     except BaseException:
-        abort_lease(session, lease)
+        lease.abort()
         raise
 
 

@@ -3,18 +3,16 @@
 Life:  open_import -> held (VM exists, disk empty) -> upload -> complete (VM stays)
                                                   \\-> abort    (vCenter removes the VM, later)
 
-While the lease is held, a thread renews it at least every 30 s with the percentage; vCenter drops a
-lease that is not renewed for 300 s (docs/assumptions.rst, A38 and A39). A failed renewal cancels
-the upload, so no work continues under a lost lease. If an exception leaves the ``with`` block, the
-lease is aborted and the VM removed, unless the block has turned it into a template, which is
-complete. A lease changes only the VM that it created, by moref.
+While the lease is held, a thread renews it at least every 30 s with the percentage. A failed
+renewal cancels the upload, so no work continues under a lost lease. If an exception leaves the
+``with`` block, the lease is aborted and the VM removed, unless the block has turned it into a
+template, which is complete. A lease changes only the VM that it created, by moref.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from oslo_log import log as logging
@@ -22,22 +20,18 @@ from pyVmomi import vim
 
 from vmdk_cache import errors, retry
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim import faults, properties, template
+from vmdk_cache.vim import properties, recent_task, template
 from vmdk_cache.vim.datastore_path import in_each_way
 from vmdk_cache.vim.folder import find_child
 from vmdk_cache.vim.import_spec import ImportRequest, config_spec
+from vmdk_cache.vim.nfc_lease import GONE, NfcLease
 from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
-from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-
-__all__ = ["ImportLease", "ImportRequest", "open_import"]
 
 LOG = logging.getLogger(__name__)
 
 RENEW_EVERY_S = 30.0
-_READY_WITHIN_S = 600.0
-_GONE = "gone"
 #: A lease that is ready may still be held by another operation for a moment.
 _COMPLETE_ATTEMPTS = 6
 _CREATE_ATTEMPTS = 3
@@ -77,29 +71,32 @@ def open_import(
             session.invoke("ResourcePool", pool, "ImportVApp", spec=spec, folder=folder, host=host)
         )
 
-    def may_be_sent_again(failure: BaseException) -> bool:
+    def has_created_nothing(failure: BaseException) -> bool:
         if not isinstance(failure, errors.Unreachable):
             return False
         unanswered.append(failure)
-        return _made_nothing(session, folder, request.name)
+        try:
+            return find_child(session, folder, request.name) is None
+        except errors.VCenterError:
+            return False
 
-    def create_on(datastore: str) -> ImportLease:
-        lease = retry.call(
+    def open_on(datastore: str) -> ImportLease:
+        moref = retry.call(
             lambda: create(datastore),
             attempts=_CREATE_ATTEMPTS,
-            when=may_be_sent_again,
+            when=has_created_nothing,
             first_wait_s=1.0,
             clock=session.clock,
         )
+        lease = NfcLease(session, moref)
         try:
-            info = until_ready(session, lease)["info"]
-            return ImportLease(session, waiter, lease, info, request, renew_every_s)
+            return ImportLease(session, waiter, lease, lease.until_ready(), request, renew_every_s)
         except BaseException:
-            abort_lease(session, lease)
+            lease.abort()
             raise
 
     try:
-        return in_each_way(request.datastores, create_on)
+        return in_each_way(request.datastores, open_on)
     except errors.NameTaken as taken:
         if unanswered:
             raise unanswered[0] from taken  # the name is that of its VM, whose lease is unknown
@@ -116,7 +113,7 @@ class ImportLease:
         self,
         session: Session,
         waiter: TaskWaiter,
-        lease: str,
+        lease: NfcLease,
         info: Any,
         request: ImportRequest,
         renew_every_s: float,
@@ -131,6 +128,7 @@ class ImportLease:
         self._lost: errors.LeaseLost | None = None
         self._upload: NfcUpload | None = None
         self._held = True
+        self._kept = False
         self._stop = threading.Event()
         pause_s = min(renew_every_s, (info.leaseTimeout or 300) / 4)
         self._renewer = threading.Thread(
@@ -141,22 +139,16 @@ class ImportLease:
     def __enter__(self) -> ImportLease:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.abort()  # does nothing after complete()
-        else:
-            self._undo()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.abort()  # does nothing after complete()
+        if kind is not None and not self._kept:
+            self._remove_vm()
 
     def upload(
         self,
         stream: Readable,
         length: int | None = None,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] = lambda sent_bytes: None,
     ) -> int:
         """Upload the disk as a streamOptimized VMDK; the number of bytes sent.
 
@@ -175,17 +167,13 @@ class ImportLease:
 
         def sent(total: int) -> None:
             self._percent = min(99, total * 100 // whole)
-            if on_progress is not None:
-                on_progress(total)
+            on_progress(total)
 
         try:
             self._check_lost()
             sent_bytes = upload.send(stream, length, sent)
         except Exception as error:
-            if not isinstance(error, errors.UploadRefused):  # the refusal may have ended the lease
-                self._check_lost(error)
-            if isinstance(error, errors.VCenterError):
-                self._check_held(error)
+            self._check_lease(error)
             raise
         finally:
             self._upload = None
@@ -200,7 +188,7 @@ class ImportLease:
         """
         if not self._held:
             return
-        self._end_renewal()
+        self._stop.set()
         self._check_lost()
         retry.call(
             self._complete_once,
@@ -211,35 +199,92 @@ class ImportLease:
         )
         self._held = False
 
-    def _complete_once(self) -> None:
-        """:raises InUse, TaskFailed: the call failed, but the lease is still ready"""
-        try:
-            self._session.invoke("HttpNfcLease", self._lease, "HttpNfcLeaseComplete", safe=True)
-        except (errors.ObjectNotFound, errors.InUse, errors.TaskFailed) as error:
-            state = self._state()
-            if state == "ready":
-                raise
-            if not self._has_completed(state):
-                raise errors.LeaseLost(
-                    f"the lease of {quoted(self._request.name)} has ended: {error}", moref=self.vm
-                ) from error
+    def keep(self) -> None:
+        """Do not touch the VM any more, whatever exception leaves the block."""
+        self._kept = True
 
     def abort(self) -> None:
         """End the lease without success; vCenter removes the VM. Never raises; does nothing if the
         lease has ended."""
         if self._held:
             self._held = False
-            self._end_renewal()
-            abort_lease(self._session, self._lease)
+            self._stop.set()
+            self._lease.abort()
 
-    def _undo(self) -> None:
-        """Remove the lease and the VM after a failed block. Errors of the removal are only logged,
-        because the block's own error matters more."""
-        self.abort()
+    def _disk_url(self) -> tuple[str, str]:
+        for device in self._devices:
+            if device.disk:
+                return device.url, device.sslThumbprint or ""
+        raise self._lease_lost("has no disk to upload to")
+
+    def _renew(self, pause_s: float) -> None:
+        """Renew until stopped, in a separate thread; a failed renewal cancels the upload."""
+        while not self._stop.wait(pause_s):
+            try:
+                self._lease.renew(self._percent)
+            except Exception as error:
+                if self._stop.is_set():
+                    return
+                self._lost = self._lease_lost(
+                    f"could not be renewed: {error}", fault=getattr(error, "fault", None)
+                )
+                upload = self._upload
+                if upload is not None:
+                    upload.cancel()
+                return
+
+    def _check_lost(self, cause: BaseException | None = None) -> None:
+        if self._lost is not None:
+            raise self._lost from cause
+
+    def _check_lease(self, failure: Exception) -> None:
+        """Check whether an upload failed because the lease had ended. A lease that ended because of
+        the data does not count.
+
+        :raises LeaseLost: it had
+        """
+        is_refusal = isinstance(failure, errors.UploadRefused)
+        if not is_refusal:
+            self._check_lost(failure)
+        if not isinstance(failure, errors.VCenterError):
+            return
         try:
-            self._await_removal()
+            state = self._lease.state()
+        except errors.VCenterError:
+            return  # the state is unknown: report the upload's own error
+        if state != "ready" and not (state == "error" and is_refusal):
+            raise self._lease_lost(f"is {state}; the upload failed: {failure}") from failure
+
+    def _complete_once(self) -> None:
+        """:raises InUse, TaskFailed: the call failed, but the lease is still ready"""
+        try:
+            self._lease.complete()
+        except (errors.ObjectNotFound, errors.InUse, errors.TaskFailed) as error:
+            state = self._lease.state()
+            if state == "ready":
+                raise
+            if not self._has_completed(state):
+                raise self._lease_lost(f"has ended: {error}") from error
+
+    def _has_completed(self, state: str) -> bool:
+        """Whether an earlier attempt, whose answer was lost, has completed the lease.
+
+        A completed lease is done and, soon after, gone. A lease that vCenter dropped may be gone as
+        well; in that case the import's task removes the VM, which can take a while.
+        """
+        if state == GONE:
+            self._wait_while(self._import_runs)
+            return not self._import_runs() and self._has_vm()
+        return state == "done" and self._has_vm()
+
+    def _remove_vm(self) -> None:
+        """Remove the VM of a failed block, unless it is a template. Errors are only logged, because
+        the block's own error matters more."""
+        try:
+            # A deletion while vCenter removes the VM could leave the disk's file behind.
+            self._wait_while(lambda: self._has_vm() and self._is_being_removed())
             retry.call(
-                self._remove_vm,
+                self._destroy,
                 attempts=_UNDO_ATTEMPTS,
                 first_wait_s=1.0,
                 min_wait_s=0.5,
@@ -255,15 +300,15 @@ class ImportLease:
                 failure,
             )
 
-    def _await_removal(self) -> None:
-        """Wait until vCenter has removed the VM of a failed lease: a deletion meanwhile could leave
-        the disk's file behind."""
+    def _is_being_removed(self) -> bool:
+        state = self._lease.state()
+        return state == "error" or (state == GONE and self._import_runs())
 
-        def is_being_removed() -> bool:
-            state = self._state()
-            return state == "error" or (state == _GONE and self._import_runs())
-
-        self._wait_while(lambda: self._has_vm() and is_being_removed())
+    def _destroy(self) -> None:
+        paths = ["name", "config.template"]
+        read = properties.read(self._session, "VirtualMachine", [self.vm], paths)
+        if read and not read[self.vm].get("config.template"):
+            template.destroy(self._session, self._waiter, self.vm)
 
     def _wait_while(self, condition: Callable[[], bool]) -> None:
         """Return when the condition no longer holds, or after :data:`_REMOVED_WITHIN_S`."""
@@ -277,136 +322,12 @@ class ImportLease:
 
     def _import_runs(self) -> bool:
         """Whether vCenter's task of this import, which also removes the VM, is still running."""
-        return template.import_running(self._session, self.vm)
+        return recent_task.is_importing(self._session, self.vm)
 
     def _has_vm(self) -> bool:
         return bool(properties.read(self._session, "VirtualMachine", [self.vm], ["name"]))
 
-    def _remove_vm(self) -> None:
-        paths = ["name", "config.template"]
-        read = properties.read(self._session, "VirtualMachine", [self.vm], paths)
-        if read and not read[self.vm].get("config.template"):
-            template.destroy(self._session, self._waiter, self.vm)
-
-    def _disk_url(self) -> tuple[str, str]:
-        for device in self._devices:
-            if device.disk:
-                return device.url, device.sslThumbprint or ""
-        raise errors.LeaseLost(
-            f"the lease of {quoted(self._request.name)} has no disk to upload to", moref=self.vm
+    def _lease_lost(self, what: str, fault: str | None = None) -> errors.LeaseLost:
+        return errors.LeaseLost(
+            f"the lease of {quoted(self._request.name)} {what}", moref=self.vm, fault=fault
         )
-
-    def _renew(self, pause_s: float) -> None:
-        """Renew until stopped, in a separate thread; a failed renewal cancels the upload."""
-        while not self._stop.wait(pause_s):
-            try:
-                self._session.invoke(
-                    "HttpNfcLease",
-                    self._lease,
-                    "HttpNfcLeaseProgress",
-                    safe=True,
-                    percent=self._percent,
-                )
-            except Exception as error:
-                if self._stop.is_set():
-                    return
-                self._lost = errors.LeaseLost(
-                    f"the lease of {quoted(self._request.name)} could not be renewed: {error}",
-                    moref=self.vm,
-                    fault=getattr(error, "fault", None),
-                )
-                upload = self._upload
-                if upload is not None:
-                    upload.cancel()
-                return
-
-    def _has_completed(self, state: str) -> bool:
-        """Whether an earlier attempt, whose answer was lost, has completed the lease.
-
-        A completed lease is done and, soon after, gone. A lease that vCenter dropped may be gone as
-        well; in that case the import's task removes the VM, which can take a while.
-        """
-        if state == _GONE:
-            self._wait_while(self._import_runs)
-            return not self._import_runs() and self._has_vm()
-        return state == "done" and self._has_vm()
-
-    def _state(self) -> str:
-        """The state of the lease, or :data:`_GONE`."""
-        read = properties.read(self._session, "HttpNfcLease", [self._lease], ["state"])
-        return str(read.get(self._lease, {}).get("state", _GONE))
-
-    def _end_renewal(self) -> None:
-        self._stop.set()
-
-    def _check_held(self, cause: errors.VCenterError) -> None:
-        """Check whether the upload failed because vCenter had ended the lease. A lease that ended
-        because of the data does not count.
-
-        :raises LeaseLost: it had
-        """
-        try:
-            state = self._state()
-        except errors.VCenterError:
-            return  # the state is unknown: report the upload's own error
-        if state == "error" and isinstance(cause, errors.UploadRefused):
-            return
-        if state != "ready":
-            raise errors.LeaseLost(
-                f"the lease of {quoted(self._request.name)} is {state}; the upload failed: {cause}",
-                moref=self.vm,
-            ) from cause
-
-    def _check_lost(self, cause: BaseException | None = None) -> None:
-        if self._lost is not None:
-            raise self._lost from cause
-
-
-def until_ready(session: Session, lease: str) -> Properties:
-    """Poll until the lease is ready, which takes milliseconds to seconds; returns its properties.
-
-    :raises LeaseLost: it does not become ready
-    :raises VCenterError: the fault with which it failed
-    """
-    values = retry.poll(
-        lambda: properties.read_one(session, "HttpNfcLease", lease, ["state", "error", "info"]),
-        until=_is_settled,
-        within_s=_READY_WITHIN_S,
-        first_wait_s=0.05,
-        max_wait_s=2.0,
-        clock=session.clock,
-    )
-    state = values.get("state")
-    if state == "error":
-        fault = values.get("error")
-        raise _lease_error(fault)
-    if state != "ready" or values.get("info") is None:
-        raise errors.LeaseLost(f"the lease did not become ready: its state is {state}")
-    return values
-
-
-def _is_settled(lease: Properties) -> bool:
-    state = lease.get("state")
-    return state in ("error", "done") or (state == "ready" and lease.get("info") is not None)
-
-
-def _made_nothing(session: Session, folder: str, name: str) -> bool:
-    """Whether there is no VM of that name yet, after a call without an answer."""
-    try:
-        return find_child(session, folder, name) is None
-    except errors.VCenterError:
-        return False
-
-
-def _lease_error(fault: Any) -> BaseException:
-    if fault is None:
-        return errors.LeaseLost("the lease failed; vCenter gave no reason")
-    return faults.translate(fault, method="ImportVApp")
-
-
-def abort_lease(session: Session, lease: str) -> None:
-    """End the lease without success; never raises a VCenterError."""
-    try:
-        session.invoke("HttpNfcLease", lease, "HttpNfcLeaseAbort", safe=True)
-    except errors.VCenterError:
-        pass  # it has ended, or vCenter ends it because it is no longer renewed

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPSConnection
+from typing import Any
 from urllib.parse import urlsplit
 
 from vmdk_cache import errors
@@ -51,35 +52,33 @@ class NfcAddress:
         :param made: called with the connection as soon as it can be closed from another thread
         :raises Unreachable, CertificateRefused: the host, with its name
         """
-        timeout_s = self._endpoint.read_timeout_s
+        if not self._secure and not self._endpoint.insecure:
+            raise errors.CertificateRefused(
+                f"the lease's disk is at {self.server} without TLS; refused, as vmware_insecure is "
+                "not set",
+                method=self._method,
+            )
+        is_foreign = self._host != self._vcenter and not self._endpoint.insecure
+        is_pinned = is_foreign and bool(self._thumbprint)
         with faults.translated(method=self._method, server=self.server):
-            if not self._secure:
-                if not self._endpoint.insecure:
-                    raise errors.CertificateRefused(
-                        f"the lease's disk is at {self.server} without TLS; refused, as "
-                        "vmware_insecure is not set",
-                        method=self._method,
-                    )
-                plain = HTTPConnection(self._host, self._port, timeout=timeout_s)
-                plain.connect()
-                made(plain)
-                return plain
-            foreign = self._host != self._vcenter and not self._endpoint.insecure
-            pinned = foreign and bool(self._thumbprint)
-            tls = unverified() if pinned else self._own_tls
-            secure = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=tls)
-            made(secure)
-            secure.connect()
-            if pinned:
+            timeout_s = self._endpoint.read_timeout_s
+            connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
+            if self._secure:
+                tls = unverified() if is_pinned else self._own_tls
+                connection = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=tls)
+            made(connection)
+            connection.connect()
+            if is_pinned:
                 try:
-                    certificate = secure.sock.getpeercert(binary_form=True) or b""
+                    tls_socket: Any = connection.sock
+                    certificate = tls_socket.getpeercert(binary_form=True) or b""
                     check_thumbprint(
                         certificate, self._thumbprint, self.server, method=self._method
                     )
                 except BaseException:
-                    secure.close()
+                    connection.close()
                     raise
-            return secure
+            return connection
 
 
 def _in_url(host: str) -> str:

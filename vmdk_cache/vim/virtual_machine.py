@@ -169,6 +169,25 @@ def info_of(
     )
 
 
+def storage_usage(session: Session, moref: str) -> tuple[int, datetime.datetime | None]:
+    """Bytes that the VM's files use on all datastores, and the time of vCenter's last refresh of
+    them, which may be days ago (aware, UTC; None if there was none).
+
+    :raises ObjectNotFound: the VM is gone
+    """
+    paths = ["storage.perDatastoreUsage", "storage.timestamp"]
+    values = properties.read_one(session, "VirtualMachine", moref, paths)
+    usage = values.get("storage.perDatastoreUsage") or ()
+    committed_bytes = sum(part.committed or 0 for part in usage)
+    return committed_bytes, in_utc(values.get("storage.timestamp"))
+
+
+def refresh_storage(session: Session, moref: str) -> None:
+    """Have vCenter refresh the sizes of the VM's files: they are outdated for a while after an
+    import (vSphere API reference, VirtualMachineStorageInfo.timestamp)."""
+    session.invoke("VirtualMachine", moref, "RefreshStorageInfo", safe=True)
+
+
 def in_utc(time: datetime.datetime | None) -> datetime.datetime | None:
     """The time in UTC; a time from vCenter without a zone is UTC."""
     if time is None or time.tzinfo is not None:

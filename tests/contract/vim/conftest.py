@@ -14,7 +14,15 @@ import pytest
 
 from tests.contract.vcenters import Target
 from tests.fakes.images import as_stream_optimized, noise
-from vmdk_cache.vim import folder, import_lease, inventory, template
+from vmdk_cache.vim import (
+    clone_spec,
+    folder,
+    import_lease,
+    import_spec,
+    inventory,
+    template,
+    virtual_machine,
+)
 from vmdk_cache.vim.export_lease import open_export
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -97,7 +105,7 @@ def place(target: Target, session: Session) -> Place:
 
 def import_request(
     place: Place, name: str = "image", **changes: object
-) -> import_lease.ImportRequest:
+) -> import_spec.ImportRequest:
     values: dict[str, object] = {
         "name": place.named(name),
         "datastores": place.datastore.path_names,
@@ -106,7 +114,7 @@ def import_request(
         "annotation": "made by a test",
         "managed_by": ("org.openstack.storage", "image-cache"),
     }
-    return import_lease.ImportRequest(**{**values, **changes})  # type: ignore[arg-type]
+    return import_spec.ImportRequest(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def import_vm(session: Session, waiter: TaskWaiter, place: Place, name: str = "image") -> str:
@@ -125,8 +133,8 @@ def import_vm(session: Session, waiter: TaskWaiter, place: Place, name: str = "i
 
 
 def clone_request(
-    place: Place, source: template.VmInfo, name: str, **changes: object
-) -> template.CloneRequest:
+    place: Place, source: virtual_machine.VmInfo, name: str, **changes: object
+) -> clone_spec.CloneRequest:
     values: dict[str, object] = {
         "name": place.named(name),
         "folder": place.folder,
@@ -136,15 +144,15 @@ def clone_request(
         "disk_key": source.disks[0].key,
         "extra_config": {RECORD_KEY: "", "cinder.volume.id": name},
     }
-    return template.CloneRequest(**{**values, **changes})  # type: ignore[arg-type]
+    return clone_spec.CloneRequest(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def source(session: Session, waiter: TaskWaiter, place: Place) -> template.VmInfo:
+def source(session: Session, waiter: TaskWaiter, place: Place) -> virtual_machine.VmInfo:
     """A ready template."""
     moref = import_vm(session, waiter, place)
     template.mark_as_template(session, moref)
-    found = template.get_vm(session, moref, RECORD_KEY)
+    found = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert found is not None
     return found
 

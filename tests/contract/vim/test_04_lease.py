@@ -21,7 +21,7 @@ from tests.contract.vim.conftest import (
 )
 from tests.waiting import wait_until
 from vmdk_cache import errors
-from vmdk_cache.vim import import_lease, properties, template
+from vmdk_cache.vim import import_lease, properties, recent_task, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -62,7 +62,7 @@ def test_an_import_makes_the_vm_that_was_asked_for(
         held.complete()
         held.complete()
 
-    (vm,) = template.list_vms(session, place.folder, RECORD_KEY)
+    (vm,) = virtual_machine.list_vms(session, place.folder, RECORD_KEY)
     assert vm.moref == held.vm
     assert vm.name == place.named("my image")
     assert vm.extra_config_record == '{"schema": 1}'
@@ -84,7 +84,7 @@ def test_the_disk_holds_the_bytes_of_the_image(
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes) if known else None)
         held.complete()
 
-    assert template.get_vm(session, held.vm, RECORD_KEY) is not None
+    assert virtual_machine.get_vm(session, held.vm, RECORD_KEY) is not None
     if not target.is_vcsim:  # which discards what is uploaded
         content = content_of(session, held.vm)
         assert hashlib.sha256(content).hexdigest() == IMAGE.disk_sha256
@@ -96,7 +96,7 @@ def test_an_exception_in_the_block_leaves_no_vm(
     with pytest.raises(ZeroDivisionError), opened(session, waiter, place):
         _ = 1 // 0
 
-    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+    assert virtual_machine.list_vms(session, place.folder, RECORD_KEY) == []
 
 
 def test_an_exception_after_completion_leaves_no_vm(
@@ -107,7 +107,7 @@ def test_an_exception_after_completion_leaves_no_vm(
         held.complete()
         _ = 1 // 0
 
-    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+    assert virtual_machine.list_vms(session, place.folder, RECORD_KEY) == []
 
 
 def test_a_stream_that_fails_is_reported_as_it_is_and_leaves_no_vm(
@@ -123,7 +123,7 @@ def test_a_stream_that_fails_is_reported_as_it_is_and_leaves_no_vm(
     ):
         held.upload(Broken(), 100)
 
-    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+    assert virtual_machine.list_vms(session, place.folder, RECORD_KEY) == []
 
 
 @pytest.mark.parametrize("claimed", [-1, 1], ids=["too-long", "too-short"])
@@ -133,7 +133,7 @@ def test_a_stream_of_another_length_is_an_error(
     with pytest.raises(errors.ImageCorrupt), opened(session, waiter, place) as held:
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes) + claimed)
 
-    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+    assert virtual_machine.list_vms(session, place.folder, RECORD_KEY) == []
 
 
 def test_an_import_that_is_not_completed_leaves_no_vm(
@@ -145,9 +145,9 @@ def test_an_import_that_is_not_completed_leaves_no_vm(
         held.abort()
 
     if target.is_vcsim:
-        assert template.get_vm(session, held.vm, RECORD_KEY) is not None
+        assert virtual_machine.get_vm(session, held.vm, RECORD_KEY) is not None
     else:  # a moment later: vCenter cleans up by itself
-        wait_until(lambda: template.get_vm(session, held.vm, RECORD_KEY) is None)
+        wait_until(lambda: virtual_machine.get_vm(session, held.vm, RECORD_KEY) is None)
 
 
 def test_a_second_import_of_a_name_is_refused_and_harms_nothing(
@@ -163,7 +163,9 @@ def test_a_second_import_of_a_name_is_refused_and_harms_nothing(
         pass
 
     assert caught.value.moref in (None, first)
-    assert [vm.moref for vm in template.list_vms(session, place.folder, RECORD_KEY)] == [first]
+    assert [vm.moref for vm in virtual_machine.list_vms(session, place.folder, RECORD_KEY)] == [
+        first
+    ]
 
 
 def test_an_import_is_seen_while_it_runs_and_not_after(
@@ -171,12 +173,12 @@ def test_an_import_is_seen_while_it_runs_and_not_after(
 ) -> None:
     """vcsim runs no task for an import. The task of a completed lease may end a moment later."""
     with opened(session, waiter, place) as held:
-        assert template.import_running(session, held.vm) == (not target.is_vcsim)
+        assert recent_task.is_importing(session, held.vm) == (not target.is_vcsim)
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
         held.complete()
 
-    wait_until(lambda: not template.import_running(session, held.vm))
-    assert not template.import_running(session, NO_VM)
+    wait_until(lambda: not recent_task.is_importing(session, held.vm))
+    assert not recent_task.is_importing(session, NO_VM)
 
 
 @pytest.mark.parametrize("adapter", ["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"])

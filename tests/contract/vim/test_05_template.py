@@ -21,10 +21,10 @@ from tests.contract.vim.conftest import (
     import_vm,
 )
 from vmdk_cache import errors
-from vmdk_cache.vim import properties, template
+from vmdk_cache.vim import properties, template, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 
 def test_marking_twice_is_fine(session: Session, waiter: TaskWaiter, place: Place) -> None:
@@ -33,7 +33,7 @@ def test_marking_twice_is_fine(session: Session, waiter: TaskWaiter, place: Plac
     template.mark_as_template(session, moref)
     template.mark_as_template(session, moref)
 
-    found = template.get_vm(session, moref, RECORD_KEY)
+    found = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert found is not None
     assert found.is_template
 
@@ -42,9 +42,9 @@ def test_a_template_is_found_by_its_name_in_its_folder_only(
     session: Session, place: Place, source: VmInfo
 ) -> None:
     name = place.named("image")
-    assert template.find_vm(session, place.folder, name, RECORD_KEY) == source
-    assert template.find_vm(session, place.folder, name[:-1], RECORD_KEY) is None
-    assert template.find_vm(session, place.datacenter.vm_folder, name, RECORD_KEY) is None
+    assert virtual_machine.find_vm(session, place.folder, name, RECORD_KEY) == source
+    assert virtual_machine.find_vm(session, place.folder, name[:-1], RECORD_KEY) is None
+    assert virtual_machine.find_vm(session, place.datacenter.vm_folder, name, RECORD_KEY) is None
 
 
 def test_listing_a_folder_is_one_request(
@@ -54,7 +54,7 @@ def test_listing_a_folder_is_one_request(
         import_vm(session, waiter, place, f"image {number}")
     before = session.request_count
 
-    found = template.list_vms(session, place.folder, RECORD_KEY)
+    found = virtual_machine.list_vms(session, place.folder, RECORD_KEY)
 
     assert session.request_count - before == 1
     names = ("image", "image 0", "image 1", "image 2")
@@ -65,7 +65,7 @@ def test_listing_a_folder_is_one_request(
 def test_a_key_that_is_not_set_reads_as_none(
     session: Session, place: Place, source: VmInfo
 ) -> None:
-    (found,) = template.list_vms(session, place.folder, "vmdk_cache.other")
+    (found,) = virtual_machine.list_vms(session, place.folder, "vmdk_cache.other")
 
     assert found.extra_config_record is None
     assert found.disks == source.disks
@@ -77,10 +77,10 @@ def test_a_clone_has_its_own_identity_and_nothing_of_the_template(
     identity = str(uuid.uuid4())
     request = clone_request(place, source, "volume-1", instance_uuid=identity)
 
-    moref = template.clone(session, waiter, source, request, timeout_s=60)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
     template.finish_clone(session, waiter, moref, 4 * MIB, identity, forbidden_key=RECORD_KEY)
 
-    clone = template.get_vm(session, moref, RECORD_KEY)
+    clone = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert clone is not None
     assert clone.name == place.named("volume-1")
     assert not clone.is_template
@@ -91,7 +91,7 @@ def test_a_clone_has_its_own_identity_and_nothing_of_the_template(
     assert disk.capacity_bytes == 4 * MIB
     assert uuid.UUID(disk.uuid) == uuid.UUID(identity)
     assert disk.file_name != source.disks[0].file_name
-    own = template.get_vm(session, moref, "cinder.volume.id")
+    own = virtual_machine.get_vm(session, moref, "cinder.volume.id")
     assert own is not None
     assert own.extra_config_record == "volume-1"
     manager = properties.read_one(session, "VirtualMachine", moref, ["config.managedBy"])
@@ -114,7 +114,7 @@ def test_a_clone_has_the_disk_type_that_was_asked_for(
 
     moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
 
-    clone = template.get_vm(session, moref, RECORD_KEY)
+    clone = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert clone is not None
     if not target.is_vcsim:  # which ignores disk locators
         assert clone.disks[0].thin == (disk_type == "thin")
@@ -127,7 +127,7 @@ def test_an_unknown_disk_type_is_refused_before_anything_is_sent(
     request = clone_request(place, source, "volume-1", disk_type="sparse")
 
     with pytest.raises(ValueError, match="eagerZeroedThick"):
-        template.clone(session, waiter, source, request, timeout_s=60)
+        template.clone(session, waiter, source.moref, request, timeout_s=60)
 
     assert session.request_count == before
 
@@ -138,9 +138,9 @@ def test_a_clone_to_another_datastore_lives_there_alone(
     other = place.other_datastore
     request = clone_request(place, source, "replica", datastore=other.moref, as_template=True)
 
-    moref = template.clone(session, waiter, source, request, timeout_s=60)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
 
-    replica = template.get_vm(session, moref, RECORD_KEY)
+    replica = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert replica is not None
     assert replica.is_template
     assert replica.datastores == (other.moref,)
@@ -150,10 +150,10 @@ def test_a_second_clone_of_a_name_is_refused_and_names_the_first(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     request = clone_request(place, source, "volume-1")
-    first = template.clone(session, waiter, source, request, timeout_s=60)
+    first = template.clone(session, waiter, source.moref, request, timeout_s=60)
 
     with pytest.raises(errors.NameTaken) as caught:
-        template.clone(session, waiter, source, request, timeout_s=60)
+        template.clone(session, waiter, source.moref, request, timeout_s=60)
 
     assert caught.value.moref == first
 
@@ -164,7 +164,9 @@ def test_a_template_that_is_gone_is_not_found(
     template.destroy(session, waiter, source.moref)
 
     with pytest.raises(errors.ObjectNotFound) as caught:
-        template.clone(session, waiter, source, clone_request(place, source, "v"), timeout_s=60)
+        template.clone(
+            session, waiter, source.moref, clone_request(place, source, "v"), timeout_s=60
+        )
 
     assert caught.value.moref == source.moref
 
@@ -175,7 +177,7 @@ def test_a_clone_that_carries_the_record_is_refused(
     """vcsim's clones inherit no extraConfig, so there the key is set on purpose."""
     inherited = {RECORD_KEY: "x"} if target.is_vcsim else {}
     request = clone_request(place, source, "volume-1", extra_config=inherited)
-    moref = template.clone(session, waiter, source, request, timeout_s=60)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
 
     with pytest.raises(errors.TaskFailed, match=RECORD_KEY):
         template.finish_clone(session, waiter, moref, forbidden_key=RECORD_KEY)
@@ -185,7 +187,7 @@ def test_a_disk_does_not_shrink(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=60)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
 
     with pytest.raises(errors.NotSupported, match="cannot shrink"):
         template.finish_clone(session, waiter, moref, MIB // 2)
@@ -197,8 +199,8 @@ def test_destroying_what_is_gone_is_success(
     template.destroy(session, waiter, source.moref)
     template.destroy(session, waiter, source.moref)
 
-    assert template.get_vm(session, source.moref, RECORD_KEY) is None
-    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+    assert virtual_machine.get_vm(session, source.moref, RECORD_KEY) is None
+    assert virtual_machine.list_vms(session, place.folder, RECORD_KEY) == []
 
 
 def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
@@ -217,7 +219,7 @@ def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
     def make(number: int) -> None:
         try:
             request = clone_request(place, source, f"volume-{number}")
-            moref = template.clone(session, waiter, source, request, timeout_s=120)
+            moref = template.clone(session, waiter, source.moref, request, timeout_s=120)
             template.finish_clone(session, waiter, moref, 2 * MIB, str(uuid.uuid4()))
         except BaseException as error:
             failures.append(error)
@@ -231,7 +233,7 @@ def test_a_hundred_clones_at_once_send_two_requests_each_and_share_the_rest(
         asked = session.asked.copy()
         waiter.close()
         assert not failures
-        assert len(template.list_vms(session, place.folder, RECORD_KEY)) == 101
+        assert len(virtual_machine.list_vms(session, place.folder, RECORD_KEY)) == 101
 
     assert 1 <= asked.pop("ModifyListView") <= 200
     assert 1 <= asked.pop("RetrievePropertiesEx") <= 100
@@ -248,10 +250,10 @@ def test_clones_go_on_over_a_lost_session(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     first = clone_request(place, source, "volume-1")
-    template.clone(session, waiter, source, first, timeout_s=60)
+    template.clone(session, waiter, source.moref, first, timeout_s=60)
     end_session(session)
 
     second = clone_request(place, source, "volume-2")
 
-    assert template.clone(session, waiter, source, second, timeout_s=60)
+    assert template.clone(session, waiter, source.moref, second, timeout_s=60)
     assert session.generation == 2

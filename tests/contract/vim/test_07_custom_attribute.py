@@ -10,12 +10,12 @@ from pyVmomi import vim
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, end_session, import_vm
 from vmdk_cache import errors
-from vmdk_cache.vim import template
+from vmdk_cache.vim import template, virtual_machine
 from vmdk_cache.vim.api_version import is_at_least
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 _numbers = itertools.count(1)
 
@@ -32,7 +32,7 @@ def attributes(session: Session) -> CustomAttributes:
 
 
 def values(session: Session, moref: str, *names: str) -> dict[str, str]:
-    found = template.get_vm(session, moref, RECORD_KEY, attributes=names)
+    found = virtual_machine.get_vm(session, moref, RECORD_KEY, attributes=names)
     assert found is not None
     return dict(found.custom_values)
 
@@ -156,7 +156,7 @@ def test_listing_with_attributes_that_nobody_has_costs_no_second_request(
 ) -> None:
     before = session.request_count
 
-    (found,) = template.list_vms(session, place.folder, RECORD_KEY, attributes=[name])
+    (found,) = virtual_machine.list_vms(session, place.folder, RECORD_KEY, attributes=[name])
 
     assert session.request_count - before == 1
     assert found == source
@@ -172,7 +172,7 @@ def test_listing_with_values_asks_for_their_names_once(
     before = session.request_count
 
     for _ in range(3):
-        (found,) = template.list_vms(session, place.folder, RECORD_KEY, attributes=[name])
+        (found,) = virtual_machine.list_vms(session, place.folder, RECORD_KEY, attributes=[name])
         assert found.custom_values == {name: "x"}
 
     assert session.request_count - before == 3 + 1
@@ -184,7 +184,7 @@ def test_who_does_not_ask_pays_nothing_and_sees_nothing(
     attributes.set(source.moref, name, "x")
     before = session.request_count
 
-    found = template.find_vm(session, place.folder, source.name, RECORD_KEY)
+    found = virtual_machine.find_vm(session, place.folder, source.name, RECORD_KEY)
 
     assert session.request_count - before == 2
     assert found == source
@@ -220,7 +220,7 @@ def test_a_clone_shows_no_value_of_its_template(
     attributes.set(source.moref, name, "x")
     attributes.set(source.moref, other, "kept")
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=60)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
     if target.is_vcsim:
         attributes.set(moref, name, "x")
         attributes.set(moref, other, "kept")

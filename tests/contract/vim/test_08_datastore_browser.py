@@ -17,10 +17,10 @@ from tests.contract.vim.conftest import (
     import_vm,
 )
 from vmdk_cache import errors
-from vmdk_cache.vim import datastore_browser, template
+from vmdk_cache.vim import datastore_browser, template, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 _numbers = itertools.count(1)
 
@@ -168,7 +168,7 @@ def test_a_clone_on_another_datastore_is_known_there(
 ) -> None:
     other = place.other_datastore
     request = clone_request(place, source, f"{prefix}clone", datastore=other.moref)
-    template.clone(session, waiter, source, request, timeout_s=60)
+    template.clone(session, waiter, source.moref, request, timeout_s=60)
 
     assert f"{prefix}clone" in datastore_browser.vm_directories(session, other.moref)
     assert f"{prefix}clone" not in datastore_browser.vm_directories(session, place.datastore.moref)
@@ -185,7 +185,7 @@ def test_a_directory_is_deleted_with_all_that_is_in_it_and_nothing_else(
     )
 
     assert found(session, waiter, place, prefix) == [f"{prefix}stays"]
-    assert template.get_vm(session, source.moref, RECORD_KEY) == source
+    assert virtual_machine.get_vm(session, source.moref, RECORD_KEY) == source
 
 
 def test_a_directory_that_is_gone_already_is_success(

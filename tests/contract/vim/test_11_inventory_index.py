@@ -12,7 +12,7 @@ from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import RECORD_KEY, Place, end_session, import_vm
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
-from vmdk_cache.vim import folder, inventory, template
+from vmdk_cache.vim import folder, inventory, template, virtual_machine
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -102,7 +102,7 @@ def test_vms_are_those_that_a_listing_of_the_folder_shows(
         import_vm(session, waiter, cached, name)
     wanted = [
         dataclasses.replace(vm, folder=path[-1])
-        for vm in template.list_vms(session, cached.folder, RECORD_KEY, attributes=["note"])
+        for vm in virtual_machine.list_vms(session, cached.folder, RECORD_KEY, attributes=["note"])
     ]
     assert sorted(index.vms(), key=str) == sorted(wanted, key=str)
 

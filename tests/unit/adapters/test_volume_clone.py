@@ -25,7 +25,7 @@ from vmdk_cache.cache import ports
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.one_task import Answer, Answers
 from vmdk_cache.cache.ports import Volume
-from vmdk_cache.vim import folder, inventory, template
+from vmdk_cache.vim import clone_spec, folder, inventory, template, virtual_machine
 from vmdk_cache.vim.endpoint import Endpoint
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -74,7 +74,7 @@ class Lab:
         self.place = Place(own, found.hosts[0], found.datastores[0], datacenter)
         moref = import_vm(session, waiter, self.place)
         template.mark_as_template(session, moref)
-        source = template.get_vm(session, moref, RECORD_KEY)
+        source = virtual_machine.get_vm(session, moref, RECORD_KEY)
         assert source is not None
         self.source = source
         self.being_created = True
@@ -84,7 +84,7 @@ class Lab:
         vc.request_log.reset()
         self.began_at = self.clock.monotonic()
 
-    def request(self, name: str = NAME, **changes: object) -> template.CloneRequest:
+    def request(self, name: str = NAME, **changes: object) -> clone_spec.CloneRequest:
         values: dict[str, object] = {"instance_uuid": UUID}
         return clone_request(self.place, self.source, name, **{**values, **changes})
 
@@ -166,8 +166,8 @@ class Lab:
     def other_clone(self, name: str, runs_s: float, **changes: object) -> None:
         """Somebody else's clone of the template, under way when this returns."""
         rule = self.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=runs_s)
-        request = self.request(name, instance_uuid=str(uuid.uuid4()))
-        template.start_clone(self.session, self.source, dataclasses.replace(request, **changes))  # type: ignore[arg-type]
+        request = self.request(name, **{"instance_uuid": str(uuid.uuid4()), **changes})
+        template.start_clone(self.session, self.source.moref, request)
         while rule.hits == 0:
             self.clock.sleep(0)
         self.vc.request_log.reset()
@@ -178,7 +178,7 @@ class Lab:
         moref = template.clone(
             self.session,
             self.waiter,
-            self.source,
+            self.source.moref,
             self.request(**values),  # type: ignore[arg-type]
             timeout_s=TIMEOUT_S,
         )
@@ -631,7 +631,7 @@ def test_the_clone_of_an_earlier_attempt_is_waited_for_and_replaced(lab: Lab) ->
     lab.vc.cost_model.enabled = True
     lab.vc.cost_model.fixed_clone_s = 1000.0
     lab.vc.cost_model.datastore_bandwidth = lab.vc.cost_model.host_bandwidth = 0
-    template.start_clone(lab.session, lab.source, lab.request())
+    template.start_clone(lab.session, lab.source.moref, lab.request())
     while lab.volume is None:
         lab.clock.sleep(0)
     lab.vc.cost_model.fixed_clone_s = lab.vc.cost_model.fixed_task_s = 0.0
@@ -650,7 +650,7 @@ def test_an_earlier_attempts_clone_that_never_ends_is_not_waited_for_without_end
     lab.vc.cost_model.enabled = True
     lab.vc.cost_model.fixed_clone_s = 1e6
     lab.vc.cost_model.datastore_bandwidth = lab.vc.cost_model.host_bandwidth = 0
-    template.start_clone(lab.session, lab.source, lab.request())
+    template.start_clone(lab.session, lab.source.moref, lab.request())
     while lab.volume is None:
         lab.clock.sleep(0)
     lab.vc.cost_model.fixed_clone_s = lab.vc.cost_model.fixed_task_s = 0.0
@@ -727,7 +727,7 @@ def test_an_eager_zeroed_disk_grows_lazily(lab: Lab, shown_at_once: bool) -> Non
     assert lab.is_whole()
     assert lab.volume.disks[0].provisioning == "eagerZeroedThick"
     assert lab.vc.request_log.count("ExtendVirtualDisk_Task") == 1
-    found = template.find_vm(lab.session, lab.place.folder, NAME, RECORD_KEY)
+    found = virtual_machine.find_vm(lab.session, lab.place.folder, NAME, RECORD_KEY)
     assert found is not None
     assert found.disks[0].capacity_bytes == LARGER
 
@@ -1095,13 +1095,13 @@ def test_a_delta_disk_is_not_edited_in_the_clone(lab: Lab) -> None:
 
 def test_the_templates_disk_is_neither_changed_nor_sent_changed(lab: Lab) -> None:
     switch(lab)
-    before = template.get_vm(lab.session, lab.source.moref, RECORD_KEY)
+    before = virtual_machine.get_vm(lab.session, lab.source.moref, RECORD_KEY)
     device = lab.source.disks[0].device
     seen = (device.capacityInKB, device.backing.uuid, device.backing.thinProvisioned)
 
     lab.make(disk_type="thick")
 
-    assert template.get_vm(lab.session, lab.source.moref, RECORD_KEY) == before
+    assert virtual_machine.get_vm(lab.session, lab.source.moref, RECORD_KEY) == before
     assert (device.capacityInKB, device.backing.uuid, device.backing.thinProvisioned) == seen
 
 
@@ -1129,7 +1129,7 @@ def test_a_clone_that_has_the_templates_own_disk_is_removed_without_it(
 
     assert lab.volume is None
     assert lab.vc.request_log.count("Destroy_Task") == 0
-    (disk,) = template.get_vm(lab.session, lab.source.moref, RECORD_KEY).disks  # type: ignore[union-attr]
+    (disk,) = virtual_machine.get_vm(lab.session, lab.source.moref, RECORD_KEY).disks  # type: ignore[union-attr]
     assert disk.file_name == lab.source.disks[0].file_name
     assert lab.vc.read_disk(source).read(0, 1) is not None
     if not lost:

@@ -13,7 +13,7 @@ import pytest
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import RECORD_KEY, Place, import_vm
 from tests.fakes.vcenter import Clock, Model, VCenter
-from vmdk_cache.vim import folder, inventory, template
+from vmdk_cache.vim import folder, inventory, template, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import PendingTask, TaskWaiter
 
@@ -128,10 +128,10 @@ def place(session: Session) -> Place:
 
 
 @pytest.fixture
-def source(session: Session, waiter: TaskWaiter, place: Place) -> template.VmInfo:
+def source(session: Session, waiter: TaskWaiter, place: Place) -> virtual_machine.VmInfo:
     """A ready template."""
     moref = import_vm(session, waiter, place)
     template.mark_as_template(session, moref)
-    found = template.get_vm(session, moref, RECORD_KEY)
+    found = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert found is not None
     return found

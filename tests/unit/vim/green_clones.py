@@ -19,7 +19,7 @@ from tests.contract.vim.conftest import (  # noqa: E402
     clone_request,
     import_request,
 )
-from vmdk_cache.vim import folder, import_lease, inventory, template  # noqa: E402
+from vmdk_cache.vim import folder, import_lease, inventory, template, virtual_machine  # noqa: E402
 from vmdk_cache.vim.session import Endpoint, Session  # noqa: E402
 from vmdk_cache.vim.task import TaskWaiter  # noqa: E402
 
@@ -44,12 +44,12 @@ def main(host: str, port: str, user: str, password: str, ca_file: str) -> None:
             held.upload(io.BytesIO(IMAGE.file_bytes), None)
             held.complete()
         template.mark_as_template(session, held.vm)
-        source = template.get_vm(session, held.vm, RECORD_KEY)
+        source = virtual_machine.get_vm(session, held.vm, RECORD_KEY)
         assert source is not None
 
         def make(number: int) -> str:
             request = clone_request(place, source, f"volume-{number}")
-            moref = template.clone(session, waiter, source, request, timeout_s=60)
+            moref = template.clone(session, waiter, source.moref, request, timeout_s=60)
             template.finish_clone(session, waiter, moref, 2 * MIB, forbidden_key=RECORD_KEY)
             return moref
 

@@ -11,11 +11,11 @@ from pyVmomi import vim, vmodl
 from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request
 from tests.fakes.vcenter import VCenter
 from vmdk_cache import errors
-from vmdk_cache.vim import template
+from vmdk_cache.vim import template, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 NAME = "vmdk_cache.last_used"
 
@@ -213,7 +213,7 @@ def test_values_of_attributes_that_vcenter_does_not_show_cost_one_look(
     vc.request_log.reset()
 
     for _ in range(5):
-        (found,) = template.list_vms(session, place.folder, RECORD_KEY, attributes=[NAME])
+        (found,) = virtual_machine.list_vms(session, place.folder, RECORD_KEY, attributes=[NAME])
         assert found.custom_values == {}
 
     assert vc.request_log.count("RetrievePropertiesEx") <= 5 + 2
@@ -232,7 +232,7 @@ def test_a_clone_is_cleaned_only_where_vcenter_copies_values(
     vc.switches.clone_inherits_custom_values = inherits
     attributes.set(source.moref, NAME, "1")
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=100)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=100)
     vc.request_log.reset()
 
     template.finish_clone(session, waiter, moref, forbidden_attributes=[NAME])
@@ -253,12 +253,12 @@ def test_a_clone_that_may_not_be_cleaned_is_finished_all_the_same(
 ) -> None:
     attributes.set(source.moref, NAME, "1")
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=100)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=100)
     vc.fault_rules.add("SetField", denied("Global.SetCustomField"), times=None)
     capacity = 2 * source.disks[0].capacity_bytes
 
     template.finish_clone(session, waiter, moref, capacity, forbidden_attributes=[NAME])
 
-    clone = template.get_vm(session, moref, RECORD_KEY)
+    clone = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert clone is not None
     assert clone.disks[0].capacity_bytes == capacity

@@ -12,10 +12,10 @@ from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import Background, pending
 from tests.waiting import wait_until
 from vmdk_cache import errors
-from vmdk_cache.vim import datastore_browser, storage_usage, template
+from vmdk_cache.vim import datastore_browser, template, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 
 def test_a_datastore_that_is_not_accessible_is_said_not_taken_for_empty(
@@ -50,7 +50,9 @@ def test_the_directory_of_a_clone_that_is_being_made_is_known(
     vc.cost_model.fixed_clone_s = 100.0
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
     request = clone_request(place, source, "volume-1")
-    running = Background(lambda: template.clone(session, waiter, source, request, timeout_s=1000))
+    running = Background(
+        lambda: template.clone(session, waiter, source.moref, request, timeout_s=1000)
+    )
     wait_until(lambda: vc.find_vm("volume-1"))
     assert "volume-1" in datastore_browser.directories(session, waiter, place.datastore, "vol")
 
@@ -85,7 +87,7 @@ def test_a_vm_with_lost_files_keeps_its_name_from_the_orphans(
     vc: VCenter, session: Session, place: Place, source: VmInfo
 ) -> None:
     vc.datastore(place.datastore.name).storage.delete("image")
-    storage_usage.refresh(session, source.moref)
+    virtual_machine.refresh_storage(session, source.moref)
 
     assert "image" in datastore_browser.vm_directories(session, place.datastore.moref)
 

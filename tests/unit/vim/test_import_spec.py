@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pyVmomi import vim
 
-from vmdk_cache.vim.import_lease import ImportRequest
-from vmdk_cache.vim.import_spec import config_spec
+from vmdk_cache.vim.import_spec import ImportRequest, config_spec
 
 
 def devices(adapter: str) -> list[object]:

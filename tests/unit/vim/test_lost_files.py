@@ -7,10 +7,10 @@ import pytest
 from tests.contract.vim.conftest import RECORD_KEY, Place, clone_request, import_vm
 from tests.fakes.vcenter import VCenter
 from vmdk_cache import errors
-from vmdk_cache.vim import properties, storage_usage, template
+from vmdk_cache.vim import properties, template, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 VM_PATH = "config.files.vmPathName"
 
@@ -37,7 +37,7 @@ def move(session: Session, waiter: TaskWaiter, place: Place, old: str, new: str)
 
 
 def test_nobody_can_tell_before_vcenter_has_looked(session: Session, rotten: VmInfo) -> None:
-    found = template.get_vm(session, rotten.moref, RECORD_KEY)
+    found = virtual_machine.get_vm(session, rotten.moref, RECORD_KEY)
 
     assert found is not None
     assert found.has_config
@@ -51,11 +51,11 @@ def test_a_clone_of_it_fails_as_not_found_and_vcenter_notices(
 
     with pytest.raises(errors.ObjectNotFound) as caught:
         template.clone(
-            session, waiter, rotten, clone_request(place, rotten, "volume-1"), timeout_s=100
+            session, waiter, rotten.moref, clone_request(place, rotten, "volume-1"), timeout_s=100
         )
 
     assert caught.value.fault == "vim.fault.FileNotFound"
-    found = {vm.moref: vm for vm in template.list_vms(session, place.folder, RECORD_KEY)}
+    found = {vm.moref: vm for vm in virtual_machine.list_vms(session, place.folder, RECORD_KEY)}
     assert set(found) == {rotten.moref, whole}
     lost = found[rotten.moref]
     assert lost.name == "image"
@@ -67,9 +67,9 @@ def test_a_clone_of_it_fails_as_not_found_and_vcenter_notices(
 
 
 def test_a_refresh_makes_vcenter_notice(session: Session, place: Place, rotten: VmInfo) -> None:
-    storage_usage.refresh(session, rotten.moref)
+    virtual_machine.refresh_storage(session, rotten.moref)
 
-    found = template.find_vm(session, place.folder, "image", RECORD_KEY)
+    found = virtual_machine.find_vm(session, place.folder, "image", RECORD_KEY)
     assert found is not None
     assert not found.has_config
     assert found.connection_state == "inaccessible"
@@ -85,11 +85,11 @@ def test_destroying_it_takes_it_out_of_the_inventory(
     noticed: bool,
 ) -> None:
     if noticed:
-        storage_usage.refresh(session, rotten.moref)
+        virtual_machine.refresh_storage(session, rotten.moref)
 
     template.destroy(session, waiter, rotten.moref)
 
-    assert template.list_vms(session, place.folder, RECORD_KEY) == []
+    assert virtual_machine.list_vms(session, place.folder, RECORD_KEY) == []
     assert vc.request_log.count("UnregisterVM") == 1
     assert vc.datastore(place.datastore.name).files() == {}
 
@@ -101,7 +101,7 @@ def test_its_name_is_free_again_for_an_import(
 
     moref = import_vm(session, waiter, place, "image")
 
-    found = template.find_vm(session, place.folder, "image", RECORD_KEY)
+    found = virtual_machine.find_vm(session, place.folder, "image", RECORD_KEY)
     assert found is not None
     assert found.moref == moref != rotten.moref
     assert found.has_config
@@ -113,15 +113,15 @@ def test_files_that_come_back_make_it_whole_again(
     away = f"[{place.datastore.name}] image/away"
     path = properties.read_one(session, "VirtualMachine", source.moref, [VM_PATH])[VM_PATH]
     move(session, waiter, place, path, away)
-    storage_usage.refresh(session, source.moref)
-    lost = template.get_vm(session, source.moref, RECORD_KEY)
+    virtual_machine.refresh_storage(session, source.moref)
+    lost = virtual_machine.get_vm(session, source.moref, RECORD_KEY)
     assert lost is not None
     assert not lost.has_config
 
     move(session, waiter, place, away, path)
-    storage_usage.refresh(session, source.moref)
+    virtual_machine.refresh_storage(session, source.moref)
 
-    assert template.get_vm(session, source.moref, RECORD_KEY) == source
+    assert virtual_machine.get_vm(session, source.moref, RECORD_KEY) == source
 
 
 def test_marking_what_lost_its_files_is_refused(
@@ -145,7 +145,7 @@ def test_a_template_that_lost_its_disk_alone_is_deleted_with_the_rest(
         storage.delete(path)
     with pytest.raises(errors.ObjectNotFound):
         template.clone(
-            session, waiter, source, clone_request(place, source, "volume-1"), timeout_s=100
+            session, waiter, source.moref, clone_request(place, source, "volume-1"), timeout_s=100
         )
 
     template.destroy(session, waiter, source.moref)

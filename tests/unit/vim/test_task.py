@@ -16,7 +16,7 @@ from vmdk_cache import errors
 from vmdk_cache.vim import template
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import START_WITHIN_S, TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 
 class Cloning:
@@ -29,7 +29,7 @@ class Cloning:
         session, waiter, place, source = self._parts
         request = clone_request(place, source, name)
         return Background(
-            lambda: template.clone(session, waiter, source, request, timeout_s=timeout_s)
+            lambda: template.clone(session, waiter, source.moref, request, timeout_s=timeout_s)
         )
 
 
@@ -558,11 +558,13 @@ def test_how_long_tasks_take_is_learned_from_tasks(waiter: TaskWaiter, clone: Cl
 def test_a_task_waited_for_alone_costs_few_requests(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
-    template.clone(session, waiter, source, clone_request(place, source, "first"), timeout_s=100)
+    template.clone(
+        session, waiter, source.moref, clone_request(place, source, "first"), timeout_s=100
+    )
     vc.request_log.reset()
 
     moref = template.clone(
-        session, waiter, source, clone_request(place, source, "second"), timeout_s=100
+        session, waiter, source.moref, clone_request(place, source, "second"), timeout_s=100
     )
     template.finish_clone(session, waiter, moref, 2 * MIB, forbidden_key=RECORD_KEY)
 

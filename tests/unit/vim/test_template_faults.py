@@ -12,10 +12,10 @@ from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import Background, pending
 from tests.waiting import wait_until
 from vmdk_cache import errors
-from vmdk_cache.vim import inventory, template
+from vmdk_cache.vim import inventory, recent_task, template, virtual_machine
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vim.template import VmInfo
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,9 @@ def test_a_template_that_is_being_cloned_is_not_deleted(
     vc.cost_model.fixed_clone_s = 100.0
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
     request = clone_request(place, source, "volume-1")
-    running = Background(lambda: template.clone(session, waiter, source, request, timeout_s=1000))
+    running = Background(
+        lambda: template.clone(session, waiter, source.moref, request, timeout_s=1000)
+    )
     wait_until(lambda: any(entry.started_at is not None for entry in pending(waiter)))
 
     with pytest.raises(errors.InUse):
@@ -52,7 +54,7 @@ def test_a_template_that_is_being_cloned_is_not_deleted(
 
     vc.clock.advance(100)
     assert running.join()
-    assert template.get_vm(session, source.moref, RECORD_KEY) == source
+    assert virtual_machine.get_vm(session, source.moref, RECORD_KEY) == source
 
 
 def test_deleting_is_repeated_when_its_answer_is_lost(
@@ -74,7 +76,7 @@ def test_marking_is_repeated_while_something_else_holds_the_vm(
     template.mark_as_template(session, moref)
 
     assert rule.hits == 3
-    assert template.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
+    assert virtual_machine.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
 
 
 def test_marking_is_not_repeated_without_end(
@@ -97,7 +99,7 @@ def test_marking_is_repeated_when_its_answer_is_lost(
 
     template.mark_as_template(session, moref)
 
-    assert template.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
+    assert virtual_machine.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
 
 
 def test_a_template_that_is_marked_again_stays_one(
@@ -117,7 +119,7 @@ def test_a_vm_that_cannot_become_a_template_is_an_error(
     with pytest.raises(errors.NotSupported):
         template.mark_as_template(session, moref)
 
-    assert not template.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
+    assert not virtual_machine.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("capacity_bytes", [None, MIB, 2 * MIB])
@@ -127,7 +129,7 @@ def test_a_disk_of_any_size_keeps_the_uuid_that_vcenter_gave_it(
 ) -> None:  # fmt: skip
     """Nova finds the disk by the volume's uuid, and would detach another."""
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=1000)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=1000)
     wanted = "11111111-2222-4333-8444-555555555555"
 
     template.finish_clone(session, waiter, moref, capacity_bytes, wanted)
@@ -141,13 +143,13 @@ def test_a_clone_that_is_gone_is_named(
     session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=1000)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=1000)
     template.destroy(session, waiter, moref)
 
     with pytest.raises(errors.ObjectNotFound, match=moref) as gone:
         template.finish_clone(session, waiter, moref, 2 * MIB)
     assert gone.value.moref == moref
-    assert not template.import_running(session, moref)
+    assert not recent_task.is_importing(session, moref)
 
 
 def test_a_clone_is_on_the_host_that_was_asked_for(
@@ -155,7 +157,7 @@ def test_a_clone_is_on_the_host_that_was_asked_for(
 ) -> None:
     for host in inventory.snapshot(session).hosts:
         request = clone_request(place, source, f"on-{host.moref}", host=host.moref, pool=host.pool)
-        template.clone(session, waiter, source, request, timeout_s=1000)
+        template.clone(session, waiter, source.moref, request, timeout_s=1000)
         assert vc.find_vm(request.name).host.moref == host.moref
 
 
@@ -163,7 +165,7 @@ def test_a_disk_is_reconfigured_for_nothing(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     request = clone_request(place, source, "volume-1")
-    moref = template.clone(session, waiter, source, request, timeout_s=1000)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=1000)
 
     template.finish_clone(session, waiter, moref, MIB)
     assert vc.request_log.count("ReconfigVM_Task") == 0
@@ -188,9 +190,9 @@ def test_a_clone_whose_result_comes_late_is_asked_for_again(
     waiter = Hasty(session)
     request = clone_request(place, source, "volume-1")
 
-    moref = template.clone(session, waiter, source, request, timeout_s=100)
+    moref = template.clone(session, waiter, source.moref, request, timeout_s=100)
 
-    found = template.get_vm(session, moref, RECORD_KEY)
+    found = virtual_machine.get_vm(session, moref, RECORD_KEY)
     assert found is not None
     assert found.name == "volume-1"
     waiter.close()
@@ -204,7 +206,7 @@ def test_a_clone_whose_result_never_comes_is_an_error(
     request = clone_request(place, source, "volume-1")
 
     with pytest.raises(errors.TaskFailed, match="without naming its clone"):
-        template.clone(session, waiter, source, request, timeout_s=100)
+        template.clone(session, waiter, source.moref, request, timeout_s=100)
     waiter.close()
 
 
@@ -216,7 +218,7 @@ def test_a_full_datastore_is_said(
 
     with pytest.raises(errors.NoSpace):
         template.clone(
-            session, waiter, source, clone_request(place, source, "volume-1"), timeout_s=100
+            session, waiter, source.moref, clone_request(place, source, "volume-1"), timeout_s=100
         )
 
 
@@ -251,7 +253,7 @@ def test_a_deletion_that_hangs_is_cancelled(
         running.join()
     assert vc.request_log.count("CancelTask") == 1
     assert vc.tasks.running() == []
-    assert template.get_vm(session, source.moref, RECORD_KEY) == source
+    assert virtual_machine.get_vm(session, source.moref, RECORD_KEY) == source
 
 
 def test_a_deletion_that_is_forgotten_and_hangs_takes_no_longer_than_one_that_hangs(
