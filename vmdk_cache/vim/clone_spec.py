@@ -16,8 +16,7 @@ from typing import Any
 from pyVmomi import VmomiSupport, vim, vmodl
 
 from vmdk_cache import errors
-from vmdk_cache.vim.import_spec import disk_backing
-from vmdk_cache.vim.virtual_disk import VirtualDisk, edit
+from vmdk_cache.vim.virtual_disk import VirtualDisk, disk_backing, edit
 
 _FlatVer2 = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
 #: Faults, with subtypes, with which vCenter may reject a spec (vSphere API reference).
@@ -97,6 +96,7 @@ def clone_spec(request: CloneRequest) -> Any:
         disk=[locator],
         profile=profiles,
     )
+    changes = [] if request.disk_edit is None else [_change(request.disk_edit, request.disk_type)]
     config = vim.vm.ConfigSpec(
         instanceUuid=request.instance_uuid,
         annotation=request.annotation,
@@ -105,7 +105,7 @@ def clone_spec(request: CloneRequest) -> Any:
             vim.option.OptionValue(key=key, value=value)
             for key, value in request.extra_config.items()
         ],
-        deviceChange=[] if request.disk_edit is None else [_change(request)],
+        deviceChange=changes,
     )
     return vim.vm.CloneSpec(
         location=location, template=request.as_template, powerOn=False, config=config
@@ -134,14 +134,12 @@ def may_be_about_spec(failure: errors.VCenterError) -> bool:
     return issubclass(kind, _SPEC_FAULTS)
 
 
-def _change(request: CloneRequest) -> Any:
+def _change(wanted: DiskEdit, disk_type: str) -> Any:
     """The source's whole device with the changes, as CAPV, Ansible and Packer send it to real
     vCenters."""
-    wanted = request.disk_edit
-    assert wanted is not None, request
     device = copy.copy(wanted.source.device)
     device.backing = copy.copy(device.backing)
-    becomes = disk_backing(request.disk_type)
+    becomes = disk_backing(disk_type)
     device.backing.thinProvisioned = becomes.thinProvisioned
     device.backing.eagerlyScrub = becomes.eagerlyScrub
     return edit(device, wanted.capacity_bytes, wanted.uuid)

@@ -14,6 +14,7 @@ from pyVmomi import vim
 
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.reference import escape_name
+from vmdk_cache.vim.virtual_disk import disk_backing
 
 _CONTROLLERS: dict[str, Any] = {
     "lsiLogic": vim.vm.device.VirtualLsiLogicController,
@@ -28,12 +29,12 @@ _NEW_DISK_KEY = -101
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """The VM that an import creates, with the same hardware as upstream's driver creates.
+    """The VM that an import creates, with the same hardware as upstream's driver creates and a thin
+    disk.
 
     :ivar datastores: the possible spellings of the datastore's name in a path (vmPathName is
         ``[name]``), see vim/datastore_path.py
     :ivar capacity_bytes: virtual size of the disk
-    :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
     :ivar adapter_type: ``lsiLogic``, ``busLogic``, ``lsiLogicsas``, ``paraVirtual`` or ``ide``
     :ivar managed_by: (extension key, type) or None
     """
@@ -41,18 +42,15 @@ class ImportRequest:
     name: str
     datastores: Sequence[str]
     capacity_bytes: int
-    disk_type: str = "thin"
     adapter_type: str = "lsiLogic"
     extra_config: Mapping[str, str] = field(default_factory=dict)
     annotation: str = ""
     managed_by: tuple[str, str] | None = None
-    profile_id: str | None = None
-    instance_uuid: str | None = None
 
 
 def config_spec(request: ImportRequest, datastore: str) -> Any:
     """:param datastore: one of the request's ``datastores``
-    :raises ValueError: unknown disk type or adapter type"""
+    :raises ValueError: unknown adapter type"""
     managed_by = request.managed_by and vim.ext.ManagedByInfo(
         extensionKey=request.managed_by[0], type=request.managed_by[1]
     )
@@ -63,38 +61,14 @@ def config_spec(request: ImportRequest, datastore: str) -> Any:
         memoryMB=128,
         version="vmx-08",
         files=vim.vm.FileInfo(vmPathName=f"[{datastore}]"),
-        instanceUuid=request.instance_uuid,
         annotation=request.annotation,
         managedBy=managed_by,
-        vmProfile=_profiles(request),
         extraConfig=[
             vim.option.OptionValue(key=key, value=value)
             for key, value in request.extra_config.items()
         ],
         deviceChange=_devices(request),
     )
-
-
-def disk_backing(disk_type: str) -> Any:
-    """The backing of a flat disk of type ``thin``, ``thick`` or ``eagerZeroedThick``; vCenter names
-    the file.
-
-    :raises ValueError: unknown disk type
-    """
-    if disk_type not in ("thin", "thick", "eagerZeroedThick"):
-        raise ValueError(f"disk type {quoted(disk_type)}: must be thin, thick or eagerZeroedThick")
-    return vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
-        fileName="",
-        diskMode="persistent",
-        thinProvisioned=disk_type == "thin",
-        eagerlyScrub=disk_type == "eagerZeroedThick",
-    )
-
-
-def _profiles(request: ImportRequest) -> list[Any]:
-    if request.profile_id is None:
-        return []
-    return [vim.vm.DefinedProfileSpec(profileId=request.profile_id)]
 
 
 def _devices(request: ImportRequest) -> list[Any]:
@@ -118,8 +92,6 @@ def _disk(request: ImportRequest, controller_key: int) -> Any:
         unitNumber=0,
         capacityInKB=capacity_kib,
         capacityInBytes=capacity_kib * 1024,
-        backing=disk_backing(request.disk_type),
+        backing=disk_backing("thin"),
     )
-    return vim.vm.device.VirtualDeviceSpec(
-        operation="add", fileOperation="create", device=disk, profile=_profiles(request)
-    )
+    return vim.vm.device.VirtualDeviceSpec(operation="add", fileOperation="create", device=disk)

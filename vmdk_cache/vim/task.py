@@ -181,7 +181,7 @@ class TaskWaiter:
         """Whether the task has ended; False if it has timed out."""
         with self._lock:
             while not entry.done:
-                left_s = self._left_s(entry)
+                left_s = entry.ends_at - self._session.clock.monotonic()
                 if left_s <= 0:
                     return False
                 self._warn_if_queued(entry)
@@ -199,9 +199,6 @@ class TaskWaiter:
                 entry.start_within_s,
             )
 
-    def _left_s(self, entry: PendingTask) -> float:
-        return entry.ends_at - self._session.clock.monotonic()
-
     def _give_up(self, entry: PendingTask) -> bool:
         """Cancel a task that took too long and wait for its end, as it may still create its object.
 
@@ -217,7 +214,7 @@ class TaskWaiter:
             self._read_directly([entry.moref])
             if entry.done:
                 return True
-            if self._left_s(entry) > 0:
+            if self._session.clock.monotonic() < entry.ends_at:
                 return False
             self._cancel(entry)
             self._read_directly([entry.moref])
@@ -239,12 +236,8 @@ class TaskWaiter:
             self._session.invoke("Task", entry.moref, "CancelTask", safe=True)
         except errors.VCenterError:
             pass  # it cannot be cancelled, or has just ended; either way it may end soon
-        ends_at = self._session.clock.monotonic() + self._cancelled_within_s
         with self._lock:
-            while not entry.done:
-                left_s = ends_at - self._session.clock.monotonic()
-                if left_s <= 0 or not entry.changed.wait(left_s):
-                    return
+            entry.changed.wait_for(lambda: entry.done, self._cancelled_within_s)
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -288,7 +281,9 @@ class TaskWaiter:
             retry.call(
                 self._read_and_rewatch,
                 attempts=_REPAIRS,
-                when=_may_watch_later,
+                when=lambda failure: (
+                    isinstance(failure, Exception) and not isinstance(failure, errors.LoginRefused)
+                ),
                 first_wait_s=1.0,
                 min_wait_s=0.5,
                 max_wait_s=_REPAIR_PAUSE_S,
@@ -301,6 +296,8 @@ class TaskWaiter:
             self._fail(errors.TaskFailed(text))
 
     def _read_and_rewatch(self) -> None:
+        """Read all pending tasks if their watch broke, then create a watch of those that still run,
+        and a thread that polls it."""
         with self._lock:
             waiting = [entry.moref for entry in self._pending.values() if not entry.done]
             if not waiting or self._closed:
@@ -308,10 +305,6 @@ class TaskWaiter:
                 return
         if self._broken_in_a_row:
             self._read_directly(waiting)
-        self._rewatch()
-
-    def _rewatch(self) -> None:
-        """Create a watch of all pending tasks, and a thread that polls it."""
         watch = TaskWatch(self._session)
         try:
             with self._lock:
@@ -424,10 +417,6 @@ class TaskWaiter:
             for task in list(self._pending if tasks is None else tasks):
                 if task in self._pending:
                     self._pending[task].end(error=error)
-
-
-def _may_watch_later(failure: BaseException) -> bool:
-    return isinstance(failure, Exception) and not isinstance(failure, errors.LoginRefused)
 
 
 def _task_error(fault: Any, task: str) -> Exception:

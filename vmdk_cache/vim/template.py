@@ -16,7 +16,7 @@ from vmdk_cache import errors, retry
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.batch import Batch
-from vmdk_cache.vim.clone_spec import CloneRequest, DiskEdit, clone_spec
+from vmdk_cache.vim.clone_spec import CloneRequest, clone_spec
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.reference import escape_name
@@ -25,38 +25,11 @@ from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.virtual_disk import (
     DEVICES,
     VirtualDisk,
-    disks_of,
     edit,
     is_same_uuid,
     only_disk,
 )
-from vmdk_cache.vim.virtual_machine import (
-    VmInfo,
-    extra_config_path,
-    find_vm,
-    get_vm,
-    get_vms,
-    list_vms,
-)
-
-__all__ = [
-    "CloneRequest",
-    "DiskEdit",
-    "VmInfo",
-    "await_clone",
-    "clone",
-    "destroy",
-    "find_vm",
-    "finish_clone",
-    "get_vm",
-    "get_vms",
-    "import_running",
-    "list_vms",
-    "mark_as_template",
-    "move_to_host",
-    "start_clone",
-    "unregister",
-]
+from vmdk_cache.vim.virtual_machine import extra_config_path
 
 #: Reconfiguring a new VM or deleting one takes seconds. The task may run for an hour, after at most
 #: another hour in vCenter's queue.
@@ -67,22 +40,19 @@ DESTROY_WITHIN_S = 900.0
 #: vCenter keeps a VM in use for a moment after each operation.
 _IN_USE_ATTEMPTS = 6
 _LOST_ATTEMPTS = 3
-#: ``descriptionId`` of the task that runs as long as an ImportVApp lease:
-#: docs/assumptions.rst, A40.
-_IMPORT_TASK = "ResourcePool.ImportVAppLRO"
 
 
 def clone(
     session: Session,
     waiter: TaskWaiter,
-    source: VmInfo | str,
+    source: str,
     request: CloneRequest,
     *,
     timeout_s: float,
 ) -> str:
     """Clone a VM or template and wait; the moref of the full, powered-off clone.
 
-    :param source: template or VM, or its moref
+    :param source: moref of the template or VM
     :param timeout_s: how long the task may run, not counting vCenter's queue
     :raises NameTaken: the folder has an object of that name
     :raises ObjectNotFound: source, folder, pool or datastore is gone; ``moref`` names it if vCenter
@@ -93,15 +63,15 @@ def clone(
     return await_clone(session, waiter, start_clone(session, source, request), timeout_s=timeout_s)
 
 
-def start_clone(session: Session, source: VmInfo | str, request: CloneRequest) -> str:
-    """Moref of the clone's task; arguments and errors as of :func:`clone`, except for errors of the
-    task itself.
+def start_clone(session: Session, source: str, request: CloneRequest) -> str:
+    """Moref of the clone's task; same arguments and errors as :func:`clone`, except for errors of
+    the task itself.
 
     :raises Unreachable: a task may exist nevertheless
     """
     task = session.invoke(
         "VirtualMachine",
-        source if isinstance(source, str) else source.moref,
+        source,
         "CloneVM_Task",
         folder=request.folder,
         name=escape_name(request.name),
@@ -111,16 +81,12 @@ def start_clone(session: Session, source: VmInfo | str, request: CloneRequest) -
 
 
 def await_clone(session: Session, waiter: TaskWaiter, task: str, *, timeout_s: float) -> str:
-    """Wait for a task of :func:`start_clone`; the moref of the clone. Errors as of
+    """Wait for a task of :func:`start_clone`; the moref of the clone. Same errors as
     :func:`clone`."""
     made = waiter.wait(task, timeout_s=timeout_s)
-    return str(made or _late_result(session, task))
-
-
-def _late_result(session: Session, task: str) -> str:
-    """Read the result again: under load, a task's state may be visible before its result."""
-    values = properties.read(session, "Task", [task], ["info.result"])
-    made = values.get(task, {}).get("info.result")
+    if not made:  # under load, a task's state may be visible before its result
+        values = properties.read(session, "Task", [task], ["info.result"])
+        made = values.get(task, {}).get("info.result")
     if not made:
         raise errors.TaskFailed(f"task {task} succeeded without naming its clone", moref=task)
     return str(made)
@@ -149,15 +115,15 @@ def finish_clone(
     :raises NotSupported: ``capacity_bytes`` is less than the present capacity
     """
     values = _read_clone(session, waiter, moref, forbidden_key, bool(forbidden_attributes))
-    device = only_disk(values.get(DEVICES) or (), moref)
-    look(disks_of([device])[0])
+    disk = only_disk(values, moref)
+    look(disk)
     copied = values.get(extra_config_path(forbidden_key)) if forbidden_key else None
     if copied is not None and copied.value:
         raise errors.TaskFailed(
             f"clone {moref} has a copy of its source's {quoted(forbidden_key)}", moref=moref
         )
     CustomAttributes.of(session).blank(moref, values.get("customValue") or (), forbidden_attributes)
-    change = _disk_change(device, capacity_bytes, disk_uuid, moref)
+    change = _disk_change(disk, capacity_bytes, disk_uuid, moref)
     if change is None:
         return
     task = session.invoke(
@@ -212,27 +178,6 @@ def destroy(session: Session, waiter: TaskWaiter, moref: str) -> None:
         if not _has_lost_files(error):
             raise
         unregister(session, moref)
-
-
-def import_running(session: Session, moref: str) -> bool:
-    """Whether any process is importing into the VM: vCenter's import task runs as long as the
-    lease exists."""
-    try:
-        tasks = properties.read_through(
-            session,
-            "VirtualMachine",
-            moref,
-            [("VirtualMachine", "recentTask")],
-            "Task",
-            ["info.descriptionId", "info.state"],
-        )
-    except errors.ObjectNotFound:
-        return False
-    return any(
-        task.get("info.descriptionId") == _IMPORT_TASK
-        and task.get("info.state") in ("queued", "running")
-        for task in tasks.values()
-    )
 
 
 def _do(
@@ -293,23 +238,21 @@ def _read_clone(
 
 
 def _disk_change(
-    device: Any, capacity_bytes: int | None, disk_uuid: str | None, moref: str
+    disk: VirtualDisk, capacity_bytes: int | None, disk_uuid: str | None, moref: str
 ) -> Any | None:
     """The edit of the disk, None if the disk needs no change."""
-    (present,) = disks_of([device])
     if capacity_bytes is None:
-        capacity_bytes = present.capacity_bytes
-    if capacity_bytes < present.capacity_bytes:
+        capacity_bytes = disk.capacity_bytes
+    if capacity_bytes < disk.capacity_bytes:
         raise errors.NotSupported(
-            f"disk of {moref} has {present.capacity_bytes} bytes and cannot shrink to "
+            f"disk of {moref} has {disk.capacity_bytes} bytes and cannot shrink to "
             f"{capacity_bytes}",
             moref=moref,
         )
-    if capacity_bytes == present.capacity_bytes and (
-        disk_uuid is None or is_same_uuid(present.uuid, disk_uuid)
-    ):
+    has_uuid = disk_uuid is None or is_same_uuid(disk.uuid, disk_uuid)
+    if has_uuid and capacity_bytes == disk.capacity_bytes:
         return None
-    return edit(device, capacity_bytes, disk_uuid)
+    return edit(disk.device, capacity_bytes, disk_uuid)
 
 
 def _is_gone(error: errors.VCenterError) -> bool:

@@ -1,4 +1,4 @@
-"""Virtual disks among the devices of a VM: read, and the only one of a clone edited or extended."""
+"""Virtual disks among the devices of a VM: read, specified, edited and extended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from pyVmomi import vim
 
 from vmdk_cache import errors
+from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
+from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -65,12 +67,29 @@ def _disk(device: Any) -> VirtualDisk:
     )
 
 
-def only_disk(devices: Any, moref: str) -> Any:
-    """The VirtualDisk among a clone's devices.
+def disk_backing(disk_type: str) -> Any:
+    """The backing of a flat disk of type ``thin``, ``thick`` or ``eagerZeroedThick``; vCenter names
+    the file.
 
+    :raises ValueError: unknown disk type
+    """
+    if disk_type not in ("thin", "thick", "eagerZeroedThick"):
+        raise ValueError(f"disk type {quoted(disk_type)}: must be thin, thick or eagerZeroedThick")
+    return vim.vm.device.VirtualDisk.FlatVer2BackingInfo(
+        fileName="",
+        diskMode="persistent",
+        thinProvisioned=disk_type == "thin",
+        eagerlyScrub=disk_type == "eagerZeroedThick",
+    )
+
+
+def only_disk(clone: Properties, moref: str) -> VirtualDisk:
+    """The disk of a clone.
+
+    :param clone: its properties, with :data:`DEVICES`
     :raises TaskFailed: the clone does not have exactly one
     """
-    disks = [device for device in devices if isinstance(device, vim.vm.device.VirtualDisk)]
+    disks = disks_of(clone.get(DEVICES) or ())
     if len(disks) != 1:
         raise errors.TaskFailed(f"clone {moref} has {len(disks)} disks, not one", moref=moref)
     return disks[0]
@@ -144,6 +163,4 @@ def extend_eagerly(
 def _reloaded(session: Session, moref: str) -> VirtualDisk:
     """The VM's only disk as it is now, and not as vCenter remembers it."""
     session.invoke("VirtualMachine", moref, "Reload", safe=True)
-    values = properties.read_one(session, "VirtualMachine", moref, [DEVICES])
-    (disk,) = disks_of([only_disk(values.get(DEVICES) or (), moref)])
-    return disk
+    return only_disk(properties.read_one(session, "VirtualMachine", moref, [DEVICES]), moref)
