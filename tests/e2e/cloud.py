@@ -1,7 +1,7 @@
-"""A fake vCenter and a real OpenStack over it: what every end-to-end test and the demo start from.
+"""A fake vCenter and a real OpenStack on it: the base of every end-to-end test and of the demo.
 
-The vCenter lives in this process, so a test can look into it; OpenStack runs in processes of its
-own and reaches it over HTTPS with its certificate verified.
+The vCenter runs in this process, so a test can look into it. OpenStack runs in its own processes
+and reaches the vCenter over HTTPS, with its certificate verified.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OUR_DRIVER = "vmdk_cache.cinder.driver.ImageCacheVmdkDriver"
 HOST_MANAGER = "vmdk_cache.cinder.host_manager.ImageCacheHostManager"
 
 USE_CACHE = {"use_image_cache": "true"}
-"""Volume metadata of a user who asks for the cache."""
+"""Volume metadata that requests the cache."""
 
 GIB = 1 << 30
 
@@ -49,7 +49,7 @@ class Cloud:
 
     @property
     def ledger(self) -> str:
-        """Path of the file in which the backends count."""
+        """Path of the ledger file of the backends."""
         return str(self.openstack.directory / "cinder" / "vmdk-cache.sqlite")
 
     def upload(self, name: str, image: FakeImage, **more: str) -> str:
@@ -67,7 +67,7 @@ class Cloud:
         )
 
     def create_at_once(self, count: int, size_gb: int, **fields: Any) -> list[str]:
-        """Ask for ``count`` volumes in parallel; :returns: their ids, none awaited."""
+        """Request ``count`` volumes in parallel without waiting for them; :returns: their ids."""
         with ThreadPoolExecutor(count) as pool:
             asked = [
                 pool.submit(self.cinder.create_volume, size_gb, name=f"volume-{n:02}", **fields)
@@ -85,16 +85,17 @@ class Cloud:
         """Restart Cinder with this backend alone, as an operator who edits cinder.conf does.
 
         :param options: as of :func:`cloud`
-        :param defaults: options of ``[DEFAULT]`` from now on; None leaves them as they are
+        :param defaults: options of ``[DEFAULT]`` from now on; None keeps the present ones
         """
         section = {**_options_of(self.vcenter, self.threads), **options}
         self.openstack.cinder.restart_with([Backend(name, driver, section)], defaults)
 
     def delete_all(self, volume_ids: Sequence[str]) -> None:
-        """Delete volumes and see them gone: at once on green threads, on native ones in turn.
+        """Delete volumes and wait until they are gone: all at once on green threads, one by one on
+        native ones.
 
-        Deletions run on upstream's own session, whose suds shares one scratch pad between all
-        calls (``Binding.multiref``): on native threads a call may get another call's answer.
+        Deletions use upstream's own session, whose suds shares one scratch area between all calls
+        (``Binding.multiref``): on native threads a call may get another call's answer.
         """
         at_a_time = len(volume_ids) if self.threads == "eventlet" else 1
         for begin in range(0, len(volume_ids), max(1, at_a_time)):
@@ -112,7 +113,7 @@ class Cloud:
         return self.vcenter.read_disk(self.backing(volume_id))
 
     def assert_holds(self, volume_id: str, image: FakeImage, size_gb: int) -> None:
-        """The volume is as large as asked for, and begins with the image's disk, byte by byte."""
+        """Check that the volume has this size, and begins with the image's disk, byte by byte."""
         disk = self.disk(volume_id)
         assert disk.size_bytes == size_gb * GIB
         held = disk.read(0, len(image.disk))
@@ -147,12 +148,12 @@ def cloud(
 ) -> Iterator[Cloud]:
     """A running cloud.
 
-    :param drivers: by backend name: the driver's dotted path, and options of its section beside
-        or instead of those that lead it to the fake vCenter
+    :param drivers: by backend name: the driver's dotted path, and options of its section in
+        addition to or instead of those that connect it to the fake vCenter
     :param defaults: options of Cinder's ``[DEFAULT]``
-    :param projects: Glance knows projects, and Cinder shows it the token of who asked
-    :param property_protections: text of Glance's file of that name, see there
-    :param password: of the account at vCenter
+    :param projects: Glance has projects, and Cinder passes it the user's token
+    :param property_protections: text of Glance's file property-protections.conf
+    :param password: of the vCenter account
     :param cost_model: what work takes in vCenter; by default, no time
     """
     with contextlib.ExitStack() as stack:
@@ -175,7 +176,9 @@ def cloud(
 
 
 def outcome(volume: Resource) -> str | None:
-    """What became of the wish for the cache: ``hit``, ``miss``, ``bypass: <reason>`` or None."""
+    """What happened to the request for the cache: ``hit``, ``miss``, ``bypass: <reason>`` or
+    None.
+    """
     metadata: dict[str, str] = volume["metadata"]
     return metadata.get("image_cache")
 
@@ -189,6 +192,7 @@ def _options_of(vcenter: VCenter, threads: Threads) -> dict[str, str]:
         ca_file=vcenter.ca_file,
     )
     if threads == "threading":
-        # Or the periodic report would use upstream's session beside a deletion (see delete_all).
+        # Otherwise the periodic report would use upstream's session during a deletion (see
+        # delete_all).
         options["vmware_enable_volume_stats"] = "false"
     return options

@@ -1,4 +1,4 @@
-"""A failed end-to-end test shows the logs of its stack."""
+"""A failed end-to-end test prints the logs of its stack."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.e2e.stack.client import CinderClient
 
 @pytest.fixture(scope="module")
 def alice(running: Cloud) -> CinderClient:
-    """A user without the admin role, of the cloud that the test's module calls ``running``."""
+    """A user without the admin role, on the cloud that the test's module calls ``running``."""
     return running.cinder.as_user("alice", "project-a")
 
 
 @pytest.fixture(scope="module")
 def bob(running: Cloud) -> CinderClient:
-    """As alice, in another project."""
+    """Like alice, in another project."""
     return running.cinder.as_user("bob", "project-b")
 
 

@@ -19,11 +19,11 @@ from tests.fakes.vcenter import VCenter
 
 @dataclass
 class Road:
-    """One way to make volumes, and what was made on it.
+    """One way to create volumes, and what it has created.
 
-    :ivar backend: name of the backend, and of the volume type that leads to it
-    :ivar image_fields: what a request for a volume from an image adds
-    :ivar user: who does it; None: the administrator
+    :ivar backend: name of the backend, and of the volume type that selects it
+    :ivar image_fields: additional fields of a request for a volume from an image
+    :ivar user: the user that creates them; None: the administrator
     :ivar made: (collection, id) in the order of creation
     """
 
@@ -40,7 +40,7 @@ class Road:
         return self.user or self.cloud.cinder
 
     def create(self, size_gb: int = 1, **fields: Any) -> str:
-        """A volume on this road's backend, available."""
+        """Create a volume on this road's backend, and wait until it is available."""
         fields = {"volume_type": self.backend, **fields}
         volume_id = self.cinder.create_volume(size_gb, **fields)
         self.made.append(("volumes", volume_id))
@@ -54,7 +54,7 @@ class Road:
         return self.create(size_gb, imageRef=image_id, **self.image_fields, **fields)
 
     def post(self, collection: str, kind: str, wanted: str, **fields: Any) -> str:
-        """Make a snapshot or backup and wait for it."""
+        """Create a snapshot or backup and wait for it."""
         made: Resource = self.cinder.request("POST", f"/{collection}", {kind: fields})[kind]
         self.made.append((collection, made["id"]))
         self.cinder.wait(collection, made["id"], wanted)
@@ -65,12 +65,12 @@ class Road:
         return self.post("snapshots", "snapshot", "available", volume_id=volume_id)
 
     def act(self, volume_id: str, action: str, **arguments: Any) -> Resource:
-        """An action on a volume, awaited until the volume is available again."""
+        """Run an action on a volume, and wait until the volume is available again."""
         self.cinder.act(volume_id, action, arguments)
         return self.cinder.wait("volumes", volume_id, "available")
 
     def attach(self, volume_id: str, instance: str) -> Resource:
-        """What Nova asks of Cinder before it adds a volume's disk to an instance.
+        """Nova's requests to Cinder before it adds a volume's disk to an instance.
 
         :param instance: managed object id of its virtual machine
         :returns: the attachment, with its ``connection_info``
@@ -88,7 +88,7 @@ class Road:
         self.cinder.wait("volumes", volume_id, "available")
 
     def clean_up(self) -> None:
-        """Delete all that was made, children before what they hang on."""
+        """Delete everything that was created, children before their parents."""
         cinder = self.cinder
         for collection in ("backups", "snapshots", "volumes"):
             ids = [made for kind, made in self.made if kind == collection]
@@ -100,7 +100,7 @@ class Road:
 
 @contextlib.contextmanager
 def an_instance(vcenter: VCenter) -> Iterator[str]:
-    """Managed object id of a virtual machine as Nova makes one."""
+    """Managed object id of a virtual machine such as Nova creates."""
     si = SmartConnect(
         host=vcenter.host,
         port=vcenter.port,

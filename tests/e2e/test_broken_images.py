@@ -1,4 +1,4 @@
-"""Images that cannot become a volume: a clear end for the user, and nothing left in vCenter."""
+"""Images that cannot become a volume: a clear result for the user, and nothing left in vCenter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Cloud]:
-    # One attempt, one try: what is tested is how an attempt ends, not how often Cinder repeats it.
+    # One attempt, one try: the tests look at how an attempt ends, not at how often Cinder repeats
+    # it.
     defaults = {"scheduler_max_attempts": "1", "glance_num_retries": "0"}
     options = {"enable_image_cache": "true"}
     with cloud({"vmware": (OUR_DRIVER, options)}, defaults=defaults) as running:
@@ -135,14 +136,14 @@ def test_bytes_altered_in_glances_store_are_refused(running: Cloud) -> None:
     image_id = running.upload("altered", IMAGE)
     stored = running.glance.stored_file(image_id)
     data = bytearray(stored.read_bytes())
-    data[-700] ^= 1  # near the end: all that comes before it has long been sent to vCenter
+    data[-700] ^= 1  # near the end: most of the data has been sent to vCenter before
     stored.write_bytes(data)
     create(running, image_id, "error")
     assert templates(running, image_id) == []
 
 
 def test_a_damaged_image_is_refused_with_a_message(running: Cloud) -> None:
-    """Glance sends what it promises, and Cinder's own driver makes a volume without the bytes."""
+    """Glance sends what it promised, and Cinder's own driver makes a volume without the bytes."""
     image_id = running.upload("damaged", damaged(IMAGE))
     volume = create(running, image_id, "error")
     assert any("driver" in text.lower() for text in running.cinder.messages(volume["id"]))

@@ -1,6 +1,6 @@
-"""Other operations do not wait for a burst of volumes that wait for their clones.
+"""A burst of volumes that wait for their clones delays no other operations.
 
-vCenter stands still at the first clone, so the volumes wait for as long as the test wants.
+vCenter stands still at the first clone, so the volumes wait as long as the test needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OPTIONS = {
     "image_cache_replicas": "off",
     "vmware_enable_volume_stats": "false",
 }
-#: More than the workers that oslo.messaging has by default.
+#: More than the default number of oslo.messaging's workers.
 VOLUMES = 80
 FEW_WORKERS = 4
 PATIENCE_S = 600.0
@@ -46,7 +46,7 @@ def clones_held_up(running: Cloud) -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def a_cloud(defaults: Mapping[str, str]) -> Iterator[tuple[Cloud, str]]:
-    """And an image that has a template."""
+    """A cloud, and an image with a template."""
     with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, defaults=defaults) as running:
         image_id = running.upload("fleet", IMAGE)
         volume_id = running.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
@@ -56,7 +56,7 @@ def a_cloud(defaults: Mapping[str, str]) -> Iterator[tuple[Cloud, str]]:
 
 
 def begun(running: Cloud) -> int:
-    """How many volumes of images cinder-volume has begun with."""
+    """Number of volumes from images that cinder-volume has started to create."""
     return len(running.openstack.cinder.log_lines("being created as image"))
 
 
@@ -80,7 +80,7 @@ def test_volumes_are_created_and_attached_while_a_burst_stands_in_line() -> None
 
 
 def test_too_few_workers_are_named_in_the_log_and_are_all_taken_by_a_burst() -> None:
-    """The operator's own number is left as it is."""
+    """The operator's own number is kept."""
     with a_cloud({OPTION: str(FEW_WORKERS)}) as (running, image_id):
         log_lines = running.openstack.cinder.log_lines
         (line,) = log_lines(f" WARNING vmdk_cache.*{OPTION}")

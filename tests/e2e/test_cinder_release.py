@@ -1,7 +1,7 @@
-"""A volume's whole life through the cache, on whichever Cinder is installed.
+"""A volume's whole life through the cache, on the installed Cinder.
 
-``make matrix`` runs this with each release, Python and kind of threads that the package is for;
-``make test`` with Cinder's newest, on eventlet.
+``make matrix`` runs this with each supported release, Python and kind of threads; ``make test``
+with Cinder's newest release, on eventlet.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_a_volume_does_not_live_its_life_through_the_cache(running: Cloud) -> No
 
     for volume_id in (first, second, plain):
         running.assert_holds(volume_id, IMAGE, 1)
-    # One template, counted beside the volumes that the scheduler has booked.
+    # One template, counted in addition to the volumes that the scheduler has booked.
     wait_until(lambda: counted(running) == (1, 4), what="the backend's report", timeout_s=60)
 
     running.delete_all([first, second, plain])
@@ -59,14 +59,14 @@ def test_a_volume_does_not_live_its_life_through_the_cache(running: Cloud) -> No
 
 
 def create(running: Cloud, image_id: str, expected: str) -> str:
-    """A volume of 1 GiB that asks for the cache, available; :returns: its id."""
+    """A volume of 1 GiB that requests the cache, available; :returns: its id."""
     volume_id = running.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
     assert outcome(running.cinder.wait("volumes", volume_id, "available")) == expected
     return volume_id
 
 
 def counted(running: Cloud) -> tuple[int, int]:
-    """What the scheduler counts, in GiB: the templates, and them with the volumes."""
+    """The scheduler's figures in GiB: the templates, and the templates with the volumes."""
     (pool,) = running.cinder.pools()
     found = pool["capabilities"]
     return found["extra_provisioned_capacity_gb"], found["provisioned_capacity_gb"]

@@ -1,6 +1,6 @@
 """A volume that is deleted by force while the cache works on it leaves no VM behind.
 
-vCenter's work is held up until the volume has been deleted, so the order of events is certain.
+vCenter stands still until the volume has been deleted, so the order of events is certain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPTIONS = {
     "enable_image_cache": "true",
     "image_cache_purge_interval": "3600",
     "image_cache_replicas": "off",
-    # The second volume of an image has to wait in line for the first.
+    # The second volume of an image has to wait for the first.
     "image_cache_clones_per_template": "1",
 }
 PATIENCE_S = 120.0
@@ -87,7 +87,9 @@ def begun(running: Cloud, volume_id: str) -> None:
 
 
 def await_gone(running: Cloud, *volume_ids: str) -> None:
-    """Wait for the deletion. Until then a volume may be in error: its creation has failed."""
+    """Wait for the deletion. Until then a volume may be in error, because its creation has
+    failed.
+    """
 
     def listed() -> set[str]:
         return {volume["id"] for volume in running.cinder.request("GET", "/volumes")["volumes"]}
@@ -96,7 +98,7 @@ def await_gone(running: Cloud, *volume_ids: str) -> None:
 
 
 def is_over(running: Cloud, volume_id: str) -> None:
-    """Wait until the flow that was to create the volume has come to its end."""
+    """Wait until the flow that creates the volume has ended."""
     wait_until(
         lambda: running.openstack.cinder.log_lines(f"Volume {volume_id}: create failed"),
         what=f"the creation of volume {volume_id} to end",
@@ -105,7 +107,7 @@ def is_over(running: Cloud, volume_id: str) -> None:
 
 
 def cached(running: Cloud, name: str) -> str:
-    """An image that has a template, and no volume."""
+    """An image with a template, and no volume."""
     image_id = running.upload(name, IMAGE)
     volume_id = create(running, image_id)
     running.cinder.wait("volumes", volume_id, "available")

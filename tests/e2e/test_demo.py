@@ -1,4 +1,4 @@
-"""The demo ends cleanly when it is interrupted: no process and no file of it survives."""
+"""An interrupted demo ends cleanly: no process and no file of it survives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, how: signal.
     said = []
     for line in process.stdout:
         said.append(line)
-        if line.startswith("Upload"):  # everything is up by now
+        if line.startswith("Upload"):  # everything is running by now
             break
     process.send_signal(how)
     said += process.stdout.readlines()
@@ -49,9 +49,9 @@ def test_an_interrupt_during_the_imports_has_an_exit_status_of_its_own(tmp_path:
     )
     assert process.stdout is not None and process.stderr is not None
     said = []
-    for line in process.stderr:  # a line for each module that has been imported
+    for line in process.stderr:  # one line for each imported module
         said.append(line)
-        if line.endswith(" argparse\n"):  # the first that the demo needs
+        if line.endswith(" argparse\n"):  # the first module that the demo needs
             break
     process.send_signal(signal.SIGINT)
     said += process.stderr.readlines()
@@ -62,7 +62,7 @@ def test_an_interrupt_during_the_imports_has_an_exit_status_of_its_own(tmp_path:
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """The signal handlers of pytest are back after the test."""
+    """Restores pytest's signal handlers after the test."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
@@ -71,7 +71,7 @@ def handlers() -> Iterator[None]:
 
 
 def interrupted_in_a_lock(arguments: list[str]) -> bool:
-    """As a ``with`` of a threading.Condition ends that is interrupted at the wrong moment."""
+    """Ends like a ``with`` of a threading.Condition that was interrupted at the wrong moment."""
     try:
         signal.raise_signal(signal.SIGINT)
     finally:
@@ -79,7 +79,7 @@ def interrupted_in_a_lock(arguments: list[str]) -> bool:
 
 
 def swallowed(arguments: list[str]) -> bool:
-    """As an interrupt ends that arrives while the garbage collector runs a finalizer."""
+    """Ends like an interrupt that arrives while the garbage collector runs a finalizer."""
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def impatient(arguments: list[str]) -> bool:
     try:
         signal.raise_signal(signal.SIGINT)
     finally:
-        signal.raise_signal(signal.SIGINT)  # would leave the clean-up here
+        signal.raise_signal(signal.SIGINT)  # would end the clean-up here
         signal.raise_signal(signal.SIGTERM)
         cleaned_up.append(True)
     return True
@@ -124,7 +124,7 @@ def test_a_defect_of_the_demo_looks_like_an_interrupt() -> None:
 
 
 def processes_naming(text: str) -> list[str]:
-    """Command lines that contain ``text``; those of the stack name their directory."""
+    """Command lines that contain ``text``; those of the stack contain their directory."""
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -1,7 +1,7 @@
 """An operator changes ``volume_driver`` on a cloud with volumes, and changes it back.
 
-Three stages on one cloud: Cinder's own driver, ours, Cinder's own driver again. Each stage makes
-volumes of its own. In each stage every operation is run on the volumes of all stages so far, with
+There are three stages on one cloud: Cinder's own driver, ours, Cinder's own driver again. Each
+stage creates its own volumes, and runs every operation on the volumes of all stages so far, with
 ``volume_backend_name`` set and unset. ``-s`` prints the table.
 """
 
@@ -54,13 +54,13 @@ class Cohort:
     size_gb: int = 1
 
     def create(self) -> None:
-        """:raises StackError: a volume, the snapshot or the attachment did not come about"""
+        """:raises StackError: a volume, the snapshot or the attachment was not created"""
         self.volume_id = self.road.create_from_image(metadata=USE_CACHE)
         self.snapshot_id = self.road.snapshot(self.volume_id)
         self.attached_id = self.road.create_from_image(metadata=USE_CACHE)
         self.attachment = self.road.attach(self.attached_id, self.instance)
 
-    # The operations. Each leaves the cohort as it was, but for the volume's size and type.
+    # The operations. Each leaves the cohort unchanged, except for the volume's size and type.
 
     def detach_and_attach(self) -> None:
         assert self.attachment is not None
@@ -90,7 +90,9 @@ class Cohort:
         self.road.made.remove(("snapshots", snapshot_id))
 
     def retype(self) -> None:
-        """There and back; a volume with snapshots cannot be retyped, so a clone is."""
+        """Retype there and back. A volume with snapshots cannot be retyped, so the test retypes a
+        clone.
+        """
         clone_id = self.road.create(self.size_gb, source_volid=self.volume_id)
         for new_type in (OTHER_TYPE, BACKEND):
             self.road.act(clone_id, "os-retype", new_type=new_type, migration_policy="never")
@@ -141,7 +143,7 @@ OPERATIONS: tuple[Callable[[Cohort], None], ...] = (
     Cohort.upload,
     Cohort.read,
 )
-#: (operation, stage, stage in which the volume was made) -> "ok" or the failure
+#: (operation, stage, stage that created the volume) -> "ok" or the failure
 Table = dict[tuple[str, str, str], str]
 
 
@@ -179,7 +181,7 @@ def running(options: dict[str, str | None]) -> Iterator[tuple[Cloud, str, str]]:
     """The cloud in its first stage; moref of an instance; id of the image in Glance."""
     _, driver, more = STAGES[0]
     with cloud({BACKEND: (driver, {**options, **more})}) as the_cloud:
-        # What an operator has whose backend has no name of its own: the name of the class.
+        # The effective name of a backend without volume_backend_name is that of the class.
         reported = options["volume_backend_name"] or UPSTREAM_DRIVER.rpartition(".")[2]
         specs = {"volume_backend_name": reported}
         the_cloud.cinder.create_volume_type(BACKEND, **specs)
@@ -189,7 +191,7 @@ def running(options: dict[str, str | None]) -> Iterator[tuple[Cloud, str, str]]:
 
 
 def tried(cohort: Cohort, stage: str) -> Table:
-    """Each operation on the cohort's volumes, one after the other."""
+    """Run each operation on the cohort's volumes, one after the other."""
     table: Table = {}
     for operation in OPERATIONS:
         try:
@@ -202,7 +204,7 @@ def tried(cohort: Cohort, stage: str) -> Table:
 
 
 def rendered(table: Table) -> str:
-    """A line an operation, a column a stage and the stage of the volumes' birth."""
+    """One line per operation, one column per stage and stage of the volumes' creation."""
     columns = list(dict.fromkeys((stage, born) for _, stage, born in table))
     heads = [f"{stage} / {born}" for stage, born in columns]
     lines = [f"{'operation (stage / made in)':28}  " + "  ".join(heads)]

@@ -1,4 +1,4 @@
-"""etc/cinder.conf.example is what an operator starts from: a real Cinder has to boot with it."""
+"""Operators start from etc/cinder.conf.example, so a real Cinder has to boot with it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.fakes.images import as_stream_optimized, filesystem_disk
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "cinder.conf.example"
 BACKEND = "vmware1"
-#: Addresses, names, passwords and paths: what the test replaces, and operators as well.
+#: Addresses, names, passwords and paths, which the test replaces as operators do.
 OF_A_SITE = {
     *("auth_strategy", "transport_url", "glance_api_servers", "state_path", "log_dir"),
     *("vmware_host_ip", "vmware_host_port", "vmware_host_username", "vmware_host_password"),
     *("vmware_ca_file", "vmware_cluster_name"),
 }
-#: Options of keystoneauth1's password plugin, which no module registers by itself.
+#: Options of keystoneauth1's password plugin, which no module registers at import.
 OF_KEYSTONEAUTH = {
     *("auth_url", "auth_type", "username", "password", "project_name"),
     *("user_domain_name", "project_domain_name"),
 }
-#: Modules that register options when they are imported.
+#: Modules that register options at import.
 REGISTERING = (
     "cinder.common.config",
     "cinder.coordination",
@@ -108,7 +108,7 @@ def test_the_command_line_cannot_read_what_that_cinder_reads(running: Cloud) -> 
 
 
 def test_an_option_of_the_example_does_not_exist() -> None:
-    """Neither those that are set nor those that are commented out."""
+    """This covers options that are set and those that are commented out."""
     from cinder import objects
     from cinder.volume.drivers.vmware import vmdk as upstream
     from oslo_messaging import opts as messaging_opts

@@ -1,7 +1,7 @@
-"""A cache that fails or refuses costs nobody a volume, and leaves nothing behind.
+"""A cache that fails or refuses never costs a volume, and leaves nothing behind.
 
-The fault hits once: the volume is then made by the plain import, and the log says why in one line.
-Only a clone whose answer was lost needs no second road: the engine finds it by its name.
+The fault hits once: the plain import then creates the volume, and the log gives the reason in one
+line. A clone whose answer was lost is the only exception: the engine finds the clone by its name.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def running() -> Iterator[Cloud]:
     with cloud({"vmware": (OUR_DRIVER, options), "off": (OUR_DRIVER, {})}) as running:
         for name in ("vmware", "off"):
             running.cinder.create_volume_type(name, volume_backend_name=name)
-        # The first clone finds out whether one task makes a volume; it would be repeated.
+        # The first clone finds out whether one task can create a volume; the test would repeat it.
         delete(running, create(running, running.upload("first", IMAGE)))
         yield running
         assert running.vcenter.errors == []
@@ -106,7 +106,7 @@ def test_an_image_that_is_too_large_for_the_cache_says_so(running: Cloud) -> Non
 
 
 def test_a_host_in_maintenance_does_not_take_the_template_with_it(running: Cloud) -> None:
-    """A template on such a host cannot be cloned; the volume is made all the same."""
+    """A template on such a host cannot be cloned; the volume is created all the same."""
     image_id = running.upload("maintained", IMAGE)
     first = create(running, image_id)
     (template,) = (vm for vm in running.vcenter.vms() if image_id in vm.name)
@@ -124,7 +124,7 @@ def test_a_host_in_maintenance_does_not_take_the_template_with_it(running: Cloud
 def test_the_last_attempt_at_a_volume_has_the_last_word(
     running: Cloud, cached_image_id: str
 ) -> None:
-    """The cache and the plain import fail once: Cinder tries again, and the cache is there."""
+    """The cache and the plain import fail once: Cinder tries again, and then the cache works."""
     refused = {"fault": vim.fault.NoPermission()}
     rules = [running.vcenter.fault_rules.add(method, **refused)
              for method in ("CloneVM_Task", "ImportVApp")]  # fmt: skip
@@ -158,7 +158,7 @@ def test_a_volume_that_fails_says_why_it_went_without_the_cache(
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_note_that_an_image_inherited_is_not_passed_on(running: Cloud, asked: bool) -> None:
-    """As ``openstack image create --volume`` makes one of a volume that has a note."""
+    """``openstack image create --volume`` creates such an image from a volume with a note."""
     image_id = running.glance.upload(
         f"inherited {asked}",
         IMAGE.file_bytes,
@@ -185,7 +185,7 @@ def test_what_the_cache_does_is_told_and_counted(running: Cloud) -> None:
     assert told.keys() == {"import.start", "import.end", "miss", "hit", "bypass"}
     assert {event["publisher_id"] for event in events} == {"volume.lab@vmware", "volume.lab@off"}
     hit = told["hit"]["payload"]
-    # What the generic cache's say (cinder, image/cache.py), and ours.
+    # The fields of the generic cache's messages (cinder, image/cache.py), and ours.
     assert (hit["image_id"], hit["host"]) == (image_id, "lab@vmware")
     assert (hit["volume_id"], hit["saved_bytes"]) == (made[1], len(IMAGE.file_bytes))
     assert told["bypass"]["payload"]["reason"] == "cache-disabled"
@@ -209,7 +209,7 @@ def test_what_the_cache_does_is_told_and_counted(running: Cloud) -> None:
 
 
 def test_what_was_not_asked_for_is_imported_once_and_not_told_of(running: Cloud) -> None:
-    """A plain import that fails is Cinder's to repeat, and no affair of the cache."""
+    """If a plain import fails, Cinder repeats it, and the cache is not involved."""
     image_id = running.upload("plain", IMAGE)
     rule = running.vcenter.fault_rules.add("ImportVApp", vim.fault.NoPermission())
     volume_id = running.cinder.create_volume(1, imageRef=image_id, volume_type="vmware")
@@ -221,11 +221,12 @@ def test_what_was_not_asked_for_is_imported_once_and_not_told_of(running: Cloud)
 
 
 def notifications(running: Cloud, about: str) -> list[dict[str, Any]]:
-    """What Cinder's notifier sent of the cache, about a volume, or about an image and no volume."""
+    """Notifications of the cache about a volume, or about an image and no volume."""
     lines = running.openstack.cinder.log_lines(
         r" oslo\.messaging\.notification\.image_volume_cache\."
     )
-    # An exception that is being handled follows the message (oslo.log's logging_exception_prefix).
+    # If an exception is being handled, it follows the message (oslo.log's
+    # logging_exception_prefix).
     events = [json.JSONDecoder().raw_decode(line, line.index("{"))[0] for line in lines]
     subject = [event["payload"].get("volume_id", event["payload"]["image_id"]) for event in events]
     return [event for event, one in zip(events, subject, strict=True) if one == about]
@@ -237,7 +238,7 @@ def counted(running: Cloud, kind: str) -> int:
 
 
 def check(running: Cloud, image_id: str, rule_arguments: dict[str, Any]) -> None:
-    """One create under one fault: the volume is right, the log is calm, nothing is left."""
+    """Create a volume under one fault: the volume is right, the log is calm, nothing is left."""
     rule = running.vcenter.fault_rules.add(**rule_arguments)
     try:
         volume_id = create(running, image_id)
@@ -269,7 +270,7 @@ def complaints(running: Cloud, volume_id: str) -> list[str]:
 
 
 def no_stray_files(running: Cloud) -> bool:
-    """Every file of the cache lies in the directory of a template that exists."""
+    """Whether every file of the cache is in the directory of an existing template."""
     directories = {vm.config.files.vmPathName.rpartition("/")[0] for vm in running.vcenter.vms()}
     return all(path.rpartition("/")[0] in directories for path in running.files())
 

@@ -1,6 +1,6 @@
-"""Two projects on one cache: what one of them gets bears no trace of the other or the template.
+"""Two projects on one cache: what one project gets shows no trace of the other or of the template.
 
-Glance and Cinder both go by the user's token here, under their own policies, as with a Keystone.
+Glance and Cinder both use the user's token here, under their own policies, as with a Keystone.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ ALICE, BOB = "alice:project-a:member", "bob:project-b:member"
 PASSWORD = "pa55-of-the-vcenter-account"
 NOWHERE = "11111111-2222-4333-8444-555555555555"
 
-#: Every logger says all that it has to say, also those that oslo.log holds back by default, but for
-#: the innards of suds: half of its messages are of types, none of values.
+#: Every logger logs everything, including those that oslo.log limits by default. The only exception
+#: is suds' internals: half of its messages are about types, none about values.
 LOG_LEVELS = "sqlalchemy=WARN,stevedore=WARN,suds=INFO,suds.client=DEBUG,suds.transport=DEBUG"
 
-#: What upstream's loggers tell at DEBUG, by logger. oslo.log's default_log_levels keep suds.client
-#: quiet; oslo_vmware.rw_handles speaks at plain imports, backups and uploads to Glance.
+#: What upstream's loggers reveal at DEBUG, by logger. oslo.log's default_log_levels silence
+#: suds.client; oslo_vmware.rw_handles logs during plain imports, backups and uploads to Glance.
 UPSTREAM_TELLS = {"suds.client": {"password", "upload"}, "oslo_vmware.rw_handles": {"upload"}}
 
-#: Of a virtual machine, where two that were made alike differ: its place, its times, its own ids.
-#: All else of a clone must be as Cinder's own driver makes it.
+#: Properties of a virtual machine that differ between two identical ones: its place, times and ids.
+#: Everything else in a clone must be as Cinder's own driver makes it.
 ITS_OWN = re.compile(
     r"""(summary\.)?runtime\.host
     |config\.(changeVersion|locationId)
@@ -58,7 +58,7 @@ def running() -> Iterator[Cloud]:
 def create(
     running: Cloud, user: CinderClient, image_id: str, metadata: dict[str, str] = USE_CACHE
 ) -> tuple[Any, str | None]:
-    """A volume's VM, and what its user was told of the cache."""
+    """A volume's VM, and the cache's note to its user."""
     volume_id = user.create_volume(1, imageRef=image_id, metadata=metadata)
     volume = user.wait("volumes", volume_id, "available")
     return running.backing(volume_id), outcome(volume)
@@ -70,7 +70,7 @@ def the_template(running: Cloud, image_id: str) -> Any:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, text) of everything in a property's value; options go by their key."""
+    """(path, text) of every leaf in a property's value; options are identified by their key."""
     if value is None:
         return
     if isinstance(value, ManagedObject):
@@ -90,7 +90,9 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def everything(vm: Any) -> dict[str, str]:
-    """All that vCenter shows of a virtual machine, its own files' contents included."""
+    """Everything that vCenter shows of a virtual machine, including the contents of its own
+    files.
+    """
     with vm.vcenter.lock:
         found = dict(
             leaf
@@ -105,7 +107,7 @@ def everything(vm: Any) -> dict[str, str]:
 
 
 def without_ids(vm: Any, told: dict[str, str]) -> dict[str, str]:
-    """What is told of a volume's VM, with a word in the place of each of its ids."""
+    """What is known of a volume's VM, with each of its ids replaced by a word."""
     ids = {
         vm.name.removeprefix("volume-"): "VOLUME", vm.moref: "VM", vm.uuid: "UUID",
         vm.instance_uuid: "INSTANCE", vm.disks[0].uuid: "DISK",
@@ -121,11 +123,11 @@ def test_a_clone_bears_nothing_of_its_template_nor_of_who_asked_first(
     hers, noted = create(running, alice, image_id)
     assert noted == "miss"
     template = the_template(running, image_id)
-    # What an administrator can write on a template, and what vCenter copies into a clone.
+    # What an administrator can write on a template, and vCenter copies to a clone.
     template.settings.annotation = "made for alice of project-a"
     template.settings.managed_by = ("org.example.backup", "nightly")
     template.touch()
-    create(running, alice, image_id)  # its last use is noted on the template
+    create(running, alice, image_id)  # this records the template's last use
     assert template.custom_values
 
     his, noted = create(running, bob, image_id)
@@ -160,7 +162,7 @@ def inventory(running: Cloud) -> list[str]:
 
 
 def refusal(user: CinderClient, image_id: str) -> tuple[int, str]:
-    """What a user is told whom an image is refused, without the image's id."""
+    """The refusal of an image that the user cannot see, without the image's id."""
     with pytest.raises(RequestRefused) as refused:
         user.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
     return refused.value.status, str(refused.value).replace(image_id, "ID")
@@ -175,7 +177,7 @@ def test_a_private_image_in_the_cache_is_of_no_use_to_another_project(
     bob.wait("volumes", own, "available")
     before = inventory(running), running.glance.downloads(image_id)
 
-    # As if there were no such image: not even that it exists is told.
+    # As if there were no such image: even its existence stays hidden.
     assert refusal(bob, image_id) == refusal(bob, NOWHERE)
     with pytest.raises(RequestRefused) as refused:
         bob.act(own, "os-reimage", {"image_id": image_id})
@@ -235,7 +237,7 @@ def test_no_log_tells_a_secret_even_when_every_logger_says_all(
 
 
 def records(running: Cloud) -> Iterator[tuple[str, str]]:
-    """(logger, text) of each record of Cinder's log, lines that follow it included."""
+    """(logger, text) of each record in Cinder's log, including continuation lines."""
     logger, lines = "", list[str]()
     start = re.compile(r"\d{4}-\d\d-\d\d \S+ \d+ (?:DEBUG|INFO|WARNING|ERROR|CRITICAL|TRACE) (\S+)")
     for line in running.openstack.cinder.log_lines():

@@ -1,4 +1,4 @@
-"""Many volumes at once from an image that nobody has cached yet, on green and on native threads."""
+"""Many volumes at once from an image that is not cached yet, on green and on native threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 OPTIONS = {
     "enable_image_cache": "true",
     "image_cache_purge_interval": "1",
-    # Templates are counted here; replicas come when they please (test_three_hundred_volumes.py).
+    # This file counts templates, and replicas would add to them (test_three_hundred_volumes.py).
     "image_cache_replicas": "off",
 }
 
@@ -58,7 +58,7 @@ def test_templates_are_seen_by_the_scheduler(the_cloud: Cloud) -> None:
     templates = sum(bool(vm.config.template) for vm in the_cloud.vcenter.vms())
     volume_id = the_cloud.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
     the_cloud.cinder.wait("volumes", volume_id, "available")
-    # 16 MiB a template: the sum is rounded up, not each of them.
+    # 16 MiB per template: the sum is rounded up, not each of them.
     assert wait_until(extra_gb, what="the backend's next report", timeout_s=60) == 1
     assert sum(bool(vm.config.template) for vm in the_cloud.vcenter.vms()) == templates + 1
     the_cloud.cinder.delete("volumes", volume_id)
@@ -68,7 +68,7 @@ def test_templates_are_seen_by_the_scheduler(the_cloud: Cloud) -> None:
 def test_an_image_changed_in_glance_is_not_served_from_its_old_template(
     the_cloud: Cloud,
 ) -> None:
-    """Glance images are immutable; a new upload is a new id and a template of its own."""
+    """Glance images are immutable; a new upload has a new id and a template of its own."""
     first, second = the_cloud.upload("first", IMAGE), the_cloud.upload("second", IMAGE)
     for image_id in (first, second):
         volume_id = the_cloud.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)

@@ -1,7 +1,7 @@
-"""A member's volumes where Glance protects the properties of images.
+"""Volumes of a member in a cloud where Glance protects the properties of images.
 
-Glance runs with the protections that docs/security.rst prints, as they are and with all unknown
-properties closed to members.
+Glance runs with the protections that docs/security.rst prints, first unchanged and then with all
+unknown properties closed to members.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def recipe() -> str:
 
 
 def known_properties_only() -> str:
-    """The page's protections, with what they open to everybody closed but for what is known."""
+    """The page's protections, with everything that they open to all users closed, except known
+    properties.
+    """
     ours, _, _ = recipe().partition("[.*]")
     rights = ("create", "read", "update", "delete")
     known = "\n".join(f"{right} = @" for right in rights)
@@ -46,7 +48,7 @@ def known_properties_only() -> str:
     return f"{ours}[^(vmware_.*|owner_id|use_image_cache)$]\n{known}\n\n[.*]\n{unknown}\n"
 
 
-#: Which of the two a test's cloud has.
+#: Which of the two clouds a test uses.
 BOTH = pytest.mark.parametrize("running", [recipe, known_properties_only], indirect=True)
 STRICT = pytest.mark.parametrize("running", [known_properties_only], indirect=True)
 
@@ -55,7 +57,7 @@ STRICT = pytest.mark.parametrize("running", [known_properties_only], indirect=Tr
 def running(request: pytest.FixtureRequest) -> Iterator[Cloud]:
     backends = {
         "ours": (OUR_DRIVER, CACHE_ON),
-        # Half of it is reserved, so the scheduler tries the other one first.
+        # Half of its capacity is reserved, so the scheduler tries the other backend first.
         "stock": (UPSTREAM_DRIVER, {"reserved_percentage": "50"}),
     }
     with cloud(
@@ -116,7 +118,7 @@ def test_a_member_cannot_make_an_image_of_a_volume_of_the_cache(road: Road) -> N
 
 @STRICT
 def test_what_is_made_of_a_volume_tells_of_it(road: Road) -> None:
-    """A snapshot, a volume from it and a clone were not made of an image by the cache."""
+    """A snapshot, a volume from it and a clone were not created from an image by the cache."""
     volume_id = road.create_from_image()
     snapshot_id = road.snapshot(volume_id)
     assert road.cinder.show("snapshots", snapshot_id)["metadata"] == {}
@@ -152,7 +154,7 @@ def test_an_operation_of_a_member_fails(road: Road, bob: CinderClient) -> None:
     road.cinder.request("POST", f"/backups/{backup_id}/restore", body)
     road.cinder.wait("backups", backup_id, "available")
     restored = road.cinder.wait("volumes", target_id, "available")
-    # Cinder restores a volume's metadata with its bytes, and notes on it which backup it was.
+    # Cinder restores a volume's metadata with its bytes, and adds the backup's id.
     assert restored["metadata"].pop("src_backup_id") == backup_id
     assert restored["metadata"] == {**USE_CACHE, NOTE: note, "colour": "red"}
     assert road.cloud.glance.image(upload(road, target_id))["status"] == "active"
@@ -172,10 +174,10 @@ def test_an_operation_of_a_member_fails(road: Road, bob: CinderClient) -> None:
 def test_a_volume_that_another_driver_makes_in_the_end_is_in_error(
     running: Cloud, road: Road
 ) -> None:
-    """The image bears a property of the note's name, as earlier versions could leave it."""
+    """The image has a property with the note's name, which earlier versions could leave."""
     image_id = running.upload("inherited", IMAGE, image_cache="hit")
     refused = vim.fault.NoPermission()
-    # The cache's import, then the plain one; the backend of the stock driver is next.
+    # Both the cache's import and the plain one fail; Cinder then tries the stock driver's backend.
     rule = running.vcenter.fault_rules.add("ImportVApp", refused, times=2)
     volume_id = road.create(imageRef=image_id, volume_type="either", metadata=USE_CACHE)
     assert rule.hits == 2
@@ -200,7 +202,7 @@ def test_the_cause_of_a_failure_is_not_on_the_volume(running: Cloud, road: Road)
 
 @STRICT
 def test_a_note_of_an_earlier_version_keeps_a_volume_from_becoming_an_image(road: Road) -> None:
-    """docs/upgrade.rst says how to take it away."""
+    """docs/upgrade.rst says how to remove it."""
     volume_id = road.create_from_image()
     road.cinder.act(volume_id, "os-set_image_metadata", {"metadata": {NOTE: "hit"}})
     with pytest.raises(RequestRefused, match="403"):
@@ -217,7 +219,8 @@ def test_a_member_keeps_images_warm(running: Cloud, image_id: str) -> None:
     with pytest.raises(StackError, match="403"):
         running.upload("own", IMAGE, token=ALICE, visibility="private", image_cache_warm="true")
     running.glance.change(own, image_cache_warm="true")
-    # A member of the image's project does not even see it; the users that Cinder asks Glance as do.
+    # A member of the image's project does not even see it; the users that Cinder uses for Glance
+    # do.
     assert "image_cache_warm" not in running.glance.image(own, token=ALICE)
     for role in ("admin", "service"):
         shown = running.glance.image(image_id, token=f"cinder:services:{role}")

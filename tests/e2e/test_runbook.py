@@ -1,8 +1,8 @@
-"""docs/upgrade.rst is followed as it stands, on a real Cinder with a volume from before.
+"""Follows docs/upgrade.rst literally, on a real Cinder with an existing volume.
 
 Every ``ini`` block of "Change a backend over" and "Removal" is merged into cinder.conf, and every
-command is run: ``vmdk-cache`` as itself, ``openstack`` and ``systemctl`` by :class:`Operator`. A
-command that it does not know fails the test, so the page cannot say more than is tried here.
+command runs: ``vmdk-cache`` itself, ``openstack`` and ``systemctl`` by :class:`Operator`. A command
+that it does not know fails the test, so the page contains no untested command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.fakes.vcenter import Model
 PAGE = Path(__file__).parents[2] / "docs" / "upgrade.rst"
 BACKEND = "vmware1"
 STOCK_HOST_MANAGER = "cinder.scheduler.host_manager.HostManager"
-#: Names that the hosts can be reached by, which the preflight tries.
+#: Host names that can be reached, which the preflight tries.
 MODEL = Model(host_names=("127.0.0.1", "localhost"))
 IMAGE = as_stream_optimized(filesystem_disk(16 << 20, payload_bytes=1 << 20))
 _BLOCK = re.compile(r"^   \.\. code-block:: (ini|console)\n\n((?:      .*\n|\n(?=      ))+)", re.M)

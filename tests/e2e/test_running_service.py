@@ -1,5 +1,5 @@
-"""A cinder-volume as it is deployed, with a process for its backend: options that change on SIGHUP,
-what ``GET /capabilities`` and the scheduler are told, and a stop that leaves no session in vCenter.
+"""A deployed cinder-volume, with a process for its backend: options that change on SIGHUP, the
+reports of ``GET /capabilities`` and to the scheduler, and a stop that leaves no session in vCenter.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ class Deployed:
         )
 
     def create(self, image_id: str, **fields: object) -> Resource:
-        """A volume that asks for the cache, once it is there or in error."""
+        """Create a volume that requests the cache; returns it when it is available or in error."""
         volume_id = self.cinder.client.create_volume(
             1, imageRef=image_id, metadata=USE_CACHE, **fields
         )
         return self.cinder.client.wait("volumes", volume_id, "available", "error")
 
     def change(self, said: str, **options: str) -> None:
-        """Change options, and see in the log that the backend's process has taken them over."""
+        """Change options, and wait for the log line of the backend's process that it has applied
+        them.
+        """
         before = len(self.cinder.log_lines(HOST, said))
         self.cinder.change_options(HOST, **options)
         wait_until(
@@ -120,7 +122,9 @@ def test_the_api_tells_the_drivers_version_and_its_extra_spec(deployed: Deployed
 
 @pytest.mark.timeout(600)
 def test_the_cache_is_switched_off_and_on_by_sighup(deployed: Deployed) -> None:
-    """The type asks the scheduler for a backend with a cache, and finds one while it is on."""
+    """The volume type asks the scheduler for a backend with a cache, and finds one while it is
+    on.
+    """
     image_id = deployed.upload("switched")
     wants_one = deployed.cinder.client.create_volume_type("wants-a-cache", image_cache="<is> True")
     assert outcome(deployed.create(image_id, volume_type=wants_one)) == "miss"
@@ -162,7 +166,7 @@ def test_an_option_that_takes_a_restart_is_named(deployed: Deployed) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_stop_completes_what_is_under_way_and_logs_out(deployed: Deployed) -> None:
-    """SIGTERM during an import: the volume is created, and no session is left in vCenter."""
+    """SIGTERM during an import: the volume is still created, and no session is left in vCenter."""
     image_id = deployed.upload("stopped")
     goes_on, began = threading.Event(), threading.Event()
 

@@ -1,7 +1,7 @@
 """A fleet rolls over: 300 volumes of one image at once, two backends, four datastores.
 
-Both backends share one vCenter, each with two of its datastores and a volume type of its own: with
-no statistics to go by, the scheduler would send all volumes to one of them.
+Both backends share one vCenter, each with two of its datastores and its own volume type: without
+statistics, the scheduler would send all volumes to one of them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.fakes.vcenter import Model
 
 VOLUMES = 300
 IMAGE = as_stream_optimized(filesystem_disk(8 << 20))
-#: Cinder hands the volumes out one after the other, so that few share a request: these are two
-#: tasks, their watch and a look at the clone. Upstream's own way takes 22 (`make bench`).
+#: Cinder starts the volumes one after the other, so few share a request: two tasks, their watch and
+#: a look at the clone. Upstream takes 22 (`make bench`).
 REQUESTS_PER_VOLUME = 10
 
 
@@ -29,7 +29,7 @@ def options(datastores: str) -> dict[str, str]:
         "enable_image_cache": "true",
         "image_cache_purge_interval": "3600",
         "vmware_datastore_regex": datastores,
-        # The report of upstream's own session walks the datastores; it is not what is counted here.
+        # The report of upstream's own session reads all datastores, which is not counted here.
         "vmware_enable_volume_stats": "false",
     }
 
@@ -78,8 +78,8 @@ def test_all_become_available_from_one_download_per_backend(the_cloud: Cloud) ->
     for volume_id in (ids[0], ids[-1]):
         the_cloud.assert_holds(volume_id, IMAGE, 1)
 
-    # Upstream's way to a volume walks all hosts and datastores, and their properties one by one:
-    # nothing here is read more than once a volume, which is the look at its own clone.
+    # Upstream reads all hosts and datastores for each volume, and their properties one by one. Here
+    # nothing is read more than once per volume, which is the look at its own clone.
     soap = {method: count for method, count in counted.items() if ":" not in method}
     assert sum(soap.values()) <= REQUESTS_PER_VOLUME * VOLUMES, soap
     assert soap["RetrievePropertiesEx"] <= VOLUMES + 20, soap
@@ -92,7 +92,7 @@ def homes_of_copies(the_cloud: Cloud) -> list[str]:
 
 
 def is_over(the_cloud: Cloud) -> bool:
-    """Asked for sparingly: it is the same Cinder that has 300 volumes to make."""
+    """Polls rarely, because the same Cinder has 300 volumes to create."""
     listed = [
         the_cloud.cinder.request("GET", f"/volumes?status={status}&limit=1")["volumes"]
         for status in ("creating", "downloading")

@@ -1,6 +1,6 @@
-"""Cinder's services on hosts of their own, over RabbitMQ and PostgreSQL, with locks of etcd: an
-image is imported once for all of them, and a cinder-volume that is killed costs nobody else's
-volume, no second import, and leaves nothing behind.
+"""Cinder's services on separate hosts, with RabbitMQ, PostgreSQL and locks of etcd. An image is
+imported once for all of them. A killed cinder-volume costs no volume of another host and no second
+import, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.services.rabbitmq import RabbitMQ
 
 HOSTS = ("host1", "host2")
 VOLUMES = 20
-#: Clones that come through before one of the hosts is killed; the others wait for that.
+#: Clones that finish before one of the hosts is killed; the others wait for that.
 CLONED_BEFORE = 5
 IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 TIMEOUT_S = 180.0
@@ -47,7 +47,7 @@ class Deployed:
     cinder: CinderHosts
 
     def create(self, image_id: str, count: int) -> list[str]:
-        """Ask for volumes in parallel."""
+        """Request volumes in parallel."""
         with ThreadPoolExecutor(count) as pool:
             asked = [
                 pool.submit(
@@ -58,7 +58,7 @@ class Deployed:
         return [one.result() for one in asked]
 
     def settled(self, volume_ids: list[str]) -> list[Resource]:
-        """The volumes once each is available or in error."""
+        """The volumes, once each is available or in error."""
         return [
             self.cinder.client.wait("volumes", volume_id, "available", "error")
             for volume_id in volume_ids
@@ -132,8 +132,8 @@ def test_a_killed_cinder_volume_costs_no_volume_of_another_host_and_no_second_im
         "CloneVM_Task", skip=CLONED_BEFORE, times=None, action=lambda: killed.wait(TIMEOUT_S)
     )
     ids = deployed.create(image_id, VOLUMES)
-    # Of a request that a service has received and not begun with when it is killed, Cinder does not
-    # know where it was lost: its volume stays in "creating" until an administrator resets it.
+    # If a service is killed after it has received a request and before it starts on it, Cinder does
+    # not notice: the volume stays in "creating" until an administrator resets it.
     wait_until(
         lambda: sum(map(cinder.begun, HOSTS)) == VOLUMES,
         what="every volume to be begun with",
@@ -158,7 +158,7 @@ def test_a_killed_cinder_volume_costs_no_volume_of_another_host_and_no_second_im
         cinder.client.delete("volumes", volume["id"])
     cinder.client.wait_gone("volumes", *(volume["id"] for volume in lost))
 
-    # The host that was killed does its part again.
+    # The killed host takes part again.
     again = deployed.settled(deployed.create(image_id, 6))
     assert {volume["status"] for volume in again} == {"available"}
     assert {outcome(volume) for volume in again} == {"hit"}

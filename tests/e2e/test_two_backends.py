@@ -1,8 +1,8 @@
-"""Two backends, two projects: where the scheduler sends a volume, and what its owner learns of it.
+"""Two backends, two projects: where the scheduler sends a volume, and what its owner sees of it.
 
-``one`` and ``two`` have the cache and one name, so that the scheduler chooses between them; ``off``
-has none; ``kept`` keeps images warm. Who is not an administrator is a plain member of a project,
-under Cinder's own policies.
+``one`` and ``two`` have the cache and one name, so the scheduler chooses between them; ``off`` has
+no cache; ``kept`` keeps images warm. Users other than the administrator are plain members of a
+project, under Cinder's own policies.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def pool_of(volume: Resource) -> str:
 
 
 def pools_with(running: Cloud, image_id: str) -> list[str]:
-    """Pools of which the scheduler knows that they have the image in their cache."""
+    """Pools whose cache has the image, according to the scheduler."""
     return [
         pool["name"]
         for pool in running.cinder.pools()
@@ -91,7 +91,7 @@ def test_volumes_follow_their_image_where_room_alone_would_send_them_elsewhere(
     assert [outcome(volume) for volume in followers] == ["hit"] * 4
     assert running.glance.downloads(image_id) == 1
 
-    # The proof that it was the cache which drew them: without a wish for it, room decides.
+    # This proves that the cache attracted them: without a request for it, free space decides.
     others = [create(running.cinder, image_id, metadata={}) for _ in range(4)]
     assert home not in [pool_of(volume) for volume in others]
     assert [outcome(volume) for volume in others] == [None] * 4
@@ -103,7 +103,8 @@ def test_volumes_whose_type_asks_for_the_cache_follow_their_image_as_well(runnin
     )
     image_id = running.upload("asked for by type", IMAGE)
     asks: dict[str, Any] = {"metadata": {}, "volume_type": "asking"}
-    home = pool_of(create(running.cinder, image_id, size_gb=50, **asks))  # much less room there now
+    # much less space there now
+    home = pool_of(create(running.cinder, image_id, size_gb=50, **asks))
     wait_until(lambda: pools_with(running, image_id), what="the report", timeout_s=60)
     follower = create(running.cinder, image_id, **asks)
     assert (pool_of(follower), outcome(follower)) == (home, "hit")
@@ -146,8 +147,8 @@ def test_projects_share_a_template_and_see_nothing_of_it_nor_of_each_other(
     with pytest.raises(RequestRefused) as refused:
         bob.show("volumes", hers["id"])
     assert refused.value.status == 404
-    # Cinder 29 lists the messages of all projects to everybody (cinder.db.api.message_get_all asks
-    # for no project): fixed texts and ids are all that may stand in them.
+    # Cinder 29 lists the messages of all projects to every user (cinder.db.api.message_get_all
+    # filters by no project), so they may contain only fixed texts and ids.
     shown = json.dumps([bob.volumes(), his, bob.request("GET", "/messages")])
     assert templates(running)
     for secret in ("project-a", "(vmware_", "_image_cache (", *templates(running)):
@@ -167,7 +168,7 @@ def test_an_image_that_is_marked_is_there_before_the_first_volume_and_stays(
         return [vm for vm in running.vcenter.vms() if vm.name.startswith("kept_image_cache (")]
 
     def warmed_at() -> datetime.datetime | None:
-        """When the template was last warmed; the import itself writes its note before."""
+        """When the template was last warmed; the import itself records it earlier."""
         notes = [Notes.from_json(text) for vm in kept() for text in vm.custom_values.values()]
         return notes[0].warmed_at if notes else None
 
@@ -176,7 +177,7 @@ def test_an_image_that_is_marked_is_there_before_the_first_volume_and_stays(
     )
     wait_until(warmed_at, what="the image to be warmed", timeout_s=120)
     (template,) = kept()
-    for _ in range(3):  # nearly twice its age
+    for _ in range(3):  # nearly twice its age limit
         before = warmed_at()
         running.vcenter.clock.advance(KEPT_AGE_S * 0.6)
         wait_until(

@@ -1,8 +1,8 @@
-"""Every volume operation of Cinder on a backing in vCenter, by three roads to that backing.
+"""Every volume operation of Cinder on a backing in vCenter that was created in three ways.
 
-Unmodified upstream's driver; ours on volumes that did not ask for the cache; ours on volumes that
-were cloned from a cached template. What works on the first must work on the others. After each
-test everything is deleted, and then no virtual machine, no file and no lease may be left.
+The unmodified upstream driver; ours on volumes that did not request the cache; ours on clones of a
+cached template. An operation that works on the first must work on the others. After each test
+everything is deleted, and then no virtual machine, file or lease may be left.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def other_image_id(the_cloud: Cloud) -> str:
 
 @pytest.fixture(scope="module")
 def warm(the_cloud: Cloud, images: dict[str, tuple[str, FakeImage]]) -> None:
-    """The image is cached on both of our backends: what is made from it from now on is a hit."""
+    """The image is cached on both of our backends, so every later volume from it is a hit."""
     for backend in ("ours", "ours_cow"):
         road = Road("warm-up", the_cloud, backend, images["streamOptimized"][0])
         road.create_from_image(metadata=USE_CACHE)
@@ -93,7 +93,7 @@ def road(
 def short_road(
     request: pytest.FixtureRequest, the_cloud: Cloud, images: dict[str, tuple[str, FakeImage]]
 ) -> Iterator[Road]:
-    """Without the road that differs least, for operations in which upstream waits a lot."""
+    """All roads except the one that differs least, for operations in which upstream waits a lot."""
     yield from _road(request, the_cloud, images, cow=False)
 
 
@@ -101,7 +101,7 @@ def short_road(
 def cow_road(
     request: pytest.FixtureRequest, the_cloud: Cloud, images: dict[str, tuple[str, FakeImage]]
 ) -> Iterator[Road]:
-    """The same with snapshots as snapshots of the virtual machine, not as templates."""
+    """The same with snapshots of the virtual machine as snapshots, not templates."""
     yield from _road(request, the_cloud, images, cow=True)
 
 
@@ -127,7 +127,7 @@ def _road(
 
 
 def inventory(the_cloud: Cloud) -> set[str]:
-    """Virtual machines and datastore files, but for those of cached templates."""
+    """Virtual machines and datastore files, except those of cached templates."""
     names = {f"{vm.moref} {vm.name}" for vm in the_cloud.vcenter.vms()} | set(the_cloud.files())
     return {name for name in names if "_image_cache" not in name}
 
@@ -269,8 +269,8 @@ def test_a_reimaged_volume_holds_the_new_image(short_road: Road, other_image_id:
 def test_a_reimage_from_an_image_of_another_disk_type_takes_the_volumes_bytes(
     short_road: Road, images: dict[str, tuple[str, FakeImage]], disk_type: str
 ) -> None:
-    """Cinder's own driver makes the new volume under a name that is taken, and fails; a clone of
-    the cache replaces the old one."""
+    """Cinder's own driver creates the new volume under a name that is taken, and fails; a clone of
+    the cache replaces the old volume."""
     cinder, (image_id, image) = short_road.cloud.cinder, images[disk_type]
     volume_id = short_road.create_from_image()
     cinder.act(volume_id, "os-reimage", {"image_id": image_id})
@@ -284,7 +284,7 @@ def test_a_reimage_from_an_image_of_another_disk_type_takes_the_volumes_bytes(
 def cached_road(
     the_cloud: Cloud, images: dict[str, tuple[str, FakeImage]], warm: None
 ) -> Iterator[Road]:
-    """Of a user who asks for the cache."""
+    """The road of a user who requests the cache."""
     image_id, _ = images["streamOptimized"]
     road = Road("cached", the_cloud, "ours", image_id, {"metadata": USE_CACHE})
     before = inventory(the_cloud)
@@ -322,7 +322,7 @@ def test_each_reimage_downloads_the_image(cached_road: Road) -> None:
 def test_a_fault_of_the_cache_costs_a_reimage(
     cached_road: Road, other_image_id: str, on: Where
 ) -> None:
-    """The clone fails when the volume's VM has gone; upstream's import follows."""
+    """The clone fails after the volume's VM has gone; upstream's import follows."""
     volume_id = cached_road.create_from_image()
     fault = vim.fault.NoPermission()
     rule = cached_road.cloud.vcenter.fault_rules.add("CloneVM_Task", fault, on=on)
@@ -355,7 +355,7 @@ def instance(the_cloud: Cloud) -> Iterator[str]:
 
 
 def disk_device(road: Road, volume_id: str) -> Any:
-    """The one virtual disk among the devices of the volume's backing."""
+    """The only virtual disk among the devices of the volume's backing."""
     devices = road.cloud.backing(volume_id).config.hardware.device
     (disk,) = (d for d in devices if isinstance(d, vim.vm.device.VirtualDisk))
     return disk

@@ -1,6 +1,6 @@
-"""A backend that cannot start names the option that is wrong, and never shows the password.
+"""A backend that cannot start names the wrong option, and never shows the password.
 
-All of them stand in one cinder-volume process, as several backends of one host do: none keeps
+All of them run in one cinder-volume process, like several backends of one host; none prevents
 Cinder from answering.
 """
 
@@ -15,7 +15,7 @@ from tests.e2e.cloud import OUR_DRIVER, Cloud, cloud
 from tests.e2e.stack.service_process import wait_until
 
 SECRET = "not-the-password-3141"
-#: By backend: what its line in the log must name.
+#: By backend: what its line in the log must contain.
 SAID = {
     "password": "vmware_host_password",
     "certificate": "not trusted.*vmware_ca_file",
@@ -58,7 +58,7 @@ def test_the_log_names_the_wrong_option(running: Cloud, backend: str) -> None:
 
 
 def test_no_backend_comes_up_and_no_log_tells_the_password(running: Cloud) -> None:
-    """Cinder's own driver refuses these options as well, or tries for ever."""
+    """Cinder's own driver refuses these options as well, or retries forever."""
 
     def complaints() -> bool:
         lines = running.openstack.cinder.log_lines(r" ERROR vmdk_cache.*image cache of backend")

@@ -1,10 +1,10 @@
-"""Who asks Cinder and Glance: stands where ``auth_token`` of keystonemiddleware does, no Keystone.
+"""Authenticates callers of Cinder and Glance without a Keystone, instead of keystonemiddleware's
+``auth_token``.
 
-A token is ``user:project`` or ``user:project:role``; the role is ``member`` unless it is given.
-What a Keystone would have said of the token is handed on in the same headers, to Cinder's own
-``keystonecontext`` and Glance's ``context``, so that from there on all is as in production: roles,
-policies, projects.
-Cinder's ``noauth`` would make an administrator of everybody.
+A token is ``user:project`` or ``user:project:role``; the default role is ``member``. The middleware
+passes what a Keystone would have said about the token on in the same headers, to Cinder's own
+``keystonecontext`` and Glance's ``context``. From there on everything is as in production: roles,
+policies, projects. Cinder's ``noauth`` would make every caller an administrator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-#: What a role includes: as Keystone's bootstrap has it.
+#: The roles that each role implies, as set up by Keystone's bootstrap.
 _IMPLIED = {
     "admin": "admin,manager,member,reader",
     "member": "member,reader",
@@ -25,7 +25,7 @@ _IMPLIED = {
 
 
 class TokenAuth:
-    """WSGI middleware, made by :meth:`factory` as paste wants it."""
+    """WSGI middleware; :meth:`factory` creates it for paste."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -41,8 +41,7 @@ class TokenAuth:
         if not user or not project or role not in _IMPLIED:
             start_response("401 Unauthorized", [("Content-Type", "text/plain")])
             return [b"no such token\n"]
-        # Headers of these names that the client has sent are overwritten: nobody gives himself a
-        # role.
+        # Overwrites headers of these names from the client, so that no client can claim a role.
         environ.update(
             HTTP_X_IDENTITY_STATUS="Confirmed",
             HTTP_X_USER_ID=user,
@@ -55,7 +54,7 @@ class TokenAuth:
 def cinder_paste_ini(shipped: str) -> str:
     """Cinder's own api-paste.ini with :class:`TokenAuth` in its pipelines.
 
-    :raises ValueError: the pipelines are not where they were in Cinder 29
+    :raises ValueError: the pipelines differ from those of Cinder 29
     """
     return _changed(
         shipped,
@@ -68,7 +67,7 @@ def cinder_paste_ini(shipped: str) -> str:
 def glance_paste_ini(shipped: str) -> str:
     """Glance's own glance-api-paste.ini with :class:`TokenAuth` in its default pipeline.
 
-    :raises ValueError: the pipeline is not where it was in Glance 33
+    :raises ValueError: the pipeline differs from that of Glance 33
     """
     return _changed(
         shipped,

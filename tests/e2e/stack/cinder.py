@@ -1,4 +1,4 @@
-"""All of Cinder in one process: boot it, know when it is ready, read its log."""
+"""All of Cinder in one process: boots it, waits until it is ready, reads its log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOOT_TIMEOUT_S = 180.0
 class Cinder:
     """Life: :meth:`start`, :meth:`wait_ready`, use, :meth:`stop`.
 
-    :param directory: an existing directory, Cinder's alone
+    :param directory: an existing directory for Cinder alone
     :param threads: green threads or native ones
     :param defaults: options of ``[DEFAULT]``
     """
@@ -48,12 +48,12 @@ class Cinder:
             "tests.e2e.stack.cinder_process",
             [threads, "--config-file", str(self.config_file)],
             log=self.output,
-            # Cinder lets this variable override the choice; ours is in the arguments.
+            # Cinder lets this variable override the choice, which is in the arguments.
             env={"OS_CINDER_DISABLE_EVENTLET_PATCHING": ""},
         )
 
     def start(self) -> None:
-        """Begin to boot; returns at once."""
+        """Start to boot; returns at once."""
         self._process.start()
 
     def wait_ready(self) -> None:
@@ -61,7 +61,7 @@ class Cinder:
         wait_until(self._is_ready, what="Cinder's backends", timeout_s=BOOT_TIMEOUT_S)
 
     def wait_answering(self) -> None:
-        """Wait until the API answers, whatever became of the backends."""
+        """Wait until the API answers, whether or not the backends came up."""
         wait_until(self._answers, what="Cinder's API", timeout_s=BOOT_TIMEOUT_S)
 
     def stop(self) -> None:
@@ -69,15 +69,15 @@ class Cinder:
 
     @property
     def config_file(self) -> Path:
-        """Where cinder.conf is."""
+        """The path of cinder.conf."""
         return self._directory / "cinder.conf"
 
     def restart_with(
         self, backends: Sequence[config.Backend], defaults: Mapping[str, str] | None = None
     ) -> None:
-        """Stop, write these backends into cinder.conf, start, and wait until they are there.
+        """Stop, write these backends into cinder.conf, start, and wait until they are up.
 
-        :param defaults: options of ``[DEFAULT]`` from now on; None leaves them as they are
+        :param defaults: options of ``[DEFAULT]`` from now on; None keeps the present ones
         """
         self.stop()
         self._defaults = self._defaults if defaults is None else defaults
@@ -97,7 +97,7 @@ class Cinder:
         )
 
     def stacks(self) -> str:
-        """Where each of Cinder's threads is, green ones included."""
+        """The stack of each of Cinder's threads, including green ones."""
         return self._process.stacks()
 
     def log_lines(self, pattern: str = "") -> list[str]:

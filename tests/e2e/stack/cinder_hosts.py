@@ -1,8 +1,8 @@
-"""Cinder as it is deployed: API, scheduler and a cinder-volume on each of several hosts, processes
-of their own, over RabbitMQ and PostgreSQL, with a coordinator of locks.
+"""Cinder as it is deployed: API, scheduler and a cinder-volume on each of several hosts, in
+separate processes, with RabbitMQ, PostgreSQL and a coordinator of locks.
 
-Hosts differ by ``host`` and ``state_path``; their backends' section is the same, so they share the
-templates, as cinder-volume hosts of one vCenter do.
+Hosts differ in ``host`` and ``state_path``. Their backends' section is the same, so they share the
+templates, like cinder-volume hosts of one vCenter.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MIGRATION_TIMEOUT_S = 120.0
 class CinderHosts:
     """A context manager: ready inside, every process gone after it. Enter it from the main thread.
 
-    :param directory: an existing directory, Cinder's alone
-    :param hosts: names of those that run a cinder-volume
-    :param servers: options that say where broker, database and coordinator are, by section
+    :param directory: an existing directory for Cinder alone
+    :param hosts: names of the hosts with a cinder-volume
+    :param servers: options for broker, database and coordinator, by section
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class CinderHosts:
         self.close()
 
     def kill(self, host: str) -> None:
-        """SIGKILL to the cinder-volume of a host and to its children, at one stroke."""
+        """Send SIGKILL to the cinder-volume of a host and its children, all at once."""
         os.killpg(self.volume[host].pid, signal.SIGKILL)
 
     def restart(self, host: str) -> None:
-        """Start a cinder-volume that was killed; it serves when it gets there."""
+        """Start a killed cinder-volume again, without waiting until it serves."""
         self.volume[host].start()
 
     def change_options(self, host: str, **options: str) -> None:
@@ -97,7 +97,7 @@ class CinderHosts:
         os.kill(self.volume[host].pid, signal.SIGHUP)
 
     def terminate(self, host: str) -> None:
-        """SIGTERM to a cinder-volume; returns at once."""
+        """Send SIGTERM to a cinder-volume; returns at once."""
         os.kill(self.volume[host].pid, signal.SIGTERM)
 
     def log_lines(self, host: str, text: str) -> list[str]:
@@ -114,12 +114,12 @@ class CinderHosts:
         return "\n".join(f"--- {path.name}\n{tail(path, 30)}" for path in files)
 
     def begun(self, host: str) -> int:
-        """How many volumes of images its cinder-volume has begun with."""
+        """Number of volumes from images that its cinder-volume has started to create."""
         log = self._directory / host / "cinder.log"
         return log.read_text(errors="replace").count("being created as image")
 
     def _all(self) -> list[ServiceProcess]:
-        """Volume first: the scheduler waits for the first report."""
+        """The cinder-volumes come first: the scheduler waits for the first report."""
         return [*self.volume.values(), *self._control]
 
     def _service(self, name: str, host: str) -> ServiceProcess:
@@ -131,7 +131,7 @@ class CinderHosts:
         )
 
     def _configured(self, host: str) -> list[str]:
-        """The options that name a host's configuration, which is written."""
+        """Write a host's configuration; returns the options that name it."""
         home = self._directory / host
         home.mkdir(exist_ok=True)
         backend = dataclasses.replace(
@@ -153,7 +153,7 @@ class CinderHosts:
             },
         )
         (home / "cinder.conf").write_text(text)
-        # The second file's options win.
+        # The second file's options take precedence.
         servers = "\n".join(
             "\n".join([f"[{section}]", *(f"{key} = {value}" for key, value in options.items())])
             for section, options in self._servers.items()

@@ -2,8 +2,8 @@
 
     python -m tests.e2e.stack.cinder_process eventlet|threading --config-file cinder.conf
 
-Everything is Cinder's own code, started as its console scripts start it; only the launchers that
-would fork are left out, since the in-memory transport ``fake://`` does not span processes.
+Everything is Cinder's own code, started as by its console scripts. Only the launchers that would
+fork are left out, since the in-memory transport ``fake://`` does not span processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-# Before anything else: it decides on green or native threads for all that is imported later.
+# First of all: this chooses green or native threads for everything that is imported later.
 from tests.e2e.stack import concurrency
 
 if __name__ == "__main__":
@@ -43,7 +43,7 @@ START_WITHIN_S = 20.0
 def main(arguments: list[str]) -> None:
     """Serve until a signal ends the process."""
     configure(arguments)
-    # As Cinder's console scripts do: on SIGUSR2 it tells the stack of every thread.
+    # As in Cinder's console scripts: on SIGUSR2 it prints the stack of every thread.
     gmr.TextGuruMeditation.setup_autorun(version, conf=CONF)
     start_services()
     if concurrency.is_green():
@@ -69,15 +69,15 @@ def configure(arguments: list[str]) -> None:
     if not concurrency.is_green():
         begin_immediately()
     migration.db_sync()
-    logging.setup(CONF, "cinder")  # after alembic, which resets what was set up
+    logging.setup(CONF, "cinder")  # after alembic, which resets the logging setup
     rpc.init(CONF)
 
 
 def begin_immediately() -> None:
-    """Have sqlite lock the database when a transaction begins, not when it first writes.
+    """Make sqlite lock the database when a transaction begins, not when it first writes.
 
-    oslo.db emits a plain BEGIN; with native threads two transactions that both read and then
-    write fail with "database is locked", whatever the timeout.
+    oslo.db emits a plain BEGIN; with native threads two transactions that both read and then write
+    fail with "database is locked", whatever the timeout.
     """
 
     @event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute", retval=True)
@@ -88,7 +88,7 @@ def begin_immediately() -> None:
 
 
 def start_services() -> None:
-    """Volume first: the scheduler waits for the first report of every backend."""
+    """Start the cinder-volumes first: the scheduler waits for the first report of every backend."""
     services = []
     for name in CONF.enabled_backends:
         CONF.register_opt(cfg.StrOpt("backend_host"), group=name)
@@ -116,10 +116,10 @@ def start_services() -> None:
 
 
 def start(one: Any) -> None:
-    """Start a service; go on without it if it takes long.
+    """Start a service; continue without it if it takes long.
 
-    The driver of a backend whose vCenter is out of reach tries for ever. That holds up no other
-    service where each has a process of its own, as in a real deployment.
+    The driver of a backend retries forever if its vCenter cannot be reached. In a real deployment
+    each service has its own process, so that delays no other.
     """
     failures: list[BaseException] = []
 
@@ -137,7 +137,7 @@ def start(one: Any) -> None:
 
 
 def serve_api_on_threads() -> None:
-    """cinder-api's own server needs eventlet; on native threads it runs under a WSGI server."""
+    """cinder-api's own server needs eventlet; on native threads another WSGI server runs it."""
     import waitress
     from oslo_service import wsgi
 

@@ -9,7 +9,7 @@ import importlib
 import sys
 
 if __name__ == "__main__":
-    # Before anything else: it decides on green or native threads for all that is imported later.
+    # First of all: this chooses green or native threads for everything that is imported later.
     service = importlib.import_module(f"cinder.cmd.{sys.argv.pop(1)}")
 
     from tests.e2e.stack.service_process import end_with_parent

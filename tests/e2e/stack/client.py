@@ -39,7 +39,7 @@ class ResourceFailed(StackError):
 
 
 class CinderClient:
-    """One user of one project: the administrator, who sees what every project has, or a member.
+    """One user of one project: the administrator, who sees all projects, or a member.
 
     :param url: e.g. ``http://127.0.0.1:8776/v3``
     :param role: ``admin``, ``member`` or ``reader``
@@ -65,7 +65,7 @@ class CinderClient:
             return False
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Resource:
-        """One request; the answer's JSON, ``{}`` if it has none.
+        """Send one request; returns the answer's JSON, ``{}`` if it has none.
 
         :raises RequestRefused: any status from 400 on
         """
@@ -90,10 +90,10 @@ class CinderClient:
     def wait(
         self, collection: str, resource_id: str, *wanted: str, timeout_s: float = WAIT_TIMEOUT_S
     ) -> Resource:
-        """The resource once its status is one of ``wanted``.
+        """Wait for the resource to reach one of the ``wanted`` statuses; returns the resource.
 
         :raises ResourceFailed: it went to an error status that was not wanted
-        :raises StackError: not there in time
+        :raises StackError: it did not reach the status in time
         """
 
         def reached() -> Resource | None:
@@ -112,7 +112,7 @@ class CinderClient:
         )
 
     def delete(self, collection: str, resource_id: str) -> None:
-        """Ask for its deletion; :meth:`wait_gone` awaits it."""
+        """Request its deletion; :meth:`wait_gone` waits for it."""
         self.request("DELETE", f"/{collection}/{resource_id}")
 
     def wait_gone(
@@ -138,7 +138,7 @@ class CinderClient:
     # Volumes
 
     def create_volume(self, size_gb: int, **fields: Any) -> str:
-        """Ask for a volume; :returns: its id.
+        """Request a volume; :returns: its id.
 
         :param fields: as in the API: ``name``, ``imageRef``, ``snapshot_id``, ``source_volid``,
             ``volume_type``, ``metadata``
@@ -155,10 +155,10 @@ class CinderClient:
         """An action of the API on a volume, e.g. ``os-extend``."""
         return self.request("POST", f"/volumes/{volume_id}/action", {action: arguments})
 
-    # The rest
+    # Others
 
     def pools(self) -> list[Resource]:
-        """What the scheduler sees: ``name`` and ``capabilities`` of each pool."""
+        """The pools in the scheduler: ``name`` and ``capabilities`` of each."""
         listed: list[Resource] = self.request("GET", "/scheduler-stats/get_pools?detail=true")[
             "pools"
         ]

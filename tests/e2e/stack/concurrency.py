@@ -1,6 +1,6 @@
-"""Green or native threads for Cinder: a choice since its release 29, before that eventlet alone.
+"""Green or native threads for Cinder: a choice since release 29, before that eventlet only.
 
-Import it before anything else of Cinder.
+Import it before any module of Cinder.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CHOICES = ("eventlet", "threading") if monkey_patch else ("eventlet",)
 
 
 def choose(threads: str) -> None:
-    """Patch the standard library, or see that it stays as it is, as Cinder's services do.
+    """Patch the standard library, or check that it is not patched, like Cinder's services.
 
-    :param threads: one of :data:`CHOICES`; for any other the process ends
+    :param threads: one of :data:`CHOICES`; any other value ends the process
     """
     if threads not in CHOICES:
         sys.exit(f"this Cinder runs on {' or '.join(CHOICES)}, not on {threads}")

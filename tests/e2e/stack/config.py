@@ -1,6 +1,7 @@
-"""The text of glance-api.conf and cinder.conf for a stack that lives in one directory.
+"""The text of glance-api.conf and cinder.conf for a stack in one directory.
 
-Pure: settings in, text out. All paths lie below the directory given, all sockets on loopback.
+Pure functions: settings in, text out. All paths are below the given directory, all sockets on
+loopback.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Wheels of Cinder and Glance put their paste and filter files below the prefix of the venv.
+# Wheels of Cinder and Glance install their paste and filter files below the venv's prefix.
 ETC = Path(sys.prefix) / "etc"
 
 GLANCE_POLICY = '"context_is_admin": ""\n"default": ""\n"publicize_image": ""\n'
-"""Without authentication nobody has a role; so every rule is open."""
+"""Without authentication, no user has a role, so every rule is open."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Backend:
     """A section of ``enabled_backends``.
 
     :ivar driver: dotted path of the volume driver
-    :ivar options: further options of the section, as text; None leaves a default of the stack out
+    :ivar options: further options of the section, as text; None removes a default of the stack
     """
 
     name: str
@@ -31,9 +32,9 @@ class Backend:
 
 
 def glance_api_conf(directory: Path, *, protects_properties: bool = False) -> str:
-    """Glance with a file store and sqlite; paste.ini and policy.yaml say who may do what.
+    """Glance with a file store and sqlite; paste.ini and policy.yaml define who may do what.
 
-    :param protects_properties: property-protections.conf says so of the properties of images
+    :param protects_properties: property-protections.conf does so for the properties of images
     """
     protections = f"{directory}/property-protections.conf" if protects_properties else None
     return _render(
@@ -51,8 +52,8 @@ def glance_api_conf(directory: Path, *, protects_properties: bool = False) -> st
             "fs": {"filesystem_store_datadir": f"{directory}/images"},
             "os_glance_staging_store": {"filesystem_store_datadir": f"{directory}/staging"},
             "os_glance_tasks_store": {"filesystem_store_datadir": f"{directory}/tasks"},
-            # Clouds hold images from before Glance compared bytes with disk_format; a flat extent
-            # ("preallocated") has no mark that it could be known by.
+            # Clouds have images from before Glance compared bytes with disk_format; a flat extent
+            # ("preallocated") has no signature.
             "image_format": {"require_image_format_match": "false"},
             "paste_deploy": {"config_file": f"{directory}/paste.ini"},
             "oslo_concurrency": {"lock_path": str(directory)},
@@ -69,9 +70,9 @@ def cinder_conf(
     backends: Sequence[Backend],
     defaults: Mapping[str, str],
 ) -> str:
-    """All of Cinder in one process: no broker, sqlite, no Keystone (auth.py stands for it).
+    """All of Cinder in one process: no broker, sqlite, auth.py instead of Keystone.
 
-    :param defaults: options of ``[DEFAULT]`` that are added or replace those given here
+    :param defaults: options of ``[DEFAULT]`` that extend or replace those given here
     """
     default = {
         "host": "lab",
@@ -86,7 +87,7 @@ def cinder_conf(
         "glance_api_servers": glance_url,
         "enabled_backends": ",".join(backend.name for backend in backends),
         "default_volume_type": "__DEFAULT__",
-        # Service.service_id is a class attribute in Cinder: with several services in one process
+        # Service.service_id is a class attribute in Cinder: with several services in one process,
         # only the last one started sends heartbeats, and the others would count as down.
         "service_down_time": "864000",
         "scheduler_driver_init_wait_time": "5",
@@ -108,7 +109,7 @@ def cinder_conf(
             "DEFAULT": default,
             "database": {
                 "connection": f"sqlite:///{directory}/cinder.sqlite?timeout=60",
-                "sqlite_synchronous": "false",  # nobody needs this database after a crash
+                "sqlite_synchronous": "false",  # this database need not survive a crash
             },
             "oslo_concurrency": {"lock_path": str(directory)},
             "coordination": {"backend_url": f"file://{directory}/coordination"},

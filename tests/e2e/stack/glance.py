@@ -1,4 +1,4 @@
-"""A Glance in one directory: boot it, upload images, count what was downloaded from it."""
+"""A Glance in one directory: boots it, uploads images, counts downloads."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ADMIN_TOKEN = "operator:services:admin"
 
 
 class Glance:
-    """Life: :meth:`prepare` (database), :meth:`start`, use, :meth:`stop`, maybe start again.
+    """Life: :meth:`prepare` (database), :meth:`start`, use, :meth:`stop`, perhaps another start.
 
-    :param directory: an existing directory, Glance's alone
-    :param projects: whether it goes by tokens and knows projects (auth.py), under its own policies;
-        else everybody is everything
-    :param property_protections: text of Glance's file of that name; "": none
+    :param directory: an existing directory for Glance alone
+    :param projects: authenticate by token, with projects (auth.py) and Glance's own policies;
+        otherwise every caller may do everything
+    :param property_protections: text of Glance's file property-protections.conf; "": none
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Glance:
         )
 
     def prepare(self) -> None:
-        """Write the configuration and begin to make the database; :meth:`start` awaits it."""
+        """Write the configuration and start to create the database; :meth:`start` waits for it."""
         for name in ("images", "staging", "tasks", "broken"):
             (self.directory / name).mkdir()
         protections = self._property_protections
@@ -67,13 +67,13 @@ class Glance:
         self._sync.start()
 
     def start(self) -> None:
-        """Serve; returns when Glance answers."""
+        """Start the server; returns when Glance answers."""
         self._sync.wait(BOOT_TIMEOUT_S)
         self._server.start()
         wait_until(self._answers, what="Glance to answer", timeout_s=BOOT_TIMEOUT_S)
 
     def stop(self) -> None:
-        """End the server; images stay for another :meth:`start`."""
+        """Stop the server; images stay for another :meth:`start`."""
         self._sync.stop()
         self._server.stop()
 
@@ -85,10 +85,10 @@ class Glance:
         token: str = ADMIN_TOKEN,
         **properties: str,
     ) -> str:
-        """Create an image, public unless it is told otherwise, and upload its bytes.
+        """Create an image, public by default, and upload its bytes.
 
-        :param token: who does it, see auth.py
-        :param properties: over ``disk_format="vmdk"`` and ``container_format="bare"``, e.g.
+        :param token: the user's, see auth.py
+        :param properties: override ``disk_format="vmdk"`` and ``container_format="bare"``, e.g.
             ``vmware_disktype="streamOptimized"``
         :returns: the image's id
         :raises StackError: Glance refused; its answer is in the text
@@ -125,7 +125,7 @@ class Glance:
         self._send("DELETE", f"/v2/images/{image_id}")
 
     def read(self, image_id: str) -> bytes:
-        """The image's bytes, from the store itself: not a download that would be counted."""
+        """The image's bytes from the store itself, which does not count as a download."""
         return self.stored_file(image_id).read_bytes()
 
     def stored_file(self, image_id: str) -> Path:
@@ -134,7 +134,9 @@ class Glance:
 
     @contextlib.contextmanager
     def broken(self, image_id: str, *, after_bytes: int | None = None) -> Iterator[None]:
-        """Meanwhile downloads of the image end after so many bytes, or at once with 503."""
+        """During the block, downloads of the image end after this many bytes, or at once with
+        503.
+        """
         mark = self.directory / "broken" / image_id
         mark.write_text("" if after_bytes is None else str(after_bytes))
         try:
@@ -143,7 +145,7 @@ class Glance:
             mark.unlink()
 
     def downloads(self, image_id: str) -> int:
-        """How often Glance began to send the image's file, since it was first started."""
+        """How often Glance began to send the image's file since its first start."""
         if not self._downloads.exists():
             return 0
         lines = self._downloads.read_text().splitlines()

@@ -3,10 +3,10 @@
     python -m tests.e2e.stack.glance_process PORT DIRECTORY     (with OS_GLANCE_CONFIG_DIR set)
 
 ``DIRECTORY/downloads`` gets one line ``<image id> <HTTP status>`` when Glance begins to answer a
-``GET /v2/images/<id>/file``. It is counted at the server, so no client can forget one.
+``GET /v2/images/<id>/file``. The server counts, so no client can forget a download.
 
-While ``DIRECTORY/broken/<image id>`` exists, that image's downloads fail: the file holds a number
-of bytes after which the connection is closed, or nothing for status 503.
+While ``DIRECTORY/broken/<image id>`` exists, that image's downloads fail: the file contains the
+number of bytes after which the connection is closed, or is empty for status 503.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FILE = re.compile(r"/v2/images/([^/]+)/file/?")
 
 
 class DownloadRecorder:
-    """WSGI middleware that records downloads of images, and breaks those it is told to break."""
+    """WSGI middleware that records downloads of images, and breaks the chosen ones."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]], directory: Path) -> None:
         self._application = application
@@ -56,7 +56,9 @@ class DownloadRecorder:
 
 
 def first_bytes(body: Iterable[bytes], count: int) -> Iterator[bytes]:
-    """The body's first bytes only: waitress then closes the connection, the length being wrong."""
+    """The first bytes of the body; waitress then closes the connection, because the length is
+    wrong.
+    """
     for chunk in body:
         yield chunk[:count]
         count -= len(chunk)
@@ -65,7 +67,7 @@ def first_bytes(body: Iterable[bytes], count: int) -> Iterator[bytes]:
 
 
 def main(port: int, directory: Path) -> None:
-    from glance.wsgi.api import application  # reads its configuration when imported
+    from glance.wsgi.api import application  # reads its configuration at import
 
     waitress.serve(DownloadRecorder(application, directory), host="127.0.0.1", port=port, threads=8)
 

@@ -1,4 +1,4 @@
-"""Glance and Cinder together, in a directory of their own that goes when they go."""
+"""Glance and Cinder together, in a directory of their own that is removed at the end."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class OpenStack:
     Enter it from the main thread (see service_process.py).
 
     :param backends: sections of ``enabled_backends``
-    :param await_backends: False when a backend is not meant to come up
+    :param await_backends: False if a backend is not supposed to come up
     :param defaults: options of Cinder's ``[DEFAULT]``
-    :param projects: Glance knows projects, and Cinder shows it the token of who asked
-    :param property_protections: of Glance, see there
+    :param projects: Glance has projects, and Cinder passes it the user's token
+    :param property_protections: see Glance
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class OpenStack:
         self.close()
 
     def close(self) -> None:
-        """Stop everything and remove the directory; may be called again."""
+        """Stop everything and remove the directory; can be called again."""
         self.cinder.stop()
         self.glance.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def logs(self) -> str:
-        """What a reader of a failure wants: Cinder's complaints, then the ends of the logs."""
+        """Logs that explain a failure: Cinder's complaints, then the ends of all logs."""
         complaints = self.cinder.log_lines(r" (WARNING|ERROR|CRITICAL) \S+ \[")
-        if len(complaints) > 80:  # the first ones tell why, the last ones repeat themselves
+        if len(complaints) > 80:  # the first ones name the cause, the last ones only repeat
             complaints = [*complaints[:40], "...", *complaints[-40:]]
         parts = [
             "--- Cinder: warnings and errors, without stack traces",

@@ -1,9 +1,9 @@
-"""A child process of the stack: started with a log, awaited by condition, surely ended.
+"""A child process of the stack: started with a log, awaited by condition, and always ended.
 
 Start it from a thread that outlives it (the main thread): the kernel ends the child when the
-starting thread is gone (PR_SET_PDEATHSIG, see :func:`end_with_parent`), so that nothing survives
-even a killed test run. A child has a session of its own: Ctrl-C reaches only the parent, which
-then stops its children in order.
+starting thread is gone (PR_SET_PDEATHSIG, see :func:`end_with_parent`), so nothing survives even a
+killed test run. A child has its own session: Ctrl-C reaches only the parent, which then stops its
+children in order.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _NOISE = re.compile(
     r"alembic|INFO (cinder\.(api|volume\.api|quota)|eventlet\.wsgi|glance\.api)|oslo_policy"
 )
 _LINE_LENGTH = 400
-#: Of a report of oslo.reports: from one heading to another.
+#: The threads of an oslo.reports report: from one heading to another.
 _THREADS = re.compile(r"^=+ +Threads +=+$.*(?=^=+ +Processes +=+$)", re.MULTILINE | re.DOTALL)
 
 
 class StackError(Exception):
-    """A part of the stack did not start, ended early or did not get where it should."""
+    """A part of the stack did not start, ended early or did not reach the expected state."""
 
 
 class ServiceProcess:
     """``python -m <module> <arguments>`` in the repository's directory.
 
-    :param log: file that takes stdout and stderr, appended to at each start
+    :param log: file for stdout and stderr; each start appends to it
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ServiceProcess:
             raise StackError(f"{self.module} ended with {status}:\n{tail(self.log)}")
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for an end with exit status 0.
+        """Wait for the process to end with exit status 0.
 
         :raises StackError: another status, or still running after ``timeout_s``
         """
@@ -87,7 +87,7 @@ class ServiceProcess:
             raise StackError(f"{self.module} ended with {status}:\n{tail(self.log)}")
 
     def stacks(self, timeout_s: float = 10) -> str:
-        """Where each thread of the process is, by its own report (oslo.reports, SIGUSR2)."""
+        """The stack of each thread, from the process's own report (oslo.reports, SIGUSR2)."""
         if self._process is None or self._process.poll() is not None:
             return "(it does not run)"
         before = self.log.stat().st_size
@@ -101,7 +101,9 @@ class ServiceProcess:
         return "(it does not answer)"
 
     def stop(self, grace_s: float = 10) -> None:
-        """SIGTERM, and SIGKILL to what is left after ``grace_s``. Does nothing when ended."""
+        """Send SIGTERM, and SIGKILL to any process left after ``grace_s``. Does nothing if it has
+        ended.
+        """
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
@@ -113,7 +115,7 @@ class ServiceProcess:
 
 
 def end_with_parent() -> None:
-    """Called by a child: have the kernel end it when its parent's starting thread is gone."""
+    """Called by a child: the kernel then ends it when its parent's starting thread is gone."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:  # the parent ended before the call
         sys.exit("the parent is gone")
@@ -128,7 +130,7 @@ def wait_until(
 ) -> T:
     """As :func:`tests.waiting.wait_until`.
 
-    :raises StackError: no true answer within ``timeout_s``
+    :raises StackError: the condition is not true within ``timeout_s``
     """
     try:
         return waiting.wait_until(condition, what=what, timeout_s=timeout_s, interval_s=interval_s)
@@ -150,7 +152,7 @@ def tail(log: Path, lines: int = 40) -> str:
         all_lines = log.read_text(errors="replace").splitlines()
     except OSError as exc:
         return f"(no log: {exc})"
-    # Hundreds of lines of a database made from nothing, or of requests that went well, hide the
-    # one that matters.
+    # Hundreds of lines about a new database, or about successful requests, hide the one that
+    # matters.
     telling = [line for line in all_lines if not _NOISE.search(line)]
     return "\n".join(line[:_LINE_LENGTH] for line in telling[-lines:])
