@@ -19,7 +19,7 @@ from oslo_config import cfg
 
 from vmdk_cache import errors
 from vmdk_cache.cli import glance
-from vmdk_cache.vim.nfc_upload import NfcUpload
+from vmdk_cache.vim.nfc_transfer import NfcUpload
 from vmdk_cache.vim.session import Endpoint, Session
 
 SECRET = "hush-hush"

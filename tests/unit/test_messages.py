@@ -121,11 +121,9 @@ TRUSTED: dict[str, set[str]] = {
     "vim/import_spec.py": {"known"},
     "vim/inventory.py": {"known"},
     "vim/storage_policy.py": {"known"},
-    "vim/export_lease.py": {"address.server", "answer.status"},
     "vim/import_lease.py": {"error", "failure", "state", "what"},
-    "vim/nfc_address.py": {"self.server"},
     "vim/nfc_lease.py": {"fault", "state"},
-    "vim/nfc_upload.py": {"answer.status", "self.server"},
+    "vim/nfc_transfer.py": {"address.server", "answer.status", "self.server"},
     "vim/session.py": {"refused"},  # an error of this package
     "vim/object_table.py": {"fault"},
     "vim/properties.py": {"missing.fault", "type_name"},

@@ -21,7 +21,7 @@ from vmdk_cache.preflight.live_target import LiveTarget
 from vmdk_cache.preflight.probe import Finding, Probe, Status, failed, not_tried, ok, warning
 from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted
-from vmdk_cache.vim.export_lease import open_export
+from vmdk_cache.vim.nfc_lease import open_export
 from vmdk_cache.vim.virtual_machine import VmInfo
 from vmdk_cache.vmdk.disk_reader import read_disk
 

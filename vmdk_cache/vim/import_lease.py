@@ -25,7 +25,7 @@ from vmdk_cache.vim.datastore_path import in_each_way
 from vmdk_cache.vim.folder import find_child
 from vmdk_cache.vim.import_spec import ImportRequest, config_spec
 from vmdk_cache.vim.nfc_lease import GONE, NfcLease
-from vmdk_cache.vim.nfc_upload import NfcUpload, Readable
+from vmdk_cache.vim.nfc_transfer import NfcUpload, Readable
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 

@@ -5,10 +5,13 @@ vCenter drops a lease that is not renewed for 300 s (docs/assumptions.rst, A38 a
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from vmdk_cache import errors, retry
 from vmdk_cache.vim import faults, properties
+from vmdk_cache.vim.nfc_transfer import download
 from vmdk_cache.vim.properties import Properties
 from vmdk_cache.vim.session import Session
 
@@ -78,3 +81,28 @@ class NfcLease:
 def _is_settled(lease: Properties) -> bool:
     state = lease.get("state")
     return state in ("error", "done") or (state == "ready" and lease.get("info") is not None)
+
+
+@contextlib.contextmanager
+def open_export(session: Session, vm: str) -> Iterator[Iterator[bytes]]:
+    """Chunks of the first disk of a powered-off VM, as a streamOptimized VMDK.
+
+    The lease ends with the block and is not renewed, so this is only for disks of a few MiB.
+
+    :param vm: moref
+    :raises LeaseLost: the lease did not become ready, or has no disk
+    :raises Unreachable, CertificateRefused, TaskFailed: an error of the host, with its name
+    :raises VCenterError: any other fault
+    """
+    lease = NfcLease(session, str(session.invoke("VirtualMachine", vm, "ExportVm")))
+    try:
+        devices = lease.until_ready().deviceUrl or ()
+        disk = next((device for device in devices if device.disk), None)
+        if disk is None:
+            raise errors.LeaseLost("the lease has no disk to download", moref=vm)
+        with contextlib.closing(download(session, disk.url, disk.sslThumbprint or "")) as chunks:
+            yield chunks
+        lease.complete()
+    except BaseException:
+        lease.abort()
+        raise

@@ -16,7 +16,7 @@ from tests.fakes.vcenter import VCenter
 from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.vim import import_lease, template
-from vmdk_cache.vim.nfc_upload import NfcUpload
+from vmdk_cache.vim.nfc_transfer import NfcUpload
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vmdk.transfer import open_disk

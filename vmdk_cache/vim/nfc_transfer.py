@@ -1,30 +1,35 @@
-"""Uploading a disk over HTTP to the ESXi host of an NFC lease.
+"""Sending and receiving a leased disk over HTTP, to and from the ESXi host that has it.
 
-The stream is a streamOptimized VMDK, which the host converts into the disk as it arrives. The
-upload checks the host's answer, because a refused upload can leave a disk that looks complete.
-vim/nfc_address.py describes how the host is verified.
+The data are a streamOptimized VMDK, which the host converts into the disk as it arrives. The upload
+checks the host's answer, because a refused upload can leave a disk that looks complete.
+
+The host's certificate differs from vCenter's: it is pinned by the thumbprint in the lease (vSphere
+API reference, HttpNfcLeaseDeviceUrl.sslThumbprint). Without a thumbprint it is verified like
+vCenter's own (as in govmomi, nfc/lease.go).
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Callable, Generator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults
-from vmdk_cache.vim.nfc_address import NfcAddress
+from vmdk_cache.vim.server_certificate import check_thumbprint, unverified
 from vmdk_cache.vim.session import Session
 
 LOG = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
-_METHOD = "NFC upload"
+_UPLOAD = "NFC upload"
+_DOWNLOAD = "NFC download"
 #: HTTP status of a host that refuses the data as a disk; a host that fails for another reason also
 #: answers 500 (docs/assumptions.rst, A46).
 _DATA_REFUSED = frozenset({400, 500})
@@ -45,7 +50,7 @@ class NfcUpload:
     """
 
     def __init__(self, session: Session, url: str, thumbprint: str) -> None:
-        self._address = NfcAddress(session, url, thumbprint, _METHOD)
+        self._address = _Address(session, url, thumbprint, _UPLOAD)
         self._connection: HTTPConnection | None = None
         self._stream: Readable | None = None
         self._cancelled = threading.Event()
@@ -94,7 +99,7 @@ class NfcUpload:
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise errors.LeaseLost("the upload was cancelled", method=_METHOD)
+            raise errors.LeaseLost("the upload was cancelled", method=_UPLOAD)
 
     def _connect(self) -> HTTPConnection:
         def made(connection: HTTPConnection) -> None:
@@ -103,7 +108,7 @@ class NfcUpload:
         return self._address.connect(made)
 
     def _start(self, connection: HTTPConnection, length: int | None) -> None:
-        with faults.translated(method=_METHOD, server=self.server):
+        with faults.translated(method=_UPLOAD, server=self.server):
             connection.putrequest("POST", self._address.path, skip_accept_encoding=True)
             connection.putheader("Content-Type", "application/x-vnd.vmware-streamVmdk")
             if length is None:
@@ -143,7 +148,7 @@ class NfcUpload:
 
     def _finish(self, connection: HTTPConnection, broke: OSError | None) -> None:
         """Check the host's answer; without an answer, raise the connection's own error."""
-        with faults.translated(method=_METHOD, server=self.server):
+        with faults.translated(method=_UPLOAD, server=self.server):
             try:
                 answer = connection.getresponse()
                 text = answer.read(200).decode("utf-8", "replace").strip()
@@ -155,8 +160,100 @@ class NfcUpload:
             raise kind(
                 f"{self.server} refused the upload: HTTP {answer.status} "
                 f"{sentence(answer.reason)} {sentence(text)}",
-                method=_METHOD,
+                method=_UPLOAD,
             )
+
+
+def download(session: Session, url: str, thumbprint: str) -> Generator[bytes, None, None]:
+    """Chunks of the disk; connects when the first one is read.
+
+    :param url: of the lease's device; the host ``*`` means vCenter's own host
+    :param thumbprint: of the host's certificate, '' if vCenter does not report it
+    :raises Unreachable, CertificateRefused, TaskFailed: errors of the host, with its name
+    """
+    address = _Address(session, url, thumbprint, _DOWNLOAD)
+    connection = address.connect()
+    try:
+        with faults.translated(method=_DOWNLOAD, server=address.server):
+            connection.request("GET", address.path)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise errors.TaskFailed(
+                    f"{address.server} refused the download: HTTP {answer.status} "
+                    f"{sentence(answer.reason)}",
+                    method=_DOWNLOAD,
+                )
+            while chunk := answer.read(_CHUNK_BYTES):
+                yield chunk
+    finally:
+        connection.close()
+
+
+class _Address:
+    """The URL of one device of a lease.
+
+    :param url: ``*`` means vCenter's own host
+    :param thumbprint: thumbprint of the host's certificate, '' if vCenter provides none
+    :param method: the operation, for errors
+    :ivar path: path of the disk, for the request
+    """
+
+    def __init__(self, session: Session, url: str, thumbprint: str, method: str) -> None:
+        self._endpoint = session.endpoint
+        self._own_tls = session.ssl_context
+        self._thumbprint = thumbprint
+        self._method = method
+        self._vcenter = session.endpoint.host.strip("[]").lower()
+        parts = urlsplit(url.replace("://*", f"://{_in_url(self._vcenter)}", 1))
+        self._host = parts.hostname or self._vcenter
+        self._port = parts.port or 443
+        self._secure = parts.scheme == "https"
+        self.path = parts.path + (f"?{parts.query}" if parts.query else "")
+
+    @property
+    def server(self) -> str:
+        """``host:port``."""
+        return f"{_in_url(self._host)}:{self._port}"
+
+    def connect(
+        self, made: Callable[[HTTPConnection], None] = lambda connection: None
+    ) -> HTTPConnection:
+        """A connection to the host, its certificate checked.
+
+        :param made: called with the connection as soon as it can be closed from another thread
+        :raises Unreachable, CertificateRefused: the host, with its name
+        """
+        if not self._secure and not self._endpoint.insecure:
+            raise errors.CertificateRefused(
+                f"the lease's disk is at {self.server} without TLS; refused, as vmware_insecure is "
+                "not set",
+                method=self._method,
+            )
+        is_foreign = self._host != self._vcenter and not self._endpoint.insecure
+        is_pinned = is_foreign and bool(self._thumbprint)
+        with faults.translated(method=self._method, server=self.server):
+            timeout_s = self._endpoint.read_timeout_s
+            connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
+            if self._secure:
+                tls = unverified() if is_pinned else self._own_tls
+                connection = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=tls)
+            made(connection)
+            connection.connect()
+            if is_pinned:
+                try:
+                    tls_socket: Any = connection.sock
+                    certificate = tls_socket.getpeercert(binary_form=True) or b""
+                    check_thumbprint(
+                        certificate, self._thumbprint, self.server, method=self._method
+                    )
+                except BaseException:
+                    connection.close()
+                    raise
+            return connection
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _shut_down(sock: Any) -> None:

@@ -20,7 +20,7 @@ from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import Background
 from tests.waiting import wait_until
 from vmdk_cache import errors
-from vmdk_cache.vim.nfc_upload import NfcUpload, _http_chunk
+from vmdk_cache.vim.nfc_transfer import NfcUpload, _http_chunk
 from vmdk_cache.vim.session import Endpoint, Session
 
 MIB = 1 << 20
