@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = ROOT / "vmdk_cache"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-#: Layers from top to bottom; what is not named here is level 0.
+#: Layers from top to bottom; all others are level 0.
 LAYERS = [
     "cinder",
     "cli",
@@ -35,7 +35,7 @@ LAYERS = [
     "datastore",
     "vim",
 ]
-#: Who may import what from outside.
+#: Which layer may import which foreign package.
 FOREIGN = {
     "pyVmomi": {"vim"},
     "pyVim": {"vim"},
@@ -94,12 +94,12 @@ def test_a_module_imports_only_layers_below_its_own(path: pathlib.Path) -> None:
         theirs = layer_of(tuple(rest))
         if theirs and theirs != mine:
             assert LAYERS.index(theirs) > level, f"{path} imports {name}, which stands above it"
-            # Neither needs the other: one side has no Cinder, the other nobody at a terminal.
+            # Neither needs the other: one runs without Cinder, the other without a terminal.
             assert (mine, theirs) != ("cinder", "cli"), f"{path} imports {name}"
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    """Nor inside a function, nor for a type: such modules are one module in several files."""
+    """Not even inside a function, or for a type: such modules are one module in several files."""
     by_name = {".".join(("vmdk_cache", *name_of(p))).removesuffix(".__init__"): p for p in MODULES}
     below = {
         name: {found for found in map(_module_in(by_name), imports(path)) if found} - {name}

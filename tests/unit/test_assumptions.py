@@ -1,4 +1,4 @@
-"""docs/assumptions.rst is complete, and what it names exists."""
+"""docs/assumptions.rst is complete, and everything that it names exists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "assumptions.rst").read_text()
 TABLES, _, WITHOUT_ASSUMPTION = TEXT.partition("\nSwitches without an assumption\n")
 COLUMNS = ("No.", "We assume", "Source", "If it is wrong", "Probe")
-#: Those that the page's first table explains.
+#: The kinds that the page's first table explains.
 KINDS = ("Recording", "Reference", "Production", "Unconfirmed")
 #: Releases of the vCenters whose answers are in the recordings that tests/recordings reads.
 RECORDED = {"5.5", "6.0", "6.5", "8.0.1", "8.0.3", "9.0.1"}
@@ -58,7 +58,7 @@ class Assumption:
 
     @property
     def probes(self) -> set[str]:
-        """Empty if the cell says ``none``."""
+        """Empty if the cell is ``none``."""
         if self.cells[4] == "none":
             return set()
         probes = re.findall(r"``([\w.-]+)``", self.cells[4])

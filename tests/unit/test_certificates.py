@@ -1,6 +1,6 @@
-"""A server whose certificate does not hold gets nothing: no password, token or byte of an image.
+"""A server with an invalid certificate gets nothing: no password, token or byte of an image.
 
-Whoever can stand between us and vCenter, an ESXi host or Glance would have them otherwise.
+Otherwise an attacker between us and vCenter, an ESXi host or Glance would get them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CERTIFICATES = ("stranger's", "expired", "not yet valid", "of another host")
 
 
 class Impostor:
-    """A TLS server that keeps what clients tell it once the handshake is over, and never answers.
+    """A TLS server that records what clients send after the handshake, and never answers.
 
-    :ivar asked: how many clients began a handshake
+    :ivar asked: number of clients that began a handshake
     """
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
@@ -54,10 +54,10 @@ class Impostor:
                 with self._context.wrap_socket(client, server_side=True) as speaking:
                     self.heard += speaking.recv(1 << 16)
             except OSError:
-                pass  # the client went away, as it should
+                pass  # the client closed the connection, as it should
 
     def close(self) -> None:
-        """Stop, and wait for the last client's words; harmless when repeated."""
+        """Stop, and wait for the last client's data; can be called again."""
         if self._listener.fileno() < 0:
             return
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -102,7 +102,7 @@ def log_in(port: int, ca_file: str) -> None:
 
 
 def upload(port: int, ca_file: str) -> None:
-    """To an address whose thumbprint vCenter does not give."""
+    """To an address with another thumbprint than vCenter's."""
     session = Session(_endpoint(port, ca_file))
     upload = NfcUpload(session, f"https://127.0.0.1:{port}/nfc/{SECRET}/disk-0.vmdk", "")
     upload.send(io.BytesIO(SECRET.encode()), None, lambda sent: None)
@@ -121,7 +121,7 @@ def ask_glance(port: int, ca_file: str) -> None:
 
 
 def ask_glance_by_token(port: int, ca_file: str) -> None:
-    """Glance itself, asked with a token that is there already."""
+    """Glance itself, with an existing token."""
     options = cfg.ConfigOpts()
     options([], default_config_files=[])
     environ = {
@@ -164,7 +164,7 @@ def test_a_certificate_that_does_not_hold_is_refused_before_a_word_is_said(
 def test_a_good_certificate_is_spoken_to(
     impostor: Impostor, ca_file: str, way: Callable[[int, str], None]
 ) -> None:
-    """The other test would hold as well if nothing ever spoke to anybody."""
+    """Without this, the other test would also pass if no client ever connected."""
     with pytest.raises(errors.VmdkCacheError):
         way(impostor.port, ca_file)
     impostor.close()

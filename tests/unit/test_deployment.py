@@ -1,4 +1,4 @@
-"""The id that is derived from a cinder.conf: one for each cloud, the same on all its hosts."""
+"""The id derived from a cinder.conf: one for each cloud, the same on all its hosts."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_configured_region_is_the_first_that_is_set(tmp_path: pathlib.Path) 
 
 
 def test_a_derived_id_is_one_that_the_option_takes_and_stays_the_same() -> None:
-    """It stands in records that outlive every process: another one would strand them."""
+    """Records that outlive every process contain it: a changed id would orphan them."""
     option = next(option for option in OPTIONS if option.name == "image_cache_deployment_id")
     assert option.type(NONE_AT_ALL) == NONE_AT_ALL == "auto-e776a0709093"
     assert NONE_AT_ALL.startswith(DERIVED)

@@ -1,4 +1,4 @@
-"""Whether the documents name what there is: commands, options, reasons, exit codes, files."""
+"""The documents name existing things: commands, options, reasons, exit codes, files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from vmdk_cache.cli.app import COMMANDS, App
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("docs/*.rst"), ROOT / "README.md"])
 OPTIONS = {option.dest for _, options in conf.list_opts() for option in options}
-#: Begin like an option and are none: properties of images and volumes, keys, names of code.
+#: They begin like an option but are none: properties of images and volumes, keys, names in code.
 OTHER_NAMES = {"image_cache_warm"}
-#: In a sentence or a block: the command with all that follows it.
+#: In a sentence or a block: the command with everything after it.
 _COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#>|\n]+)?)", re.M)
 _OPTION = re.compile(r"\b((?:enable_)?image_cache_?[a-z_]*[a-z])\b(?!\.)")
 _FILE = re.compile(r"``((?:docs|etc|tests|vmdk_cache|benchmarks|demo|releasenotes)/[\w./-]+)``")

@@ -18,7 +18,7 @@ WHAT, USER = "image 4f0c", "the user of the volume"
 
 
 def raised(failure: BaseException, *, is_stream: bool = False) -> BaseException:
-    """What becomes of it."""
+    """The error that results from it."""
     with pytest.raises(BaseException) as caught, translated(WHAT, USER, is_stream=is_stream):
         raise failure
     return caught.value
@@ -86,7 +86,7 @@ def test_the_text_names_what_was_asked_for_and_who_asked() -> None:
 
 
 def test_a_stream_that_is_closed_before_its_end_is_data_that_is_missing() -> None:
-    """It need not be tried again: Glance's file is too short."""
+    """A retry is useless: Glance's file is too short."""
     error = raised(closed_early(), is_stream=True)
     assert type(error) is errors.ImageDataMissing
     assert "cut short" in str(error)

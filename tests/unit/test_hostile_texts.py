@@ -1,4 +1,4 @@
-"""Real code meets image properties, names and answers that try to forge, steer or fill a log."""
+"""Real code gets image properties, names and answers that try to forge, control or fill a log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vmdk_cache.vim import faults
 from vmdk_cache.vmdk import descriptor, ova
 from vmdk_cache.vmdk.transfer import open_disk
 
-#: Each holds "ZZ" as often as its text would be repeated.
+#: Each contains "ZZ" as often as its text would be repeated.
 HOSTILE = [
     "ZZ\n2026-01-01 CRITICAL root [-] forged",
     "ZZ\x1b[2J\x1b]0;title\x07",
@@ -39,7 +39,7 @@ HOSTILE = [
     "Z" * 60_000,
     "Z\n" * 30_000,
 ]
-#: Longer than any message that is written here, with the text of others in it.
+#: Longer than any message here that contains others' text.
 LONGEST = 1000
 DISK = bytes(1 << 20)
 
@@ -51,7 +51,7 @@ def raised(work: Callable[[], object]) -> str:
 
 
 def judged(**changes: Any) -> Callable[[str], str]:
-    """What admission says of an image with the text in place of a property."""
+    """Admission's result for an image with the text as a property."""
 
     def say(text: str) -> str:
         meta = {"id": "image-1", "disk_format": "vmdk", "container_format": "bare", "size": 1}
@@ -84,7 +84,7 @@ def ovf_disk(text: str) -> str:
 
 
 def descriptor_line(text: str) -> str:
-    # As much as keeps it below the limit on lines, which says nothing of what they are.
+    # Just below the limit on lines, whose error would not contain the text.
     data = f"RW {text[:3000]}".encode("utf-8", "replace")
     return raised(lambda: descriptor.Descriptor.parse(data).check(1 << 20, 1 << 16))
 
@@ -148,7 +148,7 @@ def test_a_log_line_about_a_vm_with_such_a_name_is_one_printable_line(
     entry = CacheEntry("vm-1", text, Phase.ADOPTED, None, "ds-1", 1, 1)
 
     class Check:
-        """Finds a VM of that name, and that a datastore of that name cannot be read."""
+        """Finds a VM of that name, and a datastore of that name that cannot be read."""
 
         def check(self, *, fix: bool, directories: bool) -> Report:
             found = diagnose(entry, "b") or Diagnosis(Kind.FOREIGN, "")

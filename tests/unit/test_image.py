@@ -1,4 +1,4 @@
-"""Images are described whoever tells of them, and whatever is left out."""
+"""Images are described whatever the source, and whatever is missing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The ledger counts what every process does, and harms nobody when it cannot.
+"""The ledger counts what every process does, and a failure of it affects nothing else.
 
-Where it is about other processes, or about what a file system does, there are real ones.
+Tests about other processes, or about a file system, use real ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from vmdk_cache.ledger import (
 
 TODAY = datetime.date(2026, 1, 1)
 HIT = events.Hit("b1", "i1", "volume-of-somebody", "ds1", 10.0, 3.0, 7.0, 100)
-#: A program of its own that counts: path, image, how many, as what user.
+#: A separate program that counts: path, image, how many, as which user.
 COUNTING = """
 import os, sys
 from vmdk_cache.cache.events import Hit
@@ -180,7 +180,7 @@ def test_old_days_are_folded_and_totals_never_fall(path: str, clock: ManualClock
     assert hits(ledger) == 3
     assert folded not in ledger.counts(since=TODAY)
     clock.advance(86400 * DAYS_KEPT)
-    ledger(HIT)  # and once more: the days that are folded now join those that are
+    ledger(HIT)  # and once more: today's folded days join the earlier ones
     assert ledger.counts()[0] == Count(None, "b1", "", "hit", "", 3, 12.0, 110)
     assert hits(ledger) == 4
     ledger.close()
@@ -209,7 +209,7 @@ def test_totals_are_the_sums_of_the_counts(path: str, clock: ManualClock) -> Non
 def test_processes_that_start_at_once_make_one_file_and_lose_nothing(path: str) -> None:
     processes = [counting(path, f"i{number % 2}", 200) for number in range(6)]
     for process in processes:
-        # That one had to wait for another is no matter, however slow the machine is.
+        # It does not matter that one process waits for another, however slow the machine is.
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
     ledger = Ledger.open(path)
@@ -302,7 +302,7 @@ def test_closing_writes_what_is_left(path: str, clock: ManualClock) -> None:
     other.close()
     ledger.close()
     ledger.close()
-    ledger(HIT)  # a thread that is late: nothing happens
+    ledger(HIT)  # a late thread: nothing happens
     assert hits(Ledger.open(path, read_only=True)) == 1
 
 
@@ -350,7 +350,7 @@ def test_a_full_disk_costs_counts_and_nothing_else(path: str) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_file_of_somebody_else_costs_counts_and_nothing_else(is_open: bool) -> None:
-    """As root's, made by a command line tool, are to cinder-volume."""
+    """As a file of root, created by a command line tool, is for cinder-volume."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         path = f"{directory}/ledger.sqlite"
@@ -368,7 +368,7 @@ def test_a_file_of_somebody_else_costs_counts_and_nothing_else(is_open: bool) ->
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize("is_open", [True, False])
 def test_somebody_who_may_only_read_the_file_can(is_open: bool) -> None:
-    """As an exporter under a user of its own, whether cinder-volume runs or not."""
+    """Such as an exporter with its own user, whether cinder-volume runs or not."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         path = f"{directory}/ledger.sqlite"
@@ -388,7 +388,7 @@ def test_somebody_who_may_only_read_the_file_can(is_open: bool) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize("reader", [0, 65533])
 def test_who_reads_does_not_keep_the_owner_from_writing(reader: int) -> None:
-    """As an exporter, or an operator, in the group that the service's directory belongs to."""
+    """Such as an exporter, or an operator, in the group of the service's directory."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o777)
         path = f"{directory}/ledger.sqlite"
@@ -404,7 +404,7 @@ def test_who_reads_does_not_keep_the_owner_from_writing(reader: int) -> None:
         assert hits(Ledger.open(path, read_only=True)) == 2
 
 
-# -- a file that is none of ours
+# -- a file that is not a ledger
 
 
 def test_a_ledger_of_a_later_version_is_left_alone(path: str) -> None:

@@ -92,7 +92,7 @@ def test_processes_that_share_locks_have_the_same_domain(tmp_path: pathlib.Path)
     file = f"file://{tmp_path}"
     (tmp_path / "link").symlink_to(tmp_path)
     same = [
-        (file, f"file://{tmp_path}/link"),  # another way to the same directory
+        (file, f"file://{tmp_path}/link"),  # another path to the same directory
         ("etcd3+http://user:secret@host:2379", "etcd3+http://host:2379"),
         ("redis://host:6379?timeout=5", "redis://host:6379"),
     ]
@@ -146,7 +146,7 @@ def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str) -> Non
 
 
 def test_a_coordinator_out_of_reach_is_named_with_the_reason() -> None:
-    """etcd's client says so in the cause of its error only."""
+    """etcd's client says so only in the cause of its error."""
     with (
         pytest.raises(errors.LockUnavailable, match=r"127\.0\.0\.1:1\b.*refused"),
         coordinator("etcd3+http://cinder:secret@127.0.0.1:1"),

@@ -4,7 +4,7 @@ A message is what is raised or logged. Each value in it is one of
 
     shown       through quoted(), identifier() or sentence(), or an Image, whose str() does so
     a constant, a number with a format, a length, the name of a class
-    an error    of this package, whose constructor has made its text fit
+    an error    of this package, whose constructor has quoted its text
     trusted     listed below: a number, or text of this package or of the operator
 """
 
@@ -45,7 +45,7 @@ TRUSTED: dict[str, set[str]] = {
         "volume.id",
     },
     "cache/events.py": {
-        "event",  # shows what it holds through quoting
+        "event",  # shows its content through quoting
         "event.backend",  # a section of cinder.conf
     },
     "cache/eviction.py": {"exceeded", "option"},  # names of options
@@ -53,10 +53,10 @@ TRUSTED: dict[str, set[str]] = {
     "cache/one_task_trials.py": {"disk_type", "now.uuid"},  # of DISK_TYPES; an Answer
     "cache/replication.py": {"wanted.datastore"},  # a managed object id
     "cinder/cache_connection.py": {"failure"},  # an error of this package
-    "cinder/driver.py": {"failure"},  # shown where it is made
+    "cinder/driver.py": {"failure"},  # shown where it is created
     "cinder/feedback.py": {"text"},  # the note, whose value is quoted by the driver
     "cinder/notifications.py": {"name"},  # one of a table of ours
-    "cinder/volume_from_image.py": {"reason", "why", "asked.where"},  # shown where they are made
+    "cinder/volume_from_image.py": {"reason", "why", "asked.where"},  # shown where they are created
     # What the operator wrote, or what this program calls its parts.
     "cli/command.py": {"parsed_args.columns", "column_names", "option"},
     "cinder/workers.py": {"self.wanted"},  # a number
@@ -92,19 +92,19 @@ TRUSTED: dict[str, set[str]] = {
         "name",  # one of _FILE_SETTINGS
         "oddity",  # shows its values through quoting
     },
-    "vmdk/transfer.py": {"label"},  # quoted where it is made
-    "vmdk/unusual.py": {"what"},  # calls of it are looked at as those of an error are
+    "vmdk/transfer.py": {"label"},  # quoted where it is created
+    "vmdk/unusual.py": {"what"},  # its calls are checked like those of an error
     "vmdk/front_tables.py": {"what", "why"},
     "vmdk/image_format.py": {"header.descriptor_offset", "header.unusual", "name"},
     "vmdk/read_ahead.py": {
         "before",
-        "found",  # a digest that we have made
+        "found",  # a digest of ours
         "name",  # of the property
     },
     "datastore/selection.py": {"_explain(need, refusals)"},
     "vmdk/sparse_header.py": {"algorithm", "name"},
     "vmdk/stream_optimized.py": {"kind", "value"},  # numbers
-    "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are made
+    "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are created
     "cinder/image_service.py": {"what", "user"},
     "ledger.py": {"self._path"},
     "ledger_file.py": {"path"},
@@ -117,7 +117,7 @@ TRUSTED: dict[str, set[str]] = {
     "vim/account.py": {"endpoint.server", "error"},
     "vim/custom_attribute.py": {"reason"},
     "vim/folder.py": {"found", "parent"},  # managed object ids
-    # Names that administrators gave; the error's constructor makes them printable.
+    # Names given by administrators; the error's constructor makes them printable.
     "vim/import_spec.py": {"known"},
     "vim/inventory.py": {"known"},
     "vim/storage_policy.py": {"known"},
@@ -134,14 +134,14 @@ TRUSTED: dict[str, set[str]] = {
 
 
 class Message:
-    """The values in one message, with what is known of the names in its place."""
+    """The values in one message, with the origins of names."""
 
     def __init__(self, own_errors: frozenset[str], trusted: set[str]) -> None:
         self._own_errors = own_errors
         self._trusted = trusted
 
     def untrusted(self, value: ast.expr) -> Iterator[str]:
-        """The expressions in ``value`` that nobody vouches for."""
+        """The expressions in ``value`` that are not known to be safe."""
         match value:
             case ast.Constant():
                 return
@@ -153,7 +153,7 @@ class Message:
                 yield from self.untrusted(value.value)
                 return
             case ast.FormattedValue(conversion=-1):
-                return  # a format of numbers; of text there is none in the package
+                return  # a format of numbers; the package has none of text
             case ast.FormattedValue():
                 yield f"{ast.unparse(value.value)}!r"
                 return
@@ -191,7 +191,7 @@ class Message:
 
 
 def messages(tree: ast.Module) -> Iterator[tuple[ast.expr, frozenset[str]]]:
-    """What is raised or logged, and the names of our own errors at that place."""
+    """Every raised or logged message, and the names of our own errors at that place."""
     yield from _messages(tree, frozenset())
 
 

@@ -1,4 +1,4 @@
-"""What docs/reliability.rst and docs/security.rst promise is tested where they say so."""
+"""Every promise of docs/reliability.rst and docs/security.rst names the test that proves it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SECURITY = (ROOT / "docs" / "security.rst").read_text()
 #: ``tests/file.py``: ``test_one``, ``test_two``
 _TESTS = re.compile(r"``(tests/[\w/]+\.py)``((?:[:,\s]+``test_\w+``)*)")
 _PROMISE = re.compile(r"^(\w.*)\n( {4}.*\n(?: {4}.*\n|\n)*)", re.MULTILINE)
-#: Sections of reliability.rst that promise nothing.
+#: Sections of reliability.rst without promises.
 _NO_PROMISES = ("Longer searches", "Cinder, Python, threads", "What is not promised")
 
 
 def named_tests(text: str) -> Iterator[tuple[str, str]]:
-    """(file, name of a test in it); an empty name where the text names the file alone."""
+    """(file, name of a test in it); an empty name if the text names only the file."""
     for path, names in _TESTS.findall(text):
         yield from ((path, name) for name in re.findall(r"test_\w+", names) or [""])
 

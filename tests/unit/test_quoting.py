@@ -1,4 +1,4 @@
-"""Text that others wrote is shown on one line, printable, and cut."""
+"""Foreign text is shown on one line, printable, and cut."""
 
 from __future__ import annotations
 

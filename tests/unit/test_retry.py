@@ -11,7 +11,7 @@ from vmdk_cache import errors, retry
 
 
 class Calls:
-    """Fails with each of ``failures`` in turn, then returns how often it was called."""
+    """Fails with each of ``failures`` in turn, then returns the number of calls."""
 
     def __init__(self, *failures: BaseException) -> None:
         self._failures = iter(failures)
@@ -61,7 +61,7 @@ def test_the_caller_says_which_errors_are_worth_another_attempt(clock: ManualClo
 
 @pytest.mark.parametrize("attempts", [None, 10_000])
 def test_time_bounds_the_attempts(clock: ManualClock, attempts: int | None) -> None:
-    """It counts from the first failure: a call may take long before it fails."""
+    """Time counts from the first failure: a call may take long before it fails."""
     calls = Calls(*[AWAY] * 10_000)
 
     def slow() -> int:

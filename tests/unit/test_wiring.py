@@ -27,7 +27,7 @@ IMAGE = as_stream_optimized(noise(1 << 20))
 class Lab:
     """One vCenter, and caches on it.
 
-    :ivar events: what the caches told
+    :ivar events: what the caches reported
     """
 
     def __init__(self, vcenter: VCenter) -> None:
@@ -66,7 +66,7 @@ def lab() -> Iterator[Lab]:
         assert running.errors == []
 
 
-#: What the names of a cache's threads begin with.
+#: Prefixes of the names of a cache's threads.
 THREADS = ("vcenter-task-waiter", "lease-", "read-image-", "image-cache-replica")
 
 
@@ -76,7 +76,7 @@ def at_work() -> list[str]:
 
 
 def create(cache: wiring.RunningCache, number: int) -> bool:
-    """Whether the volume was a hit."""
+    """Create a volume; returns whether it was a hit."""
     return cache.images.create_volume(IMAGE.image(), volume(number), FakeImageSource(IMAGE)).hit
 
 

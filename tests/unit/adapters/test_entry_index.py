@@ -1,4 +1,4 @@
-"""What becomes of a VM in the cache's folder: an entry, found by name, id and key."""
+"""How a VM in the cache's folder becomes an entry, found by name, id and key."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def noted(**notes: Any) -> dict[str, str]:
 
 
 class FakeIndex:
-    """What is known of the folder's VMs; ``asked`` says how old that was allowed to be."""
+    """The known VMs of the folder; ``asked`` records how old that knowledge could be."""
 
     def __init__(self, *vms: VmInfo) -> None:
         self.known = vms
@@ -66,7 +66,7 @@ class FakeIndex:
 
 
 def index_of(*vms: VmInfo) -> tuple[EntryIndex, FakeIndex]:
-    """Nothing in it is IMPORTING, so no session is needed."""
+    """No VM is IMPORTING, so no session is needed."""
     fake = FakeIndex(*vms)
     return EntryIndex(cast(Session, None), cast(InventoryIndex, fake), "b1"), fake
 
@@ -111,7 +111,7 @@ def test_the_only_disk_of_an_entry_is_known_without_a_refresh() -> None:
 
 
 def owned(deployment: str, by_record: str | None, by_note: str | None) -> CacheEntry:
-    """What a process of ``deployment`` makes of a template that these two say something of."""
+    """What a process of ``deployment`` reads from a template with these two marks."""
     says = Record("b1", KEY, GIB, NOW, "host:1", deployment=by_record or "")
     text = None if by_record is None else says.to_json()
     name = template_name("b1", KEY, by_record or "")
@@ -240,7 +240,7 @@ def test_only_a_lookup_that_may_be_wrong_goes_by_what_was_known_a_moment_ago() -
 
 
 def test_an_object_that_bears_the_name_of_another_key_is_not_ours() -> None:
-    """A name holds a part of the key's digest only; the record holds the key."""
+    """A name contains only a part of the key's digest; the record contains the key."""
     index, _ = index_of(vm(extra_config_record=record(dataclasses.replace(KEY, fingerprint="x"))))
     found = index.find(KEY)
     assert found is not None
@@ -256,7 +256,7 @@ def test_what_bears_the_name_is_found_whatever_it_is() -> None:
 
 
 def test_the_first_of_two_with_the_name_is_found() -> None:
-    """In the folders of two datacenters."""
+    """The two are in folders of two datacenters."""
     index, _ = index_of(vm(moref="vm-1"), vm(moref="vm-2"))
     found = index.find(KEY)
     assert found is not None

@@ -1,4 +1,4 @@
-"""VolumeClone on a fake vCenter, a branch at a time: no other part of the cache takes part.
+"""VolumeClone on a fake vCenter, branch by branch, without any other part of the cache.
 
 Time is the fake's: it starts at a large number, and passes when a thread sleeps on it.
 """
@@ -36,14 +36,14 @@ FOLDER = ("tests",)
 UUID = str(uuid.uuid4())
 TIMEOUT_S = 7200.0
 LARGER = 4 * MIB
-#: What a few requests and short pauses take at most.
+#: The longest time for a few requests and short pauses.
 SOON_S = 30.0
 
 
 class LosingWaiter(TaskWaiter):
-    """Loses the outcome of tasks, as many as it is told to.
+    """Loses the outcome of a chosen number of tasks.
 
-    :ivar losses: raised in place of outcomes, one a task
+    :ivar losses: raised instead of outcomes, one per task
     :ivar meanwhile: called before each of them is raised
     """
 
@@ -61,7 +61,7 @@ class LosingWaiter(TaskWaiter):
 
 
 class Lab:
-    """A vCenter with a template, and the volume that a test makes of it."""
+    """A vCenter with a template, and the volume that a test creates from it."""
 
     def __init__(self, vc: VCenter, session: Session, waiter: LosingWaiter) -> None:
         self.vc = vc
@@ -164,7 +164,7 @@ class Lab:
         )
 
     def other_clone(self, name: str, runs_s: float, **changes: object) -> None:
-        """Somebody else's clone of the template, under way when this returns."""
+        """Another client's clone of the template, running when this returns."""
         rule = self.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=runs_s)
         request = self.request(name, **{"instance_uuid": str(uuid.uuid4()), **changes})
         template.start_clone(self.session, self.source.moref, request)
@@ -173,7 +173,7 @@ class Lab:
         self.vc.request_log.reset()
 
     def earlier(self, **changes: object) -> str:
-        """A VM that bears the volume's name."""
+        """A VM with the volume's name."""
         values: dict[str, object] = {"name": NAME, **changes}
         moref = template.clone(
             self.session,
@@ -187,7 +187,7 @@ class Lab:
         return moref
 
     def lose_answer(self, acts: bool, runs_s: float = 0.0, times: int = 1) -> FaultRule:
-        """The connection breaks before or after vCenter began to clone."""
+        """Break the connection before or after vCenter starts to clone."""
         if runs_s:
             self.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=runs_s)
         return self.vc.fault_rules.add(
@@ -308,7 +308,7 @@ def test_a_volume_that_cannot_be_finished_is_removed(lab: Lab) -> None:
 def test_what_a_failed_attempt_made_is_removed_though_cinder_has_forgotten_the_volume(
     lab: Lab,
 ) -> None:
-    """A task of ours says that it has made it."""
+    """A task of ours shows that we created it."""
     lab.vc.fault_rules.add("ReconfigVM_Task", vim.fault.NoDiskSpace(), on="task", times=None)
     lab.being_created = False
 
@@ -337,7 +337,7 @@ def test_a_volume_that_was_deleted_while_it_was_cloned_is_removed(lab: Lab, at: 
 
 
 def test_a_deletion_by_cinder_that_is_under_way_is_waited_for(lab: Lab) -> None:
-    """vCenter refuses a second deletion for as long as the first one runs."""
+    """vCenter refuses a second deletion while the first one runs."""
     lab.deleted = True
     rule = lab.vc.fault_rules.add("Destroy_Task", vim.fault.InvalidState(), times=2)
 
@@ -386,7 +386,7 @@ def test_a_call_that_vcenter_refuses_is_not_settled(lab: Lab) -> None:
 
 
 def test_a_failed_clone_is_not_repeated_here(lab: Lab) -> None:
-    """What a locked template needs is time, which its caller gives it without the slot."""
+    """A locked template needs time, for which the caller waits without the slot."""
     rule = lab.vc.fault_rules.add("CloneVM_Task", vim.fault.FileLocked(), on="task", times=None)
 
     with pytest.raises(errors.FileLocked):
@@ -395,7 +395,7 @@ def test_a_failed_clone_is_not_repeated_here(lab: Lab) -> None:
     assert rule.hits == 1
 
 
-# -- answers and outcomes that are lost
+# -- lost answers and outcomes
 
 
 def test_a_clone_whose_answer_was_lost_is_adopted(lab: Lab) -> None:
@@ -441,7 +441,7 @@ def test_the_last_attempt_is_adopted_as_the_first_is(lab: Lab) -> None:
 def test_a_slow_clone_is_waited_for_by_the_clock_and_not_by_counted_pauses(
     lab: Lab, request_s: float
 ) -> None:
-    """The window in which it was queued does not move while requests take their time."""
+    """The window in which it was queued does not move while requests take time."""
     lab.lose_answer(acts=True, runs_s=900)
     lab.vc.cost_model.request_s = request_s
 
@@ -467,7 +467,7 @@ def test_clones_of_others_that_were_queued_before_or_after_are_not_waited_for(la
 
 
 def test_a_clone_that_was_queued_at_the_same_time_may_be_ours(lab: Lab) -> None:
-    """It cannot be told from ours before it ends; then it can, by what it has made."""
+    """Before it ends, it cannot be told from ours; afterwards, its result shows the difference."""
     lab.other_clone("other", runs_s=40)
     lab.lose_answer(acts=False)
 
@@ -501,7 +501,7 @@ def test_a_clone_whose_task_is_known_is_told_from_all_others(lab: Lab, loss: Exc
 def test_a_clone_that_cannot_be_watched_any_more_leaves_nothing_when_it_ends(
     lab: Lab, failure: Exception
 ) -> None:
-    """The error is the waiter's; the task runs on."""
+    """The error comes from the waiter; the task keeps running."""
     lab.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=40)
     lab.waiter.losses = [failure]
 
@@ -514,7 +514,7 @@ def test_a_clone_that_cannot_be_watched_any_more_leaves_nothing_when_it_ends(
 
 
 def test_a_clone_that_vcenter_forgot_is_not_adopted(lab: Lab) -> None:
-    """Its files may be half there, as after a restart in the middle of the copy."""
+    """Its files may be incomplete, as after a restart in the middle of the copy."""
     lab.waiter.losses = [errors.TaskLost("vCenter no longer knows the task")]
     first: list[str] = []
 
@@ -561,7 +561,7 @@ def test_a_clone_that_never_ends_is_given_up(lab: Lab) -> None:
 
 
 def test_a_thread_that_is_ended_leaves_no_clone_behind(lab: Lab) -> None:
-    """GreenletExit and eventlet.Timeout are no exceptions that anybody expects."""
+    """GreenletExit and eventlet.Timeout are not subclasses of Exception."""
     lab.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
     lab.waiter.losses = [KeyboardInterrupt()]
 
@@ -574,7 +574,7 @@ def test_a_thread_that_is_ended_leaves_no_clone_behind(lab: Lab) -> None:
 
 
 def test_a_clone_that_takes_too_long_leaves_nothing_when_it_ends(lab: Lab) -> None:
-    """It was cancelled, and ends when it can."""
+    """It is cancelled, and ends when it can."""
     lab.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=200)
     lab.waiter.losses = [errors.TaskTimedOut("it was cancelled but still runs")]
 
@@ -627,7 +627,7 @@ def test_a_strangers_vm_of_that_name_is_never_removed(lab: Lab) -> None:
 
 
 def test_the_clone_of_an_earlier_attempt_is_waited_for_and_replaced(lab: Lab) -> None:
-    """A killed process has left it in vCenter's queue."""
+    """A killed process left it in vCenter's queue."""
     lab.vc.cost_model.enabled = True
     lab.vc.cost_model.fixed_clone_s = 1000.0
     lab.vc.cost_model.datastore_bandwidth = lab.vc.cost_model.host_bandwidth = 0
@@ -851,7 +851,7 @@ def switch(lab: Lab, capacity: Any = "kept", uuid: Any = "kept") -> None:
 
 
 def remove(lab: Lab) -> None:
-    """The volume; the next one of its name is another."""
+    """Remove the volume; the next one with its name is another volume."""
     template.destroy(lab.session, lab.waiter, lab.volume.moref)
     lab.vc.request_log.reset()
 
@@ -973,7 +973,7 @@ def test_a_fault_that_stays_without_the_edit_decides_nothing(lab: Lab) -> None:
 def test_a_fault_that_is_not_about_the_edit_decides_nothing(
     lab: Lab, fault: Exception, error: type[errors.VCenterError]
 ) -> None:
-    """The same volume does not ask again: its retries are as good as without the edit."""
+    """The same volume does not ask again: its retries are sent without the edit."""
     switch(lab, "kept", "ignored")
     lab.vc.fault_rules.add("CloneVM_Task", fault, on="task")
 
@@ -1109,7 +1109,7 @@ def test_the_templates_disk_is_neither_changed_nor_sent_changed(lab: Lab) -> Non
 def test_a_clone_that_has_the_templates_own_disk_is_removed_without_it(
     lab: Lab, lost: bool
 ) -> None:
-    """govmomi's simulator makes such clones; who deletes one deletes the template's disk."""
+    """govmomi's simulator creates such clones; deleting one deletes the template's disk."""
     switch(lab)
     (source,) = (vm for vm in lab.vc.vms() if vm.moref == lab.source.moref)
 

@@ -63,7 +63,7 @@ def volume(number: int = 1, **changes: object) -> Volume:
 
 
 class World:
-    """An engine on ports in memory, and everything around it that a test looks at."""
+    """An engine with ports in memory, and all its surroundings that a test looks at."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -77,9 +77,9 @@ class World:
         self.engine = self.process()
 
     def context(self, settings: Settings | None = None, **parts: Any) -> CacheContext:
-        """What another process works with, on the same vCenter; with locks of its own by default.
+        """The context of another process on the same vCenter, by default with locks of its own.
 
-        :param parts: take the place of this world's
+        :param parts: replace those of this world
         """
         shared = {
             "store": self.store,

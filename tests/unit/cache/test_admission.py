@@ -1,4 +1,4 @@
-"""What the cache takes, by Glance's description alone: refusals name what to change."""
+"""Which images the cache accepts, by Glance's description alone; refusals name what to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What templates take on each datastore."""
+"""The space of templates on each datastore."""
 
 from __future__ import annotations
 

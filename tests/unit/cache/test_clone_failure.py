@@ -14,14 +14,14 @@ COPY = "vm-1"
 
 
 def leaves(base: type[errors.VCenterError] = errors.VCenterError) -> Iterator[type]:
-    """The class and all below it."""
+    """The class and all its subclasses."""
     yield base
     for derived in base.__subclasses__():
         yield from leaves(derived)
 
 
 def situations(**known: object) -> Iterator[Situation]:
-    """All in which what is ``known`` holds."""
+    """All situations in which ``known`` holds."""
     names = ["copy_stays", "readable_elsewhere", "has_another_copy", "may_wait", "may_move"]
     free = [name for name in names if name not in known]
     for values in itertools.product([False, True], repeat=len(free)):
@@ -29,7 +29,7 @@ def situations(**known: object) -> Iterator[Situation]:
         yield Situation(**{"copy": COPY, **facts})  # type: ignore[arg-type]
 
 
-#: What a clone's failure asks for while every bound leaves room; any other class asks for GIVE_UP.
+#: What a failed clone leads to while every limit leaves room; any other class leads to GIVE_UP.
 WANTED = {
     errors.NoSpace: Next.ANOTHER_PLACE,
     errors.HostUnavailable: Next.ANOTHER_PLACE,

@@ -44,7 +44,7 @@ def queue_of(
     overtaken: int = 0,
 ) -> ImageQueue:
     """
-    :param overtaken: how often the first of each group was
+    :param overtaken: how often the first of each group was overtaken
     """
     made = ImageQueue(turn, {copy.moref: copy for copy in copies}, set(promised))
     for waiter in waiters:
@@ -62,7 +62,7 @@ def run(source: CacheEntry, host: str = "host-9", datastore: str = "ds-9") -> Ru
 def grants(
     queues: Sequence[ImageQueue], running: Iterable[Running] = (), slots: int = 8
 ) -> Iterator[Grant]:
-    """One after the other, as a queue takes them."""
+    """One grant after the other, as the queue takes them."""
     under_way = list(running)
     turns = itertools.count(1000)
     while grant := next_grant(queues, under_way, slots):
@@ -183,7 +183,7 @@ def test_an_unfit_copy_is_given_when_there_is_no_other() -> None:
 
 
 def waiting_beside(busy: CacheEntry, number: int, first: int = 0) -> list[Waiter]:
-    """Volumes of its datastore, each to another host."""
+    """Volumes of its datastore, each for another host."""
     datastore = busy.datastore or ""
     return [waiter(first + n, datastore, f"host-{first + n + 20}") for n in range(number)]
 
@@ -218,7 +218,7 @@ def test_a_copy_helps_one_datastore_at_a_time() -> None:
 def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
     waiting: int, helps: bool
 ) -> None:
-    """Five volumes wait beside the copy that may help, or are being cloned there."""
+    """Five volumes wait for the copy that could help, or are being cloned there."""
     queue = queue_of(
         [FAR], *waiting_beside(NEAR, waiting), *waiting_beside(FAR, 4, 50), promised=["ds-1"]
     )
@@ -227,7 +227,7 @@ def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
 
 
 def test_a_copy_that_takes_long_to_be_made_is_not_waited_for_without_end() -> None:
-    """Volumes of the busier datastore of the copy keep arriving."""
+    """Volumes of the copy's busier datastore keep arriving."""
     queue = queue_of([A], waiter(0, "ds-2"), promised=["ds-2"])
     tickets, under_way = itertools.count(1), []
     for _ in range(MAX_OVERTAKEN + 1):
@@ -300,7 +300,7 @@ def test_a_waiter_that_lacks_units_is_overtaken() -> None:
 
 
 def test_a_waiter_for_a_slot_is_not_overtaken() -> None:
-    """The next slot of its copy is its own."""
+    """The next slot of its copy is reserved for it."""
     blocked, free = queue_of([A], waiter(0)), queue_of([B], waiter(9, host="host-3"), turn=1)
     assert granted(blocked, free, running=[run(A)], slots=1) == {9: "vm-b"}
     (group,) = blocked.groups.values()
@@ -308,7 +308,7 @@ def test_a_waiter_for_a_slot_is_not_overtaken() -> None:
 
 
 def test_a_waiter_for_a_slot_of_its_own_copy_is_not_overtaken() -> None:
-    """The copy that has a free slot helps another datastore already."""
+    """The copy with a free slot already helps another datastore."""
     blocked = queue_of([NEAR, FAR], waiter(0))
     free = queue_of([B], waiter(9, host="host-3"), turn=1)
     busy = [run(NEAR, datastore="ds-1"), run(FAR)]
@@ -318,7 +318,7 @@ def test_a_waiter_for_a_slot_of_its_own_copy_is_not_overtaken() -> None:
 
 
 def test_what_a_waiter_needs_that_was_overtaken_too_often_is_kept_free() -> None:
-    """It needs two units of host-1; clones that need one take each as it falls free."""
+    """It needs two units of host-1; clones that need one take each as it becomes free."""
     full = [run(copy("vm-c"), f"host-{n}") for n in range(10, 10 + HOST_UNITS - 1)]
 
     def other() -> ImageQueue:
@@ -340,7 +340,7 @@ def test_the_slot_of_a_waiter_that_was_overtaken_too_often_is_kept_too() -> None
 
 
 def test_of_two_that_were_overtaken_too_often_the_more_often_overtaken_goes_first() -> None:
-    """Slots are kept for one at a time."""
+    """Slots are reserved for one waiter at a time."""
     queues = [
         queue_of([copy(f"vm-{n}", host="host-9")], waiter(n), turn=n, overtaken=MAX_OVERTAKEN + n)
         for n in range(HOST_UNITS)
@@ -371,7 +371,7 @@ def test_a_waiter_in_the_midst_leaves_its_group_as_it_was() -> None:
 
 
 class _Unscanned(collections.deque[Waiter]):
-    """Waiters of which only the first and the number may be asked for."""
+    """Waiters that reveal only the first one and their number."""
 
     def __iter__(self) -> Iterator[Waiter]:
         raise AssertionError("a decision looks at each waiter")
@@ -405,7 +405,7 @@ def copies_of(draw: st.DrawFn, key: str) -> tuple[CacheEntry, ...]:
 
 
 class World:
-    """Waiters and clones under way, as the queue keeps them."""
+    """Waiters and running clones, as the queue keeps them."""
 
     def __init__(self, images: Iterable[tuple[CacheEntry, ...]], slots: int) -> None:
         self.slots = slots
@@ -423,7 +423,7 @@ class World:
         return arrived
 
     def end_promises(self, image: int, made: bool) -> None:
-        """The copies are made, or they will never be."""
+        """The promised copies are ready, or will never be."""
         queue = self.queues[image]
         if made:
             for datastore in sorted(queue.promised):
@@ -432,7 +432,7 @@ class World:
         queue.promised.clear()
 
     def end(self, choice: int) -> None:
-        """Of one of the clones under way."""
+        """End one of the running clones."""
         if self.running:
             ended = sorted(self.running, key=lambda one: one.ticket)[choice % len(self.running)]
             del self.running[ended]
@@ -461,13 +461,13 @@ class World:
         assert max(sources.values(), default=0) <= self.slots
 
     def fits(self, needs: Needs, source: CacheEntry) -> bool:
-        """By slots and units alone: whether a clone may begin."""
+        """Whether a clone may begin, by slots and units alone."""
         units = self.used() + collections.Counter(h for h in (source.host, needs.host) if h)
         cloning = sum(clone.source == source.moref for clone in self.running.values())
         return cloning < self.slots and max(units.values(), default=0) <= HOST_UNITS
 
     def check_no_slot_is_wasted(self) -> None:
-        """A free slot is left free for a nearer copy, a replica or an overdue waiter only."""
+        """A free slot stays free only for a nearer copy, a replica or an overdue waiter."""
         if any(queue.promised for queue in self.queues):
             return
         if any(group.overtaken >= MAX_OVERTAKEN for _queue, group, _one in self.waiting()):
@@ -546,7 +546,7 @@ def test_no_waiter_starves_whatever_keeps_arriving(
     rivals: list[tuple[int, str, str]],
     ends: list[int],
 ) -> None:
-    """Rivals arrive for ever, as fast as they are served; the victim arrives in their midst."""
+    """Rivals arrive forever, as fast as they are served; the victim arrives among them."""
     crowd = 40
     world = World(images, slots)
     stream = itertools.cycle(rivals)
@@ -560,15 +560,15 @@ def test_no_waiter_starves_whatever_keeps_arriving(
             break
         world.settle()
         world.end(end)
-        world.end(0)  # the oldest: no clone runs for ever
+        world.end(0)  # the oldest: no clone runs forever
         while sum(1 for _one in world.waiting()) < crowd:
             world.arrive(*next(stream))
-        # Three images in turn; each of those ahead of it may be overtaken so often.
+        # Three images alternate; each waiter ahead of it may be overtaken this often.
         assert world.granted - before < 3 * crowd * MAX_OVERTAKEN
 
 
 def test_a_waiter_that_needs_two_units_does_not_starve_beside_those_that_need_one() -> None:
-    """Units fall free one at a time, and there is always a waiter to take one."""
+    """Units become free one at a time, and there is always a waiter to take one."""
     world = World([(A,), (B,)], 8)
     for _ in range(20):
         world.arrive(1, "ds-1", "host-3")

@@ -39,9 +39,9 @@ def place(datastore: str = "ds-1", host: str = "host-2") -> Place:
 
 
 class Clone:
-    """A clone in a thread of its own: waits for its turn, then runs until told to end.
+    """A clone in its own thread: waits for its turn, then runs until the test ends it.
 
-    :ivar source: moref of the copy that it is made from, None while it waits
+    :ivar source: moref of the copy that it is cloned from, None while it waits
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Clone:
                 raise self._ending
 
     def runs_from(self) -> str | None:
-        """Once it is its turn."""
+        """The copy's moref, once it is its turn."""
         assert self._started.wait(SOON_S), "it is not its turn"
         return self.source
 
     def end(self, failure: BaseException | None = None) -> None:
-        """When this returns it has left the queue."""
+        """End the clone; it has left the queue when this returns."""
         self._ending = failure
         self._end.set()
         self._thread.join(SOON_S)
@@ -82,7 +82,7 @@ class Clone:
 
 
 class Volumes:
-    """A queue whose clones come one after the other, so that a test knows who came first."""
+    """A queue whose clones arrive one after the other, so a test knows their order."""
 
     def __init__(self, clones_per_template: int) -> None:
         self.queue = CloneQueue(lambda: clones_per_template, ManualClock())
@@ -94,7 +94,7 @@ class Volumes:
         at: Place | None = None,
         key: CacheKey = KEY,
     ) -> Clone:
-        """A clone that runs, or is known to the queue as waiting."""
+        """A clone that runs, or that the queue knows as waiting."""
         before = self.queue.waiting()
         clone = Clone(self.queue, *copies, at=at, key=key)
         self.clones.append(clone)
@@ -103,7 +103,7 @@ class Volumes:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Until another thread has got there; what it does meanwhile, it does without our help."""
+    """Wait for another thread, which needs no help of this one."""
     turn = threading.Event()
     for _ in range(int(SOON_S * 1000)):
         if condition():
@@ -162,7 +162,7 @@ def test_the_first_come_is_the_first_served(volumes: Volumes) -> None:
 
 @pytest.mark.parametrize("clones_per_template", [HOST_UNITS])
 def test_an_image_that_had_its_turn_waits_until_the_others_had_theirs(volumes: Volumes) -> None:
-    """Both have their template on the host that is full."""
+    """Both have their template on the full host."""
     other = copy("vm-o", key=OTHER_KEY)
     at = [place(host=f"host-{n + 10}") for n in range(HOST_UNITS + 6)]
     running = [volumes.join(A, at=at.pop()) for _ in range(HOST_UNITS)]
@@ -191,7 +191,7 @@ def test_a_copy_of_another_image_is_given_to_no_volume(volumes: Volumes) -> None
 
 
 def busy(volumes: Volumes) -> None:
-    """Volumes are cloned to A's own datastore, so that it helps no other."""
+    """Volumes are being cloned to A's own datastore, so A helps no other."""
     for _ in range(3):
         volumes.join(A).runs_from()
 
@@ -239,7 +239,7 @@ def test_a_copy_that_was_made_is_promised_no_more(volumes: Volumes) -> None:
 
 
 def test_a_copy_that_earlier_volumes_had_is_not_given_to_later_ones(volumes: Volumes) -> None:
-    """It may be gone since; a promise outlasts the waiters."""
+    """It may have been deleted since; a promise outlasts the waiters."""
     volumes.queue.promise(KEY, "ds-9")
     earlier = volumes.join(A)
     earlier.runs_from()
@@ -318,7 +318,7 @@ def test_no_volume_hangs_when_the_last_copy_is_lost(volumes: Volumes) -> None:
 
 
 def test_a_copy_made_after_the_last_was_lost_takes_its_place(volumes: Volumes) -> None:
-    """The clone that finds out that it is lost sees to it."""
+    """The clone that finds that it is lost handles it."""
     volumes.join(A).runs_from()
     waiting, last = volumes.join(A), volumes.join(A)
     volumes.queue.remove(A)
@@ -338,7 +338,7 @@ def test_a_template_that_has_moved_is_charged_to_its_new_host(volumes: Volumes) 
 
 
 def test_a_waiter_that_is_cancelled_leaves_the_queue(volumes: Volumes) -> None:
-    """A green thread that is killed gets its exception where it waits."""
+    """A killed green thread gets its exception where it waits."""
     first = volumes.join(A)
     turn = volumes.queue.turn(KEY, [A], place())
     with Impatient(), pytest.raises(Impatient.Killed):
@@ -349,7 +349,7 @@ def test_a_waiter_that_is_cancelled_leaves_the_queue(volumes: Volumes) -> None:
 
 
 class Impatient:
-    """In the block, this thread's waits for an event end in an exception."""
+    """In the block, this thread's waits for an event end with an exception."""
 
     class Killed(BaseException):
         pass
@@ -410,7 +410,7 @@ def test_a_hundred_threads_of_two_images_keep_the_limits_and_are_all_served() ->
 
 
 class Owner:
-    """Whoever wanted a volume; ``gone`` once it was deleted."""
+    """The requester of a volume; ``gone`` once the volume was deleted."""
 
     def __init__(self) -> None:
         self.gone = False

@@ -409,7 +409,7 @@ def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(world: World) -> 
 
 
 def test_a_template_whose_state_never_allows_a_clone_is_tried_a_few_times(world: World) -> None:
-    """InvalidState and MethodDisabled need not end: somebody may have disabled the method."""
+    """InvalidState and MethodDisabled may last: an administrator may have disabled the method."""
     world.engine.create_volume(IMAGE, volume(1), world.source)
     world.store.calls.clear()
     began = world.clock.monotonic()
@@ -513,7 +513,7 @@ def test_a_template_without_its_files_that_vcenter_keeps_is_no_endless_wait(worl
 
 
 def test_a_copy_that_vanishes_after_a_long_import_is_a_miss(world: World) -> None:
-    """The wait for a template that is going begins when a clone fails by it."""
+    """The wait for a disappearing template begins when a clone fails because of it."""
 
     def vanish() -> None:
         if world.store.calls["clone"] == 1:
@@ -686,7 +686,7 @@ def test_a_name_that_nobody_seen_bears_ends_the_attempts(world: World) -> None:
 
 @pytest.mark.parametrize("free_after", [1, 6])
 def test_the_name_of_an_import_that_failed_is_waited_for(world: World, free_after: int) -> None:
-    """vCenter removes its VM after the lease has ended, and nothing is found under the name."""
+    """vCenter removes its VM after the lease has ended, and no entry is found under the name."""
     world.store.faults["upload"] = [errors.NameTaken("it is being removed")] * free_after
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert not made.hit
@@ -721,7 +721,7 @@ OTHER = dataclasses.replace(PLACE, datastore="datastore-2", datastore_name="ds2"
 
 
 def with_two_copies(world: World) -> CacheEntry:
-    """The replica, on the other datastore, of a template."""
+    """A template's replica on the other datastore."""
     world.placement = MemoryPlacement(PLACE, OTHER)
     world.engine = world.process()
     first = world.engine.warm(IMAGE, "lsiLogic", world.source)[0]
@@ -840,7 +840,7 @@ def test_those_in_line_know_that_the_template_has_moved(world: World) -> None:
     world.placement.sick_hosts = {PLACE.host}
     queue = world.engine._queue
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        # The first moves it only once the others have read where it was, and stand in line.
+        # The first clone moves it only after the others have read its place and wait.
         world.store.during["move"] = lambda: wait_until(lambda: queue.waiting() == 7)
         made = [
             pool.submit(world.engine.create_volume, IMAGE, volume(n), world.source)
@@ -866,11 +866,11 @@ def test_a_warm_up_counts_for_every_copy(world: World) -> None:
 
 
 class _DefectError(Exception):
-    """Of no class that this package knows."""
+    """An error of no class of this package."""
 
 
 class _Overdrawn(MemoryPlacement):
-    """Whose books are wrong once the volume is there."""
+    """Its accounting is wrong once the volume exists."""
 
     @contextlib.contextmanager
     def for_volume(
@@ -927,7 +927,7 @@ def test_nothing_fails_a_volume_that_exists(
 
 
 class _DeafTo(list[object]):
-    """Events whose listener fails at some kinds of them."""
+    """Events with a listener that fails for some kinds of them."""
 
     def __init__(self, *kinds: type) -> None:
         super().__init__()
@@ -977,10 +977,10 @@ def test_each_adapter_that_vsphere_has_is_taken(world: World, adapter: str) -> N
 
 
 class Owner:
-    """Cinder, to one volume.
+    """Cinder, for one volume.
 
     :ivar deleted: it has deleted the volume
-    :ivar asked: how often it was asked whether it wants the volume
+    :ivar asked: how often the cache has checked that the volume is still wanted
     :ivar waits: its deletion would wait now
     """
 
@@ -1066,7 +1066,7 @@ def test_a_volume_is_looked_up_twice_and_its_deletion_waits_for_the_clone(world:
 def test_the_vm_of_a_volume_that_gets_another_image_goes_before_the_clone_can_begin(
     world: World,
 ) -> None:
-    """Not before the template is there, nor for an image that cannot become the volume."""
+    """Not before the template exists, nor for an image that cannot become the volume."""
     owner = Owner()
     seen: list[tuple[bool, int, int]] = []
 
@@ -1096,7 +1096,7 @@ def test_a_volume_deleted_during_its_clone_is_removed(world: World) -> None:
 
 
 def test_an_import_whose_vm_exists_is_counted_once(world: World) -> None:
-    """As a VM, and not as the promise of one any more."""
+    """It counts as a VM, and no longer as a promise."""
     engine = world.process(Settings(enabled=True, max_count=2))
     other = dataclasses.replace(IMAGE, id="22222222-2222-3333-4444-555555555555")
 

@@ -1,4 +1,4 @@
-"""Every event is a line that an operator can read, and no listener keeps another from hearing."""
+"""Every event is a readable line, and a failing listener does not block the others."""
 
 from __future__ import annotations
 

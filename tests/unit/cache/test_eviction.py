@@ -1,4 +1,4 @@
-"""The plans of cache/eviction.py: golden ones of a few lines, and what holds for every plan.
+"""The plans of cache/eviction.py: fixed ones of a few lines, and properties of every plan.
 
 A world is a list of one-line facts (see ``entry``); times are seconds before NOW.
 """
@@ -80,7 +80,8 @@ def test_what_is_kept_says_from_when_its_time_counts(expiry: str, says: str) -> 
 
 def test_what_does_not_expire_has_no_moment_when_it_does() -> None:
     assert expires_at(entry("vm-1"), Policy(age_s=0)) is None
-    assert expires_at(entry("vm-1"), Policy(age_s=10**12)) is None  # beyond what dates can say
+    # later than the last possible date
+    assert expires_at(entry("vm-1"), Policy(age_s=10**12)) is None
     assert expires_at(entry("vm-1", None, phase=Phase.ADOPTED), Policy(age_s=100)) is None
     assert expires_at(entry("vm-1", 40), Policy(age_s=100)) == ago(-60)
 
@@ -150,7 +151,7 @@ def test_a_stale_copy_goes_with_the_reason_given_whatever_its_age() -> None:
 
 
 def test_a_stale_copy_supersedes_no_good_one() -> None:
-    """A property was set, and a copy made with it; then the property was taken away again."""
+    """A property was set, a copy was made with it, and the property was removed again."""
     entries = [
         entry("good", 90, image="i", fingerprint="f1"),
         entry("stale", 10, image="i", fingerprint="f2"),
@@ -172,7 +173,7 @@ def test_a_stale_copy_supersedes_no_good_one() -> None:
 def test_a_copy_used_after_a_newer_one_was_imported_is_not_superseded(
     facts: dict[str, float], stays: bool
 ) -> None:
-    """As long as Glance does not say which of the two is the image as it is now."""
+    """As long as Glance does not say which of the two is the present image."""
     entries = [
         entry("old", 90, image="i", fingerprint="f1", **facts),  # type: ignore[arg-type]
         entry("new", 10, image="i", fingerprint="f2"),
@@ -260,7 +261,7 @@ def test_images_that_are_to_be_kept_go_after_all_others_and_only_for_a_limit() -
 def test_datastores_that_cannot_be_seen_do_not_empty_the_cache(
     policy: Policy, spaces: Mapping[str, Space] | None
 ) -> None:
-    """While every host is disconnected, the usable capacity is not known; it is not zero."""
+    """While every host is disconnected, the usable capacity is unknown, not zero."""
     assert removed(plan_eviction(LRU, NOW, policy, spaces=spaces)) == {}
     assert plan_room(LRU, GIB, "ds1", policy, spaces=spaces) == ()
 
@@ -316,7 +317,7 @@ def test_room_is_made_by_each_limit_alone(policy: Policy, size_gib: int, gone: l
 def test_an_oversize_image_is_refused_before_anything_is_removed(
     policy: Policy, size_gib: int, reason: Reason
 ) -> None:
-    """The refusal is raised, so there is no plan by which anything could have been removed."""
+    """The refusal is raised, so no plan exists by which anything could be removed."""
     with pytest.raises(errors.NotCacheable) as refusal:
         plan_room(LRU, size_gib * GIB, "ds1", policy, spaces=SPACES)
     assert refusal.value.reason == reason
@@ -386,7 +387,7 @@ def test_a_spare_copy_goes_before_the_last_one_of_an_image_that_nobody_uses(
 
 
 def test_a_copy_is_not_spare_once_the_other_goes_anyway() -> None:
-    """The image's other copy is stale: whoever is left is the last."""
+    """The image's other copy is stale, so this one is the last."""
     plan = plan_eviction(COPIES[:3], NOW, Policy(max_count=1), stale={"hot-1": "is stale"})
     assert list(removed(plan)) == ["hot-1", "cold"]
 
@@ -397,7 +398,7 @@ def test_a_full_datastore_loses_its_spare_copies_first_and_others_none() -> None
     assert list(removed(plan)) == ["hot-2"]
 
 
-# -- what holds for every plan
+# -- properties of every plan
 
 MOREFS = [f"vm-{n}" for n in range(12)]
 seconds = st.none() | st.integers(0, 300)
@@ -454,7 +455,7 @@ def limits_exceeded(
     policy: Policy,
     spaces: Mapping[str, Space],
 ) -> dict[str, str | None]:
-    """Option -> datastore it is about (None: all), for each limit that the rest exceeds."""
+    """Option -> datastore that it limits (None: all), for each limit that the rest exceeds."""
     rest = [e for e in entries if e.phase is not Phase.FOREIGN and e not in gone]
     total = sum(e.size_bytes for e in rest)
     capacity = sum(space.capacity_bytes for space in spaces.values())
@@ -533,7 +534,7 @@ def test_no_limit_is_exceeded_while_something_could_be_removed(
 def test_nothing_goes_for_a_limit_that_is_kept_without_it(
     entries: list[CacheEntry], policy: Policy, spaces: dict[str, Space]
 ) -> None:
-    """Whatever went last over a limit was still too much."""
+    """The entry removed last for a limit was still over it."""
     plan = plan_eviction(entries, NOW, policy, spaces=spaces)
     for number, verdict in enumerate(plan.remove):
         if "exceeded" in verdict.reason:
@@ -641,7 +642,7 @@ def test_what_makes_room_says_so() -> None:
     assert verdict.rule is Rule.ROOM
 
 
-# -- what an operator asks for
+# -- an operator's requests
 
 
 @pytest.mark.parametrize(

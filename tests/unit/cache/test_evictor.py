@@ -1,4 +1,6 @@
-"""The removal of one entry: only what is still as it was planned, and only what nobody uses."""
+"""The removal of one entry: only if it is unchanged since the plan, and only if it is not in
+use.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,13 @@ class Lab:
         return Verdict(self.planned, "it was not used for 100 s", rule)
 
     def change(self, **fields: Any) -> CacheEntry:
-        """What vCenter has of the template from now on."""
+        """Change the template in vCenter from now on."""
         changed = dataclasses.replace(self.store.vms[self.planned.moref], **fields)
         self.store.vms[changed.moref] = changed
         return changed
 
     def assert_stays(self, *words: str, **flags: bool) -> None:
-        """Not removed, with a reason of those words, and no event."""
+        """Check that it is not removed, for a reason with these words, and without an event."""
         stayed = self.evictor.attempt(self.verdict())
         assert stayed is not None
         assert all(word in stayed.reason for word in words), stayed.reason
@@ -72,7 +74,7 @@ def test_what_no_rule_removes_was_requested(lab: Lab) -> None:
 
 
 def test_an_entry_whose_lock_is_held_stays(lab: Lab) -> None:
-    """Another process makes or removes it."""
+    """Another process imports or removes it."""
     with lab.locks.hold(lock_of(lab.planned), 0):
         lab.assert_stays("in use", busy=True)
     assert lab.store.calls["destroy"] == 0
@@ -166,7 +168,7 @@ def test_lost_files_are_believed_only_while_the_datastore_is_in_reach(
 
 
 def test_a_sound_entry_goes_whether_or_not_its_datastore_is_listed(lab: Lab) -> None:
-    """vCenter decides: only what seems lost has to be seen twice."""
+    """vCenter decides: only an entry that seems lost has to be seen twice."""
     lab.world.placement.reachable.clear()
     assert lab.evictor.remove(lab.verdict())
 

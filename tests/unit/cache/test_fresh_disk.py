@@ -1,4 +1,4 @@
-"""A stream that waited is opened again, and only then."""
+"""A stream that has waited is opened again; any other stream is not."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PROXY_CUTS_AFTER_S = 60.0
 
 
 class ProxiedSource:
-    """An ImageSource behind a proxy that cuts a connection on which nothing is read.
+    """An ImageSource behind a proxy that cuts idle connections.
 
     :ivar opened: how often it was opened
-    :ivar closed: how many of the streams were ended before their last byte
+    :ivar closed: number of streams that were closed before their last byte
     """
 
     def __init__(self, clock: ManualClock) -> None:

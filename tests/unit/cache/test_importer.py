@@ -1,5 +1,5 @@
-"""One import per image: who imports, who waits, and what a lost race leaves. As seen by itself,
-without volumes; what becomes of volumes meanwhile is in test_engine.py."""
+"""One import per image: which process imports, which ones wait, and what a lost race leaves. It
+tests the importer alone; test_engine.py has the volumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY = CacheKey.of(IMAGE, "lsiLogic")
 class Lab:
     """Importers of several processes on one vCenter.
 
-    :ivar homes: capacities of the disks for which a place was asked
+    :ivar homes: capacities of the disks for which a place was requested
     """
 
     def __init__(self, world: World) -> None:
@@ -81,7 +81,7 @@ def test_a_second_call_finds_the_copy_of_the_first(lab: Lab) -> None:
 
 
 def test_a_copy_is_looked_for_before_a_place_is_asked_for(lab: Lab) -> None:
-    """A datastore without room for a further copy is no obstacle."""
+    """A datastore without space for another copy is no obstacle."""
     lab.ready()
 
     def no_home(size_bytes: int) -> contextlib.AbstractContextManager[Place]:
@@ -158,7 +158,7 @@ def test_a_failed_import_leaves_no_vm_and_can_be_repeated(
 
 
 def test_an_import_that_another_process_has_under_way_is_waited_for(lab: Lab) -> None:
-    """They share no locks: its VM says that it is at work."""
+    """They share no locks; its VM shows that the import is running."""
     begun = lab.store.put_import(KEY, GIB)
     looks = 0
 
@@ -194,8 +194,8 @@ def test_what_a_dead_importer_left_is_replaced(lab: Lab) -> None:
 def test_the_vm_of_an_importer_that_lost_its_lock_is_passed_by_under_another_name(
     lab: Lab,
 ) -> None:
-    """It held the lock that this process holds now, so it has lost it; it may be alive all the
-    same, and nobody touches its VM."""
+    """It held the lock that this process holds now, so it has lost it. It may still be alive, so
+    its VM is left alone."""
     lost = lab.store.put_import(KEY, GIB, lock_domain=MemoryLocks.domain)
     entry, imported = lab.ready()
     assert imported
@@ -205,7 +205,7 @@ def test_the_vm_of_an_importer_that_lost_its_lock_is_passed_by_under_another_nam
 
 
 def test_an_import_ends_without_a_copy_when_another_was_faster(lab: Lab) -> None:
-    """Two imports of a key, without a shared lock: the loser removes what it made itself."""
+    """Two imports of a key, without a shared lock: the loser removes its own VM."""
     lost = lab.store.put_import(KEY, GIB, lock_domain=MemoryLocks.domain)
     lab.store.during["upload"] = lambda: _finish_once(lab, lost)
     entry, imported = lab.ready()
@@ -251,7 +251,7 @@ def test_a_refused_upload_of_an_image_that_is_not_known_to_be_damaged_stays_one(
 
 @pytest.mark.slow(reason="followers check their volume every 30 s")
 def test_a_wait_for_another_threads_import_ends_with_what_its_check_raises(lab: Lab) -> None:
-    """The volume was deleted meanwhile; the import goes on for the others."""
+    """The volume was deleted meanwhile; the import continues for the others."""
     go_on = threading.Event()
     lab.store.during["upload"] = lambda: _wait(go_on)
     leader = threading.Thread(target=lab.ready)

@@ -143,7 +143,7 @@ def test_ids_that_differ_in_case_share_no_name_whatever_compares_it(image_id: st
 
 
 def test_the_name_of_an_image_with_a_usual_id_is_as_in_earlier_versions() -> None:
-    """Else an upgrade would import every image anew."""
+    """Otherwise an upgrade would import every image again."""
     key = CacheKey("a0000000-0000-4000-8000-000000000001", "f" * 32, "lsiLogic")
     assert template_name("b1", key) == (
         "b1_image_cache (a0000000-0000-4000-8000-000000000001) a6cb23bd"

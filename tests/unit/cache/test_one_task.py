@@ -1,4 +1,4 @@
-"""What to ask of vCenter and what its answer proves; nothing of vCenter takes part."""
+"""Which answer of vCenter proves what about one-task clones; no vCenter is involved."""
 
 from __future__ import annotations
 

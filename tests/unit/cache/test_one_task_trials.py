@@ -1,4 +1,4 @@
-"""Who asks, and what is remembered; nothing of vCenter takes part."""
+"""Which volumes try a one-task clone, and what is remembered; no vCenter is involved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNKNOWN, YES, NO = Answer.UNKNOWN, Answer.YES, Answer.NO
 
 
 def ask(trials: Trials, volume: str = "v1", disk_type: str = "thin", grows: bool = True) -> bool:
-    """Whether a volume asks; it gets no answer, and does not fail either."""
+    """Whether a volume tries; it gets no answer, and does not fail either."""
     with trials.trial(volume, disk_type, grows=grows) as trial:
         return trial.asks
 
@@ -66,7 +66,7 @@ def test_after_a_yes_all_ask_and_after_a_no_none() -> None:
 
 
 def test_only_the_first_reading_counts() -> None:
-    """A later one may show what ReconfigVM_Task did."""
+    """A later reading may show what ReconfigVM_Task did."""
     trials = Trials()
     with trials.trial("v1", "thin", grows=True) as trial:
         trial.read(has_capacity=True, has_uuid=False)
@@ -110,7 +110,7 @@ def test_what_is_read_after_a_failure_proves_nothing() -> None:
 
 def fail(trials: Trials, volume: str) -> Trial:
     with contextlib.suppress(KeyboardInterrupt), trials.trial(volume, "thin", grows=True) as trial:
-        raise KeyboardInterrupt  # as a thread that is ended
+        raise KeyboardInterrupt  # like a thread that is ended
     return trial
 
 
@@ -125,7 +125,9 @@ def test_a_volume_that_failed_does_not_ask_again_and_another_does() -> None:
 
 @pytest.mark.parametrize("grows", [False, True])
 def test_trials_that_fail_again_and_again_end(grows: bool) -> None:
-    """Else a vCenter that fails such clones with an unexpected error costs volume after volume."""
+    """Otherwise a vCenter that fails such clones with an unexpected error would cost one volume
+    after another.
+    """
     trials = Trials()
     for number in range(MAX_UNANSWERED):
         assert trials.answers("thin") == Answers()

@@ -90,7 +90,7 @@ def test_each_further_one_gets_a_name_of_its_own(world: World) -> None:
 
 
 def test_its_name_is_locked_meanwhile(world: World) -> None:
-    """So no reconcile takes it for an import that was broken off."""
+    """So no reconcile mistakes it for an abandoned import."""
     lost(world)
     locks = MemoryLocks()
     held = []

@@ -96,7 +96,7 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
     ],
 )
 def test_what_nothing_can_be_reckoned_with_is_no_record(field: str, value: object) -> None:
-    """One template altered by hand would keep all the others from being listed."""
+    """Otherwise one template with a manual change would prevent all others from being listed."""
     assert Record.from_json(json.dumps({**JSON, field: value})) is None
 
 

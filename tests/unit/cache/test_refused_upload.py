@@ -31,7 +31,7 @@ class SlowSource(MemorySource):
 
 
 def refused(world: World) -> None:
-    """The next import is refused before it has read a byte."""
+    """Let the next import be refused before it has read a byte."""
     world.store.faults["upload"] = [errors.UploadRefused("HTTP 400")]
 
 

@@ -1,4 +1,4 @@
-"""When replicas are made, of what, and that nobody suffers from one that is not."""
+"""When replicas are made, and from which copy; a missing replica delays no volume."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def key(number: int = 1) -> CacheKey:
 
 
 class RecordingQueue(CloneQueue):
-    """Nobody waits in it.
+    """A queue without waiters.
 
     :ivar changed: copies that were added
-    :ivar promised: datastores that a copy is promised on
+    :ivar promised: datastores that have a promised copy
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -92,7 +92,7 @@ class World:
         self.replication = self.process()
 
     def process(self, **options: Any) -> Replication:
-        """Another one that shares vCenter, locks and pins."""
+        """Another process that shares vCenter, locks and pins."""
         settings = Settings(enabled=True, replicate_after=AFTER, **options)
         context = memory_context(
             settings,
@@ -118,18 +118,18 @@ class World:
             self.replication.asked(of, self.store.copies(of), place)
 
     def replicas(self) -> list[str]:
-        """Where they are, of whatever image."""
+        """Places of the replicas of all images."""
         return sorted(e.datastore or "" for e in self.store.vms.values() if "-" in e.name[-5:])
 
 
 def at_work() -> set[threading.Thread]:
     threads = threading.enumerate()
-    # One that is just being started has to be waited for through the one that starts it.
+    # A thread that is just starting must be awaited through the thread that starts it.
     return {thread for thread in threads if thread.name == THREAD_NAME and thread.is_alive()}
 
 
 def settle() -> None:
-    """Let all replicas that were begun come to their ends."""
+    """Wait until all replicas that were begun have ended."""
     while threads := at_work():
         for thread in threads:
             thread.join(60)
@@ -258,7 +258,7 @@ def test_a_demand_lives_for_a_day_and_no_longer(world: World, apart_s: float, ma
 
 
 def test_a_demand_is_not_forgotten_when_another_datastore_is_asked_for(world: World) -> None:
-    """What is old is forgotten then, and only that."""
+    """Old demands are dropped then, and only those."""
     world.template(key())
     world.ask(key(), times=AFTER)
     world.clock.advance(DEMAND_LIFE_S)
@@ -288,7 +288,7 @@ def test_a_replica_is_reported_with_the_time_that_it_took(world: World) -> None:
     assert event.seconds == 40.0
 
 
-# -- a replica that somebody moved to another datastore
+# -- a replica that an administrator moved to another datastore
 
 
 def move(world: World, moref: str, place: Place) -> None:
@@ -297,7 +297,7 @@ def move(world: World, moref: str, place: Place) -> None:
 
 
 def test_a_datastore_whose_replica_was_moved_away_gets_another_one(world: World) -> None:
-    """The moved one keeps the name that the datastore's replica usually has."""
+    """The moved replica keeps the name that the datastore's replica usually has."""
     world.template(key())
     names = set()
     for other in (THIRD, FOURTH, FIFTH):
@@ -355,7 +355,7 @@ def test_while_a_replica_with_another_name_is_made_nobody_takes_it_for_broken(
 
 
 def test_a_name_that_another_object_has_is_not_tried_for_ever(world: World) -> None:
-    """It is no copy of the key: what it is, a reconcile finds out."""
+    """It is no copy of the key; a reconcile finds out what it is."""
     template = world.template(key())
     name = replica_name("b1", key(), SECOND.datastore)
     world.store.vms["vm-9"] = dataclasses.replace(
@@ -400,7 +400,9 @@ def test_no_more_than_a_few_are_made_at_a_time_and_all_in_the_end(world: World) 
 
 
 def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
-    """Each is read from another copy: one first, then two. Another image has a turn meanwhile."""
+    """Each is read from another copy: one at first, then two. Another image gets a turn in
+    between.
+    """
     entered, go = threading.Semaphore(0), {n: threading.Event() for n in (1, 2)}
     begun: list[int] = []
     sources: list[frozenset[str]] = []
@@ -435,7 +437,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
 
 
 def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world: World) -> None:
-    """Else one image with many datastores would hold up all others."""
+    """Otherwise one image with many datastores would hold up all others."""
     entered, go = threading.Semaphore(0), threading.Event()
 
     def wait() -> None:
@@ -496,7 +498,7 @@ def test_what_another_process_has_made_meanwhile_is_given_to_those_who_wait(worl
 
 
 def test_asking_does_not_wait_for_a_replica(world: World) -> None:
-    """It is the thread of a user that asks."""
+    """The thread that asks belongs to a user's request."""
     world.template(key())
     go = threading.Event()
     world.store.during["replicate"] = lambda: wait_for(go)
@@ -577,7 +579,7 @@ def test_who_asks_for_a_replica_hears_that_no_copy_can_be_read(world: World) -> 
 
 
 def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None:
-    """The source is leased, and both bear a name whose lock is held."""
+    """The source is leased, and both have a name whose lock is held."""
     template = world.template(key())
     unfinished = dataclasses.replace(
         template,
@@ -764,7 +766,7 @@ def test_a_use_that_cannot_be_noted_keeps_no_replica_from_being_one(world: World
     assert [type(event) for event in world.events] == [Replicated]
 
 
-# -- to somebody who waits for it
+# -- for a caller that waits for it
 
 
 def test_who_asks_for_a_replica_gets_it_whatever_the_option_says(world: World) -> None:

@@ -1,4 +1,6 @@
-"""Limits before an import: what goes, what is refused, and that nothing goes for nothing."""
+"""Limits before an import: what is evicted, what is refused, and that nothing is evicted in
+vain.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def test_the_template_used_longest_ago_makes_room(world: World, limit: dict[str,
     world.placement.sizes = {PLACE.datastore: Space(10 * GIB, 10 * GIB)}
     engine = world.process(Settings(enabled=True, **limit))  # type: ignore[arg-type]
     fill(world, engine, 2)
-    engine.create_volume(image(1), volume(11), world.source)  # used again: 2 is the oldest now
+    engine.create_volume(image(1), volume(11), world.source)  # used again, so 2 is now the oldest
     world.clock.advance(1000)
     engine.create_volume(image(3), volume(3), world.source)
     assert cached(world) == [image(1).id, image(3).id]

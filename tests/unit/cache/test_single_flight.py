@@ -14,7 +14,7 @@ from vmdk_cache.clock import Clock
 
 
 class Flight:
-    """Work that starts when told and ends when told."""
+    """Work that starts and ends when the test says so."""
 
     def __init__(self, ending: BaseException | str) -> None:
         self.started = threading.Event()
@@ -32,7 +32,7 @@ class Flight:
 
 
 def follow(flights: SingleFlight[str, str], work: Flight, followers: int = 1) -> list[object]:
-    """The outcome of a leader and of followers that are waiting when its work ends."""
+    """The outcome of a leader and of followers that wait when its work ends."""
     with concurrent.futures.ThreadPoolExecutor(followers + 1) as pool:
         futures = [pool.submit(flights.run, "key", work, 30)]
         assert work.started.wait(60)
@@ -44,8 +44,8 @@ def follow(flights: SingleFlight[str, str], work: Flight, followers: int = 1) ->
 
         futures += [pool.submit(join) for _ in range(followers)]
         waiting.wait(60)
-        # A follower that has passed the barrier and not yet joined would lead a flight of its own
-        # and find its work already released: it gets the same outcome, so no test depends on it.
+        # A follower that has passed the barrier but not yet joined would lead a flight of its own
+        # and find its work already released. It gets the same outcome, so no test depends on it.
         work.release.set()
         return [future.exception() or future.result() for future in futures]
 
@@ -62,7 +62,7 @@ def test_followers_get_the_leaders_error() -> None:
 
 
 class Ending(BaseException):
-    """Ends one thread, as eventlet.Timeout and GreenletExit do: no Exception."""
+    """Ends one thread, like eventlet.Timeout and GreenletExit: not a subclass of Exception."""
 
 
 def refused_to_one_user(failure: Exception) -> bool:
@@ -70,7 +70,7 @@ def refused_to_one_user(failure: Exception) -> bool:
 
 
 class Crew:
-    """Callers of one flight: the work fails for the first ones, and succeeds for the next."""
+    """Callers of one flight: the work fails for the first ones, and succeeds for the next one."""
 
     def __init__(self, *failures: BaseException, clock: Clock | None = None) -> None:
         self.flights: SingleFlight[str, str] = SingleFlight(
@@ -88,7 +88,8 @@ class Crew:
         self.runs += 1
         self.under_way.set()
         assert self.go_on.wait(60)
-        # All who still wait are on board, so that each of them shares the outcome of this run.
+        # Wait until all remaining callers have joined, so that each of them shares the outcome of
+        # this run.
         while self.flights.waiting("key") < self._callers - self.runs:
             threading.Event().wait(0.001)
         if self._failures:
@@ -171,7 +172,7 @@ def test_a_time_out_that_is_the_leaders_error_is_shared_as_it_is() -> None:
 
 
 def test_a_follower_waits_no_longer_for_many_leaders_than_for_one() -> None:
-    """Each flight ends for its leader alone; the time of a follower is that of all of them."""
+    """Each flight ends for its leader alone; the time limit of a follower covers all of them."""
     clock = ManualClock()
     flights: SingleFlight[str, str] = SingleFlight(is_leaders_own=refused_to_one_user, clock=clock)
     leading, go_on, leading_next = (threading.Event() for _ in range(3))

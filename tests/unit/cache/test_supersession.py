@@ -1,4 +1,4 @@
-"""Which copy supersedes which: by age, unless somebody asked for the old one since."""
+"""Which copy supersedes which: by age, unless the old one was requested since."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_without_a_newer_copy_nothing_is_superseded() -> None:
 def test_a_copy_that_was_asked_for_after_the_newer_import_stays(
     noted: str, since_s: float, stays: bool
 ) -> None:
-    """The request came with the image as Glance described it then."""
+    """The request came with Glance's description of the image at that time."""
     old = copy("vm-old", "f1", 200, **{noted: since_s})
     assert (Supersession([old, NEW]).of(old) is None) == stays
 
@@ -78,7 +78,7 @@ def test_a_copy_that_may_be_another_clouds_neither_supersedes_nor_is_superseded(
 
 
 def test_an_adopted_template_is_never_superseded_by_age() -> None:
-    """Without a record nobody knows of which content it was made."""
+    """Without a record, its content is unknown."""
     adopted = entry("vm-adopted", 900, image="image-1", phase=Phase.ADOPTED)
     assert Supersession([adopted, NEW]).of(adopted) is None
 

@@ -1,4 +1,4 @@
-"""What vCenter made of an upload that would be served although it is not the image."""
+"""Uploads that vCenter accepted although they are not the image, and that would be served."""
 
 from __future__ import annotations
 

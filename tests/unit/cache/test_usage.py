@@ -109,7 +109,7 @@ def test_a_use_that_cannot_be_noted_costs_no_volume(world: World) -> None:
 
 
 def test_a_use_that_is_only_remembered_keeps_an_idle_template(world: World) -> None:
-    """The account may not set attributes: the store gives the time and writes nothing."""
+    """The account may not set attributes: the store reports the time and writes nothing."""
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     unwritten = world.store.vms[made.entry.moref]
     world.clock.advance(1000)
@@ -122,7 +122,7 @@ def test_a_use_that_is_only_remembered_keeps_an_idle_template(world: World) -> N
 
 
 def test_a_first_use_that_is_only_remembered_counts_like_a_written_one(world: World) -> None:
-    """The template has no note of any use, and this process knows of one."""
+    """The template has no record of any use, but this process knows of one."""
     entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
     unwritten = dataclasses.replace(entry, used_at=None)
     usage = Usage(world.store, world.clock)
@@ -143,7 +143,7 @@ def expired(world: World, usage: Usage, settings: Settings) -> bool:
 
 @pytest.mark.parametrize("age_s", [8, 60, 300, 600])
 def test_a_template_that_was_used_does_not_expire_by_idleness(world: World, age_s: int) -> None:
-    """Whichever process looks: half of the age has not passed since the last use."""
+    """This holds in every process: half of the age has not passed since the last use."""
     settings = idle(age_s)
     used_by = Usage(world.store, world.clock, lambda: write_every_s(settings))
     entry = world.engine.create_volume(IMAGE, volume(), world.source).entry

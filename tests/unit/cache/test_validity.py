@@ -1,4 +1,4 @@
-"""Which copies are stale, and which are proven ours, by what Glance says and does not say."""
+"""Which copies are stale, and which are proven ours, by Glance's answers and silences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def copy(moref: str = "vm-1", of: Image = IMAGE, **known: Any) -> CacheEntry:
 
 
 def adopted(moref: str = "vm-1", of: Image = IMAGE) -> CacheEntry:
-    """A template whose record cannot be read: its name tells which image it is of."""
+    """A template with an unreadable record: its name says which image it is of."""
     made = entry(moref, image=of.id, phase=Phase.ADOPTED)
     return dataclasses.replace(made, name=template_name("b1", CacheKey.of(of, "lsiLogic")))
 
@@ -68,7 +68,7 @@ def test_glance_says_nothing_of_a_copy_that_may_be_another_clouds(owner: Owner) 
 
 
 def test_an_adopted_template_is_stale_when_its_image_is_gone_and_not_when_it_changed() -> None:
-    """Without a record nobody knows of which content it was made."""
+    """Without a record, its content is unknown."""
     assert stale_copies([adopted()], {IMAGE.id: None}).keys() == {"vm-1"}
     assert stale_copies([adopted()], {IMAGE.id: image(1, os_hash_value="cd" * 64)}) == {}
 

@@ -1,4 +1,4 @@
-"""What is asked for in advance: an import, a copy elsewhere, or a new lease of life."""
+"""Warming an image in advance: an import, a copy elsewhere, or a refreshed age."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_an_import_takes_no_image_that_is_to_be_kept(world: World) -> None:
     world.clock.advance(1000)
     cache.warm(image(2), "lsiLogic", world.source)
     world.kept.set([image(1).id])
-    cache.warm(image(3), "lsiLogic", world.source)  # 1 was used longest ago
+    cache.warm(image(3), "lsiLogic", world.source)  # 1 has been unused the longest
     assert {entry.image_id for entry in world.store.vms.values()} == {image(1).id, image(3).id}
     world.kept.set([image(1).id, image(3).id])
     with pytest.raises(errors.NotCacheable) as refusal:
@@ -133,7 +133,7 @@ def test_a_spare_copy_of_an_image_to_be_kept_makes_room(world: World) -> None:
 
 
 def test_a_check_goes_by_the_size_of_the_copy_that_is_there(world: World) -> None:
-    """Glance may not know that of the image's disk."""
+    """Glance may not know the size of the image's disk."""
     cache = engine(world, max_total_bytes=2 * GIB - 1)
     cache.warm(IMAGE, "lsiLogic", world.source, "datastore-1")
     world.kept.set([IMAGE.id])
@@ -148,6 +148,6 @@ def test_the_images_own_adapter_wins(world: World) -> None:
     assert made.record.key.adapter_type == "ide"
     cache = engine(world, max_count=1)
     world.kept.set([IMAGE.id])
-    cache.check_warm(own, "lsiLogic")  # it is there, so nothing needs room
+    cache.check_warm(own, "lsiLogic")  # it exists, so nothing needs space
     with pytest.raises(errors.NotCacheable, match="image_cache_max_count"):
         cache.check_warm(IMAGE, "lsiLogic")

@@ -1,4 +1,4 @@
-"""Cinder's object classes must be registered before the modules that annotate with them load."""
+"""Cinder's object classes must be registered before modules with annotations of them are loaded."""
 
 from __future__ import annotations
 

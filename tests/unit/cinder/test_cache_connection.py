@@ -1,4 +1,4 @@
-"""A backend's connection to its cache: opened again and again, and never in the way of volumes."""
+"""A backend's connection to its cache: repeatedly reopened, and never a delay for volumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StubCache:
 
 
 class Attempts:
-    """Builds a cache: each attempt meets the next of ``answers``, and the last one for ever."""
+    """Builds a cache: each attempt gets the next of ``answers``, later ones the last answer."""
 
     def __init__(self, *answers: StubCache | Exception) -> None:
         self.answers = list(answers)
@@ -127,7 +127,7 @@ def test_a_closed_connection_stays_closed(connection: CacheConnection) -> None:
 def under_way(
     connection: CacheConnection, answer: Any
 ) -> tuple[threading.Thread, Callable[[], None]]:
-    """Another attempt, which waits for vCenter; and what lets it end."""
+    """Start another attempt, which waits for vCenter; returns it and a function that ends it."""
     begun, go_on = threading.Event(), threading.Event()
 
     def build() -> Any:
@@ -145,7 +145,7 @@ def under_way(
 def test_the_failure_is_known_while_another_attempt_waits_for_vcenter(
     connection: CacheConnection,
 ) -> None:
-    """Volumes that are asked for meanwhile say why they go on without the cache, at once."""
+    """Volumes requested meanwhile report at once why they continue without the cache."""
     failure = errors.Unreachable("vCenter is away")
     connection.start(Attempts(failure), lambda: True)
     thread, go_on = under_way(connection, cache := StubCache())

@@ -1,4 +1,4 @@
-"""What becomes of a volume, by what the cache does; upstream's driver and the cache are stubs."""
+"""What happens to a volume, depending on the cache; upstream's driver and the cache are stubs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StubUpstream(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder is 
     :ivar plain: arguments of its clone_image and copy_image_to_... calls
     :ivar plain_fault: raised by them
     :ivar during_plain: called by them
-    :ivar deleted: ids of volumes that it was asked to delete
+    :ivar deleted: ids of volumes whose deletion was requested
     :ivar delete_fault: raised by these deletions
     :ivar set_up_fault: raised by its do_setup
     """
@@ -88,7 +88,7 @@ class StubUpstream(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder is 
 
 
 class StubImages:
-    """An engine: answers with an outcome, or raises what it is given.
+    """An engine that returns a given outcome or raises a given error.
 
     :ivar fails_late: with the clone, not before it
     """
@@ -109,7 +109,7 @@ class StubImages:
 
 
 class Rounds:
-    """Housekeeping, or a warm-up: its first round fails, as a defect would make it."""
+    """Housekeeping, or a warm-up: its first round fails, as with a defect."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -170,9 +170,9 @@ class Notes:
 
 
 class Driver(ImageCacheVmdkDriver, StubUpstream):
-    """Ours over the stub.
+    """Our driver on the stub.
 
-    :ivar cache: what it opens, or the error that it meets
+    :ivar cache: what it opens, or the error that it gets
     """
 
     cache: StubCache | errors.VmdkCacheError
@@ -186,10 +186,10 @@ class Driver(ImageCacheVmdkDriver, StubUpstream):
 class Lab:
     """A driver, its stubs, and one request.
 
-    :ivar meta: what Cinder says of the image
+    :ivar meta: Cinder's description of the image
     :ivar metadata: of the volume
     :ivar volume_type_id: of the volume
-    :ivar volume_fields: further fields of the volume, or other values than those of a new one
+    :ivar volume_fields: further fields of the volume, or values that differ from those of a new one
     """
 
     def __init__(self, **options: Any) -> None:
@@ -227,7 +227,7 @@ class Lab:
         return self.driver.clone_image(*self.request)
 
     def reimage(self, before: str = "available") -> None:
-        """As Cinder does it: the sparse copy is disabled.
+        """Reimage as Cinder does: with the sparse copy disabled.
 
         :param before: the volume's status; ``reserved`` for Nova's rebuild
         """
@@ -265,7 +265,7 @@ class _Item:
 
 
 class ImageService:
-    """Cinder's, with one image."""
+    """Cinder's image service, with one image."""
 
     def __init__(self, meta: dict[str, Any]) -> None:
         self._meta = meta
@@ -278,7 +278,7 @@ class ImageService:
 def no_database(folder: pathlib.Path) -> str:
     """URL of a database without tables, for any number of threads.
 
-    A database in memory has one connection for all of them, and SQLite crashes when two use it.
+    A database in memory has one connection for all of them, and SQLite crashes if two use it.
     """
     return f"sqlite:///{folder}/cinder.sqlite"
 
@@ -369,7 +369,9 @@ def test_a_reimage_that_does_not_ask_goes_through_the_cache_or_keeps_its_note(la
 def test_the_user_of_an_encrypted_volume_gets_no_answer(
     lab: Lab, method: str, metadata: dict[str, str], note: str | None
 ) -> None:
-    """Cinder creates such a volume empty, then writes the image; so it does when it reimages."""
+    """Cinder creates such a volume empty, then writes the image; it does the same when it
+    reimages.
+    """
     lab.metadata = metadata
     for before in (None, "available"):
         lab.volume_fields = {
@@ -546,7 +548,7 @@ def test_a_note_about_another_volume_is_not_passed_on(lab: Lab) -> None:
 
 
 def test_what_the_driver_is_not_asked_for_passes_through_as_it_is(lab: Lab) -> None:
-    """An interrupt is no failure of the cache."""
+    """An interrupt is not a failure of the cache."""
     lab.cache.images.answer = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         lab.clone()
@@ -563,7 +565,7 @@ def test_a_round_that_fails_does_not_end_the_rounds(make_lab: Callable[..., Lab]
 
 
 def change(driver: Driver, **options: Any) -> None:
-    """An operator edits cinder.conf and sends SIGHUP."""
+    """Edit cinder.conf and send SIGHUP, as an operator does."""
     for name, value in options.items():
         cfg.CONF.set_override(name, value, group=GROUP)
     driver.take_over_settings(cfg.CONF, {})
@@ -615,7 +617,7 @@ def test_settings_that_change_before_the_rounds_begin_are_taken_over(lab: Lab) -
 
 
 class Typed(configuration.Configuration):  # type: ignore[misc]  # Cinder is untyped here
-    """A section of cinder.conf, in which one value may be wrong."""
+    """A section of cinder.conf that may contain one wrong value."""
 
     wrong = ""
 
@@ -688,7 +690,7 @@ def test_a_second_set_up_closes_the_first_cache(lab: Lab) -> None:
 
 
 class StubSession:
-    """Of Cinder's own driver with vCenter."""
+    """The session of Cinder's own driver with vCenter."""
 
     def __init__(self) -> None:
         self.log_outs = 0
@@ -780,7 +782,7 @@ def test_the_extra_spec_of_the_cache_is_told_with_the_capabilities(
         ({"image_cache": "<is> True"}, True, False),
         ({"capabilities:image_cache": "<is> True"}, True, False),
         ({"image_cache": "<is> False"}, False, True),
-        # Of the driver, not of the scheduler: every backend passes.
+        # A requirement for the driver, not for the scheduler: every backend passes.
         ({"vmware:use_image_cache": "<is> True"}, True, True),
     ],
     ids=str,

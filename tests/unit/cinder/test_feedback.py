@@ -1,4 +1,4 @@
-"""Every error leaves a message that Cinder's API can show, and telling never fails."""
+"""Every error leaves a message that Cinder's API can show, and reporting never fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EVERY_ERROR = [
 
 
 class Messages:
-    """Cinder's message API: keeps what it is given, or fails as a lost database does."""
+    """Cinder's message API: stores messages, or fails as with a lost database."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.kept: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ def test_cinders_message_api_takes_the_arguments_that_are_sent() -> None:
 
 @pytest.fixture
 def context(tmp_path: pathlib.Path) -> Iterator[Any]:
-    """Of a user who is no administrator, with Cinder's own database, new, behind it."""
+    """The context of a user without the admin role, with Cinder's own new database."""
     manager = enginefacade.transaction_context()
     manager.configure(connection=f"sqlite:///{tmp_path}/cinder.sqlite", sqlite_synchronous=False)
     with warnings.catch_warnings():
@@ -125,7 +125,7 @@ def notes(context: Any, volume_id: str) -> dict[str, str]:
 
 
 def test_a_note_is_what_the_last_attempt_came_to(context: Any) -> None:
-    """A volume that was tried on a second backend would tell of the first."""
+    """Otherwise a volume that was tried on a second backend would have the first one's note."""
     feedback, volume_id = Feedback(Messages()), volume_with_id(context)
     for text in ("bypass: fault", "failed: image 'x' is empty", "hit", "miss"):
         feedback.outcome(context, volume_id, text)
@@ -133,10 +133,10 @@ def test_a_note_is_what_the_last_attempt_came_to(context: Any) -> None:
 
 
 def test_a_property_that_the_user_sets_while_the_volume_is_made_is_lost(context: Any) -> None:
-    """As ``openstack volume set --property`` does it; the volume may be in line for hours."""
+    """``openstack volume set --property`` does this; the volume may wait for hours."""
     feedback, volume_id = Feedback(Messages()), volume_with_id(context)
     db_api.volume_metadata_update(context, volume_id, {"use_image_cache": "true"}, False)
-    volume = objects.Volume.get_by_id(context, volume_id)  # as the driver was given it
+    volume = objects.Volume.get_by_id(context, volume_id)  # as the driver got it
     db_api.volume_metadata_update(context, volume_id, {"colour": "red"}, False)
     feedback.outcome(context, volume_id, "hit")
     db_api.volume_metadata_update(context, volume_id, {"size": "small"}, False)

@@ -161,7 +161,7 @@ def test_the_report_itself_is_not_changed() -> None:
 def test_the_worked_example_of_the_documents_is_not_what_cinders_filter_does(
     manager: ImageCacheHostManager, capabilities: dict[str, Any], passes: bool
 ) -> None:
-    """docs/scheduler.rst, "Free capacity and thin disks": its rows, in their order."""
+    """docs/scheduler.rst, "Free capacity and thin disks": its rows, in order."""
     datastores = {"total_capacity_gb": 10_000, "free_capacity_gb": 6_940}
     booked = {"allocated_capacity_gb": 16_000, "extra_provisioned_capacity_gb": 200}
     report(manager, **{**datastores, **booked, **capabilities})

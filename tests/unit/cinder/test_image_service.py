@@ -1,4 +1,4 @@
-"""Errors of Glance's client become ours, and Cinder asks for images as itself."""
+"""Errors of Glance's client become ours, and Cinder requests images as itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGE = Image(id="abc", size_bytes=4, disk_format="vmdk", container_format="bare
 
 
 class Body:
-    """A download's body: chunks, then an error if one was given; remembers being closed."""
+    """A download's body: chunks, then an optional error; records whether it was closed."""
 
     def __init__(self, *chunks: bytes, error: Exception | None = None) -> None:
         self._rest = iter(chunks)
@@ -152,7 +152,7 @@ def test_bytes_that_do_not_match_glances_md5_are_corrupt() -> None:
 
 
 class GlanceClient:
-    """Cinder's wrapper of Glance's client, with one image; notes how its data were asked for."""
+    """Cinder's wrapper of Glance's client, with one image; records how its data was requested."""
 
     def __init__(self, body: Body | None) -> None:
         self._body = body
@@ -197,7 +197,7 @@ def test_an_image_without_data_is_reported_as_one(body: Any, checksum: str | Non
 
 
 class NoLocation(ImageService):
-    """An image that Glance shows, or not, and whose data it does not find."""
+    """An image that Glance may or may not show, and whose data it does not find."""
 
     def __init__(self, shown: bool) -> None:
         super().__init__(error=exception.ImageNotFound(image_id=IMAGE.id))
@@ -221,7 +221,7 @@ def test_an_image_that_glance_does_not_show_is_refused() -> None:
 
 
 def cut_short() -> requests.exceptions.ChunkedEncodingError:
-    """As requests raises it for an answer that is shorter than its Content-Length."""
+    """The error of requests for an answer that is shorter than its Content-Length."""
     try:
         try:
             raise urllib3_exc.IncompleteRead(5, 7)
@@ -254,7 +254,7 @@ def test_a_fault_of_the_reader_is_not_translated() -> None:
 
 
 class Shows:
-    """Cinder's image service with one image, or with an answer that is an error.
+    """Cinder's image service with one image, or with an error as its answer.
 
     :ivar contexts: of each request
     """
@@ -264,7 +264,7 @@ class Shows:
         self.contexts: list[Any] = []
 
     def detail(self, context: Any, filters: dict[str, str]) -> list[dict[str, Any]]:
-        """Twice the image: as it is, and marked to be kept warm."""
+        """The image twice: unchanged, and marked to be kept warm."""
         assert filters == {"status": "active", "disk_format": "vmdk"}
         marked = {"properties": {"image_cache_warm": "True"}}
         return [self.show(context, "abc"), {**self.show(context, "def"), **marked}]
@@ -311,7 +311,7 @@ def noauth() -> Iterator[None]:
 
 @pytest.fixture
 def keystone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ServiceUser]]:
-    """With Keystone in use, as by default; called: logs a service user in that has these roles."""
+    """Keystone in use, as by default; a function that logs in a service user with these roles."""
     option, section = "send_service_user_token", "service_user"
 
     def log_in(*roles: str) -> ServiceUser:
@@ -383,8 +383,8 @@ def test_the_service_user_asks_with_its_token_and_finds_glance_in_its_catalog(
 
 @pytest.fixture
 def glance_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ServiceUser]]:
-    """Called: logs the user of [glance] in, who has these roles. keystoneauth's own loader makes
-    plugins that ask a Keystone, so one takes its place."""
+    """A function that logs in the user of [glance] with these roles. keystoneauth's own loader
+    creates plugins that need a Keystone, so this fixture replaces it."""
     upstream.own_users()  # registers the options
 
     def log_in(*roles: str) -> ServiceUser:

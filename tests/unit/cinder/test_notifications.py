@@ -33,7 +33,7 @@ EVENTS: list[events.Event] = [
 
 @pytest.fixture
 def bus(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Cinder's RPC, initialised with the notification drivers that the test is given."""
+    """Cinder's RPC, initialized with the test's notification drivers."""
     rpc.TRANSPORT = rpc.NOTIFICATION_TRANSPORT = rpc.NOTIFIER = None
     messaging.get_notification_transport(cfg.CONF, url="fake:///")  # registers the options
     cfg.CONF.set_override("transport_url", "fake:///")
@@ -48,7 +48,7 @@ def bus(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 class Subscriber:
-    """A program on the bus, as a billing service is."""
+    """A subscriber on the bus, such as a billing service."""
 
     def __init__(self, transport: Any) -> None:
         self.heard: queue.Queue[tuple[str, str, str, Any]] = queue.Queue()
@@ -131,7 +131,7 @@ def no_context() -> Iterator[None]:
 
 @pytest.mark.parametrize("bus", [["messagingv2", "log"]], indirect=True)
 def test_the_thread_keeps_the_context_of_its_request(bus: Any, no_context: None) -> None:
-    """Each of its log lines bears the id of the request: an operator searches for it."""
+    """Each of its log lines has the id of the request, for which operators search."""
     request = RequestContext("user-1", "project-1", is_admin=False)
     assert oslo_context.get_current() is request
     for event in EVENTS:

@@ -80,7 +80,7 @@ def test_a_value_that_means_neither_yes_nor_no_is_told_with_its_place(text: str)
     "others", [{"spec": "true"}, {"image": "true"}, {"spec": "maybe"}, {"image": "maybe"}]
 )
 def test_the_volumes_own_word_is_the_last_also_when_it_is_unclear(others: dict[str, str]) -> None:
-    """It may be meant for a no."""
+    """The user may have meant no."""
     ways = ("volume_type", "image")
     assert answer(*ways, metadata="flase", **others) == Unclear(OWN, "flase")
     assert answer("always", metadata="flase") == Unclear(OWN, "flase")

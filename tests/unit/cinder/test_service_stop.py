@@ -1,4 +1,4 @@
-"""What a backend does when its service stops, with services that stop as Cinder's do."""
+"""What a backend does when its service stops, with services that stop like Cinder's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 
 
 def services() -> type:
-    """A class of services of its own, for it is changed for good."""
+    """A separate class of services, because it is changed permanently."""
 
     class Service:
         """:ivar under_way: ends when the last request has ended"""
@@ -66,7 +66,7 @@ def test_the_actions_come_after_the_last_request() -> None:
 
 
 def test_where_the_process_does_not_wait_for_requests_neither_do_the_actions() -> None:
-    """On native threads, where the wait may have no end."""
+    """On native threads, where the wait may never end."""
     kind = services()
     service = kind()
     service.under_way.clear()
@@ -113,7 +113,7 @@ def test_the_stop_waits_for_the_actions_in_threads_that_hold_up_no_exit() -> Non
     stopping = threading.Thread(target=stop)
     stopping.start()
     assert began.wait(PATIENCE_S)
-    stopping.join(0.2)  # time to return, for a stop that does not wait
+    stopping.join(0.2)  # enough time to return, for a stop that does not wait
     goes_on.set()
     stopping.join(PATIENCE_S)
     assert service.did == ["stop", "wait", "daemon=True", "ended=True"]

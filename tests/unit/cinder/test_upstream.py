@@ -1,6 +1,6 @@
-"""What we rely on of Cinder exists, takes what we give it, and behaves as we rely on it.
+"""The names of Cinder that we use exist, take our arguments, and behave as we expect.
 
-``make matrix`` runs this with every release of Cinder that the package may be installed beside.
+``make matrix`` runs this with every supported release of Cinder.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from vmdk_cache.cinder.volume_from_image import VolumeFromImage
 _VMDK_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
 _HOST_MANAGER = "cinder.scheduler.host_manager"
 _GLANCE = "cinder.image.glance"
-#: Whatever of Cinder is called, or overridden: name -> its parameters, as inspect.signature has
-#: them. The same in all releases of setup.cfg's range.
+#: Everything of Cinder that we call or override: name -> its parameters, as inspect.signature shows
+#: them. They are the same in all releases of setup.cfg's range.
 SIGNATURES = {
     # Overridden, and called through super().
     _VMDK_DRIVER: "*args **kwargs",
@@ -86,7 +86,7 @@ SIGNATURES = {
     f"{_GLANCE}.GlanceImageService.download": "self context image_id data",
     f"{_GLANCE}.GlanceClientWrapper.call": "self context method *args **kwargs",
 }
-#: Attributes that are read or set, beside those that our modules name with their module.
+#: Attributes that we read or set, in addition to those that our modules name with their module.
 ATTRIBUTES = (
     f"{_HOST_MANAGER}.HostManager.backend_state_cls",
     "cinder.scheduler.weights.BaseHostWeigher.minval",
@@ -121,7 +121,7 @@ def test_an_instance_lacks_an_attribute_that_we_set_or_read() -> None:
 
 
 def names_of_cinder(path: pathlib.Path) -> Iterator[str]:
-    """Whatever a module reads of what it imports from Cinder, with its full name."""
+    """Full names of everything that a module reads from its imports of Cinder."""
     tree = ast.parse(path.read_text())
     imported = {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
@@ -234,7 +234,7 @@ class Row:
     ("row", "expected"),
     [
         (Row("creating"), True),
-        (Row("downloading"), False),  # as a volume that is being reimaged
+        (Row("downloading"), False),  # like a volume that is being reimaged
         (Row("available"), False),
         (Row("in-use"), False),
         (Row("deleting"), False),
@@ -257,8 +257,8 @@ def test_a_vm_is_removed_for_a_volume_that_cinder_does_not_say_is_being_created(
     ("row", "expected"),
     [
         (Row("creating"), True),
-        (Row("error"), True),  # as an administrator may set it meanwhile
-        (Row("error_deleting"), True),  # and so it has an owner
+        (Row("error"), True),  # as an administrator may set it in the meantime
+        (Row("error_deleting"), True),  # so it has an owner
         (Row("deleting"), False),
         (Row(None, exception.VolumeNotFound(volume_id="v1")), False),
         (Row(None, OSError("the database is away")), True),
@@ -275,7 +275,7 @@ def test_a_volume_is_given_up_only_if_cinder_says_that_it_is_deleted(
 
 
 class Deletion:
-    """A part of Cinder that deletes a volume, as its volume manager does.
+    """A part of Cinder that deletes a volume, like its volume manager.
 
     :ivar entered: it has the volume's lock
     """
@@ -292,7 +292,7 @@ class Deletion:
 
 @pytest.fixture
 def coordinator(tmp_path: pathlib.Path) -> Iterator[None]:
-    """Cinder's own, with locks in files."""
+    """Cinder's own coordinator, with locks in files."""
     cfg.CONF.set_override("backend_url", f"file://{tmp_path}", group="coordination")
     coordination.COORDINATOR.start()
     yield

@@ -36,7 +36,7 @@ def capabilities(*images: str, opt_in: tuple[str, ...] = ("metadata",)) -> dict[
         ("volume_type", {"use_image_cache": "no"}, "true", False),
         ("always", {}, None, True),
         ("always", {"use_image_cache": "no"}, None, False),
-        # The scheduler does not know the image's properties; that it is cached says enough.
+        # The scheduler does not know the image's properties; that the image is cached is enough.
         ("image", {}, None, True),
         ("image", {"use_image_cache": "false"}, None, False),
         ("", {"use_image_cache": "yes"}, "true", False),
@@ -106,7 +106,7 @@ def test_a_request_that_says_nothing_is_no_wish(properties: dict[str, Any]) -> N
 
 
 def pool(name: str, free_gb: int, **reported: Any) -> host_manager.PoolState:
-    """A pool as Cinder's scheduler keeps it, of one backend with several."""
+    """A pool as Cinder's scheduler keeps it, of a backend with several pools."""
     state = host_manager.PoolState("h@vmware", None, None, name)
     state.update_capabilities(reported)
     state.total_capacity_gb = 1000
@@ -120,7 +120,7 @@ def best(
     metadata: Mapping[str, str] = ASKS,
     **properties: Any,
 ) -> str:
-    """Name of the pool that Cinder's own weight handler puts first."""
+    """Name of the first pool by Cinder's own weight handler."""
     handler = weights.OrderedHostWeightHandler("cinder.scheduler.weights")
     weighed = handler.get_weighed_objects(
         list(weighers),
@@ -133,7 +133,7 @@ def best(
 
 @pytest.fixture
 def two_pools() -> list[host_manager.PoolState]:
-    """The image is on the fuller one."""
+    """Two pools; the fuller one has the image."""
     return [
         pool("roomy", 900, **capabilities(OTHER)),
         pool("cached", 100, **capabilities(IMAGE)),
@@ -212,7 +212,7 @@ def test_among_those_that_have_the_image_room_decides(
 def test_a_backend_that_does_not_report_its_free_capacity_is_not_preferred(
     two_pools: list[host_manager.PoolState], free_gb: Any, wins: str
 ) -> None:
-    """No filter of Cinder's would keep volumes away from it once it is full."""
+    """No filter of Cinder would keep volumes away from it once it is full."""
     two_pools[1].free_capacity_gb = free_gb
     assert best(two_pools, ImageCacheWeigher) == wins
 

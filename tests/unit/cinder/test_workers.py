@@ -1,4 +1,4 @@
-"""How many workers cinder-volume has, and how many of them import without the cache."""
+"""The number of cinder-volume's workers, and how many of them import without the cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USUAL = 64
 @pytest.fixture
 def configured(tmp_path: pathlib.Path) -> Callable[[str], cfg.ConfigOpts]:
     def make(text: str) -> cfg.ConfigOpts:
-        """Options as of a service that was started with these lines in [DEFAULT]."""
+        """Options of a service that was started with these lines in [DEFAULT]."""
         file = tmp_path / "cinder.conf"
         file.write_text(f"[DEFAULT]\n{text}\n")
         conf = cfg.ConfigOpts()
@@ -37,7 +37,7 @@ def configured(tmp_path: pathlib.Path) -> Callable[[str], cfg.ConfigOpts]:
 class Endpoint:
     """Requests that all wait in their workers.
 
-    :ivar under_way: how many are being served now
+    :ivar under_way: number of requests being served now
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Endpoint:
 
 @pytest.fixture
 def service() -> Iterator[cfg.ConfigOpts]:
-    """Options of this process, some of which oslo.messaging looks for nowhere else."""
+    """Options of this process, because oslo.messaging reads some of them nowhere else."""
     cfg.CONF.register_opt(Workers().option)
     cfg.CONF.clear_default(OPTION)
     yield cfg.CONF
@@ -63,7 +63,7 @@ def service() -> Iterator[cfg.ConfigOpts]:
 
 @contextlib.contextmanager
 def served(conf: cfg.ConfigOpts, requests: int) -> Iterator[Endpoint]:
-    """So many requests have been sent to an RPC server as Cinder makes them."""
+    """An RPC server as Cinder makes them, after this number of requests."""
     endpoint = Endpoint()
     transport = oslo_messaging.get_rpc_transport(conf, url="fake://")
     target = oslo_messaging.Target(topic="cinder-volume", server="lab")
@@ -163,7 +163,7 @@ def test_an_option_that_another_oslo_messaging_defines_differently_is_no_error(
 
 
 class Import:
-    """An import without the cache, in a thread of its own until told to end."""
+    """An import without the cache, in its own thread, until the test ends it."""
 
     def __init__(self, workers: Workers, pool: concurrent.futures.Executor) -> None:
         self.begun = threading.Event()
@@ -225,7 +225,7 @@ def test_that_no_worker_is_left_is_said_once_for_each_burst(
     caplog.clear()
 
     def burst(volumes: int) -> int:
-        """How often it was said."""
+        """How often the message was logged."""
         with contextlib.ExitStack() as many:
             for _ in range(volumes):
                 many.enter_context(workers.creating())

@@ -1,4 +1,4 @@
-"""Cinder's API as an administrator reads it, on a server that answers as Cinder does."""
+"""Cinder's API as an administrator reads it, on a server that answers like Cinder."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from vmdk_cache.cli.identity import Identity
 
 
 class Server:
-    """:ivar answers: by path, lists that are served in pages of ``limit`` from ``marker`` on; the
-    status of a refusal; or a body"""
+    """:ivar answers: by path: lists, served in pages of ``limit`` from ``marker`` on; the status of
+    a refusal; or a body
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Glance without Cinder: where it is, as whom it is asked, and what its answers mean."""
+"""Glance without Cinder: its endpoint, the user of its requests, and the meaning of its answers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def options(tmp_path: pathlib.Path) -> Callable[[str], cfg.ConfigOpts]:
 
 
 def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
-    from cinder.image import image_utils  # before glance, which it needs half loaded
+    from cinder.image import image_utils  # before glance, which needs it half loaded
 
     cinder_glance = image_utils.glance
     theirs = {o.name: o for o in (*cinder_config.auth_opts, *cinder_config.image_opts)}
@@ -80,7 +80,7 @@ def test_options_of_cinders_have_cinders_types_and_defaults() -> None:
         assert mine.default == theirs[mine.name].default, mine.name
 
 
-# -- as whom
+# -- the user
 
 
 def test_the_environment_comes_before_the_section(
@@ -141,7 +141,7 @@ def test_certificates_are_trusted_as_cinder_does(
     assert identity(options(text), {**USER, **environ}).session.verify == verify
 
 
-# -- where
+# -- the endpoint
 
 
 def test_servers_are_read_as_cinder_reads_them(
@@ -181,13 +181,13 @@ def test_a_glance_that_nobody_can_find_names_the_option(
         connect(options(text), {})
 
 
-# -- what its answers mean
+# -- the meaning of answers
 
 
 class Images:
-    """The ``images`` of a client: one answer, or one error, to all that is asked.
+    """The ``images`` of a client: one answer, or one error, to all requests.
 
-    :ivar data_answer: the answer to a request for data, if it is another
+    :ivar data_answer: the answer to a request for data, if it differs
     """
 
     def __init__(self, answer: Any) -> None:

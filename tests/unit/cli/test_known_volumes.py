@@ -1,4 +1,4 @@
-"""What Cinder's API must say before a volume is said not to exist."""
+"""What Cinder's API must say before a volume counts as nonexistent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_all_volumes_are_listed_however_short_cinders_pages_are(
 
 
 def test_a_user_without_the_admin_role_does_not_know_all_volumes(api: OpenStackApi) -> None:
-    """Cinder would list those of the own project, and say nothing of it."""
+    """Cinder would list only those of the user's own project, without an error."""
     api.volumes = {"v1": ("p1", None)}
     api.roles = ["member", "reader"]
     with pytest.raises(errors.SourceUnavailable, match="admin role"):

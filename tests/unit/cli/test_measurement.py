@@ -35,7 +35,7 @@ def entry(
     warmed_s: float | None = None,
     size_gib: int = 10,
 ) -> CacheEntry:
-    """:param age_s: before MADE that it was made, ``warmed_s`` that it was warmed"""
+    """:param age_s: how long before MADE it was created, ``warmed_s``: warmed"""
     created = MADE - datetime.timedelta(seconds=age_s)
     record = Record("b1", CacheKey(image, "f", "ide"), size_gib * GIB, created, "host:1")
     return CacheEntry(
@@ -204,7 +204,7 @@ def test_counts_of_days_and_images_are_summed_up() -> None:
 
 
 def test_every_reason_and_rule_is_zero_before_its_first_event() -> None:
-    """A counter that appears as 1 has not risen, so its first event would alert nobody."""
+    """A counter whose first value is 1 has not risen, so its first event would trigger no alert."""
     found = samples(tally=Tally([], []))
     assert all(found[f"bypasses_total{{{reason}}}"] == 0 for reason in Reason)
     assert all(found[f"evictions_total{{{rule}}}"] == 0 for rule in Rule)

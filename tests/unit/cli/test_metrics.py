@@ -41,7 +41,7 @@ def test_the_meaning_is_a_sentence_about_options_that_exist(definition: Definiti
 
 
 def rows(page: str) -> dict[str, list[str]]:
-    """Of the page's tables: metric -> type, labels, meaning."""
+    """The page's tables: metric -> type, labels, meaning."""
     found = {}
     for row in re.split(r"^   \* - ", page, flags=re.MULTILINE)[1:]:
         cells = [" ".join(cell.split()) for cell in re.split(r"^     - ", row, flags=re.MULTILINE)]

@@ -18,14 +18,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from vmdk_cache import errors
 from vmdk_cache.cli.metrics_server import MetricsServer, tls_context
 
-#: For what happens in another thread, and does.
+#: Time limit for events in another thread that do happen.
 SOON_S = 60.0
 
 
 class Collector:
-    """One metric, and a second, for requests that ask for a part.
+    """One metric, and a second one for requests that ask for a part.
 
-    :ivar patience_s: what each scrape was given
+    :ivar patience_s: the timeout of each scrape
     """
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ def test_ipv6_is_served_and_written_as_a_url() -> None:
 
 
 class Pki:
-    """Files of a server's and a client's certificates, of one authority."""
+    """Files of a server's and a client's certificates, from one CA."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         authority = trustme.CA()

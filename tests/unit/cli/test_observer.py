@@ -1,4 +1,4 @@
-"""Looks are shared, never block who asks, and a refused account is left alone for a while."""
+"""Callers share looks and are never blocked, and a refused account gets a pause."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cli.observer import REFUSED_PAUSE_S, Observer
 from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 
-#: For what happens in another thread, and does.
+#: Time limit for events in another thread that do happen.
 SOON_S = 60.0
 
 
 class Cache:
     """What an observer needs of a RunningCache.
 
-    :ivar looks: how often it was looked at
+    :ivar looks: number of looks
     :ivar gate: a look waits for it
     """
 
@@ -51,7 +51,7 @@ class Cache:
 
 
 class Connector:
-    """Connects, or fails with what is next in ``failures``."""
+    """Connects, or fails with the next of ``failures``."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -146,7 +146,7 @@ def test_scrapes_do_not_lock_an_account_that_was_refused(
 def test_the_pause_after_a_refusal_begins_when_the_refusal_arrives(
     connect: Connector, clock: ManualClock, observer: Observer
 ) -> None:
-    """A session counts its pause from then: an earlier attempt would only begin a second pause."""
+    """A session counts its pause from then: an earlier attempt would only start a second pause."""
     connect.failures = [errors.LoginRefused("wrong password")]
     connect.during = lambda: clock.advance(60)
     assert not seen(observer)

@@ -1,4 +1,4 @@
-"""What is told of an import on the way, to a log and to a terminal."""
+"""How the progress of an import is reported, to a log and to a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class HungUp(io.StringIO):
-    """A stream, once its reader is gone."""
+    """A stream whose reader has gone."""
 
     def __init__(self, *, is_terminal: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A warm-up that is broken off: by the main thread, whatever its threads are at."""
+"""The main thread can interrupt a warm-up at any time, whatever the other threads do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE = Image("a0000000-0000-4000-8000-000000000001", 2, "vmdk", "bare")
 
 
 class FastClock(ManualClock):
-    """Whoever looks at it has waited for half of the time that is allowed."""
+    """Every reading takes half of the allowed time."""
 
     def monotonic(self) -> float:
         self.advance(CLEANED_UP_WITHIN_S / 2)
@@ -44,7 +44,7 @@ class Images:
 
     def warm(self, image: Image, adapter: str, source: Any, datastore: str | None) -> Any:
         for _ in source.open(image):
-            # As by a signal that comes just before the main thread begins to wait: it wakes nobody.
+            # Like a signal right before the main thread begins to wait: it wakes no thread.
             _thread.interrupt_main()
         raise AssertionError("the run was broken off")
 

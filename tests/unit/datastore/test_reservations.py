@@ -1,4 +1,4 @@
-"""Promises that must neither leak nor be made twice."""
+"""Promises neither leak nor are made twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def reserve(
 
 
 def promised(reservations: Reservations) -> dict[str, int]:
-    """What the next choice would see."""
+    """The promises that the next choice would see."""
     with reservations.claim(lambda pending: pending, lambda pending: {}) as seen:
         return {moref: amount for moref, amount in seen.items() if amount}
 

@@ -1,4 +1,6 @@
-"""Stand-ins for what Cinder hands to its VMDK driver: volumes, snapshots, an image service."""
+"""Replacements for the objects that Cinder passes to its VMDK driver: volumes, snapshots, an image
+service.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running fake vCenter whose own errors fail the test, and a client logged in to it."""
+"""A running fake vCenter whose own errors fail the test, and a logged-in client."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whether Cinder's own, unmodified VMDK driver could tell the fake from a vCenter.
+"""Cinder's own, unmodified VMDK driver works on the fake as on a vCenter.
 
-Every operation of the driver runs here over its own SOAP client, with the account that
-docs/security.rst describes; volumes' bytes are compared by hash, and each test ends with nothing
-left on the datastores.
+Every operation of the driver runs here over its own SOAP client, with the account of
+docs/security.rst. Volumes' bytes are compared by hash, and each test ends with nothing left on the
+datastores.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def test_a_volume_in_use_is_cloned_with_the_servers_other_disks(vc: VCenter, dri
 
 
 def _server_with(client: Client, vc: VCenter, base: Record) -> Any:
-    """A server with a disk of its own that has the volume attached, as Nova leaves it."""
+    """A server with its own disk and the volume attached, as Nova leaves it."""
     from pyVmomi import vim
 
     options = [vim.option.OptionValue(key=f"volume-{base.id}", value=base.id)]
@@ -323,7 +323,7 @@ STEPS = (
 def test_a_vm_of_an_operation_under_way_looks_like_one_without_a_volume(
     vc: VCenter, driver: Any
 ) -> None:
-    """The check for such VMs looks before each step of all operations that make temporary VMs."""
+    """The check for such VMs looks before each step of all operations that create temporary VMs."""
     session = Session(
         Endpoint(host=vc.host, port=vc.port, user=USER, password=PASSWORD, ca_file=str(vc.ca_file))
     )
@@ -332,7 +332,7 @@ def test_a_vm_of_an_operation_under_way_looks_like_one_without_a_volume(
     orphans: list[Backing] = []
 
     def new(size_gb: int = 1, type_id: str | None = None) -> Record:
-        """A volume, whose row Cinder makes before the driver is asked for anything."""
+        """A volume, whose row Cinder creates before it calls the driver."""
         made = volume(size_gb, type_id)
         known.add(made.id)
         return made

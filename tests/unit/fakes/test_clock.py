@@ -1,4 +1,4 @@
-"""What would let a test clock hide time from the code under test."""
+"""Test clocks hide no time from the code under test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.fakes.clock import HastyClock, ManualClock, SharedClock, SharedHastyC
 from tests.fakes.vcenter import Clock
 from vmdk_cache.clock import Clock as ClientClock
 
-#: Far from 0: code that reads 0.0 as "never" sees a time long ago.
+#: Far from 0: for code that takes 0.0 for "never", that is a time long ago.
 LONG_S = 86400.0
 
 

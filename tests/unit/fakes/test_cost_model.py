@@ -1,4 +1,4 @@
-"""What would let the fake's costs flatter or slander what is measured on them."""
+"""The fake's costs neither flatter nor penalize what is measured with them."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class TestOnTheServer:
         return made
 
     def seconds(self, vc: VCenter, tasks: list[Any], tick_s: float = 0.5) -> float:
-        """Until all of them have ended well, in steps."""
+        """Wait until all tasks have succeeded, advancing in steps; returns the seconds."""
         began = vc.clock.monotonic()
         self.settle(vc)
         while any(task.info.state in ("queued", "running") for task in tasks):
@@ -174,7 +174,7 @@ class TestOnTheServer:
         return vc.clock.monotonic() - began
 
     def settle(self, vc: VCenter) -> None:
-        """What was asked for is under way."""
+        """Wait until the requested operations run."""
         wait_until(lambda: vc.clock.activity.wait_until_idle(0.1))
 
     def clone(self, client: Client, image: Any, name: str, datastore: int, host: int = 1) -> Any:

@@ -1,4 +1,4 @@
-"""What would go wrong if the fake's datastores were not honest about bytes and names."""
+"""The fake's datastores count bytes and names exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would go wrong if the fake's disks mixed up or lost bytes."""
+"""The fake's disks neither mix up nor lose bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would go wrong if the fake's leases let a broken import pass, or left its pieces behind."""
+"""The fake's leases neither accept a broken import nor leave its parts behind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def _import(client: Client, name: str = "image", **more: Any) -> Any:
 
 
 def _nothing_left(vc: VCenter) -> bool:
-    """Soon: vCenter removes what a failed import has made after it has ended the lease."""
+    """True after a while: vCenter removes what a failed import has created after the lease's
+    end.
+    """
     store = vc.datastore("DC0_DS0")
     for _ in range(1000):
         if vc.vms() == [] and store.files() == {} and store.directories() == []:
@@ -138,7 +140,7 @@ REFUSED = {
 def test_a_refused_upload_leaves_a_disk(
     vc: VCenter, client: Client, damage: Callable[[bytes], bytes]
 ) -> None:
-    """On a host that ends the lease, whatever came before it on the same lease."""
+    """On a host that ends the lease, whatever was uploaded before on the same lease."""
     vc.switches.refused_stream_fails_lease = True
     _, data = _image()
     lease = _import(client, "refused")
@@ -191,7 +193,9 @@ def test_an_upload_that_stops_half_way_blocks_for_ever(vc: VCenter, client: Clie
 
 
 def test_an_upload_that_comes_with_complete_is_lost(vc: VCenter, client: Client) -> None:
-    """A small disk is in a socket, and its lease is completed before the server reads it."""
+    """A small disk is in the socket buffer, and its lease is completed before the server reads
+    it.
+    """
     disk, data = _image()
     lease = _import(client)
     parts = urlsplit(lease.info.deviceUrl[0].url)

@@ -1,4 +1,4 @@
-"""What would go wrong if the fake's OvfManager read a descriptor otherwise than vCenter does."""
+"""The fake's OvfManager reads a descriptor like vCenter."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TAIL = "</VirtualHardwareSection></VirtualSystem></Envelope>"
 
 
 def item(kind: int, **values: Any) -> str:
-    """Of the virtual hardware."""
+    """An Item of the virtual hardware."""
     values = {"ResourceType": kind, "ElementName": f"element {kind}", **values}
     inner = "".join(f"<rasd:{key}>{value}</rasd:{key}>" for key, value in values.items())
     return f"<Item>{inner}</Item>"
@@ -202,7 +202,7 @@ def test_a_scsi_controller_is_of_another_kind(client: Client, sub_type: str, kin
 
 
 def test_a_card_is_on_another_network(client: Client, vc: VCenter) -> None:
-    """As mapped; else on the network of that name, else on the first."""
+    """As mapped; else the network of that name, else the first."""
     with vc.lock:
         front = Network(vc, "front")
         datacenter = vc.registry.require(client.datacenter)
@@ -308,7 +308,7 @@ def test_a_parsed_descriptor_tells_something_else(client: Client) -> None:
 
 
 def test_a_described_machine_is_another(client: Client) -> None:
-    """What is written is read again: controllers, cards, quotes in names, and the note."""
+    """The written descriptor is read again: controllers, cards, quotes in names, and the note."""
     vm = client.create('<origin> & "co"')
     card = vim.vm.device.VirtualVmxnet3(
         key=-1,

@@ -1,4 +1,4 @@
-"""What would make requests and tasks free where a test pays for them."""
+"""Requests and tasks cost time where a test pays for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASK_S = 50.0
 
 @pytest.fixture
 def vc() -> Iterator[VCenter]:
-    """Nobody moves this clock: what passes, passes by itself."""
+    """No test moves this clock; only the costs do."""
     costs = CostModel(request_s=REQUEST_S, task_s=TASK_S)
     with VCenter(clock=Clock(scale=0), cost_model=costs) as running:
         yield running

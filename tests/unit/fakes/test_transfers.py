@@ -1,4 +1,4 @@
-"""What would make a model of shared bandwidth dishonest; time is moved by the tests alone."""
+"""The model of shared bandwidth is fair; only the tests move time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISK = Route({"disk": 100.0})
 
 @dataclass
 class World:
-    """Transfers on a clock that stands still, and when each of them ended."""
+    """Transfers on a clock that stands still, and the end time of each."""
 
     clock: Clock = field(default_factory=lambda: Clock(scale=0))
     ended: dict[str, float] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class World:
         return transfer
 
     def end_times(self) -> dict[str, float]:
-        """When all that runs has ended, to the millisecond."""
+        """Advance until all transfers have ended; returns the end times, to the millisecond."""
         self.clock.advance(10_000)
         return {name: round(moment, 3) for name, moment in self.ended.items()}
 
@@ -53,7 +53,7 @@ def test_a_late_copy_slows_what_had_passed_already(world: World) -> None:
     world.start("early", 1000)
     world.clock.advance(5)
     world.start("late", 1000)
-    # 500 bytes of the first are left: both get 50 a second for 10 s, then the second has it all.
+    # 500 bytes of the first are left: both get 50 per second for 10 s, then the second gets all.
     assert world.end_times() == {"early": 15.0, "late": 20.0}
 
 

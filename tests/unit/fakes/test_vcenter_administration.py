@@ -1,4 +1,4 @@
-"""What would let licences and counters of the fake be unlike vCenter's."""
+"""Licences and counters of the fake behave like vCenter's."""
 
 from __future__ import annotations
 

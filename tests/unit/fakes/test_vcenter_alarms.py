@@ -1,4 +1,4 @@
-"""What would let alarms of the fake be raised, kept or lost unlike vCenter's."""
+"""Alarms of the fake are raised, kept and cleared like vCenter's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would let roles and permissions of the fake give an account other rights than vCenter's."""
+"""Roles and permissions of the fake give an account the same rights as vCenter's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would let simulated time run out of step."""
+"""Simulated time keeps its order."""
 
 from __future__ import annotations
 

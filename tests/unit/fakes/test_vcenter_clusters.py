@@ -1,4 +1,4 @@
-"""What would let hosts, clusters and pools of the fake come, change and go unlike vCenter's."""
+"""Hosts, clusters and pools of the fake are added, changed and removed like vCenter's."""
 
 from __future__ import annotations
 

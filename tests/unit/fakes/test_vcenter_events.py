@@ -1,4 +1,4 @@
-"""What would let events and the history of tasks tell another story than what happened."""
+"""Events and the history of tasks report what happened."""
 
 from __future__ import annotations
 

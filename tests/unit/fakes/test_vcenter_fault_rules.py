@@ -1,4 +1,4 @@
-"""What would let a test believe that a fault happened when none did."""
+"""A fault rule hits exactly the requests that it should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would let two objects have one name, or a name be stored as a real vCenter would not."""
+"""Names are unique in a folder, and stored as in a real vCenter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would let the small managers accept or find what a real vCenter would not."""
+"""The small managers accept and find what a real vCenter does, and no more."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_method_of_another_type_is_called(client: Client) -> None:
 
 
 def post(vcenter: VCenter, body: str, cookie: str = "") -> tuple[int, str]:
-    """Status and answer of a request that no client library would write."""
+    """Status and answer of a request that no client library would send."""
     trust = ssl.create_default_context(cafile=vcenter.ca_file)
     connection = http.client.HTTPSConnection(vcenter.host, vcenter.port, context=trust)
     envelope = (
@@ -168,7 +168,7 @@ def test_malformed_call_is_served(client: Client, body: str, said: str) -> None:
 
 
 def test_marks_of_suds_change_a_value(client: Client) -> None:
-    # suds writes xsi:type="xsd:string" on every element named `value`, whatever it is.
+    # suds writes xsi:type="xsd:string" on every element named `value`, whatever its type.
     definition = client.content.customFieldsManager.AddCustomFieldDef("a", None)
     status, _ = post(
         client.vcenter,

@@ -1,6 +1,6 @@
-"""What would keep upstream's own client (oslo.vmware with suds) and Cinder's stock driver out.
+"""Upstream's own client (oslo.vmware with suds) and Cinder's stock driver can work on the fake.
 
-One session serves the whole file: suds takes seconds to read the WSDL.
+One session serves the whole file, because suds takes seconds to read the WSDL.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_fault_details_are_lost(session: Any) -> None:
 
 
 def test_expired_session_is_not_noticed(session: Any, vcenter: VCenter) -> None:
-    # oslo.vmware logs in again, and then sleeps for ten seconds before it tries again.
+    # oslo.vmware logs in again, and then sleeps for ten seconds before it retries.
     logins = vcenter.request_log.count("Login")
     vcenter.sessions.expire_all()
     assert len(all_of(session, "Datastore", "name")) == 3

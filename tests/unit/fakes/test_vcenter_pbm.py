@@ -1,4 +1,4 @@
-"""What would let a storage policy match a datastore that it should not."""
+"""A storage policy matches the datastores that satisfy it, and no others."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def test_unknown_policy_matches(vcenter: VCenter, content: Any) -> None:
 
 def test_policies_are_told_without_a_session(vcenter: VCenter, content: Any) -> None:
     vcenter.sessions.expire_all()
-    # In the API version of this client NotAuthenticated is unknown: it gets the fault's base.
+    # This client's API version does not know NotAuthenticated, so it gets the fault's base type.
     with pytest.raises(vmodl.fault.SecurityError):
         profile_id(content, "gold")

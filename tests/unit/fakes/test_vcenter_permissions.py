@@ -1,4 +1,4 @@
-"""Whether an account of the fake can do what its permissions do not say, or cannot what they do."""
+"""An account of the fake can do exactly what its permissions allow."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def content(vc: VCenter, account: Account) -> Iterator[Any]:
 
 
 def granted(content: Any, entities: list[Any], privileges: list[str]) -> list[list[str]]:
-    """What HasPrivilegeOnEntities says, entity by entity."""
+    """The answer of HasPrivilegeOnEntities, entity by entity."""
     key = content.sessionManager.currentSession.key
     found = content.authorizationManager.HasPrivilegeOnEntities(entities, key, privileges)
     assert [each.entity for each in found] == entities

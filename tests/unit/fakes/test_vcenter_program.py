@@ -1,4 +1,4 @@
-"""What would spoil a first run by hand."""
+"""A manual start of the fake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would let a client read wrongly and not notice it."""
+"""A client reads properties correctly, or notices that it cannot."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_gone_object_is_left_out_of_an_explicit_request(client: Client) -> None:
 
 
 def test_step_is_taken_from_objects_of_another_type(client: Client) -> None:
-    # Datacenter has vmFolder, Folder has not: honouring `type` is what keeps this from failing.
+    # Datacenter has vmFolder, Folder does not: checking `type` prevents a failure here.
     spec = PC.FilterSpec(
         objectSet=[
             PC.ObjectSpec(

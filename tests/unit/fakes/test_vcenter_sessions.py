@@ -1,4 +1,4 @@
-"""What would let a client work with a session that a real vCenter would have refused."""
+"""A client gets a session exactly when a real vCenter would grant one."""
 
 from __future__ import annotations
 

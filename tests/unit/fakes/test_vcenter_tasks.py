@@ -1,4 +1,4 @@
-"""What would let a task end twice, in the wrong way, or not at all."""
+"""A task ends exactly once, in the right way."""
 
 from __future__ import annotations
 

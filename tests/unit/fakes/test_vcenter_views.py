@@ -1,4 +1,4 @@
-"""What would let a view show what is not there, or hide what is."""
+"""A view shows everything that exists in it, and nothing else."""
 
 from __future__ import annotations
 

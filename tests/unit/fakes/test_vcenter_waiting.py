@@ -1,4 +1,4 @@
-"""What would let a waiting client miss a change, see it twice, or wait for ever."""
+"""A waiting client sees every change exactly once, and never waits forever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 
 class Later:
-    """A call in a thread of its own; `result` raises what it raised."""
+    """A call in its own thread; `result` raises the call's error."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._value: Any = None
@@ -46,7 +46,7 @@ def waiting(client: Client) -> bool:
 
 
 def watch(client: Client, *paths: str, partial: bool = False) -> tuple[Any, str]:
-    """A filter on one new folder; the folder and the version after its first update."""
+    """A filter on one new folder; returns the folder and the version after its first update."""
     folder = client.vm_folder.CreateFolder("watched")
     client.collector.CreateFilter(object_spec(folder, *paths), partial)
     first = client.wait("")
@@ -162,7 +162,7 @@ def test_object_reached_in_two_ways_leaves_with_the_first(client: Client) -> Non
 
 
 def test_way_by_a_cycle_keeps_an_object_for_ever(client: Client) -> None:
-    # vm folder -> children -> their parent -> children ...: counts of ways never fall to nothing.
+    # vm folder -> children -> their parent -> children ...: reference counts never fall to zero.
     steps = [
         PC.TraversalSpec(
             name="down",
@@ -182,7 +182,7 @@ def test_way_by_a_cycle_keeps_an_object_for_ever(client: Client) -> None:
     client.collector.CreateFilter(spec, True)
     version = client.wait("").version
     client.vcenter.registry.get(folder._moId).destroy()
-    # The vm folder itself was reached as the parent of what is gone now.
+    # The vm folder itself was reached as the parent of the removed object.
     assert {(kind, moref) for kind, moref, _ in told(client.wait(version))} == {
         ("leave", folder._moId),
         ("leave", client.vm_folder._moId),
@@ -235,7 +235,7 @@ def test_calls_that_know_no_pages_answer_with_one(client: Client) -> None:
         with pytest.raises(vmodl.query.InvalidCollectorVersion):
             whole(page.version)
         with pytest.raises(vmodl.query.InvalidCollectorVersion):
-            client.wait(page.version)  # not of the last call any more
+            client.wait(page.version)  # no longer the version of the last call
 
 
 def test_page_of_an_earlier_call_goes_on(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""What would go wrong if files and disks on the fake's datastores came and went unfaithfully."""
+"""Files and disks on the fake's datastores are created and removed as in a real vCenter."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def _put(client: Client, path: str, data: bytes, store: str = "DC0_DS0") -> int:
 
 
 def test_a_flat_image_does_not_become_a_disk(vc: VCenter, client: Client, disks: Any) -> None:
-    """The way of Cinder's driver for preallocated images: descriptor kept, extent uploaded."""
+    """What Cinder's driver does for preallocated images: it keeps the descriptor and uploads the
+    extent.
+    """
     data = os.urandom(3 * MiB)
     vm = client.create("volume", 0)
     path = "[DC0_DS0] volume/image.vmdk"
@@ -75,7 +77,7 @@ def test_a_flat_image_does_not_become_a_disk(vc: VCenter, client: Client, disks:
 def test_a_stream_optimized_file_is_copied_as_it_is(
     vc: VCenter, client: Client, disks: Any, files: Any
 ) -> None:
-    """The way of os-brick for a restored backup: upload, copy onto the disk's path, attach."""
+    """What os-brick does for a restored backup: upload, copy to the disk's path, attach."""
     content = DiskContent(32 * MiB)
     content.write(MiB, os.urandom(MiB))
     files.MakeDirectory("[DC0_DS0] cinder_temp", client.datacenter)

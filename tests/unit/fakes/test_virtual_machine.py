@@ -1,4 +1,4 @@
-"""What would go wrong if the fake's VMs and templates were laxer than those of a real vCenter."""
+"""The fake's VMs and templates are as strict as those of a real vCenter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would go wrong if the fake cloned what a real vCenter refuses, or mixed up bytes."""
+"""The fake refuses the clones that a real vCenter refuses, and never mixes up bytes."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ DISK_UUID = "5b2f4d3c-0000-4000-8000-000000000001"
 
 
 def _edited(source: Any, **values: Any) -> Any:
-    """A config that edits the source's disk: its whole device, changed, as clients send it."""
+    """A config that edits the source's disk: its whole device with changes, as clients send it."""
     device = disk_of(source)
     device.backing.uuid = values.pop("uuid", device.backing.uuid)
     for name, value in values.items():
@@ -321,7 +321,7 @@ def test_a_refused_edit_of_a_disk_leaves_no_clone(vc: VCenter, client: Client, s
 
 
 def test_a_device_sent_unchanged_does_not_ask_for_its_uuid(vc: VCenter, client: Client) -> None:
-    """CAPV, Ansible and Packer send it so; their clones have uuids of their own."""
+    """CAPV, Ansible and Packer send it this way; their clones have uuids of their own."""
     source = client.template("image")
     vc.switches.disk_uuid_in_clone = "kept"
     vc.switches.disk_capacity_in_clone = "refused"

@@ -1,4 +1,4 @@
-"""What would go wrong if network cards, drives, guests and power were not kept as vCenter does."""
+"""Network cards, drives, guests and power are kept as in vCenter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would go wrong if snapshots lost writes, kept them, or leaked files."""
+"""Snapshots keep and discard the right writes, and leak no files."""
 
 from __future__ import annotations
 

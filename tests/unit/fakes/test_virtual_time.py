@@ -1,4 +1,4 @@
-"""What would let virtual time pass while somebody works, or stand still while all wait."""
+"""Virtual time stands still while any thread works, and passes while all wait."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def client(vc: VCenter) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def template_of(vc: VCenter, client: Client, size_bytes: int) -> Iterator[Any]:
-    """A template that counts as one of so many bytes; costs are on, and time is virtual."""
+    """A template that counts as one of size_bytes; costs are on, and time is virtual."""
     template = client.template("image", 8 * MiB, backing={"thinProvisioned": False})
     vc.cost_model.bytes_scale = size_bytes / vc.find_vm("image").disks[0].occupied_bytes
     vc.cost_model.enabled = True
@@ -50,7 +50,7 @@ def template_of(vc: VCenter, client: Client, size_bytes: int) -> Iterator[Any]:
 
 
 def long_poll(client: Client, task: Any) -> Any:
-    """The task's result, waited for with a collector of its own."""
+    """Wait for the task with its own collector; returns its result."""
     collector = client.content.propertyCollector.CreatePropertyCollector()
     spec = PC.FilterSpec(
         objectSet=[PC.ObjectSpec(obj=task)],
@@ -170,7 +170,7 @@ def test_time_passes_for_nobodys_sake(vc: VCenter, client: Client) -> None:
 
 
 class TestImports:
-    """An upload whose bytes count for 20 GiB takes longer than its lease and its session live."""
+    """An upload whose bytes count as 20 GiB takes longer than its lease and session would last."""
 
     SECONDS = 20 * GiB / 10e6
 
@@ -207,7 +207,7 @@ class TestImports:
     def test_a_client_that_completes_before_the_answer_gets_a_broken_disk(
         self, vc: VCenter, client: Client, data: bytes
     ) -> None:
-        """As oslo.vmware does, which never reads the answer."""
+        """oslo.vmware does this; it never reads the answer."""
         lease = self.lease(client)
         with VirtualTime(vc.clock) as virtual, ThreadPoolExecutor(1) as pool:
             url = lease.info.deviceUrl[0].url
@@ -259,7 +259,7 @@ class TestImports:
 
 
 def started(call: Callable[[], object]) -> threading.Thread:
-    """The call, under way in a thread of its own."""
+    """Start the call in its own thread."""
     thread = threading.Thread(target=call)
     thread.start()
     return thread

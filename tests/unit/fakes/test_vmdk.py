@@ -1,4 +1,4 @@
-"""What would go wrong if the fake read or wrote VMDK files wrongly."""
+"""The fake reads and writes VMDK files correctly."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ PC = vmodl.query.PropertyCollector
 
 @dataclass
 class Client:
-    """One session, with the objects that most tests begin from."""
+    """One session, with the objects that most tests need."""
 
     vcenter: VCenter
     instance: Any
@@ -47,7 +47,7 @@ class Client:
         return (collector or self.collector).WaitForUpdatesEx(version, options)
 
     def known(self) -> str:
-        """The version at which every update, page after page, has been told."""
+        """The version at which every update, page by page, has been reported."""
         update = self.wait("")
         while update.truncated:
             update = self.wait(update.version)
@@ -55,7 +55,7 @@ class Client:
 
 
 def connect(vcenter: VCenter, user: str | None = None, password: str | None = None) -> Client:
-    """A session of its own over a verified connection, by default the administrator's."""
+    """A separate session over a verified connection, by default the administrator's."""
     trust = ssl.create_default_context(cafile=vcenter.ca_file)
     instance = SmartConnect(
         host=vcenter.host,

@@ -1,4 +1,4 @@
-"""A short pyVmomi client for the fake's own tests: connect, wait for a task, usual specs."""
+"""A short pyVmomi client for the fake's own tests: connect, wait for a task, common specs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _device = vim.vm.device
 
 
 class Client:
-    """A session on the fake, with the objects of its first datacenter at hand."""
+    """A session on the fake, with the objects of its first datacenter."""
 
     def __init__(self, vcenter: VCenter) -> None:
         self.vcenter = vcenter
@@ -52,7 +52,7 @@ class Client:
         return vm
 
     def clone_spec(self, **more: Any) -> Any:
-        """To the first datastore and pool, fully; `more` overrides fields of RelocateSpec."""
+        """A full clone to the first datastore and pool; `more` overrides fields of RelocateSpec."""
         location = {"pool": self.pool, "datastore": self.datastores[0], "diskMoveType": FULL}
         top = {key: more.pop(key) for key in ("config", "snapshot", "template") if key in more}
         relocate = vim.vm.RelocateSpec(**{**location, **more})
@@ -64,7 +64,7 @@ class Client:
     def request(
         self, method: str, url: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """One HTTP request to a full URL; (status, body)."""
+        """Send one HTTP request to a full URL; returns (status, body)."""
         parts = urlsplit(url)
         connection = http.client.HTTPSConnection(parts.netloc, context=self.tls, timeout=30)
         try:
@@ -93,7 +93,7 @@ def connected(vcenter: VCenter) -> Iterator[Client]:
 
 
 def wait(task: Any, timeout_s: float = 20.0) -> Any:
-    """The result of a task; its error is raised."""
+    """Wait for a task; returns its result or raises its error."""
     until = time.monotonic() + timeout_s
     while (state := task.info.state) not in ("success", "error"):
         assert time.monotonic() < until, f"task {task} is still {state}"
@@ -104,12 +104,16 @@ def wait(task: Any, timeout_s: float = 20.0) -> Any:
 
 
 def until_running(task: Any) -> None:
-    """Wait until a task holds its locks: tasks may begin in another order than they were called."""
+    """Wait until a task holds its locks: tasks may begin in a different order than they were
+    called.
+    """
     wait_until(lambda: task.info.state != "queued", what=f"{task} to run", interval_s=0.005)
 
 
 def create_spec(name: str, size_bytes: int = MiB, datastore: str = "DC0_DS0", **more: Any) -> Any:
-    """A VM as Cinder's driver makes them: one SCSI controller, one thin disk (or none for 0)."""
+    """The spec of a VM such as Cinder's driver makes: one SCSI controller, one thin disk (or none
+    for 0).
+    """
     backing = more.pop("backing", {"thinProvisioned": True})
     changes = disk_changes(size_bytes, **backing) if size_bytes else []
     spec = {

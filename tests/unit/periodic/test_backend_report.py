@@ -1,4 +1,4 @@
-"""What Cinder's scheduler is told of the cache, and that it is told in time without vCenter."""
+"""What the cache reports to Cinder's scheduler, and that the report is on time without vCenter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image_id(number: int) -> str:
 
 
 def template(number: int, phase: Phase = Phase.READY, **changes: object) -> CacheEntry:
-    """The template of image ``number``, imported ``number`` hours after the first."""
+    """The template of image ``number``, imported ``number`` hours after the first one."""
     key = CacheKey(image_id(number), "ab" * 32, "lsiLogic")
     made = MADE + datetime.timedelta(hours=number)
     entry = CacheEntry(
@@ -86,7 +86,7 @@ class TestReportOf:
 
 
 class AwayStore(MemoryStore):
-    """A store whose vCenter answers no look while ``back`` is not set."""
+    """A store whose vCenter answers no look until ``back`` is set."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -133,7 +133,7 @@ def test_a_use_that_only_this_process_knows_of_counts(store: AwayStore) -> None:
     assert reporter.latest().image_ids == (image_id(2), image_id(1))
     store.clock.advance(86400)
     context.usage.note(store.vms["vm-1"])
-    store.vms["vm-1"] = template(1)  # as vCenter shows it that has not written the time
+    store.vms["vm-1"] = template(1)  # as shown by a vCenter that has not written the time
     assert reporter.latest().image_ids == (image_id(1), image_id(2))
 
 
@@ -148,13 +148,13 @@ def test_while_vcenter_is_away_the_last_report_stands_and_nobody_waits_for_it(
     del store.vms["vm-1"]
     threads = threading.active_count()
     for _ in range(3):
-        assert reporter.latest() == ONE  # or this test would hang
+        assert reporter.latest() == ONE  # otherwise this test would hang
     assert threading.active_count() <= threads + 1
     assert store.calls["entries"] == looks + 1
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "last count stands" in warnings[0]
-    store.back.set()  # the look that nobody waited for is of use all the same
+    store.back.set()  # the result of a look is used even if no caller waited for it
     assert any(reporter.latest() == BackendReport() for _ in range(1000))
 
 

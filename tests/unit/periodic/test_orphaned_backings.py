@@ -1,4 +1,6 @@
-"""Which virtual machines have no volume: none whose volume is there, made, moved or deleted."""
+"""Virtual machines without a volume: only those whose volume does not exist, and is not being
+created, moved or deleted.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Cloud:
     """vCenter's backings, Cinder's volumes and Keystone's projects.
 
     :ivar volumes: ids, with the project of each
-    :ivar meanwhile: happens while Cinder lists its volumes
+    :ivar meanwhile: called while Cinder lists its volumes
     """
 
     def __init__(self, *backings: Backing, projects: Collection[str] = ("p1",)) -> None:

@@ -31,9 +31,9 @@ def world() -> World:
 
 
 class Glance:
-    """A Catalog: images by id, None for a deleted one, an error for one that cannot be asked for.
+    """A Catalog: images by id, None for a deleted one, an error for one that cannot be read.
 
-    :ivar asked: ids, in the order in which they were asked for
+    :ivar asked: ids, in the order of the requests
     """
 
     def __init__(self, *images: Image) -> None:
@@ -102,7 +102,7 @@ def test_a_template_that_another_process_clones_stays(world: World) -> None:
     world.clock.advance(101)
     world.store.in_use = set(world.store.vms)
     assert purge(world).run() == []
-    with world.pins.pin(*world.store.vms):  # not reserved for ever
+    with world.pins.pin(*world.store.vms):  # not reserved forever
         pass
 
 
@@ -271,7 +271,7 @@ def test_glance_is_asked_once_for_each_image_and_not_for_ever_when_it_is_down(
 def test_an_operator_does_not_learn_that_stale_templates_stay(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One WARNING; it does not come again with each round, nor for what passes by itself."""
+    """One WARNING, not repeated in each round, and none for a temporary failure."""
     glance = Glance()
     purges = purge(world, catalog=glance)
     no_admin = errors.NoGlanceAdmin("set send_service_user_token")
@@ -294,7 +294,7 @@ def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world:
 
 
 def test_who_asks_learns_why_a_template_stayed(world: World) -> None:
-    """In use; and, between the plan and the deletion, gone by another's hand."""
+    """It is in use, or another client has removed it between the plan and the deletion."""
     asked = purge(world)
     (entry,) = world.store.entries()
     with world.pins.pin(entry.moref):

@@ -50,14 +50,14 @@ class Checked(World):
         return entry
 
     def put_broken(self) -> CacheEntry:
-        """A template that bears a name of ours and no record."""
+        """A template with a name of ours and no record."""
         name = template_name("b1", dataclasses.replace(KEY, adapter_type="ide"))
         entry = CacheEntry("vm-50", name, Phase.ADOPTED, None, None, 2000, GIB)
         self.store.vms[entry.moref] = entry
         return entry
 
     def break_off(self) -> CacheEntry:
-        """An import whose importer dies."""
+        """Start an import whose importer dies."""
         entry = self.store.put_import(KEY, GIB)
         self.store.importing.discard(entry.moref)
         return entry
@@ -429,7 +429,7 @@ def test_a_half_import_that_goes_on_while_it_is_removed_is_no_finding(world: Che
 def test_an_import_of_which_vcenter_tells_nothing_is_looked_at_next_time(
     world: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And the others are looked at now."""
+    """The other imports are looked at now."""
     caplog.set_level("INFO")
     unknown = world.break_off()
     other = world.store.put_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
@@ -465,7 +465,7 @@ def test_an_import_whose_key_is_locked_does_not_keep_the_others(world: Checked) 
 
 
 def test_an_import_that_goes_on_at_the_last_look_is_not_removed(world: Checked) -> None:
-    """Its importer was thought to be gone until its lock was held."""
+    """Its importer seemed to be gone until its lock was held."""
     entry = world.break_off()
     world.clock.advance(10**6)
     looks: list[str] = []

@@ -1,4 +1,6 @@
-"""Marked images stay in the cache, without a write per round and without a fight over room."""
+"""Marked images stay in the cache, without a write per round and without a competition for
+space.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ SETTINGS = Settings(enabled=True, auto_warm=True, age_s=AGE_S, purge_interval_s=
 class Glance:
     """MarkedImages.
 
-    :ivar images: those that are marked
-    :ivar opened: ids of the images whose bytes were asked for
+    :ivar images: the marked ones
+    :ivar opened: ids of the images whose bytes were requested
     :ivar fault: raised instead of an answer, if set
     """
 
@@ -137,7 +139,7 @@ def test_the_images_own_adapter_counts(world: World) -> None:
     assert plan(world, image(1, adapter_type="ide")).absent == ()
 
 
-# -- who
+# -- which process
 
 
 def test_one_process_works_and_all_know_what_is_kept(world: World) -> None:

@@ -47,7 +47,7 @@ class StubImages:
 
 
 class StubVolumes:
-    """Cinder's API: there is nothing yet."""
+    """Cinder's API, without any volume."""
 
     def pools(self, backend: str) -> dict[str, int]:
         return {}
@@ -63,7 +63,9 @@ def locks_of(url: str) -> Iterator[Locks]:
 
 
 class Bench:
-    """A backend whose vCenter, account and configuration a test changes before it runs probes."""
+    """A backend whose vCenter, account and configuration a test changes before it runs the
+    probes.
+    """
 
     def __init__(self, vcenter: VCenter, directory: pathlib.Path) -> None:
         self.vcenter = vcenter
@@ -106,7 +108,9 @@ class Bench:
         )
 
     def change(self, **changes: Any) -> None:
-        """Of the endpoint, the backend or the surroundings, whichever has the field."""
+        """Change fields of the endpoint, the backend or the surroundings, whichever has the
+        field.
+        """
         for name in ("endpoint", "backend", "surroundings"):
             value = getattr(self, name)
             fields = {field.name for field in dataclasses.fields(value)}
@@ -116,7 +120,7 @@ class Bench:
         self.backend = dataclasses.replace(self.backend, endpoint=self.endpoint)
 
     def run(self) -> dict[str, list[Finding]]:
-        """Findings by probe."""
+        """Run the probes; returns findings by probe."""
         found: dict[str, list[Finding]] = {}
         with Target(self.backend, self.settings, self.surroundings, SystemClock()) as target:
             for result in probe.run(READ_ONLY, target, SystemClock()):
@@ -125,13 +129,13 @@ class Bench:
         return found
 
     def only(self, name: str) -> Finding:
-        """The one finding of a probe."""
+        """The only finding of a probe."""
         [found] = self.run()[name]
         return found
 
 
 def not_ok(found: dict[str, list[Finding]]) -> dict[str, list[Finding]]:
-    """Those probes that are not all ok."""
+    """The probes that are not all ok."""
     return {
         name: findings
         for name, findings in found.items()

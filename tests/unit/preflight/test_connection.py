@@ -1,4 +1,4 @@
-"""What the probes say of an old vCenter, a host, clocks and a certificate that ends."""
+"""What the probes report of an old vCenter, a host, clocks and an expiring certificate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vmdk_cache.preflight.target import Target
 
 
 def of_about(**about: str) -> Any:
-    """A target whose vCenter says that of itself."""
+    """A target whose vCenter reports these values of AboutInfo."""
     whole = {"fullName": "VMware vCenter Server 8", "apiType": "VirtualCenter", **about}
     return SimpleNamespace(session=SimpleNamespace(content=SimpleNamespace(
         about=SimpleNamespace(**whole))))  # fmt: skip
@@ -53,7 +53,7 @@ def test_clocks_may_be_a_minute_apart(ahead_s: float, status: Status, says: str)
     clock = ManualClock()
 
     def server_time() -> datetime.datetime:
-        clock.advance(10)  # of which half has passed when vCenter reads its clock
+        clock.advance(10)  # half of which has passed when vCenter reads its clock
         return clock.now() + datetime.timedelta(seconds=ahead_s - 5)
 
     target: Any = SimpleNamespace(clock=clock, session=SimpleNamespace(server_time=server_time))

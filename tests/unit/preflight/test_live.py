@@ -1,4 +1,4 @@
-"""A live run finds what a vCenter does otherwise than the cache relies on, and leaves nothing."""
+"""A live run finds where a vCenter differs from what the cache needs, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def test_a_task_that_still_runs_is_named(bench: Bench, vcenter: VCenter) -> None
 
 
 def test_what_the_cache_has_made_is_looked_at(bench: Bench, vcenter: VCenter) -> None:
-    """Templates tell of hosts that share the backend; each may have a permission of its own."""
+    """Templates show which hosts use the backend; each object may have its own permission."""
     account = page.add_documented_account(vcenter)
     image = GeneratedImage("1095ac4a-2482-48f7-a93f-880b3c9cd16d", Form.RAW, "seed", "lsiLogic")
     cache = wiring.build(SETTINGS, bench.backend, MemoryLocks(), events=events.log)

@@ -1,4 +1,4 @@
-"""What a live run may remove: what it has made itself, and what nobody will come back to."""
+"""What a live run may remove: its own objects, and those of a run that will never continue."""
 
 from __future__ import annotations
 

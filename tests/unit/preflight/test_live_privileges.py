@@ -1,4 +1,4 @@
-"""A live run with an account that lacks a privilege: named before anything is changed."""
+"""A live run with an account that lacks a privilege: it is named before anything is changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vmdk_cache.privileges import PRIVILEGES, Privilege, Without
 CLOCK = SystemClock()
 #: The other forms of image need the same.
 STEPS = [each for each in LIVE if each.id not in ("live.import-raw", "live.import-ova")]
-#: Without these no live run begins.
+#: Without these, a live run does not begin.
 NEEDED = {
     *(each.id for each in PRIVILEGES if each.without is Without.BYPASS),
     "VirtualMachine.Inventory.Delete",

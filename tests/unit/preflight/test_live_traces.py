@@ -1,4 +1,4 @@
-"""What an import leaves in vCenter: the machine of an aborted one, and directories."""
+"""What an import leaves in vCenter: the VM of an aborted one, and directories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each missing privilege is named, where it is missing, before anything is changed."""
+"""Each missing privilege is named, with its object, before anything is changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.preflight.conftest import FOLDER, Bench, not_ok
 from vmdk_cache.preflight.probe import Finding, Status
 from vmdk_cache.privileges import PRIVILEGES, HeldOn, Privilege, Without
 
-#: All that a run sends, and a run for a fleet's datastores sends no more often.
+#: All requests that a run sends; a run for a fleet's datastores sends them no more often.
 READ_ONLY_METHODS = {
     "RetrieveServiceContent",
     "Login",
@@ -27,7 +27,7 @@ READ_ONLY_METHODS = {
     "PbmQueryProfile",
     "PbmRetrieveContent",
 }
-#: Words of docs/security.rst for the kinds of objects.
+#: The words of docs/security.rst for the kinds of objects.
 PLACES = {
     "pool": HeldOn.POOL,
     "its folder": HeldOn.FOLDER,

@@ -1,4 +1,4 @@
-"""What each probe says of a vCenter, a host or a configuration that is not as it has to be."""
+"""What each probe reports of a vCenter, a host or a configuration that is not as required."""
 
 from __future__ import annotations
 

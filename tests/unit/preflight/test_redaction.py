@@ -1,5 +1,5 @@
-"""A report tells neither machines nor users, and opens no session; what belongs together still
-does."""
+"""A report reveals neither machines nor users, and opens no session; equal names stay recognizable
+as equal."""
 
 from __future__ import annotations
 

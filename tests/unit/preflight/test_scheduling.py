@@ -1,4 +1,6 @@
-"""What cinder.conf and Cinder's API say of scheduling, judged before the driver is changed."""
+"""What cinder.conf and Cinder's API reveal about scheduling, judged before the driver is
+changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fake vCenter of each test's own, to break as it likes, on a clock that stands still."""
+"""A separate fake vCenter for each test, to break at will, on a clock that stands still."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UPTIME_S = 1_000_000.0
 
 @dataclass
 class ClientClock:
-    """The fake's time; sleeping takes none of it, and notes how long it would have been."""
+    """The fake's time. A sleep takes none of it, and is recorded."""
 
     clock: Clock
     slept_s: float = 0.0
@@ -43,7 +43,7 @@ class ClientClock:
 
 
 class PassingClock(ClientClock):
-    """As that, but who sleeps on it lets the time of client and fake pass, at once."""
+    """The same, but a sleep moves the time of client and fake at once."""
 
     def sleep(self, seconds: float) -> None:
         super().sleep(seconds)
@@ -51,7 +51,7 @@ class PassingClock(ClientClock):
 
 
 class Background:
-    """A call in a thread of its own, with its outcome."""
+    """A call in its own thread, with its outcome."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self.result: object = None
@@ -67,12 +67,12 @@ class Background:
             self.error = error
 
     def ended_within(self, seconds: float) -> bool:
-        """Whether it ends in so much real time."""
+        """Whether it ends within this much real time."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def join(self) -> object:
-        """Its result; raises what it raised."""
+        """Wait for the call; returns its result or raises its error."""
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the call never ended"
         if self.error is not None:
@@ -81,7 +81,9 @@ class Background:
 
 
 def pending(waiter: TaskWaiter) -> list[PendingTask]:
-    """Tasks that threads wait for now. Without the lock, one that comes breaks off the look."""
+    """Tasks that threads wait for now. Read without the lock, so a new task may interrupt the
+    reading.
+    """
     with waiter._lock:
         return list(waiter._pending.values())
 
@@ -107,7 +109,7 @@ def session(target: Target, vc: VCenter) -> Iterator[Session]:
 
 @pytest.fixture
 def passing(target: Target, vc: VCenter) -> Iterator[Session]:
-    """A session whose pauses take their time."""
+    """A session whose pauses take time."""
     with Session(target.endpoint(), PassingClock(vc.clock)) as opened:
         yield opened
 

@@ -1,7 +1,7 @@
-"""Run by test_green_threads.py in a process of its own: vim/ under eventlet's monkey-patching.
+"""test_green_threads.py runs this in its own process: vim/ under eventlet's monkey-patching.
 
-Arguments: host port user password ca_file. Prints the number of clones made and how often another
-green thread ran meanwhile.
+Arguments: host port user password ca_file. Prints the number of clones and how often another green
+thread ran meanwhile.
 """
 
 import eventlet

@@ -1,4 +1,6 @@
-"""What would lock the cache's account in vCenter's Single Sign-On, or keep it locked out."""
+"""The cache never locks its account in vCenter's Single Sign-On, and recovers when it is
+unlocked.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ USER = "cinder@vsphere.local"
 
 @pytest.fixture
 def vc() -> Iterator[VCenter]:
-    """With an account that Single Sign-On may lock: the administrator's it never does."""
+    """With an account that Single Sign-On may lock, unlike the administrator's."""
     with VCenter(Model(), user=USER, clock=Clock(scale=0.0)) as running:
         yield running
 
@@ -108,7 +110,7 @@ def test_sessions_that_log_in_together_send_a_wrong_password_once(
 
 
 def waiting(vc: VCenter) -> list[object]:
-    """The sessions that have come as far as the log-in itself."""
+    """The sessions that have reached the log-in itself."""
     return [r for r in vc.request_log.recent() if r.method == "RetrieveServiceContent"]
 
 

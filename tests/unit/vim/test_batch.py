@@ -103,7 +103,7 @@ def test_an_error_reaches_its_caller_and_the_next_request_goes_out() -> None:
 
 
 class Ending(BaseException):
-    """Ends one thread, as eventlet.Timeout and GreenletExit do: no Exception."""
+    """Ends one thread, like eventlet.Timeout and GreenletExit: not a subclass of Exception."""
 
 
 @pytest.fixture(params=[Ending, KeyboardInterrupt, SystemExit])
@@ -113,7 +113,7 @@ def ending(request: pytest.FixtureRequest) -> BaseException:
 
 
 class Callers:
-    """Threads that ask a batch, one of which sends for all while the others wait."""
+    """Threads that use a batch: one of them sends for all while the others wait."""
 
     def __init__(self, first_ends_with: BaseException) -> None:
         self.sent: list[list[str]] = []
@@ -143,7 +143,7 @@ class Callers:
             self.outcomes[key] = failure
 
     def run(self, others: int) -> None:
-        """One request under way, and so many callers that share the next."""
+        """One request that runs, and this many callers that share the next one."""
         threads = [threading.Thread(target=self.ask, args=("first",))]
         threads[0].start()
         assert self.first_is_under_way.wait(60)

@@ -23,7 +23,7 @@ _pc = vmodl.query.PropertyCollector
 
 @pytest.fixture
 def stream(session: Session, place: Place) -> ChangeStream:
-    """One that knows the folder ``tests`` and a child of it."""
+    """A stream that knows the folder ``tests`` and a child of it."""
     make(session, place.folder, "a")
     made = ChangeStream(session, session.clock, objects_per_answer=2)
     made.follow(SCOPE, children_of(place.folder))
@@ -172,7 +172,7 @@ def test_a_watch_made_by_half_is_destroyed_unless_vcenter_is_out_of_reach(
     way: dict[str, Any],
     destroyed: int,
 ) -> None:
-    """The watch before it is destroyed in both cases, while vCenter still answers."""
+    """The previous watch is destroyed in both cases, while vCenter still answers."""
     stream.follow("inner", children_of(make(session, place.folder, "inner")))
     vc.fault_rules.add("CreateFilter", **way)
     vc.request_log.reset()
@@ -212,7 +212,7 @@ def test_a_watch_of_an_earlier_log_in_is_not_destroyed(
 
 
 def collectors(vc: VCenter) -> int:
-    """Those that clients have made, beside the one that every session has."""
+    """Collectors that clients have created, in addition to every session's default one."""
     with vc.lock:
         given = [session.property_collector for session in vc.sessions.active()]
         found = vc.registry.of_type(_pc)
@@ -303,7 +303,9 @@ def test_a_privilege_that_is_missing_is_not_met_with_log_ins(
 
 
 class RefusingSession:
-    """vCenter answers NotAuthenticated for one property of each object, though the log-in lives."""
+    """vCenter answers NotAuthenticated for one property of each object, though the session
+    lives.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""When a clone's disk may be edited on its way, and which faults may be about that."""
+"""When a clone's disk may be edited during the clone, and which faults may be about the edit."""
 
 from __future__ import annotations
 

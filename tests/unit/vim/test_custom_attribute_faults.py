@@ -1,4 +1,4 @@
-"""Custom attributes when vCenter, its administrator or another process is in the way."""
+"""Custom attributes when vCenter, its administrator or another process interferes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def denied(privilege: str) -> Exception:
 
 
 def define(vc: VCenter, kind: type | None = vim.VirtualMachine) -> None:
-    """As an administrator or another process does."""
+    """Define the attribute, as an administrator or another process does."""
     with vc.lock:
         vc.custom_fields.AddCustomFieldDef(None, NAME, kind, None, None)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Directories of datastores that are not to be had, of VMs being made, of locked files."""
+"""Directories on unavailable datastores, of VMs being created, and with locked files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a path may write a datastore's name, and which way is taken."""
+"""How a path may contain a datastore's name, and which form is used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_name_as_vcenter_gives_it_comes_first(
 
 
 def test_a_way_that_could_mean_two_datastores_is_not_taken() -> None:
-    """People call them ``a/b`` and ``a%2fb``."""
+    """Administrators name them ``a/b`` and ``a%2fb``."""
     assert path_names({"datastore-1": ["a%2fb"], "datastore-2": ["a%252fb"]}) == {
         "datastore-1": ("a/b",),
         "datastore-2": ("a%252fb",),
@@ -48,7 +48,7 @@ def test_a_datastore_that_no_path_can_name_is_not_found() -> None:
 
 
 def calls(answers: dict[str, errors.VCenterError | None]) -> tuple[list[str], object]:
-    """The names tried, and what came of it: the name that was taken, or the error."""
+    """The names that were tried, and the result: the name that was accepted, or the error."""
     tried: list[str] = []
 
     def call(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The hardware that an import asks for."""
+"""The hardware in an import's spec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def devices(adapter: str) -> list[object]:
 
 
 def test_an_ide_disk_goes_to_the_controller_that_every_vm_has() -> None:
-    """A VM has two IDE controllers from the start and cannot have a third."""
+    """A VM always has two IDE controllers and cannot have a third."""
     (disk,) = devices("ide")
 
     assert isinstance(disk, vim.vm.device.VirtualDisk)
@@ -23,7 +23,7 @@ def test_an_ide_disk_goes_to_the_controller_that_every_vm_has() -> None:
 
 @pytest.mark.parametrize("adapter", ["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual"])
 def test_new_devices_have_placeholders_for_keys(adapter: str) -> None:
-    """A key that is not negative may be one that the VM has already."""
+    """The VM may already have a device with a key that is not negative."""
     controller, disk = devices(adapter)
 
     assert isinstance(controller, vim.vm.device.VirtualSCSIController)

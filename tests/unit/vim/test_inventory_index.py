@@ -40,7 +40,7 @@ def index(session: Session) -> InventoryIndex:
 
 
 def place_in(session: Session, datacenter: str, *path: str) -> Place:
-    """In a folder of that path, which is made."""
+    """A place in a folder of that path, which is created."""
     found = inventory.snapshot(session)
     at = next(one for one in found.datacenters if one.name == datacenter)
     return Place(

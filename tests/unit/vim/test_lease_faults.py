@@ -1,4 +1,4 @@
-"""Imports that break at each step: nothing is left behind, and the cause is said."""
+"""Imports that break at each step: nothing is left behind, and the error names the cause."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def importing(session: Session, waiter: TaskWaiter, place: Place) -> Importing:
 
 @pytest.fixture
 def patient(passing: Session, place: Place) -> Iterator[Importing]:
-    """An import whose pauses take their time, and which ends before its first renewal."""
+    """An import whose pauses take time, and which ends before its first renewal."""
     waiter = TaskWaiter(passing)
     yield Importing(passing, waiter, place, renew_every_s=3600)
     waiter.close()
@@ -93,7 +93,9 @@ def nothing_is_left(vc: VCenter) -> Iterator[None]:
 def test_a_step_that_fails_leaves_nothing(
     vc: VCenter, patient: Importing, rule: dict[str, object], expected: type[Exception]
 ) -> None:
-    """Before its first renewal, which might be the first to meet the end of the lease."""
+    """It fails before its first renewal, which might otherwise notice the end of the lease
+    first.
+    """
     vc.fault_rules.add(**rule)  # type: ignore[arg-type]
 
     with pytest.raises(expected):
@@ -115,7 +117,7 @@ def test_a_lease_that_cannot_be_renewed_ends_the_upload(vc: VCenter, importing: 
     rule = vc.fault_rules.add("HttpNfcLeaseProgress", fault)
 
     class Slow(io.BytesIO):
-        """Sends a first block, and its next only once a renewal has failed."""
+        """Sends a first block, and the next one only after a renewal has failed."""
 
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell():
@@ -139,7 +141,7 @@ def test_a_lost_lease_ends_an_import_whose_source_is_silent(
 
 
 def test_a_lease_that_cannot_be_held_is_aborted(vc: VCenter, importing: Importing) -> None:
-    """Whatever fails after vCenter has granted it; here the pause between renewals."""
+    """Any failure after vCenter has granted it; here in the pause between renewals."""
     session, waiter, place = importing._parts
     host, request = place.host, import_request(place)
     with pytest.raises(TypeError):
@@ -230,7 +232,7 @@ def test_completion_is_not_repeated_without_end(vc: VCenter, importing: Importin
 def test_an_import_that_failed_returns_after_vcenter_has_removed_its_vm(
     vc: VCenter, patient: Importing
 ) -> None:
-    """A deletion meanwhile would be refused, or leave the disk's file behind."""
+    """A deletion before that would be refused, or leave the disk's file behind."""
     vc.switches.lease_cleanup_s = 20
 
     with pytest.raises(ZeroDivisionError), patient.open():
@@ -271,7 +273,7 @@ def test_a_vm_that_was_imported_whole_is_deleted_at_once(vc: VCenter, patient: I
 def test_a_template_made_in_the_block_outlives_an_error_after_it(
     vc: VCenter, session: Session, waiter: TaskWaiter, importing: Importing
 ) -> None:
-    """Others may clone from it already."""
+    """Others may already clone from it."""
     with pytest.raises(ZeroDivisionError), importing.open() as held:
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
         held.complete()
@@ -328,7 +330,7 @@ def test_a_completed_lease_that_vcenter_has_forgotten_is_not_lost(
 def test_a_completed_import_whose_vm_was_deleted_is_lost(
     vc: VCenter, session: Session, waiter: TaskWaiter, importing: Importing
 ) -> None:
-    """Its answer was lost, and somebody has deleted the VM before the repeat."""
+    """Its answer was lost, and another client deleted the VM before the repeat."""
     with pytest.raises(errors.LeaseLost, match="has ended"), importing.open() as held:
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
         vc.fault_rules.add("HttpNfcLeaseComplete", drop="after")
@@ -362,7 +364,7 @@ def test_renewals_tell_how_much_has_gone_out_and_never_all_of_it(
     whole = size if known else import_request(importing._parts[2]).capacity_bytes
 
     class Halves(io.BytesIO):
-        """The second half comes once vCenter knows of the first."""
+        """The second half is sent once vCenter knows of the first."""
 
         def read(self, count: int | None = -1, /) -> bytes:
             if self.tell():
@@ -387,7 +389,7 @@ def test_a_lease_of_which_vcenter_ends_the_upload_is_lost(vc: VCenter, patient: 
 def test_a_refusal_of_the_data_counts_though_a_renewal_fails_by_it(
     vc: VCenter, patient: Importing
 ) -> None:
-    """Else nobody would look whether the image is damaged."""
+    """Otherwise the image would not be checked for damage."""
     with pytest.raises(errors.UploadRefused), patient.open() as held:
 
         def fail_renewal() -> None:
@@ -468,7 +470,7 @@ def test_an_import_without_a_disk_to_upload_to_is_lost(vc: VCenter, patient: Imp
 def test_the_nvram_beside_the_disk_is_not_uploaded_to(
     vc: VCenter, session: Session, waiter: TaskWaiter, patient: Importing
 ) -> None:
-    """vCenter 6.7 and later list it; not always last."""
+    """vCenter 6.7 and later list it, not always last."""
     with patient.open() as held:
         held._devices.reverse()
         assert not held._devices[0].disk
@@ -538,7 +540,7 @@ def test_an_upload_goes_to_the_host_that_the_lease_vouches_for(
 
 
 def send_to(session: Session, url: str, thumbprint: str = "") -> None:
-    """One byte; a host that is trusted answers with 404."""
+    """One byte; a trusted host answers with 404."""
     NfcUpload(session, url, thumbprint).send(io.BytesIO(b"x"), 1, lambda sent: None)
 
 

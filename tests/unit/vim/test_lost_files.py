@@ -1,4 +1,4 @@
-"""Templates whose files somebody removed behind vCenter's back."""
+"""Templates whose files were removed without vCenter's knowledge."""
 
 from __future__ import annotations
 

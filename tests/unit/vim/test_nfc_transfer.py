@@ -1,4 +1,4 @@
-"""An upload on the wire: what the host gets, and what its answer means."""
+"""An upload on the wire: what the host receives, and what its answer means."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *args: Any) -> None:
-        """Not on the terminal."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def open_session() -> Session:
-    """One that verifies nothing; it never connects to its vCenter."""
+    """A session without verification that never connects to its vCenter."""
     return Session(Endpoint("192.0.2.1", "user", "password", insecure=True))
 
 
@@ -157,7 +157,9 @@ def test_an_upload_that_the_host_refused_is_an_error_in_its_words(
 def test_an_answer_before_the_end_of_the_upload_is_no_success(
     host: Host, open_session: Session, known: bool
 ) -> None:
-    """The host stops reading and closes: whatever it says, it has not all of the disk."""
+    """The host stops reading and closes the connection: whatever it answers, it does not have all
+    of the disk.
+    """
     host.reads = False
     data = bytes(64 * MIB)
     with pytest.raises((errors.TaskFailed, errors.Unreachable)):
@@ -185,7 +187,7 @@ def test_an_upload_that_is_cancelled_while_its_stream_is_silent_ends(
     host: Host, open_session: Session
 ) -> None:
     class Silent(io.RawIOBase):
-        """Sends a byte, and nothing more until it is closed."""
+        """Sends a byte, and then nothing until it is closed."""
 
         def __init__(self) -> None:
             self.gate = threading.Event()

@@ -1,4 +1,6 @@
-"""What we rely on of pyVmomi is there; that it reads what vCenters say: tests/recordings."""
+"""The names of pyVmomi that we use exist; tests/recordings checks that it reads vCenter's
+answers.
+"""
 
 from __future__ import annotations
 

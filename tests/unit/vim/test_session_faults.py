@@ -1,4 +1,4 @@
-"""What a session does when vCenter does not answer, or answers that it knows nobody."""
+"""What a session does when vCenter does not answer, or answers that the session does not exist."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_safe_call_is_repeated_when_the_connection_breaks(
 def test_a_call_that_may_have_acted_is_not_repeated(
     vc: VCenter, session: Session, place: Place
 ) -> None:
-    """Unless its caller says that it is safe to."""
+    """Unless the caller says that a repeat is safe."""
     rule = vc.fault_rules.add("CreateFolder", drop="after")
 
     with pytest.raises(errors.Unreachable):
@@ -226,7 +226,7 @@ def test_a_long_poll_has_time_for_its_answer_beyond_that_of_a_call(session: Sess
 
 
 def test_a_late_answer_to_an_old_session_does_not_replace_the_cookie(session: Session) -> None:
-    """pyVmomi takes every Set-Cookie; only that of the log-in counts."""
+    """pyVmomi accepts every Set-Cookie; only that of the log-in counts."""
     before = session.cookie()
     for channel in wires(session):
         channel.cookie = 'vmware_soap_session="of an old session"'

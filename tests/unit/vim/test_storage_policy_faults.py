@@ -29,7 +29,7 @@ def datastores(session: Session) -> list[str]:
 
 
 def replace(vc: VCenter, profile_id: str, *datastores: str) -> None:
-    """An admin deletes the policy and makes another of its name."""
+    """Delete the policy and create another one with its name, as an administrator could."""
     manager: Any = vc.registry.get("pbm:ProfileManager")
     manager.profiles.clear()
     manager.profiles[profile_id] = Profile("gold", datastores, profile_id)

@@ -39,7 +39,7 @@ def clone(session: Session, waiter: TaskWaiter, place: Place, source: VmInfo) ->
 
 
 def states(vc: VCenter) -> list[str]:
-    """States of all clone tasks, as the fake has them. The timer of one that runs is set."""
+    """States of all clone tasks in the fake. The timer of a running one is set."""
     with vc.lock:
         return [
             str(task.info.state)
@@ -49,7 +49,7 @@ def states(vc: VCenter) -> list[str]:
 
 
 def seen_running(waiter: TaskWaiter, count: int) -> bool:
-    """Whether the waiter has learned of so many running tasks."""
+    """Whether the waiter knows of this many running tasks."""
     return sum(entry.started_at is not None for entry in pending(waiter)) == count
 
 
@@ -64,7 +64,7 @@ def test_the_error_of_a_task_is_translated(vc: VCenter, clone: Cloning) -> None:
 def test_a_task_that_met_a_lost_session_inside_vcenter_has_failed(
     vc: VCenter, session: Session, clone: Cloning
 ) -> None:
-    """The task's session, not ours: ours read the task."""
+    """The task's own session was lost, not ours, which read the task."""
     fault = vim.fault.NotAuthenticated(msg="The session is not authenticated")
     vc.fault_rules.add("CloneVM_Task", fault, on="task")
 
@@ -93,7 +93,7 @@ def test_a_task_that_vcenter_forgets_on_a_living_connection_is_lost(
 def test_a_refused_log_in_ends_the_attempts_to_watch_tasks(
     vc: VCenter, session: Session, waiter: TaskWaiter, clone: Cloning
 ) -> None:
-    """Each further attempt would come closer to a locked account."""
+    """Each further attempt would bring the account closer to a lock."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1")
     wait_until(lambda: seen_running(waiter, 1))
@@ -111,7 +111,7 @@ def test_a_refused_log_in_ends_the_attempts_to_watch_tasks(
 
 
 def overdue(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> Background:
-    """A clone that has run out of time and does not end by itself."""
+    """A clone that has exceeded its time and does not end by itself."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=10_000)
     running = clone("volume-1", timeout_s=0.05)
     wait_until(lambda: seen_running(waiter, 1))
@@ -201,7 +201,7 @@ def test_a_task_that_waits_in_the_queue_is_logged(
 
 
 def look_again(waiter: TaskWaiter) -> None:
-    """Waiting threads see what time it is now."""
+    """Make waiting threads read the time again."""
     with waiter._lock:
         for entry in waiter._pending.values():
             entry.changed.notify_all()
@@ -234,7 +234,7 @@ def test_a_task_that_never_leaves_the_queue_is_cancelled(
 def test_a_task_that_has_just_left_the_queue_is_not_cancelled(
     vc: VCenter, session: Session, waiter: TaskWaiter, source: VmInfo, place: Place
 ) -> None:
-    """Its time in the queue is over when the waiter has not been told yet that it runs."""
+    """Its time in the queue is over before the waiter learns that it runs."""
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100)
     task = template.start_clone(session, source.moref, clone_request(place, source, "volume-1"))
     wait_until(lambda: states(vc) == ["running"])
@@ -248,7 +248,7 @@ def test_a_task_that_has_just_left_the_queue_is_not_cancelled(
 
 
 def test_the_queue_has_a_deadline_by_default() -> None:
-    """A day's burst of volumes passes through vCenter's queue; a stuck task does not stay."""
+    """A day's burst of volumes passes through vCenter's queue; a stuck task does not stay in it."""
     assert 3600 < START_WITHIN_S <= 24 * 3600
 
 
@@ -260,7 +260,7 @@ def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone
     wait_until(lambda: states(vc).count("queued") == 4 and seen_running(waiter, 4))
 
     vc.clock.advance(100)
-    # Not before the first four have been told of: they would count as running still.
+    # Not before the first four have been reported: they would still count as running.
     wait_until(lambda: len(waiter._pending) == 4 and seen_running(waiter, 4))
     vc.clock.advance(100)
 
@@ -324,7 +324,7 @@ def test_a_wait_outlasts_the_idle_time_whether_or_not_its_poll_keeps_the_session
     wait_until(lambda: not keeps or any(each.outstanding for each in vc.sessions.active()))
 
     vc.clock.advance(1900)
-    vc.sessions.active()  # whoever looks at the sessions ends those that were idle for too long
+    vc.sessions.active()  # a look at the sessions ends those that were idle for too long
     vc.clock.advance(100)
 
     assert running.join()
@@ -340,7 +340,7 @@ def test_a_poll_that_breaks_is_taken_up_again(
     wait_until(lambda: rule.hits == 2)
     wait_until(lambda: waiter._watch is not None)
     another = clone("volume-2")
-    # A poll that succeeds ends the row: the next repair begins without a pause.
+    # A successful poll ends the series of failures: the next repair begins without a pause.
     wait_until(lambda: seen_running(waiter, 2) and waiter._broken_in_a_row == 0)
 
     vc.clock.advance(100)
@@ -363,7 +363,7 @@ def test_a_task_ends_after_any_number_of_polls_that_broke(
 def test_answers_lost_while_the_first_watch_is_made_abandon_no_task(
     vc: VCenter, session: Session, place: Place, source: VmInfo, method: str
 ) -> None:
-    """More often than a call is repeated, so that the repair must see to it; for all at once."""
+    """More often than a call is repeated, so the repair must handle it, for all tasks at once."""
     waiter = TaskWaiter(session)
     clone = Cloning(session, waiter, place, source)
     vc.fault_rules.add("CloneVM_Task", on="task", delay_s=100, times=None)
@@ -399,7 +399,7 @@ ONE_WATCH = {"PropertyCollector": 1, "PropertyFilter": 1, "ListView": 1}
 
 
 def watching(vc: VCenter) -> Counter[str]:
-    """What the session owns to watch tasks: type -> count, the shared collector not counted."""
+    """What the session has created to watch tasks: type -> count, without the shared collector."""
     (owner,) = vc.sessions.active()
     kinds = Counter(
         type(obj).__name__ for obj in owner.objects.values() if obj is not owner.property_collector
@@ -472,7 +472,7 @@ def test_a_vcenter_that_stays_away_fails_all_waits(
 def test_an_error_that_comes_later_than_its_state_is_read_again(
     session: Session, waiter: TaskWaiter
 ) -> None:
-    """Seen under load; here the state comes alone."""
+    """Seen under load; here the state arrives alone."""
     from vmdk_cache.vim.task import PendingTask
 
     entry = PendingTask("task-1", waiter._lock, 0.0, 1000, 1000)

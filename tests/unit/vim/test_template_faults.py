@@ -1,4 +1,4 @@
-"""Deleting and marking when vCenter is in the way."""
+"""Deleting and marking when vCenter interferes."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_disk_of_any_size_keeps_the_uuid_that_vcenter_gave_it(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo,
     capacity_bytes: int | None,
 ) -> None:  # fmt: skip
-    """Nova finds the disk by the volume's uuid, and would detach another."""
+    """Nova finds the disk by the volume's uuid, and would detach another disk."""
     request = clone_request(place, source, "volume-1")
     moref = template.clone(session, waiter, source.moref, request, timeout_s=1000)
     wanted = "11111111-2222-4333-8444-555555555555"
@@ -223,7 +223,7 @@ def test_a_full_datastore_is_said(
 
 
 def deleting(session: Session, waiter: TaskWaiter, source: VmInfo) -> Background:
-    """A deletion that runs."""
+    """A running deletion."""
     running = Background(lambda: template.destroy(session, waiter, source.moref))
     wait_until(lambda: is_running(waiter))
     return running
@@ -234,7 +234,7 @@ def is_running(waiter: TaskWaiter) -> bool:
 
 
 def pass_time(vc: VCenter, waiter: TaskWaiter, seconds: float) -> None:
-    """Waiting threads see it as well."""
+    """Let time pass, for waiting threads as well."""
     vc.clock.advance(seconds)
     with waiter._lock:
         for entry in waiter._pending.values():

@@ -1,4 +1,4 @@
-"""Answers that pyVmomi cannot read, such as those of a vCenter that is newer than it."""
+"""Answers that pyVmomi cannot read, such as those of a vCenter newer than pyVmomi."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call for which no connection could be made was not sent: it is repeated, whatever it does."""
+"""A call without a connection was not sent, so it is repeated, whatever it does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reader under eventlet: a process of its own, since monkey-patching cannot be undone."""
+"""The reader under eventlet, in its own process, since monkey-patching cannot be undone."""
 
 from __future__ import annotations
 

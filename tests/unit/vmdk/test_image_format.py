@@ -1,4 +1,4 @@
-"""What a VMDK claims is checked, field by field, before it is believed."""
+"""Every field of a VMDK is checked before it is trusted."""
 
 from __future__ import annotations
 

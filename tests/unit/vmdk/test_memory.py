@@ -1,4 +1,4 @@
-"""Memory stays flat, however large the image: gigabytes made by a generator, none of them kept."""
+"""Memory use stays flat, however large the image: a generator makes gigabytes and keeps none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def flat_chunks() -> Iterator[bytes]:
 
 
 def sparse_chunks() -> Iterator[bytes]:
-    """The same disk as a monolithicSparse VMDK: 2,048 grains, each a run of its own."""
+    """The same disk as a monolithicSparse VMDK: 2,048 grains, each a separate run."""
     tables = 2 * GIB // (64 << 10) // 512
     first_table = 22
     first_grain = 512

@@ -1,4 +1,4 @@
-"""OVAs: the one disk in them, and the archives that try something else."""
+"""OVAs: the one disk in them, and archives that try something else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vmdk_cache.vmdk.transfer import open_disk
 
 DISK = b"data".ljust(1 << 20, b"\0")
 STREAM = as_stream_optimized(DISK)
-#: Without it Cinder's own driver takes the archive's bytes for the disk's, so nothing is refused.
+#: Without it, Cinder's own driver takes the archive's bytes for the disk's, so nothing is refused.
 LABELS = {"disk_type": "streamOptimized"}
 
 
@@ -116,7 +116,7 @@ def extended(kind: bytes, record: bytes) -> tuple[tarfile.TarInfo, bytes]:
 
 
 def test_a_size_for_the_next_member_is_not_taken_for_an_extended_headers() -> None:
-    """Or the walk would go back, and take bytes of the header for a member."""
+    """Otherwise the walk would go back, and take bytes of the header for a member."""
     size = extended(tarfile.XHDTYPE, b"10 size=0\n")
     name = extended(tarfile.XHDTYPE, b"2000 path=../".ljust(1999, b"x") + b"\n")
     refused(archive(_ovf_member(), size, name, (tarfile.TarInfo("x"), b"")), "points outside")

@@ -79,7 +79,7 @@ def test_qemu_reads_what_was_converted(image: FakeImage, tmp_path: Path) -> None
 def test_what_qemu_writes_is_taken(subformat: str, tmp_path: Path) -> None:
     image = _written_by_qemu(subformat, tmp_path)
     file = received(image)
-    # qemu-img's streamOptimized has neither footer nor end of stream; what is sent has both.
+    # qemu-img's streamOptimized has neither footer nor end of stream; ours has both.
     assert read_stream_optimized(file) == DISK
     same(file, DISK, tmp_path)
 

@@ -1,4 +1,4 @@
-"""Any disk survives any road, and no garbage raises anything but our own errors."""
+"""Any disk survives every conversion, and garbage raises only our own errors."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_damaged_image_raises_our_errors_or_passes(
     rng = random.Random(seed)
     data = bytearray(VALID[name].file_bytes)
     for _ in range(changes):
-        # Headers, tables and markers are where the damage would be interesting.
+        # Damage to headers, tables and markers is the interesting kind.
         end = rng.choice([80, 600, 20_000]) if head_only else len(data)
         width = rng.choice([1, 1, 4, 8])
         at = rng.randrange(max(1, end - width))

@@ -142,7 +142,7 @@ def test_a_disk_without_data_has_no_table() -> None:
 
 
 def test_more_data_than_a_sparse_vmdk_can_hold_is_left_to_the_plain_import() -> None:
-    """Its tables name sectors by 32 bits; to write 2 TiB first would take a test too long."""
+    """Its tables number sectors in 32 bits; writing 2 TiB first would take a test too long."""
     assert stream_optimized._entry((1 << 41) - 512) == (1 << 32) - 1
     with pytest.raises(NotCacheable, match="2 TiB") as caught:
         stream_optimized._entry(1 << 41)
@@ -255,7 +255,7 @@ def test_a_file_without_footer_or_end_is_cut_off() -> None:
 
 
 def test_a_directory_in_front_asks_for_no_footer() -> None:
-    """Its grains and their end are looked at all the same."""
+    """Its grains and their end are still checked."""
     file = tables_in_front(DISK).file_bytes
     assert SparseHeader.parse(file).directory_offset is not None
     assert check(file) == file
@@ -291,7 +291,7 @@ def test_what_follows_the_end_of_stream_is_not_looked_at() -> None:
 
 
 def test_a_grain_is_found_where_its_marker_says() -> None:
-    """Sizes around whole sectors, with a look into each grain and without."""
+    """Sizes around whole sectors, with and without a check of each grain."""
     for size_bytes in range(495, 520):
         packed = zlib.compress(noise(size_bytes - 11), 0)
         file = with_grain(packed)
@@ -300,7 +300,7 @@ def test_a_grain_is_found_where_its_marker_says() -> None:
 
 
 def with_grain(packed: bytes) -> bytes:
-    """A file of one grain with these compressed data."""
+    """A file of one grain with this compressed data."""
     return b"".join(written(GRAIN, [(0, packed)]))
 
 

@@ -1,4 +1,4 @@
-"""An image's stream as a disk: every kind of image, and every way in which one can be wrong."""
+"""An image's stream as a disk: every kind of image, and every way in which it can be wrong."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_read_gives_what_was_asked_for(size: int) -> None:
 
 @pytest.mark.parametrize("value", [0, 7, 1 << 40], ids=["no value", "a few", "many"])
 def test_markers_of_progress_pass_unchanged(value: int) -> None:
-    """They are one sector each, whatever they count."""
+    """They are one sector each, whatever their value is."""
     marker = struct.pack("<QIIQ", value, 0, 4, 128).ljust(512, b"\0")
     image = replace(STREAM, file_bytes=with_markers(STREAM.file_bytes, marker * 4))
     assert received(image) == image.file_bytes
@@ -213,7 +213,7 @@ def test_hashes_are_compared_whatever_their_case() -> None:
 
 @pytest.mark.parametrize("algorithm", ["crc1024", "shake_128", "sha\0"])
 def test_a_hash_that_cannot_be_checked_is_no_hash_that_held(algorithm: str) -> None:
-    """shake_128 has no length of its own, so no value to compare."""
+    """shake_128 has no length of its own, so no value to compare with."""
     with pytest.raises(NotCacheable, match="hashing_algorithm") as refused:
         received(STREAM, os_hash_algo=algorithm)
     assert repr(algorithm) in str(refused.value)
@@ -285,7 +285,7 @@ def test_a_missing_grain_is_noticed_without_any_promise() -> None:
         received(without, **NO_PROMISE)
 
 
-# A look into each grain, once a host has refused the data
+# A check of each grain, after a host has refused the data
 
 
 WHOLE = {
@@ -518,7 +518,7 @@ def test_a_source_that_stalls_is_given_up() -> None:
 def test_a_source_that_stalls_at_once_is_given_up() -> None:
     gate = threading.Event()
     source = FakeImageSource(STREAM, gate=gate, gate_after_bytes=0)
-    timer = threading.Timer(1.0, gate.set)  # or closing would wait for the reader in vain
+    timer = threading.Timer(1.0, gate.set)  # otherwise closing would wait for the reader in vain
     timer.start()
     with pytest.raises(SourceUnavailable, match="after 0 bytes"):
         open_disk(STREAM.image(), source, stall_timeout_s=0.05)
