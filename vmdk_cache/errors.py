@@ -30,6 +30,7 @@
             ImageDataMissing        Glance has no data of the image, or stopped before its end
             NoGlanceAdmin           Cinder has no user that sees every project's images
         NotCacheable                the cache does not handle this image or volume; says why
+            UnusualFormat           not read here, but perhaps by Cinder's own driver
         VolumeDeleted               the volume was deleted before it was created
         NoPlacement                 no datastore and host fit the request
         LockTimeout                 a lock or a slot for a clone was held for too long
@@ -219,6 +220,16 @@ class NotCacheable(VmdkCacheError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class UnusualFormat(NotCacheable):
+    """The image is not damaged, but its format is not read here; Cinder's own driver may read it.
+
+    The text says what is unusual and what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("unusual-format", message)
 
 
 class VolumeDeleted(VmdkCacheError):

@@ -63,8 +63,8 @@ def imported(file: bytes, **changes: object) -> Imported:
 
 def check_stands_alone(made: Imported) -> None:
     """What vCenter gets is a VMDK that names no other file."""
-    head = read_head(ByteStream(iter([made.data])))
-    assert head.header.compressed
-    assert head.header.capacity_bytes == made.capacity_bytes
-    (extent,) = head.descriptor.extents
+    header, descriptor = read_head(ByteStream(iter([made.data])))
+    assert header.compressed
+    assert header.capacity_bytes == made.capacity_bytes
+    (extent,) = descriptor.extents
     assert extent[1] == "SPARSE" and not {"/", "\\"} & set(extent[2])

@@ -24,7 +24,6 @@ PACKAGE = pathlib.Path(__file__).parents[2] / "vmdk_cache"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: What makes an error of this package: its class, or a function that does.
 ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)} | {
-    "unusual",
     "_not_streamable",
     "_lease_lost",
 }
@@ -93,18 +92,17 @@ TRUSTED: dict[str, set[str]] = {
         "oddity",  # shows its values through quoting
     },
     "vmdk/transfer.py": {"label"},  # quoted where it is created
-    "vmdk/unusual.py": {"what"},  # its calls are checked like those of an error
     "vmdk/front_tables.py": {"what", "why"},
     "vmdk/image_format.py": {"header.descriptor_offset", "header.unusual", "name"},
     "vmdk/read_ahead.py": {
         "before",
         "found",  # a digest of ours
-        "name",  # of the property
+        "self._hash_name",  # quoted where another algorithm is refused
     },
     "datastore/selection.py": {"_explain(need, refusals)"},
-    "vmdk/sparse_header.py": {"algorithm", "name"},
-    "vmdk/stream_optimized.py": {"kind", "value"},  # numbers
-    "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are created
+    "vmdk/sparse_extent.py": {"algorithm", "capacity", "grain", "name"},
+    "vmdk/stream_optimized.py": {"header", "kind", "value"},  # numbers
+    "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are made
     "cinder/image_service.py": {"what", "user"},
     "ledger.py": {"self._path"},
     "ledger_file.py": {"path"},

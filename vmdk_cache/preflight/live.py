@@ -23,7 +23,7 @@ from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.nfc_lease import open_export
 from vmdk_cache.vim.virtual_machine import VmInfo
-from vmdk_cache.vmdk.disk_reader import read_disk
+from vmdk_cache.vmdk.stream_optimized import read_disk
 
 CLONES = 8
 #: The clones are larger than the image, so that their disks have to grow.

@@ -39,15 +39,16 @@ class ByteStream:
         self._take(len(data))
         return data
 
-    def skip(self, size: int) -> int:
-        """Drop the next `size` bytes; return how many were dropped."""
-        assert size >= 0, "a stream goes forward only"
-        left = size
-        while left and self._have(1):
-            step = min(left, len(self._chunk) - self._offset)
-            self._take(step)
-            left -= step
-        return size - left
+    def pieces_to(self, position: int) -> Iterator[bytes]:
+        """The bytes up to that position, as they arrive; fewer only at the stream's end."""
+        assert position >= self.position, "a stream goes forward only"
+        while self.position < position and (piece := self.read_some(position - self.position)):
+            yield piece
+
+    def skip_to(self, position: int) -> None:
+        """Drop the bytes up to that position; fewer only at the stream's end."""
+        for _ in self.pieces_to(position):
+            pass
 
     def _have(self, size: int) -> bool:
         """Fetch until `size` bytes are buffered or the stream ends; whether there are that many."""

@@ -15,11 +15,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from vmdk_cache.errors import ImageFormatError
+from vmdk_cache.errors import ImageFormatError, UnusualFormat
 from vmdk_cache.quoting import identifier, quoted
-from vmdk_cache.vmdk.sparse_header import SECTOR
-from vmdk_cache.vmdk.unusual import unusual
+from vmdk_cache.vmdk.sparse_extent import SECTOR
 
+CONVERT: Final = "convert it with 'qemu-img convert -O vmdk -o subformat=streamOptimized'"
 TEXT_MAGIC: Final = b"# Disk DescriptorFile"
 MAX_DESCRIPTOR_BYTES: Final = 128 << 10
 """VMware's tools write 10 KiB; a streamOptimized VMDK has space for 64 KiB before its first
@@ -73,11 +73,13 @@ class Descriptor:
         text = data.partition(b"\0")[0].decode("ascii", "replace")
         lines = re.split(r"[\r\n]+", text)
         if len(lines) > MAX_LINES:
-            raise unusual(f"the VMDK's descriptor has {len(lines)} lines: {CONVERT}")
+            raise UnusualFormat(f"the VMDK's descriptor has {len(lines)} lines: {CONVERT}")
         for line in (line.strip() for line in lines):
             if not line or line.startswith("#"):
                 continue
-            _check_names_no_file(line)
+            for name in _FILE_SETTINGS:  # wherever it is in the line: readers differ
+                if name in line.lower() and not _NO_FILE.fullmatch(line):
+                    raise ImageFormatError(f"the VMDK's descriptor names another file by {name}")
             if match := _EXTENT.fullmatch(line):
                 extents.append((int(match[2][:20]), match[3].upper(), match[4]))
             elif _ACCESS.match(line) or _CONTROL.search(line):
@@ -113,7 +115,7 @@ class Descriptor:
             )
         oddity = self._oddity(capacity_bytes, grain_bytes)
         if oddity is not None:
-            raise unusual(f"the VMDK's descriptor {oddity}; {CONVERT}")
+            raise UnusualFormat(f"the VMDK's descriptor {oddity}; {CONVERT}")
 
     def _oddity(self, capacity_bytes: int, grain_bytes: int) -> str | None:
         """What is unusual about the descriptor; None if nothing is."""
@@ -133,16 +135,6 @@ class Descriptor:
         if sectors * SECTOR > -(-capacity_bytes // grain_bytes) * grain_bytes:
             return f"claims {sectors} sectors, the header {capacity_bytes // SECTOR}"
         return None
-
-
-def _check_names_no_file(line: str) -> None:
-    """:raises ImageFormatError: the line names a file, or may seem to for a simple reader"""
-    for name in _FILE_SETTINGS:
-        if name in line.lower() and not _NO_FILE.fullmatch(line):
-            raise ImageFormatError(f"the VMDK's descriptor names another file by {name}")
-
-
-CONVERT: Final = "convert it with 'qemu-img convert -O vmdk -o subformat=streamOptimized'"
 
 
 def stream_descriptor(capacity_bytes: int, adapter: str | None) -> bytes:

@@ -12,7 +12,6 @@ Source: VMware "Virtual Disk Format 5.0", "Grain Directory" and "Grain Table".
 
 from __future__ import annotations
 
-import struct
 import sys
 from array import array
 from collections.abc import Iterator
@@ -20,30 +19,21 @@ from typing import Final
 
 from vmdk_cache.errors import ImageCorrupt, NotCacheable
 from vmdk_cache.vmdk.byte_stream import ByteStream
-from vmdk_cache.vmdk.grain import check_grain
-from vmdk_cache.vmdk.sparse_header import SECTOR, TABLE_BYTES, TABLE_ENTRIES, SparseHeader
+from vmdk_cache.vmdk.descriptor import CONVERT
+from vmdk_cache.vmdk.sparse_extent import (
+    GRAIN_MARKER,
+    SECTOR,
+    TABLE_BYTES,
+    TABLE_ENTRIES,
+    GrainTally,
+    SparseHeader,
+)
 
 NOT_STREAMABLE: Final = "sparse-not-streamable"
 
 _MAX_DIRECTORY_ENTRIES: Final = 1 << 21  # 62 TiB at the usual grain of 64 KiB; 8 MiB of memory
 _MAX_RUNS: Final = 1 << 20  # 24 MiB of memory, for a file as fragmented as that
-_GRAIN_MARKER: Final = struct.Struct("<QI")
 _NO_GRAINS: Final = bytes(TABLE_BYTES)
-
-
-class GrainTally:
-    """The number of grains in the tables and the sum of their sectors: enough to detect a missing
-    one."""
-
-    def __init__(self) -> None:
-        self.count = self.sum_of_sectors = 0
-        self.first_offset: int | None = None
-
-    def add(self, index: int, sector: int) -> None:
-        """Grain number `index` of the disk begins at `sector` of the file."""
-        self.count += 1
-        self.sum_of_sectors += sector
-        self.first_offset = min(self.first_offset or sector * SECTOR, sector * SECTOR)
 
 
 class GrainMap:
@@ -99,14 +89,14 @@ def read_tables(stream: ByteStream, header: SparseHeader, grains: GrainMap | Gra
         raise _not_streamable("it has no grain directory in front of its data")
     if header.table_count > _MAX_DIRECTORY_ENTRIES:
         raise _not_streamable(f"its grain directory has {header.table_count} entries")
-    _go_to(stream, offset)
+    stream.skip_to(offset)
     directory = _entries(_exactly(stream, header.table_count * 4, "grain directory"))
     for number, sector in enumerate(directory):
         if not sector:
             continue
         if sector * SECTOR < stream.position:
             raise _not_streamable("its grain tables are not in the order of the disk")
-        _go_to(stream, sector * SECTOR)
+        stream.skip_to(sector * SECTOR)
         table = _exactly(stream, TABLE_BYTES, "grain table")
         if table != _NO_GRAINS:
             _add_table(grains, header, number, table)
@@ -122,7 +112,7 @@ def uncompressed_grains(
     :raises ImageCorrupt: the file ends before the end of its last grain
     """
     for index, offset in grains:
-        _go_to(stream, offset)
+        stream.skip_to(offset)
         at = index * header.grain_bytes
         # Some tools end the file at the disk's end, within the last grain.
         size = min(header.grain_bytes, header.capacity_bytes - at)
@@ -141,32 +131,26 @@ def compressed_grains(
     """
     if header.data_offset < stream.position:
         raise _not_streamable("its grain tables reach into its data")
-    _go_to(stream, header.data_offset)
+    stream.skip_to(header.data_offset)
     seen = GrainTally()
     last = -1
-    while len(marker := stream.peek(_GRAIN_MARKER.size)) == _GRAIN_MARKER.size:
+    while len(marker := stream.peek(GRAIN_MARKER.size)) == GRAIN_MARKER.size:
         start = stream.position
-        sector, size = _GRAIN_MARKER.unpack(marker)
+        _, size = GRAIN_MARKER.unpack(marker)
         if not size:
             break  # a marker for something else, and that is the end of stream
-        at = sector * SECTOR
-        if at % header.grain_bytes or at >= header.capacity_bytes or size > 2 * header.grain_bytes:
-            raise ImageCorrupt(f"the VMDK has an impossible grain at byte {start}")
+        at = header.disk_offset(marker, start)
         if at <= last:
             raise _not_streamable("its grains are not in the order of the disk")
-        stream.skip(_GRAIN_MARKER.size)
+        stream.skip_to(start + GRAIN_MARKER.size)
         data = _exactly(stream, size, "grain")
         if inflate:
-            check_grain(data, header.grain_bytes, start)
+            header.inflated(data, start)
         yield at, data
-        stream.skip(-stream.position % SECTOR)
+        stream.skip_to(-(-stream.position // SECTOR) * SECTOR)
         seen.add(at // header.grain_bytes, start // SECTOR)
         last = at
-    if (seen.count, seen.sum_of_sectors) != (tally.count, tally.sum_of_sectors):
-        raise ImageCorrupt(
-            f"the VMDK's tables name {tally.count} grains, but the file has {seen.count} or "
-            "different ones"
-        )
+    tally.check(seen)
 
 
 def _add_table(
@@ -193,11 +177,6 @@ def _entries(data: bytes) -> array[int]:
     return entries
 
 
-def _go_to(stream: ByteStream, offset: int) -> None:
-    assert offset >= stream.position, "a stream goes forward only"
-    stream.skip(offset - stream.position)
-
-
 def _exactly(stream: ByteStream, size: int, what: str) -> bytes:
     data = stream.read(size)
     if len(data) != size:
@@ -208,6 +187,5 @@ def _exactly(stream: ByteStream, size: int, what: str) -> bytes:
 def _not_streamable(why: str) -> NotCacheable:
     return NotCacheable(
         NOT_STREAMABLE,
-        f"the sparse VMDK cannot be imported in one pass: {why}; to make it cacheable, convert it "
-        "with 'qemu-img convert -O vmdk -o subformat=streamOptimized'",
+        f"the sparse VMDK cannot be imported in one pass: {why}; to make it cacheable, {CONVERT}",
     )

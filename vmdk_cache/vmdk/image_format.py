@@ -16,23 +16,15 @@ read here falls back to the plain import (NotCacheable). See docs/images.rst.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
 
-from vmdk_cache.errors import ImageCorrupt, ImageFormatError
+from vmdk_cache.errors import ImageCorrupt, ImageFormatError, UnusualFormat
 from vmdk_cache.image import Image
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vmdk.byte_stream import ByteStream
-from vmdk_cache.vmdk.descriptor import (
-    CONVERT,
-    MAX_DESCRIPTOR_BYTES,
-    TEXT_MAGIC,
-    Descriptor,
-)
-from vmdk_cache.vmdk.sparse_header import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
-from vmdk_cache.vmdk.unusual import unusual
+from vmdk_cache.vmdk.descriptor import CONVERT, MAX_DESCRIPTOR_BYTES, TEXT_MAGIC, Descriptor
+from vmdk_cache.vmdk.sparse_extent import HEADER_BYTES, MAGIC, SECTOR, SparseHeader
 
-SNIFF_BYTES: Final = HEADER_BYTES
 FLAT_DISK_TYPES: Final = frozenset({None, "preallocated", "thin"})
 """``vmware_disktype`` values with which Cinder's own driver uses the file as raw disk, whatever it
 contains; preallocated is the default."""
@@ -49,28 +41,25 @@ _OTHER_FORMATS: Final = (
     (0, b"\x28\xb5\x2f\xfd", "compressed by zstd"),
     (0, b"PK\x03\x04", "a ZIP archive"),
 )
-_TAR_MAGIC: Final = (257, b"ustar")
 
 
 class Format(enum.Enum):
-    """The format of an image's file."""
+    """The format of an image's file; FLAT are the raw bytes of a disk."""
 
-    STREAM_OPTIMIZED = "streamOptimized"
-    MONOLITHIC_SPARSE = "monolithicSparse"
-    FLAT = "flat"
-    OVA = "ova"
+    VMDK = enum.auto()
+    FLAT = enum.auto()
+    OVA = enum.auto()
 
 
 def sniff(prefix: bytes, image: Image) -> Format:
-    """The format of the file that begins with `prefix` (SNIFF_BYTES, fewer if the file is shorter).
+    """The format of the file that begins with `prefix` (HEADER_BYTES; fewer if it is shorter).
 
     :raises ImageFormatError: the format is not accepted
     """
     if not prefix:
         raise ImageFormatError(f"{image} is empty")
     if prefix.startswith(MAGIC):
-        compressed = SparseHeader.parse(prefix).compressed
-        return Format.STREAM_OPTIMIZED if compressed else Format.MONOLITHIC_SPARSE
+        return Format.VMDK
     if prefix.lstrip().startswith(TEXT_MAGIC):
         raise ImageFormatError(
             f"{image} is the text descriptor of a VMDK whose data is in other files: {CONVERT}"
@@ -78,7 +67,7 @@ def sniff(prefix: bytes, image: Image) -> Format:
     for offset, magic, name in _OTHER_FORMATS:
         if prefix.startswith(magic, offset):
             raise ImageFormatError(f"{image} is {name}, not a VMDK: {CONVERT}")
-    if image.container_format == "ova" or (prefix.startswith(_TAR_MAGIC[1], _TAR_MAGIC[0])):
+    if image.container_format == "ova" or prefix.startswith(b"ustar", 257):
         return Format.OVA
     if image.disk_type in FLAT_DISK_TYPES:
         return Format.FLAT
@@ -88,16 +77,8 @@ def sniff(prefix: bytes, image: Image) -> Format:
     )
 
 
-@dataclass(frozen=True)
-class VmdkHead:
-    """The checked header and descriptor of a sparse VMDK."""
-
-    header: SparseHeader
-    descriptor: Descriptor
-
-
-def read_head(stream: ByteStream) -> VmdkHead:
-    """The head of the sparse VMDK at the start of `stream`, which is not advanced.
+def read_head(stream: ByteStream) -> tuple[SparseHeader, Descriptor]:
+    """The checked head of the sparse VMDK at the start of `stream`, which is not advanced.
 
     :raises ImageFormatError: the head is impossible, or names another file
     :raises ImageCorrupt: the head is truncated
@@ -108,13 +89,13 @@ def read_head(stream: ByteStream) -> VmdkHead:
     if header.descriptor_offset != SECTOR or not (
         0 < header.descriptor_bytes < MAX_DESCRIPTOR_BYTES
     ):
-        raise unusual(
+        raise UnusualFormat(
             f"the VMDK has no descriptor of up to {MAX_DESCRIPTOR_BYTES >> 10} KiB at sector 1 "
             f"(but {header.descriptor_bytes} bytes at byte {header.descriptor_offset}): {CONVERT}"
         )
     end = header.descriptor_offset + header.descriptor_bytes
     if header.data_offset < end and header.compressed:
-        raise unusual(f"the VMDK's data and descriptor overlap: {CONVERT}")
+        raise UnusualFormat(f"the VMDK's data and descriptor overlap: {CONVERT}")
     head = stream.peek(end)
     if len(head) < end:
         raise ImageCorrupt(f"the VMDK ends after {len(head)} bytes, within its descriptor")
@@ -122,8 +103,8 @@ def read_head(stream: ByteStream) -> VmdkHead:
     descriptor.check(header.capacity_bytes, header.grain_bytes)
     _inspect(head)
     if header.unusual:
-        raise unusual(f"the VMDK has {header.unusual}: {CONVERT}")
-    return VmdkHead(header, descriptor)
+        raise UnusualFormat(f"the VMDK has {header.unusual}: {CONVERT}")
+    return header, descriptor
 
 
 def _inspect(head: bytes) -> None:
@@ -136,6 +117,6 @@ def _inspect(head: bytes) -> None:
         inspector.eat_chunk(head)
         inspector.check_descriptor()
     except (format_inspector.ImageFormatError, format_inspector.SafetyViolation) as exc:
-        raise unusual(
+        raise UnusualFormat(
             f"oslo.utils rejects the VMDK's descriptor: {sentence(exc)}; {CONVERT}"
         ) from exc

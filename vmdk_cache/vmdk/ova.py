@@ -72,8 +72,7 @@ class Ova:
         disk_name = disk_file(self._stream.read(first.size_bytes))
         while member := self._next_member():
             if member.name == disk_name:
-                disk = ByteStream(self._content(member))
-                return disk, member
+                return ByteStream(self._content(member)), member
             if member.is_disk:
                 raise ImageFormatError(
                     f"the OVA contains the disk {quoted(member.name)}, which its descriptor does "
@@ -93,20 +92,17 @@ class Ova:
                 raise ImageFormatError(f"the OVA contains a second disk, {quoted(member.name)}")
 
     def _content(self, member: Member) -> Iterator[bytes]:
-        left = member.size_bytes
-        while left:
-            data = self._stream.read_some(left)
-            if not data:
-                raise ImageCorrupt(f"the OVA ends within its member {quoted(member.name)}")
-            left -= len(data)
-            yield data
+        end = self._stream.position + member.size_bytes
+        yield from self._stream.pieces_to(end)
+        if self._stream.position < end:
+            raise ImageCorrupt(f"the OVA ends within its member {quoted(member.name)}")
 
     def _next_member(self) -> Member | None:
         """The next file, whose content follows in the stream; None at the end of the archive."""
         extended: dict[str, str] = {}
         headers = 0
         while True:
-            self._stream.skip(self._next_header - self._stream.position)
+            self._stream.skip_to(self._next_header)
             block = self._stream.read(_BLOCK)
             if not block.strip(b"\0"):
                 return None  # blocks of zeros mark the end, unless the writer omitted them
@@ -171,8 +167,7 @@ def disk_file(ovf: bytes) -> str:
     name = urllib.parse.unquote(disk.get("href", ""))
     if disk.get("compression", "identity") not in ("", "identity") or "chunkSize" in disk:
         raise ImageFormatError(
-            f"the OVA's disk {quoted(name)} is compressed or in chunks: export it again "
-            "with "
+            f"the OVA's disk {quoted(name)} is compressed or in chunks: export it again with "
             "'ovftool --compress=0' and without '--chunkSize'"
         )
     if not Member(name, 0).is_disk:

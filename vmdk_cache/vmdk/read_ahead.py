@@ -15,12 +15,17 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from vmdk_cache.errors import ImageCorrupt, ImageDataMissing, SourceUnavailable, VmdkCacheError
+from vmdk_cache.errors import (
+    ImageCorrupt,
+    ImageDataMissing,
+    SourceUnavailable,
+    UnusualFormat,
+    VmdkCacheError,
+)
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import identifier, quoted, sentence
-from vmdk_cache.vmdk.unusual import unusual
 
 LOG = logging.getLogger(__name__)
 
@@ -170,26 +175,25 @@ class _Tally:
     def __init__(self, image: Image) -> None:
         self._image = image
         self.size_bytes = 0
-        self._digests: list[tuple[str, str, Any]] = []
         if image.os_hash_algo and image.os_hash_value:
-            try:
-                digest = hashlib.new(image.os_hash_algo, usedforsecurity=False)
-                digest.hexdigest()  # fails for shake_128 and the like, which need a length
-            except (ValueError, TypeError) as exc:  # TypeError also if the name contains NUL
-                raise unusual(
-                    f"{image} has a hash of type {quoted(image.os_hash_algo)}, which cannot be "
-                    "verified: set hashing_algorithm to sha512 in Glance and upload the image again"
-                ) from exc
-            self._digests.append((image.os_hash_algo, image.os_hash_value, digest))
-        elif image.checksum:  # MD5 in addition to a better hash would only cost time
-            self._digests.append(
-                ("checksum (MD5)", image.checksum, hashlib.new("md5", usedforsecurity=False))
-            )
+            algorithm, self._hash_name = image.os_hash_algo, image.os_hash_algo
+            self._promised_hash: str | None = image.os_hash_value
+        else:  # MD5 in addition to a better hash would only cost time
+            algorithm, self._hash_name = "md5", "checksum (MD5)"
+            self._promised_hash = image.checksum
+        try:
+            self._hash = hashlib.new(algorithm, usedforsecurity=False)
+            self._hash.hexdigest()  # fails for shake_128 and the like, which need a length
+        except (ValueError, TypeError) as exc:  # TypeError also if the name contains NUL
+            raise UnusualFormat(
+                f"{image} has a hash of type {quoted(algorithm)}, which cannot be verified: set "
+                "hashing_algorithm to sha512 in Glance and upload the image again"
+            ) from exc
 
     def add(self, chunk: bytes) -> None:
         self.size_bytes += len(chunk)
-        for _, _, digest in self._digests:
-            digest.update(chunk)
+        if self._promised_hash:
+            self._hash.update(chunk)
         if self._image.size_bytes and self.size_bytes > self._image.size_bytes:
             raise ImageCorrupt(
                 f"{self._image}: Glance promised {self._image.size_bytes} bytes but sends more, "
@@ -197,21 +201,19 @@ class _Tally:
             )
 
     def verify(self) -> None:
-        if self._image.size_bytes and not self.size_bytes:
+        promised_bytes = self._image.size_bytes
+        if promised_bytes and not self.size_bytes:
             raise ImageDataMissing(
-                f"Glance has no data of {self._image}: it promised {self._image.size_bytes} bytes "
-                "but "
+                f"Glance has no data of {self._image}: it promised {promised_bytes} bytes but "
                 "sent none"
             )
-        if self._image.size_bytes and self.size_bytes != self._image.size_bytes:
+        if promised_bytes and self.size_bytes != promised_bytes:
             raise ImageCorrupt(
-                f"{self._image}: Glance promised {self._image.size_bytes} bytes but sent "
-                f"{self.size_bytes}"
+                f"{self._image}: Glance promised {promised_bytes} bytes but sent {self.size_bytes}"
             )
-        for name, promised, digest in self._digests:
-            found = digest.hexdigest()
-            if found != promised.lower():
-                raise ImageCorrupt(
-                    f"{self._image}: Glance promised {name} {identifier(promised)}, but the data "
-                    f"has {found}"
-                )
+        found = self._hash.hexdigest()
+        if self._promised_hash and found != self._promised_hash.lower():
+            raise ImageCorrupt(
+                f"{self._image}: Glance promised {self._hash_name} "
+                f"{identifier(self._promised_hash)}, but the data has {found}"
+            )

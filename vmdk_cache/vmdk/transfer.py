@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Self
 
 from vmdk_cache.errors import (
@@ -22,23 +21,17 @@ from vmdk_cache.errors import (
     ImageError,
     ImageFormatError,
     NotCacheable,
+    UnusualFormat,
     VmdkCacheError,
 )
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vmdk import front_tables, stream_optimized
 from vmdk_cache.vmdk.byte_stream import ByteStream
-from vmdk_cache.vmdk.image_format import (
-    FLAT_DISK_TYPES,
-    SNIFF_BYTES,
-    Format,
-    read_head,
-    sniff,
-)
+from vmdk_cache.vmdk.image_format import FLAT_DISK_TYPES, Format, read_head, sniff
 from vmdk_cache.vmdk.ova import Ova
 from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES, STALL_TIMEOUT_S, ReadAhead
-from vmdk_cache.vmdk.sparse_header import MAX_CAPACITY_BYTES, SECTOR
-from vmdk_cache.vmdk.unusual import unusual
+from vmdk_cache.vmdk.sparse_extent import HEADER_BYTES, MAX_CAPACITY_BYTES, SECTOR, GrainTally
 
 
 def open_disk(
@@ -79,13 +72,11 @@ class DiskStream:
     Read it to the end, then call `finish`: only then is the whole image verified. Do not complete
     an upload before that. Errors are sticky: further reads raise the same error.
 
-    :ivar format: format of the image's file
     :ivar capacity_bytes: size of the virtual disk
     :ivar length: bytes that `read` will return in total, None if unknown in advance
     """
 
     def __init__(self, image: Image, reader: ReadAhead, stream: ByteStream, plan: _Plan) -> None:
-        self.format = plan.format
         self.capacity_bytes = plan.capacity_bytes
         self.length = plan.length
         self._image = image
@@ -109,7 +100,8 @@ class DiskStream:
         :raises NotCacheable: it cannot be read further; Cinder's own driver may accept it
         :raises SourceUnavailable: Glance failed
         """
-        return self._guarded(lambda: self._output.read_some() if n < 0 else self._output.read(n))
+        with self._sticky():
+            return self._output.read_some() if n < 0 else self._output.read(n)
 
     def __iter__(self) -> Iterator[bytes]:
         """The pieces as they arrive; raises the errors of `read`."""
@@ -124,7 +116,10 @@ class DiskStream:
         """
         if self.read(1):
             raise RuntimeError("finish() before the last byte of the disk was read")
-        self._guarded(self._drain)
+        with self._sticky():
+            self._finish()
+            while self._stream.read_some():
+                pass
 
     def close(self) -> None:
         """End the download, complete or not; may be called repeatedly.
@@ -136,27 +131,17 @@ class DiskStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _drain(self) -> bytes:
-        self._finish()
-        while self._stream.read_some():
-            pass
-        return b""
-
-    def _guarded(self, step: Callable[[], bytes]) -> bytes:
+    @contextlib.contextmanager
+    def _sticky(self) -> Iterator[None]:
         # A generator that raised is exhausted, which would look like a clean end.
         if self._error is not None:
             raise self._error
         try:
             with _judged(self._image, self._reader):
-                return step()
+                yield
         except Exception as exc:
             self._error = exc
             raise
@@ -164,40 +149,30 @@ class DiskStream:
 
 @contextlib.contextmanager
 def _judged(image: Image, reader: ReadAhead) -> Iterator[None]:
-    """Add the image's name to errors of the block.
+    """Add the image's name to errors of the block, because the format modules do not know it.
 
     With some ``vmware_disktype`` values, Cinder's own driver uses any file as a raw disk, if it
     arrives as Glance promised. Such a file is therefore never an ImageError.
     """
     try:
-        with _naming(image):
-            yield
-    except ImageError as exc:
-        if image.disk_type not in FLAT_DISK_TYPES or exc is reader.error:
-            raise
-        label = quoted(image.disk_type) if image.disk_type else "not set"
-        raise unusual(
-            f"{exc}; the plain import uses the file as a raw disk, because vmware_disktype is "
-            f"{label}"
-        ) from exc
-
-
-@contextlib.contextmanager
-def _naming(image: Image) -> Iterator[None]:
-    """Add the image's name to errors of the format modules, which do not know it."""
-    try:
         yield
     except VmdkCacheError as exc:
         if image.id not in str(exc):
             exc.args = (f"{image}: {exc}", *exc.args[1:])
-        raise
+        is_raw_disk = image.disk_type in FLAT_DISK_TYPES and exc is not reader.error
+        if not (is_raw_disk and isinstance(exc, ImageError)):
+            raise
+        label = quoted(image.disk_type) if image.disk_type else "not set"
+        raise UnusualFormat(
+            f"{exc}; the plain import uses the file as a raw disk, because vmware_disktype is "
+            f"{label}"
+        ) from exc
 
 
 @dataclass(frozen=True)
 class _Plan:
     """How to convert a stream to a VMDK: the output, and what to do after it."""
 
-    format: Format
     capacity_bytes: int
     output: Iterator[bytes]
     length: int | None = None
@@ -205,59 +180,57 @@ class _Plan:
 
 
 def _plan(image: Image, stream: ByteStream, inflate: bool) -> _Plan:
-    kind = sniff(stream.peek(SNIFF_BYTES), image)
+    kind = sniff(stream.peek(HEADER_BYTES), image)
     if kind is Format.OVA:
         return _plan_ova(image, stream, inflate)
     if kind is Format.FLAT:
         return _plan_flat(image, stream)
-    return _plan_vmdk(kind, stream, image.size_bytes or None, image.adapter_type, inflate)
+    return _plan_vmdk(stream, image.size_bytes or None, image.adapter_type, inflate)
 
 
 def _plan_ova(image: Image, stream: ByteStream, inflate: bool) -> _Plan:
     ova = Ova(stream)
     disk, member = ova.open_disk()
-    inner = replace(image, container_format="bare", disk_type=Format.STREAM_OPTIMIZED.value)
-    kind = sniff(disk.peek(SNIFF_BYTES), inner)
-    if kind is Format.OVA:
+    inner = replace(image, container_format="bare", disk_type="streamOptimized")
+    if sniff(disk.peek(HEADER_BYTES), inner) is Format.OVA:
         raise ImageFormatError(f"the OVA's disk {quoted(member.name)} is an archive, not a VMDK")
-    plan = _plan_vmdk(kind, disk, member.size_bytes, image.adapter_type, inflate)
+    plan = _plan_vmdk(disk, member.size_bytes, image.adapter_type, inflate)
 
     def finish() -> None:
-        disk.skip(member.size_bytes)
+        disk.skip_to(member.size_bytes)
         ova.finish()
 
-    return replace(plan, format=Format.OVA, finish=finish)
+    return replace(plan, finish=finish)
 
 
-def _plan_vmdk(
-    kind: Format, stream: ByteStream, length: int | None, adapter: str | None, inflate: bool
-) -> _Plan:
-    head = read_head(stream)
-    header, hint = head.header, head.descriptor.adapter
-    if not header.compressed:
-        stream.skip(header.descriptor_offset + header.descriptor_bytes)
+def _plan_vmdk(stream: ByteStream, length: int | None, adapter: str | None, inflate: bool) -> _Plan:
+    header, descriptor = read_head(stream)
+    in_front = header.directory_offset and header.directory_offset < header.data_offset
+    if header.compressed and not in_front:
+        checked = stream_optimized.checked(stream, header, inflate=inflate)
+        return _Plan(header.capacity_bytes, checked, length)
+    stream.skip_to(header.descriptor_offset + header.descriptor_bytes)
+    if header.compressed:
+        # As written by qemu-img: without the footer and the end-of-stream marker that the format
+        # and strict receivers require. The grains are kept; only the frame is new.
+        tally = GrainTally()
+        front_tables.read_tables(stream, header, tally)
+        grains = front_tables.compressed_grains(stream, header, tally, inflate=inflate)
+        grain_bytes = header.grain_bytes
+    else:
         places = front_tables.GrainMap(header.grain_bytes)
         front_tables.read_tables(stream, header, places)
         grains = stream_optimized.compressed(
             front_tables.uncompressed_grains(stream, header, places)
         )
-        output = stream_optimized.written(header.capacity_bytes, grains, adapter=adapter or hint)
-    elif header.directory_offset and header.directory_offset < header.data_offset:
-        # As written by qemu-img: without the footer and the end-of-stream marker that the format
-        # and strict receivers require. The grains are kept; only the frame is new.
-        stream.skip(header.descriptor_offset + header.descriptor_bytes)
-        tally = front_tables.GrainTally()
-        front_tables.read_tables(stream, header, tally)
-        output = stream_optimized.written(
-            header.capacity_bytes,
-            front_tables.compressed_grains(stream, header, tally, inflate=inflate),
-            grain_bytes=header.grain_bytes,
-            adapter=adapter or hint,
-        )
-    else:
-        checked = stream_optimized.checked(stream, header, inflate=inflate)
-        return _Plan(kind, header.capacity_bytes, checked, length)
-    return _Plan(kind, header.capacity_bytes, output)
+        grain_bytes = stream_optimized.GRAIN_BYTES
+    output = stream_optimized.written(
+        header.capacity_bytes,
+        grains,
+        grain_bytes=grain_bytes,
+        adapter=adapter or descriptor.adapter,
+    )
+    return _Plan(header.capacity_bytes, output)
 
 
 def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
@@ -268,16 +241,16 @@ def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
             f"{image} is a raw disk, and Glance does not report its size",
         )
     if capacity_bytes > MAX_CAPACITY_BYTES:
-        raise unusual(
+        raise UnusualFormat(
             f"{image} has {capacity_bytes} bytes; the maximum of a virtual disk is 62 TiB"
         )
     if capacity_bytes % SECTOR:
-        raise unusual(
+        raise UnusualFormat(
             f"{image} is a raw disk of {capacity_bytes} bytes, not a multiple of {SECTOR}"
         )
     grains = stream_optimized.compressed(_flat_pieces(stream, capacity_bytes))
     output = stream_optimized.written(capacity_bytes, grains, adapter=image.adapter_type)
-    return _Plan(Format.FLAT, capacity_bytes, output)
+    return _Plan(capacity_bytes, output)
 
 
 def _flat_pieces(stream: ByteStream, capacity_bytes: int) -> Iterator[tuple[int, bytes]]:

@@ -26,7 +26,7 @@ from vmdk_cache.vim import (
 from vmdk_cache.vim.nfc_lease import open_export
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
-from vmdk_cache.vmdk.disk_reader import read_disk
+from vmdk_cache.vmdk.stream_optimized import read_disk
 
 RECORD_KEY = "vmdk_cache.record"
 MIB = 1 << 20

@@ -10,7 +10,6 @@ import pytest
 
 from tests.fakes.images import FakeImageSource, noise
 from vmdk_cache.image import Image
-from vmdk_cache.vmdk.front_tables import GrainMap
 from vmdk_cache.vmdk.transfer import open_disk
 
 GIB = 1 << 30
@@ -69,16 +68,3 @@ def test_converting_2_gib_takes_a_few_mib(chunks: object, disk_type: str) -> Non
         tracemalloc.stop()
     assert sent > 2048 * len(NOISE), "the disk's data must have passed"
     assert peak_bytes < LIMIT_BYTES
-
-
-def test_the_map_of_an_unfragmented_file_stays_small() -> None:
-    tracemalloc.start()
-    try:
-        grains = GrainMap(64 << 10)
-        for index in range(1 << 16):
-            grains.add(index, 128 + 128 * index)
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 16 << 10
-    assert sum(1 for _ in grains) == 1 << 16

@@ -20,7 +20,6 @@ from tests.fakes.images import (
     read_stream_optimized,
 )
 from vmdk_cache.errors import VmdkCacheError
-from vmdk_cache.vmdk.byte_stream import ByteStream
 from vmdk_cache.vmdk.stream_optimized import GRAIN_BYTES, compressed, written
 from vmdk_cache.vmdk.transfer import open_disk
 
@@ -129,32 +128,6 @@ def test_garbage_raises_our_errors_or_passes(
     start: bytes, rest: bytes, disk_type: str | None, container: str
 ) -> None:
     _survives(start + rest, disk_type=disk_type, container_format=container)
-
-
-@given(st.lists(st.binary(max_size=20), max_size=10), st.data())
-def test_byte_stream_hands_out_what_came_in(chunks: list[bytes], data: st.DataObject) -> None:
-    content = b"".join(chunks)
-    stream, position = ByteStream(iter(chunks)), 0
-    for _ in range(data.draw(st.integers(0, 20))):
-        size = data.draw(st.integers(0, 30))
-        match data.draw(st.sampled_from(["peek", "read", "some", "skip"])):
-            case "peek":
-                assert stream.peek(size) == content[position : position + size]
-                continue
-            case "read":
-                assert stream.read(size) == content[position : position + size]
-                position = min(position + size, len(content))
-            case "some":
-                piece = stream.read_some(size + 1)
-                assert len(piece) <= size + 1
-                assert bool(piece) == (position < len(content))
-                assert content[position:].startswith(piece)
-                position += len(piece)
-            case "skip":
-                skipped = stream.skip(size)
-                assert skipped == min(size, len(content) - position)
-                position += skipped
-        assert stream.position == position
 
 
 def _received(image: FakeImage, chunk_bytes: int = 64 << 10) -> bytes:

@@ -1,4 +1,4 @@
-"""Writing and checking streamOptimized VMDKs: sizes, tables, markers, compression."""
+"""Writing, checking and reading streamOptimized VMDKs: sizes, tables, markers, compression."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from tests.fakes.images import (
     GRAIN,
     SECTOR,
     FakeImage,
+    as_monolithic_sparse,
     as_stream_optimized,
+    bit_flipped,
+    filesystem_disk,
     noise,
     read_stream_optimized,
     tables_in_front,
+    truncated,
 )
-from vmdk_cache.errors import ImageCorrupt, NotCacheable
+from vmdk_cache.errors import ImageCorrupt, ImageError, ImageFormatError, NotCacheable
 from vmdk_cache.vmdk import stream_optimized
 from vmdk_cache.vmdk.byte_stream import ByteStream
-from vmdk_cache.vmdk.sparse_header import SparseHeader
-from vmdk_cache.vmdk.stream_optimized import checked, compressed, written
+from vmdk_cache.vmdk.sparse_extent import SparseHeader
+from vmdk_cache.vmdk.stream_optimized import checked, compressed, read_disk, written
 
 TEXT = (b"a text that shrinks, " * 4000)[:GRAIN]
 TABLE_SPAN = 512 * GRAIN
@@ -307,3 +311,45 @@ def with_grain(packed: bytes) -> bytes:
 def test_our_own_files_pass_with_a_look_into_each_grain() -> None:
     image = FakeImage(written_file([(0, DISK)], len(DISK)), len(DISK))
     assert check(image.file_bytes, 333, inflate=True) == image.file_bytes
+
+
+# Reading back
+
+
+def disk_of(image: FakeImage, chunk_bytes: int = 10_000) -> bytes:
+    file = image.file_bytes
+    disk = bytearray()
+
+    def found(offset: int, data: bytes) -> None:
+        disk.extend(bytes(max(0, offset + len(data) - len(disk))))
+        disk[offset : offset + len(data)] = data
+
+    chunks = (file[at : at + chunk_bytes] for at in range(0, len(file), chunk_bytes))
+    capacity = read_disk(chunks, found)
+    return bytes(disk).ljust(capacity, b"\0")
+
+
+@pytest.mark.parametrize("tables", ["per-table", "end"])
+@pytest.mark.parametrize("chunk_bytes", [1, 511, 1 << 20])
+def test_the_disk_comes_back(tables: str, chunk_bytes: int) -> None:
+    disk = filesystem_disk(4 << 20)
+    image = as_stream_optimized(disk, capacity_bytes=64 << 20, tables=tables)
+    assert disk_of(image, chunk_bytes) == disk.ljust(64 << 20, b"\0")
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        truncated(as_stream_optimized(filesystem_disk(4 << 20))),
+        bit_flipped(as_stream_optimized(filesystem_disk(4 << 20))),
+    ],
+    ids=["cut-off", "damaged"],
+)
+def test_a_damaged_stream_is_refused(spoiled: FakeImage) -> None:
+    with pytest.raises(ImageError):
+        disk_of(spoiled)
+
+
+def test_another_kind_of_vmdk_is_refused() -> None:
+    with pytest.raises(ImageFormatError, match="not streamOptimized"):
+        disk_of(as_monolithic_sparse(filesystem_disk(4 << 20)))

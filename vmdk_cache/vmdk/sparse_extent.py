@@ -1,5 +1,6 @@
-"""The header of a sparse extent, at the start of streamOptimized and monolithicSparse VMDKs.
+"""The parts of a sparse extent: its header, one compressed grain, and a tally of its grains.
 
+streamOptimized and monolithicSparse VMDKs are sparse extents.
 Source: VMware "Virtual Disk Format 5.0", "Hosted Sparse Extent Header" and "Stream-Optimized
 Compressed Sparse Extents". Its offsets are in sectors of 512 bytes; here they are in bytes.
 """
@@ -7,11 +8,13 @@ Compressed Sparse Extents". Its offsets are in sectors of 512 bytes; here they a
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from vmdk_cache.errors import ImageFormatError
+from vmdk_cache.errors import ImageCorrupt, ImageFormatError
+from vmdk_cache.quoting import sentence
 
 SECTOR: Final = 512
 MAGIC: Final = b"KDMV"
@@ -24,6 +27,8 @@ MAX_CAPACITY_BYTES: Final = 62 << 40
 MIN_GRAIN_BYTES: Final = 8 * SECTOR
 MAX_GRAIN_BYTES: Final = 128 * SECTOR
 """The largest grain that this package reads; the format's only limit is the disk's size."""
+GRAIN_MARKER: Final = struct.Struct("<QI")
+"""In front of a compressed grain: its sector on the disk, the size of its data in bytes."""
 
 _LAYOUT: Final = struct.Struct("<4sIIQQQQIQQQB4sH433x")
 _VALID_NEWLINES: Final = 1
@@ -77,7 +82,7 @@ class SparseHeader:
             _, version, flags, capacity, grain, descriptor, descriptor_size, entries,
             redundant, directory, overhead, _, newlines, algorithm,
         ) = _LAYOUT.unpack_from(data)  # fmt: skip
-        _check_layout(version, flags, entries, newlines)
+        _check(version, flags, capacity, grain, entries, newlines)
         oddities = list(_oddities(flags, entries, grain * SECTOR, algorithm))
         for name, sectors in (
             ("descriptor", descriptor),
@@ -89,8 +94,8 @@ class SparseHeader:
                 oddities.append(f"its {name} at sector {sectors}")
         has_copy = bool(flags & _REDUNDANT_TABLES) and redundant
         return cls(
-            capacity_bytes=_checked_capacity(capacity),
-            grain_bytes=_checked_grain(grain),
+            capacity_bytes=capacity * SECTOR,
+            grain_bytes=grain * SECTOR,
             compressed=bool(flags & _COMPRESSED),
             zero_grains=bool(flags & _ZERO_GRAINS),
             descriptor_offset=descriptor * SECTOR,
@@ -100,6 +105,44 @@ class SparseHeader:
             data_offset=overhead * SECTOR,
             unusual=", ".join(oddities) or None,
         )
+
+    def disk_offset(self, marker: bytes, position: int) -> int:
+        """The byte of the disk at which the compressed grain with that marker begins.
+
+        :param position: byte offset of the marker in the file, for the error
+        :raises ImageCorrupt: the marker is impossible
+        """
+        sector, size = GRAIN_MARKER.unpack(marker)
+        offset: int = sector * SECTOR
+        if (
+            offset % self.grain_bytes
+            or offset >= self.capacity_bytes
+            or size > 2 * self.grain_bytes
+        ):
+            raise ImageCorrupt(
+                f"the VMDK has an impossible grain (sector {sector} of the disk, {size} bytes "
+                f"compressed) at byte {position}"
+            )
+        return offset
+
+    def inflated(self, data: bytes, position: int) -> bytes:
+        """The data of a compressed grain; the last grain of a disk may be shorter than others.
+
+        :param position: byte offset of its marker in the file, for the error
+        :raises ImageCorrupt: the grain is damaged
+        """
+        inflater = zlib.decompressobj()
+        try:
+            grain = inflater.decompress(data, self.grain_bytes + 1)
+        except zlib.error as exc:
+            raise ImageCorrupt(
+                f"the VMDK's grain at byte {position} is damaged: {sentence(exc)}"
+            ) from exc
+        if not inflater.eof or not 0 < len(grain) <= self.grain_bytes:
+            raise ImageCorrupt(
+                f"the VMDK's grain at byte {position} is damaged: its data is too short or too long"
+            )
+        return grain
 
 
 def stream_header(
@@ -115,7 +158,10 @@ def stream_header(
     )  # fmt: skip
 
 
-def _check_layout(version: int, flags: int, entries: int, newlines: bytes) -> None:
+def _check(
+    version: int, flags: int, capacity: int, grain: int, entries: int, newlines: bytes
+) -> None:
+    """:raises ImageFormatError: a number of the header is impossible"""
     if version not in (1, 2, 3):
         raise ImageFormatError(f"the VMDK header has version {version}; supported are 1, 2 and 3")
     if flags & _VALID_NEWLINES and newlines != _NEWLINES:
@@ -124,24 +170,15 @@ def _check_layout(version: int, flags: int, entries: int, newlines: bytes) -> No
         raise ImageFormatError("the VMDK header has grain tables of 0 entries")
     if flags & _MARKERS and not flags & _COMPRESSED:
         raise ImageFormatError("the VMDK header claims markers without compression")
-
-
-def _checked_capacity(sectors: int) -> int:
-    if not 0 < sectors * SECTOR <= MAX_CAPACITY_BYTES:
+    if not 0 < capacity * SECTOR <= MAX_CAPACITY_BYTES:
         raise ImageFormatError(
-            f"the VMDK header claims a disk of {sectors} sectors; "
+            f"the VMDK header claims a disk of {capacity} sectors; "
             f"want 1 to {MAX_CAPACITY_BYTES // SECTOR} (62 TiB)"
         )
-    return sectors * SECTOR
-
-
-def _checked_grain(sectors: int) -> int:
-    size_bytes = sectors * SECTOR
-    if not MIN_GRAIN_BYTES <= size_bytes <= MAX_CAPACITY_BYTES or sectors & (sectors - 1):
+    if not MIN_GRAIN_BYTES <= grain * SECTOR <= MAX_CAPACITY_BYTES or grain & (grain - 1):
         raise ImageFormatError(
-            f"the VMDK header has grains of {sectors} sectors; want a power of two, 8 or more"
+            f"the VMDK header has grains of {grain} sectors; want a power of two, 8 or more"
         )
-    return size_bytes
 
 
 def _oddities(flags: int, entries: int, grain_bytes: int, algorithm: int) -> Iterator[str]:
@@ -154,3 +191,30 @@ def _oddities(flags: int, entries: int, grain_bytes: int, algorithm: int) -> Ite
         yield f"grain tables of {entries} entries, not {TABLE_ENTRIES}"
     if grain_bytes > MAX_GRAIN_BYTES:
         yield f"grains of {grain_bytes} bytes, more than {MAX_GRAIN_BYTES}"
+
+
+@dataclass
+class GrainTally:
+    """The number of grains and the sum of their sectors in the file: enough to notice that tables
+    and grains differ, without memory and in any order.
+
+    :ivar first_offset: the lowest byte of the file at which a grain begins; None without grains
+    """
+
+    count: int = 0
+    sum_of_sectors: int = 0
+    first_offset: int | None = None
+
+    def add(self, index: int, sector: int) -> None:
+        """Grain number `index` of the disk begins at `sector` of the file."""
+        self.count += 1
+        self.sum_of_sectors += sector
+        self.first_offset = min(self.first_offset or sector * SECTOR, sector * SECTOR)
+
+    def check(self, seen: GrainTally) -> None:
+        """:raises ImageCorrupt: the tables, tallied here, name other grains than were seen"""
+        if (self.count, self.sum_of_sectors) != (seen.count, seen.sum_of_sectors):
+            raise ImageCorrupt(
+                f"the VMDK's tables name {self.count} grains, but the file has {seen.count} or "
+                "different ones"
+            )
