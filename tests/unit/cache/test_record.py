@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmdk_cache.cache.entry import Phase, classify
-from vmdk_cache.cache.key import CacheKey, template_name
+from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.record import Record
 
 RECORD = Record(
@@ -21,7 +20,6 @@ RECORD = Record(
     deployment="here",
     lock_domain="0123456789abcdef",
 )
-PRIOR_ART = "b1_image_cache (11111111-2222-3333-4444-555555555555)"
 JSON = json.loads(RECORD.to_json())
 
 
@@ -100,9 +98,6 @@ def test_what_nothing_can_be_reckoned_with_is_no_record(field: str, value: objec
     assert Record.from_json(json.dumps({**JSON, field: value})) is None
 
 
-LATER = json.dumps({"schema": 99, "everything": "else"})
-
-
 @pytest.mark.parametrize("more", [{}, {k: v for k, v in JSON.items() if k != "schema"}])
 def test_a_record_of_a_later_version_is_known_as_such_and_nothing_else_of_it(
     more: dict[str, object],
@@ -120,42 +115,3 @@ def test_a_record_of_a_later_version_is_known_as_such_and_nothing_else_of_it(
 @pytest.mark.parametrize("schema", [0, -1, "2", 1.0, 2.5, None, [2], True])
 def test_what_no_version_writes_as_its_schema_is_no_record(schema: object) -> None:
     assert Record.from_json(json.dumps({**JSON, "schema": schema})) is None
-
-
-@pytest.mark.parametrize(
-    ("change", "phase"),
-    [
-        ({}, Phase.READY),
-        ({"is_template": False}, Phase.IMPORTING),
-        ({"record": None}, Phase.ADOPTED),
-        ({"record": None, "name": PRIOR_ART}, Phase.ADOPTED),
-        ({"record": None, "name": PRIOR_ART, "is_template": False}, Phase.FOREIGN),
-        ({"record": None, "name": PRIOR_ART, "backend": "b2"}, Phase.FOREIGN),
-        ({"record": None, "name": "golden image"}, Phase.FOREIGN),
-        ({"backend": "b2"}, Phase.FOREIGN),
-        ({"name": "renamed"}, Phase.FOREIGN),
-        ({"was_ready": True}, Phase.READY),
-        ({"was_ready": True, "is_template": False}, Phase.FOREIGN),
-        ({"has_other_content": True}, Phase.ALTERED),
-        ({"has_other_content": True, "is_template": False}, Phase.IMPORTING),
-        ({"has_other_content": True, "record": None}, Phase.ADOPTED),
-        ({"has_other_content": True, "name": "renamed"}, Phase.FOREIGN),
-        ({"has_other_content": True, "disks": 2}, Phase.FOREIGN),
-        ({"disks": 0}, Phase.FOREIGN),
-        ({"disks": 2}, Phase.FOREIGN),
-        ({"record": Record.from_json(LATER)}, Phase.FOREIGN),
-        ({"record": Record.from_json(LATER), "is_template": False}, Phase.FOREIGN),
-    ],
-    ids=str,
-)
-def test_only_a_complete_template_of_ours_under_its_own_name_is_served(
-    change: dict[str, object], phase: Phase
-) -> None:
-    facts: dict[str, object] = {
-        "backend": "b1",
-        "name": template_name("b1", RECORD.key, "here"),
-        "is_template": True,
-        "disks": 1,
-        "record": RECORD,
-    }
-    assert classify(**{**facts, **change}) is phase  # type: ignore[arg-type]

@@ -14,7 +14,6 @@ from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import Background
 from vmdk_cache import errors
 from vmdk_cache.vim.change_stream import ChangeStream
-from vmdk_cache.vim.object_table import apply_update
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -371,75 +370,3 @@ def test_what_expires_while_one_asks_is_asked_again(
     vc.request_log.reset()
     stream.refresh(3600)
     assert vc.request_log.count("WaitForUpdatesEx") == 1
-
-
-def update(kind: str, *changes: object, missing: tuple[object, ...] = ()) -> object:
-    return _pc.FilterUpdate(
-        objectSet=[
-            _pc.ObjectUpdate(
-                kind=kind, obj=vim.Folder("f"), changeSet=list(changes), missingSet=list(missing)
-            )
-        ]
-    )
-
-
-def assign(name: str, value: object) -> object:
-    return _pc.Change(name=name, op="assign", val=value)
-
-
-BEFORE = {"name": "x", "parent": "group-d1"}
-KEY = ("Folder", "f")
-
-
-@pytest.mark.parametrize(
-    ("news", "after"),
-    [
-        (update("modify", assign("name", "y")), BEFORE | {"name": "y"}),
-        (update("modify", assign("parent", None)), {"name": "x"}),
-        (update("modify", _pc.Change(name="parent", op="remove")), {"name": "x"}),
-        (update("modify", _pc.Change(name="parent", op="indirectRemove")), {"name": "x"}),
-        (update("modify", assign("parent", vim.Folder("g"))), BEFORE | {"parent": "g"}),
-        (
-            update(
-                "modify",
-                missing=(_pc.MissingProperty(path="name", fault=vim.fault.NoPermission()),),
-            ),
-            {"parent": "group-d1"},
-        ),
-        (update("enter", assign("name", "y")), {"name": "y"}),
-        (update("leave"), None),
-        (
-            _pc.FilterUpdate(
-                missingSet=[
-                    _pc.MissingObject(
-                        obj=vim.Folder("f"), fault=vmodl.fault.ManagedObjectNotFound()
-                    )
-                ]
-            ),
-            None,
-        ),
-    ],
-)
-def test_a_row_becomes_what_the_update_says_and_is_not_changed_itself(
-    news: object, after: dict[str, object] | None
-) -> None:
-    row = dict(BEFORE)
-    rows: dict[tuple[str, str], object] = {KEY: row}
-    apply_update(rows, news)  # type: ignore[arg-type]
-    assert rows.get(KEY) == after
-    assert row == BEFORE
-
-
-def test_a_lost_session_is_no_missing_property() -> None:
-    news = update(
-        "modify", missing=(_pc.MissingProperty(path="name", fault=vim.fault.NotAuthenticated()),)
-    )
-    with pytest.raises(errors.SessionExpired):
-        apply_update({KEY: BEFORE}, news)
-
-
-def test_a_lost_session_is_no_missing_object() -> None:
-    fault = vim.fault.NotAuthenticated()
-    news = _pc.FilterUpdate(missingSet=[_pc.MissingObject(obj=vim.Folder("f"), fault=fault)])
-    with pytest.raises(errors.SessionExpired):
-        apply_update({KEY: BEFORE}, news)
