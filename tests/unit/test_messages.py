@@ -102,7 +102,7 @@ TRUSTED: dict[str, set[str]] = {
     "datastore/selection.py": {"_explain(need, refusals)"},
     "vmdk/sparse_extent.py": {"algorithm", "capacity", "grain", "name"},
     "vmdk/stream_optimized.py": {"header", "kind", "value"},  # numbers
-    "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are made
+    "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are created
     "cinder/image_service.py": {"what", "user"},
     "ledger.py": {"self._path"},
     "ledger_file.py": {"path"},
