@@ -114,7 +114,7 @@ def _holds(vc: VCenter, new: Record, disk: DiskContent) -> bool:
     return bool(content.sha256(disk.size_bytes) == disk.sha256())
 
 
-def test_an_empty_volume_has_no_disk_when_attached(vc: VCenter, driver: Any) -> None:
+def test_an_empty_volume_gets_a_disk_when_attached(vc: VCenter, driver: Any) -> None:
     new = volume(type_id="eager")
     driver.create_volume(new)
     driver.initialize_connection(new, {})
@@ -129,7 +129,7 @@ def test_an_empty_volume_has_no_disk_when_attached(vc: VCenter, driver: Any) -> 
 
 @pytest.mark.parametrize("kind", ["streamOptimized", "sparse", "preallocated"])
 @pytest.mark.parametrize("type_id", [None, "eager"])
-def test_a_volume_does_not_hold_its_images_bytes(
+def test_a_volume_holds_its_images_bytes(
     vc: VCenter, driver: Any, kind: str, type_id: str | None
 ) -> None:
     disk, images, new = _disk(), ImageService(), volume(type_id=type_id)
@@ -143,7 +143,7 @@ def test_a_volume_does_not_hold_its_images_bytes(
     assert [vm.name for vm in vc.vms()] == [new.name]
 
 
-def test_a_broken_image_leaves_a_volume(vc: VCenter, driver: Any) -> None:
+def test_a_broken_image_leaves_no_volume(vc: VCenter, driver: Any) -> None:
     images, new = ImageService(), volume()
     data = _stream(_disk())
     image = images.add(data[: len(data) // 2], vmware_disktype="streamOptimized")
@@ -152,7 +152,9 @@ def test_a_broken_image_leaves_a_volume(vc: VCenter, driver: Any) -> None:
 
 
 @pytest.mark.parametrize("type_id", [None, "linked"])
-def test_snapshots_in_the_volume_lose_bytes(vc: VCenter, driver: Any, type_id: str | None) -> None:
+def test_snapshots_in_the_volume_keep_all_bytes(
+    vc: VCenter, driver: Any, type_id: str | None
+) -> None:
     disk = _disk()
     base = _from_image(driver, disk)
     snap = snapshot(base)
@@ -170,7 +172,7 @@ def test_snapshots_in_the_volume_lose_bytes(vc: VCenter, driver: Any, type_id: s
     driver.delete_volume(copy)
 
 
-def test_snapshots_as_templates_lose_bytes(vc: VCenter, driver: Any) -> None:
+def test_snapshots_as_templates_keep_all_bytes(vc: VCenter, driver: Any) -> None:
     cfg.CONF.set_override("vmware_snapshot_format", "template", group=GROUP)
     disk = _disk()
     base = _from_image(driver, disk)
@@ -185,7 +187,9 @@ def test_snapshots_as_templates_lose_bytes(vc: VCenter, driver: Any) -> None:
 
 
 @pytest.mark.parametrize(("type_id", "size_gb"), [(None, 1), (None, 3), ("linked", 1)])
-def test_a_clone_loses_bytes(vc: VCenter, driver: Any, type_id: str | None, size_gb: int) -> None:
+def test_a_clone_holds_its_sources_bytes(
+    vc: VCenter, driver: Any, type_id: str | None, size_gb: int
+) -> None:
     disk = _disk()
     base = _from_image(driver, disk)
     copy = volume(size_gb, type_id)
@@ -194,7 +198,9 @@ def test_a_clone_loses_bytes(vc: VCenter, driver: Any, type_id: str | None, size
     assert _holds(vc, copy, disk)
 
 
-def test_a_volume_in_use_is_cloned_with_the_servers_other_disks(vc: VCenter, driver: Any) -> None:
+def test_a_volume_in_use_is_cloned_without_the_servers_other_disks(
+    vc: VCenter, driver: Any
+) -> None:
     disk = _disk()
     base = _from_image(driver, disk)
     with connected(vc) as client:
@@ -228,7 +234,7 @@ def _server_with(client: Client, vc: VCenter, base: Record) -> Any:
     return server
 
 
-def test_a_retyped_volume_keeps_its_type(vc: VCenter, driver: Any) -> None:
+def test_a_retyped_volume_changes_its_type(vc: VCenter, driver: Any) -> None:
     disk = _disk()
     new = _from_image(driver, disk)
     assert driver.retype(None, new, {"id": "thick"}, None, None)
@@ -239,7 +245,7 @@ def test_a_retyped_volume_keeps_its_type(vc: VCenter, driver: Any) -> None:
     assert _holds(vc, new, disk)
 
 
-def test_a_volume_with_snapshots_cannot_be_retyped(vc: VCenter, driver: Any) -> None:
+def test_a_volume_with_snapshots_can_be_retyped(vc: VCenter, driver: Any) -> None:
     disk = _disk()
     new = _from_image(driver, disk)
     before = vc.find_vm(new.name).home_datastore
@@ -249,7 +255,7 @@ def test_a_volume_with_snapshots_cannot_be_retyped(vc: VCenter, driver: Any) -> 
     assert _holds(vc, new, disk)
 
 
-def test_a_volume_that_outgrows_its_datastore_is_lost(vc: VCenter, driver: Any) -> None:
+def test_a_volume_that_outgrows_its_datastore_is_kept(vc: VCenter, driver: Any) -> None:
     disk = _disk()
     new = _from_image(driver, disk, volume(type_id="eager"))
     home = vc.find_vm(new.name).home_datastore
@@ -260,7 +266,7 @@ def test_a_volume_that_outgrows_its_datastore_is_lost(vc: VCenter, driver: Any) 
     assert _holds(vc, new, disk)
 
 
-def test_an_upload_is_not_the_volume(vc: VCenter, driver: Any) -> None:
+def test_an_upload_equals_the_volume(vc: VCenter, driver: Any) -> None:
     disk, images = _disk(), ImageService()
     new = _from_image(driver, disk)
     image = images.add(b"")
@@ -272,7 +278,7 @@ def test_an_upload_is_not_the_volume(vc: VCenter, driver: Any) -> None:
     assert vc.leases() == []
 
 
-def test_a_restored_backup_is_not_the_backup(vc: VCenter, driver: Any, tmp_path: Path) -> None:
+def test_a_restored_backup_equals_the_backup(vc: VCenter, driver: Any, tmp_path: Path) -> None:
     from os_brick.initiator.connectors.vmware import VmdkConnector
 
     disk, restored = _disk(), _disk()
@@ -293,7 +299,7 @@ def test_a_restored_backup_is_not_the_backup(vc: VCenter, driver: Any, tmp_path:
     driver.delete_volume(new)
 
 
-def test_a_managed_disk_stays_with_its_old_vm(vc: VCenter, driver: Any) -> None:
+def test_a_managed_disk_leaves_its_old_vm(vc: VCenter, driver: Any) -> None:
     with connected(vc) as client:
         client.create("other", GiB)
         vc.find_vm("other").disks[0].content.write(0, b"mine")
@@ -320,9 +326,7 @@ STEPS = (
 )
 
 
-def test_a_vm_of_an_operation_under_way_looks_like_one_without_a_volume(
-    vc: VCenter, driver: Any
-) -> None:
+def test_a_vm_of_a_running_operation_does_not_look_orphaned(vc: VCenter, driver: Any) -> None:
     """The check for such VMs looks before each step of all operations that create temporary VMs."""
     session = Session(
         Endpoint(host=vc.host, port=vc.port, user=USER, password=PASSWORD, ca_file=str(vc.ca_file))

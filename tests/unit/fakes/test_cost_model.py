@@ -33,7 +33,7 @@ class Queue:
         self.places[name].release()
 
 
-def test_a_ninth_clone_between_two_hosts_runs_at_once() -> None:
+def test_a_ninth_clone_between_two_hosts_waits() -> None:
     queue = Queue()
     for number in range(9):
         queue.ask(f"c{number}", source=1, target=1)
@@ -42,7 +42,7 @@ def test_a_ninth_clone_between_two_hosts_runs_at_once() -> None:
     assert queue.admitted[-1] == "c8"
 
 
-def test_a_fifth_clone_on_one_host_runs_at_once() -> None:
+def test_a_fifth_clone_on_one_host_waits() -> None:
     queue = Queue()
     for number in range(5):
         queue.ask(f"c{number}", host=2)
@@ -51,7 +51,7 @@ def test_a_fifth_clone_on_one_host_runs_at_once() -> None:
     assert queue.admitted[-1] == "c4"
 
 
-def test_who_waits_for_a_full_host_holds_up_the_others() -> None:
+def test_an_operation_that_waits_for_a_full_host_does_not_block_other_hosts() -> None:
     queue = Queue()
     for number in range(4):
         queue.ask(f"a{number}", a=2)
@@ -62,7 +62,7 @@ def test_who_waits_for_a_full_host_holds_up_the_others() -> None:
     assert queue.admitted[-1] == "a to b"
 
 
-def test_who_needs_little_overtakes_who_came_first() -> None:
+def test_an_operation_that_needs_few_units_does_not_overtake() -> None:
     queue = Queue()
     for number in range(7):
         queue.ask(f"half {number}", a=1)
@@ -75,7 +75,7 @@ def test_who_needs_little_overtakes_who_came_first() -> None:
     assert queue.admitted[-1] == "late half"
 
 
-def test_vcenter_runs_more_than_its_limit_at_a_time() -> None:
+def test_vcenter_never_runs_more_than_its_limit_at_a_time() -> None:
     queue = Queue(operations=3)
     for number in range(5):
         queue.ask(str(number))
@@ -97,7 +97,7 @@ class Place:
 HOST, FAST, SLOW = Place("host-1"), Place("datastore-1"), Place("datastore-2")
 
 
-def test_a_copy_within_one_array_goes_through_the_host_although_the_array_can_copy() -> None:
+def test_a_copy_within_an_array_with_vaai_bypasses_the_host() -> None:
     costs = CostModel(vaai=True, vaai_bandwidth=5.0)
     assert dict(costs.copy_route(FAST, FAST, HOST, offloadable=True).resources) == {
         "datastore-1 copy": 5.0
@@ -110,7 +110,7 @@ def test_a_copy_within_one_array_goes_through_the_host_although_the_array_can_co
         assert "host-1" in route.resources
 
 
-def test_imports_of_two_processes_do_not_share_glances_link() -> None:
+def test_imports_of_two_processes_share_glances_link() -> None:
     costs = CostModel(glance_bandwidth=100.0, importer_bandwidth=80.0, nfc_stream_bandwidth=70.0)
     one = costs.import_route("p1", HOST, FAST)
     two = costs.import_route("p2", Place("host-2"), SLOW)
@@ -120,7 +120,7 @@ def test_imports_of_two_processes_do_not_share_glances_link() -> None:
     assert fair_rates([one, one, one, one, two, two]) == pytest.approx([100 / 6] * 6)
 
 
-def test_reading_and_writing_one_datastore_get_in_each_others_way_as_modelled() -> None:
+def test_reads_and_writes_of_one_datastore_slow_each_other_as_modelled() -> None:
     costs = CostModel(datastore_bandwidth=100.0, write_share=0.5, host_bandwidth=0)
     inside = costs.copy_route(FAST, FAST, HOST, offloadable=False)
     away = costs.copy_route(FAST, SLOW, HOST, offloadable=False)
@@ -181,13 +181,15 @@ class TestOnTheServer:
         spec = client.clone_spec(datastore=client.datastores[datastore], host=client.hosts[host])
         return image.CloneVM_Task(client.folder, name, spec)
 
-    def test_clones_share_nothing(self, vc: VCenter, client: Client, image: Any) -> None:
+    def test_clones_share_the_datastores_bandwidth(
+        self, vc: VCenter, client: Client, image: Any
+    ) -> None:
         assert self.seconds(vc, [self.clone(client, image, "a", 1)]) == pytest.approx(10, abs=0.6)
         two = [self.clone(client, image, f"b{number}", number) for number in (1, 2)]
         # Both are read from the image's datastore.
         assert self.seconds(vc, two) == pytest.approx(20, abs=0.6)
 
-    def test_a_clone_that_the_array_makes_waits_for_the_host(
+    def test_a_clone_by_the_array_does_not_wait_for_the_host(
         self, vc: VCenter, client: Client, image: Any
     ) -> None:
         vc.cost_model.vaai = True
@@ -196,14 +198,16 @@ class TestOnTheServer:
         assert self.seconds(vc, [near]) == pytest.approx(1, abs=0.6)
         assert self.seconds(vc, [far]) == pytest.approx(9, abs=0.6)
 
-    def test_an_array_copies_what_it_cannot(self, vc: VCenter, client: Client, image: Any) -> None:
+    def test_an_array_leaves_unsupported_copies_to_the_host(
+        self, vc: VCenter, client: Client, image: Any
+    ) -> None:
         vc.cost_model.vaai = True
         image.MarkAsVirtualMachine(client.pool)
         wait(image.PowerOnVM_Task())
         vc.cost_model.snapshot_s = 0.0
         assert self.seconds(vc, [self.clone(client, image, "a", 0)]) == pytest.approx(10, abs=0.6)
 
-    def test_clones_of_a_running_vm_run_in_parallel(
+    def test_clones_of_a_running_vm_run_one_at_a_time(
         self, vc: VCenter, client: Client, image: Any
     ) -> None:
         vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
@@ -215,7 +219,7 @@ class TestOnTheServer:
         on = [self.clone(client, image, f"on{number}", 1) for number in range(3)]
         assert self.seconds(vc, on) == pytest.approx(30, abs=3.5)
 
-    def test_a_cancelled_clone_slows_the_other(
+    def test_a_cancelled_clone_frees_its_bandwidth(
         self, vc: VCenter, client: Client, image: Any
     ) -> None:
         kept, given_up = (self.clone(client, image, name, 1) for name in ("kept", "given up"))
@@ -227,9 +231,7 @@ class TestOnTheServer:
         assert vc.transfers.rates() == {}
         assert {vm.name for vm in vc.vms()} == {"image", "kept"}
 
-    def test_a_disk_is_copied_for_nothing_by_its_path(
-        self, vc: VCenter, client: Client, image: Any
-    ) -> None:
+    def test_a_copy_by_path_costs_time(self, vc: VCenter, client: Client, image: Any) -> None:
         browser = client.content.fileManager
         browser.MakeDirectory("[DC0_DS1] copy", client.datacenter)
         copy = client.content.virtualDiskManager.CopyVirtualDisk_Task(
@@ -240,14 +242,14 @@ class TestOnTheServer:
         )
         assert self.seconds(vc, [copy]) == pytest.approx(10, abs=0.6)
 
-    def test_a_move_to_another_datastore_is_for_nothing(
+    def test_a_move_to_another_datastore_costs_time(
         self, vc: VCenter, client: Client, image: Any
     ) -> None:
         image.MarkAsVirtualMachine(client.pool)
         move = image.RelocateVM_Task(vim.vm.RelocateSpec(datastore=client.datastores[1]))
         assert self.seconds(vc, [move]) == pytest.approx(10, abs=0.6)
 
-    def test_other_tasks_are_beyond_vcenters_limit(
+    def test_other_tasks_count_against_vcenters_limit(
         self, vc: VCenter, client: Client, image: Any
     ) -> None:
         vc.cost_model.operations_at_a_time = 1
@@ -258,7 +260,7 @@ class TestOnTheServer:
         self.seconds(vc, [clone, rename])
 
 
-def test_costs_cannot_be_sent_to_a_fake_in_another_process() -> None:
+def test_costs_can_be_sent_to_a_fake_in_another_process() -> None:
     costs = CostModel(enabled=True, vaai=True, operations_at_a_time=1)
     sent = pickle.loads(pickle.dumps(costs))
     assert sent == costs

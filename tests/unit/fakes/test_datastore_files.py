@@ -24,7 +24,7 @@ def _sum_holds(files: DatastoreFiles) -> bool:
     return sum(files.files().values()) == files.used_bytes == 100 * MiB - files.free_bytes
 
 
-def test_thick_and_thin_disks_are_charged_alike(files: DatastoreFiles) -> None:
+def test_thick_disks_are_charged_in_full_and_thin_ones_by_their_data(files: DatastoreFiles) -> None:
     thick = create_disk(files, "thick.vmdk", 10 * MiB, provisioning="preallocated")
     thin = create_disk(files, "thin.vmdk", 90 * MiB)
     assert files.files()["thick-flat.vmdk"] == 10 * MiB
@@ -38,14 +38,14 @@ def test_thick_and_thin_disks_are_charged_alike(files: DatastoreFiles) -> None:
     assert files.used_bytes == 0
 
 
-def test_a_disk_that_does_not_fit_leaves_files(files: DatastoreFiles) -> None:
+def test_a_disk_that_does_not_fit_leaves_no_files(files: DatastoreFiles) -> None:
     with pytest.raises(vim.fault.NoDiskSpace):
         create_disk(files, "big.vmdk", 101 * MiB, provisioning="eagerZeroedThick")
     assert files.files() == {}
     assert files.used_bytes == 0
 
 
-def test_a_thin_disk_can_outgrow_its_datastore(files: DatastoreFiles) -> None:
+def test_a_thin_disk_cannot_outgrow_its_datastore(files: DatastoreFiles) -> None:
     files.foreign_bytes = 99 * MiB
     disk = create_disk(files, "thin.vmdk", 90 * MiB)
     disk.content.write(0, os.urandom(2 * MiB))
@@ -55,7 +55,7 @@ def test_a_thin_disk_can_outgrow_its_datastore(files: DatastoreFiles) -> None:
     assert files.used_bytes == 99 * MiB
 
 
-def test_extending_a_thick_disk_is_not_charged(files: DatastoreFiles) -> None:
+def test_extending_a_thick_disk_is_charged(files: DatastoreFiles) -> None:
     disk = create_disk(files, "d.vmdk", 10 * MiB, provisioning="preallocated")
     disk.extend(20 * MiB)
     assert files.files()["d-flat.vmdk"] == 20 * MiB
@@ -65,11 +65,11 @@ def test_extending_a_thick_disk_is_not_charged(files: DatastoreFiles) -> None:
     assert _sum_holds(files)
 
 
-def test_two_vms_share_a_directory(files: DatastoreFiles) -> None:
+def test_two_vms_never_share_a_directory(files: DatastoreFiles) -> None:
     assert [files.make_unique_directory("vm") for _ in range(3)] == ["vm", "vm_1", "vm_2"]
 
 
-def test_a_deleted_tree_leaves_bytes_behind(files: DatastoreFiles) -> None:
+def test_a_deleted_tree_frees_its_bytes(files: DatastoreFiles) -> None:
     files.make_directory("a/b", parents=True)
     files.create("a/b/x", DiskContent.of(b"123"))
     files.create("a/y", DiskContent(5 * MiB), thick=True)
@@ -77,7 +77,7 @@ def test_a_deleted_tree_leaves_bytes_behind(files: DatastoreFiles) -> None:
     assert (files.files(), files.used_bytes, files.listing("")) == ({}, 0, [])
 
 
-def test_names_are_not_checked(files: DatastoreFiles) -> None:
+def test_names_are_checked(files: DatastoreFiles) -> None:
     files.make_directory("d")
     files.create("d/f")
     with pytest.raises(vim.fault.FileAlreadyExists):
@@ -92,7 +92,7 @@ def test_names_are_not_checked(files: DatastoreFiles) -> None:
         files.delete("d/g")
 
 
-def test_a_moved_disk_is_charged_twice(files: DatastoreFiles) -> None:
+def test_a_moved_disk_is_charged_once(files: DatastoreFiles) -> None:
     other = DatastoreFiles("other", 100 * MiB)
     disk = create_disk(files, "d.vmdk", 10 * MiB, provisioning="preallocated")
     disk.content.write(5, b"hello")
@@ -102,7 +102,7 @@ def test_a_moved_disk_is_charged_twice(files: DatastoreFiles) -> None:
     assert open_disk(other, "e.vmdk").content.read(5, 5) == b"hello"
 
 
-def test_a_delta_is_charged_for_its_parent(files: DatastoreFiles) -> None:
+def test_a_delta_is_charged_without_its_parent(files: DatastoreFiles) -> None:
     base = create_disk(files, "d.vmdk", 10 * MiB)
     base.content.write(0, os.urandom(4 * MiB))
     files.settle(base.extent)
@@ -117,7 +117,7 @@ def test_a_delta_is_charged_for_its_parent(files: DatastoreFiles) -> None:
     assert files.files()["copy-flat.vmdk"] == 4 * MiB
 
 
-def test_an_uploaded_descriptor_is_not_understood(files: DatastoreFiles) -> None:
+def test_an_uploaded_descriptor_is_parsed(files: DatastoreFiles) -> None:
     disk = create_disk(files, "d.vmdk", 10 * MiB, provisioning="preallocated")
     text = disk.descriptor.content.read()
     files.create("up.vmdk", DiskContent.of(text.replace(b"d-flat", b"up-flat")))
@@ -131,7 +131,7 @@ def test_an_uploaded_descriptor_is_not_understood(files: DatastoreFiles) -> None
         open_disk(files, "bad.vmdk")
 
 
-def test_paths_escape_their_datastore() -> None:
+def test_paths_cannot_escape_their_datastore() -> None:
     assert DatastorePath.parse("[ds] a//b/") == ("ds", "a/b")
     assert str(DatastorePath.parse("[my ds]x.vmdk")) == "[my ds] x.vmdk"
     for bad in ("", None, "a/b", "[] x", "[ds] ../x", "[ds] a/../../x"):
@@ -139,7 +139,7 @@ def test_paths_escape_their_datastore() -> None:
             DatastorePath.parse(bad)
 
 
-def test_the_spelling_of_disk_uuids_is_lossy() -> None:
+def test_spellings_of_disk_uuids_convert_without_loss() -> None:
     uuid = "6000c298-595b-f457-5739-e9105b2c0c2d"
     assert spaced(uuid) == "60 00 c2 98 59 5b f4 57-57 39 e9 10 5b 2c 0c 2d"
     assert unspaced(spaced(uuid)) == unspaced(uuid) == uuid

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.vcenter.disk import GRAIN_BYTES, RAM_LIMIT_BYTES, DiskContent
 
 
-def test_unwritten_bytes_are_not_zero() -> None:
+def test_unwritten_bytes_are_zero() -> None:
     disk = DiskContent(1 << 40)
     disk.write((1 << 40) - 3, b"end")
     assert disk.read(0, 10) == bytes(10)
@@ -19,7 +19,7 @@ def test_unwritten_bytes_are_not_zero() -> None:
     assert disk.written_bytes == GRAIN_BYTES
 
 
-def test_unaligned_writes_disturb_their_neighbours() -> None:
+def test_unaligned_writes_leave_their_neighbours_alone() -> None:
     rng = random.Random(7)
     disk, mirror = DiskContent(5 * GRAIN_BYTES + 100), bytearray(5 * GRAIN_BYTES + 100)
     copies = []
@@ -37,7 +37,7 @@ def test_unaligned_writes_disturb_their_neighbours() -> None:
     assert disk.sha256() == hashlib.sha256(mirror).hexdigest()
 
 
-def test_a_copy_sees_later_writes_to_its_source() -> None:
+def test_a_copy_does_not_see_later_writes_to_its_source() -> None:
     source = DiskContent.of(b"template" * 10000)
     copy = source.copy()
     source.write(0, b"TEMPLATE")
@@ -54,7 +54,7 @@ def test_a_copy_counts_only_what_it_wrote_as_delta() -> None:
     assert (copy.written_bytes, copy.delta_bytes) == (10 * GRAIN_BYTES, GRAIN_BYTES)
 
 
-def test_zeros_written_over_data_still_show_the_data() -> None:
+def test_zeros_written_over_data_hide_the_data() -> None:
     source = DiskContent.of(b"x" * GRAIN_BYTES * 2)
     copy = source.copy()
     copy.write(0, bytes(GRAIN_BYTES))
@@ -65,7 +65,7 @@ def test_zeros_written_over_data_still_show_the_data() -> None:
     assert copy.written_bytes == 2 * GRAIN_BYTES
 
 
-def test_large_content_is_lost_when_it_leaves_ram() -> None:
+def test_large_content_survives_outside_of_ram() -> None:
     data = os.urandom(RAM_LIMIT_BYTES + 10 * GRAIN_BYTES)
     disk = DiskContent.of(data)
     copy = disk.copy()
@@ -76,14 +76,14 @@ def test_large_content_is_lost_when_it_leaves_ram() -> None:
     assert dict(copy.grains())[0] == data[:GRAIN_BYTES]
 
 
-def test_a_write_past_the_end_is_swallowed() -> None:
+def test_a_write_past_the_end_is_refused() -> None:
     with pytest.raises(ValueError, match="disk of 10 bytes"):
         DiskContent(10).write(8, b"abc")
     with pytest.raises(ValueError, match="shrink"):
         DiskContent(10).extend(9)
 
 
-def test_an_upload_of_unknown_length_does_not_grow_the_file() -> None:
+def test_an_upload_of_unknown_length_grows_the_file() -> None:
     file = DiskContent()
     file.append(b"ab")
     file.append(bytes(70000))

@@ -77,7 +77,7 @@ def _nothing_left(vc: VCenter) -> bool:
     return False
 
 
-def test_an_import_does_not_hold_the_images_bytes(vc: VCenter, client: Client) -> None:
+def test_an_import_holds_the_images_bytes(vc: VCenter, client: Client) -> None:
     disk, data = _image()
     lease = _import(client)
     assert lease.state == "ready"
@@ -102,7 +102,7 @@ def test_an_import_does_not_hold_the_images_bytes(vc: VCenter, client: Client) -
     wait(vm.Destroy_Task())
 
 
-def test_chunked_or_put_uploads_are_refused(vc: VCenter, client: Client) -> None:
+def test_chunked_and_put_uploads_are_accepted(vc: VCenter, client: Client) -> None:
     disk, data = _image()
     for name, method, headers in (
         ("chunked", "POST", STREAM),
@@ -116,7 +116,7 @@ def test_chunked_or_put_uploads_are_refused(vc: VCenter, client: Client) -> None
         assert vc.read_disk(name).sha256() == disk.sha256()
 
 
-def test_a_wrong_request_is_taken_for_an_upload(vc: VCenter, client: Client) -> None:
+def test_a_wrong_request_is_no_upload(vc: VCenter, client: Client) -> None:
     lease = _import(client)
     url = lease.info.deviceUrl[0].url
     _, data = _image()
@@ -154,7 +154,7 @@ def test_a_refused_upload_leaves_a_disk(
     assert _nothing_left(vc)
 
 
-def test_a_host_may_take_a_stream_without_an_end(vc: VCenter, client: Client) -> None:
+def test_a_host_may_accept_a_stream_without_an_end(vc: VCenter, client: Client) -> None:
     disk, data = _image()
     vc.switches.stream_end_required = False
     lease = _import(client, "endless")
@@ -165,7 +165,7 @@ def test_a_host_may_take_a_stream_without_an_end(vc: VCenter, client: Client) ->
     assert vc.read_disk("endless").sha256() == disk.sha256()
 
 
-def test_complete_believes_in_a_refused_upload(vc: VCenter, client: Client) -> None:
+def test_complete_succeeds_after_a_refused_upload(vc: VCenter, client: Client) -> None:
     _, data = _image()
     lease = _import(client)
     assert client.request("POST", lease.info.deviceUrl[0].url, data[:-5000], STREAM)[0] == 400
@@ -175,7 +175,7 @@ def test_complete_believes_in_a_refused_upload(vc: VCenter, client: Client) -> N
     assert vc.read_disk(vm).written_bytes == 0
 
 
-def test_an_upload_that_stops_half_way_blocks_for_ever(vc: VCenter, client: Client) -> None:
+def test_an_upload_that_stops_half_way_does_not_block_forever(vc: VCenter, client: Client) -> None:
     _, data = _image()
     lease = _import(client)
     vm = lease.info.entity
@@ -192,7 +192,7 @@ def test_an_upload_that_stops_half_way_blocks_for_ever(vc: VCenter, client: Clie
     assert disk_of(vm).capacityInBytes == 4_096_000
 
 
-def test_an_upload_that_comes_with_complete_is_lost(vc: VCenter, client: Client) -> None:
+def test_an_upload_that_arrives_with_complete_counts(vc: VCenter, client: Client) -> None:
     """A small disk is in the socket buffer, and its lease is completed before the server reads
     it.
     """
@@ -212,14 +212,14 @@ def test_an_upload_that_comes_with_complete_is_lost(vc: VCenter, client: Client)
     assert vc.read_disk("image").sha256() == disk.sha256()
 
 
-def test_complete_without_an_upload_fails(client: Client) -> None:
+def test_complete_succeeds_without_an_upload(client: Client) -> None:
     lease = _import(client)
     vm = lease.info.entity
     lease.HttpNfcLeaseComplete()
     assert disk_of(vm).capacityInBytes == MiB
 
 
-def test_a_taken_name_is_a_fault_of_the_call(vc: VCenter, client: Client) -> None:
+def test_a_taken_name_is_an_error_of_the_lease(vc: VCenter, client: Client) -> None:
     client.create("image")
     lease = _import(client)
     assert lease.state == "error"
@@ -228,7 +228,7 @@ def test_a_taken_name_is_a_fault_of_the_call(vc: VCenter, client: Client) -> Non
     assert vc.datastore("DC0_DS0").directories() == ["image"]
 
 
-def test_a_held_vm_can_be_used(vc: VCenter, client: Client) -> None:
+def test_a_vm_held_by_a_lease_is_locked(vc: VCenter, client: Client) -> None:
     lease = _import(client)
     vm = lease.info.entity
     (task,) = vm.recentTask
@@ -246,7 +246,7 @@ def test_a_held_vm_can_be_used(vc: VCenter, client: Client) -> None:
 
 
 @pytest.mark.parametrize("end", ["abort", "timeout", "session", "cancel", "no space"])
-def test_a_failed_import_leaves_something(vc: VCenter, client: Client, end: str) -> None:
+def test_a_failed_import_leaves_nothing(vc: VCenter, client: Client, end: str) -> None:
     _, data = _image()
     lease = _import(client)
     url = lease.info.deviceUrl[0].url
@@ -287,7 +287,7 @@ def test_a_failed_import_leaves_something(vc: VCenter, client: Client, end: str)
 
 @pytest.mark.parametrize("end", ["abort", "timeout", "session", "no space"])
 @pytest.mark.parametrize("cleanup", ["visible", "hidden"])
-def test_the_vm_of_a_failed_import_goes_with_its_lease_and_takes_no_time(
+def test_the_vm_of_a_failed_import_is_removed_some_time_after_its_lease(
     vc: VCenter, client: Client, end: str, cleanup: str
 ) -> None:
     vc.switches.lease_cleanup, vc.switches.lease_cleanup_s = cleanup, 600  # type: ignore[assignment]
@@ -319,7 +319,7 @@ def test_the_vm_of_a_failed_import_goes_with_its_lease_and_takes_no_time(
         assert _import(other).state == "ready"
 
 
-def test_an_import_is_not_charged_while_it_runs(vc: VCenter, client: Client) -> None:
+def test_an_import_is_charged_while_it_runs(vc: VCenter, client: Client) -> None:
     _, data = _image()
     lease = _import(client, backing={"eagerlyScrub": True})
     client.request("POST", lease.info.deviceUrl[0].url, data, STREAM)
@@ -328,7 +328,7 @@ def test_an_import_is_not_charged_while_it_runs(vc: VCenter, client: Client) -> 
     assert _nothing_left(vc)
 
 
-def test_an_export_is_another_disk(vc: VCenter, client: Client) -> None:
+def test_an_export_equals_the_disk(vc: VCenter, client: Client) -> None:
     vm = client.create("vm", 20 * MiB)
     content = vc.find_vm("vm").disks[0].content
     content.write(5 * MiB, os.urandom(MiB))
@@ -349,7 +349,7 @@ def test_an_export_is_another_disk(vc: VCenter, client: Client) -> None:
     wait(vm.Destroy_Task())
 
 
-def test_a_rule_for_uploads_has_no_effect(vc: VCenter, client: Client) -> None:
+def test_a_rule_for_uploads_takes_effect(vc: VCenter, client: Client) -> None:
     _, data = _image()
     vc.fault_rules.add("nfc:POST", http_status=503)
     vc.fault_rules.add("nfc:POST", drop="before")
@@ -364,7 +364,7 @@ def test_a_rule_for_uploads_has_no_effect(vc: VCenter, client: Client) -> None:
     assert vc.request_log.count("nfc:POST") == 4
 
 
-def test_a_rule_for_the_import_is_a_fault_of_the_call(vc: VCenter, client: Client) -> None:
+def test_a_rule_for_the_import_is_an_error_of_the_lease(vc: VCenter, client: Client) -> None:
     rule = vc.fault_rules.add("ImportVApp", vim.fault.NoCompatibleHost(), on="task", skip=1)
     assert _import(client, "first").state == "ready"
     lease = _import(client, "second")

@@ -111,7 +111,7 @@ def devices(made: Any, kind: Any) -> list[Any]:
     return [change.device for change in changes if isinstance(change.device, kind)]
 
 
-def test_the_specification_is_of_another_machine(client: Client) -> None:
+def test_the_spec_describes_the_same_vm(client: Client) -> None:
     made = imported(client)
     assert (made.error, made.warning) == ([], [])
     config = made.importSpec.configSpec
@@ -133,7 +133,7 @@ def test_the_specification_is_of_another_machine(client: Client) -> None:
     ]
 
 
-def test_an_imported_machine_lacks_what_was_described(client: Client, vc: VCenter) -> None:
+def test_an_imported_vm_has_everything_that_was_described(client: Client, vc: VCenter) -> None:
     made = imported(client)
     lease = client.pool.ImportVApp(made.importSpec, client.folder)
     while lease.state == "initializing":
@@ -157,7 +157,7 @@ def test_an_imported_machine_lacks_what_was_described(client: Client, vc: VCente
         (None, False, False),
     ],
 )
-def test_disks_are_provisioned_otherwise(
+def test_disks_are_provisioned_as_requested(
     client: Client, wanted: str | None, thin: bool, eager: bool
 ) -> None:
     made = imported(client, diskProvisioning=wanted)
@@ -168,7 +168,7 @@ def test_disks_are_provisioned_otherwise(
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_disk_is_on_another_ide_controller(client: Client, number: int) -> None:
+def test_a_disk_stays_on_its_ide_controller(client: Client, number: int) -> None:
     ide = item(5, InstanceID=5, Address=number)
     made = imported(client, descriptor(ide, disk(1, 5), disk(2, 5)))
     found = devices(made, vim.vm.device.VirtualDisk)
@@ -188,7 +188,7 @@ def test_a_disk_is_on_another_ide_controller(client: Client, number: int) -> Non
         ("buslogic", vim.vm.device.VirtualBusLogicController),
     ],
 )
-def test_a_scsi_controller_is_of_another_kind(client: Client, sub_type: str, kind: Any) -> None:
+def test_a_scsi_controller_keeps_its_kind(client: Client, sub_type: str, kind: Any) -> None:
     two = [item(6, InstanceID=number, ResourceSubType=sub_type) for number in (3, 4)]
     made = imported(client, descriptor(*two, disk(1, 4)))
     assert [
@@ -201,7 +201,7 @@ def test_a_scsi_controller_is_of_another_kind(client: Client, sub_type: str, kin
     assert made.fileItem[0].deviceId == f"/made/{name}1:0"
 
 
-def test_a_card_is_on_another_network(client: Client, vc: VCenter) -> None:
+def test_a_network_card_is_on_its_network(client: Client, vc: VCenter) -> None:
     """As mapped; else the network of that name, else the first."""
     with vc.lock:
         front = Network(vc, "front")
@@ -276,7 +276,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "kind", "told"), BAD.values(), ids=BAD)
-def test_a_bad_descriptor_is_taken(client: Client, text: str, kind: Any, told: str) -> None:
+def test_a_bad_descriptor_is_refused(client: Client, text: str, kind: Any, told: str) -> None:
     made = imported(client, text)
     (error,) = made.error
     assert isinstance(error, kind)
@@ -284,7 +284,7 @@ def test_a_bad_descriptor_is_taken(client: Client, text: str, kind: Any, told: s
     assert made.importSpec is None
 
 
-def test_a_parsed_descriptor_tells_something_else(client: Client) -> None:
+def test_a_parsed_descriptor_shows_its_content(client: Client) -> None:
     manager = client.content.ovfManager
     wanted = vim.OvfManager.ParseDescriptorParams(deploymentOption="", locale="")
     parsed = manager.ParseDescriptor(WHOLE, wanted)
@@ -307,7 +307,7 @@ def test_a_parsed_descriptor_tells_something_else(client: Client) -> None:
     assert isinstance(error, vim.fault.OvfXmlFormat)
 
 
-def test_a_described_machine_is_another(client: Client) -> None:
+def test_a_written_descriptor_describes_the_same_vm(client: Client) -> None:
     """The written descriptor is read again: controllers, cards, quotes in names, and the note."""
     vm = client.create('<origin> & "co"')
     card = vim.vm.device.VirtualVmxnet3(

@@ -32,35 +32,35 @@ def client(vc: VCenter) -> Iterator[Client]:
         yield session
 
 
-def test_requests_are_free(vc: VCenter, client: Client) -> None:
+def test_requests_cost_time(vc: VCenter, client: Client) -> None:
     began = vc.clock.elapsed_s
     first, second = client.si.CurrentTime(), client.si.CurrentTime()
     assert vc.clock.elapsed_s - began == pytest.approx(2 * REQUEST_S)
     assert second - first == datetime.timedelta(seconds=REQUEST_S)
 
 
-def test_an_http_request_beside_soap_is_free(vc: VCenter, client: Client) -> None:
+def test_an_http_request_other_than_soap_costs_time(vc: VCenter, client: Client) -> None:
     began = vc.clock.elapsed_s
     url = client.folder_url("DC0_DS0", "no/file")
     assert client.request("GET", url, headers=client.cookie)[0] == 404
     assert vc.clock.elapsed_s - began == pytest.approx(REQUEST_S)
 
 
-def test_the_wait_of_a_long_poll_costs_its_request_once_more(vc: VCenter, client: Client) -> None:
+def test_a_long_poll_costs_one_request(vc: VCenter, client: Client) -> None:
     collector = client.content.propertyCollector
     began = vc.clock.elapsed_s
     collector.WaitForUpdatesEx("", PC.WaitOptions(maxWaitSeconds=1))
     assert vc.clock.elapsed_s - began == pytest.approx(REQUEST_S)
 
 
-def test_a_task_is_over_at_once(vc: VCenter, client: Client) -> None:
+def test_a_task_takes_time(vc: VCenter, client: Client) -> None:
     task = client.folder.CreateFolder("a").Rename_Task("b")
     WaitForTask(task)
     info = task.info
     assert info.completeTime - info.startTime >= datetime.timedelta(seconds=TASK_S)
 
 
-def test_a_task_that_fails_is_over_at_once(vc: VCenter, client: Client) -> None:
+def test_a_failed_task_takes_time(vc: VCenter, client: Client) -> None:
     vc.fault_rules.add("Rename_Task", vim.fault.FileLocked(), on="task")
     task = client.folder.CreateFolder("a").Rename_Task("b")
     with pytest.raises(vim.fault.FileLocked):
@@ -69,7 +69,9 @@ def test_a_task_that_fails_is_over_at_once(vc: VCenter, client: Client) -> None:
     assert info.completeTime - info.startTime >= datetime.timedelta(seconds=TASK_S)
 
 
-def test_a_delay_that_a_test_injects_passes_without_the_test(vc: VCenter, client: Client) -> None:
+def test_an_injected_delay_passes_only_when_the_test_moves_the_clock(
+    vc: VCenter, client: Client
+) -> None:
     vc.fault_rules.add("Rename_Task", on="task", delay_s=1000)
     task = client.folder.CreateFolder("a").Rename_Task("b")
     while task.info.state == "queued":
@@ -80,7 +82,7 @@ def test_a_delay_that_a_test_injects_passes_without_the_test(vc: VCenter, client
     WaitForTask(task)
 
 
-def test_a_lease_is_ready_at_once(vc: VCenter, client: Client) -> None:
+def test_a_lease_takes_time_to_become_ready(vc: VCenter, client: Client) -> None:
     began = vc.clock.elapsed_s
     spec = vim.vm.VmImportSpec(configSpec=create_spec("a", MiB))
     lease = client.pool.ImportVApp(spec, client.folder)

@@ -43,13 +43,13 @@ def world() -> World:
     return World()
 
 
-def test_two_copies_on_one_datastore_are_as_fast_as_one(world: World) -> None:
+def test_two_copies_on_one_datastore_share_its_bandwidth(world: World) -> None:
     world.start("a", 1000)
     world.start("b", 1000)
     assert world.end_times() == {"a": 20.0, "b": 20.0}
 
 
-def test_a_late_copy_slows_what_had_passed_already(world: World) -> None:
+def test_a_late_copy_slows_only_the_remaining_bytes(world: World) -> None:
     world.start("early", 1000)
     world.clock.advance(5)
     world.start("late", 1000)
@@ -57,13 +57,13 @@ def test_a_late_copy_slows_what_had_passed_already(world: World) -> None:
     assert world.end_times() == {"early": 15.0, "late": 20.0}
 
 
-def test_a_copy_that_ends_leaves_its_share_unused(world: World) -> None:
+def test_a_copy_that_ends_leaves_its_share_to_others(world: World) -> None:
     world.start("small", 100)
     world.start("large", 1000)
     assert world.end_times() == {"small": 2.0, "large": 11.0}
 
 
-def test_a_cancelled_copy_goes_on_taking_its_share(world: World) -> None:
+def test_a_cancelled_copy_frees_its_share(world: World) -> None:
     world.start("a", 1000)
     given_up = world.start("b", 1000)
     world.clock.advance(4)
@@ -72,19 +72,19 @@ def test_a_cancelled_copy_goes_on_taking_its_share(world: World) -> None:
     assert world.end_times() == {"a": 12.0}
 
 
-def test_a_copy_slowed_elsewhere_keeps_others_from_the_rest(world: World) -> None:
+def test_a_copy_slowed_elsewhere_leaves_the_rest_to_others(world: World) -> None:
     world.start("slow", 1000, Route({"disk": 100.0, "link": 20.0}))
     world.start("fast", 800)
     assert world.end_times() == {"slow": 50.0, "fast": 10.0}
 
 
-def test_one_stream_alone_exceeds_its_own_limit(world: World) -> None:
+def test_one_stream_alone_keeps_to_its_own_limit(world: World) -> None:
     world.start("stream", 1000, Route({"disk": 100.0}, limit=25.0))
     world.start("other", 750)
     assert world.end_times() == {"stream": 40.0, "other": 10.0}
 
 
-def test_what_nothing_limits_takes_time_or_never_ends(world: World) -> None:
+def test_an_unlimited_transfer_takes_no_time(world: World) -> None:
     world.clock.advance(7)
     world.start("free", 1e15, Route({}))
     world.start("nothing", 0)
@@ -92,7 +92,7 @@ def test_what_nothing_limits_takes_time_or_never_ends(world: World) -> None:
     assert world.ended == {"free": 7.0, "nothing": 7.0}
 
 
-def test_progress_is_told_late_or_more_than_once(world: World) -> None:
+def test_progress_is_reported_once_and_on_time(world: World) -> None:
     world.start("a", 1000)
     world.clock.advance(4)
     world.start("b", 10)
@@ -101,7 +101,7 @@ def test_progress_is_told_late_or_more_than_once(world: World) -> None:
     assert quarters == [(25, 2.5), (50, 5.1), (75, 7.6)]
 
 
-def test_the_end_of_one_is_the_cue_for_the_next_at_that_very_moment(world: World) -> None:
+def test_the_next_transfer_can_start_at_the_moment_when_one_ends(world: World) -> None:
     second = world.transfers.new(1000, DISK)
     first = world.transfers.new(1000, DISK)
     first.begin(lambda: second.begin(lambda: world.ended.update(b=world.clock.elapsed_s)))
@@ -109,13 +109,13 @@ def test_the_end_of_one_is_the_cue_for_the_next_at_that_very_moment(world: World
     assert world.ended == {"b": pytest.approx(20.0)}
 
 
-def test_a_stop_leaves_somebody_waiting(world: World) -> None:
+def test_a_stop_ends_all_waits(world: World) -> None:
     world.start("a", 1000)
     world.transfers.stop()
     assert world.ended == {"a": 0.0}
 
 
-def test_many_copies_lose_bytes_to_rounding(world: World) -> None:
+def test_many_copies_lose_no_bytes_to_rounding(world: World) -> None:
     for number in range(300):
         world.start(str(number), 7 * (number + 1))
     total_bytes = 7 * 300 * 301 / 2
@@ -123,7 +123,7 @@ def test_many_copies_lose_bytes_to_rounding(world: World) -> None:
     assert len(world.ended) == 300
 
 
-def test_a_resource_is_given_out_twice_or_left_idle() -> None:
+def test_a_resource_is_shared_completely_and_only_once() -> None:
     routes = [
         Route({"a": 10.0, "b": 6.0}),
         Route({"b": 6.0}),

@@ -32,7 +32,7 @@ def host(client: Client) -> Any:
     return client.datacenter.hostFolder.childEntity[0].host[0]
 
 
-def test_a_licence_in_use_is_removed(vcenter: VCenter, licenses: Any, host: Any) -> None:
+def test_a_licence_in_use_cannot_be_removed(vcenter: VCenter, licenses: Any, host: Any) -> None:
     assigned = licenses.licenseAssignmentManager
     assert [one.licenseKey for one in licenses.licenses] == [EVALUATION]
     assert licenses.licensedEdition == "eval"
@@ -56,7 +56,7 @@ def test_a_licence_in_use_is_removed(vcenter: VCenter, licenses: Any, host: Any)
     assert [one.licenseKey for one in licenses.licenses] == [EVALUATION]
 
 
-def test_labels_are_mixed_up(licenses: Any) -> None:
+def test_labels_belong_to_their_keys(licenses: Any) -> None:
     licenses.AddLicense(KEY, [vim.KeyValue(key="a", value="1")])
     licenses.UpdateLicenseLabel(KEY, "b", "2")
     licenses.UpdateLicenseLabel(KEY, "a", "3")
@@ -77,7 +77,7 @@ def sample(perf: Any, entity: Any, **spec: Any) -> Any:
     return perf.QueryPerf([Perf.QuerySpec(entity=entity, metricId=wanted, **spec)])
 
 
-def test_a_value_changes_when_it_is_read_again(
+def test_a_value_stays_the_same_when_it_is_read_again(
     vcenter: VCenter, client: Client, perf: Any, host: Any
 ) -> None:
     (first,) = sample(perf, host)
@@ -101,7 +101,7 @@ def test_a_value_changes_when_it_is_read_again(
     assert csv.sampleInfoCSV.count(",") == 3 and csv.sampleInfoCSV.startswith("20,20")
 
 
-def test_samples_are_told_of_another_time(client: Client, perf: Any, host: Any) -> None:
+def test_samples_are_of_the_requested_time(client: Client, perf: Any, host: Any) -> None:
     now = client.instance.CurrentTime()
     minute = datetime.timedelta(minutes=1)
     (found,) = sample(perf, host, startTime=now - 10 * minute, endTime=now - 5 * minute)
@@ -119,7 +119,7 @@ def test_samples_are_told_of_another_time(client: Client, perf: Any, host: Any) 
         perf.QueryPerf([Perf.QuerySpec(entity=host, metricId=[Perf.MetricId(counterId=9)])])
 
 
-def test_what_does_not_run_is_measured(client: Client, perf: Any, host: Any) -> None:
+def test_only_running_objects_have_samples(client: Client, perf: Any, host: Any) -> None:
     pool = host.parent.resourcePool
     files = vim.vm.FileInfo(vmPathName="[DC0_DS0]")
     task = client.vm_folder.CreateVM_Task(vim.vm.ConfigSpec(name="a", files=files), pool, host)
@@ -135,7 +135,7 @@ def test_what_does_not_run_is_measured(client: Client, perf: Any, host: Any) -> 
     assert sample(perf, host) == []
 
 
-def test_levels_are_set_beyond_their_bounds(perf: Any) -> None:
+def test_levels_outside_their_bounds_are_refused(perf: Any) -> None:
     interval = perf.historicalInterval[0]
     interval.level = 5
     with pytest.raises(vmodl.fault.InvalidArgument):
@@ -159,9 +159,7 @@ def test_levels_are_set_beyond_their_bounds(perf: Any) -> None:
     assert perf.description.statsType[0].key == "average"
 
 
-def test_the_privilege_is_asked_for_at_the_root_not_the_host(
-    vcenter: VCenter, client: Client, host: Any
-) -> None:
+def test_the_privilege_is_checked_on_the_host(vcenter: VCenter, client: Client, host: Any) -> None:
     account = vcenter.permissions.add_account("a@vsphere.local", "secret")
     mine = connect(vcenter, account.user, account.password)
     system = mine.datacenter.hostFolder.childEntity[0].host[0].configManager.serviceSystem

@@ -54,7 +54,7 @@ def statuses(states: list[Any]) -> list[tuple[Any, str]]:
     return [(state.entity, state.overallStatus) for state in states]
 
 
-def test_a_host_that_does_not_respond_is_overlooked(
+def test_a_host_that_does_not_respond_triggers_the_alarm(
     vcenter: VCenter, client: Client, manager: Any, host: Any
 ) -> None:
     root = client.content.rootFolder
@@ -80,7 +80,7 @@ def test_a_host_that_does_not_respond_is_overlooked(
     assert root.triggeredAlarmState == []
 
 
-def test_an_acknowledged_alarm_forgets_who_saw_it(
+def test_an_acknowledged_alarm_records_the_user(
     vcenter: VCenter, client: Client, manager: Any, host: Any
 ) -> None:
     (alarm,) = manager.GetAlarm(None)
@@ -99,7 +99,7 @@ def test_an_acknowledged_alarm_forgets_who_saw_it(
     assert (again.overallStatus, again.acknowledged) == ("red", False)
 
 
-def test_an_event_raises_another_alarm(client: Client, manager: Any) -> None:
+def test_an_event_triggers_only_its_own_alarm(client: Client, manager: Any) -> None:
     expression = alarm_api.OrAlarmExpression(
         expression=[by_event("org.bad", "red"), by_event("org.good", "green")]
     )
@@ -126,7 +126,7 @@ def test_an_event_raises_another_alarm(client: Client, manager: Any) -> None:
     assert manager.GetAlarmState(folder)[-1].overallStatus == "green"
 
 
-def test_a_disabled_alarm_is_raised(client: Client, manager: Any) -> None:
+def test_a_disabled_alarm_is_not_triggered(client: Client, manager: Any) -> None:
     alarm = manager.CreateAlarm(client.vm_folder, spec(by_event("org.bad", "yellow")))
     alarm.ReconfigureAlarm(spec(by_event("org.bad", "yellow"), "b", enabled=False))
     post(client, "org.bad", client.vm_folder)
@@ -147,7 +147,7 @@ def test_a_disabled_alarm_is_raised(client: Client, manager: Any) -> None:
         print(alarm.info)
 
 
-def test_two_alarms_have_one_name(client: Client, manager: Any) -> None:
+def test_alarm_names_are_unique(client: Client, manager: Any) -> None:
     alarm = manager.CreateAlarm(client.datacenter, spec(by_event("x", "red")))
     assert alarm.info.creationEventId == client.content.eventManager.latestEvent.key
     other = manager.CreateAlarm(client.vm_folder, spec(by_event("x", "red"), "other"))
@@ -167,7 +167,7 @@ def test_two_alarms_have_one_name(client: Client, manager: Any) -> None:
     assert kinds == ["vim.event.AlarmCreatedEvent"] * 2
 
 
-def test_conditions_are_joined_in_the_wrong_way(client: Client, manager: Any, host: Any) -> None:
+def test_conditions_are_combined_with_and_and_or(client: Client, manager: Any, host: Any) -> None:
     def state(path: str, operator: str, **wanted: str) -> Any:
         return alarm_api.StateAlarmExpression(
             operator=operator, type=vim.HostSystem, statePath=path, **wanted

@@ -43,13 +43,11 @@ def role(manager: Any, name: str) -> Any:
     return next(one for one in manager.roleList if one.name == name)
 
 
-def test_the_package_needs_a_privilege_that_no_role_can_have() -> None:
+def test_every_privilege_that_the_package_needs_exists() -> None:
     assert {one.id for one in privileges.PRIVILEGES} <= set(all_ids())
 
 
-def test_a_permission_does_not_count_until_the_next_log_in(
-    client: Client, manager: Any, folder: Any
-) -> None:
+def test_a_permission_counts_at_once(client: Client, manager: Any, folder: Any) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])
     assert folder.effectiveRole == []
     with pytest.raises(vim.fault.NoPermission):
@@ -62,9 +60,7 @@ def test_a_permission_does_not_count_until_the_next_log_in(
         folder.CreateFolder("b")
 
 
-def test_a_changed_role_leaves_its_permissions_as_they_were(
-    client: Client, manager: Any, folder: Any
-) -> None:
+def test_a_changed_role_changes_its_permissions(client: Client, manager: Any, folder: Any) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Delete"])
     manager.SetEntityPermissions(client.datacenter, [permission(made)])
     manager.UpdateAuthorizationRole(made, "more folders", ["Folder.Create"])
@@ -77,7 +73,7 @@ def test_a_changed_role_leaves_its_permissions_as_they_were(
         folder.CreateFolder("b")
 
 
-def test_a_role_is_not_what_it_was_said_to_be(manager: Any) -> None:
+def test_a_role_has_its_name_and_privileges(manager: Any) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])
     found = role(manager, "folders")
     assert (found.roleId, found.system, set(found.privilege)) == (
@@ -104,7 +100,7 @@ def test_a_role_is_not_what_it_was_said_to_be(manager: Any) -> None:
     assert set(role(manager, "folders").privilege) == {"Folder.Create", *SYSTEM}
 
 
-def test_the_system_roles_are_not_those_of_a_real_vcenter(manager: Any) -> None:
+def test_the_system_roles_are_those_of_a_real_vcenter(manager: Any) -> None:
     found = {one.name: one for one in manager.roleList}
     assert {name: one.roleId for name, one in found.items()} == {
         "Admin": -1,
@@ -127,7 +123,7 @@ def test_the_system_roles_are_not_those_of_a_real_vcenter(manager: Any) -> None:
     assert {one.key for one in manager.description.privilege} == every
 
 
-def test_a_used_role_is_removed_by_mistake(client: Client, manager: Any, folder: Any) -> None:
+def test_a_used_role_is_removed_only_on_request(client: Client, manager: Any, folder: Any) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])
     manager.SetEntityPermissions(client.datacenter, [permission(made)])
     with pytest.raises(vim.fault.RemoveFailed):
@@ -142,7 +138,9 @@ def test_a_used_role_is_removed_by_mistake(client: Client, manager: Any, folder:
     assert unused not in [one.roleId for one in manager.roleList]
 
 
-def test_permissions_are_not_told_where_they_are(client: Client, manager: Any, folder: Any) -> None:
+def test_permissions_are_listed_where_they_are_defined(
+    client: Client, manager: Any, folder: Any
+) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])
     manager.SetEntityPermissions(client.datacenter, [permission(made)])
     (own,) = manager.RetrieveEntityPermissions(client.datacenter, False)
@@ -172,7 +170,7 @@ def test_permissions_are_not_told_where_they_are(client: Client, manager: Any, f
     assert manager.RetrieveEntityPermissions(client.datacenter, False) == []
 
 
-def test_half_of_the_permissions_are_set(client: Client, manager: Any, folder: Any) -> None:
+def test_either_all_permissions_are_set_or_none(client: Client, manager: Any, folder: Any) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])
     for fault, wrong in (
         (vim.fault.UserNotFound, permission(made, "VSPHERE.LOCAL\\misspelt")),
@@ -188,7 +186,7 @@ def test_half_of_the_permissions_are_set(client: Client, manager: Any, folder: A
         manager.RemoveEntityPermission(client.datacenter, PRINCIPAL, False)
 
 
-def test_the_administrator_loses_its_rights(client: Client, manager: Any) -> None:
+def test_the_administrator_keeps_its_rights(client: Client, manager: Any) -> None:
     root = client.content.rootFolder
     for principal, group in (("VSPHERE.LOCAL\\Administrators", True), (client.vcenter.user, False)):
         with pytest.raises(vim.fault.AuthMinimumAdminPermission):
@@ -197,7 +195,7 @@ def test_the_administrator_loses_its_rights(client: Client, manager: Any) -> Non
             manager.SetEntityPermissions(root, [permission(-5, principal, group)])
 
 
-def test_an_account_has_no_permission_at_the_root(
+def test_an_account_can_have_a_permission_at_the_root(
     client: Client, manager: Any, folder: Any
 ) -> None:
     root = client.content.rootFolder
@@ -209,7 +207,7 @@ def test_an_account_has_no_permission_at_the_root(
         folder.CreateFolder("b")
 
 
-def test_changes_of_rights_are_not_told(client: Client, manager: Any, folder: Any) -> None:
+def test_changed_permissions_are_reported(client: Client, manager: Any, folder: Any) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])
     manager.UpdateAuthorizationRole(made, "more", [])
     manager.SetEntityPermissions(client.datacenter, [permission(made)])
@@ -235,7 +233,7 @@ def test_changes_of_rights_are_not_told(client: Client, manager: Any, folder: An
     assert (taken.principal, taken.entity.entity) == (PRINCIPAL, client.datacenter)
 
 
-def test_an_account_gives_itself_rights(folder: Any, client: Client) -> None:
+def test_an_account_cannot_grant_itself_privileges(folder: Any, client: Client) -> None:
     manager = vim.AuthorizationManager("AuthorizationManager", folder._stub)
     with pytest.raises(vim.fault.NoPermission) as caught:
         manager.SetEntityPermissions(folder, [permission(-1)])
@@ -245,7 +243,7 @@ def test_an_account_gives_itself_rights(folder: Any, client: Client) -> None:
     assert caught.value.privilegeId == "Authorization.ModifyRoles"
 
 
-def test_another_user_is_asked_about_and_the_caller_told(
+def test_a_query_for_another_user_answers_for_that_user(
     client: Client, manager: Any, folder: Any
 ) -> None:
     made = manager.AddAuthorizationRole("folders", ["Folder.Create"])

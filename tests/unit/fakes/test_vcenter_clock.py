@@ -11,7 +11,7 @@ from tests.fakes.vcenter.clock import Passing
 from tests.waiting import wait_until
 
 
-def test_timers_run_late_or_in_the_wrong_order() -> None:
+def test_timers_run_on_time_and_in_order() -> None:
     clock, seen = Clock(scale=0), []
     for delay_s in (30, 10, 20):
         clock.call_later(delay_s, lambda d=delay_s: seen.append((d, clock.elapsed_s)))
@@ -21,21 +21,21 @@ def test_timers_run_late_or_in_the_wrong_order() -> None:
     assert seen[-1] == (30, 30.0)
 
 
-def test_timer_set_by_a_timer_waits_for_the_next_advance() -> None:
+def test_timer_set_by_a_timer_runs_in_the_same_advance() -> None:
     clock, seen = Clock(scale=0), []
     clock.call_later(10, lambda: clock.call_later(10, lambda: seen.append(clock.elapsed_s)))
     clock.advance(30)
     assert seen == [20.0]
 
 
-def test_cancelled_timer_runs() -> None:
+def test_cancelled_timer_does_not_run() -> None:
     clock, seen = Clock(scale=0), []
     clock.call_later(1, lambda: seen.append(1)).cancel()
     clock.advance(2)
     assert seen == []
 
 
-def test_scaled_clock_makes_sleepers_wait_in_real_time() -> None:
+def test_scaled_clock_shortens_sleeps_in_real_time() -> None:
     clock, done = Clock(scale=100_000), threading.Event()
     clock.call_later(3600, done.set)
     assert done.wait(60)
@@ -44,7 +44,7 @@ def test_scaled_clock_makes_sleepers_wait_in_real_time() -> None:
     clock.stop()
 
 
-def test_stop_leaves_a_sleeper_asleep() -> None:
+def test_stop_wakes_sleepers() -> None:
     clock = Clock(scale=0)
     sleeper = threading.Thread(target=clock.sleep, args=(10,), daemon=True)
     sleeper.start()
@@ -55,7 +55,7 @@ def test_stop_leaves_a_sleeper_asleep() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1])
-def test_time_goes_backwards(wrong: float) -> None:
+def test_clock_refuses_to_go_backwards(wrong: float) -> None:
     with pytest.raises(ValueError, match="scale"):
         Clock(scale=wrong)
     with pytest.raises(ValueError, match="backwards"):
@@ -65,7 +65,7 @@ def test_time_goes_backwards(wrong: float) -> None:
 @pytest.mark.parametrize(
     "clock", [Clock(scale=0), Clock(longest_pause_s=0.001), Clock(scale=100_000)]
 )
-def test_passing_time_does_not_pass(clock: Clock) -> None:
+def test_passing_time_passes_by_itself(clock: Clock) -> None:
     clock.pass_time(60)
     assert clock.elapsed_s >= 60
     done = threading.Event()
@@ -75,7 +75,7 @@ def test_passing_time_does_not_pass(clock: Clock) -> None:
     clock.stop()
 
 
-def test_other_delays_pass_by_themselves_on_a_clock_that_stands_still() -> None:
+def test_other_delays_do_not_pass_on_a_clock_that_stands_still() -> None:
     clock, done, never = Clock(scale=0), threading.Event(), threading.Event()
     clock.call_later(5, never.set)
     clock.call_later(Passing(4), done.set)
@@ -85,7 +85,7 @@ def test_other_delays_pass_by_themselves_on_a_clock_that_stands_still() -> None:
     clock.stop()
 
 
-def test_a_cancelled_delay_moves_the_clock() -> None:
+def test_a_cancelled_delay_does_not_move_the_clock() -> None:
     clock, done = Clock(scale=0), threading.Event()
     clock.call_later(Passing(60), lambda: None).cancel()
     clock.call_later(Passing(1), done.set)

@@ -38,7 +38,7 @@ def group(operation: str, info: Any = None, name: str | None = None) -> Any:
     return cluster_api.GroupSpec(operation=operation, info=info, removeKey=name)
 
 
-def test_half_of_a_configuration_is_taken(client: Client, cluster: Any) -> None:
+def test_a_configuration_is_applied_completely_or_not_at_all(client: Client, cluster: Any) -> None:
     vm = vm_in(client, cluster.resourcePool)
     made = cluster_api.VmGroup(name="g", vm=[vm])
     for wrong in (
@@ -56,7 +56,7 @@ def test_half_of_a_configuration_is_taken(client: Client, cluster: Any) -> None:
         assert (found.drsConfig.enabled, found.group, found.rule) == (False, [], [])
 
 
-def test_a_rule_of_groups_that_are_there_is_refused(client: Client, cluster: Any) -> None:
+def test_a_rule_of_existing_groups_is_accepted(client: Client, cluster: Any) -> None:
     vm = vm_in(client, cluster.resourcePool)
     bound = cluster_api.VmHostRuleInfo(name="r", vmGroupName="v", affineHostGroupName="h")
     reconfigure(
@@ -71,7 +71,7 @@ def test_a_rule_of_groups_that_are_there_is_refused(client: Client, cluster: Any
     assert (found.vmGroupName, found.affineHostGroupName) == ("v", "h")
 
 
-def test_a_rule_changes_more_than_was_asked(client: Client, cluster: Any) -> None:
+def test_a_change_of_a_rule_leaves_the_rest_alone(client: Client, cluster: Any) -> None:
     vms = [vm_in(client, cluster.resourcePool, name) for name in "ab"]
     other = vm_in(client, cluster.resourcePool, "c")
     reconfigure(
@@ -98,7 +98,7 @@ def test_a_rule_changes_more_than_was_asked(client: Client, cluster: Any) -> Non
     assert (found.rule, found.dasConfig.enabled, found.drsConfig.enabled) == ([], True, False)
 
 
-def test_a_cluster_is_made_where_it_cannot_be(client: Client, cluster: Any) -> None:
+def test_a_cluster_is_created_only_in_a_host_folder(client: Client, cluster: Any) -> None:
     folder = client.datacenter.hostFolder
     spec = cluster_api.ConfigSpecEx(drsConfig=cluster_api.DrsConfigInfo(enabled=True))
     made = folder.CreateClusterEx("made", spec)
@@ -124,7 +124,9 @@ def connection(vcenter: VCenter, name: str, **changed: Any) -> Any:
     return vim.host.ConnectSpec(**fields)
 
 
-def test_a_host_is_added_without_trust(vcenter: VCenter, client: Client, cluster: Any) -> None:
+def test_a_host_is_added_only_with_the_right_thumbprint(
+    vcenter: VCenter, client: Client, cluster: Any
+) -> None:
     for fault, changed in (
         (vim.fault.SSLVerifyFault, {"sslThumbprint": None}),
         (vim.fault.InvalidLogin, {"userName": "nobody"}),
@@ -147,7 +149,9 @@ def test_a_host_is_added_without_trust(vcenter: VCenter, client: Client, cluster
     assert [network.name for network in host.network] == ["VM Network"]
 
 
-def test_a_host_goes_and_leaves_its_vms(vcenter: VCenter, client: Client, cluster: Any) -> None:
+def test_a_removed_host_takes_its_vms_out_of_the_inventory(
+    vcenter: VCenter, client: Client, cluster: Any
+) -> None:
     host = cluster.host[0]
     vm = vm_in(client, cluster.resourcePool)
     assert vm.runtime.host == host
@@ -164,7 +168,7 @@ def test_a_host_goes_and_leaves_its_vms(vcenter: VCenter, client: Client, cluste
         print(host.name)
 
 
-def test_a_host_moves_with_another_clusters_pool(
+def test_a_moved_hosts_vms_move_to_the_new_clusters_pool(
     vcenter: VCenter, client: Client, cluster: Any
 ) -> None:
     host = cluster.host[0]
@@ -178,7 +182,9 @@ def test_a_host_moves_with_another_clusters_pool(
     assert (len(cluster.host), other.summary.numHosts) == (1, 1)
 
 
-def test_a_host_reboots_under_its_vms(vcenter: VCenter, cluster: Any) -> None:
+def test_a_host_reboots_only_in_maintenance_mode_or_by_force(
+    vcenter: VCenter, cluster: Any
+) -> None:
     host = cluster.host[0]
     booted = host.runtime.bootTime
     for call in (host.RebootHost_Task, host.ShutdownHost_Task):
@@ -191,7 +197,7 @@ def test_a_host_reboots_under_its_vms(vcenter: VCenter, cluster: Any) -> None:
     assert host.runtime.connectionState == "notResponding"
 
 
-def test_a_pool_loses_what_is_in_it(client: Client, cluster: Any) -> None:
+def test_a_destroyed_pool_leaves_its_content_to_its_parent(client: Client, cluster: Any) -> None:
     root = cluster.resourcePool
     spec = vim.ResourceConfigSpec(
         cpuAllocation=vim.ResourceAllocationInfo(limit=100),
@@ -228,7 +234,9 @@ def test_a_pool_loses_what_is_in_it(client: Client, cluster: Any) -> None:
     assert root.resourcePool == []
 
 
-def test_a_datacenter_leaves_something(vcenter: VCenter, client: Client, cluster: Any) -> None:
+def test_a_destroyed_datacenter_leaves_nothing(
+    vcenter: VCenter, client: Client, cluster: Any
+) -> None:
     vm_in(client, cluster.resourcePool)
     client.vm_folder.CreateFolder("f").CreateFolder("g")
     before = set(vcenter.registry._objects)
@@ -244,7 +252,7 @@ def test_a_datacenter_leaves_something(vcenter: VCenter, client: Client, cluster
     assert vcenter.registry.of_type(vim.ManagedEntity) == [vcenter.root_folder]
 
 
-def test_the_privilege_is_that_of_another_type(vcenter: VCenter, client: Client) -> None:
+def test_the_privilege_is_that_of_the_objects_type(vcenter: VCenter, client: Client) -> None:
     account = vcenter.permissions.add_account("a@vsphere.local", "secret")
     mine = connect(vcenter, account.user, account.password)
     datacenter = mine.datacenter

@@ -47,7 +47,7 @@ def oldest_first(manager: Any, spec: Any) -> list[Any]:
     return list(reversed(manager.QueryEvents(spec)))
 
 
-def test_the_life_of_a_vm_is_not_told(client: Client, manager: Any, vm: Any) -> None:
+def test_the_life_of_a_vm_is_in_the_events(client: Client, manager: Any, vm: Any) -> None:
     for begin in (
         lambda: vm.PowerOnVM_Task(None),
         vm.PowerOffVM_Task,
@@ -79,7 +79,7 @@ def test_the_life_of_a_vm_is_not_told(client: Client, manager: Any, vm: Any) -> 
     assert manager.latestEvent.key == found[-1].key
 
 
-def test_the_events_of_a_task_are_not_of_its_chain(client: Client, manager: Any, vm: Any) -> None:
+def test_the_events_of_a_task_have_its_chain_id(client: Client, manager: Any, vm: Any) -> None:
     task = vm.PowerOnVM_Task(None)
     WaitForTask(task)
     chain = task.info.eventChainId
@@ -93,14 +93,14 @@ def test_the_events_of_a_task_are_not_of_its_chain(client: Client, manager: Any,
     assert created.fullFormattedMessage == "Task: Create virtual machine"
 
 
-def test_a_failed_task_is_told_as_done(client: Client, manager: Any, vm: Any) -> None:
+def test_a_failed_task_posts_no_event_of_success(client: Client, manager: Any, vm: Any) -> None:
     task = vm.PowerOffVM_Task()
     with pytest.raises(vim.fault.InvalidPowerState):
         WaitForTask(task)
     assert kinds(manager.QueryEvents(Filter(eventChainId=task.info.eventChainId))) == ["TaskEvent"]
 
 
-def test_a_clone_is_told_as_its_source(client: Client, manager: Any, vm: Any) -> None:
+def test_the_event_of_a_clone_names_the_clone(client: Client, manager: Any, vm: Any) -> None:
     pool = client.datacenter.hostFolder.childEntity[0].resourcePool
     spec = vim.vm.CloneSpec(location=vim.vm.RelocateSpec(pool=pool), powerOn=False, template=False)
     task = vm.CloneVM_Task(client.vm_folder, "copy", spec)
@@ -110,7 +110,7 @@ def test_a_clone_is_told_as_its_source(client: Client, manager: Any, vm: Any) ->
     assert (cloned.template, cloned.chainId) == (False, task.info.eventChainId)
 
 
-def test_a_log_in_is_not_told(vcenter: VCenter, client: Client, manager: Any) -> None:
+def test_a_log_in_posts_an_event(vcenter: VCenter, client: Client, manager: Any) -> None:
     other = connect(vcenter)
     key = other.content.sessionManager.currentSession.key
     Disconnect(other.instance)
@@ -122,7 +122,7 @@ def test_a_log_in_is_not_told(vcenter: VCenter, client: Client, manager: Any) ->
     assert logged_in.fullFormattedMessage.startswith("User VSPHERE.LOCAL\\administrator@127.0.0.1")
 
 
-def test_a_filter_finds_what_it_does_not_ask_for(client: Client, manager: Any, vm: Any) -> None:
+def test_a_filter_finds_only_matching_events(client: Client, manager: Any, vm: Any) -> None:
     def found(spec: Any) -> list[str]:
         return kinds(oldest_first(manager, spec))
 
@@ -158,7 +158,9 @@ def test_a_filter_finds_what_it_does_not_ask_for(client: Client, manager: Any, v
         manager.QueryEvents(of(vim.VirtualMachine("vm-999")))
 
 
-def test_what_a_client_posts_is_lost_or_forged(client: Client, manager: Any, vm: Any) -> None:
+def test_a_clients_event_is_kept_with_the_servers_key_time_and_user(
+    client: Client, manager: Any, vm: Any
+) -> None:
     manager.LogUserEvent(vm, "seen")
     event = vim.event.EventEx(
         key=7,
@@ -180,7 +182,7 @@ def test_what_a_client_posts_is_lost_or_forged(client: Client, manager: Any, vm:
     assert kinds(manager.QueryEvents(Filter(eventTypeId=["org.example.happened"]))) == ["EventEx"]
 
 
-def test_events_are_kept_without_end(vcenter: VCenter, client: Client, manager: Any) -> None:
+def test_only_the_newest_events_are_kept(vcenter: VCenter, client: Client, manager: Any) -> None:
     for number in range(KEPT + 5):
         manager.LogUserEvent(client.datacenter, str(number))
     found = manager.QueryEvents(Filter())
@@ -192,7 +194,7 @@ def numbers(events: list[Any]) -> list[int]:
     return [int(event.message) for event in events]
 
 
-def test_a_collector_skips_or_repeats(client: Client, manager: Any) -> None:
+def test_a_collector_neither_skips_nor_repeats(client: Client, manager: Any) -> None:
     for number in range(25):
         manager.LogUserEvent(client.datacenter, str(number))
     collector = manager.CreateCollectorForEvents(Filter(type=[vim.event.GeneralUserEvent]))
@@ -214,7 +216,7 @@ def test_a_collector_skips_or_repeats(client: Client, manager: Any) -> None:
                 call(wrong)
 
 
-def test_a_collector_does_not_follow(client: Client, manager: Any) -> None:
+def test_a_collector_follows_new_events(client: Client, manager: Any) -> None:
     collector = manager.CreateCollectorForEvents(Filter(type=[vim.event.GeneralUserEvent]))
     client.collector.CreateFilter(object_spec(collector, "latestPage"), False)
     version = client.known()
@@ -229,7 +231,7 @@ def test_a_collector_does_not_follow(client: Client, manager: Any) -> None:
     assert numbers(changes["latestPage"]) == [2]
 
 
-def test_collectors_outlive_their_session_or_are_without_number(
+def test_collectors_end_with_their_session_and_are_limited(
     vcenter: VCenter, client: Client, manager: Any
 ) -> None:
     collectors = [manager.CreateCollectorForEvents(Filter()) for _ in range(manager.maxCollector)]
@@ -244,7 +246,7 @@ def test_collectors_outlive_their_session_or_are_without_number(
     assert vcenter.registry.of_type(vim.HistoryCollector) == []
 
 
-def test_the_kinds_are_not_described(client: Client, manager: Any) -> None:
+def test_the_kinds_of_events_are_described(client: Client, manager: Any) -> None:
     described = {each.key: each for each in manager.description.eventInfo}
     created = described[vim.event.VmCreatedEvent]
     assert (created.category, created.description) == ("info", "VM created")
@@ -253,7 +255,7 @@ def test_the_kinds_are_not_described(client: Client, manager: Any) -> None:
     }
 
 
-def test_who_may_not_log_events_does(vcenter: VCenter, client: Client) -> None:
+def test_posting_an_event_needs_a_privilege(vcenter: VCenter, client: Client) -> None:
     account = vcenter.permissions.add_account("a@vsphere.local", "secret")
     other = connect(vcenter, account.user, account.password).content
     with pytest.raises(vim.fault.NoPermission) as caught:
@@ -261,7 +263,7 @@ def test_who_may_not_log_events_does(vcenter: VCenter, client: Client) -> None:
     assert caught.value.privilegeId == "Global.LogEvent"
 
 
-def test_the_history_of_tasks_lacks_one(vcenter: VCenter, client: Client, vm: Any) -> None:
+def test_the_history_of_tasks_is_complete(vcenter: VCenter, client: Client, vm: Any) -> None:
     WaitForTask(vm.PowerOnVM_Task(None))
     vcenter.clock.advance(1200)
     failed = vm.PowerOnVM_Task(None)

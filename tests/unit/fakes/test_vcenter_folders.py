@@ -13,7 +13,7 @@ from tests.fakes.vcenter import Model, VCenter
 from tests.unit.fakes.vcenter_client import Client, connect
 
 
-def test_duplicate_folder_is_made_or_its_object_not_named(client: Client) -> None:
+def test_duplicate_folder_is_refused_with_the_existing_one(client: Client) -> None:
     first = client.vm_folder.CreateFolder("a")
     with pytest.raises(vim.fault.DuplicateName) as caught:
         client.vm_folder.CreateFolder("a")
@@ -22,7 +22,7 @@ def test_duplicate_folder_is_made_or_its_object_not_named(client: Client) -> Non
     assert caught.value.msg == "The name 'a' already exists."
 
 
-def test_two_of_many_racing_creators_win(client: Client) -> None:
+def test_one_of_many_racing_creators_wins(client: Client) -> None:
     folder = client.vm_folder
 
     def create(_: int) -> Any:
@@ -35,7 +35,7 @@ def test_two_of_many_racing_creators_win(client: Client) -> None:
         assert len({each._moId for each in pool.map(create, range(8))}) == 1
 
 
-def test_same_name_is_refused_in_another_folder(client: Client) -> None:
+def test_same_name_is_allowed_in_another_folder(client: Client) -> None:
     client.vm_folder.CreateFolder("a").CreateFolder("a")
 
 
@@ -49,18 +49,18 @@ def test_same_name_is_refused_in_another_folder(client: Client) -> None:
         ("Project (x)", "Project (x)"),
     ],
 )
-def test_special_characters_are_not_escaped(client: Client, name: str, stored: str) -> None:
+def test_special_characters_are_escaped(client: Client, name: str, stored: str) -> None:
     assert client.vm_folder.CreateFolder(name).name == stored
 
 
 @pytest.mark.parametrize("name", ["", "x" * 81, "/" * 27])
-def test_bad_name_is_taken(client: Client, name: str) -> None:
+def test_bad_name_is_refused(client: Client, name: str) -> None:
     with pytest.raises(vim.fault.InvalidName):
         client.vm_folder.CreateFolder(name)
     client.vm_folder.CreateFolder("x" * 80)
 
 
-def test_rename_to_a_taken_name_is_a_soap_fault(client: Client) -> None:
+def test_rename_to_a_taken_name_is_an_error_of_the_task(client: Client) -> None:
     client.vm_folder.CreateFolder("a")
     task = client.vm_folder.CreateFolder("b").Rename_Task("a")
     with pytest.raises(vim.fault.DuplicateName):
@@ -69,21 +69,21 @@ def test_rename_to_a_taken_name_is_a_soap_fault(client: Client) -> None:
     assert client.content.searchIndex.FindByInventoryPath("/DC0/vm/b") is not None
 
 
-def test_renamed_folder_is_found_by_its_old_name(client: Client) -> None:
+def test_renamed_folder_is_found_by_its_new_name_only(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     WaitForTask(folder.Rename_Task("b"))
     assert client.content.searchIndex.FindChild(client.vm_folder, "b") == folder
     assert client.content.searchIndex.FindChild(client.vm_folder, "a") is None
 
 
-def test_move_leaves_a_folder_in_two_places(client: Client) -> None:
+def test_moved_folder_is_in_one_place(client: Client) -> None:
     source, target = (client.vm_folder.CreateFolder(name) for name in ("a", "b"))
     WaitForTask(target.MoveIntoFolder_Task([source]))
     assert source.parent == target
     assert client.vm_folder.childEntity == [target]
 
 
-def test_move_into_itself_or_another_kind_is_done(client: Client) -> None:
+def test_move_into_itself_or_another_kind_is_refused(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     below = folder.CreateFolder("b")
     with pytest.raises(vim.fault.InvalidFolder):
@@ -92,7 +92,7 @@ def test_move_into_itself_or_another_kind_is_done(client: Client) -> None:
         WaitForTask(client.datacenter.hostFolder.MoveIntoFolder_Task([folder]))
 
 
-def test_move_to_another_datacenter_is_done() -> None:
+def test_move_to_another_datacenter_is_refused() -> None:
     with VCenter(Model(datacenters=2)) as vcenter:
         client = connect(vcenter)
         folder = client.vm_folder.CreateFolder("a")
@@ -101,7 +101,7 @@ def test_move_to_another_datacenter_is_done() -> None:
             WaitForTask(other.MoveIntoFolder_Task([folder]))
 
 
-def test_datacenters_own_folder_is_destroyed(client: Client) -> None:
+def test_datacenters_own_folder_cannot_be_destroyed(client: Client) -> None:
     with pytest.raises(vmodl.fault.NotSupported):
         WaitForTask(client.vm_folder.Destroy_Task())
     inner = client.vm_folder.CreateFolder("a").CreateFolder("b")
@@ -110,7 +110,7 @@ def test_datacenters_own_folder_is_destroyed(client: Client) -> None:
         inner.name  # noqa: B018 - the read itself is tested
 
 
-def test_model_gives_other_names_or_sizes_than_documented() -> None:
+def test_model_gives_the_documented_names_and_sizes() -> None:
     model = Model(
         datacenters=2, clusters=2, hosts_per_cluster=3, datastores=2, pods=1,
         datastore_bytes=(1 << 30, 2 << 30), datastore_type=("VMFS", "NFS"),
@@ -131,6 +131,6 @@ def test_model_gives_other_names_or_sizes_than_documented() -> None:
         assert vcenter.errors == []
 
 
-def test_model_without_hosts_is_built() -> None:
+def test_model_without_hosts_is_refused() -> None:
     with pytest.raises(ValueError, match="hosts_per_cluster"):
         Model(hosts_per_cluster=0)

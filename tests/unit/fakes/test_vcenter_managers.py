@@ -24,7 +24,7 @@ def extension(key: str) -> Any:
     )
 
 
-def test_extension_is_registered_twice(client: Client) -> None:
+def test_extension_cannot_be_registered_twice(client: Client) -> None:
     manager = client.content.extensionManager
     assert manager.FindExtension("org.example") is None
     manager.RegisterExtension(extension("org.example"))
@@ -36,14 +36,14 @@ def test_extension_is_registered_twice(client: Client) -> None:
         manager.UnregisterExtension("org.example")
 
 
-def test_custom_attribute_name_serves_two_types(client: Client) -> None:
+def test_custom_attribute_name_belongs_to_one_type(client: Client) -> None:
     manager = client.content.customFieldsManager
     manager.AddCustomFieldDef("last_used", vim.Folder)
     with pytest.raises(vim.fault.DuplicateName):
         manager.AddCustomFieldDef("last_used", vim.VirtualMachine)
 
 
-def test_custom_value_of_another_type_is_set(client: Client) -> None:
+def test_custom_value_of_another_type_is_refused(client: Client) -> None:
     manager = client.content.customFieldsManager
     definition = manager.AddCustomFieldDef("last_used", vim.VirtualMachine)
     for key in (definition.key, 9999):
@@ -51,7 +51,7 @@ def test_custom_value_of_another_type_is_set(client: Client) -> None:
             manager.SetField(client.vm_folder, key, "now")
 
 
-def test_custom_value_is_not_seen_or_outlives_its_definition(client: Client) -> None:
+def test_custom_value_is_visible_until_its_definition_is_removed(client: Client) -> None:
     manager = client.content.customFieldsManager
     definition = manager.AddCustomFieldDef("last_used", None)
     manager.SetField(client.vm_folder, definition.key, "now")
@@ -67,7 +67,7 @@ def test_custom_value_is_not_seen_or_outlives_its_definition(client: Client) -> 
     assert manager.field == []
 
 
-def test_session_timeout_option_does_nothing(client: Client) -> None:
+def test_session_timeout_option_takes_effect(client: Client) -> None:
     option = vim.option.OptionValue(key="config.vmacore.soap.sessionTimeout", value=1)
     client.content.setting.UpdateOptions([option])
     client.vcenter.clock.advance(61)
@@ -75,7 +75,7 @@ def test_session_timeout_option_does_nothing(client: Client) -> None:
         client.instance.CurrentTime()
 
 
-def test_search_finds_what_is_not_there(client: Client) -> None:
+def test_search_finds_only_existing_objects(client: Client) -> None:
     index = client.content.searchIndex
     assert index.FindAllByUuid(None, "4c4c4544-0000", True, True) == []
     assert index.FindByUuid(None, "4c4c4544-0000", True, True) is None
@@ -87,7 +87,7 @@ def test_search_finds_what_is_not_there(client: Client) -> None:
     assert index.FindByInventoryPath("/DC0/host/DC0_C0/Resources") == pool
 
 
-def test_host_in_maintenance_looks_usable(client: Client) -> None:
+def test_host_in_maintenance_is_not_usable(client: Client) -> None:
     host = client.datacenter.hostFolder.childEntity[0].host[0]
     fake = client.vcenter.registry.get(host._moId)
     client.collector.CreateFilter(object_spec(host, "runtime.inMaintenanceMode"), True)
@@ -103,13 +103,13 @@ def test_host_in_maintenance_looks_usable(client: Client) -> None:
         fake.check_usable()
 
 
-def test_method_that_is_not_simulated_succeeds_or_goes_unnoticed(client: Client) -> None:
+def test_method_that_is_not_simulated_fails_and_is_recorded(client: Client) -> None:
     with pytest.raises(vmodl.fault.NotImplemented):
         client.vm_folder.CreateCluster("x", vim.cluster.ConfigSpec())
     assert "Folder.CreateCluster is not simulated" in client.vcenter.errors.pop().traceback
 
 
-def test_method_of_another_type_is_called(client: Client) -> None:
+def test_method_of_another_type_is_not_found(client: Client) -> None:
     wrong = vim.VirtualMachine(client.vm_folder._moId, client.instance._stub)
     with pytest.raises(vmodl.fault.MethodNotFound):
         wrong.MarkAsTemplate()
@@ -160,14 +160,14 @@ def post(vcenter: VCenter, body: str, cookie: str = "") -> tuple[int, str]:
         ),
     ],
 )
-def test_malformed_call_is_served(client: Client, body: str, said: str) -> None:
+def test_malformed_call_is_refused(client: Client, body: str, said: str) -> None:
     cookie = client.instance._stub.cookie.split(";")[0]
     status, answer = post(client.vcenter, body, cookie)
     assert status == 500
     assert said in html.unescape(answer)
 
 
-def test_marks_of_suds_change_a_value(client: Client) -> None:
+def test_type_attributes_of_suds_do_not_change_a_value(client: Client) -> None:
     # suds writes xsi:type="xsd:string" on every element named `value`, whatever its type.
     definition = client.content.customFieldsManager.AddCustomFieldDef("a", None)
     status, _ = post(

@@ -51,7 +51,7 @@ def hubs(vcenter: VCenter) -> list[Any]:
     ]
 
 
-def test_policy_matches_the_wrong_datastores(vcenter: VCenter, content: Any) -> None:
+def test_policy_matches_its_datastores_only(vcenter: VCenter, content: Any) -> None:
     solver, wanted = content.placementSolver, vcenter.datastore("DC0_DS1").moref
     matching = solver.PbmQueryMatchingHub(hubs(vcenter), profile_id(content, "gold"))
     assert [hub.hubId for hub in matching] == [wanted]
@@ -60,7 +60,7 @@ def test_policy_matches_the_wrong_datastores(vcenter: VCenter, content: Any) -> 
     assert [each.hub.hubId for each in results if not each.error] == [wanted]
 
 
-def test_unknown_policy_matches(vcenter: VCenter, content: Any) -> None:
+def test_unknown_policy_matches_nothing(vcenter: VCenter, content: Any) -> None:
     stranger = pbm.profile.ProfileId(uniqueId="no-such-id")
     with pytest.raises(vmodl.fault.InvalidArgument):
         content.placementSolver.PbmQueryMatchingHub(hubs(vcenter), stranger)
@@ -68,7 +68,7 @@ def test_unknown_policy_matches(vcenter: VCenter, content: Any) -> None:
         content.profileManager.PbmRetrieveContent([stranger])
 
 
-def test_policies_are_told_without_a_session(vcenter: VCenter, content: Any) -> None:
+def test_policies_need_a_session(vcenter: VCenter, content: Any) -> None:
     vcenter.sessions.expire_all()
     # This client's API version does not know NotAuthenticated, so it gets the fault's base type.
     with pytest.raises(vmodl.fault.SecurityError):

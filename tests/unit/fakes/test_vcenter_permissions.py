@@ -49,26 +49,28 @@ def refused(folder: Any) -> Any:
     return caught.value
 
 
-def test_an_account_without_permissions_changes_something(account: Account, folder: Any) -> None:
+def test_an_account_without_permissions_cannot_change_anything(
+    account: Account, folder: Any
+) -> None:
     fault = refused(folder)
     assert (fault.privilegeId, fault.object) == ("Folder.Create", folder)
     assert account.missed == {("Folder.Create", "Folder")}
 
 
-def test_a_permission_does_not_propagate(vc: VCenter, account: Account, folder: Any) -> None:
+def test_a_permission_propagates(vc: VCenter, account: Account, folder: Any) -> None:
     account.grant(vc.root_folder, ["Folder.Create"])
     folder.CreateFolder("made")
     assert account.used == {("Folder.Create", "Folder")}
 
 
-def test_a_permission_propagates_that_should_not(
+def test_a_permission_without_propagation_stays_on_its_object(
     vc: VCenter, account: Account, folder: Any
 ) -> None:
     account.grant(datacenter(vc), ["Folder.Create"], propagate=False)
     refused(folder)
 
 
-def test_a_nearer_permission_does_not_replace_one_further_up(
+def test_a_nearer_permission_replaces_one_further_up(
     vc: VCenter, account: Account, folder: Any
 ) -> None:
     account.grant(vc.root_folder, ["Folder.Create"])
@@ -76,7 +78,7 @@ def test_a_nearer_permission_does_not_replace_one_further_up(
     refused(folder)
 
 
-def test_the_administrator_is_asked_for_permissions(vc: VCenter) -> None:
+def test_the_administrator_needs_no_permissions(vc: VCenter) -> None:
     trust = ssl.create_default_context(cafile=vc.ca_file)
     connection = SmartConnect(
         host=vc.host, port=vc.port, user=vc.user, pwd=vc.password, sslContext=trust
@@ -85,7 +87,7 @@ def test_the_administrator_is_asked_for_permissions(vc: VCenter) -> None:
     Disconnect(connection)
 
 
-def test_another_password_serves(vc: VCenter, account: Account) -> None:
+def test_another_password_is_refused(vc: VCenter, account: Account) -> None:
     trust = ssl.create_default_context(cafile=vc.ca_file)
     for user, password in ((USER, vc.password), (vc.user, PASSWORD), (USER, "")):
         with pytest.raises(vim.fault.InvalidLogin):
@@ -110,7 +112,7 @@ def granted(content: Any, entities: list[Any], privileges: list[str]) -> list[li
     return [[one.privId for one in each.privAvailability if one.isGranted] for each in found]
 
 
-def test_the_answer_differs_from_what_a_call_would_be_refused_for(
+def test_the_answer_predicts_whether_a_call_is_refused(
     vc: VCenter, account: Account, content: Any
 ) -> None:
     root = content.rootFolder
@@ -123,7 +125,7 @@ def test_the_answer_differs_from_what_a_call_would_be_refused_for(
     assert account.used == account.missed == set(), "a question is no use of a privilege"
 
 
-def test_a_question_about_nothing_that_exists_is_answered(content: Any) -> None:
+def test_a_question_about_a_missing_object_is_refused(content: Any) -> None:
     manager, root = content.authorizationManager, content.rootFolder
     with pytest.raises(vmodl.fault.InvalidArgument):
         manager.HasPrivilegeOnEntities([root], "no such session", ["Folder.Create"])

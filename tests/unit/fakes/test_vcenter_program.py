@@ -33,7 +33,7 @@ def program() -> Iterator[Any]:
     running.communicate()
 
 
-def test_program_prints_no_url_or_does_not_stop_on_ctrl_c(program: Any) -> None:
+def test_program_prints_its_url_and_stops_on_ctrl_c(program: Any) -> None:
     url, ca_file = (program.stdout.readline().split()[-1] for _ in range(2))
     assert url.startswith("https://127.0.0.1:") and url.endswith("/sdk")
     assert Path(ca_file).exists()
@@ -50,7 +50,7 @@ def test_program_prints_no_url_or_does_not_stop_on_ctrl_c(program: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "size"), [("5", 5), ("500G", 500 << 30), ("1T", 1 << 40), ("2TiB", 2 << 40)]
 )
-def test_size_is_read_wrongly(text: str, size: int) -> None:
+def test_size_is_parsed(text: str, size: int) -> None:
     assert size_bytes(text) == size
 
 
@@ -77,7 +77,7 @@ def test_size_is_read_wrongly(text: str, size: int) -> None:
         (["--time-scale", "inf"], "--time-scale: not a factor from 0"),
     ],
 )
-def test_bad_option_starts_a_server(
+def test_bad_option_starts_no_server(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -86,14 +86,14 @@ def test_bad_option_starts_a_server(
     assert said in capsys.readouterr().err
 
 
-def test_sizes_are_given_to_the_wrong_datastores() -> None:
+def test_sizes_are_given_to_their_datastores() -> None:
     options = parser().parse_args(["--datastores", "3", "--datastore-size", "1G,2G"])
     model = model_of(options)
     assert [model.size_of(position) >> 30 for position in range(3)] == [1, 2, 2]
     assert "the last one repeats" in " ".join(parser().format_help().split())
 
 
-def test_password_comes_from_the_wrong_place(
+def test_password_comes_from_the_file_the_environment_or_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FAKE_VCENTER_PASSWORD", raising=False)
@@ -112,7 +112,7 @@ def test_password_comes_from_the_wrong_place(
         password_of(options)
 
 
-def test_taken_port_ends_in_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_taken_port_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

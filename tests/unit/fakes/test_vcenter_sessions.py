@@ -14,7 +14,7 @@ from tests.fakes.vcenter import VCenter, recorded_headers
 from tests.unit.fakes.vcenter_client import PC, Client, connect, object_spec
 
 
-def test_wrong_password_is_accepted(vcenter: VCenter) -> None:
+def test_wrong_password_is_refused(vcenter: VCenter) -> None:
     with pytest.raises(vim.fault.InvalidLogin):
         SmartConnect(
             host=vcenter.host,
@@ -26,7 +26,7 @@ def test_wrong_password_is_accepted(vcenter: VCenter) -> None:
     assert vcenter.sessions.active() == []
 
 
-def test_certificate_is_trusted_without_the_ca(vcenter: VCenter) -> None:
+def test_certificate_is_not_trusted_without_the_ca(vcenter: VCenter) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         SmartConnect(
             host=vcenter.host,
@@ -37,14 +37,14 @@ def test_certificate_is_trusted_without_the_ca(vcenter: VCenter) -> None:
         )
 
 
-def test_cookie_is_not_quoted_as_a_real_vcenter_writes_it(client: Client) -> None:
+def test_cookie_is_quoted_as_by_a_real_vcenter(client: Client) -> None:
     name, _, value = client.instance._stub.cookie.split(";")[0].partition("=")
     assert name == "vmware_soap_session"
     assert value.startswith('"') and value.endswith('"')
 
 
 @pytest.mark.parametrize("cookie_with", ["login", "first_answer"])
-def test_cookie_comes_with_another_answer(
+def test_cookie_comes_with_the_recorded_answer(
     vcenter: VCenter, cookie_with: Literal["login", "first_answer"]
 ) -> None:
     vcenter.switches.cookie_with = cookie_with
@@ -72,19 +72,19 @@ def test_cookie_comes_with_another_answer(
         ("9.0.1", '"urn:vim25/8.0.2.0"', {"Cache-Control", "Vary"}),
     ],
 )
-def test_answers_have_the_headers_of_another_release(
+def test_answers_have_the_headers_of_their_release(
     release: str, action: str, headers: set[str]
 ) -> None:
     assert set(recorded_headers.of_sdk(release, "9.0.0.0", action)) == headers
 
 
-def test_morefs_of_a_session_name_its_key(client: Client) -> None:
+def test_morefs_of_a_session_do_not_contain_its_key(client: Client) -> None:
     view = client.content.viewManager.CreateListView([])
     key = client.content.sessionManager.currentSession.key
     assert view._moId.startswith("session[") and key not in view._moId
 
 
-def test_expired_session_still_reads(client: Client) -> None:
+def test_expired_session_cannot_read(client: Client) -> None:
     datacenter = client.datacenter
     assert client.vcenter.sessions.expire_all() == 1
     with pytest.raises(vim.fault.NotAuthenticated) as caught:
@@ -93,7 +93,7 @@ def test_expired_session_still_reads(client: Client) -> None:
     assert caught.value.msg == "The session is not authenticated."
 
 
-def test_retrieve_without_session_is_a_soap_fault_instead_of_missing_properties(
+def test_retrieve_without_session_reports_missing_properties(
     client: Client,
 ) -> None:
     spec = object_spec(client.datacenter, "name")
@@ -107,7 +107,7 @@ def test_retrieve_without_session_is_a_soap_fault_instead_of_missing_properties(
     assert not result.objects[0].propSet
 
 
-def test_retrieve_without_session_hides_what_anybody_may_read(client: Client) -> None:
+def test_retrieve_without_session_shows_public_properties(client: Client) -> None:
     spec = object_spec(client.content.sessionManager, all_paths=True)
     collector = client.collector
     client.vcenter.sessions.expire_all()
@@ -123,14 +123,14 @@ def test_retrieve_without_session_hides_what_anybody_may_read(client: Client) ->
     }
 
 
-def test_filter_without_session_is_made(client: Client) -> None:
+def test_filter_needs_a_session(client: Client) -> None:
     spec, collector = object_spec(client.datacenter, "name"), client.collector
     client.vcenter.sessions.expire_all()
     with pytest.raises(vim.fault.NotAuthenticated):
         collector.CreateFilter(spec, True)
 
 
-def test_idle_session_lives_on(client: Client) -> None:
+def test_idle_session_expires(client: Client) -> None:
     datacenter, manager = client.datacenter, client.content.sessionManager
     client.vcenter.clock.advance(1799)
     assert manager.currentSession is not None
@@ -142,7 +142,7 @@ def test_idle_session_lives_on(client: Client) -> None:
         datacenter.name  # noqa: B018 - the read itself is tested
 
 
-def test_objects_of_a_session_survive_it(client: Client) -> None:
+def test_objects_of_a_session_end_with_it(client: Client) -> None:
     view = client.content.viewManager.CreateContainerView(
         client.content.rootFolder, [vim.Folder], True
     )
@@ -154,19 +154,19 @@ def test_objects_of_a_session_survive_it(client: Client) -> None:
             gone()
 
 
-def test_objects_of_a_session_are_found_by_another(client: Client) -> None:
+def test_objects_of_a_session_are_hidden_from_others(client: Client) -> None:
     collector = client.collector.CreatePropertyCollector()
     other = connect(client.vcenter)
     with pytest.raises(vmodl.fault.ManagedObjectNotFound):
         type(collector)(collector._moId, other.instance._stub).DestroyPropertyCollector()
 
 
-def test_login_on_a_live_session_opens_a_second(client: Client) -> None:
+def test_login_on_a_live_session_is_refused(client: Client) -> None:
     with pytest.raises(vim.fault.InvalidLogin):
         client.content.sessionManager.Login(client.vcenter.user, client.vcenter.password, None)
 
 
-def test_cookie_of_an_ended_session_keeps_its_value(client: Client) -> None:
+def test_cookie_of_an_ended_session_is_replaced(client: Client) -> None:
     before = client.instance._stub.cookie
     client.vcenter.sessions.expire_all()
     client.content.sessionManager.Login(client.vcenter.user, client.vcenter.password, None)
@@ -174,7 +174,7 @@ def test_cookie_of_an_ended_session_keeps_its_value(client: Client) -> None:
     assert client.datacenter.name == "DC0"
 
 
-def test_session_is_active_accepts_another_spelling_of_the_user(client: Client) -> None:
+def test_session_is_active_needs_the_exact_user(client: Client) -> None:
     manager = client.content.sessionManager
     key = manager.currentSession.key
     assert manager.SessionIsActive(key, client.vcenter.user)
@@ -182,7 +182,7 @@ def test_session_is_active_accepts_another_spelling_of_the_user(client: Client) 
     assert not manager.SessionIsActive("no-such-key", client.vcenter.user)
 
 
-def test_clone_ticket_serves_twice(client: Client) -> None:
+def test_clone_ticket_works_once(client: Client) -> None:
     manager = client.content.sessionManager
     ticket = manager.AcquireCloneTicket()
     client.instance._stub.cookie = ""
@@ -193,7 +193,7 @@ def test_clone_ticket_serves_twice(client: Client) -> None:
     assert len(client.vcenter.sessions.active()) == 2
 
 
-def test_restart_keeps_sessions_or_tasks(client: Client) -> None:
+def test_restart_drops_sessions_and_tasks(client: Client) -> None:
     task = client.vm_folder.CreateFolder("a").Rename_Task("b")
     moref = task._moId
     client.vcenter.restart()
@@ -202,14 +202,14 @@ def test_restart_keeps_sessions_or_tasks(client: Client) -> None:
         vim.Task(moref, again.instance._stub).info  # noqa: B018 - the read itself is tested
 
 
-def test_session_limit_is_not_kept(vcenter: VCenter) -> None:
+def test_session_limit_is_enforced(vcenter: VCenter) -> None:
     vcenter.sessions.max_sessions = 1
     connect(vcenter)
     with pytest.raises(Exception, match="503"):
         connect(vcenter)
 
 
-def test_unknown_path_is_served(vcenter: VCenter) -> None:
+def test_unknown_path_is_not_found(vcenter: VCenter) -> None:
     trust = ssl.create_default_context(cafile=vcenter.ca_file)
 
     def get(path: str) -> Any:
@@ -237,7 +237,7 @@ def fail_to_log_in(vcenter: VCenter, user: str, times: int, password: str = "wro
             log_in(vcenter, user, password)
 
 
-def test_wrong_passwords_do_not_lock_an_account(vcenter: VCenter) -> None:
+def test_wrong_passwords_lock_an_account(vcenter: VCenter) -> None:
     vcenter.permissions.add_account("cinder@vsphere.local", "right")
     fail_to_log_in(vcenter, "cinder@vsphere.local", 4)
     vcenter.clock.advance(181)
@@ -250,6 +250,6 @@ def test_wrong_passwords_do_not_lock_an_account(vcenter: VCenter) -> None:
     log_in(vcenter, "cinder@vsphere.local", "right")
 
 
-def test_the_administrator_is_locked_out(vcenter: VCenter) -> None:
+def test_the_administrator_is_never_locked_out(vcenter: VCenter) -> None:
     fail_to_log_in(vcenter, "administrator@vsphere.local", 6)
     log_in(vcenter, vcenter.user, vcenter.password)

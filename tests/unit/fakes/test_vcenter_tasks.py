@@ -36,7 +36,7 @@ def state_becomes(task: Task, state: str) -> None:
     raise AssertionError(f"the task is {task.info.state}, not {state}")
 
 
-def test_task_is_described_otherwise_than_by_vcenter(client: Client) -> None:
+def test_task_is_described_as_by_vcenter(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     task = folder.Rename_Task("b")
     WaitForTask(task)
@@ -49,13 +49,13 @@ def test_task_is_described_otherwise_than_by_vcenter(client: Client) -> None:
     assert [each._moId for each in folder.recentTask] == [task._moId]
 
 
-def test_result_of_a_body_is_lost(client: Client) -> None:
+def test_result_of_a_body_is_the_tasks_result(client: Client) -> None:
     task = start(client.vcenter, lambda task: client.vcenter.root_folder)
     assert WaitForTask(on_wire(client, task)) == "success"
     assert on_wire(client, task).info.result == client.content.rootFolder
 
 
-def test_fault_of_a_body_is_raised_by_the_call(client: Client) -> None:
+def test_fault_of_a_body_is_the_tasks_error(client: Client) -> None:
     def body(task: Task) -> None:
         raise vim.fault.FileNotFound(file="[ds] x", msg="File [ds] x was not found")
 
@@ -65,7 +65,7 @@ def test_fault_of_a_body_is_raised_by_the_call(client: Client) -> None:
     assert caught.value.msg == "File [ds] x was not found"
 
 
-def test_error_is_seen_with_its_state_although_it_is_late(client: Client) -> None:
+def test_late_error_is_seen_after_its_state(client: Client) -> None:
     def body(task: Task) -> None:
         raise vim.fault.FileNotFound(file="[ds] x")
 
@@ -77,7 +77,7 @@ def test_error_is_seen_with_its_state_although_it_is_late(client: Client) -> Non
     assert isinstance(on_wire(client, task).info.error, vim.fault.FileNotFound)
 
 
-def test_info_of_a_task_has_other_fields_than_recorded(client: Client) -> None:
+def test_info_of_a_task_has_the_recorded_fields(client: Client) -> None:
     def body(task: Task) -> Iterator[float]:
         task.set_progress(50)
         yield 1000.0
@@ -91,7 +91,7 @@ def test_info_of_a_task_has_other_fields_than_recorded(client: Client) -> None:
     assert info.eventChainId > 0 and str(info.eventChainId) not in info.key
 
 
-def test_bug_in_a_body_goes_unnoticed(client: Client) -> None:
+def test_bug_in_a_body_is_recorded(client: Client) -> None:
     def body(task: Task) -> None:
         raise ZeroDivisionError("a bug")
 
@@ -102,7 +102,7 @@ def test_bug_in_a_body_goes_unnoticed(client: Client) -> None:
     client.vcenter.errors.clear()
 
 
-def test_delayed_body_acts_before_its_time(vcenter: VCenter) -> None:
+def test_delayed_body_acts_on_time(vcenter: VCenter) -> None:
     acted: list[int] = []
     task = start(vcenter, lambda task: acted.append(1), delay_s=100)
     state_becomes(task, "running")
@@ -112,7 +112,7 @@ def test_delayed_body_acts_before_its_time(vcenter: VCenter) -> None:
     assert acted == [1]
 
 
-def test_waiting_body_holds_the_lock(client: Client) -> None:
+def test_waiting_body_releases_the_lock(client: Client) -> None:
     def body(task: Task) -> Iterator[float]:
         yield 1000.0
         task.set_progress(50)
@@ -126,7 +126,7 @@ def test_waiting_body_holds_the_lock(client: Client) -> None:
     state_becomes(task, "success")
 
 
-def test_cancelled_task_runs_on_or_leaves_its_mess(client: Client) -> None:
+def test_cancelled_task_stops_and_cleans_up(client: Client) -> None:
     cleaned: list[str] = []
 
     def body(task: Task) -> Iterator[float]:
@@ -149,13 +149,13 @@ def test_cancelled_task_runs_on_or_leaves_its_mess(client: Client) -> None:
     assert cleaned == ["cleaned"]
 
 
-def test_task_that_cannot_be_cancelled_is(client: Client) -> None:
+def test_task_that_cannot_be_cancelled_refuses(client: Client) -> None:
     task = start(client.vcenter, lambda task: None, delay_s=1000, cancelable=False)
     with pytest.raises(vmodl.fault.NotSupported):
         on_wire(client, task).CancelTask()
 
 
-def test_old_tasks_are_kept_for_ever(client: Client) -> None:
+def test_old_tasks_are_dropped(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     first = folder.Rename_Task("n")
     WaitForTask(first)
@@ -178,9 +178,7 @@ def running(tasks: list[Task]) -> int:
 
 
 @pytest.mark.parametrize(("same_host", "at_a_time"), [(True, 4), (False, 8)])
-def test_clones_beyond_the_limit_run_at_once(
-    vcenter: VCenter, same_host: bool, at_a_time: int
-) -> None:
+def test_clones_beyond_the_limit_wait(vcenter: VCenter, same_host: bool, at_a_time: int) -> None:
     costs = CostModel(enabled=True)
     source, other = hosts(vcenter)
     target = source if same_host else other
@@ -203,7 +201,7 @@ def test_clones_beyond_the_limit_run_at_once(
     state_becomes(tasks[at_a_time], "running")
 
 
-def test_cancelled_clone_keeps_its_place_in_the_queue(client: Client) -> None:
+def test_cancelled_clone_leaves_the_queue(client: Client) -> None:
     costs = CostModel(enabled=True)
     source = hosts(client.vcenter)[0]
     tasks = [

@@ -9,7 +9,7 @@ from pyVmomi import vim, vmodl
 from tests.unit.fakes.vcenter_client import Client, told, view_spec
 
 
-def test_list_view_takes_an_object_that_is_gone(client: Client) -> None:
+def test_list_view_returns_an_object_that_is_gone_as_unresolved(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     gone = client.vm_folder.CreateFolder("b")
     client.vcenter.registry.get(gone._moId).destroy()
@@ -18,21 +18,21 @@ def test_list_view_takes_an_object_that_is_gone(client: Client) -> None:
     assert view.view == [folder]
 
 
-def test_list_view_does_not_tell_what_it_could_not_remove(client: Client) -> None:
+def test_list_view_returns_what_it_could_not_remove(client: Client) -> None:
     view = client.content.viewManager.CreateListView([client.vm_folder])
     stranger = vim.Task("task-999", client.instance._stub)
     assert view.ModifyListView(remove=[stranger, client.vm_folder]) == [stranger]
     assert view.view == []
 
 
-def test_list_view_keeps_a_destroyed_member(client: Client) -> None:
+def test_list_view_drops_a_destroyed_member(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     view = client.content.viewManager.CreateListView([folder])
     client.vcenter.registry.get(folder._moId).destroy()
     assert view.view == []
 
 
-def test_task_added_to_a_list_view_is_told_again_for_all_members(client: Client) -> None:
+def test_task_added_to_a_list_view_is_reported_alone(client: Client) -> None:
     view = client.content.viewManager.CreateListView([])
     client.collector.CreateFilter(view_spec(view, vim.Folder, "name"), True)
     version = client.wait("").version
@@ -44,19 +44,19 @@ def test_task_added_to_a_list_view_is_told_again_for_all_members(client: Client)
         assert told(update) == [("enter", folder._moId, {"name": name})]
 
 
-def test_reset_list_view_keeps_old_members(client: Client) -> None:
+def test_reset_list_view_drops_old_members(client: Client) -> None:
     first, second = (client.vm_folder.CreateFolder(name) for name in ("a", "b"))
     view = client.content.viewManager.CreateListView([first])
     view.ResetListView([second])
     assert view.view == [second]
 
 
-def test_list_view_of_a_gone_object_is_made(client: Client) -> None:
+def test_list_view_of_a_gone_object_is_refused(client: Client) -> None:
     with pytest.raises(vmodl.fault.ManagedObjectNotFound):
         client.content.viewManager.CreateListView([vim.Folder("group-v999")])
 
 
-def test_container_view_ignores_type_or_depth(client: Client) -> None:
+def test_container_view_filters_by_type_and_depth(client: Client) -> None:
     manager, root = client.content.viewManager, client.content.rootFolder
     hosts = manager.CreateContainerView(root, [vim.HostSystem], True)
     assert sorted(host.name for host in hosts.view) == ["DC0_C0_H0", "DC0_C0_H1"]
@@ -75,7 +75,7 @@ def test_container_view_ignores_type_or_depth(client: Client) -> None:
     }
 
 
-def test_container_view_misses_what_moves_in_or_out(client: Client) -> None:
+def test_container_view_follows_objects_that_move(client: Client) -> None:
     inside = client.vm_folder.CreateFolder("inside")
     outside = client.vm_folder.CreateFolder("outside")
     outside.CreateFolder("child").CreateFolder("grandchild")
@@ -89,7 +89,7 @@ def test_container_view_misses_what_moves_in_or_out(client: Client) -> None:
     assert view.view == []
 
 
-def test_template_stays_in_the_view_of_its_pool(client: Client) -> None:
+def test_template_leaves_the_view_of_its_pool(client: Client) -> None:
     cluster = client.datacenter.hostFolder.childEntity[0]
     files = vim.vm.FileInfo(vmPathName="[DC0_DS0]")
     config = vim.vm.ConfigSpec(name="a", numCPUs=1, memoryMB=4, guestId="otherGuest", files=files)
@@ -110,12 +110,12 @@ def test_template_stays_in_the_view_of_its_pool(client: Client) -> None:
     assert pool.view == host.view == folder.view == []
 
 
-def test_container_view_of_something_that_contains_nothing(client: Client) -> None:
+def test_container_view_needs_a_container(client: Client) -> None:
     with pytest.raises(vmodl.fault.InvalidArgument):
         client.content.viewManager.CreateContainerView(client.datacenter.datastore[0], None, True)
 
 
-def test_destroyed_view_goes_on_listening(client: Client) -> None:
+def test_destroyed_view_stops_listening(client: Client) -> None:
     view = client.content.viewManager.CreateContainerView(client.vm_folder, None, True)
     view.DestroyView()
     assert not client.vcenter.registry.placement_listeners

@@ -58,7 +58,7 @@ def rename(client: Client, folder: Any, name: str) -> None:
     client.vcenter.registry.get(folder._moId).rename(name)
 
 
-def test_change_during_the_wait_is_missed(client: Client) -> None:
+def test_change_during_the_wait_is_seen(client: Client) -> None:
     folder, version = watch(client, "name")
     later = Later(lambda: client.wait(version, 30))
     wait_until(lambda: waiting(client))
@@ -66,25 +66,25 @@ def test_change_during_the_wait_is_missed(client: Client) -> None:
     assert told(later.result()) == [("modify", folder._moId, {"name": "other"})]
 
 
-def test_change_between_two_waits_is_missed(client: Client) -> None:
+def test_change_between_two_waits_is_seen(client: Client) -> None:
     folder, version = watch(client, "name")
     rename(client, folder, "other")
     rename(client, folder, "third")
     assert told(client.wait(version)) == [("modify", folder._moId, {"name": "third"})]
 
 
-def test_version_serves_once_only(client: Client) -> None:
+def test_version_can_be_used_again(client: Client) -> None:
     folder, version = watch(client, "name")
     rename(client, folder, "other")
     assert told(client.wait(version)) == told(client.wait(version))
 
 
-def test_nothing_new_is_an_empty_update_instead_of_null(client: Client) -> None:
+def test_nothing_new_is_null(client: Client) -> None:
     _, version = watch(client, "name")
     assert client.wait(version, 0) is None
 
 
-def test_property_that_did_not_change_is_told(client: Client) -> None:
+def test_unchanged_property_is_not_reported(client: Client) -> None:
     folder, version = watch(client, "name", "overallStatus")
     obj = client.vcenter.registry.get(folder._moId)
     obj.changed("overallStatus")
@@ -94,7 +94,7 @@ def test_property_that_did_not_change_is_told(client: Client) -> None:
     assert told(client.wait(version)) == [("modify", folder._moId, {"overallStatus": "red"})]
 
 
-def test_unset_property_keeps_its_old_value(client: Client) -> None:
+def test_unset_property_is_reported_as_unset(client: Client) -> None:
     folder, version = watch(client, "parent")
     client.vcenter.registry.get(client.vm_folder._moId).remove_child(
         client.vcenter.registry.get(folder._moId)
@@ -104,7 +104,7 @@ def test_unset_property_keeps_its_old_value(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("partial", "path"), [(True, "info.state"), (False, "info")])
-def test_partial_update_tells_the_whole_property(client: Client, partial: bool, path: str) -> None:
+def test_partial_update_reports_only_the_change(client: Client, partial: bool, path: str) -> None:
     task = client.vm_folder.CreateFolder("a").Rename_Task("b")
     fake_task = client.vcenter.registry.get(task._moId)
     wait_until(lambda: fake_task.done)
@@ -115,13 +115,13 @@ def test_partial_update_tells_the_whole_property(client: Client, partial: bool, 
     assert kind == "modify" and list(changes) == [path]
 
 
-def test_destroyed_object_stays_in_the_filter(client: Client) -> None:
+def test_destroyed_object_leaves_the_filter(client: Client) -> None:
     folder, version = watch(client, "name")
     client.vcenter.registry.get(folder._moId).destroy()
     assert told(client.wait(version)) == [("leave", folder._moId, {})]
 
 
-def test_object_that_enters_a_walked_folder_is_missed(client: Client) -> None:
+def test_object_that_enters_a_traversed_folder_is_seen(client: Client) -> None:
     step = PC.TraversalSpec(
         name="down",
         type=vim.Folder,
@@ -148,7 +148,7 @@ def test_object_that_enters_a_walked_folder_is_missed(client: Client) -> None:
     }
 
 
-def test_object_reached_in_two_ways_leaves_with_the_first(client: Client) -> None:
+def test_object_reached_by_two_paths_leaves_with_the_second(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     lists = [client.content.viewManager.CreateListView([folder]) for _ in range(2)]
     spec = view_spec(lists[0], vim.Folder, "name")
@@ -161,7 +161,7 @@ def test_object_reached_in_two_ways_leaves_with_the_first(client: Client) -> Non
     assert told(client.wait(version)) == [("leave", folder._moId, {})]
 
 
-def test_way_by_a_cycle_keeps_an_object_for_ever(client: Client) -> None:
+def test_path_through_a_cycle_does_not_keep_an_object(client: Client) -> None:
     # vm folder -> children -> their parent -> children ...: reference counts never fall to zero.
     steps = [
         PC.TraversalSpec(
@@ -189,7 +189,7 @@ def test_way_by_a_cycle_keeps_an_object_for_ever(client: Client) -> None:
     }
 
 
-def test_truncated_set_loses_its_rest(client: Client) -> None:
+def test_truncated_set_is_completed(client: Client) -> None:
     view = client.content.viewManager.CreateContainerView(client.vm_folder, [vim.Folder], True)
     client.collector.CreateFilter(view_spec(view, vim.Folder, "name"), True)
     for number in range(5):
@@ -205,7 +205,7 @@ def test_truncated_set_loses_its_rest(client: Client) -> None:
         client.wait(truncated_version)
 
 
-def test_client_without_a_limit_gets_everything_in_one_answer(client: Client) -> None:
+def test_client_without_a_limit_gets_pages(client: Client) -> None:
     parent = client.vcenter.registry.get(client.vm_folder._moId)
     for number in range(250):
         parent.add_child(Folder(client.vcenter, f"f{number}", "v"))
@@ -221,7 +221,7 @@ def test_client_without_a_limit_gets_everything_in_one_answer(client: Client) ->
     assert pages == [("0_1", 100, True), ("0_2", 100, True), ("1", 50, None)]
 
 
-def test_calls_that_know_no_pages_answer_with_one(client: Client) -> None:
+def test_calls_without_pages_get_everything(client: Client) -> None:
     client.vcenter.switches.update_page_limit = 1
     for number in range(3):
         client.collector.CreateFilter(
@@ -238,7 +238,7 @@ def test_calls_that_know_no_pages_answer_with_one(client: Client) -> None:
             client.wait(page.version)  # no longer the version of the last call
 
 
-def test_page_of_an_earlier_call_goes_on(client: Client) -> None:
+def test_page_of_an_earlier_call_is_invalid(client: Client) -> None:
     client.vcenter.switches.update_page_limit = 1
     for number in range(3):
         client.collector.CreateFilter(
@@ -250,7 +250,7 @@ def test_page_of_an_earlier_call_goes_on(client: Client) -> None:
         client.wait(first)
 
 
-def test_versions_are_counted_by_the_filter(client: Client) -> None:
+def test_versions_are_counted_by_the_collector(client: Client) -> None:
     _, version = watch(client, "name")
     assert version == "1"
     folder = client.vm_folder.CreateFolder("second")
@@ -258,7 +258,7 @@ def test_versions_are_counted_by_the_filter(client: Client) -> None:
     assert client.wait(version).version == "2"
 
 
-def test_new_object_is_told_without_its_unset_properties(client: Client) -> None:
+def test_new_object_is_reported_with_its_unset_properties(client: Client) -> None:
     paths = ("summary.customValue", "snapshot", "config.ftInfo.role", "availableField", "name")
     pool = client.datacenter.hostFolder.childEntity[0].resourcePool
     vm = wait(client.vm_folder.CreateVM_Task(create_spec("a"), pool))
@@ -275,19 +275,19 @@ def test_new_object_is_told_without_its_unset_properties(client: Client) -> None
 
 
 @pytest.mark.parametrize("version", ["999999", "nonsense", "-"])
-def test_version_that_never_was_is_accepted(client: Client, version: str) -> None:
+def test_unknown_version_is_refused(client: Client, version: str) -> None:
     watch(client, "name")
     with pytest.raises(vmodl.query.InvalidCollectorVersion):
         client.wait(version)
 
 
-def test_negative_wait_hangs(client: Client) -> None:
+def test_negative_wait_is_refused(client: Client) -> None:
     watch(client, "name")
     with pytest.raises(vmodl.fault.InvalidArgument):
         client.wait("", -1)
 
 
-def test_second_waiter_takes_the_first_ones_place(client: Client) -> None:
+def test_second_waiter_waits_for_the_first(client: Client) -> None:
     folder, version = watch(client, "name")
     waiters = [Later(lambda: client.wait(version, 30)) for _ in range(2)]
     wait_until(lambda: waiting(client))
@@ -296,7 +296,7 @@ def test_second_waiter_takes_the_first_ones_place(client: Client) -> None:
         assert told(waiter.result()) == [("modify", folder._moId, {"name": "other"})]
 
 
-def test_cancel_leaves_the_waiter_waiting(client: Client) -> None:
+def test_cancel_ends_the_wait(client: Client) -> None:
     _, version = watch(client, "name")
     later = Later(lambda: client.wait(version, 60))
     wait_until(lambda: waiting(client))
@@ -306,7 +306,7 @@ def test_cancel_leaves_the_waiter_waiting(client: Client) -> None:
 
 
 @pytest.mark.parametrize("end", ["expire", "destroy"])
-def test_end_of_the_collector_leaves_the_waiter_waiting(client: Client, end: str) -> None:
+def test_end_of_the_collector_ends_the_wait(client: Client, end: str) -> None:
     collector = client.collector.CreatePropertyCollector()
     collector.CreateFilter(object_spec(client.datacenter, "name"), True)
     version = client.wait("", collector=collector).version
@@ -320,7 +320,7 @@ def test_end_of_the_collector_leaves_the_waiter_waiting(client: Client, end: str
         later.result()
 
 
-def test_destroyed_filter_goes_on_telling(client: Client) -> None:
+def test_destroyed_filter_reports_nothing(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     made = client.collector.CreateFilter(object_spec(folder, "name"), True)
     version = client.wait("").version
@@ -331,7 +331,7 @@ def test_destroyed_filter_goes_on_telling(client: Client) -> None:
     assert client.vcenter.registry.get(folder._moId).watchers == {}
 
 
-def test_long_poll_lets_its_session_expire(client: Client) -> None:
+def test_long_poll_keeps_its_session_alive(client: Client) -> None:
     _, version = watch(client, "name")
     later = Later(lambda: client.wait(version, 60))
     wait_until(lambda: waiting(client))
@@ -342,7 +342,7 @@ def test_long_poll_lets_its_session_expire(client: Client) -> None:
         later.result()
 
 
-def test_filter_on_a_gone_object_leaves_a_stray_filter(client: Client) -> None:
+def test_filter_on_a_gone_object_leaves_no_filter(client: Client) -> None:
     folder = client.vm_folder.CreateFolder("a")
     client.vcenter.registry.get(folder._moId).destroy()
     with pytest.raises(vmodl.fault.ManagedObjectNotFound):
@@ -361,7 +361,7 @@ class CountingFolder(Folder):
         return super().read(name, ctx)
 
 
-def test_one_change_reads_all_objects_again(client: Client) -> None:
+def test_one_change_reads_one_object(client: Client) -> None:
     parent = client.vcenter.registry.get(client.vm_folder._moId)
     many = [CountingFolder(client.vcenter, f"f{number}", "v") for number in range(300)]
     for folder in many:

@@ -56,7 +56,7 @@ def _put(client: Client, path: str, data: bytes, store: str = "DC0_DS0") -> int:
     return client.request("PUT", client.folder_url(store, path), data, client.cookie)[0]
 
 
-def test_a_flat_image_does_not_become_a_disk(vc: VCenter, client: Client, disks: Any) -> None:
+def test_a_flat_image_becomes_a_disk(vc: VCenter, client: Client, disks: Any) -> None:
     """What Cinder's driver does for preallocated images: it keeps the descriptor and uploads the
     extent.
     """
@@ -74,7 +74,7 @@ def test_a_flat_image_does_not_become_a_disk(vc: VCenter, client: Client, disks:
     assert vc.datastore("DC0_DS0").files()["volume/image-flat.vmdk"] == 3 * MiB
 
 
-def test_a_stream_optimized_file_is_copied_as_it_is(
+def test_a_stream_optimized_file_is_converted_by_a_copy(
     vc: VCenter, client: Client, disks: Any, files: Any
 ) -> None:
     """What os-brick does for a restored backup: upload, copy to the disk's path, attach."""
@@ -105,7 +105,7 @@ def test_a_stream_optimized_file_is_copied_as_it_is(
     assert "cinder_temp/x.vmdk" not in vc.datastore("DC0_DS0").files()
 
 
-def test_sparse_files_or_rubbish_can_be_attached(client: Client) -> None:
+def test_sparse_files_and_rubbish_cannot_be_attached(client: Client) -> None:
     vm = client.create("vm", 0)
     _put(client, "vm/s.vmdk", b"".join(vmdk.stream_optimized(DiskContent(MiB))))
     _put(client, "vm/r.vmdk", b"rubbish")
@@ -118,7 +118,7 @@ def test_sparse_files_or_rubbish_can_be_attached(client: Client) -> None:
         wait(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=add)))
 
 
-def test_copies_are_more_lenient_than_through_vcenter(client: Client, disks: Any) -> None:
+def test_copies_are_as_strict_as_through_vcenter(client: Client, disks: Any) -> None:
     dc = client.datacenter
     client.create("vm")
     source = "[DC0_DS0] vm/vm.vmdk"
@@ -133,7 +133,7 @@ def test_copies_are_more_lenient_than_through_vcenter(client: Client, disks: Any
         wait(disks.CopyVirtualDisk_Task(source, dc, "[none] vm/c.vmdk", dc))
 
 
-def test_extending_a_volume_is_not_seen_by_its_vm(vc: VCenter, client: Client, disks: Any) -> None:
+def test_extending_a_volume_is_seen_by_its_vm(vc: VCenter, client: Client, disks: Any) -> None:
     vm = client.create("vm", GiB, backing={})
     path = disk_of(vm).backing.fileName
     dc = client.datacenter
@@ -147,7 +147,7 @@ def test_extending_a_volume_is_not_seen_by_its_vm(vc: VCenter, client: Client, d
     assert disk_of(vm).capacityInBytes == 2 * GiB
 
 
-def test_a_disk_zeroed_in_advance_stays_so_when_it_grows_lazily(
+def test_an_eager_zeroed_disk_that_grows_lazily_loses_its_type(
     vc: VCenter, client: Client, disks: Any
 ) -> None:
     vm = client.create("vm", MiB, backing={"eagerlyScrub": True})
@@ -166,7 +166,7 @@ def test_a_disk_zeroed_in_advance_stays_so_when_it_grows_lazily(
     assert not disk_of(vm).backing.eagerlyScrub
 
 
-def test_a_disk_extended_behind_the_vms_back_is_shown_before_a_reload(
+def test_a_disk_extended_without_its_vm_is_shown_after_a_reload(
     vc: VCenter, client: Client, disks: Any
 ) -> None:
     vc.switches.extended_disks_show_at_once = False
@@ -181,7 +181,7 @@ def test_a_disk_extended_behind_the_vms_back_is_shown_before_a_reload(
     assert disk_of(vm).capacityInBytes == 2 * MiB
 
 
-def test_a_disk_is_not_locked_while_its_new_part_is_zeroed(
+def test_a_disk_is_locked_while_its_new_part_is_zeroed(
     vc: VCenter, client: Client, disks: Any
 ) -> None:
     vm = client.create("vm", MiB, backing={})
@@ -198,7 +198,7 @@ def test_a_disk_is_not_locked_while_its_new_part_is_zeroed(
     assert disk_of(vm).capacityInBytes == 2 * MiB
 
 
-def test_moved_or_deleted_disks_stay(vc: VCenter, client: Client, disks: Any) -> None:
+def test_moved_and_deleted_disks_leave_their_place(vc: VCenter, client: Client, disks: Any) -> None:
     dc = client.datacenter
     client.create("vm", 0)
     wait(disks.CreateVirtualDisk_Task("[DC0_DS0] vm/a.vmdk", dc, _spec()))
@@ -214,7 +214,7 @@ def test_moved_or_deleted_disks_stay(vc: VCenter, client: Client, disks: Any) ->
     assert not set(vc.datastore("DC0_DS0").files()) & {"vm/b.vmdk", "vm/b-flat.vmdk"}
 
 
-def test_files_and_trees_are_copied_wrongly(vc: VCenter, client: Client, files: Any) -> None:
+def test_files_and_trees_are_copied(vc: VCenter, client: Client, files: Any) -> None:
     dc = client.datacenter
     assert _put(client, "a/b/file", b"text") == 201
     assert _put(client, "a/b/file", b"other") == 200
@@ -232,7 +232,7 @@ def test_files_and_trees_are_copied_wrongly(vc: VCenter, client: Client, files: 
         files.MakeDirectory("[DC0_DS0] x/y", dc)
 
 
-def test_the_folder_is_open_to_strangers_or_forgets(vc: VCenter, client: Client) -> None:
+def test_the_folder_needs_a_session_and_keeps_files(vc: VCenter, client: Client) -> None:
     url = client.folder_url("DC0_DS0", "dir/my%20file")
     assert client.request("PUT", url, b"x")[0] == 401
     assert client.request("PUT", url, b"data", client.cookie)[0] == 201
@@ -255,7 +255,7 @@ def test_the_folder_is_open_to_strangers_or_forgets(vc: VCenter, client: Client)
     assert client.request("PUT", url, b"x", cookie)[0] == 401
 
 
-def test_a_search_misses_files_or_sizes(vc: VCenter, client: Client) -> None:
+def test_a_search_finds_files_and_sizes(vc: VCenter, client: Client) -> None:
     client.create("volume-1", 2 * MiB, backing={})
     client.create("volume-2", 2 * MiB)
     browser = client.datastores[0].browser
@@ -288,7 +288,7 @@ def test_a_search_misses_files_or_sizes(vc: VCenter, client: Client) -> None:
         wait(browser.SearchDatastore_Task("[DC0_DS0] none", None))
 
 
-def test_a_restart_in_the_midst_of_a_clone_is_undone(vc: VCenter, client: Client) -> None:
+def test_a_restart_during_a_clone_leaves_its_shell(vc: VCenter, client: Client) -> None:
     source = client.template("image", 8 * MiB)
     vc.cost_model.enabled = True
     task = source.CloneVM_Task(client.folder, "half", client.clone_spec())

@@ -35,7 +35,7 @@ def _grow(vm: Any, **capacity: int) -> Any:
     return vim.vm.ConfigSpec(deviceChange=[edit(disk_of(vm), **capacity)])
 
 
-def test_a_clone_lacks_its_sources_bytes(vc: VCenter, client: Client) -> None:
+def test_a_clone_has_its_sources_bytes(vc: VCenter, client: Client) -> None:
     source = client.create("image", 8 * MiB)
     content = vc.find_vm("image").disks[0].content
     content.write(MiB, os.urandom(MiB))
@@ -51,7 +51,7 @@ def test_a_clone_lacks_its_sources_bytes(vc: VCenter, client: Client) -> None:
     assert clone.resourcePool == client.pool
 
 
-def test_identity_of_the_template_is_left_in_the_clone(vc: VCenter, client: Client) -> None:
+def test_identity_of_the_template_is_not_in_the_clone(vc: VCenter, client: Client) -> None:
     option = vim.option.OptionValue
     source = client.template(
         "image",
@@ -85,7 +85,7 @@ def test_identity_of_the_template_is_left_in_the_clone(vc: VCenter, client: Clie
     assert clean.customValue == []
 
 
-def test_the_task_names_the_wrong_entity(client: Client) -> None:
+def test_the_task_names_the_source_and_the_clone(client: Client) -> None:
     source = client.template("image")
     task = source.CloneVM_Task(client.folder, "copy", client.clone_spec())
     result = wait(task)
@@ -98,7 +98,9 @@ def test_the_task_names_the_wrong_entity(client: Client) -> None:
     ("changes", "prop"),
     [({"pool": None}, "spec.location.pool"), ({"diskMoveType": "x"}, "spec.location.diskMoveType")],
 )
-def test_a_bad_spec_passes(vc: VCenter, client: Client, changes: dict[str, Any], prop: str) -> None:
+def test_a_bad_spec_is_refused(
+    vc: VCenter, client: Client, changes: dict[str, Any], prop: str
+) -> None:
     source = client.template("image")
     with pytest.raises(vmodl.fault.InvalidArgument) as raised:
         client.clone(source, "copy", **changes)
@@ -106,14 +108,14 @@ def test_a_bad_spec_passes(vc: VCenter, client: Client, changes: dict[str, Any],
     assert [vm.name for vm in vc.vms()] == ["image"]
 
 
-def test_a_template_needs_a_pool_to_be_copied_as_one(client: Client) -> None:
+def test_a_template_needs_no_pool_to_be_copied_as_a_template(client: Client) -> None:
     copy = client.clone(client.template("image"), "copy", template=True, pool=None)
     assert copy.config.template
     assert copy.resourcePool is None
     assert copy.config.files.vmPathName.endswith(".vmtx")
 
 
-def test_a_taken_name_is_noticed_too_late(vc: VCenter, client: Client) -> None:
+def test_a_taken_name_is_noticed_before_the_copy(vc: VCenter, client: Client) -> None:
     source = client.template("image")
     tasks = [source.CloneVM_Task(client.folder, "one", client.clone_spec()) for _ in range(5)]
     made, refused = [], []
@@ -126,7 +128,7 @@ def test_a_taken_name_is_noticed_too_late(vc: VCenter, client: Client) -> None:
     assert vc.datastore("DC0_DS0").directories() == ["image", "one"]
 
 
-def test_a_disk_cannot_grow_or_change_its_type_with_the_clone(vc: VCenter, client: Client) -> None:
+def test_a_disk_can_grow_and_change_its_type_with_the_clone(vc: VCenter, client: Client) -> None:
     source = client.template("image", 2 * MiB)
     locator = vim.vm.RelocateSpec.DiskLocator(
         diskId=disk_of(source).key,
@@ -151,7 +153,7 @@ def test_a_disk_cannot_grow_or_change_its_type_with_the_clone(vc: VCenter, clien
     assert vc.find_vm("less") is None
 
 
-def test_a_locator_alone_moves_the_home(vc: VCenter, client: Client) -> None:
+def test_a_locator_alone_does_not_move_the_home(vc: VCenter, client: Client) -> None:
     source = client.template("image")
     locator = vim.vm.RelocateSpec.DiskLocator(
         diskId=disk_of(source).key, datastore=client.datastores[1]
@@ -164,7 +166,7 @@ def test_a_locator_alone_moves_the_home(vc: VCenter, client: Client) -> None:
     assert vc.datastore("DC0_DS1").directories() == []
 
 
-def test_a_clone_that_does_not_fit_leaves_something(vc: VCenter, client: Client) -> None:
+def test_a_clone_that_does_not_fit_leaves_nothing(vc: VCenter, client: Client) -> None:
     source = client.template("image", GiB, backing={})
     vc.datastore("DC0_DS1").fill(10 * GiB - 100 * MiB)
     with pytest.raises(vim.fault.NoDiskSpace):
@@ -173,7 +175,7 @@ def test_a_clone_that_does_not_fit_leaves_something(vc: VCenter, client: Client)
     assert [vm.name for vm in vc.vms()] == ["image"]
 
 
-def test_a_host_in_maintenance_still_clones(vc: VCenter, client: Client) -> None:
+def test_a_host_in_maintenance_does_not_clone(vc: VCenter, client: Client) -> None:
     source = client.template("image")
     home = vc.find_vm("image").host
     healthy = next(host for host in client.hosts if host.name != home.name)
@@ -184,7 +186,7 @@ def test_a_host_in_maintenance_still_clones(vc: VCenter, client: Client) -> None
     assert client.clone(source, "copy", host=healthy).runtime.host == healthy
 
 
-def test_a_datastore_that_the_host_does_not_mount_is_written(vc: VCenter, client: Client) -> None:
+def test_a_datastore_that_the_host_does_not_mount_is_refused(vc: VCenter, client: Client) -> None:
     source = client.template("image")
     store = vc.datastore("DC0_DS1")
     for host in list(store.mounts)[1:]:
@@ -195,7 +197,7 @@ def test_a_datastore_that_the_host_does_not_mount_is_written(vc: VCenter, client
     assert compatible.runtime.host.name == next(iter(store.mounts)).name
 
 
-def test_a_fresh_import_is_not_locked(vc: VCenter, client: Client) -> None:
+def test_a_fresh_import_is_locked(vc: VCenter, client: Client) -> None:
     source = client.template("image")
     vc.switches.file_locked_after_import_s = 60
     vc.find_vm("image").imported_at = vc.clock.monotonic()
@@ -205,7 +207,7 @@ def test_a_fresh_import_is_not_locked(vc: VCenter, client: Client) -> None:
     client.clone(source, "copy")
 
 
-def test_a_linked_clone_grows_or_outlives_its_base(vc: VCenter, client: Client) -> None:
+def test_a_linked_clone_cannot_grow_and_keeps_its_base(vc: VCenter, client: Client) -> None:
     source = client.create("base", 2 * MiB)
     vc.find_vm("base").disks[0].content.write(0, b"base")
     with pytest.raises(vmodl.fault.InvalidArgument):
@@ -234,7 +236,7 @@ def test_a_linked_clone_grows_or_outlives_its_base(vc: VCenter, client: Client) 
     assert vc.datastore("DC0_DS0").directories() == []
 
 
-def test_growing_a_clone_of_a_snapshot_is_believed(vc: VCenter, client: Client) -> None:
+def test_growing_a_clone_of_a_snapshot_is_ignored(vc: VCenter, client: Client) -> None:
     source = client.create("vm", 2 * MiB)
     snapshot = wait(source.CreateSnapshot_Task("s", "", False, False))
     vc.find_vm("vm").disks[0].content.write(0, b"later")
@@ -243,7 +245,7 @@ def test_growing_a_clone_of_a_snapshot_is_believed(vc: VCenter, client: Client) 
     assert vc.read_disk("copy").read(0, 5) == bytes(5)
 
 
-def test_growing_with_shared_parents_is_granted(vc: VCenter, client: Client) -> None:
+def test_growing_with_shared_parents_is_refused(vc: VCenter, client: Client) -> None:
     source = client.create("vm", 2 * MiB)
     vc.find_vm("vm").disks[0].content.write(0, b"base")
     wait(source.CreateSnapshot_Task("s", "", False, False))
@@ -263,7 +265,7 @@ def test_growing_with_shared_parents_is_granted(vc: VCenter, client: Client) -> 
     assert vc.read_disk("shared").read(0, 4) == b"more"
 
 
-def test_what_documents_leave_open_cannot_be_switched(vc: VCenter, client: Client) -> None:
+def test_open_questions_can_be_switched(vc: VCenter, client: Client) -> None:
     source = client.template("image")
     vc.switches.clone_sets_create_date = False
     vc.switches.stale_vm_storage_s = 60
@@ -359,13 +361,13 @@ class TestBusySource:
         ]
         return source, tasks
 
-    def test_clones_of_one_template_wait_for_each_other(self, vc: VCenter, client: Client) -> None:
+    def test_clones_of_one_template_run_in_parallel(self, vc: VCenter, client: Client) -> None:
         home = client.hosts[0]
         _, tasks = self._busy(vc, client, 6, host=home)
         self._states(vc, tasks, {"running": 4, "queued": 2})
         self._states(vc, tasks, {"success": 6}, tick_s=0.3)
 
-    def test_a_busy_template_is_destroyed(self, vc: VCenter, client: Client) -> None:
+    def test_a_busy_template_cannot_be_destroyed(self, vc: VCenter, client: Client) -> None:
         source, tasks = self._busy(vc, client, 1)
         self._states(vc, tasks, {"running": 1})
         assert vc.find_vm("c0").config is None
@@ -380,7 +382,7 @@ class TestBusySource:
         self._states(vc, [destroy], {"running": 1})
         self._states(vc, [*tasks, destroy], {"success": 2}, tick_s=0.3)
 
-    def test_a_cancelled_clone_leaves_its_half(self, vc: VCenter, client: Client) -> None:
+    def test_a_cancelled_clone_leaves_nothing(self, vc: VCenter, client: Client) -> None:
         source, tasks = self._busy(vc, client, 1)
         self._states(vc, tasks, {"running": 1})
         tasks[0].CancelTask()
@@ -390,9 +392,7 @@ class TestBusySource:
         assert vc.datastore("DC0_DS0").directories() == ["image"]
         source.Rename_Task("free")
 
-    def test_a_queued_clone_of_what_was_destroyed_succeeds(
-        self, vc: VCenter, client: Client
-    ) -> None:
+    def test_a_queued_clone_of_a_destroyed_source_fails(self, vc: VCenter, client: Client) -> None:
         source, tasks = self._busy(vc, client, 5, host=client.hosts[0])
         self._states(vc, tasks, {"running": 4, "queued": 1})
         vc.find_vm("image").remove()
@@ -403,7 +403,7 @@ class TestBusySource:
             source.CloneVM_Task(client.folder, "x", client.clone_spec())
 
 
-def test_a_folder_that_is_gone_is_only_noticed_by_the_task(client: Client) -> None:
+def test_a_missing_folder_is_a_fault_of_the_call(client: Client) -> None:
     source = client.template("image")
     folder = client.folder.CreateFolder("f")
     wait(folder.Destroy_Task())

@@ -51,7 +51,7 @@ def _devices(vm: Any, kind: Any) -> list[Any]:
     return [one for one in vm.config.hardware.device if isinstance(one, kind)]
 
 
-def test_a_clone_without_a_location_is_a_system_error(vc: VCenter, client: Client) -> None:
+def test_a_clone_without_a_location_is_an_invalid_request(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     body = _ENVELOPE.format(vm=vm._moId, folder=client.folder._moId)
     headers = {"SOAPAction": "urn:vim25/8.0.3.0", **client.cookie}
@@ -63,7 +63,7 @@ def test_a_clone_without_a_location_is_a_system_error(vc: VCenter, client: Clien
     assert missing in text
 
 
-def test_a_network_card_is_kept_as_it_was_sent(vc: VCenter, client: Client) -> None:
+def test_a_network_card_gets_what_vcenter_adds(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     _change(vm, _add(_card()))
     (card,) = _devices(vm, _device.VirtualVmxnet3)
@@ -88,7 +88,7 @@ def _edit(device: Any) -> Any:
     return _device.VirtualDeviceSpec(operation="edit", device=device)
 
 
-def test_an_edit_of_a_network_card_forgets_what_it_does_not_name(client: Client) -> None:
+def test_an_edit_of_a_network_card_keeps_unset_fields(client: Client) -> None:
     vm = client.create("vm")
     _change(vm, _add(_card(wakeOnLanEnabled=False)))
     (before,) = _devices(vm, _device.VirtualVmxnet3)
@@ -100,7 +100,7 @@ def test_an_edit_of_a_network_card_forgets_what_it_does_not_name(client: Client)
     assert after.unitNumber == before.unitNumber
 
 
-def test_an_edit_makes_another_kind_of_device_of_a_card(client: Client) -> None:
+def test_an_edit_cannot_change_the_kind_of_a_device(client: Client) -> None:
     vm = client.create("vm")
     _change(vm, _add(_card()))
     backing = _device.VirtualCdrom.RemotePassthroughBackingInfo(deviceName="", exclusive=False)
@@ -111,7 +111,7 @@ def test_an_edit_makes_another_kind_of_device_of_a_card(client: Client) -> None:
     assert len(_devices(vm, _device.VirtualVmxnet3)) == 1
 
 
-def test_a_snapshot_or_clone_shares_changes_of_a_network_card(client: Client) -> None:
+def test_snapshots_and_clones_do_not_share_changes_of_a_network_card(client: Client) -> None:
     vm = client.create("vm")
     _change(vm, _add(_card()), _add(_card(addressType="manual", macAddress="00:50:56:00:00:02")))
     wait(vm.CreateSnapshot_Task("now", "", False, False))
@@ -125,7 +125,7 @@ def test_a_snapshot_or_clone_shares_changes_of_a_network_card(client: Client) ->
     assert [card.macAddress for card in _devices(vm, _device.VirtualVmxnet3)] == before
 
 
-def test_a_card_on_no_network_of_the_host_is_accepted(client: Client) -> None:
+def test_a_card_needs_a_network_of_the_host(client: Client) -> None:
     vm = client.create("vm")
     backing = _device.VirtualEthernetCard.NetworkBackingInfo(deviceName="elsewhere")
     with pytest.raises(vim.fault.InvalidDeviceBacking):
@@ -133,7 +133,7 @@ def test_a_card_on_no_network_of_the_host_is_accepted(client: Client) -> None:
     assert _devices(vm, _device.VirtualVmxnet3) == []
 
 
-def test_a_vm_has_more_devices_than_it_can_have(client: Client) -> None:
+def test_the_number_of_devices_is_limited(client: Client) -> None:
     vm = client.create("vm")
     _change(vm, *[_add(_card(key=-number)) for number in range(1, 11)])
     with pytest.raises(vim.fault.TooManyDevices):
@@ -150,7 +150,7 @@ def test_a_vm_has_more_devices_than_it_can_have(client: Client) -> None:
         _change(vm, _add(drive))
 
 
-def test_a_revert_leaves_a_vm_running_that_had_no_memory_kept(client: Client) -> None:
+def test_a_revert_without_memory_powers_the_vm_off(client: Client) -> None:
     vm = client.create("vm")
     wait(vm.PowerOnVM_Task())
     wait(vm.CreateSnapshot_Task("disks", "", False, False))
@@ -164,7 +164,7 @@ def test_a_revert_leaves_a_vm_running_that_had_no_memory_kept(client: Client) ->
     assert vm.runtime.powerState == "poweredOn"
 
 
-def test_the_guest_of_a_vm_outlives_its_power(vc: VCenter, client: Client) -> None:
+def test_the_guest_ends_with_the_power(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     with pytest.raises(vim.fault.InvalidPowerState):
         vm.ShutdownGuest()
@@ -184,7 +184,7 @@ def test_the_guest_of_a_vm_outlives_its_power(vc: VCenter, client: Client) -> No
     assert index.FindByIp(None, "10.0.0.1", True) is None
 
 
-def test_a_power_operation_is_done_in_a_state_that_does_not_allow_it(client: Client) -> None:
+def test_a_power_operation_is_refused_in_a_wrong_state(client: Client) -> None:
     vm = client.create("vm")
     for refused in (vm.SuspendVM_Task, vm.ResetVM_Task, vm.PowerOffVM_Task):
         with pytest.raises(vim.fault.InvalidPowerState):
@@ -199,7 +199,7 @@ def test_a_power_operation_is_done_in_a_state_that_does_not_allow_it(client: Cli
     wait(vm.Destroy_Task())
 
 
-def test_a_vm_remembers_what_ended_with_its_power(vc: VCenter, client: Client) -> None:
+def test_a_vm_forgets_what_ended_with_its_power(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     assert vm.runtime.bootTime is None
     wait(vm.PowerOnVM_Task())
@@ -215,7 +215,7 @@ def test_a_vm_remembers_what_ended_with_its_power(vc: VCenter, client: Client) -
     assert vm.runtime.bootTime is None
 
 
-def test_a_vm_starts_on_a_host_that_is_gone(vc: VCenter, client: Client) -> None:
+def test_a_vm_does_not_start_on_a_disconnected_host(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     vc.find_vm("vm").host.set_connected(False)
     with pytest.raises(vmodl.fault.HostNotConnected):
@@ -223,7 +223,7 @@ def test_a_vm_starts_on_a_host_that_is_gone(vc: VCenter, client: Client) -> None
     assert vm.runtime.powerState == "poweredOff"
 
 
-def test_a_part_of_a_config_spec_undoes_another_part(client: Client) -> None:
+def test_parts_of_a_config_spec_do_not_undo_each_other(client: Client) -> None:
     vm = client.create("vm")
     for options in ({"bootDelay": 500}, {"enterBIOSSetup": True}):
         spec = vim.vm.ConfigSpec(bootOptions=vim.vm.BootOptions(**options), firmware="efi")
@@ -234,7 +234,7 @@ def test_a_part_of_a_config_spec_undoes_another_part(client: Client) -> None:
     assert (vm.config.flags.diskUuidEnabled, vm.config.flags.enableLogging) == (True, True)
 
 
-def test_an_instant_clone_loses_what_its_source_wrote(vc: VCenter, client: Client) -> None:
+def test_an_instant_clone_has_what_its_source_wrote(vc: VCenter, client: Client) -> None:
     source = client.create("source")
     spec = vim.vm.InstantCloneSpec(name="twin", location=vim.vm.RelocateSpec())
     with pytest.raises(vim.fault.InvalidPowerState):
@@ -256,7 +256,7 @@ def test_an_instant_clone_loses_what_its_source_wrote(vc: VCenter, client: Clien
     assert not vc.datastore("DC0_DS0").files()
 
 
-def test_a_promoted_disk_still_needs_another_vm(vc: VCenter, client: Client) -> None:
+def test_a_promoted_disk_needs_no_other_vm(vc: VCenter, client: Client) -> None:
     source = client.create("source")
     wait(source.PowerOnVM_Task())
     vc.find_vm("source").disks[0].content.write(0, b"base")
@@ -275,7 +275,7 @@ def test_a_promoted_disk_still_needs_another_vm(vc: VCenter, client: Client) -> 
     assert vc.read_disk("twin").read(0, 4) == b"base"
 
 
-def test_only_the_first_disks_are_promoted(vc: VCenter, client: Client) -> None:
+def test_every_disk_is_promoted(vc: VCenter, client: Client) -> None:
     source = client.create("source")
     wait(source.PowerOnVM_Task())
     spec = vim.vm.InstantCloneSpec(name="twin", location=vim.vm.RelocateSpec())
@@ -287,7 +287,7 @@ def test_only_the_first_disks_are_promoted(vc: VCenter, client: Client) -> None:
     assert [attached.disk.parent for attached in disks] == [None, None]
 
 
-def test_a_browser_of_the_environment_outlives_its_vm(vc: VCenter, client: Client) -> None:
+def test_an_environment_browser_ends_with_its_vm(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     browser = vm.environmentBrowser
     assert browser == vm.environmentBrowser

@@ -43,7 +43,7 @@ def _disk_files(vc: VCenter) -> list[str]:
     return [name for name in vc.datastore("DC0_DS0").files() if name.endswith(".vmdk")]
 
 
-def test_reverting_keeps_later_writes(vc: VCenter, client: Client) -> None:
+def test_reverting_discards_later_writes(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     _write(vc, b"first")
     snapshot = _snapshot(vm, "one")
@@ -59,7 +59,7 @@ def test_reverting_keeps_later_writes(vc: VCenter, client: Client) -> None:
     assert _read(vc) == b"first"
 
 
-def test_removing_loses_later_writes(vc: VCenter, client: Client) -> None:
+def test_removing_keeps_later_writes(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     _write(vc, b"first")
     snapshot = _snapshot(vm, "one")
@@ -72,7 +72,7 @@ def test_removing_loses_later_writes(vc: VCenter, client: Client) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)])
-def test_a_chain_is_taken_apart_wrongly(
+def test_a_chain_is_consolidated_in_any_order(
     vc: VCenter, client: Client, order: tuple[int, ...]
 ) -> None:
     vm = client.create("vm")
@@ -96,7 +96,7 @@ def test_a_chain_is_taken_apart_wrongly(
     assert vm.snapshot is None
 
 
-def test_a_branch_is_lost_with_its_sibling(vc: VCenter, client: Client) -> None:
+def test_a_branch_survives_its_sibling(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     _write(vc, b"trunk")
     trunk = _snapshot(vm, "trunk")
@@ -116,7 +116,7 @@ def test_a_branch_is_lost_with_its_sibling(vc: VCenter, client: Client) -> None:
     assert vc.datastore("DC0_DS0").files() == {}
 
 
-def test_a_snapshot_in_use_is_extended(client: Client) -> None:
+def test_a_disk_with_a_snapshot_cannot_be_extended(client: Client) -> None:
     vm = client.create("vm")
     _snapshot(vm, "one")
     manager = client.content.virtualDiskManager
@@ -128,7 +128,7 @@ def test_a_snapshot_in_use_is_extended(client: Client) -> None:
         )
 
 
-def test_a_move_with_snapshots_loses_the_chain(vc: VCenter, client: Client) -> None:
+def test_a_move_with_snapshots_keeps_the_chain(vc: VCenter, client: Client) -> None:
     vm = client.create("vm")
     _write(vc, b"first")
     snapshot = _snapshot(vm, "one")

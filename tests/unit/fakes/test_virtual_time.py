@@ -76,7 +76,7 @@ def volume(client: Client, template: Any, number: int) -> None:
     long_poll(client, made.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="grown")))
 
 
-def test_hundreds_of_gibibytes_take_as_long_as_they_take(vc: VCenter, client: Client) -> None:
+def test_hundreds_of_gibibytes_pass_in_virtual_time(vc: VCenter, client: Client) -> None:
     with template_of(vc, client, 20 * GiB) as template, ThreadPoolExecutor(40) as pool:
         began = vc.clock.monotonic()
         list(pool.map(lambda number: volume(client, template, number), range(40)))
@@ -87,7 +87,7 @@ def test_hundreds_of_gibibytes_take_as_long_as_they_take(vc: VCenter, client: Cl
     assert len(vc.vms()) == 41
 
 
-def test_time_passes_while_a_client_computes(vc: VCenter) -> None:
+def test_time_stands_still_while_a_client_computes(vc: VCenter) -> None:
     woken: list[float] = []
     clock = WaitingClock(vc.clock)
 
@@ -116,7 +116,7 @@ def _compute(begun: Any, done: Any) -> None:
         pass
 
 
-def test_time_passes_while_a_watched_process_computes(vc: VCenter) -> None:
+def test_time_stands_still_while_a_watched_process_computes(vc: VCenter) -> None:
     context = multiprocessing.get_context("spawn")
     begun, done = context.Event(), context.Event()
     process = context.Process(target=_compute, args=(begun, done), daemon=True)
@@ -132,7 +132,7 @@ def test_time_passes_while_a_watched_process_computes(vc: VCenter) -> None:
     process.join()
 
 
-def test_sleepers_wake_out_of_order_or_at_another_time_than_they_asked_for(vc: VCenter) -> None:
+def test_sleepers_wake_in_order_and_on_time(vc: VCenter) -> None:
     clock = WaitingClock(vc.clock)
     seen: list[tuple[int, float]] = []
 
@@ -150,16 +150,14 @@ def test_sleepers_wake_out_of_order_or_at_another_time_than_they_asked_for(vc: V
     assert seen[-1][1] == pytest.approx(2700, abs=0.1)
 
 
-def test_time_stands_still_while_a_delayed_request_waits_for_it(
-    vc: VCenter, client: Client
-) -> None:
+def test_time_passes_while_a_delayed_request_waits_for_it(vc: VCenter, client: Client) -> None:
     vc.fault_rules.add("CurrentTime", delay_s=3600)
     with VirtualTime(vc.clock):
         client.si.CurrentTime()
     assert vc.clock.elapsed_s >= 3600
 
 
-def test_time_passes_for_nobodys_sake(vc: VCenter, client: Client) -> None:
+def test_time_stands_still_without_an_awaited_timer(vc: VCenter, client: Client) -> None:
     spec = vim.vm.VmImportSpec(configSpec=create_spec("image", MiB))
     lease = client.pool.ImportVApp(spec, client.folder)
     while lease.state == "initializing":
@@ -191,7 +189,7 @@ class TestImports:
             time.sleep(0.005)
         return lease
 
-    def test_the_lease_or_the_session_runs_out_during_an_upload(
+    def test_lease_and_session_last_during_an_upload(
         self, vc: VCenter, client: Client, data: bytes
     ) -> None:
         lease = self.lease(client)
@@ -220,9 +218,7 @@ class TestImports:
             assert upload.result(30)[0] == 200
         assert vc.read_disk("image").size_bytes == 64 * MiB
 
-    def test_an_aborted_upload_takes_its_time_all_the_same(
-        self, vc: VCenter, client: Client, data: bytes
-    ) -> None:
+    def test_an_aborted_upload_ends_at_once(self, vc: VCenter, client: Client, data: bytes) -> None:
         lease = self.lease(client)
         url = lease.info.deviceUrl[0].url
         with ThreadPoolExecutor(1) as pool:
@@ -234,7 +230,7 @@ class TestImports:
         assert vc.transfers.rates() == {}
         assert vc.vms() == []
 
-    def test_a_download_is_for_nothing(self, vc: VCenter, client: Client, data: bytes) -> None:
+    def test_a_download_costs_time(self, vc: VCenter, client: Client, data: bytes) -> None:
         lease = self.lease(client)
         with VirtualTime(vc.clock):
             client.request("POST", lease.info.deviceUrl[0].url, data, STREAM)
@@ -249,7 +245,7 @@ class TestImports:
         assert (status, len(body)) == (200, pytest.approx(len(data), rel=0.01))
         assert vc.clock.monotonic() - began == pytest.approx(self.SECONDS, rel=0.02)
 
-    def test_a_file_put_on_a_datastore_is_for_nothing(
+    def test_an_upload_to_a_datastore_costs_time(
         self, vc: VCenter, client: Client, data: bytes
     ) -> None:
         with VirtualTime(vc.clock):
@@ -266,12 +262,12 @@ def started(call: Callable[[], object]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("scale", [1.0, 60.0])
-def test_a_clock_that_runs_by_itself_is_taken(scale: float) -> None:
+def test_a_clock_that_runs_by_itself_is_refused(scale: float) -> None:
     with pytest.raises(ValueError, match=r"scale=0"):
         VirtualTime(Clock(scale))
 
 
-def test_the_end_of_virtual_time_leaves_a_thread_that_moves_the_clock() -> None:
+def test_the_end_of_virtual_time_stops_the_clock() -> None:
     clock = Clock(scale=0)
     with VirtualTime(clock):
         clock.sleep(5)
