@@ -47,9 +47,9 @@ TRUSTED: dict[str, set[str]] = {
         "event",  # shows its content through quoting
         "event.backend",  # a section of cinder.conf
     },
-    "cache/eviction.py": {"exceeded", "option"},  # names of options
+    "cache/eviction_plan.py": {"exceeded", "option"},  # names of options
     "cache/importer.py": {"_who_has_the_name(entry)"},  # shows its names through quoting
-    "cache/one_task_trials.py": {"disk_type", "now.uuid"},  # of DISK_TYPES; an Answer
+    "adapters/disk_in_clone.py": {"disk_type", "now.uuid"},  # of DISK_TYPES; an Answer
     "cache/replication.py": {"wanted.datastore"},  # a managed object id
     "cinder/cache_connection.py": {"failure"},  # an error of this package
     "cinder/driver.py": {"failure"},  # shown where it is created

@@ -1,7 +1,7 @@
 """A volume's VM, cloned from a template: complete after success, gone after a failure.
 
     submit    CloneVM_Task with the whole identity; waits for it. If that may save the next step,
-              the request also sets uuid and size of the disk (cache/one_task.py)
+              the request also sets uuid and size of the disk (adapters/disk_in_clone.py)
     recover   (only after a failure) if the outcome of the call is unknown: settle, that is, wait
               until no task that may be ours is running (clone_calls.py), and adopt the VM that ours
               created. Otherwise clear the way for another attempt: remove the VM, create the folder
@@ -137,16 +137,16 @@ class VolumeClone:
         """Clone; the moref of the VM, whose disk may lack uuid and size."""
         for attempt in range(1, ATTEMPTS + 1):
             if attempt > 1:
-                self._disk.disturbed()
+                self._disk.trial.disturbed()
             try:
                 moref = self._calls.clone(self._disk.in_request(self._request))
                 if self._edit_was_refused:
-                    self._disk.refused()
+                    self._disk.trial.refused()
                 return moref
             except errors.VCenterError as failure:
                 created = self._created_unseen() if isinstance(failure, LOST) else None
                 if created is not None:
-                    self._disk.disturbed()
+                    self._disk.trial.disturbed()
                     return created
                 if attempt == ATTEMPTS:
                     raise

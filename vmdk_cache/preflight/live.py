@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from vmdk_cache import errors
-from vmdk_cache.adapters.disk_in_clone import trials_of
+from vmdk_cache.adapters.disk_in_clone import Answer, trials_of
 from vmdk_cache.cache.entry import Phase
-from vmdk_cache.cache.one_task import Answer
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.datastore.selection import usable_hosts
 from vmdk_cache.preflight import live_traces

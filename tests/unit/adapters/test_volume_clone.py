@@ -19,11 +19,10 @@ from tests.fakes.clock import SharedClock
 from tests.fakes.vcenter import Clock, Model, VCenter
 from tests.fakes.vcenter.fault_rules import FaultRule
 from vmdk_cache import errors
-from vmdk_cache.adapters.disk_in_clone import trials_of
+from vmdk_cache.adapters.disk_in_clone import Answer, Answers, trials_of
 from vmdk_cache.adapters.volume_clone import ATTEMPTS, LET_GO_S, VolumeClone
 from vmdk_cache.cache import ports
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.one_task import Answer, Answers
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.vim import clone_spec, folder, inventory, template, virtual_machine
 from vmdk_cache.vim.endpoint import Endpoint

@@ -1,16 +1,56 @@
-"""Which volumes try a one-task clone, and what is remembered; no vCenter is involved."""
+"""What a clone asks of vCenter, what the answer proves, and what is remembered; without vCenter."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 
 import pytest
 
-from vmdk_cache.cache.one_task import Answer, Answers
-from vmdk_cache.cache.one_task_trials import MAX_FAILED, MAX_UNANSWERED, Trial, Trials
+from vmdk_cache.adapters.disk_in_clone import (
+    DISK_TYPES,
+    MAX_FAILED,
+    MAX_UNANSWERED,
+    Answer,
+    Answers,
+    Trial,
+    Trials,
+)
 
 UNKNOWN, YES, NO = Answer.UNKNOWN, Answer.YES, Answer.NO
+ALL = [Answers(*both) for both in itertools.product(Answer, Answer)]
+
+
+@pytest.mark.parametrize("known", ALL, ids=str)
+def test_a_volume_that_grows_needs_both_and_another_the_uuid_alone(known: Answers) -> None:
+    assert known.for_volume(grows=False) is known.uuid
+    both = {known.capacity, known.uuid}
+    expected = NO if NO in both else UNKNOWN if UNKNOWN in both else YES
+    assert known.for_volume(grows=True) is expected
+
+
+@pytest.mark.parametrize("has_capacity", [True, False])
+@pytest.mark.parametrize("has_uuid", [True, False])
+def test_each_part_is_found_out_on_its_own(has_capacity: bool, has_uuid: bool) -> None:
+    found = Answers().after_reading(grows=True, has_capacity=has_capacity, has_uuid=has_uuid)
+    assert (found.capacity is YES, found.uuid is YES) == (has_capacity, has_uuid)
+    assert UNKNOWN not in (found.capacity, found.uuid)
+
+
+@pytest.mark.parametrize("known", ALL, ids=str)
+def test_a_volume_of_its_images_size_says_nothing_of_growing(known: Answers) -> None:
+    found = known.after_reading(grows=False, has_capacity=True, has_uuid=True)
+    assert found.capacity is known.capacity
+    assert known.after_refusal(grows=False) == Answers(known.capacity, NO)
+
+
+@pytest.mark.parametrize("known", ALL, ids=str)
+def test_no_is_final_and_yes_is_not(known: Answers) -> None:
+    good = known.after_reading(grows=True, has_capacity=True, has_uuid=True)
+    assert (good.capacity is NO, good.uuid is NO) == (known.capacity is NO, known.uuid is NO)
+    bad = known.after_reading(grows=True, has_capacity=False, has_uuid=False)
+    assert bad == known.after_refusal(grows=True) == Answers(NO, NO)
 
 
 def ask(trials: Trials, volume: str = "v1", disk_type: str = "thin", grows: bool = True) -> bool:
@@ -84,6 +124,7 @@ def test_each_type_of_disk_is_found_out_on_its_own() -> None:
 
 
 def test_a_disk_that_is_zeroed_in_advance_never_asks() -> None:
+    assert DISK_TYPES == ("thin", "thick")
     assert not ask(Trials(), disk_type="eagerZeroedThick")
 
 
