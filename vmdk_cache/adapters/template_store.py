@@ -19,10 +19,9 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.adapters.entry_index import EntryIndex
-from vmdk_cache.adapters.template_import import TemplateImport, note_content
+from vmdk_cache.adapters.template_import import TemplateImport, declared_capacity, note_content
 from vmdk_cache.adapters.volume_clone import VolumeClone
 from vmdk_cache.backend import Backend
-from vmdk_cache.cache import upload_check
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place, Volume
@@ -99,7 +98,7 @@ class VCenterTemplateStore:
         request = import_spec.ImportRequest(
             name=name,
             datastores=place.path_names or (place.datastore_name,),
-            capacity_bytes=upload_check.declared_capacity(capacity_bytes),
+            capacity_bytes=declared_capacity(capacity_bytes),
             adapter_type=key.adapter_type,
             extra_config={RECORD_KEY: record.to_json()},
             annotation=ANNOTATION,

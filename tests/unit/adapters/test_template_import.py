@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmdk_cache import errors
-from vmdk_cache.cache.upload_check import (
+from vmdk_cache.adapters.template_import import (
     SIZEABLE_BYTES,
     check_capacity,
     declared_capacity,
