@@ -233,6 +233,16 @@ class Settings:
     clones_per_template: int = 8
     auto_warm: bool = False
 
+    @property
+    def needs_space(self) -> bool:
+        """Whether a limit depends on the space of the datastores."""
+        return bool(self.max_percent or self.min_free_percent)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether an import may have to make room first."""
+        return bool(self.max_count or self.max_total_bytes or self.needs_space)
+
     @classmethod
     def from_options(cls, options: HasOptions) -> Settings:
         return cls(

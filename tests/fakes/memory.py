@@ -20,9 +20,8 @@ from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
-from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import CacheKey, is_copy_name, replica_name, template_name
-from vmdk_cache.cache.ports import Directory, Disk, Place, Volume
+from vmdk_cache.cache.ports import Directory, Disk, Place, Space, Volume
 from vmdk_cache.cache.record import Record
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.conf import Settings

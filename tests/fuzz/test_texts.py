@@ -15,7 +15,7 @@ from tests.fuzz.tally import fuzz
 from vmdk_cache import conf
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.entry import CacheEntry, Phase, classify
-from vmdk_cache.cache.eviction import Policy, expires_at, plan_eviction
+from vmdk_cache.cache.eviction_plan import expires_at, plan_eviction
 from vmdk_cache.cache.key import (
     CacheKey,
     folder_name,
@@ -175,7 +175,6 @@ def test_no_record_altered_by_hand_keeps_the_others_from_being_listed_judged_and
 ) -> None:
     expiry = conf.EXPIRY_IDLE if idle else conf.EXPIRY_AGE
     settings = Settings(enabled=True, age_s=age_s, expiry=expiry, max_count=2)
-    policy = Policy.of(settings)
     good = template_name("b1", CacheKey(ID, "f" * 32, "lsiLogic"), "d")
     written = [
         (RECORD, "", good),
@@ -186,7 +185,7 @@ def test_no_record_altered_by_hand_keeps_the_others_from_being_listed_judged_and
         for number, (record, use, name) in enumerate(written)
         for shown in {name, good}
     ]
-    plan = plan_eviction(entries, NOW, policy)
+    plan = plan_eviction(entries, NOW, settings)
     assert {verdict.entry.moref for verdict in plan.remove} <= {entry.moref for entry in entries}
     for verdict in plan.remove:
         assert verdict.entry.phase in (Phase.READY, Phase.ADOPTED), "not ours to remove"
@@ -195,7 +194,7 @@ def test_no_record_altered_by_hand_keeps_the_others_from_being_listed_judged_and
         diagnosis = diagnose(entry, "b1")
         if diagnosis is not None and diagnosis.ours:
             assert image_id_in(entry.name, "b1"), "not ours to remove"
-        for time in (entry.created_at, entry.used_at, expires_at(entry, policy)):
+        for time in (entry.created_at, entry.used_at, expires_at(entry, settings)):
             Time(time).human_readable()
             Time(time).machine_readable()
 

@@ -18,8 +18,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.eviction import Space
-from vmdk_cache.cache.ports import Place, Volume
+from vmdk_cache.cache.ports import Place, Space, Volume
 from vmdk_cache.datastore.reservations import Reservations
 from vmdk_cache.datastore.selection import DATASTORE_TYPES, Need, choose, usable_hosts
 from vmdk_cache.quoting import quoted, sentence

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Events
-from vmdk_cache.cache.eviction import Policy
 from vmdk_cache.cache.pins import Pins
-from vmdk_cache.cache.ports import Placement, TemplateStore
+from vmdk_cache.cache.ports import Placement, Space, TemplateStore
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
@@ -60,9 +59,12 @@ class CacheContext:
     pins: Pins = field(default_factory=Pins)
     kept: KeptImages = field(default_factory=KeptImages)
 
-    def policy(self) -> Policy:
-        """When templates have to go, by the settings in force."""
-        return Policy.of(self.settings())
+    def spaces(self) -> Mapping[str, Space]:
+        """The datastores by moref, if a limit depends on their space; otherwise none.
+
+        :raises VCenterError: vCenter cannot be asked
+        """
+        return self.placement.spaces() if self.settings().needs_space else {}
 
     def entries(self) -> list[CacheEntry]:
         """All VMs in the cache's folders, with the uses that only this process knows of.

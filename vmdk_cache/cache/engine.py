@@ -31,7 +31,7 @@ from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Hit, Miss, Rule
-from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Home, Importer
 from vmdk_cache.cache.key import CacheKey

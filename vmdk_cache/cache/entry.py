@@ -118,6 +118,16 @@ class CacheEntry:
         """When its import began, by its record; without a record, as vCenter says."""
         return self.record.created_at if self.record else self.made_at
 
+    @property
+    def last_wanted_at(self) -> datetime.datetime | None:
+        """The latest of its import, its uses and its warm-ups; None if none is known."""
+        return latest(self.created_at, self.used_at, self.warmed_at)
+
+
+def latest(*times: datetime.datetime | None) -> datetime.datetime | None:
+    """The latest of the known times; None if there is none."""
+    return max((time for time in times if time is not None), default=None)
+
 
 def classify(
     backend: str,

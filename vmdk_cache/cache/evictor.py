@@ -14,7 +14,6 @@ as `TemplateStore.destroy` allows: the next plan includes an entry that is busy 
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,9 +21,9 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
-from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.entry import CacheEntry, latest
 from vmdk_cache.cache.events import Evicted, Rule
-from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
 from vmdk_cache.quoting import quoted
 
@@ -123,10 +122,8 @@ class Evictor:
 def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
     """Whether the entry has not changed since the plan: another process may have deleted it and
     imported it again, completed its import, or used it."""
-    return (
-        (seen.phase, seen.record) == (planned.phase, planned.record)
-        and not _is_later(seen.used_at, planned.used_at)
-        and not _is_later(seen.warmed_at, planned.warmed_at)
+    return (seen.phase, seen.record) == (planned.phase, planned.record) and (
+        planned.last_wanted_at == latest(seen.last_wanted_at, planned.last_wanted_at)
     )
 
 
@@ -140,7 +137,3 @@ def lock_of(entry: CacheEntry) -> str:
     record, key = entry.record, entry.record.key
     first = template_name(record.backend, key, record.deployment)
     return lock_name(key, record.deployment) + entry.name.removeprefix(first)
-
-
-def _is_later(time: datetime.datetime | None, than: datetime.datetime | None) -> bool:
-    return time is not None and (than is None or time > than)

@@ -28,7 +28,7 @@ from vmdk_cache.cache import admission
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, ImportFailed, ImportStarted, Reason, Rule
-from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.eviction_plan import Supersession, Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.fresh_disk import FreshDisk
 from vmdk_cache.cache.key import (
@@ -41,7 +41,6 @@ from vmdk_cache.cache.key import (
 from vmdk_cache.cache.ports import Disk, Import, Place, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
-from vmdk_cache.cache.supersession import Supersession
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import quoted, sentence
 

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import identifier
@@ -77,6 +76,14 @@ class Place:
     profile_id: str | None = None
     #: The forms that ``datastore_name`` may have in a path.
     path_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Space:
+    """A datastore that the backend uses."""
+
+    capacity_bytes: int
+    free_bytes: int
 
 
 class Disk(Protocol):

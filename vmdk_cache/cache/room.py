@@ -20,7 +20,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason
-from vmdk_cache.cache.eviction import Verdict, plan_room
+from vmdk_cache.cache.eviction_plan import Verdict, plan_room
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.quoting import quoted
@@ -45,7 +45,7 @@ class Room:
 
         :raises NotCacheable: evicting would not make enough room
         """
-        if not self._context.policy().has_limits:
+        if not self._context.settings().has_limits:
             yield
             return
         with self._context.locks.hold(LOCK, LOCK_TIMEOUT_S):
@@ -55,7 +55,7 @@ class Room:
 
     def check(self, size_bytes: int, place: Place) -> None:
         """:raises NotCacheable: there is no room for a template, and evicting would not make any"""
-        if self._context.policy().has_limits:
+        if self._context.settings().has_limits:
             self._plan(size_bytes, place)
 
     @contextlib.contextmanager
@@ -66,7 +66,7 @@ class Room:
         :param name: the replica's
         :raises NotCacheable: there is no room, or another template would have to be evicted
         """
-        if not self._context.policy().has_limits:
+        if not self._context.settings().has_limits:
             yield
             return
         with self._context.locks.hold(LOCK, LOCK_TIMEOUT_S):
@@ -84,14 +84,13 @@ class Room:
                 del self._reserved[name]
 
     def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
-        policy = self._context.policy()
         entries = self._context.entries()
         return plan_room(
             [*entries, *self._reservations(entries)],
             size_bytes,
             place.datastore,
-            policy,
-            spaces=self._context.placement.spaces() if policy.needs_space else {},
+            self._context.settings(),
+            spaces=self._context.spaces(),
             in_use=self._context.pins.pinned(),
             kept=self._context.kept(),
         )

@@ -15,8 +15,9 @@ from vmdk_cache.cli.columns import Plain, Size, Time
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.entry import CacheEntry
-    from vmdk_cache.cache.eviction import Policy, Verdict
+    from vmdk_cache.cache.eviction_plan import Verdict
     from vmdk_cache.cache.key import CacheKey
+    from vmdk_cache.conf import Settings
 
 COLUMNS = (
     "Backend",
@@ -71,8 +72,6 @@ class List(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        from vmdk_cache.cache.eviction import Policy
-
         rows = []
         for configured, cache in self.caches():
             with self.reporting(f"backend {configured.name}"):
@@ -81,7 +80,7 @@ class List(command.Lister):
                     configured.name,
                     (*plan.keep, *plan.remove),
                     cache.placement.datastore_names(),
-                    Policy.of(configured.settings),
+                    configured.settings,
                     parsed_args,
                 )
         columns = (*COLUMNS, "Why") if parsed_args.all else COLUMNS
@@ -95,10 +94,10 @@ def _rows(
     backend: str,
     verdicts: Iterable[Verdict],
     datastores: Mapping[str, str],
-    policy: Policy,
+    settings: Settings,
     wanted: argparse.Namespace,
 ) -> list[list[Any]]:
-    from vmdk_cache.cache.eviction import expires_at
+    from vmdk_cache.cache.eviction_plan import expires_at
 
     every = sorted(verdicts, key=lambda verdict: (verdict.entry.image_id or "", verdict.entry.name))
     copies = Counter(_key(verdict.entry) for verdict in every)
@@ -124,7 +123,7 @@ def _rows(
             Plain(entry.record.key.adapter_type if ours and entry.record else None),
             Time(entry.created_at if ours else entry.made_at),
             Time(entry.used_at),
-            Time(expires_at(entry, policy) if ours else None),
+            Time(expires_at(entry, settings) if ours else None),
             copies[_key(entry)] if ours else 0,
         ]
         rows.append([*row, verdict.reason] if wanted.all else row)

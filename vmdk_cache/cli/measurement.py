@@ -22,8 +22,9 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from vmdk_cache.cache.capacity import capacity_by_datastore
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason, Rule
-from vmdk_cache.cache.eviction import Policy, Space, expires_at
+from vmdk_cache.cache.eviction_plan import expires_at
 from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.ports import Space
 from vmdk_cache.cli.metrics import METRICS
 from vmdk_cache.conf import Settings
 from vmdk_cache.ledger import IN_ONE_TASK, Count, Histogram
@@ -151,8 +152,7 @@ def _add_look(sheet: _Sheet, backend: str, settings: Settings, look: Look) -> No
         sheet.add("datastore_free_bytes", space.free_bytes, backend, label_of[moref])
     templates = [e for e in look.entries if e.phase in (Phase.READY, Phase.ADOPTED)]
     made_at = [e.created_at for e in templates if e.created_at is not None]
-    policy = Policy.of(settings)
-    expiries = [moment for e in templates if (moment := expires_at(e, policy)) is not None]
+    expiries = [moment for e in templates if (moment := expires_at(e, settings)) is not None]
     _add_moment(sheet, "oldest_template_timestamp_seconds", min(made_at, default=None), backend)
     _add_moment(sheet, "newest_template_timestamp_seconds", max(made_at, default=None), backend)
     _add_moment(sheet, "next_expiry_timestamp_seconds", min(expiries, default=None), backend)

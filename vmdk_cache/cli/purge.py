@@ -14,7 +14,7 @@ from vmdk_cache.cli.columns import Plain, Size
 from vmdk_cache.quoting import identifier
 
 if TYPE_CHECKING:
-    from vmdk_cache.cache.eviction import EvictionPlan, Verdict
+    from vmdk_cache.cache.eviction_plan import EvictionPlan, Verdict
     from vmdk_cache.cli.glance import Glance
     from vmdk_cache.image import Image
     from vmdk_cache.wiring import RunningCache
@@ -191,7 +191,7 @@ def _is_asked_for(verdict: Verdict, image_ids: frozenset[str] | None) -> bool:
 
 
 def _only(plan: EvictionPlan, morefs: set[str]) -> EvictionPlan:
-    from vmdk_cache.cache.eviction import EvictionPlan
+    from vmdk_cache.cache.eviction_plan import EvictionPlan
 
     return EvictionPlan(plan.keep, tuple(v for v in plan.remove if v.entry.moref in morefs))
 

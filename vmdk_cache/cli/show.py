@@ -15,7 +15,8 @@ from vmdk_cache.cli.list import is_ours
 from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
-    from vmdk_cache.cache.eviction import Policy, Verdict
+    from vmdk_cache.cache.eviction_plan import Verdict
+    from vmdk_cache.conf import Settings
 
 FIELDS = ("Image", "Copies", "Virtual Size", "Freed By Deletion", "Last Used", "Templates")
 
@@ -30,7 +31,7 @@ class _Found:
     backend: str
     verdict: Verdict
     goes: bool
-    policy: Policy
+    settings: Settings
     datastores: Mapping[str, str]
 
     @property
@@ -104,20 +105,18 @@ class Show(command.ShowOne):
         ]
 
     def _everything(self) -> list[_Found]:
-        from vmdk_cache.cache.eviction import Policy
-
         found = []
         for configured, cache in self.caches():
             with self.reporting(f"backend {configured.name}"):
                 plan, names = cache.purge.plan(), cache.placement.datastore_names()
-                policy = Policy.of(configured.settings)
-                found += [_Found(configured.name, v, False, policy, names) for v in plan.keep]
-                found += [_Found(configured.name, v, True, policy, names) for v in plan.remove]
+                settings = configured.settings
+                found += [_Found(configured.name, v, False, settings, names) for v in plan.keep]
+                found += [_Found(configured.name, v, True, settings, names) for v in plan.remove]
         return sorted(found, key=lambda each: (each.backend, each.verdict.entry.name))
 
 
 def _template(found: _Found) -> dict[str, Any]:
-    from vmdk_cache.cache.eviction import expires_at
+    from vmdk_cache.cache.eviction_plan import expires_at
 
     entry, ours = found.verdict.entry, is_ours(found.verdict.entry)
     record = entry.record if ours else None
@@ -139,7 +138,7 @@ def _template(found: _Found) -> dict[str, Any]:
         "Created": Time(entry.created_at if ours else entry.made_at),
         "Last Used": Time(entry.used_at),
         "Last Warmed": Time(entry.warmed_at),
-        "Expires": Time(expires_at(entry, found.policy) if ours else None),
+        "Expires": Time(expires_at(entry, found.settings) if ours else None),
         "Verdict": "remove" if found.goes else "keep",
         "Rule": Plain(found.verdict.rule and found.verdict.rule.value),
         "Reason": found.verdict.reason,

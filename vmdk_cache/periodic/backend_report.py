@@ -8,6 +8,7 @@ report is up to date again.
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
+
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 #: Cinder sends the report to every scheduler once a minute, and 250 ids take 10 KB of it. The
 #: images used last come first, so that only images without recent use are left out.
@@ -45,18 +48,12 @@ def report_of(entries: Iterable[CacheEntry]) -> BackendReport:
     """The report on these entries; FOREIGN ones do not count."""
     ours = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
     ready = [entry for entry in ours if entry.phase is Phase.READY and entry.accessible]
-    ready.sort(key=_last_wanted, reverse=True)
+    ready.sort(key=lambda entry: entry.last_wanted_at or _EPOCH, reverse=True)
     # A dict keeps the order in which its keys came: that of each image's copy used last.
     ids = list(dict.fromkeys(entry.image_id for entry in ready if entry.image_id is not None))
     return BackendReport(
         provisioned_gib(entry.size_bytes for entry in ours), tuple(ids[:MOST_IMAGES])
     )
-
-
-def _last_wanted(entry: CacheEntry) -> float:
-    """When the entry was last used, warmed or imported; seconds since 1970."""
-    times = (entry.used_at, entry.warmed_at, entry.created_at)
-    return max((time.timestamp() for time in times if time is not None), default=0.0)
 
 
 class BackendReporter:

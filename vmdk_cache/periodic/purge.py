@@ -19,15 +19,17 @@ from oslo_log import log as logging
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.eviction import (
+from vmdk_cache.cache.eviction_plan import (
     EvictionPlan,
     Verdict,
+    images_of,
     plan_eviction,
     plan_requested,
+    proven_ours,
+    stale_copies,
 )
 from vmdk_cache.cache.evictor import Evictor, Stayed
 from vmdk_cache.cache.ports import Catalog
-from vmdk_cache.cache.validity import images_of, proven_ours, stale_copies
 from vmdk_cache.image import Image
 from vmdk_cache.quoting import quoted
 
@@ -130,12 +132,11 @@ class Purge:
     def _plan(
         self, entries: Sequence[CacheEntry], images: Mapping[str, Image | None]
     ) -> EvictionPlan:
-        policy = self._context.policy()
         return plan_eviction(
             entries,
             self._context.server_time(),
-            policy,
-            spaces=self._context.placement.spaces() if policy.needs_space else {},
+            self._context.settings(),
+            spaces=self._context.spaces(),
             stale=stale_copies(entries, images),
             in_use=self._context.pins.pinned(),
             kept=self._context.kept(),

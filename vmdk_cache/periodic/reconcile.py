@@ -24,7 +24,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Rule
-from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.evictor import Evictor, lock_of
 from vmdk_cache.cache.importer import ABANDONED_AFTER
 from vmdk_cache.cache.key import has_tag, image_id_in, lock_name_of, name_prefix

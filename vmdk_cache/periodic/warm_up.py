@@ -26,7 +26,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.eviction import Policy, expires_at
+from vmdk_cache.cache.eviction_plan import expires_at
 from vmdk_cache.cache.key import CacheKey, fingerprint
 from vmdk_cache.cache.ports import MarkedImages
 from vmdk_cache.conf import Settings
@@ -63,12 +63,11 @@ def plan_warm_up(
 
     :param adapter_type: of future volumes; an image's own property takes precedence
     """
-    policy = Policy.of(settings)
     margin_s = max(settings.age_s / 2, 2 * settings.purge_interval_s)
     ends: dict[CacheKey, list[datetime.datetime | None]] = {}
     for entry in entries:
         if entry.phase is Phase.READY and entry.record is not None:
-            ends.setdefault(entry.record.key, []).append(expires_at(entry, policy))
+            ends.setdefault(entry.record.key, []).append(expires_at(entry, settings))
     due, absent = [], []
     for image in images:
         copies = ends.get(CacheKey.of(image, image.adapter_type or adapter_type))

@@ -15,7 +15,7 @@ from tests.unit.cache.conftest import GIB, IMAGE, World
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Evicted, Rule
-from vmdk_cache.cache.eviction import Verdict
+from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.evictor import Evictor, lock_of
 from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of
 

@@ -11,8 +11,8 @@ from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Evicted, ImportFailed, ImportStarted
+from vmdk_cache.cache.eviction_plan import Supersession
 from vmdk_cache.cache.key import CacheKey, is_copy_name, lock_name_of, template_name
-from vmdk_cache.cache.supersession import Supersession
 from vmdk_cache.conf import Settings
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")

@@ -19,7 +19,7 @@ from vmdk_cache import conf, errors
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Replicated
-from vmdk_cache.cache.eviction import Policy, Verdict, plan_eviction
+from vmdk_cache.cache.eviction_plan import Verdict, plan_eviction
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.key import (
     CacheKey,
@@ -749,11 +749,11 @@ def test_the_replica_of_an_old_template_in_use_does_not_expire_at_once(
     world.ask(key())
     settle()
     (replica,) = world.queue.changed
-    policy = Policy(age_s=1000, expiry=expiry)
+    settings = Settings(age_s=1000, expiry=expiry)
     now = world.clock.now() + datetime.timedelta(seconds=999)
-    assert plan_eviction(world.store.entries(), now, policy).remove == ()
+    assert plan_eviction(world.store.entries(), now, settings).remove == ()
     later = now + datetime.timedelta(seconds=2)
-    gone = {verdict.entry.moref for verdict in plan_eviction([replica], later, policy).remove}
+    gone = {verdict.entry.moref for verdict in plan_eviction([replica], later, settings).remove}
     assert gone == {replica.moref}
 
 

@@ -14,8 +14,8 @@ from tests.unit.cache.conftest import GIB, World, image, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Reason
-from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import replica_name
+from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.cache.conftest import IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.engine import Warmth
-from vmdk_cache.cache.eviction import Policy, plan_eviction
+from vmdk_cache.cache.eviction_plan import plan_eviction
 from vmdk_cache.cache.usage import RETRY_AFTER_S, WRITE_EVERY_S, Notes, Usage, write_every_s
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 
@@ -115,7 +115,7 @@ def test_a_use_that_is_only_remembered_keeps_an_idle_template(world: World) -> N
     world.clock.advance(1000)
     usage = Usage(world.store, world.clock)
     usage.note(unwritten)
-    idle = Policy(age_s=500, expiry="idle")
+    idle = Settings(age_s=500, expiry="idle")
     (seen,) = usage.applied([unwritten])
     assert not plan_eviction([seen], world.clock.now(), idle).remove
     assert plan_eviction([unwritten], world.clock.now(), idle).remove
@@ -138,7 +138,7 @@ def idle(age_s: int) -> Settings:
 def expired(world: World, usage: Usage, settings: Settings) -> bool:
     """Whether a purge of a process with ``usage`` removes anything."""
     entries = usage.applied(world.store.entries())
-    return bool(plan_eviction(entries, world.clock.now(), Policy.of(settings)).remove)
+    return bool(plan_eviction(entries, world.clock.now(), settings).remove)
 
 
 @pytest.mark.parametrize("age_s", [8, 60, 300, 600])
@@ -268,9 +268,9 @@ def test_a_warm_up_counts_the_age_anew(world: World) -> None:
     world.clock.advance(1000)
     entry, how = world.engine.warm(IMAGE, "lsiLogic", world.source)
     assert how == Warmth.THERE
-    policy = Policy(age_s=500)
-    assert not plan_eviction(world.store.entries(), world.clock.now(), policy).remove
-    assert plan_eviction([entry], world.clock.now(), policy).remove
+    settings = Settings(age_s=500)
+    assert not plan_eviction(world.store.entries(), world.clock.now(), settings).remove
+    assert plan_eviction([entry], world.clock.now(), settings).remove
 
 
 def test_a_warm_up_of_what_is_not_there_imports_it(world: World) -> None:

@@ -11,7 +11,7 @@ from tests.unit.cache.conftest import GIB, IMAGE, World, image
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.engine import ImageCache, Warmth
 from vmdk_cache.cache.events import Reason
-from vmdk_cache.cache.eviction import Space
+from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 
 OTHER = dataclasses.replace(PLACE, datastore="datastore-2", datastore_name="ds2", host="host-2")

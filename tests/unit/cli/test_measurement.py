@@ -9,8 +9,8 @@ import pytest
 
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason, Rule
-from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.ports import Space
 from vmdk_cache.cache.record import Record
 from vmdk_cache.cli.measurement import Look, Measurement, Tally, families
 from vmdk_cache.cli.metrics import METRICS, SERIES, Source

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
-from vmdk_cache.cache.eviction import Space
+from vmdk_cache.cache.ports import Space
 from vmdk_cache.cli.observer import REFUSED_PAUSE_S, Observer
 from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 

@@ -12,9 +12,9 @@ from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted
-from vmdk_cache.cache.eviction import Space
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of, template_name
+from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.periodic.purge import GLANCE_ATTEMPTS, LOCK, RUN_WITHIN_S, Purge

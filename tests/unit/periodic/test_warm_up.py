@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.memory import MemoryLocks
 from tests.unit.cache.conftest import GIB, World, image, volume
 from vmdk_cache import conf, errors
-from vmdk_cache.cache.eviction import Policy, plan_eviction
+from vmdk_cache.cache.eviction_plan import plan_eviction
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.periodic.warm_up import LOCK, WarmUp, WarmUpPlan, plan_warm_up
@@ -90,7 +90,7 @@ def test_a_marked_image_outlives_its_age_by_far_with_two_writes_per_age(world: W
     for _ in range(10 * AGE_S // 100):
         rounds.run()
         entries, now = world.store.entries(), world.clock.now()
-        assert plan_eviction(entries, now, Policy.of(SETTINGS)).remove == ()
+        assert plan_eviction(entries, now, SETTINGS).remove == ()
         world.clock.advance(100)
     assert glance.opened == [image(1).id]
     assert world.store.calls["touch"] <= 2 * 10 + 1

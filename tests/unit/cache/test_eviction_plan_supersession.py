@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.entries import entry
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
-from vmdk_cache.cache.supersession import Supersession
+from vmdk_cache.cache.eviction_plan import Supersession
 
 
 def copy(moref: str, fingerprint: str, age_s: float, **known: Any) -> CacheEntry:

@@ -10,8 +10,8 @@ import pytest
 from tests.fakes.entries import entry
 from tests.unit.cache.conftest import image
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.eviction_plan import images_of, proven_ours, stale_copies
 from vmdk_cache.cache.key import CacheKey, fingerprint, template_name
-from vmdk_cache.cache.validity import images_of, proven_ours, stale_copies
 from vmdk_cache.image import Image
 
 IMAGE = image(1)

@@ -1,4 +1,4 @@
-"""Which templates are evicted, and why: pure plans that can be shown before they are carried out.
+"""Which templates to remove, and why: pure plans, shown before they are carried out.
 
     plan_eviction   what a purge removes: altered, expired, superseded, stale, over a limit
     plan_requested  what an operator wants removed
@@ -15,6 +15,14 @@ Images to keep warm (cache/context.py) go last. A limit that is exceeded takes t
 an image only when no other candidate is left. An import never does, because the image would be
 imported again at once. So when the marked images exceed a limit, those that were imported first
 stay.
+
+A copy is stale if Glance has deleted, deactivated or changed its image, and superseded if there is
+a newer copy of its image with other content. It is never served by mistake meanwhile: each request
+brings the image as it is now, and a changed image has another key (cache/key.py).
+
+This cloud's Glance knows only its own images, so it says nothing about a copy that may belong to
+another cloud. Such a copy is known to be ours when our Glance has exactly its image, content
+included.
 """
 
 from __future__ import annotations
@@ -25,13 +33,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import conf, errors
-from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, latest
 from vmdk_cache.cache.events import Reason, Rule
-from vmdk_cache.cache.key import CacheKey
-from vmdk_cache.cache.supersession import Supersession
+from vmdk_cache.cache.key import CacheKey, fingerprint
+from vmdk_cache.cache.ports import Space
+from vmdk_cache.conf import Settings
+from vmdk_cache.image import ACTIVE, Image
 from vmdk_cache.quoting import quoted
 
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+#: Copies of images, as far as Glance decides about them.
+_COPIES = (Phase.READY, Phase.ADOPTED)
 #: Templates of ours that no volume is cloned from.
 _NOT_SERVED = (Phase.ADOPTED, Phase.ALTERED)
 #: One request evicts at most this many, because a user is waiting for it.
@@ -58,58 +70,15 @@ class EvictionPlan:
     remove: tuple[Verdict, ...]
 
 
-@dataclass(frozen=True)
-class Space:
-    """A datastore that the backend uses."""
-
-    capacity_bytes: int
-    free_bytes: int
-
-
-@dataclass(frozen=True)
-class Policy:
-    """When an entry has to go; 0 switches each rule off (see the options of the same names)."""
-
-    age_s: int = 0
-    expiry: str = conf.EXPIRY_AGE
-    max_count: int = 0
-    max_total_bytes: int = 0
-    max_percent: int = 0
-    min_free_percent: int = 0
-
-    @classmethod
-    def of(cls, settings: conf.Settings) -> Policy:
-        return cls(
-            age_s=settings.age_s,
-            expiry=settings.expiry,
-            max_count=settings.max_count,
-            max_total_bytes=settings.max_total_bytes,
-            max_percent=settings.max_percent,
-            min_free_percent=settings.min_free_percent,
-        )
-
-    @property
-    def has_limits(self) -> bool:
-        """Whether an import may have to make room first."""
-        return bool(
-            self.max_count or self.max_total_bytes or self.max_percent or self.min_free_percent
-        )
-
-    @property
-    def needs_space(self) -> bool:
-        """Whether the datastores must be looked at."""
-        return bool(self.max_percent or self.min_free_percent)
-
-
 @dataclass
 class _Tally:
     """The totals that limits apply to; entries are taken away as the plan removes them."""
 
-    policy: Policy
+    settings: Settings
     spaces: dict[str, Space]
     count: int = 0
     total_bytes: int = 0
-    freed_bytes: dict[str, int] = field(default_factory=dict)
+    freed_bytes: Counter[str] = field(default_factory=Counter)
     copies: Counter[CacheKey] = field(default_factory=Counter)
 
     def add(self, size_bytes: int) -> None:
@@ -130,19 +99,21 @@ class _Tally:
             self.copies[entry.record.key] -= 1
         self.count -= 1
         self.total_bytes -= entry.size_bytes
+        self.free(entry)
+
+    def free(self, entry: CacheEntry) -> None:
         if entry.datastore is not None:
-            freed = self.freed_bytes.get(entry.datastore, 0) + entry.unshared_bytes
-            self.freed_bytes[entry.datastore] = freed
+            self.freed_bytes[entry.datastore] += entry.unshared_bytes
 
     def budget_bytes(self) -> list[tuple[str, int]]:
         """Each limit on the total that is in force: option and bytes."""
-        policy = self.policy
+        settings = self.settings
         budgets = []
-        if policy.max_total_bytes:
-            budgets.append(("image_cache_max_total_gb", policy.max_total_bytes))
+        if settings.max_total_bytes:
+            budgets.append(("image_cache_max_total_gb", settings.max_total_bytes))
         capacity = sum(space.capacity_bytes for space in self.spaces.values())
-        if policy.max_percent and capacity:  # none to be seen is not none there is
-            budgets.append(("image_cache_max_percent", capacity * policy.max_percent // 100))
+        if settings.max_percent and capacity:  # no visible datastore does not mean no capacity
+            budgets.append(("image_cache_max_percent", capacity * settings.max_percent // 100))
         return budgets
 
     def exceeded(self, datastore: str | None = None, wanted_bytes: int = 0) -> str | None:
@@ -150,16 +121,16 @@ class _Tally:
 
         :param wanted_bytes: what the new template will take from the datastore
         """
-        policy = self.policy
-        if policy.max_count and self.count > policy.max_count:
+        settings = self.settings
+        if settings.max_count and self.count > settings.max_count:
             return "image_cache_max_count"
         for option, budget in self.budget_bytes():
             if self.total_bytes > budget:
                 return option
-        if policy.min_free_percent and datastore in self.spaces:
+        if settings.min_free_percent and datastore in self.spaces:
             space = self.spaces[datastore]
-            free = space.free_bytes + self.freed_bytes.get(datastore, 0) - wanted_bytes
-            if free * 100 < space.capacity_bytes * policy.min_free_percent:
+            free = space.free_bytes + self.freed_bytes[datastore] - wanted_bytes
+            if free * 100 < space.capacity_bytes * settings.min_free_percent:
                 return "image_cache_min_free_percent"
         return None
 
@@ -167,7 +138,7 @@ class _Tally:
 def plan_eviction(
     entries: Iterable[CacheEntry],
     now: datetime.datetime,
-    policy: Policy,
+    settings: Settings,
     *,
     spaces: Mapping[str, Space] | None = None,
     stale: Mapping[str, str] | None = None,
@@ -189,19 +160,20 @@ def plan_eviction(
     keep: list[Verdict] = []
     remove: list[Verdict] = []
     candidates: list[CacheEntry] = []
-    tally = _Tally(policy, dict(spaces or {}))
+    tally = _Tally(settings, dict(spaces or {}))
     for entry in everything:
-        rule, reason = _judge(entry, now, policy, stale, supersession, in_use)
+        why_not = _not_removable(entry, in_use)
+        rule, reason = (
+            (None, why_not) if why_not else _judge(entry, now, settings, stale, supersession)
+        )
         if rule is not None:
             remove.append(Verdict(entry, reason, rule))
-            tally.freed_bytes[entry.datastore or ""] = (
-                tally.freed_bytes.get(entry.datastore or "", 0) + entry.unshared_bytes
-            )
+            tally.free(entry)
             continue
         keep.append(Verdict(entry, reason))
         if entry.phase is not Phase.FOREIGN:
             tally.add_entry(entry)
-        if _is_candidate(entry, in_use):
+        if why_not is None:
             candidates.append(entry)
     candidates.sort(key=lambda entry: (entry.image_id in kept, _last_use(entry)))
     surplus = _surplus(candidates, tally)
@@ -225,9 +197,8 @@ def plan_requested(
     keep: list[Verdict] = []
     remove: list[Verdict] = []
     for entry in entries:
-        if not _is_candidate(entry, in_use):
-            _, why = _judge(entry, _EPOCH, Policy(), {}, Supersession(), in_use)
-            keep.append(Verdict(entry, why))
+        if why_not := _not_removable(entry, in_use):
+            keep.append(Verdict(entry, why_not))
         elif image_ids is None or entry.image_id in image_ids:
             remove.append(Verdict(entry, "asked for", Rule.REQUESTED))
         else:
@@ -239,7 +210,7 @@ def plan_room(
     entries: Iterable[CacheEntry],
     size_bytes: int,
     datastore: str,
-    policy: Policy,
+    settings: Settings,
     *,
     spaces: Mapping[str, Space] | None = None,
     in_use: Collection[str] = (),
@@ -251,7 +222,7 @@ def plan_room(
     :raises NotCacheable: it does not fit, or only by evicting more than a request may
     """
     everything = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
-    tally = _Tally(policy, dict(spaces or {}))
+    tally = _Tally(settings, dict(spaces or {}))
     for option, budget in tally.budget_bytes():
         if size_bytes > budget:
             raise errors.NotCacheable(
@@ -262,7 +233,7 @@ def plan_room(
         tally.add_entry(entry)
     tally.add(size_bytes)
     candidates = sorted(
-        (entry for entry in everything if _is_candidate(entry, in_use)), key=_last_use
+        (entry for entry in everything if _not_removable(entry, in_use) is None), key=_last_use
     )
     removed: list[Verdict] = []
     while exceeded := tally.exceeded(datastore, size_bytes):
@@ -314,34 +285,30 @@ def _surplus(candidates: list[CacheEntry], tally: _Tally) -> list[Verdict]:
     return surplus
 
 
-def _is_candidate(entry: CacheEntry, in_use: Collection[str]) -> bool:
-    return entry.phase in (Phase.READY, *_NOT_SERVED) and entry.moref not in in_use
+def _not_removable(entry: CacheEntry, in_use: Collection[str]) -> str | None:
+    """Why no plan removes the entry, in words; None if one may."""
+    if entry.owner is Owner.ANOTHER:
+        return f"a template of another deployment, {quoted(entry.deployment)}"
+    if entry.phase is Phase.FOREIGN:
+        return "not a template of this cache"
+    if entry.phase is Phase.IMPORTING:
+        return "import in progress"
+    return "being cloned" if entry.moref in in_use else None
 
 
 def _last_use(entry: CacheEntry) -> datetime.datetime:
     """Entries that are not served come before all others."""
-    if entry.phase in _NOT_SERVED:
-        return _EPOCH
-    times = (entry.created_at, entry.used_at, entry.warmed_at)
-    return max((time for time in times if time is not None), default=_EPOCH)
+    return _EPOCH if entry.phase in _NOT_SERVED else entry.last_wanted_at or _EPOCH
 
 
 def _judge(
     entry: CacheEntry,
     now: datetime.datetime,
-    policy: Policy,
+    settings: Settings,
     stale: Mapping[str, str],
     supersession: Supersession,
-    in_use: Collection[str],
 ) -> tuple[Rule | None, str]:
-    if entry.owner is Owner.ANOTHER:
-        return None, f"a template of another deployment, {quoted(entry.deployment)}"
-    if entry.phase is Phase.FOREIGN:
-        return None, "not a template of this cache"
-    if entry.phase is Phase.IMPORTING:
-        return None, "import in progress"
-    if entry.moref in in_use:
-        return None, "being cloned"
+    """The rule by which an entry that may be removed has to go, None if none applies; and why."""
     if entry.phase is Phase.ALTERED:
         return Rule.ALTERED, "altered by hand: its disk has other content than when it became ready"
     if entry.moref in stale:
@@ -352,38 +319,144 @@ def _judge(
     twin = supersession.twin_of(entry)
     if twin is not None:
         return Rule.SUPERSEDED, f"superfluous: {quoted(twin.name)} is on the same datastore"
-    return _judge_age(entry, now, policy)
+    return _judge_age(entry, now, settings)
 
 
 def _judge_age(
-    entry: CacheEntry, now: datetime.datetime, policy: Policy
+    entry: CacheEntry, now: datetime.datetime, settings: Settings
 ) -> tuple[Rule | None, str]:
-    since = _aged_from(entry, policy)
+    since = _aged_from(entry, settings)
     if since is None:
         return None, "its age is not known"
-    idle = policy.expiry == conf.EXPIRY_IDLE
+    idle = settings.expiry == conf.EXPIRY_IDLE
     age = f"{(now - since).total_seconds():.0f} s {'unused' if idle else 'old'}"
-    if policy.age_s == 0:
+    if settings.age_s == 0:
         return None, f"{age}, expiry is off"
-    if (now - since).total_seconds() > policy.age_s:
-        return Rule.EXPIRED, f"{age}, more than {policy.age_s} s"
-    return None, f"{age}, less than {policy.age_s} s"
+    if (now - since).total_seconds() > settings.age_s:
+        return Rule.EXPIRED, f"{age}, more than {settings.age_s} s"
+    return None, f"{age}, less than {settings.age_s} s"
 
 
-def expires_at(entry: CacheEntry, policy: Policy) -> datetime.datetime | None:
+def expires_at(entry: CacheEntry, settings: Settings) -> datetime.datetime | None:
     """When the entry expires, aware UTC; None if expiry is off or beyond what dates can express, or
     if its age is unknown."""
-    since = _aged_from(entry, policy)
-    if since is None or policy.age_s == 0:
+    since = _aged_from(entry, settings)
+    if since is None or settings.age_s == 0:
         return None
     try:
-        return since + datetime.timedelta(seconds=policy.age_s)
+        return since + datetime.timedelta(seconds=settings.age_s)
     except OverflowError:
         return None
 
 
-def _aged_from(entry: CacheEntry, policy: Policy) -> datetime.datetime | None:
-    times = [entry.created_at, entry.warmed_at]
-    if policy.expiry == conf.EXPIRY_IDLE:
-        times.append(entry.used_at)
-    return max((time for time in times if time is not None), default=None)
+def _aged_from(entry: CacheEntry, settings: Settings) -> datetime.datetime | None:
+    if settings.expiry == conf.EXPIRY_IDLE:
+        return entry.last_wanted_at
+    return latest(entry.created_at, entry.warmed_at)
+
+
+class Supersession:
+    """Knows the newest copy of each image and adapter type.
+
+    What counts is the image as it is now. If Glance does not describe it, the last request for a
+    copy does: it came with the image as Glance described it then. So a copy that was used after a
+    newer one was imported is not superseded, for example after a property of the image was set and
+    reverted.
+
+    Of two copies of the same content on one datastore, one is superfluous. Two imports ended at the
+    same moment, or an administrator moved one of them there.
+
+    :param entries: without those that are stale by Glance; only READY entries that certainly belong
+        to this deployment supersede others, or are superseded
+    """
+
+    def __init__(self, entries: Iterable[CacheEntry] = ()) -> None:
+        self._newest: dict[tuple[str, str], CacheEntry] = {}
+        ready = [
+            entry for entry in entries if entry.phase is Phase.READY and entry.owner is Owner.OURS
+        ]
+        self._stays: dict[tuple[CacheKey, str | None], CacheEntry] = {}
+        for entry in sorted(ready, key=_preference):
+            if entry.record is not None:
+                self._stays.setdefault((entry.record.key, entry.datastore), entry)
+        for entry in sorted(ready, key=lambda entry: entry.created_at or _EPOCH):
+            if entry.record is not None:
+                key = entry.record.key
+                self._newest[key.image_id, key.adapter_type] = entry
+
+    def twin_of(self, entry: CacheEntry) -> CacheEntry | None:
+        """The copy that stays on the datastore in place of ``entry``, which is READY; None if
+        ``entry`` stays. All processes choose the same one."""
+        if entry.record is None or entry.datastore is None or entry.owner is not Owner.OURS:
+            return None
+        stays = self._stays.get((entry.record.key, entry.datastore))
+        return None if stays is None or stays.moref == entry.moref else stays
+
+    def of(self, entry: CacheEntry) -> CacheEntry | None:
+        """The copy that supersedes ``entry``, None if none does."""
+        if entry.record is None or entry.owner is not Owner.OURS:
+            return None
+        key = entry.record.key
+        newest = self._newest.get((key.image_id, key.adapter_type))
+        if newest is None or newest.record is None or newest.record.key == key:
+            return None
+        since = newest.created_at or _EPOCH
+        return None if (entry.last_wanted_at or _EPOCH) > since else newest
+
+
+def _preference(entry: CacheEntry) -> tuple[bool, int, str]:
+    """The first of the twins stays: a readable one before others, a template before a replica."""
+    return not entry.accessible, len(entry.name), entry.name
+
+
+def images_of(entries: Iterable[CacheEntry]) -> list[str]:
+    """Ids of the images of ``entries``, each once, sorted."""
+    copies = (entry for entry in entries if entry.phase in _COPIES)
+    return sorted({entry.image_id for entry in copies if entry.image_id is not None})
+
+
+def stale_copies(
+    entries: Iterable[CacheEntry], images: Mapping[str, Image | None]
+) -> dict[str, str]:
+    """Managed object id of each stale copy -> why it is stale, in words.
+
+    :param images: by id, None for a deleted one; images whose state is unknown are left out
+    """
+    stale = {}
+    for entry in entries:
+        image_id = entry.image_id
+        if entry.owner is not Owner.OURS or entry.phase not in _COPIES:
+            continue
+        if image_id is not None and image_id in images:
+            reason = _why_stale(entry, images[image_id])
+            if reason is not None:
+                stale[entry.moref] = reason
+    return stale
+
+
+def proven_ours(
+    entries: Iterable[CacheEntry], images: Mapping[str, Image | None]
+) -> list[CacheEntry]:
+    """The copies of unknown owner whose exact image is in this cloud's Glance.
+
+    :param images: as of :func:`stale_copies`
+    """
+    return [
+        entry
+        for entry in entries
+        if entry.owner is Owner.UNKNOWN
+        and entry.phase is Phase.READY
+        and entry.record is not None
+        and (image := images.get(entry.record.key.image_id)) is not None
+        and entry.record.key.fingerprint == fingerprint(image)
+    ]
+
+
+def _why_stale(entry: CacheEntry, image: Image | None) -> str | None:
+    if image is None:
+        return "its image is deleted in Glance"
+    if image.status != ACTIVE:
+        return f"its image is {image.status} in Glance"
+    if entry.record is not None and entry.record.key.fingerprint != fingerprint(image):
+        return "its image has changed in Glance"
+    return None

@@ -1,4 +1,4 @@
-"""The plans of cache/eviction.py: fixed ones of a few lines, and properties of every plan.
+"""The plans of cache/eviction_plan.py: fixed ones of a few lines, and properties of every plan.
 
 A world is a list of one-line facts (see ``entry``); times are seconds before NOW.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,18 +17,23 @@ from tests.fakes.entries import GIB, NOW, ago, entry
 from vmdk_cache import conf, errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Reason, Rule
-from vmdk_cache.cache.eviction import (
+from vmdk_cache.cache.eviction_plan import (
     MAX_REMOVALS_FOR_ROOM,
     EvictionPlan,
-    Policy,
-    Space,
     expires_at,
     plan_eviction,
     plan_requested,
     plan_room,
 )
+from vmdk_cache.cache.ports import Space
+from vmdk_cache.conf import Settings
 
 SPACES = {"ds1": Space(100 * GIB, 50 * GIB), "ds2": Space(100 * GIB, 50 * GIB)}
+
+
+def limits(age_s: int = 0, **options: Any) -> Settings:
+    """Settings with these limits and no others."""
+    return Settings(age_s=age_s, **options)
 
 
 def removed(plan: EvictionPlan) -> dict[str, str]:
@@ -64,31 +70,31 @@ def test_age_counts_from_the_events_that_the_option_names(
     expiry: str, facts: dict[str, float | None], goes: bool
 ) -> None:
     one = entry("vm-1", **facts)  # type: ignore[arg-type]
-    plan = plan_eviction([one], NOW, Policy(age_s=100, expiry=expiry))
+    plan = plan_eviction([one], NOW, limits(age_s=100, expiry=expiry))
     assert bool(plan.remove) is goes
     if goes:
         assert "more than 100 s" in removed(plan)["vm-1"]
-    moment = expires_at(one, Policy(age_s=100, expiry=expiry))
+    moment = expires_at(one, limits(age_s=100, expiry=expiry))
     assert (moment is not None and moment < NOW) is goes
 
 
 @pytest.mark.parametrize(("expiry", "says"), [("age", "50 s old"), ("idle", "20 s unused")])
 def test_what_is_kept_says_from_when_its_time_counts(expiry: str, says: str) -> None:
-    plan = plan_eviction([entry("vm-1", 50, used_s=20)], NOW, Policy(age_s=100, expiry=expiry))
+    plan = plan_eviction([entry("vm-1", 50, used_s=20)], NOW, limits(age_s=100, expiry=expiry))
     assert kept(plan) == {"vm-1": f"{says}, less than 100 s"}
 
 
 def test_what_does_not_expire_has_no_moment_when_it_does() -> None:
-    assert expires_at(entry("vm-1"), Policy(age_s=0)) is None
+    assert expires_at(entry("vm-1"), limits(age_s=0)) is None
     # later than the last possible date
-    assert expires_at(entry("vm-1"), Policy(age_s=10**12)) is None
-    assert expires_at(entry("vm-1", None, phase=Phase.ADOPTED), Policy(age_s=100)) is None
-    assert expires_at(entry("vm-1", 40), Policy(age_s=100)) == ago(-60)
+    assert expires_at(entry("vm-1"), limits(age_s=10**12)) is None
+    assert expires_at(entry("vm-1", None, phase=Phase.ADOPTED), limits(age_s=100)) is None
+    assert expires_at(entry("vm-1", 40), limits(age_s=100)) == ago(-60)
 
 
 def test_age_zero_removes_nothing_however_old() -> None:
     old = [entry("vm-1", 10**9), entry("vm-2", 10**9, phase=Phase.ADOPTED)]
-    plan = plan_eviction(old, NOW, Policy(age_s=0))
+    plan = plan_eviction(old, NOW, limits(age_s=0))
     assert removed(plan) == {}
     assert all("expiry is off" in reason for reason in kept(plan).values())
 
@@ -104,7 +110,7 @@ def test_of_two_contents_of_one_image_and_adapter_the_newer_stays(step: int) -> 
         entry("other-adapter", 80, image="i", fingerprint="f1", adapter="ide"),
         entry("other-image", 80),
     ]
-    plan = plan_eviction(entries[::step], NOW, Policy())
+    plan = plan_eviction(entries[::step], NOW, limits())
     assert list(removed(plan)) == ["old"]
     assert "the image has changed" in removed(plan)["old"]
 
@@ -116,13 +122,13 @@ def test_what_may_be_another_deployments_neither_supersedes_nor_is_superseded(un
               owner=Owner.UNKNOWN if name == unknown else Owner.OURS)
         for name, age_s in (("old", 90), ("new", 10))
     ]  # fmt: skip
-    assert removed(plan_eviction(entries, NOW, Policy())) == {}
+    assert removed(plan_eviction(entries, NOW, limits())) == {}
 
 
 def test_a_template_of_another_deployment_is_kept_for_that_reason() -> None:
     theirs = entry("vm-1", 10**6, phase=Phase.FOREIGN, owner=Owner.ANOTHER)
     theirs = dataclasses.replace(theirs, deployment="there")
-    for plan in (plan_eviction([theirs], NOW, Policy(age_s=1)), plan_requested([theirs], None)):
+    for plan in (plan_eviction([theirs], NOW, limits(age_s=1)), plan_requested([theirs], None)):
         assert kept(plan) == {"vm-1": "a template of another deployment, 'there'"}
 
 
@@ -133,20 +139,20 @@ def test_an_import_under_way_supersedes_nothing_yet() -> None:
             entry("new", 10, image="i", fingerprint="f2", phase=Phase.IMPORTING),
         ],
         NOW,
-        Policy(),
+        limits(),
     )
     assert removed(plan) == {}
 
 
 def test_replicas_of_one_key_do_not_supersede_each_other() -> None:
     replicas = [entry("vm-1", 90, image="i"), entry("vm-2", 10, image="i", datastore="ds2")]
-    assert removed(plan_eviction(replicas, NOW, Policy())) == {}
+    assert removed(plan_eviction(replicas, NOW, limits())) == {}
 
 
 def test_a_stale_copy_goes_with_the_reason_given_whatever_its_age() -> None:
     entries = [entry("vm-1", 1), entry("vm-2", 1), entry("vm-3", 1, phase=Phase.ADOPTED)]
     stale = {"vm-1": "image i was deleted in Glance", "vm-3": "image j is deactivated"}
-    plan = plan_eviction(entries, NOW, Policy(age_s=100), stale=stale)
+    plan = plan_eviction(entries, NOW, limits(age_s=100), stale=stale)
     assert removed(plan) == stale
 
 
@@ -156,7 +162,7 @@ def test_a_stale_copy_supersedes_no_good_one() -> None:
         entry("good", 90, image="i", fingerprint="f1"),
         entry("stale", 10, image="i", fingerprint="f2"),
     ]
-    plan = plan_eviction(entries, NOW, Policy(), stale={"stale": "its image has changed"})
+    plan = plan_eviction(entries, NOW, limits(), stale={"stale": "its image has changed"})
     assert removed(plan) == {"stale": "its image has changed"}
 
 
@@ -178,7 +184,7 @@ def test_a_copy_used_after_a_newer_one_was_imported_is_not_superseded(
         entry("old", 90, image="i", fingerprint="f1", **facts),  # type: ignore[arg-type]
         entry("new", 10, image="i", fingerprint="f2"),
     ]
-    assert list(removed(plan_eviction(entries, NOW, Policy()))) == ([] if stays else ["old"])
+    assert list(removed(plan_eviction(entries, NOW, limits()))) == ([] if stays else ["old"])
 
 
 # -- limits, one at a time
@@ -192,20 +198,20 @@ LRU = [
 
 
 @pytest.mark.parametrize(
-    ("policy", "option", "gone"),
+    ("settings", "option", "gone"),
     [
-        (Policy(), "", []),
-        (Policy(max_count=4), "", []),
-        (Policy(max_count=2), "image_cache_max_count", ["third", "second"]),
-        (Policy(max_total_bytes=40 * GIB), "", []),
-        (Policy(max_total_bytes=39 * GIB), "image_cache_max_total_gb", ["third"]),
-        (Policy(max_percent=20), "", []),
-        (Policy(max_percent=19), "image_cache_max_percent", ["third"]),
-        (Policy(max_percent=5), "image_cache_max_percent", ["third", "second", "first"]),
-        (Policy(min_free_percent=50), "", []),
-        (Policy(min_free_percent=51), "image_cache_min_free_percent", ["second", "third"]),
+        (limits(), "", []),
+        (limits(max_count=4), "", []),
+        (limits(max_count=2), "image_cache_max_count", ["third", "second"]),
+        (limits(max_total_bytes=40 * GIB), "", []),
+        (limits(max_total_bytes=39 * GIB), "image_cache_max_total_gb", ["third"]),
+        (limits(max_percent=20), "", []),
+        (limits(max_percent=19), "image_cache_max_percent", ["third"]),
+        (limits(max_percent=5), "image_cache_max_percent", ["third", "second", "first"]),
+        (limits(min_free_percent=50), "", []),
+        (limits(min_free_percent=51), "image_cache_min_free_percent", ["second", "third"]),
         (
-            Policy(min_free_percent=100),
+            limits(min_free_percent=100),
             "image_cache_min_free_percent",
             ["second", "first", "third", "fourth"],
         ),
@@ -213,9 +219,9 @@ LRU = [
     ids=str,
 )
 def test_each_limit_alone_removes_those_used_longest_ago(
-    policy: Policy, option: str, gone: list[str]
+    settings: Settings, option: str, gone: list[str]
 ) -> None:
-    plan = plan_eviction(LRU, NOW, policy, spaces=SPACES)
+    plan = plan_eviction(LRU, NOW, settings, spaces=SPACES)
     assert list(removed(plan)) == gone
     assert all(option in reason for reason in removed(plan).values())
 
@@ -223,59 +229,59 @@ def test_each_limit_alone_removes_those_used_longest_ago(
 @pytest.mark.parametrize(("missing_bytes", "gone"), [(0, []), (1, ["vm-1"])])
 def test_a_byte_less_than_must_be_free_is_too_little(missing_bytes: int, gone: list[str]) -> None:
     spaces = {"ds1": Space(100 * GIB, 20 * GIB - missing_bytes)}
-    plan = plan_eviction([entry("vm-1")], NOW, Policy(min_free_percent=20), spaces=spaces)
+    plan = plan_eviction([entry("vm-1")], NOW, limits(min_free_percent=20), spaces=spaces)
     assert list(removed(plan)) == gone
 
 
 def test_what_expires_anyway_does_not_count_against_the_others() -> None:
     entries = [entry("expired", 500), entry("a", 50), entry("b", 40)]
-    plan = plan_eviction(entries, NOW, Policy(age_s=100, max_count=2))
+    plan = plan_eviction(entries, NOW, limits(age_s=100, max_count=2))
     assert list(removed(plan)) == ["expired"]
 
 
 def test_what_expires_anyway_frees_its_datastore_for_the_others() -> None:
     spaces = {"ds1": Space(100 * GIB, 15 * GIB)}
     entries = [entry("expired", 500), entry("a", 50), entry("b", 40)]
-    plan = plan_eviction(entries, NOW, Policy(age_s=100, min_free_percent=25), spaces=spaces)
+    plan = plan_eviction(entries, NOW, limits(age_s=100, min_free_percent=25), spaces=spaces)
     assert list(removed(plan)) == ["expired"]
 
 
 def test_a_copy_that_is_never_served_goes_before_one_that_is() -> None:
     entries = [entry("served", 90, used_s=80), entry("adopted", 10, phase=Phase.ADOPTED)]
-    assert list(removed(plan_eviction(entries, NOW, Policy(max_count=1)))) == ["adopted"]
+    assert list(removed(plan_eviction(entries, NOW, limits(max_count=1)))) == ["adopted"]
 
 
 def test_images_that_are_to_be_kept_go_after_all_others_and_only_for_a_limit() -> None:
     entries = [entry("marked", 90, image="m"), entry("old", 80), entry("new", 10)]
-    policies = [Policy(max_count=2), Policy(max_count=1), Policy(max_total_bytes=1)]
+    policies = [limits(max_count=2), limits(max_count=1), limits(max_total_bytes=1)]
     gone = [list(removed(plan_eviction(entries, NOW, one, kept={"m"}))) for one in policies]
     assert gone == [["old"], ["old", "new"], ["old", "new", "marked"]]
-    made = plan_room(entries, GIB, "ds1", Policy(max_count=3), kept={"m"})
+    made = plan_room(entries, GIB, "ds1", limits(max_count=3), kept={"m"})
     assert [verdict.entry.moref for verdict in made] == ["old"]
     with pytest.raises(errors.NotCacheable, match="nothing more can be removed"):
-        plan_room(entries, GIB, "ds1", Policy(max_count=1), kept={"m"})
+        plan_room(entries, GIB, "ds1", limits(max_count=1), kept={"m"})
 
 
 @pytest.mark.parametrize("spaces", [None, {}], ids=["not asked", "none usable now"])
-@pytest.mark.parametrize("policy", [Policy(max_percent=50), Policy(min_free_percent=50)], ids=str)
+@pytest.mark.parametrize("settings", [limits(max_percent=50), limits(min_free_percent=50)], ids=str)
 def test_datastores_that_cannot_be_seen_do_not_empty_the_cache(
-    policy: Policy, spaces: Mapping[str, Space] | None
+    settings: Settings, spaces: Mapping[str, Space] | None
 ) -> None:
     """While every host is disconnected, the usable capacity is unknown, not zero."""
-    assert removed(plan_eviction(LRU, NOW, policy, spaces=spaces)) == {}
-    assert plan_room(LRU, GIB, "ds1", policy, spaces=spaces) == ()
+    assert removed(plan_eviction(LRU, NOW, settings, spaces=spaces)) == {}
+    assert plan_room(LRU, GIB, "ds1", settings, spaces=spaces) == ()
 
 
 def test_an_import_takes_its_share_of_the_limits() -> None:
     entries = [entry("a", 50), entry("b", 40), entry("importing", 1, phase=Phase.IMPORTING)]
-    assert list(removed(plan_eviction(entries, NOW, Policy(max_count=2)))) == ["a"]
-    assert list(removed(plan_eviction(entries, NOW, Policy(max_total_bytes=20 * GIB)))) == ["a"]
+    assert list(removed(plan_eviction(entries, NOW, limits(max_count=2)))) == ["a"]
+    assert list(removed(plan_eviction(entries, NOW, limits(max_total_bytes=20 * GIB)))) == ["a"]
 
 
 def test_a_foreign_vm_is_neither_counted_nor_removed() -> None:
     entries = [entry("a", 50), entry("admins", 10**6, phase=Phase.FOREIGN, size_gib=90)]
-    policy = Policy(age_s=100, max_count=1, max_total_bytes=10 * GIB)
-    plan = plan_eviction(entries, NOW, policy, stale={"admins": "stale"})
+    settings = limits(age_s=100, max_count=1, max_total_bytes=10 * GIB)
+    plan = plan_eviction(entries, NOW, settings, stale={"admins": "stale"})
     assert removed(plan) == {}
     assert kept(plan)["admins"] == "not a template of this cache"
 
@@ -284,52 +290,54 @@ def test_a_foreign_vm_is_neither_counted_nor_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "size_gib", "gone"),
+    ("settings", "size_gib", "gone"),
     [
-        (Policy(), 10, []),
-        (Policy(max_count=5), 10, []),
-        (Policy(max_count=4), 10, ["third"]),
-        (Policy(max_total_bytes=50 * GIB), 10, []),
-        (Policy(max_total_bytes=50 * GIB), 11, ["third"]),
-        (Policy(max_percent=25), 10, []),
-        (Policy(max_percent=25), 21, ["third", "second"]),
-        (Policy(min_free_percent=40), 10, []),
-        (Policy(min_free_percent=40), 11, ["second"]),
-        (Policy(min_free_percent=40), 30, ["second", "first"]),
+        (limits(), 10, []),
+        (limits(max_count=5), 10, []),
+        (limits(max_count=4), 10, ["third"]),
+        (limits(max_total_bytes=50 * GIB), 10, []),
+        (limits(max_total_bytes=50 * GIB), 11, ["third"]),
+        (limits(max_percent=25), 10, []),
+        (limits(max_percent=25), 21, ["third", "second"]),
+        (limits(min_free_percent=40), 10, []),
+        (limits(min_free_percent=40), 11, ["second"]),
+        (limits(min_free_percent=40), 30, ["second", "first"]),
     ],
     ids=str,
 )
-def test_room_is_made_by_each_limit_alone(policy: Policy, size_gib: int, gone: list[str]) -> None:
-    verdicts = plan_room(LRU, size_gib * GIB, "ds1", policy, spaces=SPACES)
+def test_room_is_made_by_each_limit_alone(
+    settings: Settings, size_gib: int, gone: list[str]
+) -> None:
+    verdicts = plan_room(LRU, size_gib * GIB, "ds1", settings, spaces=SPACES)
     assert [verdict.entry.moref for verdict in verdicts] == gone
     assert all(verdict.reason.startswith("makes room") for verdict in verdicts)
 
 
 @pytest.mark.parametrize(
-    ("policy", "size_gib", "reason"),
+    ("settings", "size_gib", "reason"),
     [
-        (Policy(max_total_bytes=50 * GIB), 51, Reason.IMAGE_TOO_LARGE),
-        (Policy(max_percent=25), 51, Reason.IMAGE_TOO_LARGE),
-        (Policy(min_free_percent=40), 31, Reason.NO_ROOM),
+        (limits(max_total_bytes=50 * GIB), 51, Reason.IMAGE_TOO_LARGE),
+        (limits(max_percent=25), 51, Reason.IMAGE_TOO_LARGE),
+        (limits(min_free_percent=40), 31, Reason.NO_ROOM),
     ],
     ids=str,
 )
 def test_an_oversize_image_is_refused_before_anything_is_removed(
-    policy: Policy, size_gib: int, reason: Reason
+    settings: Settings, size_gib: int, reason: Reason
 ) -> None:
     """The refusal is raised, so no plan exists by which anything could be removed."""
     with pytest.raises(errors.NotCacheable) as refusal:
-        plan_room(LRU, size_gib * GIB, "ds1", policy, spaces=SPACES)
+        plan_room(LRU, size_gib * GIB, "ds1", settings, spaces=SPACES)
     assert refusal.value.reason == reason
 
 
 def test_no_request_waits_for_more_than_a_few_deletions() -> None:
     many = [entry(f"vm-{n}", n + 1, size_gib=1) for n in range(50)]
-    policy = Policy(max_total_bytes=50 * GIB)
-    most = plan_room(many, MAX_REMOVALS_FOR_ROOM * GIB, "ds1", policy)
+    settings = limits(max_total_bytes=50 * GIB)
+    most = plan_room(many, MAX_REMOVALS_FOR_ROOM * GIB, "ds1", settings)
     assert len(most) == MAX_REMOVALS_FOR_ROOM
     with pytest.raises(errors.NotCacheable, match="too little can be removed") as refusal:
-        plan_room(many, (MAX_REMOVALS_FOR_ROOM + 1) * GIB, "ds1", policy)
+        plan_room(many, (MAX_REMOVALS_FOR_ROOM + 1) * GIB, "ds1", settings)
     assert refusal.value.reason == Reason.NO_ROOM
 
 
@@ -339,7 +347,7 @@ def test_what_is_in_use_or_imported_makes_no_room() -> None:
             [entry("a", 50), entry("b", 1, phase=Phase.IMPORTING)],
             GIB,
             "ds1",
-            Policy(max_count=2),
+            limits(max_count=2),
             in_use={"a"},
         )
 
@@ -355,17 +363,17 @@ COPIES = [
 
 
 def test_no_copy_is_superseded_by_another_of_its_key() -> None:
-    assert removed(plan_eviction(COPIES, NOW, Policy())) == {}
+    assert removed(plan_eviction(COPIES, NOW, limits())) == {}
 
 
 def test_a_changed_image_supersedes_all_copies_of_what_it_was() -> None:
     changed = entry("new", 1, image="hot", fingerprint="f2")
-    plan = plan_eviction([*COPIES, changed], NOW, Policy())
+    plan = plan_eviction([*COPIES, changed], NOW, limits())
     assert set(removed(plan)) == {"hot-1", "hot-2"}
 
 
 def test_copies_expire_together_however_young_the_replica_is() -> None:
-    plan = plan_eviction(COPIES[:2], NOW, Policy(age_s=99))
+    plan = plan_eviction(COPIES[:2], NOW, limits(age_s=99))
     assert set(removed(plan)) == {"hot-1", "hot-2"}
 
 
@@ -381,20 +389,20 @@ def test_copies_expire_together_however_young_the_replica_is() -> None:
 def test_a_spare_copy_goes_before_the_last_one_of_an_image_that_nobody_uses(
     max_count: int, gone: list[str]
 ) -> None:
-    assert list(removed(plan_eviction(COPIES, NOW, Policy(max_count=max_count)))) == gone
-    made = plan_room(COPIES[:3], GIB, "ds1", Policy(max_count=3))
+    assert list(removed(plan_eviction(COPIES, NOW, limits(max_count=max_count)))) == gone
+    made = plan_room(COPIES[:3], GIB, "ds1", limits(max_count=3))
     assert [verdict.entry.moref for verdict in made] == ["hot-2"]
 
 
 def test_a_copy_is_not_spare_once_the_other_goes_anyway() -> None:
     """The image's other copy is stale, so this one is the last."""
-    plan = plan_eviction(COPIES[:3], NOW, Policy(max_count=1), stale={"hot-1": "is stale"})
+    plan = plan_eviction(COPIES[:3], NOW, limits(max_count=1), stale={"hot-1": "is stale"})
     assert list(removed(plan)) == ["hot-1", "cold"]
 
 
 def test_a_full_datastore_loses_its_spare_copies_first_and_others_none() -> None:
     spaces = {"ds1": SPACES["ds1"], "ds2": Space(100 * GIB, 15 * GIB)}
-    plan = plan_eviction(COPIES[:3], NOW, Policy(min_free_percent=20), spaces=spaces)
+    plan = plan_eviction(COPIES[:3], NOW, limits(min_free_percent=20), spaces=spaces)
     assert list(removed(plan)) == ["hot-2"]
 
 
@@ -424,7 +432,7 @@ def worlds(draw: st.DrawFn) -> list[CacheEntry]:
 
 
 policies = st.builds(
-    Policy,
+    Settings,
     age_s=st.sampled_from([0, 100, 250]),
     expiry=st.sampled_from([conf.EXPIRY_AGE, conf.EXPIRY_IDLE]),
     max_count=st.integers(0, 6),
@@ -452,7 +460,7 @@ def removable(entries: list[CacheEntry], in_use: frozenset[str]) -> list[CacheEn
 def limits_exceeded(
     entries: list[CacheEntry],
     gone: list[CacheEntry],
-    policy: Policy,
+    settings: Settings,
     spaces: Mapping[str, Space],
 ) -> dict[str, str | None]:
     """Option -> datastore that it limits (None: all), for each limit that the rest exceeds."""
@@ -460,15 +468,18 @@ def limits_exceeded(
     total = sum(e.size_bytes for e in rest)
     capacity = sum(space.capacity_bytes for space in spaces.values())
     exceeded: dict[str, str | None] = {}
-    if policy.max_count and len(rest) > policy.max_count:
+    if settings.max_count and len(rest) > settings.max_count:
         exceeded["count"] = None
-    if policy.max_total_bytes and total > policy.max_total_bytes:
+    if settings.max_total_bytes and total > settings.max_total_bytes:
         exceeded["total"] = None
-    if policy.max_percent and total > capacity * policy.max_percent // 100:
+    if settings.max_percent and total > capacity * settings.max_percent // 100:
         exceeded["percent"] = None
     for name, space in spaces.items():
         free = space.free_bytes + sum(e.unshared_bytes for e in gone if e.datastore == name)
-        if policy.min_free_percent and free * 100 < space.capacity_bytes * policy.min_free_percent:
+        if (
+            settings.min_free_percent
+            and free * 100 < space.capacity_bytes * settings.min_free_percent
+        ):
             exceeded[f"free on {name}"] = name
     return exceeded
 
@@ -476,7 +487,7 @@ def limits_exceeded(
 @given(worlds(), policies, spaces_of_two, some_morefs, some_morefs)
 def test_every_entry_is_in_one_part_of_the_plan_with_a_reason(
     entries: list[CacheEntry],
-    policy: Policy,
+    settings: Settings,
     spaces: dict[str, Space],
     stale: frozenset[str],
     in_use: frozenset[str],
@@ -484,7 +495,7 @@ def test_every_entry_is_in_one_part_of_the_plan_with_a_reason(
     plan = plan_eviction(
         entries,
         NOW,
-        policy,
+        settings,
         spaces=spaces,
         stale=dict.fromkeys(stale, "is stale"),
         in_use=in_use,
@@ -497,7 +508,7 @@ def test_every_entry_is_in_one_part_of_the_plan_with_a_reason(
 @given(worlds(), policies, spaces_of_two, some_morefs, some_morefs)
 def test_only_what_may_go_goes_and_what_is_stale_does(
     entries: list[CacheEntry],
-    policy: Policy,
+    settings: Settings,
     spaces: dict[str, Space],
     stale: frozenset[str],
     in_use: frozenset[str],
@@ -505,7 +516,7 @@ def test_only_what_may_go_goes_and_what_is_stale_does(
     plan = plan_eviction(
         entries,
         NOW,
-        policy,
+        settings,
         spaces=spaces,
         stale=dict.fromkeys(stale, "is stale"),
         in_use=in_use,
@@ -519,35 +530,35 @@ def test_only_what_may_go_goes_and_what_is_stale_does(
 @given(worlds(), policies, spaces_of_two, some_morefs)
 def test_no_limit_is_exceeded_while_something_could_be_removed(
     entries: list[CacheEntry],
-    policy: Policy,
+    settings: Settings,
     spaces: dict[str, Space],
     in_use: frozenset[str],
 ) -> None:
-    plan = plan_eviction(entries, NOW, policy, spaces=spaces, in_use=in_use)
+    plan = plan_eviction(entries, NOW, settings, spaces=spaces, in_use=in_use)
     gone = [verdict.entry for verdict in plan.remove]
     left = [e for e in removable(entries, in_use) if e not in gone]
-    for datastore in limits_exceeded(entries, gone, policy, spaces).values():
+    for datastore in limits_exceeded(entries, gone, settings, spaces).values():
         assert [e for e in left if datastore in (None, e.datastore)] == []
 
 
 @given(worlds(), policies, spaces_of_two)
 def test_nothing_goes_for_a_limit_that_is_kept_without_it(
-    entries: list[CacheEntry], policy: Policy, spaces: dict[str, Space]
+    entries: list[CacheEntry], settings: Settings, spaces: dict[str, Space]
 ) -> None:
     """The entry removed last for a limit was still over it."""
-    plan = plan_eviction(entries, NOW, policy, spaces=spaces)
+    plan = plan_eviction(entries, NOW, settings, spaces=spaces)
     for number, verdict in enumerate(plan.remove):
         if "exceeded" in verdict.reason:
             before = [earlier.entry for earlier in plan.remove[:number]]
-            exceeded = limits_exceeded(entries, before, policy, spaces)
+            exceeded = limits_exceeded(entries, before, settings, spaces)
             assert {None, verdict.entry.datastore} & set(exceeded.values())
 
 
 @given(worlds(), policies, spaces_of_two)
 def test_a_second_purge_has_nothing_to_remove(
-    entries: list[CacheEntry], policy: Policy, spaces: dict[str, Space]
+    entries: list[CacheEntry], settings: Settings, spaces: dict[str, Space]
 ) -> None:
-    plan = plan_eviction(entries, NOW, policy, spaces=spaces)
+    plan = plan_eviction(entries, NOW, settings, spaces=spaces)
     gone = [verdict.entry for verdict in plan.remove]
     later = {
         name: Space(
@@ -557,7 +568,7 @@ def test_a_second_purge_has_nothing_to_remove(
         for name, space in spaces.items()
     }
     left = [e for e in entries if e not in gone]
-    assert plan_eviction(left, NOW, policy, spaces=later).remove == ()
+    assert plan_eviction(left, NOW, settings, spaces=later).remove == ()
 
 
 @given(
@@ -570,7 +581,7 @@ def test_a_second_purge_has_nothing_to_remove(
 )
 def test_room_that_was_made_suffices(
     entries: list[CacheEntry],
-    policy: Policy,
+    settings: Settings,
     spaces: dict[str, Space],
     in_use: frozenset[str],
     size_gib: int,
@@ -578,7 +589,7 @@ def test_room_that_was_made_suffices(
 ) -> None:
     size_bytes = size_gib * GIB
     try:
-        verdicts = plan_room(entries, size_bytes, datastore, policy, spaces=spaces, in_use=in_use)
+        verdicts = plan_room(entries, size_bytes, datastore, settings, spaces=spaces, in_use=in_use)
     except errors.NotCacheable as refusal:
         assert refusal.reason in (Reason.NO_ROOM, Reason.IMAGE_TOO_LARGE)
         return
@@ -591,7 +602,7 @@ def test_room_that_was_made_suffices(
             spaces[datastore].capacity_bytes, spaces[datastore].free_bytes - size_bytes
         )
     }
-    after = limits_exceeded([*entries, one_more], gone, policy, {**spaces, **taken})
+    after = limits_exceeded([*entries, one_more], gone, settings, {**spaces, **taken})
     assert set(after) - {f"free on {name}" for name in spaces if name != datastore} == set()
 
 
@@ -610,7 +621,7 @@ def test_each_removal_names_its_rule_and_nothing_that_is_kept_does() -> None:
             entry("fresh", 1, image="e"),
         ],
         NOW,
-        Policy(age_s=100, max_count=2),
+        limits(age_s=100, max_count=2),
         stale={"stale": "its image is deleted in Glance"},
     )
     assert {verdict.entry.moref: verdict.rule for verdict in plan.remove} == {
@@ -625,20 +636,20 @@ def test_each_removal_names_its_rule_and_nothing_that_is_kept_does() -> None:
 
 def test_an_altered_template_that_is_being_cloned_goes_later() -> None:
     altered = entry("vm-1", phase=Phase.ALTERED)
-    assert "altered by hand" in removed(plan_eviction([altered], NOW, Policy()))["vm-1"]
-    assert kept(plan_eviction([altered], NOW, Policy(), in_use={"vm-1"})) == {
+    assert "altered by hand" in removed(plan_eviction([altered], NOW, limits()))["vm-1"]
+    assert kept(plan_eviction([altered], NOW, limits(), in_use={"vm-1"})) == {
         "vm-1": "being cloned"
     }
 
 
 def test_room_is_made_of_an_altered_template_first() -> None:
     world = [entry("vm-1", 1000, image="a"), entry("vm-2", 1, image="b", phase=Phase.ALTERED)]
-    (verdict,) = plan_room(world, GIB, "ds1", Policy(max_count=2))
+    (verdict,) = plan_room(world, GIB, "ds1", limits(max_count=2))
     assert verdict.entry.moref == "vm-2"
 
 
 def test_what_makes_room_says_so() -> None:
-    (verdict,) = plan_room([entry("vm-1", 10)], GIB, "ds1", Policy(max_count=1))
+    (verdict,) = plan_room([entry("vm-1", 10)], GIB, "ds1", limits(max_count=1))
     assert verdict.rule is Rule.ROOM
 
 
