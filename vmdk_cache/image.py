@@ -35,7 +35,7 @@ class Image:
     :ivar checksum: MD5 hex digest, None if Glance has none
     :ivar updated_at: ISO 8601 text of Glance's ``updated_at``
     :ivar status: Glance's status: ``active``, ``deactivated``, ``queued``, ``pending_delete``, ...
-        :ivar keep_warm: whether its property ``image_cache_warm`` is true
+    :ivar keep_warm: whether its property ``image_cache_warm`` is true
     """
 
     id: str

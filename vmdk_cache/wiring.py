@@ -16,14 +16,14 @@ from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.context import CacheContext, KeptImages
 from vmdk_cache.cache.engine import ImageCache
-from vmdk_cache.cache.events import Events
+from vmdk_cache.cache.events import Listener, to_all
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.ports import Catalog, MarkedImages
-from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
-from vmdk_cache.cache.usage import ATTRIBUTE, Usage, write_every_s
+from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.conf import LiveSettings, Settings
 from vmdk_cache.locks import Locks
@@ -91,7 +91,7 @@ def build(
     backend: Backend,
     locks: Locks,
     *,
-    events: Events,
+    events: Listener,
     catalog: Catalog | None = None,
     marked: MarkedImages | None = None,
     adapter_type: str = "lsiLogic",
@@ -131,8 +131,8 @@ def build(
         store=store,
         placement=placement,
         locks=locks,
-        usage=Usage(store, clock, lambda: write_every_s(live())),
-        events=events,
+        usage=Usage(store, clock, live),
+        events=to_all(events),
         clock=clock,
         server_time=session.server_time,
     )

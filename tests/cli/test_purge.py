@@ -14,7 +14,7 @@ from pyVmomi import vim
 
 from tests.cli.conftest import TIMEOUT_S, Lab, Run
 from tests.fakes.web_server import Handler, web_server
-from vmdk_cache.cache.evictor import lock_of
+from vmdk_cache.cache.key import lock_name
 
 
 def outcomes(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -94,7 +94,7 @@ def test_what_is_in_use_stays_and_fails_the_command(lab: Lab, run: Run, busy_wit
             lab.vcenter.fault_rules.add("Destroy_Task", fault, on="task", times=None)
             rows = run.json("purge", "--all", "--yes", code=1)
         else:
-            with locks(configuration.backends[0]).hold(lock_of(made), 0):
+            with locks(configuration.backends[0]).hold(lock_name(made.name), 0):
                 rows = run.json("purge", "--all", "--yes", code=1)
     assert outcomes(rows) == {made.image_id: "stayed"}
     assert rows[0]["Reason"].startswith("it is in use")

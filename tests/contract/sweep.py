@@ -16,7 +16,7 @@ from tests.contract.ground import WITHOUT_NAMES
 from tests.contract.journal import sessions_in
 from tests.contract.run import PREFIX, Run, run_of
 from vmdk_cache import errors, retry
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import datastore_browser, inventory, properties, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes

@@ -22,7 +22,7 @@ from tests.contract_run.servers import (
     outcome,
     run_until_it_has_machines,
 )
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE
 
 #: Some of the suite, which makes some of each: templates, volumes, directories, attributes, disks.
 SHORT = (

@@ -10,7 +10,7 @@ import pytest
 from tests.contract.vcenters import running_recorded_vcsim, running_wide_vcsim
 from tests.contract_run import stock
 from tests.contract_run.servers import TIMEOUT_S, Server, fake, make_contract, outcome
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE
 
 pytestmark = [
     pytest.mark.vcsim,

@@ -18,7 +18,7 @@ from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.stack.client import CinderClient, RequestRefused, Resource
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk, not_a_vmdk
-from vmdk_cache.cache.usage import Notes
+from vmdk_cache.cache.record import Notes
 
 IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 CACHED = {

@@ -20,6 +20,7 @@ from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.events import to_all
 from vmdk_cache.cache.key import CacheKey, is_copy_name, replica_name, template_name
 from vmdk_cache.cache.ports import Directory, Disk, Place, Space, Volume
 from vmdk_cache.cache.record import Record
@@ -359,15 +360,6 @@ class MemoryPlacement:
         with self._reserve(size_bytes):
             yield place
 
-    @contextlib.contextmanager
-    def for_replica(self, size_bytes: int, datastore: str) -> Iterator[Place]:
-        for place in self._places:
-            if place.datastore == datastore:
-                with self._reserve(size_bytes):
-                    yield place
-                return
-        raise errors.NoPlacement(f"{datastore} does not fit")
-
     def reader(self, entry: CacheEntry) -> str | None:
         if entry.host is None or entry.host not in self.sick_hosts:
             return entry.host
@@ -383,9 +375,14 @@ class MemoryPlacement:
         return self.reachable
 
     @contextlib.contextmanager
-    def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
+    def for_template(
+        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+    ) -> Iterator[Place]:
+        places = {place.datastore: place for place in self._places}
+        if only is not None and only not in places:
+            raise errors.NoPlacement(f"{only} does not fit")
         with self._reserve(size_bytes):
-            yield near or self._places[0]
+            yield places.get(only or near or "", self._places[0])
 
     @contextlib.contextmanager
     def _reserve(self, size_bytes: int) -> Iterator[None]:
@@ -479,4 +476,5 @@ def memory_context(settings: Settings | None = None, **parts: Any) -> CacheConte
         "clock": clock,
         "server_time": clock.now,
     }
-    return CacheContext(**{**defaults, **parts})
+    known = {**defaults, **parts}
+    return CacheContext(**{**known, "events": to_all(known["events"])})

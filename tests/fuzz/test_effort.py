@@ -23,8 +23,7 @@ from tests.fuzz.tally import fuzz
 from tests.fuzz.test_texts import ID, RECORD
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.key import CacheKey, image_id_in, is_copy_name, lock_name, template_name
-from vmdk_cache.cache.record import Record
-from vmdk_cache.cache.usage import Notes
+from vmdk_cache.cache.record import Notes, Record
 from vmdk_cache.cinder.opt_in import wants_cache
 from vmdk_cache.conf import Settings
 from vmdk_cache.errors import ImageError, NotCacheable
@@ -249,7 +248,7 @@ def test_no_property_metadata_record_or_name_takes_time(
             except (ImageError, NotCacheable):
                 pass
         key = CacheKey.of(image, image.adapter_type or "lsiLogic")
-        template_name("b1", key), lock_name(key)
+        lock_name(template_name("b1", key))
         image_id_in(text, "b1"), is_copy_name(text, "b1", key)
         wants_cache(
             frozenset(["metadata", "volume_type", "image"]),

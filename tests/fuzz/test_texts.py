@@ -22,13 +22,11 @@ from vmdk_cache.cache.key import (
     image_id_in,
     is_copy_name,
     lock_name,
-    lock_name_of,
     name_prefix,
     replica_name,
     template_name,
 )
-from vmdk_cache.cache.record import Record
-from vmdk_cache.cache.usage import Notes
+from vmdk_cache.cache.record import Notes, Record
 from vmdk_cache.cinder.opt_in import wants_cache
 from vmdk_cache.cli.columns import Time
 from vmdk_cache.conf import Settings
@@ -106,7 +104,7 @@ def check_names(backend: str, key: CacheKey) -> None:
         asked.append(name)
         raise OSError("no lock in this test")
 
-    for name in (lock_name(key), lock_name_of(template_name(backend, key)), lock_name_of(backend)):
+    for name in (lock_name(template_name(backend, key)), lock_name(backend)):
         try:
             with ToozLocks(get_lock, backend).hold(name, 0):
                 raise AssertionError("there are no locks")

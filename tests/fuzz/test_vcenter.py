@@ -24,7 +24,7 @@ from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import fuzz
 from tests.fuzz.test_texts import CHANGES, ID, TEXTS
 from tests.scenario.conftest import FOLDER, RECORD_KEY, Lab, volume
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE
 from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.errors import ImageError, NotCacheable
 from vmdk_cache.vim import clone_spec, template, virtual_machine

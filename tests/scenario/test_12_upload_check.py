@@ -14,8 +14,8 @@ from tests.fakes.vcenter.disk import DiskContent
 from tests.scenario.conftest import MIB, Lab, volume
 from vmdk_cache import errors, wiring
 from vmdk_cache.adapters import template_import
+from vmdk_cache.cache.entry import ABANDONED_AFTER
 from vmdk_cache.cache.events import Hit, Imported, ImportFailed, ImportStarted, Miss
-from vmdk_cache.cache.importer import ABANDONED_AFTER
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from pyVmomi import vim
 
 from tests.fakes.images import FakeImageSource, as_stream_optimized, filesystem_disk
 from tests.scenario.conftest import MIB, Lab, volume
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE
 from vmdk_cache.conf import Settings
 
 DAY_S = 86400

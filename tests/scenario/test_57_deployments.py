@@ -14,8 +14,7 @@ from tests.scenario.test_50_reconcile import write_record
 from vmdk_cache import wiring
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import replica_name
-from vmdk_cache.cache.record import Record
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE, Record
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 from vmdk_cache.periodic.findings import Kind
@@ -224,7 +223,9 @@ def test_a_replica_of_an_earlier_versions_template_names_the_deployment(
     lab: Lab, hers: Cloud
 ) -> None:
     made = of_first_schema(lab, HERS)
-    with hers.cache.placement.for_replica(made.size_bytes, other_datastore(lab, made)) as place:
+    with hers.cache.placement.for_template(
+        made.size_bytes, only=other_datastore(lab, made)
+    ) as place:
         assert made.record is not None
         name = replica_name("b1", made.record.key, place.datastore, "hers")
         replica = hers.cache.store.replicate(made, place, name)

@@ -30,9 +30,8 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Reason
 from vmdk_cache.cache.key import CacheKey, name_prefix, template_name
 from vmdk_cache.cache.ports import Place, Volume
-from vmdk_cache.cache.record import RECORD_KEY
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
 from vmdk_cache.cache.replication import THREAD_NAME
-from vmdk_cache.cache.usage import ATTRIBUTE
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 from vmdk_cache.image import Image
 from vmdk_cache.locks import ToozLocks, coordinator

@@ -28,7 +28,7 @@ ERRORS = {name for name, value in vars(errors).items() if inspect.isclass(value)
     "_lease_lost",
 }
 SHOWING = {"quoted", "identifier", "sentence"}
-IMAGES = {"image", "self._image"}
+IMAGES = {"image", "job.image", "self._image"}
 
 #: Last words of names that stand for numbers, and for ids that vCenter and Cinder generate.
 PLAIN = re.compile(
@@ -50,7 +50,7 @@ TRUSTED: dict[str, set[str]] = {
     "cache/eviction_plan.py": {"exceeded", "option"},  # names of options
     "cache/importer.py": {"_who_has_the_name(entry)"},  # shows its names through quoting
     "adapters/disk_in_clone.py": {"disk_type", "now.uuid"},  # of DISK_TYPES; an Answer
-    "cache/replication.py": {"wanted.datastore"},  # a managed object id
+    "cache/replication.py": {"replica.datastore"},  # a managed object id
     "cinder/cache_connection.py": {"failure"},  # an error of this package
     "cinder/driver.py": {"failure"},  # shown where it is created
     "cinder/feedback.py": {"text"},  # the note, whose value is quoted by the driver
@@ -86,7 +86,6 @@ TRUSTED: dict[str, set[str]] = {
     "cli/scraper.py": {"complaint"},
     "cli/show.py": {"known"},  # the command line shows it through sentence()
     "cli/warm.py": {"sorted(known)"},
-    "datastore/reservations.py": {"dict(cost)"},
     "vmdk/descriptor.py": {
         "name",  # one of _FILE_SETTINGS
         "oddity",  # shows its values through quoting
@@ -99,7 +98,7 @@ TRUSTED: dict[str, set[str]] = {
         "found",  # a digest of ours
         "self._hash_name",  # quoted where another algorithm is refused
     },
-    "datastore/selection.py": {"_explain(need, refusals)"},
+    "datastore/selection.py": {"_explain(need, refusals)", "dict(cost)"},
     "vmdk/sparse_extent.py": {"algorithm", "capacity", "grain", "name"},
     "vmdk/stream_optimized.py": {"header", "kind", "value"},  # numbers
     "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are created

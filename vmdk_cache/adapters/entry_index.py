@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, classify
 from vmdk_cache.cache.key import CacheKey, template_name
-from vmdk_cache.cache.record import RECORD_KEY, Record
-from vmdk_cache.cache.usage import ATTRIBUTE, Notes
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, Notes, Record
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import virtual_machine
 from vmdk_cache.vim.inventory_index import InventoryIndex

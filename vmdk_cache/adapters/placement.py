@@ -19,8 +19,13 @@ from oslo_log import log as logging
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Place, Space, Volume
-from vmdk_cache.datastore.reservations import Reservations
-from vmdk_cache.datastore.selection import DATASTORE_TYPES, Need, choose, usable_hosts
+from vmdk_cache.datastore.selection import (
+    DATASTORE_TYPES,
+    Requirements,
+    Reservations,
+    choose,
+    usable_hosts,
+)
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vim.inventory import Datacenter, Datastore, Inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex
@@ -77,30 +82,21 @@ class VCenterPlacement:
             yield dataclasses.replace(at, profile_id=profile_id)
 
     @contextlib.contextmanager
-    def for_template(self, size_bytes: int, near: Place | None) -> Iterator[Place]:
+    def for_template(
+        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+    ) -> Iterator[Place]:
         found, templates = self._inventory(), self._templates_of_hosts()
+        anywhere = self._need(size_bytes, None if only is None else frozenset({only}))
 
-        def choose_near(pending: Mapping[str, int]) -> Place:
+        def choose_place(pending: Mapping[str, int]) -> Place:
             load = templates + Counter(pending)
-            try:
-                wanted = frozenset({near.datastore}) if near else None
-                return self._choose(found, self._need(size_bytes, wanted), load)
-            except errors.NoPlacement:
-                return self._choose(found, self._need(size_bytes, None), load)
+            if near is not None:
+                with contextlib.suppress(errors.NoPlacement):
+                    return self._choose(found, self._need(size_bytes, frozenset({near})), load)
+            return self._choose(found, anywhere, load)
 
-        with self._claim(size_bytes, choose_near, TEMPLATE_LOAD) as place:
+        with self._claim(size_bytes, choose_place, TEMPLATE_LOAD) as place:
             yield place
-
-    @contextlib.contextmanager
-    def for_replica(self, size_bytes: int, datastore: str) -> Iterator[Place]:
-        found, templates = self._inventory(), self._templates_of_hosts()
-        need = self._need(size_bytes, frozenset({datastore}))
-
-        def choose_host(pending: Mapping[str, int]) -> Place:
-            return self._choose(found, need, templates + Counter(pending))
-
-        with self._claim(size_bytes, choose_host, TEMPLATE_LOAD) as at:
-            yield at
 
     def reader(self, entry: CacheEntry) -> str | None:
         """See :class:`~vmdk_cache.cache.ports.Placement`; prefers hosts of the same cluster."""
@@ -141,7 +137,7 @@ class VCenterPlacement:
         }
 
     def datastore_names(self) -> dict[str, str]:
-        """Names, by managed object id, of all datastores that hosts of the backend see."""
+        """Names, by moref, of all datastores that hosts of the backend see."""
         return {datastore.moref: datastore.name for datastore in self._inventory().datastores}
 
     def datacenters(self) -> list[Datacenter]:
@@ -170,17 +166,19 @@ class VCenterPlacement:
     def _claim(
         self,
         size_bytes: int,
-        choose_place: Callable[[Mapping[str, int]], Place],
+        choice: Callable[[Mapping[str, int]], Place],
         host_load: int = 1,
     ) -> contextlib.AbstractContextManager[Place]:
         return self._reservations.claim(
-            choose_place, lambda place: {place.datastore: size_bytes, place.host: host_load}
+            choice, lambda place: {place.datastore: size_bytes, place.host: host_load}
         )
 
-    def _need(self, size_bytes: int, allowed: frozenset[str] | None) -> Need:
-        return Need(size_bytes=size_bytes, allowed_datastores=allowed, name_regex=self._regex)
+    def _need(self, size_bytes: int, allowed: frozenset[str] | None) -> Requirements:
+        return Requirements(
+            size_bytes=size_bytes, allowed_datastores=allowed, name_regex=self._regex
+        )
 
-    def _choose(self, found: Inventory, need: Need, pending: Mapping[str, int]) -> Place:
+    def _choose(self, found: Inventory, need: Requirements, pending: Mapping[str, int]) -> Place:
         try:
             target = choose(found, need, pending=pending, rng=self._random)
         except errors.NoPlacement:

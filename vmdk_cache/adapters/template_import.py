@@ -20,8 +20,7 @@ from vmdk_cache import errors, retry
 from vmdk_cache.adapters.entry_index import EntryIndex
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Disk
-from vmdk_cache.cache.record import RECORD_KEY
-from vmdk_cache.cache.usage import ATTRIBUTE, Notes
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, Notes
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import template, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
@@ -31,7 +30,7 @@ from vmdk_cache.vim.session import Session
 LOG = logging.getLogger(__name__)
 
 #: How long vCenter may take to look at the files of an import after it was asked to. Well within
-#: ABANDONED_AFTER (cache/importer.py): meanwhile no lease and no task show the import.
+#: ABANDONED_AFTER (cache/entry.py): meanwhile no lease and no task show the import.
 LOOKED_WITHIN_S = 40.0
 _LOOK_POLL_S = 2.0
 MIB = 1 << 20

@@ -25,8 +25,7 @@ from vmdk_cache.backend import Backend
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place, Volume
-from vmdk_cache.cache.record import RECORD_KEY, SCHEMA, Record
-from vmdk_cache.cache.usage import ATTRIBUTE, Notes
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, SCHEMA, Notes, Record
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import clone_spec, import_lease, import_spec, recent_task, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes

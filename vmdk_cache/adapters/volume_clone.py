@@ -32,8 +32,7 @@ from vmdk_cache.adapters.clone_calls import LOST, CloneCalls
 from vmdk_cache.adapters.disk_in_clone import DiskInClone
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Place, Volume
-from vmdk_cache.cache.record import RECORD_KEY
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vim import clone_spec, template, virtual_disk, virtual_machine
 from vmdk_cache.vim.folder import ensure_folder

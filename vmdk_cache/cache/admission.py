@@ -30,13 +30,13 @@ def check_image(image: Image, settings: Settings) -> None:
         )
     if image.disk_format != DISK_FORMAT:
         raise errors.ImageFormatError(
-            f"{image} has disk_format {quoted(image.disk_format)}; volumes here are made of "
-            f"{quoted(DISK_FORMAT)} only: convert it with qemu-img and upload the result"
+            f"{image} has disk_format {quoted(image.disk_format)}; this backend accepts only "
+            f"{quoted(DISK_FORMAT)} images: convert it with qemu-img and upload the result"
         )
     if image.container_format not in CONTAINER_FORMATS:
         raise errors.ImageFormatError(
-            f"{image} has container_format {quoted(image.container_format)}; only "
-            f"{' and '.join(CONTAINER_FORMATS[1:])} are taken: upload the bare disk"
+            f"{image} has container_format {quoted(image.container_format)}; supported: "
+            f"{', '.join(CONTAINER_FORMATS[1:])}. Upload the bare disk"
         )
     if image.adapter_type is not None and image.adapter_type not in ADAPTER_TYPES:
         raise errors.ImageFormatError(
@@ -62,7 +62,7 @@ def check_fits(image: Image, capacity_bytes: int, volume: Volume) -> None:
     if capacity_bytes > volume.size_bytes:
         raise errors.VolumeTooSmall(
             f"{image} has a disk of {_gib(capacity_bytes)} GiB, "
-            f"volume {identifier(volume.id)} is to have {_gib(volume.size_bytes)} GiB: "
+            f"but volume {identifier(volume.id)} has only {_gib(volume.size_bytes)} GiB: "
             f"create a volume of at least the image's size"
         )
 

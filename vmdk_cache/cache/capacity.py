@@ -14,10 +14,10 @@ GIB = 1 << 30
 class Capacity:
     """The space that the cache uses on one datastore.
 
-    :ivar datastore: managed object id, None for entries whose datastore vCenter does not report
+    :ivar datastore: moref, None for entries whose datastore vCenter does not report
     :ivar provisioned_bytes: the capacity of all disks: what they may grow to
     :ivar unshared_bytes: space that deleting all of them frees, as of vCenter's last look
-    :ivar templates: ours, and the prior art's
+    :ivar templates: ours, and those of sapcc/cinder's cache
     :ivar imports: under way or abandoned
     """
 

@@ -7,9 +7,9 @@
 - A volume is cloned from a copy on its own datastore, and waits for it while that copy is busy or
   still being made. If there is none and none is being made, the volume is cloned from any copy.
 - A copy helps other datastores with one clone at a time, and a datastore is helped by one copy at a
-  time. If copies have only one slot each, volumes on their own datastores come first. Help delays
-  the copy that is being made on a datastore. So meanwhile the datastore is helped only if it is
-  busier than the helping copy's: if more volumes wait for it or are being cloned to it.
+  time. If copies have only one slot each, volumes on their own datastores come first. While a
+  replica is being made on a datastore, which help delays, a copy on another datastore helps only if
+  fewer volumes are being cloned to its own datastore or wait for it.
 - Images take turns. Waiters of one image are served in order of arrival, except for blocked ones.
 - A waiter that has a free slot, but lacks units on a host or waits for the copy that is being made
   on its datastore, may be overtaken MAX_OVERTAKEN times. Then it precedes all others and may be
@@ -38,7 +38,7 @@ MAX_OVERTAKEN = 32
 class Needs(NamedTuple):
     """What a waiter needs.
 
-    :ivar datastore: where its volume goes, a managed object id; so is ``host``
+    :ivar datastore: where its volume goes, a moref; so is ``host``
     :ivar unfit: morefs of copies that cannot become its volume; none of them is chosen while there
         is another
     """
@@ -78,7 +78,7 @@ class ImageQueue:
 
     :ivar turn: images with a smaller one go first; no two have the same
     :ivar copies: to clone from, by moref; at least one while there are waiters
-    :ivar promised: datastores on which a copy is being made, managed object ids
+    :ivar promised: datastores on which a copy is being made, morefs
     """
 
     turn: int
@@ -106,7 +106,7 @@ class Running:
     """A clone under way.
 
     :ivar source: moref of the copy
-    :ivar datastore: where the volume goes, a managed object id
+    :ivar datastore: where the volume goes, a moref
     :ivar across: the copy is on another datastore
     :ivar hosts: one for each unit taken; unknown ones take none
     """

@@ -8,8 +8,8 @@ cache/clone_order.py decides; this module keeps the waiters and the running clon
     withdraw()  a promised copy will not be made: volumes no longer wait for it
     remove()    a copy is no longer given to waiters; the last one stays, and its clone fails
 
-After each of these events, the queue decides under one lock until no further clone can start, and
-wakes the waiters that can. A waiter checks every CHECK_EVERY_S that its volume is still wanted.
+After each of these events, the queue grants slots, under one lock, until none fits, and then wakes
+the waiters that got one. A waiter checks every CHECK_EVERY_S that its volume is still wanted.
 Slots and units are counted in this process alone: it does not know those that other processes use,
 and vCenter queues the clones that exceed its limits.
 """
@@ -105,7 +105,7 @@ class CloneQueue:
         """A copy is being made, or about to be. In any case, its maker calls ``add`` or
         ``withdraw`` in the end.
 
-        :param datastore: managed object id
+        :param datastore: moref
         """
         with self._event(key) as queue:
             queue.promised.add(datastore)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache.cache.entry import CacheEntry
-from vmdk_cache.cache.events import Events
+from vmdk_cache.cache.events import Listener
 from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Placement, Space, TemplateStore
 from vmdk_cache.cache.usage import Usage
@@ -39,6 +39,7 @@ class CacheContext:
     :ivar backend: section name in the configuration; names the cache's folder and templates
     :ivar deployment: id of the cloud; '' if it has none
     :ivar settings: returns the settings in force, which may change between two calls
+    :ivar events: gets each event; never raises
     :ivar usage: the uses of templates that this process has seen
     :ivar clock: measures waits and durations
     :ivar server_time: returns vCenter's time, as in the records: this host's clock may differ
@@ -53,11 +54,17 @@ class CacheContext:
     placement: Placement
     locks: Locks
     usage: Usage
-    events: Events
+    events: Listener
     clock: Clock
     server_time: Callable[[], datetime.datetime]
     pins: Pins = field(default_factory=Pins)
     kept: KeptImages = field(default_factory=KeptImages)
+
+    def readable(self, copies: Iterable[CacheEntry]) -> list[CacheEntry]:
+        """The copies whose files are accessible and whose own hosts can read them now."""
+        return [
+            copy for copy in copies if copy.accessible and self.placement.reader(copy) == copy.host
+        ]
 
     def spaces(self) -> Mapping[str, Space]:
         """The datastores by moref, if a limit depends on their space; otherwise none.

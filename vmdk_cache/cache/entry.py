@@ -12,20 +12,20 @@
     ALTERED     READY before, but its disk's content has   the next purge; never served
                 changed since
     ADOPTED     a template with one of our names and no    deleted when it has expired or has to
-                record we can read: made by the prior      make room, or, if only we give its name,
-                art, or altered by hand                    by the next reconcile; never served
+                record we can read: made by the cache of   make room, or, if only we give its name,
+                sapcc/cinder, or altered by hand           by the next reconcile; never served
     FOREIGN     anything else in our folder, a template    never touched by us
                 of another cloud, or a READY one that
                 an administrator converted to a VM
 
-A replica is READY at once: one CloneVM_Task of a READY copy makes it, whole or not at all.
+A replica is READY at once: one CloneVM_Task of a READY copy makes it, atomically.
 
-An entry becomes READY once. A note on it (cache/usage.py) then records this and the content of its
+An entry becomes READY once. A note on it (cache/record.py) then records this and the content of its
 disk, so that an entry that an administrator altered is recognized later. A clone pins its entry
 (cache/pins.py); before an entry is deleted it is reserved, so that it cannot be pinned any more. An
-importer works only on the VM that it created, by its managed object id, so the loser of a race
-cannot harm the winner. vCenter is the heartbeat of an import: a running task locks the VM for as
-long as the NFC lease is renewed, and vCenter removes the VM when the lease runs out.
+importer works only on the VM that it created, by its moref, so the loser of a race cannot harm the
+winner. vCenter is the heartbeat of an import: a running task locks the VM for as long as the NFC
+lease is renewed, and vCenter removes the VM when the lease runs out.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ from dataclasses import dataclass
 
 from vmdk_cache.cache.key import image_id_in, is_copy_name
 from vmdk_cache.cache.record import Record
+
+#: Without an NFC lease, an import lacks only MarkAsTemplate, which takes seconds. After this long
+#: without either, its importer is gone.
+ABANDONED_AFTER = datetime.timedelta(seconds=60)
 
 
 class Owner(enum.Enum):
@@ -69,7 +73,7 @@ class CacheEntry:
     :ivar name: its name
     :ivar phase: see the module's table
     :ivar record: its record, None for ADOPTED and most FOREIGN ones
-    :ivar datastore: managed object id of the datastore its disk is on, None if unknown
+    :ivar datastore: moref of the datastore its disk is on, None if unknown
     :ivar disk_key: device key of its disk, None if it has none or more than one
     :ivar size_bytes: capacity of its disks; what it counts as provisioned
     :ivar unshared_bytes: space that deleting it frees, as vCenter last looked
@@ -79,7 +83,7 @@ class CacheEntry:
     :ivar was_ready: a note on it says that it was READY once, whatever it is now
     :ivar content_id: vCenter's id of its disk's content now, None if vCenter gives none
     :ivar ready_content_id: that id as noted when it became READY, None if it was not noted
-    :ivar host: managed object id of the host that it is registered on, which reads it for clones;
+    :ivar host: moref of the host that it is registered on, which reads it for clones;
         None if unknown
     :ivar owner: see :class:`Owner`
     :ivar deployment: the deployment that owns it, '' if unknown

@@ -63,8 +63,8 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Hit(Event):
-    """A volume was cloned from a template that another request had imported, or was importing.
+class _Cloned:
+    """How a volume was cloned from a template.
 
     :ivar datastore: name of the volume's datastore
     :ivar seconds: from request to volume
@@ -82,6 +82,11 @@ class Hit(Event):
     saved_bytes: int = 0
     in_one_task: bool = False
 
+
+@dataclass(frozen=True)
+class Hit(_Cloned, Event):
+    """A volume was cloned from a template that another request had imported, or was importing."""
+
     def __str__(self) -> str:
         return (
             f"hit: volume {self.volume_id} from image {identifier(self.image_id)} on datastore "
@@ -91,16 +96,8 @@ class Hit(Event):
 
 
 @dataclass(frozen=True)
-class Miss(Event):
-    """A volume was cloned from a template that its request imported; values as of :class:`Hit`."""
-
-    volume_id: str
-    datastore: str
-    seconds: float
-    queued_s: float = 0.0
-    cloned_s: float = 0.0
-    saved_bytes: int = 0
-    in_one_task: bool = False
+class Miss(_Cloned, Event):
+    """A volume was cloned from a template that its request imported."""
 
     def __str__(self) -> str:
         return (
@@ -235,8 +232,8 @@ class Evicted(Event):
         )
 
 
-class Events(Protocol):
-    """A listener; it must not raise and must not take long."""
+class Listener(Protocol):
+    """It must not take long; :func:`to_all` lets it raise."""
 
     def __call__(self, event: Event, /) -> None: ...
 
@@ -246,7 +243,7 @@ def log(event: Event) -> None:
     LOG.info("Image cache %s [%s]", event, event.backend)
 
 
-def to_all(*listeners: Events) -> Events:
+def to_all(*listeners: Listener) -> Listener:
     """A listener that calls each of ``listeners`` in turn, also after one of them has failed."""
 
     def tell(event: Event) -> None:

@@ -149,9 +149,9 @@ def plan_eviction(
 
     The caller must look again at each entry, under its lock, before removing it.
 
-    :param spaces: the backend's datastores by managed object id; needed for the percent limits
-    :param stale: managed object id -> why this copy may not be served any more
-    :param in_use: managed object ids of templates that are being cloned
+    :param spaces: the backend's datastores by moref; needed for the percent limits
+    :param stale: moref -> why this copy may not be served any more
+    :param in_use: morefs of templates that are being cloned
     :param kept: ids of the images to keep warm
     """
     everything = list(entries)
@@ -418,7 +418,7 @@ def images_of(entries: Iterable[CacheEntry]) -> list[str]:
 def stale_copies(
     entries: Iterable[CacheEntry], images: Mapping[str, Image | None]
 ) -> dict[str, str]:
-    """Managed object id of each stale copy -> why it is stale, in words.
+    """Moref of each stale copy -> why it is stale, in words.
 
     :param images: by id, None for a deleted one; images whose state is unknown are left out
     """
@@ -439,7 +439,7 @@ def proven_ours(
 ) -> list[CacheEntry]:
     """The copies of unknown owner whose exact image is in this cloud's Glance.
 
-    :param images: as of :func:`stale_copies`
+    :param images: same as in :func:`stale_copies`
     """
     return [
         entry

@@ -24,7 +24,7 @@ from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, latest
 from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.eviction_plan import Verdict
-from vmdk_cache.cache.key import lock_name, lock_name_of, template_name
+from vmdk_cache.cache.key import lock_name
 from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)
@@ -48,18 +48,7 @@ class Evictor:
     """Removes entries of one backend; safe for use by many threads."""
 
     def __init__(self, context: CacheContext) -> None:
-        self._backend = context.backend
-        self._store = context.store
-        self._placement = context.placement
-        self._locks = context.locks
-        self._pins = context.pins
-        self._events = context.events
-
-    def remove(
-        self, verdict: Verdict, still: Callable[[CacheEntry], bool] = lambda entry: True
-    ) -> bool:
-        """Whether the entry was removed; see :meth:`attempt`."""
-        return self.attempt(verdict, still) is None
+        self._context = context
 
     def attempt(
         self,
@@ -78,29 +67,33 @@ class Evictor:
         entry = verdict.entry
         try:
             with (
-                contextlib.nullcontext() if has_lock else self._locks.hold(lock_of(entry), 0),
-                self._pins.reserve_for_deletion(entry.moref),
+                contextlib.nullcontext()
+                if has_lock
+                else self._context.locks.hold(lock_name(entry.name), 0),
+                self._context.pins.reserve_for_deletion(entry.moref),
             ):
-                seen = self._store.look_again(entry)
+                seen = self._context.store.look_again(entry)
                 if seen is None:
                     return Stayed("it is gone already", gone=True)
                 if not (_is_same(seen, entry) and still(seen)):
                     return Stayed("it was used, or altered, since it was listed")
                 if not self._is_in_reach(seen, verdict.rule):
                     return Stayed("its datastore is not accessible")
-                self._store.destroy(seen)
+                self._context.store.destroy(seen)
         except (errors.LockTimeout, errors.InUse, errors.FileLocked) as busy:
-            LOG.debug("Template %s is in use, next time: %s", quoted(entry.name), busy)
+            LOG.debug("Template %s is in use, the next run retries: %s", quoted(entry.name), busy)
             return Stayed(f"it is in use: {busy}", busy=True)
         except errors.VCenterError as failure:
             # One template that cannot be deleted must not block the others.
             LOG.warning(
-                "Template %s could not be deleted, next time: %s", quoted(entry.name), failure
+                "Template %s could not be deleted, the next run retries: %s",
+                quoted(entry.name),
+                failure,
             )
             return Stayed(f"it could not be deleted: {failure}")
-        self._events(
+        self._context.events(
             Evicted(
-                self._backend,
+                self._context.backend,
                 entry.image_id or "",
                 entry.name,
                 # Without a rule, an operator asked for it.
@@ -116,7 +109,7 @@ class Evictor:
         for an hour, that is unknown."""
         if entry.datastore is None or (entry.accessible and rule is not Rule.BROKEN):
             return True
-        return entry.datastore in self._placement.in_reach()
+        return entry.datastore in self._context.placement.in_reach()
 
 
 def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
@@ -125,15 +118,3 @@ def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
     return (seen.phase, seen.record) == (planned.phase, planned.record) and (
         planned.last_wanted_at == latest(seen.last_wanted_at, planned.last_wanted_at)
     )
-
-
-def lock_of(entry: CacheEntry) -> str:
-    """The lock under which the entry is made and removed. A template's is the lock that its
-    importer holds for the key. Each replica has its own, so that other copies of the key can be
-    made and removed at the same time.
-    """
-    if entry.record is None:
-        return lock_name_of(entry.name)
-    record, key = entry.record, entry.record.key
-    first = template_name(record.backend, key, record.deployment)
-    return lock_name(key, record.deployment) + entry.name.removeprefix(first)

@@ -9,8 +9,6 @@ that has waited is opened again when it is needed. Without a wait the image is d
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
-from typing import Self
 
 from vmdk_cache import errors
 from vmdk_cache.cache.ports import Disk, Transfer
@@ -22,10 +20,10 @@ WAITS_S = 15.0
 
 
 class FreshDisk:
-    """A :class:`~vmdk_cache.cache.ports.Disk`; a context manager that ends the download."""
+    """A :class:`~vmdk_cache.cache.ports.Disk`; ``close`` ends the download."""
 
     def __init__(self, transfer: Transfer, image: Image, source: ImageSource, clock: Clock) -> None:
-        """Open the stream and check the image's header; errors as of ``transfer``."""
+        """Open the stream and check the image's header; same errors as ``transfer``."""
         self._transfer = transfer
         self._image = image
         self._source = source
@@ -46,7 +44,7 @@ class FreshDisk:
         return self._disk.bytes_read
 
     def read(self, n: int = -1, /) -> bytes:
-        """As of :meth:`Disk.read`.
+        """See :meth:`Disk.read`.
 
         :raises ImageCorrupt: the second download has another header than the first
         """
@@ -67,13 +65,5 @@ class FreshDisk:
                 f"{self._image} is another disk at its second download than at its first"
             )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._opened.close()

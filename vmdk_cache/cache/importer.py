@@ -18,27 +18,22 @@ An importer works only on the VM that it created, so the loser of a race cannot 
 from __future__ import annotations
 
 import contextlib
-import datetime
+import dataclasses
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.context import CacheContext
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, ImportFailed, ImportStarted, Reason, Rule
 from vmdk_cache.cache.eviction_plan import Supersession, Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.fresh_disk import FreshDisk
-from vmdk_cache.cache.key import (
-    CacheKey,
-    free_replica_name,
-    lock_name,
-    lock_name_of,
-    template_name,
-)
-from vmdk_cache.cache.ports import Disk, Import, Place, Transfer
+from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name, template_name
+from vmdk_cache.cache.ports import Disk, Import, Transfer
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.single_flight import SingleFlight
 from vmdk_cache.image import Image, ImageSource
@@ -46,20 +41,31 @@ from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
-#: Reserves a place for a template of that many bytes, for a block.
-Home = Callable[[int], contextlib.AbstractContextManager[Place]]
-
 #: The name of a failed import stays taken in vCenter for a while after its VM is gone. A name that
 #: stays taken for longer, with no VM of that name, belongs to something else.
 NAME_FREE_WITHIN_S = 60.0
-#: Without an NFC lease, an import lacks only MarkAsTemplate, which takes seconds. After this long
-#: without either, its importer is gone.
-ABANDONED_AFTER = datetime.timedelta(seconds=60)
 _CHECKED_BYTES = 1 << 20
 #: Between two looks at another process's import.
 RIVAL_POLL_S = 2.0
 #: The longest pause between two imports that find the name taken: each opens the image again.
 NAME_TAKEN_PAUSE_S = 16.0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An image to import.
+
+    :ivar name: of the template
+    :ivar near: moref of the datastore to import to if it has the space
+    :ivar only: moref of the datastore to import to in any case
+    """
+
+    key: CacheKey
+    image: Image
+    source: ImageSource
+    name: str
+    near: str | None
+    only: str | None
 
 
 class Importer:
@@ -68,13 +74,7 @@ class Importer:
     def __init__(
         self, context: CacheContext, *, transfer: Transfer, room: Room, evictor: Evictor
     ) -> None:
-        self._backend = context.backend
-        self._deployment = context.deployment
-        self._settings = context.settings
-        self._store = context.store
-        self._locks = context.locks
-        self._clock = context.clock
-        self._events = context.events
+        self._context = context
         self._transfer = transfer
         self._room = room
         self._evictor = evictor
@@ -87,54 +87,58 @@ class Importer:
         key: CacheKey,
         image: Image,
         source: ImageSource,
-        home: Home,
+        *,
+        near: str | None = None,
+        only: str | None = None,
         check_wanted: Callable[[], None] = lambda: None,
     ) -> tuple[CacheEntry, bool]:
         """A READY copy of the key, on any datastore, and whether this call imported it.
 
-        :param home: where to import the copy
+        :param near: moref of the datastore to import to if it has the space
+        :param only: moref of the datastore to import to in any case
         :param check_wanted: called from time to time while another thread imports the image; what
             it raises ends the wait. The import itself goes on, for the volumes that wait for it
         :raises NotCacheable, ImageError, VmdkCacheError: there is no copy, and nothing is left
             behind
         """
+        settings = self._context.settings()
+        name = template_name(self._context.backend, key, self._context.deployment)
+        job = _Job(key, image, source, name, near, only)
 
         def fly() -> tuple[CacheEntry, bool]:
-            name = lock_name(key, self._deployment)
-            with self._locks.hold(name, self._settings().lock_timeout_s):
-                return self._find_or_import(key, image, source, home)
+            with self._context.locks.hold(lock_name(name), settings.lock_timeout_s):
+                return self._find_or_import(job)
 
         (entry, imported), leads = self._flights.run(
-            key, fly, self._settings().lock_timeout_s, check_wanted
+            key, fly, settings.lock_timeout_s, check_wanted
         )
         return entry, imported and leads
 
-    def check(self, size_bytes: int, home: Home) -> None:
+    def check(self, size_bytes: int, *, only: str | None = None) -> None:
         """Check, without changing anything, whether a template of that size could be imported now.
 
+        :param only: same as in :meth:`ready`
         :raises NoPlacement: no datastore has the space
         :raises NotCacheable: the limits leave no room, and evicting would not make enough
         """
-        with home(size_bytes) as place:
+        with self._context.placement.for_template(size_bytes, only=only) as place:
             self._room.check(size_bytes, place)
 
-    def _find_or_import(
-        self, key: CacheKey, image: Image, source: ImageSource, home: Home
-    ) -> tuple[CacheEntry, bool]:
+    def _find_or_import(self, job: _Job) -> tuple[CacheEntry, bool]:
         """Under the key's lock: look again, import, or wait for a process with other locks."""
-        deadline = self._clock.monotonic() + self._settings().lock_timeout_s
+        deadline = self._context.clock.monotonic() + self._context.settings().lock_timeout_s
         name_free_by: float | None = None
         pause_s = RIVAL_POLL_S
         while True:
-            copies = self._store.copies(key, fresh=True)
+            copies = self._context.store.copies(job.key, fresh=True)
             if copies:
                 return copies[0], False
-            entry = self._store.find(key)
+            entry = self._context.store.find(job.key)
             if entry is None:
                 try:
-                    return self._import(key, image, source, home), True
+                    return self._import(job), True
                 except errors.NameTaken as taken:
-                    now = self._clock.monotonic()
+                    now = self._context.clock.monotonic()
                     name_free_by = name_free_by or now + NAME_FREE_WITHIN_S
                     if now >= name_free_by:
                         raise errors.NotCacheable(
@@ -143,53 +147,52 @@ class Importer:
                             f"template's name in the cache's folder: {taken}",
                         ) from taken
                 # A rival's VM shows up a moment later; the name of a failed import becomes free.
-                self._clock.sleep(pause_s)
+                self._context.clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, NAME_TAKEN_PAUSE_S)
             elif entry.phase is Phase.IMPORTING:
                 name_free_by = None
-                overtaking = self._overtake(entry, key, image, source, home)
-                if overtaking is not None:
-                    return overtaking, True
-                self._outwait(entry, key, deadline)
+                beside = self._import_beside(entry, job)
+                if beside is not None:
+                    return beside, True
+                self._wait_for_rival(entry, job.key, deadline)
             elif entry.phase is Phase.READY:
                 return entry, False  # the list of copies does not show it yet
             else:
                 raise errors.NotCacheable(Reason.NAME_TAKEN, _who_has_the_name(entry))
 
-    def _overtake(
-        self, entry: CacheEntry, key: CacheKey, image: Image, source: ImageSource, home: Home
-    ) -> CacheEntry | None:
+    def _import_beside(self, entry: CacheEntry, job: _Job) -> CacheEntry | None:
         """Import the image beside an import whose lock was lost. None if its lock was not lost, or
         if there is no room for both."""
-        if not self._has_lost_its_lock(entry) or not self._store.is_importing(entry):
+        if not self._has_lost_its_lock(entry) or not self._context.store.is_importing(entry):
             return None
-        names = [one.name for one in self._store.entries()]
-        name = free_replica_name(self._backend, key, entry.moref, names, self._deployment)
+        names = [one.name for one in self._context.store.entries()]
+        of = (self._context.backend, job.key)
+        name = free_replica_name(*of, entry.moref, names, self._context.deployment)
         LOG.info(
             "The importer of %s has lost its lock: importing %s as %s",
             quoted(entry.name),
-            image,
+            job.image,
             quoted(name),
         )
         try:
-            with self._locks.hold(lock_name_of(name), 0):
-                return self._import(key, image, source, home, name)
+            with self._context.locks.hold(lock_name(name), 0):
+                return self._import(dataclasses.replace(job, name=name))
         except (errors.NameTaken, errors.LockTimeout, errors.NoPlacement) as refused:
-            LOG.info("%s is not imported as %s: %s", image, quoted(name), refused)
+            LOG.info("%s is not imported as %s: %s", job.image, quoted(name), refused)
         except errors.NotCacheable as refused:
             if refused.reason != Reason.NO_ROOM:
                 raise
-            LOG.info("%s is not imported as %s: %s", image, quoted(name), refused)
+            LOG.info("%s is not imported as %s: %s", job.image, quoted(name), refused)
         return None
 
     def _has_lost_its_lock(self, entry: CacheEntry) -> bool:
         """Whether the entry's importer held the lock that this thread holds now."""
-        domain = self._locks.domain
+        domain = self._context.locks.domain
         return bool(domain) and entry.record is not None and entry.record.lock_domain == domain
 
     def _check_alone(self, key: CacheKey) -> None:
         """:raises NameTaken: another import of the key was faster"""
-        for copy in self._store.copies(key, fresh=True):
+        for copy in self._context.store.copies(key, fresh=True):
             raise errors.NameTaken(
                 f"another process has imported the image meanwhile, as {quoted(copy.name)}",
                 moref=copy.moref,
@@ -201,7 +204,7 @@ class Importer:
         """
         assert entry.record is not None, "every import has one"
         try:
-            copies = self._store.copies(entry.record.key, fresh=True)
+            copies = self._context.store.copies(entry.record.key, fresh=True)
             twins = Supersession(copies)
             for copy in copies:
                 stays = twins.twin_of(copy)
@@ -214,67 +217,63 @@ class Importer:
             LOG.info("Whether %s is alone is not known: %s", quoted(entry.name), failure)
             return entry
 
-    def _import(
-        self,
-        key: CacheKey,
-        image: Image,
-        source: ImageSource,
-        home: Home,
-        name: str | None = None,
-    ) -> CacheEntry:
-        """Import it, and report how it goes.
-
-        :param name: the key's by default
-        """
-        began = self._clock.monotonic()
-        name = name or template_name(self._backend, key, self._deployment)
+    def _import(self, job: _Job) -> CacheEntry:
+        """Import it, and report how it goes."""
+        began = self._context.clock.monotonic()
         vm: Import | None = None
         try:
             try:
+                disk = FreshDisk(self._transfer, job.image, job.source, self._context.clock)
                 with (
-                    FreshDisk(self._transfer, image, source, self._clock) as disk,
-                    self._begun(key, name, image, disk, home) as (vm, datastore),
+                    contextlib.closing(disk),
+                    self._begun(job, disk) as (vm, datastore),
                 ):
                     vm.upload(disk)
-                    self._check_alone(key)
+                    self._check_alone(job.key)
                     entry, bytes_read = vm.commit(), disk.bytes_read
             except errors.UploadRefused:
-                self._check_grains(image, source)
+                self._check_grains(job)
                 raise
         except BaseException as failure:
             if vm is not None or not isinstance(failure, (errors.NameTaken, errors.NotCacheable)):
-                seconds, error = self._clock.monotonic() - began, type(failure).__name__
-                self._events(ImportFailed(self._backend, image.id, error, seconds))
+                seconds, error = self._context.clock.monotonic() - began, type(failure).__name__
+                self._context.events(
+                    ImportFailed(self._context.backend, job.image.id, error, seconds)
+                )
             raise
-        self._events(
+        self._context.events(
             Imported(
-                self._backend,
-                image.id,
+                self._context.backend,
+                job.image.id,
                 entry.name,
                 datastore,
                 entry.size_bytes,
                 bytes_read,
-                self._clock.monotonic() - began,
+                self._context.clock.monotonic() - began,
             )
         )
         return self._settled(entry)
 
     @contextlib.contextmanager
-    def _begun(
-        self, key: CacheKey, name: str, image: Image, disk: Disk, home: Home
-    ) -> Iterator[tuple[Import, str]]:
+    def _begun(self, job: _Job, disk: Disk) -> Iterator[tuple[Import, str]]:
         """The import, and the name of its datastore; an error in the block removes its VM."""
-        admission.check_limit(image, disk.capacity_bytes, self._settings())
-        with home(disk.capacity_bytes) as place, contextlib.ExitStack() as begun:
-            with self._room.make(disk.capacity_bytes, place):
+        size_bytes = disk.capacity_bytes
+        admission.check_limit(job.image, size_bytes, self._context.settings())
+        with (
+            self._context.placement.for_template(size_bytes, job.near, only=job.only) as place,
+            contextlib.ExitStack() as begun,
+        ):
+            with self._room.make(size_bytes, place):
                 vm = begun.enter_context(
-                    self._store.begin_import(key, name, disk.capacity_bytes, place)
+                    self._context.store.begin_import(job.key, job.name, size_bytes, place)
                 )
             datastore = place.datastore_name
-            self._events(ImportStarted(self._backend, image.id, name, datastore))
+            self._context.events(
+                ImportStarted(self._context.backend, job.image.id, job.name, datastore)
+            )
             yield vm, datastore
 
-    def _check_grains(self, image: Image, source: ImageSource) -> None:
+    def _check_grains(self, job: _Job) -> None:
         """Read the image once more, to find out whether the host refused it because it is damaged.
 
         Cinder's own driver ignores the host's answer and would create a volume without the image's
@@ -282,20 +281,20 @@ class Importer:
 
         :raises ImageError: the image is damaged
         """
-        deadline = self._clock.monotonic() + self._settings().lock_timeout_s
+        deadline = self._context.clock.monotonic() + self._context.settings().lock_timeout_s
         try:
-            with self._transfer(image, source, check_grains=True) as disk:
+            with self._transfer(job.image, job.source, check_grains=True) as disk:
                 while disk.read(_CHECKED_BYTES):
-                    if self._clock.monotonic() > deadline:
-                        LOG.info("%s is not checked to its end: that takes too long", image)
+                    if self._context.clock.monotonic() > deadline:
+                        LOG.info("%s is not checked to its end: that takes too long", job.image)
                         return
                 disk.finish()
         except errors.ImageError:
             raise
         except errors.VmdkCacheError as failure:
-            LOG.info("%s cannot be checked for damage: %s", image, failure)
+            LOG.info("%s cannot be checked for damage: %s", job.image, failure)
 
-    def _outwait(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
+    def _wait_for_rival(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
         """Return when ``entry`` is no longer being imported, or the image has another copy; remove
         ``entry`` if no process is importing it.
 
@@ -306,34 +305,34 @@ class Importer:
         """
         idle_since: float | None = None
         while True:
-            now = self._clock.monotonic()
+            now = self._context.clock.monotonic()
             if now >= deadline:
                 raise errors.LockTimeout(f"another process is still importing {quoted(entry.name)}")
-            seen = self._store.find(key)
+            seen = self._context.store.find(key)
             if seen is None or seen.moref != entry.moref or seen.phase is not Phase.IMPORTING:
                 return
-            if self._store.copies(key):
+            if self._context.store.copies(key):
                 return
-            if self._store.is_importing(entry):
+            if self._context.store.is_importing(entry):
                 idle_since = None
             elif idle_since is None:
                 idle_since = now
             elif now - idle_since >= ABANDONED_AFTER.total_seconds():
                 self._remove_abandoned(entry)
                 return
-            self._clock.sleep(RIVAL_POLL_S)
+            self._context.clock.sleep(RIVAL_POLL_S)
 
     def _remove_abandoned(self, entry: CacheEntry) -> None:
         """:raises NotCacheable: the entry cannot be removed now, and keeps the name"""
 
         def still(seen: CacheEntry) -> bool:
-            return not self._store.is_importing(seen)
+            return not self._context.store.is_importing(seen)
 
         verdict = Verdict(entry, "its import was abandoned", Rule.BROKEN)
         stayed = self._evictor.attempt(verdict, still, has_lock=True)
         if stayed is None:
             return
-        seen = self._store.look_again(entry)
+        seen = self._context.store.look_again(entry)
         if seen is not None and seen.phase is Phase.IMPORTING and still(seen):
             raise errors.NotCacheable(
                 Reason.NAME_TAKEN,

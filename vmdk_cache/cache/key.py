@@ -87,21 +87,20 @@ def template_name(backend: str, key: CacheKey, deployment: str = "") -> str:
     return f"{name_prefix(backend)}{image}) {_tag(key, deployment)}"
 
 
-def replica_name(backend: str, key: CacheKey, datastore: str, deployment: str = "") -> str:
-    """Name of a further copy of the key's template.
+def replica_name(backend: str, key: CacheKey, seed: str, deployment: str = "") -> str:
+    """Name of a further copy of the key's template; four letters of a digest distinguish copies.
 
-    :param datastore: managed object id of the copy's datastore; four letters of its digest
-        distinguish datastores
+    :param seed: what the digest is of: moref of the copy's datastore
     """
-    digest = hashlib.sha256(datastore.encode()).digest()
+    digest = hashlib.sha256(seed.encode()).digest()
     suffix = base64.b32encode(digest).decode()[:4].lower()
     return f"{template_name(backend, key, deployment)}-{suffix}"
 
 
 def free_replica_name(
-    backend: str, key: CacheKey, datastore: str, taken: Collection[str], deployment: str = ""
+    backend: str, key: CacheKey, seed: str, taken: Collection[str], deployment: str = ""
 ) -> str:
-    """The replica's name as of :func:`replica_name`, or a free one made in the same way.
+    """The name of :func:`replica_name`, or a free one made in the same way.
 
     A replica keeps its name when an administrator moves it to another datastore, so a new replica
     on its first datastore finds the name taken. The same happens if the digests of two datastores
@@ -109,9 +108,9 @@ def free_replica_name(
 
     :param taken: names of the key's other copies
     """
-    name, others = replica_name(backend, key, datastore, deployment), itertools.count(1)
+    name, others = replica_name(backend, key, seed, deployment), itertools.count(1)
     while name in taken:
-        name = replica_name(backend, key, f"{datastore} {next(others)}", deployment)
+        name = replica_name(backend, key, f"{seed} {next(others)}", deployment)
     return name
 
 
@@ -127,13 +126,13 @@ def name_prefix(backend: str) -> str:
 
 
 def has_tag(name: str) -> bool:
-    """Whether only we give a template this name: the prior art's names end with the image id."""
+    """Whether only we give a template this name: names of sapcc/cinder's cache have no tag."""
     found = _NAME.fullmatch(name)
     return found is not None and found["tag"] is not None
 
 
 def image_id_in(name: str, backend: str | None = None) -> str | None:
-    """The Glance image id in the name of a template, ours or the prior art's (which has no tag).
+    """The Glance image id in the name of a template, ours or of sapcc/cinder's cache.
 
     :param backend: the template's backend; None for any
     :returns: None if it is not the name of a template
@@ -146,14 +145,11 @@ def image_id_in(name: str, backend: str | None = None) -> str | None:
     return found["image"]
 
 
-def lock_name(key: CacheKey, deployment: str = "") -> str:
-    """The lock that a process holds while it imports or deletes the key's template."""
-    return f"{key.image_id}-{_tag(key, deployment)}"
+def lock_name(name: str) -> str:
+    """The lock that a process holds while it makes or deletes the copy of that name.
 
-
-def lock_name_of(name: str) -> str:
-    """The lock that a process holds while it makes or deletes the copy of that name: for a template
-    :func:`lock_name`; each replica and each template without a tag has its own.
+    Each replica, and each template without a tag, has its own. So other copies of a key can be made
+    and deleted at the same time.
     """
     found = _NAME.fullmatch(name)
     if found is None or not found["tag"]:

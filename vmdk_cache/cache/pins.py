@@ -16,7 +16,7 @@ from vmdk_cache import errors
 
 
 class Pins:
-    """Pins by managed object id. Thread-safe."""
+    """Pins by moref. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

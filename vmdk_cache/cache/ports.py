@@ -66,7 +66,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a VM goes: managed object ids, and the names that logs and paths need."""
+    """Where a VM goes: morefs, and the names that logs and paths need."""
 
     datastore: str
     datastore_name: str
@@ -141,30 +141,24 @@ class Placement(Protocol):
         """
 
     def for_template(
-        self, size_bytes: int, near: Place | None
+        self, size_bytes: int, near: str | None = None, *, only: str | None = None
     ) -> contextlib.AbstractContextManager[Place]:
-        """A place for a template, on the datastore of ``near`` if it has the space.
+        """A place for a template.
 
-        :raises NoPlacement: no datastore fits
-        """
-
-    def for_replica(
-        self, size_bytes: int, datastore: str
-    ) -> contextlib.AbstractContextManager[Place]:
-        """A place on exactly that datastore.
-
-        :raises NoPlacement: it does not fit
+        :param near: moref of the datastore to choose if it has the space
+        :param only: moref of the datastore to choose in any case
+        :raises NoPlacement: no datastore fits, or not that one
         """
 
     def reader(self, entry: CacheEntry) -> str | None:
-        """Managed object id of a host that can read the entry now: its own if that is in order,
+        """Moref of a host that can read the entry now: its own if that is in order,
         otherwise another that has its datastore mounted; None if there is none."""
 
     def spaces(self) -> Mapping[str, Space]:
-        """The datastores that the backend uses, by managed object id."""
+        """The datastores that the backend uses, by moref."""
 
     def in_reach(self) -> Collection[str]:
-        """Managed object ids of the datastores whose files can be read, also of those that the
+        """Morefs of the datastores whose files can be read, also of those that the
         backend does not use: a template may be on one that it used before."""
 
 
@@ -172,7 +166,7 @@ class Placement(Protocol):
 class Directory:
     """A directory in the root of a datastore.
 
-    :ivar datastore: managed object id
+    :ivar datastore: moref
     """
 
     datastore: str
@@ -189,7 +183,7 @@ class Directories(Protocol):
     """Directories that deletions and crashes left on the backend's datastores."""
 
     def volumes(self) -> list[str]:
-        """Managed object ids of datastores that the backend uses, one for each storage volume:
+        """Morefs of datastores that the backend uses, one for each storage volume:
         hosts of several datacenters may mount the same one, and it is a datastore in each of
         them."""
 
@@ -249,8 +243,8 @@ class TemplateStore(Protocol):
         """Make a VM with an empty disk, which is among the entries from then on.
 
         An error in the block removes the VM, unless the VM was READY before it: then the entry
-        stays, whole, and the next request finds it. That takes a vCenter that went away at this
-        moment.
+        stays, complete, and the next request finds it. This happens only if vCenter becomes
+        unreachable at that point.
 
         :param name: see :func:`~vmdk_cache.cache.key.template_name`
         :raises NameTaken: another import of this key is under way or done
@@ -269,17 +263,17 @@ class TemplateStore(Protocol):
         """
 
     def replicate(self, entry: CacheEntry, place: Place, name: str) -> CacheEntry:
-        """Make another READY copy of a READY entry, with the same age; whole or not at all. After
-        an error it may exist, whole.
+        """Make another READY copy of a READY entry, with the same age. Atomic, but a complete copy
+        may exist even after an error.
 
-        :param name: as of :func:`~vmdk_cache.cache.key.free_replica_name`
+        :param name: see :func:`~vmdk_cache.cache.key.free_replica_name`
         :raises NameTaken: a copy with that name exists, or is being made
         """
 
     def move(self, entry: CacheEntry, host: str) -> None:
         """Register a READY entry on another host of its datastore; its files stay where they are.
 
-        :param host: managed object id
+        :param host: moref
         :raises InUse: another operation holds it
         """
 

@@ -1,8 +1,9 @@
-"""The record of a template: a line of JSON in its extraConfig, written once, by ImportVApp.
+"""What is written on a template in vCenter: its record, and notes on its life.
 
-Only a template's name and annotation can be changed (vSphere API reference, ReconfigVM_Task), so
-the record is complete before MarkAsTemplate. It holds nothing about the user who asked for the
-image first: any account with read rights in vCenter can see it.
+The record is a line of JSON in its extraConfig, written once, by ImportVApp. Only a template's name
+and annotation can be changed (vSphere API reference, ReconfigVM_Task), so the record is complete
+before MarkAsTemplate. It holds nothing about the user who asked for the image first: any account
+with read rights in vCenter can see it.
 
 While a cloud is upgraded, processes of two versions share a folder. A record of a later schema
 belongs to a good template that this version cannot read: it neither serves nor removes it. So every
@@ -11,6 +12,17 @@ leave its templates alone.
 
     schema 1    names no deployment, so it may be that of another cloud on the same vCenter
     schema 2    names the deployment (vmdk_cache/deployment.py)
+
+The notes are a line of JSON in a custom attribute, which vCenter lets us change on a template:
+
+    uses        the last use and the last warm-up (cache/usage.py)
+    deployment  for templates whose records do not name it, or can no longer be read
+    content     vCenter's id of it, noted right after MarkAsTemplate. If a process dies in between,
+                or an earlier version of this package made the template, the next use or the next
+                reconcile notes it
+
+A clone may inherit its source's attributes, and a full copy of a disk may have another content id
+than its source. So the notes name the VM they belong to, and count for no other.
 """
 
 from __future__ import annotations
@@ -23,6 +35,8 @@ from vmdk_cache.cache.key import CacheKey
 
 #: The extraConfig key. Clones must blank it (an empty value deletes a key).
 RECORD_KEY = "vmdk_cache.record"
+#: The custom attribute of the notes.
+ATTRIBUTE = "vmdk_cache.usage"
 SCHEMA = 2
 _FIRST_SCHEMA = 1
 _UNKNOWN_TIME = datetime.datetime.fromtimestamp(0, datetime.UTC)
@@ -107,8 +121,74 @@ class Record:
             return None
 
 
+@dataclass(frozen=True)
+class Notes:
+    """The notes: less than the 255 characters that vCenter may keep of the attribute's value.
+
+    :ivar used_at: aware UTC, None if never or not readable; so is ``warmed_at``
+    :ivar ready_vm: moref of the VM that was READY when this was noted, None if unknown
+    :ivar content_id: vCenter's id of the content of that VM's disk, None if vCenter gave none
+    :ivar deployment: the deployment that owns that VM, None if it is not certain
+    """
+
+    used_at: datetime.datetime | None = None
+    warmed_at: datetime.datetime | None = None
+    ready_vm: str | None = None
+    content_id: str | None = None
+    deployment: str | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is noted; only READY entries get notes."""
+        return self != Notes()
+
+    def content_of(self, moref: str) -> str | None:
+        """The content id, if it is that VM's."""
+        return self.content_id if self.ready_vm == moref else None
+
+    def deployment_of(self, moref: str) -> str:
+        """The deployment, if it is that VM's; otherwise ''."""
+        return (self.deployment or "") if self.ready_vm == moref else ""
+
+    def to_json(self) -> str:
+        times = {"used_at": self.used_at, "warmed_at": self.warmed_at}
+        said = {name: time.isoformat() for name, time in times.items() if time}
+        texts = {
+            "ready_vm": self.ready_vm,
+            "content_id": self.content_id,
+            "deployment": self.deployment,
+        }
+        return json.dumps(said | {name: text for name, text in texts.items() if text})
+
+    @classmethod
+    def from_json(cls, text: str | None) -> Notes:
+        """The notes; none if the text was not written by this package."""
+        try:
+            data = json.loads(text or "{}")
+            return cls(
+                _time(data.get("used_at")),
+                _time(data.get("warmed_at")),
+                _text_or_none(data.get("ready_vm")),
+                _text_or_none(data.get("content_id")),
+                _text_or_none(data.get("deployment")),
+            )
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            return cls()
+
+
 def _text(value: object) -> str:
     """:raises ValueError: half a character (a lone surrogate), which has no digest"""
     text = str(value)
     text.encode()
     return text
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _time(text: object) -> datetime.datetime | None:
+    if not isinstance(text, str):
+        return None
+    time = datetime.datetime.fromisoformat(text)
+    return time.astimezone(datetime.UTC) if time.tzinfo is not None else None

@@ -45,12 +45,12 @@ from typing import NamedTuple
 from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
-from vmdk_cache.cache import clone_failure
+from vmdk_cache.cache import volume_request
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Replicated
-from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name_of, replica_name
+from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name, replica_name
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.room import Room
 from vmdk_cache.conf import REPLICAS_OFF
@@ -69,8 +69,8 @@ DEMAND_LIFE_S = 86400.0
 THREAD_NAME = "image-cache-replica"
 
 
-class _Wanted(NamedTuple):
-    """A replica, whether it exists or not. ``datastore`` is a managed object id."""
+class _Replica(NamedTuple):
+    """A replica, whether it exists or not. ``datastore`` is a moref."""
 
     key: CacheKey
     datastore: str
@@ -98,21 +98,13 @@ class Replication:
     """
 
     def __init__(self, context: CacheContext, *, room: Room, queue: CloneQueue) -> None:
-        self._backend = context.backend
-        self._deployment = context.deployment
-        self._settings = context.settings
-        self._store = context.store
-        self._placement = context.placement
-        self._locks = context.locks
-        self._pins = context.pins
-        self._events = context.events
-        self._clock = context.clock
+        self._context = context
         self._room = room
         self._clone_queue = queue
         self._lock = threading.Lock()
         self._demands: dict[CacheKey, dict[str, _Demand]] = {}  # by datastore
-        self._waiting: list[_Wanted] = []
-        self._at_work: set[_Wanted] = set()
+        self._waiting: list[_Replica] = []
+        self._at_work: set[_Replica] = set()
         self._copies: dict[CacheKey, int] = {}  # to read from, when last seen
         self._readers: collections.Counter[str] = collections.Counter()  # replicas, by source
         self._closed = False
@@ -125,7 +117,7 @@ class Replication:
 
         :param copies: of the key, possibly none yet; one on that datastore is enough
         """
-        if self._settings().replicas == REPLICAS_OFF:
+        if self._context.settings().replicas == REPLICAS_OFF:
             return
         if all(copy.datastore != place.datastore for copy in copies):
             with self._lock:
@@ -144,9 +136,9 @@ class Replication:
             if not due:
                 return
             self._copies[key] = len(copies)
-            for wanted in due:
-                self._waiting.append(wanted)
-                self._clone_queue.promise(*wanted)
+            for replica in due:
+                self._waiting.append(replica)
+                self._clone_queue.promise(*replica)
             self._start_threads()
 
     def make(self, key: CacheKey, datastore: str) -> tuple[CacheEntry, bool]:
@@ -155,13 +147,13 @@ class Replication:
         For callers that wait for the replica: made regardless of ``image_cache_replicas``, of a
         recent failure, and of the number of replicas that are being made.
 
-        :param datastore: managed object id
+        :param datastore: moref
         :raises ObjectNotFound: there is no copy to make it from
         :raises VmdkCacheError: it was not made, and nothing is left of it
         """
         self._clone_queue.promise(key, datastore)
         try:
-            found, made = self._have(_Wanted(key, datastore))
+            found, made = self._have(_Replica(key, datastore))
         finally:
             self._clone_queue.withdraw(key, datastore)
         if found is None:
@@ -177,7 +169,7 @@ class Replication:
             self._drop_waiting()
 
     def _count(self, key: CacheKey, datastore: str) -> None:
-        now = self._clock.monotonic()
+        now = self._context.clock.monotonic()
         if datastore not in self._demands.get(key, {}):
             self._forget_old_demands(now)
         demand = self._demands.setdefault(key, {}).setdefault(datastore, _Demand(now))
@@ -186,20 +178,20 @@ class Replication:
         demand.asked_at = now
         demand.volumes += 1
 
-    def _due(self, key: CacheKey, there: set[str | None]) -> list[_Wanted]:
+    def _due(self, key: CacheKey, there: set[str | None]) -> list[_Replica]:
         """The replicas of the key to queue now."""
-        now = self._clock.monotonic()
+        now = self._context.clock.monotonic()
         due = []
         for datastore, demand in self._demands.get(key, {}).items():
             if demand.is_pending or now < demand.not_before or datastore in there:
                 continue
-            if demand.volumes > self._settings().replicate_after:
+            if demand.volumes > self._context.settings().replicate_after:
                 demand.is_pending = True
-                due.append(_Wanted(key, datastore))
+                due.append(_Replica(key, datastore))
         return due
 
     def _of_key(self, key: CacheKey) -> int:
-        return sum(wanted.key == key for wanted in (*self._waiting, *self._at_work))
+        return sum(replica.key == key for replica in (*self._waiting, *self._at_work))
 
     def _forget_old_demands(self, now: float) -> None:
         for key, demands in list(self._demands.items()):
@@ -213,128 +205,130 @@ class Replication:
 
     def _start_threads(self) -> None:
         """Start a thread for each replica that can be made now."""
-        while (wanted := self._next()) is not None:
+        while (replica := self._next()) is not None:
             thread = threading.Thread(
-                target=self._work, args=(wanted,), name=THREAD_NAME, daemon=True
+                target=self._work, args=(replica,), name=THREAD_NAME, daemon=True
             )
             try:
                 thread.start()
             except RuntimeError as failure:
                 LOG.info("Cannot start a thread to make a replica: %s", sentence(failure))
-                self._at_work.discard(wanted)
-                self._waiting.insert(0, wanted)
+                self._at_work.discard(replica)
+                self._waiting.insert(0, replica)
                 if not self._at_work:  # otherwise a running one starts the waiting ones at its end
                     self._drop_waiting()
                 return
 
-    def _next(self) -> _Wanted | None:
+    def _next(self) -> _Replica | None:
         """The replica that has waited longest and has a copy that no other replica is read from."""
         if len(self._at_work) == AT_ONCE:
             return None
-        busy = collections.Counter(wanted.key for wanted in self._at_work)
-        for wanted in self._waiting:
-            if busy[wanted.key] < self._copies[wanted.key]:
-                self._waiting.remove(wanted)
-                self._at_work.add(wanted)
-                return wanted
+        busy = collections.Counter(replica.key for replica in self._at_work)
+        for replica in self._waiting:
+            if busy[replica.key] < self._copies[replica.key]:
+                self._waiting.remove(replica)
+                self._at_work.add(replica)
+                return replica
         return None
 
-    def _work(self, wanted: _Wanted) -> None:
+    def _work(self, replica: _Replica) -> None:
         """Make one replica, in its thread."""
         made = False
         try:
-            made = self._make(wanted)
+            made = self._make(replica)
         finally:
             with self._lock:
-                self._at_work.discard(wanted)
+                self._at_work.discard(replica)
                 if made:
-                    self._demands.get(wanted.key, {}).pop(wanted.datastore, None)
+                    self._demands.get(replica.key, {}).pop(replica.datastore, None)
                 else:
-                    self._put_off(wanted)
-                self._clone_queue.withdraw(*wanted)
+                    self._put_off(replica)
+                self._clone_queue.withdraw(*replica)
                 self._start_threads()
-                if not self._of_key(wanted.key):
-                    self._copies.pop(wanted.key, None)
+                if not self._of_key(replica.key):
+                    self._copies.pop(replica.key, None)
 
     def _drop_waiting(self) -> None:
-        for wanted in self._waiting:
-            self._put_off(wanted)
-            self._clone_queue.withdraw(*wanted)
+        for replica in self._waiting:
+            self._put_off(replica)
+            self._clone_queue.withdraw(*replica)
         self._waiting.clear()
 
-    def _put_off(self, wanted: _Wanted) -> None:
-        now = self._clock.monotonic()
+    def _put_off(self, replica: _Replica) -> None:
+        now = self._context.clock.monotonic()
         demand = _Demand(now, not_before=now + PAUSE_AFTER_FAILURE_S)
-        self._demands.setdefault(wanted.key, {})[wanted.datastore] = demand
+        self._demands.setdefault(replica.key, {})[replica.datastore] = demand
 
     # -- one replica -----------------------------------------------------------------------------
 
-    def _make(self, wanted: _Wanted) -> bool:
+    def _make(self, replica: _Replica) -> bool:
         """Make a replica if it is missing; False if it has to be tried again later."""
         try:
-            self._have(wanted)
+            self._have(replica)
         except Exception as failure:
             # Safe for any error: volumes are cloned across datastores, as before.
             LOG.info(
                 "No replica of image %s on datastore %s for now: %s",
-                identifier(wanted.key.image_id),
-                wanted.datastore,
+                identifier(replica.key.image_id),
+                replica.datastore,
                 sentence(failure if isinstance(failure, errors.VmdkCacheError) else repr(failure)),
             )
             return False
         return True
 
-    def _have(self, wanted: _Wanted) -> tuple[CacheEntry | None, bool]:
+    def _have(self, replica: _Replica) -> tuple[CacheEntry | None, bool]:
         """The replica, None if there is no copy to make it from; and whether this call made it."""
-        started = self._clock.monotonic()
-        of = (self._backend, wanted.key, wanted.datastore)
-        usual_name = replica_name(*of, self._deployment)
+        started = self._context.clock.monotonic()
+        of = (self._context.backend, replica.key, replica.datastore)
+        usual_name = replica_name(*of, self._context.deployment)
         with contextlib.ExitStack() as locks:
             # The usual name is locked even if the replica gets another one: two processes must not
             # make replicas on the same datastore.
-            locks.enter_context(self._locks.hold(lock_name_of(usual_name), LOCK_WAIT_S))
-            copies = self._store.copies(wanted.key, fresh=True)
-            there = next((c for c in copies if c.datastore == wanted.datastore), None)
+            locks.enter_context(self._context.locks.hold(lock_name(usual_name), LOCK_WAIT_S))
+            copies = self._context.store.copies(replica.key, fresh=True)
+            there = next((c for c in copies if c.datastore == replica.datastore), None)
             if there is not None:
                 self._clone_queue.add(there)
             if there is not None or not copies:
                 return there, False
             taken = {copy.name for copy in copies}
-            name = free_replica_name(*of, taken, self._deployment)
+            name = free_replica_name(*of, taken, self._context.deployment)
             if name != usual_name:
-                locks.enter_context(self._locks.hold(lock_name_of(name), LOCK_WAIT_S))
-            made, place = self._replicate(wanted, name, copies)
+                locks.enter_context(self._context.locks.hold(lock_name(name), LOCK_WAIT_S))
+            made, place = self._replicate(replica, name, copies)
         with self._lock:
-            if wanted.key in self._copies:
-                self._copies[wanted.key] = len(copies) + 1
+            if replica.key in self._copies:
+                self._copies[replica.key] = len(copies) + 1
         self._clone_queue.add(made)
-        self._events(
+        self._context.events(
             Replicated(
-                self._backend,
-                wanted.key.image_id,
+                self._context.backend,
+                replica.key.image_id,
                 made.name,
                 place.datastore_name,
-                self._clock.monotonic() - started,
+                self._context.clock.monotonic() - started,
             )
         )
         return made, True
 
     def _replicate(
-        self, wanted: _Wanted, name: str, copies: Sequence[CacheEntry]
+        self, replica: _Replica, name: str, copies: Sequence[CacheEntry]
     ) -> tuple[CacheEntry, Place]:
         """The new copy and its place."""
         with (
             self._source(copies) as source,
-            self._placement.for_replica(source.size_bytes, wanted.datastore) as place,
+            self._context.placement.for_template(
+                source.size_bytes, only=replica.datastore
+            ) as place,
             self._room.free_for(name, source.size_bytes, place),
         ):
             made = retry.call(
-                lambda: self._store.replicate(source, place, name),
+                lambda: self._context.store.replicate(source, place, name),
                 when=lambda failure: isinstance(failure, errors.FileLocked),
-                first_wait_s=clone_failure.FIRST_PAUSE_S,
-                max_wait_s=clone_failure.LONGEST_PAUSE_S,
-                within_s=clone_failure.PAUSES_WITHIN_S,
-                clock=self._clock,
+                first_wait_s=volume_request.FIRST_PAUSE_S,
+                max_wait_s=volume_request.LONGEST_PAUSE_S,
+                within_s=volume_request.PAUSES_WITHIN_S,
+                clock=self._context.clock,
             )
             return self._with_times(made, source), place
 
@@ -345,16 +339,16 @@ class Replication:
 
         :raises HostUnavailable: there is none; only volumes move a template to another host
         """
-        fit = [
-            copy for copy in copies if copy.accessible and self._placement.reader(copy) == copy.host
-        ]
+        fit = self._context.readable(copies)
         if not fit:
             raise errors.HostUnavailable("no copy is on a host that can read it now")
         with self._lock:
-            source = min(fit, key=lambda c: (self._readers[c.moref], self._pins.count(c.moref)))
+            source = min(
+                fit, key=lambda c: (self._readers[c.moref], self._context.pins.count(c.moref))
+            )
             self._readers[source.moref] += 1
         try:
-            with self._pins.pin(source.moref):
+            with self._context.pins.pin(source.moref):
                 yield source
         finally:
             with self._lock:
@@ -365,7 +359,7 @@ class Replication:
         because its record is as old as the template's."""
         warmed = dataclasses.replace(made, warmed_at=source.warmed_at)
         try:
-            return dataclasses.replace(warmed, used_at=self._store.touch(warmed))
+            return dataclasses.replace(warmed, used_at=self._context.store.touch(warmed))
         except errors.VmdkCacheError as failure:
             LOG.info("The use of replica %s was not noted: %s", quoted(made.name), failure)
             return made

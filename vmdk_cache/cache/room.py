@@ -26,7 +26,8 @@ from vmdk_cache.cache.ports import Place
 from vmdk_cache.quoting import quoted
 
 LOCK = "room"
-#: The lock is held for look-ups, a few deletions and the start of an import.
+#: The lock is usually held for seconds: for look-ups, deletions and the start of an import. While a
+#: deletion hangs, which vim/template.py bounds, other imports give up and bypass the cache.
 LOCK_TIMEOUT_S = 600.0
 
 
@@ -45,18 +46,14 @@ class Room:
 
         :raises NotCacheable: evicting would not make enough room
         """
-        if not self._context.settings().has_limits:
-            yield
-            return
-        with self._context.locks.hold(LOCK, LOCK_TIMEOUT_S):
+        with self._locked():
             for verdict in self._plan(size_bytes, place):
                 self._remove(verdict)
             yield
 
     def check(self, size_bytes: int, place: Place) -> None:
         """:raises NotCacheable: there is no room for a template, and evicting would not make any"""
-        if self._context.settings().has_limits:
-            self._plan(size_bytes, place)
+        self._plan(size_bytes, place)
 
     @contextlib.contextmanager
     def free_for(self, name: str, size_bytes: int, place: Place) -> Iterator[None]:
@@ -66,10 +63,7 @@ class Room:
         :param name: the replica's
         :raises NotCacheable: there is no room, or another template would have to be evicted
         """
-        if not self._context.settings().has_limits:
-            yield
-            return
-        with self._context.locks.hold(LOCK, LOCK_TIMEOUT_S):
+        with self._locked():
             if plan := self._plan(size_bytes, place):
                 raise errors.NotCacheable(
                     Reason.NO_ROOM, f"{quoted(plan[0].entry.name)} would have to make room for it"
@@ -83,13 +77,22 @@ class Room:
             with self._reserved_lock:
                 del self._reserved[name]
 
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        """The lock of the whole backend; none while there are no limits."""
+        if self._context.settings().has_limits:
+            return self._context.locks.hold(LOCK, LOCK_TIMEOUT_S)
+        return contextlib.nullcontext()
+
     def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
+        settings = self._context.settings()
+        if not settings.has_limits:
+            return ()
         entries = self._context.entries()
         return plan_room(
             [*entries, *self._reservations(entries)],
             size_bytes,
             place.datastore,
-            self._context.settings(),
+            settings,
             spaces=self._context.spaces(),
             in_use=self._context.pins.pinned(),
             kept=self._context.kept(),
@@ -102,7 +105,7 @@ class Room:
             return [one for name, one in self._reserved.items() if name not in counted]
 
     def _remove(self, verdict: Verdict) -> None:
-        if not self._evictor.remove(verdict, self._is_unused):
+        if self._evictor.attempt(verdict, self._is_unused) is not None:
             raise errors.NotCacheable(
                 Reason.NO_ROOM,
                 f"{quoted(verdict.entry.name)} should have made room and could not be removed now",

@@ -68,7 +68,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         self._unusable: errors.ConfigError | None = None
         self._connection = CacheConnection(self.configuration.config_group)
         self._ledger: Ledger | None = None
-        self._events: events.Events = events.log
+        self._events: events.Listener = events.log
         self._open_loop: loopingcall.FixedIntervalLoopingCall | None = None
         self._purge_loop: loopingcall.FixedIntervalLoopingCall | None = None
         self._warm_up_loop: loopingcall.DynamicLoopingCall | None = None
@@ -222,9 +222,9 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         if cache is not None and cache.warm_up is not None:
             cache.warm_up.run()
 
-    def _listeners(self) -> events.Events:
+    def _listeners(self) -> events.Listener:
         """The listeners of the cache's events; only the log is mandatory."""
-        heard: list[events.Events] = [events.log, Notifications(self.host)]
+        heard: list[events.Listener] = [events.log, Notifications(self.host)]
         path = self.configuration.image_cache_ledger
         try:
             self._ledger = Ledger.open(path) if path else None

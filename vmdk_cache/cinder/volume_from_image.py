@@ -62,7 +62,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
 
     _settings: conf.LiveSettings
     _connection: CacheConnection
-    _events: events.Events
+    _events: events.Listener
     _feedback: Feedback
     _workers: Workers
 

@@ -32,7 +32,7 @@ from vmdk_cache.cli.app import add_configuration_options
 from vmdk_cache.quoting import printable, sentence
 
 if TYPE_CHECKING:
-    from vmdk_cache.cache.events import Events
+    from vmdk_cache.cache.events import Listener
     from vmdk_cache.cache.ports import Catalog
     from vmdk_cache.cli.configuration import BackendConfiguration, Configuration
     from vmdk_cache.cli.late_ledger import LateLedger
@@ -165,7 +165,7 @@ class _Base(command.Command):
         self._opened.callback(cache.close)
         return cache
 
-    def _events(self, ledger_path: str | None) -> Events:
+    def _events(self, ledger_path: str | None) -> Listener:
         """The log, and the ledger if one is configured. The first event opens the ledger, so
         read-only commands create no file."""
         from vmdk_cache.cache import events

@@ -1,4 +1,4 @@
-"""Selects the datastore and host of a volume: a pure choice over a snapshot of the inventory.
+"""Selects the datastore and host of a volume, by a pure choice, and reserves them.
 
 The rules are those of Cinder's own driver (cinder.volume.drivers.vmware.datastore), so that
 enabling the cache does not change where volumes go: of the suitable datastores, the one mounted by
@@ -9,12 +9,14 @@ is preferred; and a refusal says how many datastores were refused for which reas
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from vmdk_cache.errors import NoPlacement
 from vmdk_cache.vim.inventory import Datastore, Host, Inventory
@@ -23,9 +25,11 @@ NAME_DIFFERS: Final = "name does not match vmware_datastore_regex"
 NO_HOST: Final = "no connected host has it mounted read-write"
 DATASTORE_TYPES: Final = frozenset({"nfs", "nfs41", "vmfs", "vsan", "vvol"})
 
+Chosen = TypeVar("Chosen")
+
 
 @dataclass(frozen=True)
-class Need:
+class Requirements:
     """The requirements on a place.
 
     :ivar size_bytes: required space
@@ -55,7 +59,7 @@ class Target:
 
 
 def choose(
-    inventory: Inventory, need: Need, *, pending: Mapping[str, int], rng: random.Random
+    inventory: Inventory, need: Requirements, *, pending: Mapping[str, int], rng: random.Random
 ) -> Target:
     """Select the best place in `inventory` for `need`.
 
@@ -85,7 +89,7 @@ def choose(
 
 
 def refusal(
-    datastore: Datastore, hosts: Mapping[str, Host], need: Need, free_bytes: int
+    datastore: Datastore, hosts: Mapping[str, Host], need: Requirements, free_bytes: int
 ) -> str | None:
     """Why the datastore does not meet `need`, None if it does.
 
@@ -98,7 +102,7 @@ def refusal(
     return reason
 
 
-def _own_refusal(datastore: Datastore, free_bytes: int, need: Need) -> str | None:
+def _own_refusal(datastore: Datastore, free_bytes: int, need: Requirements) -> str | None:
     """Why the datastore itself does not fit, None if it does."""
     kind = datastore.type.lower()
     rules = (
@@ -132,9 +136,45 @@ def usable_hosts(datastore: Datastore, hosts: Mapping[str, Host]) -> list[Host]:
     return [host for host in mounted if host.connected and not host.in_maintenance]
 
 
-def _explain(need: Need, refusals: Mapping[str, int]) -> str:
+def _explain(need: Requirements, refusals: Mapping[str, int]) -> str:
     what = f"no datastore and host can take a request for {need.size_bytes / (1 << 30):.2f} GiB"
     if not refusals:
         return f"{what}: the clusters have no datastore"
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(refusals.items()))
     return f"{what}; datastores refused: {counts}"
+
+
+class Reservations:
+    """Space and host load reserved by running requests; thread-safe.
+
+    vCenter's free space shrinks only as the bytes arrive, and vCenter does not report the load of
+    hosts. Without reservations, every request of a burst would select the same place.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._promised: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def claim(
+        self,
+        choose: Callable[[dict[str, int]], Chosen],
+        cost_of: Callable[[Chosen], Mapping[str, int]],
+    ) -> Iterator[Chosen]:
+        """Choose a place and reserve it in one step, so that concurrent choices see each other.
+
+        :param choose: receives the current reservations by moref; must be fast, it holds a lock
+        :param cost_of: what the choice takes (>= 0) from which objects, by moref: bytes of a
+            datastore, VMs of a host
+        """
+        with self._lock:
+            chosen = choose(dict(self._promised))
+            cost = Counter(cost_of(chosen))
+            if min(cost.values(), default=0) < 0:
+                raise ValueError(f"cannot reserve {dict(cost)}")
+            self._promised += cost
+        try:
+            yield chosen
+        finally:
+            with self._lock:
+                self._promised -= cost

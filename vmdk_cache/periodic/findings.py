@@ -61,7 +61,7 @@ class Finding:
     """One thing that is wrong.
 
     :ivar name: of the VM or directory
-    :ivar where: managed object id, or ``[datastore] directory``
+    :ivar where: moref, or ``[datastore] directory``
     :ivar says: what is wrong and what to do, in one sentence
     :ivar fixed: it has been repaired
     """

@@ -34,11 +34,15 @@ class Housekeeping:
         try:
             self._purge.run()
         except Exception as failure:
-            LOG.warning("The image cache could not be purged, next time: %s", sentence(failure))
+            LOG.warning(
+                "The image cache could not be purged, the next run retries: %s", sentence(failure)
+            )
         try:
             self._check()
         except Exception as failure:
-            LOG.warning("The image cache could not be checked, next time: %s", sentence(failure))
+            LOG.warning(
+                "The image cache could not be checked, the next run retries: %s", sentence(failure)
+            )
 
     def _check(self) -> None:
         now = self._clock.monotonic()

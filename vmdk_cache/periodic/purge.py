@@ -86,7 +86,7 @@ class Purge:
 
         :param plan: called under the lock: :meth:`plan` or :meth:`plan_requested`
         :raises LockTimeout: another process is purging
-        :raises VCenterError: as of the plan
+        :raises VCenterError: same errors as the plan
         """
         removed, stayed = [], []
         with self._context.locks.hold(LOCK, 0):

@@ -3,7 +3,7 @@
 A check lists the cache's folder and the directories on the backend's datastores, and diagnoses each
 entry (periodic/findings.py). With ``fix`` it removes entries that are ours and of no use: under the
 lock of their names, after another look, like every template (cache/evictor.py). It also writes
-notes that are missing on templates (cache/usage.py). One process checks at a time.
+notes that are missing on templates (cache/record.py). One process checks at a time.
 
 An entry that looks like an import gets time, because between the end of its NFC lease and
 MarkAsTemplate no task shows it. It is removed if two looks, ABANDONED_AFTER apart, find no process
@@ -22,12 +22,11 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Phase
 from vmdk_cache.cache.events import Rule
 from vmdk_cache.cache.eviction_plan import Verdict
-from vmdk_cache.cache.evictor import Evictor, lock_of
-from vmdk_cache.cache.importer import ABANDONED_AFTER
-from vmdk_cache.cache.key import has_tag, image_id_in, lock_name_of, name_prefix
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.key import has_tag, image_id_in, lock_name, name_prefix
 from vmdk_cache.cache.ports import Directories, Directory
 from vmdk_cache.periodic.findings import Diagnosis, Finding, Kind, Report, diagnose
 from vmdk_cache.quoting import quoted
@@ -47,12 +46,7 @@ class Reconcile:
     """The checks of one backend's cache; ``check`` may be called by any thread at any time."""
 
     def __init__(self, context: CacheContext, evictor: Evictor, directories: Directories) -> None:
-        self._backend = context.backend
-        self._deployment = context.deployment
-        self._store = context.store
-        self._locks = context.locks
-        self._clock = context.clock
-        self._server_time = context.server_time
+        self._context = context
         self._evictor = evictor
         self._directories = directories
         self._idle_since: dict[str, datetime.datetime] = {}
@@ -69,9 +63,9 @@ class Reconcile:
         :raises VCenterError: the cache's folder or the datastores could not be listed
         """
         try:
-            with self._locks.hold(LOCK, 0):
-                ends_at = self._clock.monotonic() + ENDS_WITHIN_S
-                entries = self._store.entries()
+            with self._context.locks.hold(LOCK, 0):
+                ends_at = self._context.clock.monotonic() + ENDS_WITHIN_S
+                entries = self._context.store.entries()
                 if fix:
                     self._note_missing(entries)
                 findings = list(self._check_entries(entries, fix, ends_at))
@@ -80,11 +74,11 @@ class Reconcile:
                     findings += self._check_datastores(known, remove_directories, ends_at)
                 return Report(tuple(findings))
         except errors.LockTimeout:
-            LOG.debug("Another process is checking the image cache of %s.", self._backend)
+            LOG.debug("Another process is checking the image cache of %s.", self._context.backend)
             return Report((), skipped=True)
 
     def _diagnose(self, entry: CacheEntry) -> Diagnosis | None:
-        return diagnose(entry, self._backend, self._deployment)
+        return diagnose(entry, self._context.backend, self._context.deployment)
 
     def _note_missing(self, entries: Iterable[CacheEntry]) -> None:
         """The note identifies a template that is converted to a virtual machine later."""
@@ -92,7 +86,7 @@ class Reconcile:
             if entry.phase is not Phase.READY or entry.was_ready:
                 continue
             try:
-                self._store.note_ready(entry)
+                self._context.store.note_ready(entry)
             except errors.VCenterError as failure:
                 LOG.info("Template %s has no note yet: %s", quoted(entry.name), failure)
 
@@ -112,7 +106,7 @@ class Reconcile:
             finding = Finding(diagnosis.kind, entry.name, entry.moref, diagnosis.says)
             if not fix or not diagnosis.ours:
                 yield finding
-            elif self._clock.monotonic() >= ends_at:
+            elif self._context.clock.monotonic() >= ends_at:
                 yield dataclasses.replace(finding, says=f"{finding.says} (not now: {_TOO_LONG})")
             else:
                 fixed = self._fixed(entry, diagnosis, finding)
@@ -124,14 +118,14 @@ class Reconcile:
 
         def still(seen: CacheEntry) -> bool:
             return self._diagnose(seen) == diagnosis and not (
-                diagnosis.may_be_an_import and self._store.is_importing(seen)
+                diagnosis.may_be_an_import and self._context.store.is_importing(seen)
             )
 
         stayed = self._evictor.attempt(Verdict(entry, diagnosis.kind.value, Rule.BROKEN), still)
         if stayed is None:
             return dataclasses.replace(finding, fixed=True)
         try:
-            seen = self._store.look_again(entry)
+            seen = self._context.store.look_again(entry)
         except errors.VCenterError:
             seen = entry
         if seen is None or self._diagnose(seen) != diagnosis:
@@ -139,11 +133,11 @@ class Reconcile:
         return dataclasses.replace(finding, says=f"{finding.says} (not now: {stayed.reason})")
 
     def _abandoned(self, imports: list[CacheEntry], *, wait: bool) -> set[str]:
-        """Managed object ids of those of ``imports`` that no process works on any more.
+        """Morefs of those of ``imports`` that no process works on any more.
 
         :param wait: whether to wait for a second look at those that this process sees first now
         """
-        now = self._server_time()
+        now = self._context.server_time()
         idle = [entry for entry in imports if not self._is_importing(entry)]
         self._idle_since = {entry.moref: self._idle_since.get(entry.moref, now) for entry in idle}
         abandoned = {
@@ -157,7 +151,7 @@ class Reconcile:
             and now - entry.created_at >= ABANDONED_AFTER
         ]
         if old and wait:
-            self._clock.sleep(ABANDONED_AFTER.total_seconds())
+            self._context.clock.sleep(ABANDONED_AFTER.total_seconds())
             old = [entry for entry in old if not self._is_importing(entry)]
         return abandoned | {entry.moref for entry in old}
 
@@ -165,8 +159,8 @@ class Reconcile:
         """Whether a process works on the entry: vCenter's task shows the importer. If another
         process holds the lock of its name, the entry is about to be finished or removed."""
         try:
-            with self._locks.hold(lock_of(entry), 0):
-                return self._store.is_importing(entry)
+            with self._context.locks.hold(lock_name(entry.name), 0):
+                return self._context.store.is_importing(entry)
         except errors.LockTimeout:
             return True
         except errors.VCenterError as failure:
@@ -177,9 +171,9 @@ class Reconcile:
     def _check_datastores(
         self, known: Collection[str], remove: bool, ends_at: float
     ) -> Iterator[Finding]:
-        prefix = name_prefix(self._backend)
+        prefix = name_prefix(self._context.backend)
         for datastore in self._directories.volumes():
-            if self._clock.monotonic() >= ends_at:
+            if self._context.clock.monotonic() >= ends_at:
                 says = f"was not searched for orphaned directories: {_TOO_LONG}"
                 yield Finding(Kind.DATASTORE_UNREAD, datastore, datastore, says)
                 continue
@@ -194,9 +188,9 @@ class Reconcile:
                     f"Datastore.Browse: {failure}",
                 )
                 continue
-            unused = [each for each in unused if _is_ours(each.name, self._backend)]
+            unused = [each for each in unused if _is_ours(each.name, self._context.backend)]
             if remove and unused:
-                self._clock.sleep(REGISTERED_WITHIN_S)
+                self._context.clock.sleep(REGISTERED_WITHIN_S)
             for directory in unused:
                 finding = self._orphan(directory, remove, ends_at)
                 if finding is not None:
@@ -212,10 +206,10 @@ class Reconcile:
         )
         if not remove:
             return finding
-        if self._clock.monotonic() >= ends_at:
+        if self._context.clock.monotonic() >= ends_at:
             return dataclasses.replace(finding, says=f"{finding.says} (not now: {_TOO_LONG})")
         try:
-            with self._locks.hold(lock_name_of(_template_of(directory.name)), 0):
+            with self._context.locks.hold(lock_name(_template_of(directory.name)), 0):
                 if directory not in self._directories.unused(directory.datastore, directory.name):
                     return None
                 self._directories.delete(directory)

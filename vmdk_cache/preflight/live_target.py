@@ -19,8 +19,7 @@ from vmdk_cache import errors, retry
 from vmdk_cache.backend import Backend
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Volume
-from vmdk_cache.cache.record import RECORD_KEY
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
 from vmdk_cache.conf import REPLICAS_OFF, Settings
 from vmdk_cache.preflight.live_image import Form, GeneratedImage
 from vmdk_cache.preflight.live_names import BACKEND, VOLUME, LiveNames, is_from_live_run

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from vmdk_cache import errors
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE
 from vmdk_cache.datastore.selection import NAME_DIFFERS
 from vmdk_cache.preflight.probe import Finding, Status, failed, not_tried, ok, warning
 from vmdk_cache.preflight.target import GIB, Target

@@ -17,7 +17,7 @@ from vmdk_cache.backend import Backend
 from vmdk_cache.cache.record import RECORD_KEY, Record
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
-from vmdk_cache.datastore.selection import Need, refusal
+from vmdk_cache.datastore.selection import Requirements, refusal
 from vmdk_cache.locks import Locks, server_of
 from vmdk_cache.vim import folder, inventory, properties, simulator, virtual_machine
 from vmdk_cache.vim.host_address import HostAddress, host_addresses
@@ -203,7 +203,7 @@ class Target:
     def datastore_decisions(self) -> tuple[tuple[Datastore, str | None], ...]:
         """Each datastore with placement's reason for not using it, or None if it is used."""
         hosts = {host.moref: host for host in self.inventory.hosts}
-        need = Need(SMALLEST_VOLUME, name_regex=self._datastore_regex)
+        need = Requirements(SMALLEST_VOLUME, name_regex=self._datastore_regex)
         return tuple(
             (datastore, refusal(datastore, hosts, need, datastore.free_bytes))
             for datastore in self.inventory.datastores

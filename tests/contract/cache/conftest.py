@@ -18,8 +18,7 @@ from vmdk_cache.backend import Backend
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import replica_name
 from vmdk_cache.cache.ports import Place, TemplateStore
-from vmdk_cache.cache.record import RECORD_KEY
-from vmdk_cache.cache.usage import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session

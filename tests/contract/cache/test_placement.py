@@ -75,7 +75,7 @@ class World:
     def replica_at(self, size_bytes: int, datastore: int) -> str:
         """Name of the datastore for a replica now."""
         self.vc.clock.advance(INVENTORY_AGE_S + 1)
-        with self.placement.for_replica(size_bytes, self.datastore(datastore).moref) as place:
+        with self.placement.for_template(size_bytes, only=self.datastore(datastore).moref) as place:
             return place.datastore_name
 
 
@@ -135,14 +135,14 @@ def test_a_replica_keeps_to_the_backends_datastores(world: World) -> None:
 
 def test_a_replica_keeps_to_the_backends_clusters(world: World) -> None:
     world.placement = world.of("DC0_C1")
-    with world.placement.for_replica(GIB, world.datastore(1).moref) as place:
+    with world.placement.for_template(GIB, only=world.datastore(1).moref) as place:
         assert place.host in {world.host(f"DC0_C1_H{n}").moref for n in (0, 1)}
 
 
 def test_a_replica_needs_a_host_that_is_there(world: World) -> None:
     for name in ("DC0_C0_H0", "DC0_C0_H1", "DC0_C1_H0"):
         world.host(name).set_maintenance(True)
-    with world.placement.for_replica(GIB, world.datastore(1).moref) as place:
+    with world.placement.for_template(GIB, only=world.datastore(1).moref) as place:
         assert place.host == world.host("DC0_C1_H1").moref
 
 
@@ -152,7 +152,7 @@ def test_a_volume_counts_what_was_promised_to_a_replica(world: World) -> None:
     world.datastore(2).fill(90 * GIB)
     emptiest = world.datastore(1)
     with (
-        world.placement.for_replica(60 * GIB, emptiest.moref),
+        world.placement.for_template(60 * GIB, only=emptiest.moref),
         world.placement.for_volume(volume(), 60 * GIB) as place,
     ):
         assert place.datastore_name == "DC0_DS0"

@@ -55,7 +55,7 @@ def test_a_replica_goes_to_the_datastore_that_was_asked_for(
 ) -> None:
     placement = placement_of(target, session)
     for datastore in ground.datastores:
-        with placement.for_replica(MIB, datastore.moref) as place:
+        with placement.for_template(MIB, only=datastore.moref) as place:
             assert (place.datastore, place.datastore_name) == (datastore.moref, datastore.name)
 
 
@@ -64,11 +64,11 @@ def test_a_replica_keeps_to_the_backends_datastores(
 ) -> None:
     ours, *others = ground.datastores
     placement = placement_of(target, session, ours.summary_name)
-    with placement.for_replica(MIB, ours.moref) as place:
+    with placement.for_template(MIB, only=ours.moref) as place:
         assert place.datastore == ours.moref
     for other in others:
         with pytest.raises(errors.NoPlacement):
-            placement.for_replica(MIB, other.moref).__enter__()
+            placement.for_template(MIB, only=other.moref).__enter__()
 
 
 def test_a_replica_that_no_datastore_could_hold_goes_nowhere(
@@ -77,7 +77,7 @@ def test_a_replica_that_no_datastore_could_hold_goes_nowhere(
     placement = placement_of(target, session)
     datastore = ground.datastores[0]
     with pytest.raises(errors.NoPlacement):
-        placement.for_replica(datastore.capacity_bytes + MIB, datastore.moref).__enter__()
+        placement.for_template(datastore.capacity_bytes + MIB, only=datastore.moref).__enter__()
 
 
 def test_a_template_on_a_healthy_host_is_read_there(

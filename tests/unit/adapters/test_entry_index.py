@@ -13,8 +13,7 @@ from tests.unit.cache.conftest import GIB, IMAGE
 from vmdk_cache.adapters.entry_index import A_MOMENT_S, EntryIndex
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
-from vmdk_cache.cache.record import Record
-from vmdk_cache.cache.usage import ATTRIBUTE, Notes
+from vmdk_cache.cache.record import ATTRIBUTE, Notes, Record
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import VirtualDisk

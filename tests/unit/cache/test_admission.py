@@ -45,7 +45,7 @@ def test_a_disabled_cache_takes_no_image_and_looks_no_further() -> None:
     [
         ({"disk_format": "raw"}, "qemu-img"),
         ({"disk_format": ""}, "disk_format"),
-        ({"container_format": "docker"}, "bare and ova"),
+        ({"container_format": "docker"}, "bare, ova"),
         ({"adapter_type": "nvme"}, "lsiLogic, busLogic"),
         ({"adapter_type": ""}, "vmware_adaptertype"),
         ({"adapter_type": "LSILOGIC"}, "vmware_adaptertype"),
@@ -91,5 +91,5 @@ def test_without_a_limit_every_size_is_taken() -> None:
 
 def test_a_volume_as_large_as_the_image_is_large_enough() -> None:
     check_fits(image(), 2 * GIB, volume(size_bytes=2 * GIB))
-    with pytest.raises(errors.VolumeTooSmall, match=r"disk of 2 GiB.*to have 2 GiB"):
+    with pytest.raises(errors.VolumeTooSmall, match=r"disk of 2 GiB.*has only 2 GiB"):
         check_fits(image(), 2 * GIB + 1, volume(size_bytes=2 * GIB))

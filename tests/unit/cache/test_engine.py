@@ -25,8 +25,7 @@ from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache import admission
-from vmdk_cache.cache.clone_failure import FILES_LOST, LONGEST_PAUSE_S, PAUSES_WITHIN_S, PLACES
-from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Phase
 from vmdk_cache.cache.events import (
     Evicted,
     Hit,
@@ -37,10 +36,11 @@ from vmdk_cache.cache.events import (
     Reason,
     Rule,
 )
-from vmdk_cache.cache.importer import ABANDONED_AFTER, NAME_FREE_WITHIN_S
+from vmdk_cache.cache.importer import NAME_FREE_WITHIN_S
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, Volume
+from vmdk_cache.cache.volume_request import FILES_LOST, LONGEST_PAUSE_S, PAUSES_WITHIN_S, PLACES
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.locks import ToozLocks
@@ -496,7 +496,7 @@ def test_a_template_without_files_that_another_thread_removes_is_waited_for(worl
 
     world.store.during["clone"] = removed
     with contextlib.ExitStack() as held:
-        held.enter_context(locks.hold(lock_name(KEY), 0))
+        held.enter_context(locks.hold(lock_name(template_name("b1", KEY)), 0))
         again = engine.create_volume(IMAGE, volume(2), world.source)
     assert not again.hit
     assert evicted(world) == []

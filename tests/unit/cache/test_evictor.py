@@ -16,8 +16,8 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.eviction_plan import Verdict
-from vmdk_cache.cache.evictor import Evictor, lock_of
-from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of
+from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
 
@@ -67,22 +67,22 @@ def test_a_removed_entry_is_an_event_with_its_rule_and_reason(lab: Lab) -> None:
 
 
 def test_what_no_rule_removes_was_requested(lab: Lab) -> None:
-    assert lab.evictor.remove(lab.verdict(rule=None))
+    assert lab.evictor.attempt(lab.verdict(rule=None)) is None
     (event,) = lab.world.events
     assert isinstance(event, Evicted)
     assert event.rule is Rule.REQUESTED
 
 
 def test_an_entry_whose_lock_is_held_stays(lab: Lab) -> None:
-    """Another process imports or removes it."""
-    with lab.locks.hold(lock_of(lab.planned), 0):
+    """Another process makes or removes it."""
+    with lab.locks.hold(lock_name(template_name("b1", KEY)), 0):
         lab.assert_stays("in use", busy=True)
     assert lab.store.calls["destroy"] == 0
-    assert lab.evictor.remove(lab.verdict())
+    assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_the_holder_of_the_lock_removes_without_taking_it_again(lab: Lab) -> None:
-    with lab.locks.hold(lock_of(lab.planned), 0):
+    with lab.locks.hold(lock_name(template_name("b1", KEY)), 0):
         assert lab.evictor.attempt(lab.verdict(), has_lock=True) is None
 
 
@@ -90,7 +90,7 @@ def test_an_entry_that_this_process_clones_from_stays(lab: Lab) -> None:
     with lab.world.pins.pin(lab.planned.moref):
         lab.assert_stays("in use", busy=True)
     assert lab.store.calls["destroy"] == 0
-    assert lab.evictor.remove(lab.verdict())
+    assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_an_entry_that_another_process_clones_from_stays(lab: Lab) -> None:
@@ -109,7 +109,7 @@ def test_no_clone_begins_while_the_entry_is_destroyed(lab: Lab) -> None:
             refused.append(failure)
 
     lab.store.during["destroy"] = pin
-    assert lab.evictor.remove(lab.verdict())
+    assert lab.evictor.attempt(lab.verdict()) is None
     assert len(refused) == 1
 
 
@@ -137,7 +137,7 @@ def test_an_entry_that_was_imported_anew_since_the_plan_stays(lab: Lab) -> None:
 @pytest.mark.parametrize("field", ["host", "unshared_bytes"])
 def test_what_does_not_concern_the_plan_keeps_no_entry(lab: Lab, field: str) -> None:
     lab.change(**{field: 7})
-    assert lab.evictor.remove(lab.verdict())
+    assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_the_caller_decides_last_by_what_the_entry_is_now(lab: Lab) -> None:
@@ -148,7 +148,7 @@ def test_the_caller_decides_last_by_what_the_entry_is_now(lab: Lab) -> None:
         seen.append(entry)
         return False
 
-    assert not lab.evictor.remove(lab.verdict(), still)
+    assert lab.evictor.attempt(lab.verdict(), still) is not None
     assert seen == [changed]
     assert lab.store.calls["destroy"] == 0
 
@@ -170,7 +170,7 @@ def test_lost_files_are_believed_only_while_the_datastore_is_in_reach(
 def test_a_sound_entry_goes_whether_or_not_its_datastore_is_listed(lab: Lab) -> None:
     """vCenter decides: only an entry that seems lost has to be seen twice."""
     lab.world.placement.reachable.clear()
-    assert lab.evictor.remove(lab.verdict())
+    assert lab.evictor.attempt(lab.verdict()) is None
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_failure_of_vcenter_keeps_the_entry_for_the_next_time(
 ) -> None:
     lab.store.faults[verb] = [failure]
     lab.assert_stays(str(failure), busy=busy)
-    assert lab.evictor.remove(lab.verdict())
+    assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_a_coordinator_that_failed_is_the_callers_matter(lab: Lab) -> None:
@@ -199,17 +199,7 @@ def test_a_coordinator_that_failed_is_the_callers_matter(lab: Lab) -> None:
     assert lab.store.calls["destroy"] == 0
 
 
-def test_a_template_is_removed_under_the_lock_of_its_importers(lab: Lab) -> None:
-    assert lock_of(lab.planned) == lock_name(KEY)
-
-
 def test_a_replica_has_a_lock_of_its_own(lab: Lab) -> None:
     replica = lab.store.replicate(lab.planned, dataclasses.replace(PLACE, datastore="datastore-2"))
-    assert lock_of(replica) == lock_name_of(replica.name) != lock_name(KEY)
-    with lab.locks.hold(lock_of(replica), 0):
-        assert lab.evictor.remove(lab.verdict())
-
-
-def test_what_has_no_record_is_locked_by_its_name(lab: Lab) -> None:
-    nameless = dataclasses.replace(lab.planned, record=None, name="made by hand")
-    assert lock_of(nameless) == lock_name_of("made by hand")
+    with lab.locks.hold(lock_name(replica.name), 0):
+        assert lab.evictor.attempt(lab.verdict()) is None

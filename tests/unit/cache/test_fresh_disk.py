@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
@@ -57,7 +58,7 @@ def test_a_stream_is_opened_again_after_a_wait(
     clock: ManualClock, waited_s: float, opened: int
 ) -> None:
     source = ProxiedSource(clock)
-    with FreshDisk(MemoryTransfer(GIB), IMAGE, source, clock) as disk:
+    with contextlib.closing(FreshDisk(MemoryTransfer(GIB), IMAGE, source, clock)) as disk:
         assert (disk.capacity_bytes, disk.length, disk.bytes_read) == (GIB, 4, 0)
         clock.advance(waited_s)
         assert read_all(disk) == b"disk"
@@ -68,7 +69,7 @@ def test_a_stream_is_opened_again_after_a_wait(
 
 def test_a_slow_upload_opens_no_second_stream(clock: ManualClock) -> None:
     source = ProxiedSource(clock)
-    with FreshDisk(MemoryTransfer(GIB), IMAGE, source, clock) as disk:
+    with contextlib.closing(FreshDisk(MemoryTransfer(GIB), IMAGE, source, clock)) as disk:
         assert disk.read() == b"di"
         clock.advance(PROXY_CUTS_AFTER_S - 1)
         assert disk.read() == b"sk"
@@ -77,7 +78,7 @@ def test_a_slow_upload_opens_no_second_stream(clock: ManualClock) -> None:
 
 def test_an_image_that_changed_meanwhile_is_refused(clock: ManualClock) -> None:
     transfer = MemoryTransfer(GIB)
-    with FreshDisk(transfer, IMAGE, ProxiedSource(clock), clock) as disk:
+    with contextlib.closing(FreshDisk(transfer, IMAGE, ProxiedSource(clock), clock)) as disk:
         transfer.capacity_bytes = 2 * GIB
         clock.advance(WAITS_S + 1)
         with pytest.raises(errors.ImageCorrupt, match="another disk"):
@@ -86,7 +87,7 @@ def test_an_image_that_changed_meanwhile_is_refused(clock: ManualClock) -> None:
 
 def test_every_stream_is_closed(clock: ManualClock) -> None:
     transfer = MemoryTransfer(GIB)
-    with FreshDisk(transfer, IMAGE, ProxiedSource(clock), clock) as disk:
+    with contextlib.closing(FreshDisk(transfer, IMAGE, ProxiedSource(clock), clock)) as disk:
         clock.advance(WAITS_S + 1)
         disk.read()
         assert transfer.open == 1
@@ -114,7 +115,9 @@ def test_an_import_without_a_wait_downloads_once(world: World) -> None:
 @pytest.mark.parametrize("waited_s", [0, WAITS_S + 1])
 def test_the_bytes_are_checked_at_the_end(clock: ManualClock, waited_s: float) -> None:
     image = dataclasses.replace(IMAGE, checksum="0" * 32)
-    with FreshDisk(MemoryTransfer(GIB), image, ProxiedSource(clock), clock) as disk:
+    with contextlib.closing(
+        FreshDisk(MemoryTransfer(GIB), image, ProxiedSource(clock), clock)
+    ) as disk:
         clock.advance(waited_s)
         read_all(disk)
         with pytest.raises(errors.ImageCorrupt, match="other bytes"):

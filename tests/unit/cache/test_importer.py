@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.memory import PLACE, MemoryLocks, MemorySource
+from tests.fakes.memory import MemoryLocks, MemoryPlacement, MemorySource
 from tests.unit.cache.conftest import GIB, IMAGE, World, image
 from tests.waiting import wait_until
 from vmdk_cache import errors
@@ -24,19 +24,37 @@ from vmdk_cache.cache.room import Room
 from vmdk_cache.conf import Settings
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
+LOCK = lock_name(template_name("b1", KEY))
+
+
+class _Noting(MemoryPlacement):
+    """Notes the size of each template for which it is asked for a place."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self._sizes = sizes
+
+    @contextlib.contextmanager
+    def for_template(
+        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+    ) -> Iterator[Place]:
+        self._sizes.append(size_bytes)
+        with super().for_template(size_bytes, near, only=only) as place:
+            yield place
 
 
 class Lab:
     """Importers of several processes on one vCenter.
 
-    :ivar homes: capacities of the disks for which a place was requested
+    :ivar sizes: capacities of the disks for which a place was asked
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.store = world.store
         self.locks = MemoryLocks()
-        self.homes: list[int] = []
+        self.sizes: list[int] = []
+        world.placement = _Noting(self.sizes)
         self.importer = self.process()
 
     def process(self, settings: Settings | None = None, locks: object = None) -> Importer:
@@ -46,19 +64,13 @@ class Lab:
             context, transfer=self.world.transfer, room=Room(context, evictor), evictor=evictor
         )
 
-    @contextlib.contextmanager
-    def home(self, size_bytes: int) -> Iterator[Place]:
-        self.homes.append(size_bytes)
-        yield PLACE
-
     def ready(
         self, importer: Importer | None = None, key: CacheKey = KEY, source: object = None
     ) -> tuple[CacheEntry, bool]:
         return (importer or self.importer).ready(
             key,
             IMAGE,
-            source or self.world.source,
-            self.home,  # type: ignore[arg-type]
+            source or self.world.source,  # type: ignore[arg-type]
         )
 
     def names(self) -> list[str]:
@@ -77,17 +89,14 @@ def test_a_second_call_finds_the_copy_of_the_first(lab: Lab) -> None:
     again, imported = lab.ready()
     assert (again.moref, imported) == (first.moref, False)
     assert lab.world.source.opened == 1
-    assert lab.homes == [GIB]
+    assert lab.sizes == [GIB]
 
 
 def test_a_copy_is_looked_for_before_a_place_is_asked_for(lab: Lab) -> None:
     """A datastore without space for another copy is no obstacle."""
     lab.ready()
 
-    def no_home(size_bytes: int) -> contextlib.AbstractContextManager[Place]:
-        raise errors.NoPlacement("every datastore is full")
-
-    _, imported = lab.importer.ready(KEY, IMAGE, lab.world.source, no_home)
+    _, imported = lab.importer.ready(KEY, IMAGE, lab.world.source, only="a full datastore")
     assert not imported
 
 
@@ -119,7 +128,7 @@ def test_the_key_is_locked_while_its_image_is_imported(lab: Lab) -> None:
 
     def look() -> None:
         try:
-            with lab.locks.hold(lock_name(KEY), 0):
+            with lab.locks.hold(LOCK, 0):
                 held.append(False)
         except errors.LockTimeout:
             held.append(True)
@@ -127,7 +136,7 @@ def test_the_key_is_locked_while_its_image_is_imported(lab: Lab) -> None:
     lab.store.during["upload"] = look
     lab.ready()
     assert held == [True]
-    with lab.locks.hold(lock_name(KEY), 0):
+    with lab.locks.hold(LOCK, 0):
         pass
 
 
@@ -140,7 +149,7 @@ def test_a_process_that_gets_the_lock_later_finds_the_copy(lab: Lab) -> None:
 
 def test_a_lock_that_is_never_released_is_not_waited_for_without_end(lab: Lab) -> None:
     hasty = lab.process(Settings(enabled=True, lock_timeout_s=0))
-    with lab.locks.hold(lock_name(KEY), 0), pytest.raises(errors.LockTimeout):
+    with lab.locks.hold(LOCK, 0), pytest.raises(errors.LockTimeout):
         lab.ready(hasty)
     assert lab.names() == []
 
@@ -227,7 +236,7 @@ def test_a_disk_larger_than_the_limit_is_refused_before_a_place_is_asked_for(lab
     with pytest.raises(errors.NotCacheable) as refused:
         lab.ready(small)
     assert refused.value.reason == Reason.IMAGE_TOO_LARGE
-    assert lab.homes == []
+    assert lab.sizes == []
     assert lab.names() == []
 
 
@@ -262,7 +271,7 @@ def test_a_wait_for_another_threads_import_ends_with_what_its_check_raises(lab: 
         raise errors.VolumeDeleted("it is deleted")
 
     with pytest.raises(errors.VolumeDeleted):
-        lab.importer.ready(KEY, IMAGE, MemorySource(), lab.home, deleted)
+        lab.importer.ready(KEY, IMAGE, MemorySource(), check_wanted=deleted)
     go_on.set()
     leader.join(60)
     assert lab.names() == [template_name("b1", KEY)]
@@ -270,9 +279,9 @@ def test_a_wait_for_another_threads_import_ends_with_what_its_check_raises(lab: 
 
 def test_a_check_makes_nothing_and_says_what_would_be_refused(lab: Lab) -> None:
     full = lab.process(Settings(enabled=True, max_total_bytes=GIB))
-    full.check(GIB, lab.home)
+    full.check(GIB)
     with pytest.raises(errors.NotCacheable):
-        full.check(GIB + 1, lab.home)
+        full.check(GIB + 1)
     assert lab.names() == []
     assert lab.world.source.opened == 0
 

@@ -12,7 +12,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Evicted, ImportFailed, ImportStarted
 from vmdk_cache.cache.eviction_plan import Supersession
-from vmdk_cache.cache.key import CacheKey, is_copy_name, lock_name_of, template_name
+from vmdk_cache.cache.key import CacheKey, is_copy_name, lock_name, template_name
 from vmdk_cache.conf import Settings
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
@@ -97,7 +97,7 @@ def test_its_name_is_locked_meanwhile(world: World) -> None:
 
     def look() -> None:
         (name,) = (e.name for e in world.store.vms.values() if e.name != NAME)
-        with pytest.raises(errors.LockTimeout), locks.hold(lock_name_of(name), 0):
+        with pytest.raises(errors.LockTimeout), locks.hold(lock_name(name), 0):
             pass
         held.append(name)
 

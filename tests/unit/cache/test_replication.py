@@ -25,7 +25,7 @@ from vmdk_cache.cache.key import (
     CacheKey,
     free_replica_name,
     is_copy_name,
-    lock_name_of,
+    lock_name,
     replica_name,
 )
 from vmdk_cache.cache.pins import Pins
@@ -343,7 +343,7 @@ def test_while_a_replica_with_another_name_is_made_nobody_takes_it_for_broken(
     free: list[str] = []
 
     def try_locks() -> None:
-        for lock in map(lock_name_of, (name, replica.name)):
+        for lock in map(lock_name, (name, replica.name)):
             with contextlib.suppress(errors.LockTimeout), world.locks.hold(lock, 0):
                 free.append(lock)
 
@@ -351,7 +351,7 @@ def test_while_a_replica_with_another_name_is_made_nobody_takes_it_for_broken(
     made, _ = world.replication.make(key(), SECOND.datastore)
     assert (made.name, free) == (name, [])
     try_locks()
-    assert free == [lock_name_of(name), lock_name_of(replica.name)]
+    assert free == [lock_name(name), lock_name(replica.name)]
 
 
 def test_a_name_that_another_object_has_is_not_tried_for_ever(world: World) -> None:
@@ -593,7 +593,7 @@ def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None
 
     def try_to_delete() -> None:
         entries = (template, unfinished)
-        removed.extend(world.evictor.remove(Verdict(entry, "")) for entry in entries)
+        removed.extend(world.evictor.attempt(Verdict(entry, "")) is None for entry in entries)
         with pytest.raises(errors.InUse), world.pins.reserve_for_deletion(template.moref):
             pass
 
@@ -602,7 +602,7 @@ def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None
     settle()
     assert removed == [False, False]
     assert world.replicas() == [SECOND.datastore]
-    lock = lock_name_of(replica_name("b1", key(), SECOND.datastore))
+    lock = lock_name(replica_name("b1", key(), SECOND.datastore))
     with world.locks.hold(lock, 0), world.pins.reserve_for_deletion(template.moref):
         pass
 

@@ -12,7 +12,8 @@ from tests.unit.cache.conftest import IMAGE, World, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.engine import Warmth
 from vmdk_cache.cache.eviction_plan import plan_eviction
-from vmdk_cache.cache.usage import RETRY_AFTER_S, WRITE_EVERY_S, Notes, Usage, write_every_s
+from vmdk_cache.cache.record import Notes
+from vmdk_cache.cache.usage import RETRY_AFTER_S, WRITE_EVERY_S, Usage, write_every_s
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -145,7 +146,7 @@ def expired(world: World, usage: Usage, settings: Settings) -> bool:
 def test_a_template_that_was_used_does_not_expire_by_idleness(world: World, age_s: int) -> None:
     """This holds in every process: half of the age has not passed since the last use."""
     settings = idle(age_s)
-    used_by = Usage(world.store, world.clock, lambda: write_every_s(settings))
+    used_by = Usage(world.store, world.clock, lambda: settings)
     entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
     for _ in range(20):
         world.clock.advance(age_s / 8)
@@ -161,7 +162,7 @@ def test_a_template_that_was_used_does_not_expire_by_idleness(world: World, age_
 
 def test_the_process_that_cloned_knows_of_uses_that_are_not_written(world: World) -> None:
     settings = idle(100)
-    usage = Usage(world.store, world.clock, lambda: write_every_s(settings))
+    usage = Usage(world.store, world.clock, lambda: settings)
     entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
     usage.note(entry)
     writes = world.store.calls["touch"]

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from vmdk_cache.datastore.reservations import Reservations
+from vmdk_cache.datastore.selection import Reservations
 
 
 def reserve(

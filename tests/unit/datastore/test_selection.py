@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from vmdk_cache.datastore.selection import Need, Target, choose
+from vmdk_cache.datastore.selection import Requirements, Target, choose
 from vmdk_cache.errors import NoPlacement
 from vmdk_cache.vim.inventory import Datacenter, Datastore, Host, Inventory, Mount
 
@@ -35,11 +35,13 @@ def world(*datastores: Datastore, hosts: tuple[Host, ...] = (host(1), host(2))) 
     return Inventory((Datacenter("datacenter-1", "DC", "group-v1"),), hosts, datastores)
 
 
-def chosen(inventory: Inventory, need: Need, pending: dict[str, int] | None = None) -> Target:
+def chosen(
+    inventory: Inventory, need: Requirements, pending: dict[str, int] | None = None
+) -> Target:
     return choose(inventory, need, pending=pending or {}, rng=random.Random(7))
 
 
-TEN_GIB = Need(10 * GIB)
+TEN_GIB = Requirements(10 * GIB)
 
 
 def test_most_mounts_win_over_more_space() -> None:

@@ -48,7 +48,7 @@ def test_a_purge_that_fails_keeps_no_check_and_a_check_no_purge(
     rounds.run()
     assert world.store.vms == {}
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert len([line for line in warnings if "next time: down" in line]) == 2
+    assert len([line for line in warnings if "retries: down" in line]) == 2
 
 
 def test_a_finding_is_told_once_and_again_when_it_comes_back(

@@ -13,7 +13,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.key import CacheKey, lock_name, lock_name_of, template_name
+from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
@@ -156,7 +156,7 @@ def test_two_processes_do_not_purge_at_once(world: World) -> None:
 def test_a_template_whose_import_lock_is_held_stays(world: World) -> None:
     world.clock.advance(101)
     locks = MemoryLocks()
-    with locks.hold(lock_name(KEY), 1):
+    with locks.hold(lock_name(template_name("b1", KEY)), 1):
         assert purge(world, locks=locks).run() == []
 
 
@@ -186,10 +186,6 @@ def test_a_template_of_the_prior_art_expires_under_the_lock_of_its_name(world: W
     assert purge(world, locks=locks).run() == [old]
     (event,) = world.events
     assert event.image_id == IMAGE.id
-
-
-def test_the_lock_of_a_name_is_the_lock_of_its_key() -> None:
-    assert lock_name_of(template_name("b1", KEY)) == lock_name(KEY)
 
 
 def test_a_limit_removes_what_was_used_longest_ago(world: World) -> None:

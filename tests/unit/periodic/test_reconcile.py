@@ -11,10 +11,9 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.memory import PLACE, MemoryDirectories, MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.evictor import Evictor
-from vmdk_cache.cache.importer import ABANDONED_AFTER
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.ports import Directory
 from vmdk_cache.cache.record import Record
@@ -144,7 +143,7 @@ def test_an_import_whose_key_is_locked_is_somebodys(world: Checked) -> None:
     world.break_off()
     for _ in range(3):
         world.clock.advance(10**6)
-        with world.locks.hold(lock_name(KEY), 1):
+        with world.locks.hold(lock_name(template_name("b1", KEY)), 1):
             assert world.check(fix=True) == []
     assert len(world.store.vms) == 1
 
@@ -182,7 +181,7 @@ def test_a_template_with_our_tagged_name_and_no_record_is_removed(world: Checked
 
 def test_a_template_without_a_record_that_is_being_imported_anew_stays(world: Checked) -> None:
     world.put(phase=Phase.ADOPTED, record=None)
-    with world.locks.hold(lock_name(KEY), 1):
+    with world.locks.hold(lock_name(template_name("b1", KEY)), 1):
         assert kinds(world.check(fix=True)) == [(Kind.RECORD_BROKEN, False)]
     assert len(world.store.vms) == 1
 
@@ -369,7 +368,7 @@ def test_a_directory_that_no_name_of_ours_explains_is_never_deleted(
 
 def test_a_directory_is_not_deleted_under_an_import_of_its_name(world: Checked) -> None:
     world.directories.names = {NAME}
-    with world.locks.hold(lock_name(KEY), 1):
+    with world.locks.hold(lock_name(template_name("b1", KEY)), 1):
         (finding,) = world.check(remove_directories=True)
     assert not finding.fixed
     assert world.directories.names == {NAME}
@@ -458,7 +457,7 @@ def test_an_import_whose_key_is_locked_does_not_keep_the_others(world: Checked) 
     other = world.store.put_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
     world.store.importing.discard(other.moref)
     world.clock.advance(10**6)
-    with world.locks.hold(lock_name(KEY), 1):
+    with world.locks.hold(lock_name(template_name("b1", KEY)), 1):
         report = world.reconcile.check(fix=True)
     assert not report.skipped
     assert [(finding.where, finding.fixed) for finding in report.findings] == [(other.moref, True)]

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.entries import entry
+from tests.fakes.memory import MemorySource
+from tests.unit.cache.conftest import IMAGE, volume
 from vmdk_cache import errors
-from vmdk_cache.cache.clone_failure import FILES_LOST, Next, Situation, next_step
+from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.volume_request import (
+    FILES_LOST,
+    PAUSES_WITHIN_S,
+    PLACES,
+    Next,
+    VolumeRequest,
+    next_step,
+)
 
 COPY = "vm-1"
 
@@ -20,13 +32,46 @@ def leaves(base: type[errors.VCenterError] = errors.VCenterError) -> Iterator[ty
         yield from leaves(derived)
 
 
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """What is known of a failure besides the error.
+
+    :ivar copy: moref of the copy that the clone was made from; None: the failure is the importer's
+    """
+
+    copy: str | None = COPY
+    copy_stays: bool = False
+    readable_elsewhere: bool = False
+    has_another_copy: bool = False
+    may_wait: bool = True
+    may_move: bool = True
+
+    def next_step(self, failure: errors.VCenterError) -> Next:
+        request = VolumeRequest(
+            CacheKey.of(IMAGE, "lsiLogic"),
+            IMAGE,
+            volume(),
+            MemorySource(),
+            copy=entry(self.copy) if self.copy else None,
+            paused_s=0.0 if self.may_wait else PAUSES_WITHIN_S,
+            places=PLACES - self.may_move,
+        )
+        return next_step(
+            failure,
+            request,
+            [entry(COPY), entry("vm-2")] if self.has_another_copy else [entry(COPY)],
+            copy_stays=self.copy_stays,
+            readable_elsewhere=self.readable_elsewhere,
+        )
+
+
 def situations(**known: object) -> Iterator[Situation]:
     """All situations in which ``known`` holds."""
     names = ["copy_stays", "readable_elsewhere", "has_another_copy", "may_wait", "may_move"]
     free = [name for name in names if name not in known]
     for values in itertools.product([False, True], repeat=len(free)):
         facts = {**known, **dict(zip(free, values, strict=True))}
-        yield Situation(**{"copy": COPY, **facts})  # type: ignore[arg-type]
+        yield Situation(**facts)  # type: ignore[arg-type]
 
 
 #: What a failed clone leads to while every limit leaves room; any other class leads to GIVE_UP.
@@ -57,7 +102,7 @@ def test_each_step_has_a_bound() -> None:
 def test_a_failed_clone_has_the_next_step_of_its_class(kind: type[errors.VCenterError]) -> None:
     step = WANTED.get(kind, Next.GIVE_UP)
     for now in situations(readable_elsewhere=False):
-        assert next_step(kind("x", moref="task-7"), now) is bounded(step, now)
+        assert now.next_step(kind("x", moref="task-7")) is bounded(step, now)
 
 
 @pytest.mark.parametrize("kind", sorted(set(leaves()), key=lambda kind: kind.__name__))
@@ -68,18 +113,18 @@ def test_a_failed_import_is_repeated_only_elsewhere_and_only_if_a_host_was_away(
         for failure in (kind("x"), kind("x", fault=FILES_LOST)):
             away = isinstance(failure, errors.HostUnavailable)
             step = Next.ANOTHER_PLACE if away else Next.GIVE_UP
-            assert next_step(failure, now) is bounded(step, now)
+            assert now.next_step(failure) is bounded(step, now)
 
 
 def test_a_host_that_went_away_costs_no_place_when_another_reads_the_copy() -> None:
     for now in situations(readable_elsewhere=True, may_wait=True):
-        step = next_step(errors.HostUnavailable("in maintenance", moref="host-1"), now)
+        step = now.next_step(errors.HostUnavailable("in maintenance", moref="host-1"))
         assert step is Next.LOOK_AGAIN
 
 
 def test_a_host_that_went_away_after_the_last_pause_costs_a_place() -> None:
     for now in situations(readable_elsewhere=True, may_wait=False):
-        step = next_step(errors.HostUnavailable("in maintenance", moref="host-1"), now)
+        step = now.next_step(errors.HostUnavailable("in maintenance", moref="host-1"))
         assert step is bounded(Next.ANOTHER_PLACE, now)
 
 
@@ -89,14 +134,14 @@ def test_a_copy_whose_files_are_lost_is_going_unless_it_stays(
 ) -> None:
     failure = kind("no such file", moref="task-7", fault=FILES_LOST)
     for now in situations(copy_stays=False):
-        assert next_step(failure, now) is bounded(Next.LOOK_AGAIN, now)
+        assert now.next_step(failure) is bounded(Next.LOOK_AGAIN, now)
     for now in situations(copy_stays=True):
-        assert next_step(failure, now) is bounded(Next.ANOTHER_COPY, now)
+        assert now.next_step(failure) is bounded(Next.ANOTHER_COPY, now)
 
 
 def test_a_copy_that_is_gone_is_looked_for_again_and_another_object_is_not() -> None:
     for now in situations():
         gone = errors.ObjectNotFound("deleted", moref=COPY)
-        assert next_step(gone, now) is bounded(Next.LOOK_AGAIN, now)
+        assert now.next_step(gone) is bounded(Next.LOOK_AGAIN, now)
         for moref in (None, "resgroup-8"):
-            assert next_step(errors.ObjectNotFound("gone", moref=moref), now) is Next.GIVE_UP
+            assert now.next_step(errors.ObjectNotFound("gone", moref=moref)) is Next.GIVE_UP
