@@ -6,7 +6,7 @@ import pytest
 from pyVmomi import vim
 
 from vmdk_cache import errors
-from vmdk_cache.vim.virtual_disk import disks_of, edit, is_same_uuid, only_disk
+from vmdk_cache.vim.virtual_disk import DEVICES, disks_of, edit, is_same_uuid, only_disk
 
 Backing = vim.vm.device.VirtualDisk.FlatVer2BackingInfo
 
@@ -48,13 +48,13 @@ def test_what_vcenter_leaves_out_is_not_so() -> None:
 
 def test_the_only_disk_is_found_among_other_devices() -> None:
     device = disk()
-    assert only_disk([CONTROLLER, device], "vm-1") is device
+    assert only_disk({DEVICES: [CONTROLLER, device]}, "vm-1").device is device
 
 
 @pytest.mark.parametrize("devices", [[CONTROLLER], [disk(2000), CONTROLLER, disk(2001)]])
 def test_a_clone_has_exactly_one_disk(devices: list[object]) -> None:
     with pytest.raises(errors.TaskFailed, match=r"clone vm-1 has [02] disks, not one") as caught:
-        only_disk(devices, "vm-1")
+        only_disk({DEVICES: devices}, "vm-1")
     assert caught.value.moref == "vm-1"
 
 
