@@ -174,7 +174,7 @@ class ImageService:
 # Files of a datastore
 
 
-def test_a_file_arrives_damaged(vcenter: VCenter, place: dict[str, Any]) -> None:
+def test_a_file_arrives_intact(vcenter: VCenter, place: dict[str, Any]) -> None:
     sent = random.Random(5).randbytes(2 * MiB + 3)
     handle = rw_handles.FileWriteHandle(
         vcenter.host, file_path="dir/file", file_size=len(sent), **place
@@ -189,7 +189,7 @@ def test_a_file_arrives_damaged(vcenter: VCenter, place: dict[str, Any]) -> None
     reading.close()
 
 
-def test_a_ticket_opens_no_file(vcenter: VCenter, session: Any) -> None:
+def test_a_ticket_opens_its_file(vcenter: VCenter, session: Any) -> None:
     """As Nova goes to a host: by a ticket for one URL, without a session."""
     where = f"{vcenter.host}:{vcenter.port}"
     for method, sent in (("PUT", b"by ticket"), ("GET", b"")):
@@ -207,7 +207,7 @@ def test_a_ticket_opens_no_file(vcenter: VCenter, session: Any) -> None:
             reading.close()
 
 
-def test_the_certificate_of_the_file_server_is_not_checked(
+def test_the_certificate_of_the_file_server_is_checked(
     vcenter: VCenter, session: Any, place: dict[str, Any]
 ) -> None:
     thumbprint = vcenter.thumbprint
@@ -226,7 +226,7 @@ def test_the_certificate_of_the_file_server_is_not_checked(
             assert accepted
 
 
-def test_a_flat_image_is_not_the_disk(
+def test_a_flat_image_becomes_the_disk(
     vcenter: VCenter, session: Any, place: dict[str, Any]
 ) -> None:
     """Cinder creates a disk and writes the image over its extent."""
@@ -258,7 +258,7 @@ def test_a_flat_image_is_not_the_disk(
     assert vcenter.read_disk(f"[{STORE}] flat.vmdk").sha256() == content.sha256()
 
 
-def test_a_downloaded_file_arrives_damaged(vcenter: VCenter, place: dict[str, Any]) -> None:
+def test_a_downloaded_file_arrives_intact(vcenter: VCenter, place: dict[str, Any]) -> None:
     sent = random.Random(6).randbytes(MiB + 1)
     image_transfer.download_file(
         io.BytesIO(sent),
@@ -279,7 +279,7 @@ def test_a_downloaded_file_arrives_damaged(vcenter: VCenter, place: dict[str, An
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_an_imported_disk_is_not_the_image(vcenter: VCenter, session: Any, method: str) -> None:
+def test_an_imported_disk_is_the_image(vcenter: VCenter, session: Any, method: str) -> None:
     content = disk()
     data = stream(content)
     arguments = importing(vcenter, session, "imported", content.size_bytes)
@@ -298,7 +298,7 @@ def test_an_imported_disk_is_not_the_image(vcenter: VCenter, session: Any, metho
 
 
 @pytest.mark.parametrize("container", ["bare", "ova"])
-def test_an_imported_image_is_not_the_image(vcenter: VCenter, session: Any, container: str) -> None:
+def test_an_imported_image_is_the_image(vcenter: VCenter, session: Any, container: str) -> None:
     content = disk()
     data = file = stream(content)
     if container == "ova":
@@ -325,7 +325,7 @@ def _ova(data: bytes) -> bytes:
     return archive.getvalue()
 
 
-def test_an_upload_that_stops_leaves_a_vm(vcenter: VCenter, session: Any) -> None:
+def test_an_upload_that_stops_leaves_no_vm(vcenter: VCenter, session: Any) -> None:
     """The handle aborts the lease of what it did not send to its end."""
     data = stream(disk())
     arguments = importing(vcenter, session, "stopped", MiB)
@@ -398,7 +398,7 @@ def exporting(vcenter: VCenter, session: Any) -> dict[str, Any]:
     }
 
 
-def test_an_exported_disk_is_not_the_disk(vcenter: VCenter, exporting: dict[str, Any]) -> None:
+def test_an_exported_disk_is_the_disk(vcenter: VCenter, exporting: dict[str, Any]) -> None:
     handle = rw_handles.VmdkReadHandle(*exporting.values())
     read = b"".join(iter(handle.read, b""))
     handle.update_progress()
@@ -407,7 +407,7 @@ def test_an_exported_disk_is_not_the_disk(vcenter: VCenter, exporting: dict[str,
     assert vcenter.find_vm("exported").lock.is_free, "the lease is over"
 
 
-def test_an_uploaded_volume_is_not_the_volume(vcenter: VCenter, exporting: dict[str, Any]) -> None:
+def test_an_uploaded_volume_is_the_volume(vcenter: VCenter, exporting: dict[str, Any]) -> None:
     images = ImageService()
     image_transfer.upload_image(
         None, TIMEOUT_S, images, "image", "owner", image_name="copy", **exporting
@@ -418,7 +418,7 @@ def test_an_uploaded_volume_is_not_the_volume(vcenter: VCenter, exporting: dict[
     assert vcenter.find_vm("exported").lock.is_free
 
 
-def test_a_backup_is_not_the_volume(
+def test_a_backup_is_the_volume(
     vcenter: VCenter, exporting: dict[str, Any], tmp_path: Path
 ) -> None:
     copy = tmp_path / "backup.vmdk"
@@ -428,7 +428,7 @@ def test_a_backup_is_not_the_volume(
     assert vcenter.find_vm("exported").lock.is_free
 
 
-def test_the_url_of_a_lease_is_open_after_its_end(
+def test_the_url_of_a_lease_is_closed_after_its_end(
     vcenter: VCenter, exporting: dict[str, Any]
 ) -> None:
     handle = rw_handles.VmdkReadHandle(*exporting.values())

@@ -21,25 +21,25 @@ def judge(tmp_path: Path, *cases: str) -> str:
     return trial.verdict(*trial.counts(report))
 
 
-def test_a_cell_in_which_all_passed_does_not_hold(tmp_path: Path) -> None:
+def test_a_cell_in_which_all_passed_holds(tmp_path: Path) -> None:
     assert judge(tmp_path, UNIT, LIFE) == ""
 
 
 @pytest.mark.parametrize("case", [SKIPPED, FAILED])
-def test_a_cell_holds_although_a_test_did_not_pass(tmp_path: Path, case: str) -> None:
+def test_a_cell_holds_only_if_each_test_passed(tmp_path: Path, case: str) -> None:
     assert "tests.e2e.x::test_one" in judge(tmp_path, UNIT, LIFE, case)
 
 
 @pytest.mark.parametrize("case", [UNIT, LIFE])
-def test_a_cell_holds_although_a_part_was_not_tried(tmp_path: Path, case: str) -> None:
+def test_a_cell_holds_only_if_each_part_was_tried(tmp_path: Path, case: str) -> None:
     assert "ran no test of" in judge(tmp_path, case)
 
 
-def test_a_pytest_that_ends_without_a_report_holds(tmp_path: Path) -> None:
+def test_a_pytest_that_ends_without_a_report_does_not_hold(tmp_path: Path) -> None:
     assert trial.verdict(*trial.counts(tmp_path / "none.xml")) != ""
 
 
-def test_a_slip_of_the_pen_chooses_no_cell_or_all() -> None:
+def test_a_misspelt_cell_is_an_error() -> None:
     with pytest.raises(ValueError, match="cinder26-py311-eventlet"):
         cells.named(["cinder62"])
     assert {cell.release.major for cell in cells.named(["cinder26"])} == {26}

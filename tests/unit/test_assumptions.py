@@ -80,7 +80,7 @@ def rows() -> list[tuple[str, ...]]:
 ASSUMPTIONS = [Assumption(cells) for cells in rows() if len(cells) == len(COLUMNS)]
 
 
-def test_a_row_lacks_a_cell() -> None:
+def test_each_row_has_all_its_cells() -> None:
     assert [row for row in rows() if len(row) != len(COLUMNS) or not all(row)] == []
     headings = "\n".join(
         f"   {'*' if column == COLUMNS[0] else ' '} - {column}" for column in COLUMNS
@@ -88,21 +88,21 @@ def test_a_row_lacks_a_cell() -> None:
     assert TABLES.count(headings) == TABLES.count(".. list-table::") > 1
 
 
-def test_numbers_are_missing_or_given_twice() -> None:
+def test_each_number_is_given_once() -> None:
     numbers = [assumption.number for assumption in ASSUMPTIONS]
     assert numbers == sorted(set(numbers))
     assert [number for number in numbers if not _NUMBER.fullmatch(number)] == []
 
 
 @pytest.mark.parametrize("assumption", ASSUMPTIONS, ids=lambda each: each.number)
-def test_a_source_is_of_no_kind(assumption: Assumption) -> None:
+def test_each_source_is_of_its_kind(assumption: Assumption) -> None:
     assert assumption.kind in KINDS
     assert (assumption.kind == "Unconfirmed") == (not assumption.source)
     if assumption.kind == "Recording":
         assert set(assumption.source.split(", ")) <= RECORDED
 
 
-def test_the_count_by_kind_is_wrong() -> None:
+def test_the_count_by_kind_is_that_of_the_tables() -> None:
     counted = Counter(assumption.kind for assumption in ASSUMPTIONS)
     assert {
         kind: int(number)
@@ -114,23 +114,23 @@ def test_the_count_by_kind_is_wrong() -> None:
     )
 
 
-def test_a_probe_that_is_named_does_not_exist() -> None:
+def test_each_probe_that_is_named_exists() -> None:
     named = {probe for assumption in ASSUMPTIONS for probe in assumption.probes}
     assert named - READ_ONLY_PROBES - LIVE_PROBES == set()
 
 
-def test_a_live_probe_confirms_no_assumption() -> None:
+def test_each_live_probe_confirms_an_assumption() -> None:
     named = {probe for assumption in ASSUMPTIONS for probe in assumption.probes}
     assert LIVE_PROBES - named == set()
 
 
-def test_a_switch_of_the_fake_is_missing_or_named_twice() -> None:
+def test_each_switch_of_the_fake_is_named_once() -> None:
     by_assumptions = [name for assumption in ASSUMPTIONS for name in assumption.switches]
     without = re.findall(r"^- ``(\w+)``: \w", WITHOUT_ASSUMPTION, flags=re.MULTILINE)
     assert sorted([*by_assumptions, *without]) == sorted(SWITCHES)
 
 
-def test_a_module_or_page_refers_to_a_number_that_does_not_exist() -> None:
+def test_each_number_that_a_module_or_page_refers_to_exists() -> None:
     numbers = {assumption.number for assumption in ASSUMPTIONS}
     files = [
         *ROOT.glob("docs/*.rst"),
@@ -144,7 +144,7 @@ def test_a_module_or_page_refers_to_a_number_that_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("file", ["docs/assumptions.rst", "README.md"])
-def test_a_text_does_not_name_what_no_recording_covers(file: str) -> None:
+def test_a_text_names_what_no_recording_covers(file: str) -> None:
     text = (ROOT / file).read_text()
     _, _, said = text.partition("No recording ")
     for name in (

@@ -37,7 +37,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_a_command_in_the_documents_is_refused_by_the_program(page: str, line: str) -> None:
+def test_each_command_in_the_documents_is_one_of_the_program(page: str, line: str) -> None:
     arguments = shlex.split(line)[1:]
     if "COMMAND" in arguments:
         return
@@ -50,29 +50,29 @@ def test_a_command_in_the_documents_is_refused_by_the_program(page: str, line: s
         found(app, None).get_parser(f"vmdk-cache {name}").parse_args(rest)
 
 
-def test_a_command_is_not_documented_by_an_example() -> None:
+def test_each_command_is_documented_by_an_example() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     assert {name for name in COMMANDS if f"vmdk-cache {name}" not in text} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_names_an_option_that_does_not_exist(page: Path) -> None:
+def test_each_option_that_a_page_names_exists(page: Path) -> None:
     named = {name for name in _OPTION.findall(page.read_text()) if "image_cache_" in name}
     named = {name for name in named if not name.endswith(("image_cache_max", "_vmdk"))}
     assert named <= OPTIONS | OTHER_NAMES
 
 
-def test_an_option_is_not_in_the_sample() -> None:
+def test_each_option_is_in_the_sample() -> None:
     sample = (ROOT / "etc" / "vmdk-cache.conf.sample").read_text()
     assert {name for name in OPTIONS if f"\n#{name} = " not in sample} == set()
 
 
-def test_a_reason_for_a_bypass_is_not_explained() -> None:
+def test_each_reason_for_a_bypass_is_explained() -> None:
     page = (ROOT / "docs" / "feedback.rst").read_text()
     assert {reason.value for reason in Reason if f"``bypass: {reason}``" not in page} == set()
 
 
-def test_exit_codes_differ_from_those_of_the_page() -> None:
+def test_exit_codes_are_those_of_the_page() -> None:
     says = (exit_code.__doc__ or "").split("\n\n")[1]
     table = (ROOT / "docs" / "cli.rst").read_text()
     for line in says.splitlines():
@@ -80,5 +80,5 @@ def test_exit_codes_differ_from_those_of_the_page() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_names_a_file_that_does_not_exist(page: Path) -> None:
+def test_each_file_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in _FILE.findall(page.read_text()) if not (ROOT / name).exists()] == []

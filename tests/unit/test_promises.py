@@ -30,20 +30,20 @@ def named_tests(text: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("path", "name"), dict.fromkeys([*named_tests(RELIABILITY), *named_tests(SECURITY)])
 )
-def test_a_page_names_a_test_that_does_not_exist(path: str, name: str) -> None:
+def test_each_test_that_a_page_names_exists(path: str, name: str) -> None:
     tree = ast.parse((ROOT / path).read_text())
     known = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     assert not name or name in known, f"{path} has no {name}"
 
 
-def test_a_promise_has_no_test() -> None:
+def test_each_promise_has_a_test() -> None:
     promises = RELIABILITY.split(_NO_PROMISES[0])[0]
     found = {promise: list(named_tests(body)) for promise, body in _PROMISE.findall(promises)}
     assert len(found) >= 10, "the page is written otherwise than this test reads it"
     assert [promise for promise, tests in found.items() if not tests] == []
 
 
-def test_a_threat_has_neither_a_test_nor_a_word_on_why() -> None:
+def test_each_threat_has_a_test_or_a_reason() -> None:
     section = SECURITY.partition("Threats\n-------\n")[2].partition("\nWhat is left to you\n")[0]
     rows = re.split(r"^   \* - ", section, flags=re.MULTILINE)[2:]
     assert len(rows) >= 10, "the page is written otherwise than this test reads it"
@@ -53,7 +53,7 @@ def test_a_threat_has_neither_a_test_nor_a_word_on_why() -> None:
     assert bare == []
 
 
-def test_a_cell_of_the_matrix_is_not_in_the_table() -> None:
+def test_each_cell_of_the_matrix_is_in_the_table() -> None:
     for cell in cells.all_cells():
         columns = (cell.release.cinder, cell.python, cell.threads, "yes")
         assert re.search(r"^" + r" +".join(map(re.escape, columns)), RELIABILITY, re.MULTILINE), (
@@ -61,13 +61,13 @@ def test_a_cell_of_the_matrix_is_not_in_the_table() -> None:
         )
 
 
-def test_the_constraints_name_another_release_than_the_table() -> None:
+def test_the_constraints_name_the_release_of_the_table() -> None:
     for release in cells.RELEASES:
         pinned = (ROOT / release.constraints).read_text().splitlines()
         assert f"cinder=={release.cinder}" in pinned, release.constraints
 
 
-def test_the_matrix_reaches_less_far_than_the_package_claims() -> None:
+def test_the_matrix_reaches_as_far_as_the_package_claims() -> None:
     setup = (ROOT / "setup.cfg").read_text()
     majors = [release.major for release in cells.RELEASES]
     assert f"cinder>={majors[0]}.0.0,<{majors[-1] + 1}" in setup

@@ -74,7 +74,7 @@ def commands_of_the_page() -> Iterator[list[str]]:
 
 
 @holds("role.create", "permissions.set")
-def test_the_pages_commands_do_not_make_the_account_that_the_tests_use(
+def test_the_pages_commands_make_the_account_that_the_tests_use(
     govc: Govc, vcenter: VCenter
 ) -> None:
     made = vcenter.permissions.add_account(page.USER, page.PASSWORD)

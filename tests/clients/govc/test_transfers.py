@@ -170,7 +170,7 @@ def test_a_snapshot_is_exported(govc: Govc, vcenter: VCenter, home: Path) -> Non
     govc("vm.destroy", "snapped")
 
 
-def test_a_package_that_no_vm_can_be_made_of(govc: Govc, home: Path) -> None:
+def test_a_package_that_no_vm_can_be_made_of_is_refused(govc: Govc, home: Path) -> None:
     write_vmdk(home / "source.vmdk", content(compressible_end=True))
     govc("import.vmdk", "source.vmdk", "bad/source.vmdk")
     govc("vm.create", "-on=false", "bad")

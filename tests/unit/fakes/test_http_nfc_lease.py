@@ -137,7 +137,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("damage", REFUSED.values(), ids=REFUSED)
-def test_a_refused_upload_leaves_a_disk(
+def test_a_refused_upload_leaves_no_disk(
     vc: VCenter, client: Client, damage: Callable[[bytes], bytes]
 ) -> None:
     """On a host that ends the lease, whatever was uploaded before on the same lease."""

@@ -76,7 +76,7 @@ def test_what_builds_upon_a_failed_probe_is_not_tried() -> None:
     assert results[2].finding.seen == "needs a"
 
 
-def test_a_probe_needs_one_that_runs_later_or_an_id_is_used_twice() -> None:
+def test_each_probe_has_its_own_id_and_runs_after_those_that_it_needs() -> None:
     known: set[str] = set()
     for each in READ_ONLY:
         assert each.id not in known
@@ -84,7 +84,7 @@ def test_a_probe_needs_one_that_runs_later_or_an_id_is_used_twice() -> None:
         known.add(each.id)
 
 
-def test_the_page_lists_other_probes_than_there_are() -> None:
+def test_the_page_lists_the_probes() -> None:
     rows = (ROOT / "docs" / "preflight.rst").read_text().partition("Probes\n======\n")[2]
     names = re.findall(r"``([a-z]+\.[a-z-]+)``", rows)
     assert [name for name in names if not name.startswith("live.")] == [e.id for e in READ_ONLY]
