@@ -9,7 +9,7 @@ from tests.fakes.memory import MemoryLocks
 from tests.fakes.vcenter import VCenter
 from tests.unit.preflight.conftest import Bench
 from tests.unit.preflight.test_live import is_empty
-from tests.unit.preflight.test_privileges import READ_ONLY_METHODS
+from tests.unit.preflight.test_permission import READ_ONLY_METHODS
 from vmdk_cache import wiring
 from vmdk_cache.cache import events
 from vmdk_cache.clock import SystemClock
