@@ -158,3 +158,9 @@ def vcenter() -> Iterator[VCenter]:
 @pytest.fixture
 def bench(vcenter: VCenter, tmp_path: pathlib.Path) -> Bench:
     return Bench(vcenter, tmp_path)
+
+
+@pytest.fixture
+def documented_account(vcenter: VCenter) -> None:
+    """The account of the endpoint, with the privileges that docs/security.rst lists."""
+    page.add_documented_account(vcenter)
