@@ -185,9 +185,7 @@ class Sweep:
                 if run is None or not mine(run):
                     continue
                 try:
-                    datastore_browser.delete_directory(
-                        self._session, self._waiter, datastore, datastore.datacenter, name
-                    )
+                    datastore_browser.delete_directory(self._session, self._waiter, datastore, name)
                 except errors.VCenterError as failure:
                     yield f"{quoted(name)} on {quoted(datastore.name)} stays: {failure}"
 

@@ -49,9 +49,7 @@ class VCenterDirectories:
 
     def delete(self, directory: Directory) -> None:
         home = self._datastore(directory.datastore)
-        datastore_browser.delete_directory(
-            self._session, self._waiter, home, home.datacenter, directory.name
-        )
+        datastore_browser.delete_directory(self._session, self._waiter, home, directory.name)
 
     def _datastore(self, moref: str) -> Datastore:
         for datastore in self._usable():

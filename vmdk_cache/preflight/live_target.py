@@ -162,7 +162,7 @@ class LiveTarget:
                 continue
             try:
                 datastore_browser.delete_directory(
-                    self.cache.session, self.cache.waiter, datastore, datastore.datacenter, name
+                    self.cache.session, self.cache.waiter, datastore, name
                 )
                 removed.append(name)
             except errors.VCenterError as failure:

@@ -89,14 +89,11 @@ def vm_directories(session: Session, datastore: str) -> set[str]:
     return used
 
 
-def delete_directory(
-    session: Session, waiter: TaskWaiter, datastore: Datastore, datacenter: str, name: str
-) -> None:
+def delete_directory(session: Session, waiter: TaskWaiter, datastore: Datastore, name: str) -> None:
     """Permanently delete a directory in the datastore's root, with its contents.
 
     Succeeds if the directory is already gone.
 
-    :param datacenter: moref
     :raises ValueError: ``name`` is not the plain name of one directory
     :raises InUse, FileLocked: a VM is using a file in it; retry
     """
@@ -112,7 +109,7 @@ def delete_directory(
             "DeleteDatastoreFile_Task",
             safe=True,
             name=f"[{path_name}] {name}",
-            datacenter=managed_type("Datacenter")(datacenter),
+            datacenter=managed_type("Datacenter")(datastore.datacenter),
         )
         waiter.wait(task, timeout_s=DELETE_WITHIN_S, start_within_s=DELETE_WITHIN_S)
 

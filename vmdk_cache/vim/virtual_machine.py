@@ -13,7 +13,7 @@ from vmdk_cache.vim.folder import find_child
 from vmdk_cache.vim.object_table import Row
 from vmdk_cache.vim.reference import unescape_name
 from vmdk_cache.vim.session import Session
-from vmdk_cache.vim.virtual_disk import VirtualDisk, disks_of
+from vmdk_cache.vim.virtual_disk import DEVICES, VirtualDisk, disks_of
 
 _PATHS = (
     "name",
@@ -21,7 +21,7 @@ _PATHS = (
     "config.instanceUuid",
     "config.annotation",
     "config.files.vmPathName",
-    "config.hardware.device",
+    DEVICES,
     "runtime.host",
     "runtime.connectionState",
     "datastore",
@@ -97,15 +97,16 @@ def list_vms(
 def get_vm(
     session: Session, moref: str, record_key: str, *, attributes: Sequence[str] = ()
 ) -> VmInfo | None:
-    """One VM, in one request; None if it is gone. Parameters as of :func:`list_vms`."""
+    """One VM, in one request; None if it is gone. Same parameters as
+    :func:`list_vms`."""
     return get_vms(session, [moref], record_key, attributes=attributes).get(moref)
 
 
 def get_vms(
     session: Session, morefs: Iterable[str], record_key: str, *, attributes: Sequence[str] = ()
 ) -> dict[str, VmInfo]:
-    """The existing VMs among ``morefs``, by moref, in one request per 500 VMs. Parameters as of
-    :func:`list_vms`."""
+    """The existing VMs among ``morefs``, by moref, in one request per 500 VMs. Same
+    parameters as :func:`list_vms`."""
     wanted = paths(session, record_key, attributes)
     found = properties.read(session, "VirtualMachine", morefs, wanted)
     return {
@@ -155,7 +156,7 @@ def info_of(
         host=values.get("runtime.host"),
         datastores=tuple(values.get("datastore") or ()),
         extra_config_record=None if record is None else str(getattr(record, "value", record)),
-        disks=disks_of(values.get("config.hardware.device") or ()),
+        disks=disks_of(values.get(DEVICES) or ()),
         committed_bytes=sum(part.committed or 0 for part in usage),
         unshared_bytes=sum(part.unshared or 0 for part in usage),
         has_config="config.files.vmPathName" in values,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -180,9 +181,7 @@ def test_a_directory_is_deleted_with_all_that_is_in_it_and_nothing_else(
     for name in ("gone/below", "stays"):
         make_directory(session, place, prefix + name)
 
-    datastore_browser.delete_directory(
-        session, waiter, place.datastore, place.datacenter.moref, f"{prefix}gone"
-    )
+    datastore_browser.delete_directory(session, waiter, place.datastore, f"{prefix}gone")
 
     assert found(session, waiter, place, prefix) == [f"{prefix}stays"]
     assert virtual_machine.get_vm(session, source.moref, RECORD_KEY) == source
@@ -192,9 +191,7 @@ def test_a_directory_that_is_gone_already_is_success(
     session: Session, waiter: TaskWaiter, place: Place, prefix: str
 ) -> None:
     for _ in range(2):
-        datastore_browser.delete_directory(
-            session, waiter, place.datastore, place.datacenter.moref, f"{prefix}gone"
-        )
+        datastore_browser.delete_directory(session, waiter, place.datastore, f"{prefix}gone")
 
 
 @pytest.mark.parametrize(
@@ -206,9 +203,7 @@ def test_what_is_not_the_name_of_one_directory_is_refused_before_anything_is_sen
     before = session.request_count
 
     with pytest.raises(ValueError, match="plain name"):
-        datastore_browser.delete_directory(
-            session, waiter, place.datastore, place.datacenter.moref, name
-        )
+        datastore_browser.delete_directory(session, waiter, place.datastore, name)
 
     assert session.request_count == before
 
@@ -219,11 +214,10 @@ def test_a_datacenter_that_is_gone_is_not_mistaken_for_the_directory(
     if target.is_vcsim:
         pytest.skip("vcsim finds the datastore by its name, whatever the datacenter")
     make_directory(session, place, f"{prefix}stays")
+    misplaced = dataclasses.replace(place.datastore, datacenter=NO_DATACENTER)
 
     with pytest.raises(errors.ObjectNotFound):
-        datastore_browser.delete_directory(
-            session, waiter, place.datastore, NO_DATACENTER, f"{prefix}stays"
-        )
+        datastore_browser.delete_directory(session, waiter, misplaced, f"{prefix}stays")
 
     assert found(session, waiter, place, prefix) == [f"{prefix}stays"]
 

@@ -26,9 +26,7 @@ def test_a_datastore_that_is_not_accessible_is_said_not_taken_for_empty(
     with pytest.raises(errors.HostUnavailable, match=place.datastore.name):
         datastore_browser.directories(session, waiter, place.datastore, "image")
     with pytest.raises(errors.HostUnavailable, match=place.datastore.name):
-        datastore_browser.delete_directory(
-            session, waiter, place.datastore, place.datacenter.moref, "image"
-        )
+        datastore_browser.delete_directory(session, waiter, place.datastore, "image")
 
 
 @pytest.mark.parametrize("kind", ["vsan", "vvol"])
@@ -98,9 +96,7 @@ def test_a_file_that_is_locked_is_told_apart_from_one_that_is_gone(
     vc.fault_rules.add("DeleteDatastoreFile_Task", vim.fault.FileLocked(file="x"), on="task")
 
     with pytest.raises(errors.FileLocked):
-        datastore_browser.delete_directory(
-            session, waiter, place.datastore, place.datacenter.moref, "orphan"
-        )
+        datastore_browser.delete_directory(session, waiter, place.datastore, "orphan")
 
 
 def test_deleting_is_repeated_when_its_answer_is_lost(
@@ -109,9 +105,7 @@ def test_deleting_is_repeated_when_its_answer_is_lost(
     vc.datastore(place.datastore.name).storage.make_directory("orphan")
     vc.fault_rules.add("DeleteDatastoreFile_Task", drop="after")
 
-    datastore_browser.delete_directory(
-        session, waiter, place.datastore, place.datacenter.moref, "orphan"
-    )
+    datastore_browser.delete_directory(session, waiter, place.datastore, "orphan")
 
     assert vc.datastore(place.datastore.name).directories() == []
     assert vc.errors == []
@@ -134,13 +128,13 @@ def test_neither_a_search_nor_a_deletion_waits_for_ever(
     within_s: float,
 ) -> None:
     vc.fault_rules.add(method, on="task", delay_s=1e9)
-    at, datacenter = place.datastore, place.datacenter.moref
+    at = place.datastore
 
     def work() -> None:
         if method == "SearchDatastore_Task":
             datastore_browser.directories(session, waiter, at, "image")
         else:
-            datastore_browser.delete_directory(session, waiter, at, datacenter, "image")
+            datastore_browser.delete_directory(session, waiter, at, "image")
 
     running = Background(work)
     wait_until(lambda: [e.started_at is not None for e in pending(waiter)] == [True])
