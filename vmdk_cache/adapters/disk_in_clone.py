@@ -253,7 +253,7 @@ class DiskInClone:
         source: Callable[[], VirtualDisk | None],
         *,
         capacity_bytes: int,
-        uuid: str | None,
+        uuid: str,
     ) -> None:
         self.trial = trial
         self._source = source
@@ -263,26 +263,9 @@ class DiskInClone:
         self._was_read = False
         self.is_whole = False
 
-    @classmethod
-    @contextlib.contextmanager
-    def of(
-        cls,
-        session: Session,
-        request: CloneRequest,
-        source: Callable[[], VirtualDisk | None],
-        *,
-        capacity_bytes: int,
-        grows: bool,
-    ) -> Iterator[DiskInClone]:
-        """A context for as long as the volume is being created; see also :class:`VolumeClone`."""
-        uuid = request.instance_uuid
-        trials = trials_of(session)
-        with trials.trial(uuid or "", request.disk_type, grows=grows) as trial:
-            yield cls(trial, source, capacity_bytes=capacity_bytes, uuid=uuid)
-
     def in_request(self, request: CloneRequest) -> CloneRequest:
         """The request, with an edit of the disk if the trial asks for one."""
-        if not self.trial.asks or self._uuid is None:
+        if not self.trial.asks:
             return request
         source = None
         with contextlib.suppress(errors.VCenterError):  # the clone needs no edit

@@ -29,7 +29,7 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors, retry
 from vmdk_cache.adapters.clone_calls import LOST, CloneCalls
-from vmdk_cache.adapters.disk_in_clone import DiskInClone
+from vmdk_cache.adapters.disk_in_clone import DiskInClone, trials_of
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
@@ -94,13 +94,13 @@ class VolumeClone:
         :raises VCenterError: anything else; nothing is left behind
         """
         self._request = self._clone_request()
-        with DiskInClone.of(
-            self._session,
-            self._request,
-            self._source_disk,
-            capacity_bytes=self._capacity_bytes,
-            grows=self._capacity_bytes > self._source.size_bytes,
-        ) as self._disk:
+        uuid = self._volume.instance_uuid
+        grows = self._capacity_bytes > self._source.size_bytes
+        trials = trials_of(self._session)
+        with trials.trial(uuid, self._volume.disk_type, grows=grows) as trial:
+            self._disk = DiskInClone(
+                trial, self._source_disk, capacity_bytes=self._capacity_bytes, uuid=uuid
+            )
             try:
                 self._finish(self._submit())
                 self._volume.check_wanted()
