@@ -43,7 +43,7 @@ class CacheContext:
     :ivar usage: the uses of templates that this process has seen
     :ivar clock: measures waits and durations
     :ivar server_time: returns vCenter's time, as in the records: this host's clock may differ
-    :ivar pins: the templates that this process is cloning from
+    :ivar pins: the templates that this process is cloning from, or that volumes wait for
     :ivar kept: the images to keep warm
     """
 

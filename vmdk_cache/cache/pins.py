@@ -1,8 +1,12 @@
-"""Pins on templates that this process is cloning from.
+"""Pins on templates that this process is cloning from, and claims of volumes that wait for one.
 
 A clone pins its template. A template is reserved before it is deleted: from then on it cannot be
 pinned, and a pinned template cannot be reserved. Between processes vCenter decides: a clone holds
 the template's shared lock, and deleting it needs the exclusive one (docs/assumptions.rst, A77).
+
+A volume that waits for a slot claims the templates that it may be cloned from. No plan removes
+these, because the image would be imported again at once. A template whose files are lost goes
+nevertheless.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from vmdk_cache import errors
 
@@ -21,6 +25,7 @@ class Pins:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pinned: collections.Counter[str] = collections.Counter()
+        self._claimed: collections.Counter[str] = collections.Counter()
         self._reserved: set[str] = set()
 
     @contextlib.contextmanager
@@ -40,6 +45,23 @@ class Pins:
                 self._pinned[moref] -= 1
                 if not self._pinned[moref]:
                     del self._pinned[moref]
+
+    @contextlib.contextmanager
+    def claim(self, morefs: Collection[str]) -> Iterator[None]:
+        """Keep plans from removing the templates during the block, in which a volume waits."""
+        claimed = collections.Counter(morefs)
+        with self._lock:
+            self._claimed += claimed
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claimed -= claimed  # keeps no zeros
+
+    def in_use(self) -> frozenset[str]:
+        """The templates that this process is cloning from, or that volumes wait for."""
+        with self._lock:
+            return frozenset(self._pinned.keys() | self._claimed.keys())
 
     def pinned(self) -> frozenset[str]:
         """The templates that this process is cloning from."""

@@ -94,7 +94,7 @@ class Room:
             place.datastore,
             settings,
             spaces=self._context.spaces(),
-            in_use=self._context.pins.pinned(),
+            in_use=self._context.pins.in_use(),
             kept=self._context.kept(),
         )
 
@@ -112,4 +112,4 @@ class Room:
             )
 
     def _is_unused(self, entry: CacheEntry) -> bool:
-        return entry.moref not in self._context.pins.pinned()
+        return entry.moref not in self._context.pins.in_use()

@@ -79,7 +79,7 @@ class Purge:
         :raises VCenterError: templates could not be listed
         """
         entries = self._context.entries()
-        return plan_requested(entries, image_ids, in_use=self._context.pins.pinned())
+        return plan_requested(entries, image_ids, in_use=self._context.pins.in_use())
 
     def carry_out(self, plan: Callable[[], EvictionPlan]) -> Purged:
         """Remove the entries of a plan; one that cannot be removed does not block the others.
@@ -138,7 +138,7 @@ class Purge:
             self._context.settings(),
             spaces=self._context.spaces(),
             stale=stale_copies(entries, images),
-            in_use=self._context.pins.pinned(),
+            in_use=self._context.pins.in_use(),
             kept=self._context.kept(),
         )
 

@@ -97,7 +97,7 @@ class World:
         evictor = Evictor(context)
         self.room = Room(context, evictor)
         importer = Importer(context, transfer=self.transfer, room=self.room, evictor=evictor)
-        queue = CloneQueue(lambda: context.settings().clones_per_template, self.clock)
+        queue = CloneQueue(lambda: context.settings().clones_per_template, self.clock, context.pins)
         replication = Replication(context, room=self.room, queue=queue)
         return ImageCache(
             context, importer=importer, queue=queue, replication=replication, evictor=evictor

@@ -60,6 +60,17 @@ def test_other_templates_do_not_matter() -> None:
         pass
 
 
+def test_a_claimed_template_is_in_use_but_may_be_reserved_for_deletion() -> None:
+    """Its files may be lost."""
+    pins = Pins()
+    with pins.claim(["vm-1", "vm-2"]), pins.claim(["vm-1"]), pins.pin("vm-3"):
+        assert pins.in_use() == {"vm-1", "vm-2", "vm-3"}
+        assert pins.pinned() == {"vm-3"}
+        with pins.reserve_for_deletion("vm-1"):
+            pass
+    assert pins.in_use() == frozenset()
+
+
 def test_holders_are_counted_by_template() -> None:
     pins = Pins()
     with pins.pin("vm-1"), pins.pin("vm-1"), pins.pin("vm-2"):

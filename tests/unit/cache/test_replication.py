@@ -61,7 +61,7 @@ class RecordingQueue(CloneQueue):
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(lambda: 1, clock)
+        super().__init__(lambda: 1, clock, Pins())
         self.changed: list[CacheEntry] = []
         self.promised: set[str] = set()
 

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.fakes.memory import MemoryLocks
+from tests.fakes.memory import PLACE, MemoryLocks
 from tests.unit.cache.conftest import GIB, IMAGE, World, volume
+from tests.waiting import wait_until
 from vmdk_cache import errors
+from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted
 from vmdk_cache.cache.evictor import Evictor
@@ -287,6 +290,26 @@ def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world:
     glance.images = {other.id: errors.SourceUnavailable("refused"), IMAGE.id: None}
     (gone,) = purge(world, catalog=glance).run()
     assert gone.image_id == IMAGE.id
+
+
+def test_a_template_that_volumes_wait_for_stays_until_they_have_been_cloned(world: World) -> None:
+    """Otherwise the image is imported again for them at once."""
+    world.clock.advance(101)
+    (entry,) = world.store.entries()
+    queue = CloneQueue(lambda: 1, world.clock, world.pins)
+
+    def clone() -> None:
+        with queue.turn(KEY, [entry], PLACE):
+            pass
+
+    waiter = threading.Thread(target=clone)
+    with queue.turn(KEY, [entry], PLACE):
+        waiter.start()
+        wait_until(lambda: queue.waiting() == 1)
+        assert world.pins.pinned() == frozenset()
+        assert purge(world).run() == []
+    waiter.join()
+    assert purge(world).run() == [entry]
 
 
 def test_who_asks_learns_why_a_template_stayed(world: World) -> None:
