@@ -16,6 +16,7 @@ from vmdk_cache import conf
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.entry import CacheEntry, Phase, classify
 from vmdk_cache.cache.eviction_plan import expires_at, plan_eviction
+from vmdk_cache.cache.findings import diagnose
 from vmdk_cache.cache.key import (
     CacheKey,
     folder_name,
@@ -34,7 +35,6 @@ from vmdk_cache.errors import ImageFormatError, NotCacheable
 from vmdk_cache.image import describe
 from vmdk_cache.locks import ToozLocks
 from vmdk_cache.periodic.backend_report import report_of
-from vmdk_cache.periodic.findings import diagnose
 from vmdk_cache.vim.reference import escape_name, unescape_name
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

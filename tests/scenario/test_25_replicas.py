@@ -19,11 +19,11 @@ from tests.scenario.conftest import Lab, running_cache, volume
 from vmdk_cache import wiring
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Replicated
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.cache.key import CacheKey, replica_name
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.replication import THREAD_NAME
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
-from vmdk_cache.periodic.findings import Kind
 from vmdk_cache.vim import inventory, template
 
 AGE_S = 86400

@@ -12,8 +12,8 @@ from pyVmomi import vim
 from tests.fakes.images import FakeImage
 from tests.fakes.vcenter import VCenter
 from tests.scenario.conftest import GIB, Lab, volume
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.cache.key import CacheKey, template_name
-from vmdk_cache.periodic.findings import Kind
 
 Paths = Literal["escaped", "plain"]
 

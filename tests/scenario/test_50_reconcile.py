@@ -24,10 +24,10 @@ from tests.fakes.vcenter.virtual_machine_devices import Devices
 from tests.scenario.conftest import FOLDER, RECORD_KEY, Lab, running_cache, volume
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import Record
 from vmdk_cache.conf import Settings
-from vmdk_cache.periodic.findings import Kind
 from vmdk_cache.vim import inventory, template, virtual_machine
 from vmdk_cache.vim.session import Endpoint
 from vmdk_cache.vim.template import DESTROY_WITHIN_S

@@ -17,10 +17,10 @@ from tests.scenario.test_25_replicas import settle
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Evicted, Reason, Rule
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.record import ATTRIBUTE, Notes
 from vmdk_cache.conf import Settings
-from vmdk_cache.periodic.findings import Kind
 from vmdk_cache.vim import inventory, template, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 

@@ -13,11 +13,11 @@ from tests.scenario.conftest import RECORD_KEY, SETTINGS, Lab, volume
 from tests.scenario.test_50_reconcile import write_record
 from vmdk_cache import wiring
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.cache.key import replica_name
 from vmdk_cache.cache.record import ATTRIBUTE, Record
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
-from vmdk_cache.periodic.findings import Kind
 from vmdk_cache.vim import inventory, virtual_machine
 from vmdk_cache.vim.custom_attribute import CustomAttributes
 

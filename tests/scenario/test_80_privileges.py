@@ -21,9 +21,9 @@ from tests.scenario.conftest import Lab, volume
 from tests.scenario.test_25_replicas import ask, copies, elsewhere, settle
 from tests.scenario.test_50_reconcile import storage_of
 from vmdk_cache import errors
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.conf import Settings
-from vmdk_cache.periodic.findings import Kind
 from vmdk_cache.vim import clone_spec, inventory, template, virtual_machine
 from vmdk_cache.vim.session import Endpoint
 

@@ -22,10 +22,10 @@ from tests.fakes.images import (
 from vmdk_cache import errors
 from vmdk_cache.cache import admission, events
 from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.findings import Diagnosis, Finding, Kind, Report, diagnose
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import describe
 from vmdk_cache.locks import ToozLocks
-from vmdk_cache.periodic.findings import Diagnosis, Finding, Kind, Report, diagnose
 from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.vim import faults
 from vmdk_cache.vmdk import descriptor, ova

@@ -31,6 +31,7 @@ from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Phase
 from vmdk_cache.cache.events import Imported, ImportFailed, ImportStarted, Reason, Rule
 from vmdk_cache.cache.eviction_plan import Supersession, Verdict
 from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.findings import diagnose
 from vmdk_cache.cache.fresh_disk import FreshDisk
 from vmdk_cache.cache.key import CacheKey, free_replica_name, lock_name, template_name
 from vmdk_cache.cache.ports import Disk, Import, Transfer
@@ -158,7 +159,12 @@ class Importer:
             elif entry.phase is Phase.READY:
                 return entry, False  # the list of copies does not show it yet
             else:
-                raise errors.NotCacheable(Reason.NAME_TAKEN, _who_has_the_name(entry))
+                found = diagnose(entry, self._context.backend, self._context.deployment)
+                raise errors.NotCacheable(
+                    Reason.NAME_TAKEN,
+                    f"the VM {quoted(entry.name)} ({entry.moref}) in the cache's folder has the "
+                    f"template's name: {found.says if found else 'rename or delete it'}",
+                )
 
     def _import_beside(self, entry: CacheEntry, job: _Job) -> CacheEntry | None:
         """Import the image beside an import whose lock was lost. None if its lock was not lost, or
@@ -344,16 +350,3 @@ class Importer:
 def _is_refused_to_one_user(failure: Exception) -> bool:
     """Whether the next user may still get the image: each user has a Glance token of their own."""
     return isinstance(failure, errors.SourceRefused)
-
-
-def _who_has_the_name(entry: CacheEntry) -> str:
-    vm = f"the VM {quoted(entry.name)} ({entry.moref}) in the cache's folder"
-    if entry.phase is Phase.ALTERED:
-        return f"{vm} was altered by hand and is not served any more: the next purge deletes it"
-    if entry.record is not None and entry.record.is_of_later_version:
-        return f"{vm} was made by a later version of this package: upgrade this host"
-    if not entry.accessible:
-        return f"{vm} has lost its files or is out of reach: vmdk-cache check --fix removes it"
-    if entry.was_ready:
-        return f"{vm} was altered by hand: convert it back to a template, rename or delete it"
-    return f"{vm} is not a template of this cache but has the name of one: rename or delete it"

@@ -11,9 +11,9 @@ from vmdk_cache import errors
 from vmdk_cache.cli import command
 
 if TYPE_CHECKING:
+    from vmdk_cache.cache.findings import Finding
     from vmdk_cache.cli.cinder_api import Cinder
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.periodic.findings import Finding
     from vmdk_cache.periodic.orphaned_backings import Orphans
     from vmdk_cache.vim.volume_backing import Backing
     from vmdk_cache.wiring import RunningCache
@@ -66,7 +66,7 @@ class Check(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        from vmdk_cache.periodic.findings import LEFT_ALONE
+        from vmdk_cache.cache.findings import LEFT_ALONE
 
         if parsed_args.remove_directories:
             if not parsed_args.directories:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from oslo_log import log as logging
 
+from vmdk_cache.cache.findings import LEFT_ALONE, Finding
 from vmdk_cache.clock import Clock
-from vmdk_cache.periodic.findings import LEFT_ALONE, Finding
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
 from vmdk_cache.quoting import quoted, sentence

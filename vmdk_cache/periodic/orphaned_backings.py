@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vmdk_cache.periodic.findings import Finding, Kind
+from vmdk_cache.cache.findings import Finding, Kind
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim.volume_backing import Backing
 

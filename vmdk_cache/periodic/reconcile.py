@@ -1,7 +1,7 @@
 """Finds what is wrong in the cache's folder, and repairs it where that is safe.
 
 A check lists the cache's folder and the directories on the backend's datastores, and diagnoses each
-entry (periodic/findings.py). With ``fix`` it removes entries that are ours and of no use: under the
+entry (cache/findings.py). With ``fix`` it removes entries that are ours and of no use: under the
 lock of their names, after another look, like every template (cache/evictor.py). It also writes
 notes that are missing on templates (cache/record.py). One process checks at a time.
 
@@ -26,9 +26,9 @@ from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Phase
 from vmdk_cache.cache.events import Rule
 from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.findings import Diagnosis, Finding, Kind, Report, diagnose
 from vmdk_cache.cache.key import has_tag, image_id_in, lock_name, name_prefix
 from vmdk_cache.cache.ports import Directories, Directory
-from vmdk_cache.periodic.findings import Diagnosis, Finding, Kind, Report, diagnose
 from vmdk_cache.quoting import quoted
 
 LOG = logging.getLogger(__name__)

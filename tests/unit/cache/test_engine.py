@@ -596,11 +596,11 @@ def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: Worl
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"phase": Phase.ALTERED}, "the next purge deletes it"),
+        ({"phase": Phase.ALTERED}, "let the next purge do so"),
         ({"phase": Phase.FOREIGN, "was_ready": True}, "convert it back"),
-        ({"phase": Phase.FOREIGN, "was_ready": True, "accessible": False}, "has lost its files"),
-        ({"phase": Phase.FOREIGN, "was_ready": False}, "not a template of this cache"),
-        ({"phase": Phase.FOREIGN, "was_ready": False, "record": None}, "not a template of this"),
+        ({"phase": Phase.FOREIGN, "was_ready": False, "accessible": False}, "files are lost"),
+        ({"phase": Phase.FOREIGN, "was_ready": False}, "rename or delete it"),
+        ({"phase": Phase.FOREIGN, "was_ready": False, "record": None}, "rename or delete it"),
     ],
     ids=["altered", "converted", "without files", "foreign", "without a record"],
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 import pytest
 
 from vmdk_cache import errors
-from vmdk_cache.periodic.findings import Kind
+from vmdk_cache.cache.findings import Kind
 from vmdk_cache.periodic.orphaned_backings import (
     MOST_FINDINGS,
     MOST_PROJECTS,

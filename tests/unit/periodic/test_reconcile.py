@@ -14,10 +14,10 @@ from vmdk_cache import errors
 from vmdk_cache.cache.entry import ABANDONED_AFTER, CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.evictor import Evictor
+from vmdk_cache.cache.findings import Finding, Kind, diagnose
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.ports import Directory
 from vmdk_cache.cache.record import Record
-from vmdk_cache.periodic.findings import Finding, Kind, diagnose
 from vmdk_cache.periodic.reconcile import ENDS_WITHIN_S, LOCK, REGISTERED_WITHIN_S, Reconcile
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.entries import entry
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
-from vmdk_cache.periodic.findings import LEFT_ALONE, Kind, diagnose
+from vmdk_cache.cache.findings import LEFT_ALONE, Kind, diagnose
 
 IMAGE_ID = "11111111-2222-3333-4444-555555555555"
 READY = entry("vm-1", image=IMAGE_ID)
