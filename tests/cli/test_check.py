@@ -21,14 +21,14 @@ def test_a_broken_template_is_found_and_then_removed(lab: Lab, run: Run) -> None
     assert lab.templates() == []
 
 
-def test_what_is_not_ours_is_told_and_fails_nobody(lab: Lab, run: Run) -> None:
+def test_foreign_vms_are_reported_without_an_error(lab: Lab, run: Run) -> None:
     lab.write_record(lab.warm(), '{"schema": 99}')
     [found] = run.json("check", "--fix", "--no-directories")
     assert (found["Finding"], found["Fixed"]) == ("foreign", False)
     assert len(lab.templates()) == 1
 
 
-def test_directories_are_deleted_only_by_who_says_so_twice(lab: Lab, run: Run) -> None:
+def test_directories_are_deleted_only_with_both_options(lab: Lab, run: Run) -> None:
     made = lab.warm()
     lab.forget(made)
     [found] = run.json("check", "--fix", code=1)

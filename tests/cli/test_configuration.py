@@ -181,7 +181,7 @@ def test_the_password_is_in_no_text_of_what_was_read(lab: Lab) -> None:
     assert configuration.backends[0].backend.endpoint.password == lab.vcenter.password
 
 
-def test_an_option_of_cinders_is_doubted() -> None:
+def test_every_option_of_cinder_is_known() -> None:
     objects.register_all()
     from cinder.volume import driver, manager
 

@@ -258,7 +258,7 @@ def test_a_ledger_is_read_when_it_can_be(lab: Lab, run: Run, tmp_path: pathlib.P
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_it_ends_when_told_to_and_leaves_no_session(
+def test_it_ends_on_a_signal_and_leaves_no_session(
     lab: Lab, run: Run, number: signal.Signals
 ) -> None:
     lab.configure(image_cache_ledger="")

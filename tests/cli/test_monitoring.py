@@ -175,7 +175,7 @@ def test_a_panel_shows_metrics_that_exist_from_the_chosen_source(
     assert all(any(o.name.startswith(name) for o in conf.OPTIONS) for name in named), named
 
 
-def test_no_panel_is_dead(scrape: str, tmp_path: pathlib.Path) -> None:
+def test_every_panel_shows_data(scrape: str, tmp_path: pathlib.Path) -> None:
     """Each query returns a number half an hour into a time in which every counter of the scrape
     rises by one a minute. promtool evaluates the queries as alerts, and all must fire."""
     series = []

@@ -56,7 +56,7 @@ def as_documented_account(lab: Lab, without: str) -> None:
     lab.configure(vmware_host_username=page.USER, vmware_host_password=page.PASSWORD)
 
 
-def test_a_vcenter_that_has_all_ends_well(lab: Lab, run: Run) -> None:
+def test_a_complete_vcenter_passes(lab: Lab, run: Run) -> None:
     rows = run.json("preflight")
     elsewhere = ("glance.service-user", "scheduler.pool-name")
     assert {row["Result"] for row in rows if row["Probe"] not in elsewhere} == {"ok"}
@@ -165,7 +165,7 @@ def test_options_of_cinder_that_the_cache_depends_on_are_read(
     assert (profile["Result"], profile["Object"]) == ("failed", "'glod'")
 
 
-def test_workers_that_are_no_number_are_named(lab: Lab, run: Run) -> None:
+def test_a_number_of_workers_that_is_not_a_number_is_named(lab: Lab, run: Run) -> None:
     lab.configure("DEFAULT", executor_thread_pool_size="many")
     [line] = run("preflight", code=3).stderr.splitlines()
     assert "[DEFAULT] executor_thread_pool_size" in line
@@ -182,7 +182,7 @@ def test_a_coordinator_out_of_reach_is_one_line_on_stderr(lab: Lab, run: Run) ->
     assert results["vcenter.log-in"] == "ok" and results["live.clones"] == "not tried"
 
 
-def test_a_regex_that_is_none_is_one_line(lab: Lab, run: Run) -> None:
+def test_an_invalid_regex_is_one_line(lab: Lab, run: Run) -> None:
     lab.configure(vmware_datastore_regex="(")
     done = run("preflight", code=3)
     [line] = told(done)
@@ -218,7 +218,7 @@ def test_each_backend_has_a_checklist_of_its_own(lab: Lab, run: Run) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon", "nan", "3601"])
-def test_a_timeout_that_is_none_is_wrong_usage(run: Run, timeout: str) -> None:
+def test_an_invalid_timeout_is_wrong_usage(run: Run, timeout: str) -> None:
     assert "--timeout" in run("preflight", "--timeout", timeout, code=2).stderr
 
 

@@ -157,7 +157,7 @@ GIVEN_UP_AFTER = "10"
         (no_vcenter, "vcenter.log-in", "127.0.0.1"),
     ],
 )
-def test_a_server_that_is_no_vcenter_is_given_up_and_named(
+def test_a_server_that_is_not_a_vcenter_is_given_up_and_named(
     lab: Lab, run: Run, issuer: trustme.CA, serve: Any, probe: str, says: str
 ) -> None:
     wraps = serve in (silent_after_tls, no_vcenter)

@@ -101,7 +101,7 @@ def test_what_is_in_use_stays_and_fails_the_command(lab: Lab, run: Run, busy_wit
     assert lab.templates() == [made.name]
 
 
-def test_one_backend_out_of_reach_does_not_keep_the_other(lab: Lab, run: Run) -> None:
+def test_one_backend_out_of_reach_does_not_block_the_other(lab: Lab, run: Run) -> None:
     lab.sections["vmware2"] = {**lab.backend(), "vmware_host_port": 1}
     lab.configure("DEFAULT", enabled_backends="vmware2,vmware1")
     made = lab.warm()

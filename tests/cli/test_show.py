@@ -29,7 +29,7 @@ def test_the_purges_verdict_and_its_reason_are_shown(lab: Lab, run: Run) -> None
     assert made.name in table and "Verdict: remove" in table and "None" not in table
 
 
-def test_an_unknown_image_is_an_error_that_names_what_there_is(lab: Lab, run: Run) -> None:
+def test_an_unknown_image_is_an_error_that_lists_the_known_ones(lab: Lab, run: Run) -> None:
     lab.warm()
     done = run("show", "no-such-image", code=1)
     assert "'no-such-image'" in done.stderr and lab.image().id in done.stderr

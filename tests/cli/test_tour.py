@@ -171,7 +171,7 @@ def alike(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip("\n").splitlines()]
 
 
-def test_the_tour_shows_what_does_not_happen(lab: Lab, run: Run, tmp_path: pathlib.Path) -> None:
+def test_the_tour_shows_what_the_commands_print(lab: Lab, run: Run, tmp_path: pathlib.Path) -> None:
     tour = Tour(lab, run)
     found = list(steps(PAGE.read_text()))
     assert len(found) >= 20, f"{PAGE.name}: is this all?"

@@ -25,7 +25,7 @@ from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES
 pytestmark = pytest.mark.usefixtures("knows_glance")
 
 
-def test_an_image_is_imported_once_and_the_second_time_its_age_counts_anew(
+def test_an_image_is_imported_once_and_the_second_time_its_age_counts_again(
     lab: Lab, run: Run, glance: Glance, image_id: str
 ) -> None:
     before = glance.downloads(image_id)
@@ -313,7 +313,7 @@ def test_a_refused_user_is_one_line_and_his_password_is_in_none(lab: Lab, run: R
         assert "[service_user]" in said
 
 
-def test_nobody_to_ask_as_says_what_to_set(lab: Lab, run: Run) -> None:
+def test_missing_credentials_say_what_to_set(lab: Lab, run: Run) -> None:
     lab.configure("DEFAULT", auth_strategy="keystone")
     [said] = run("warm", "debian-13", code=3).stderr.splitlines()
     assert "OS_AUTH_URL" in said and "[service_user]" in said
@@ -330,7 +330,7 @@ def large_image_id(glance: Glance) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_who_ends_it_breaks_imports_off_and_leaves_nothing(
+def test_a_signal_ends_imports_and_leaves_nothing(
     lab: Lab, run: Run, large_image_id: str, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:
     """vCenter is slow."""

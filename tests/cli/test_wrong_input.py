@@ -79,7 +79,7 @@ def test_what_the_command_line_names_must_be_there(
 
 
 @pytest.mark.skipif(os.path.exists("/etc/cinder"), reason="this host has a cinder.conf")
-def test_without_a_file_it_is_said_where_one_was_looked_for(
+def test_without_a_file_the_error_names_the_searched_paths(
     run: Run, tmp_path: pathlib.Path
 ) -> None:
     environment = {"HOME": str(tmp_path)}
@@ -112,9 +112,7 @@ def test_a_line_that_cannot_be_parsed_is_not_repeated(lab: Lab, run: Run) -> Non
         (["list", "--log-file", "/nowhere/log"], "--log-file"),
     ],
 )
-def test_wrong_usage_is_told_from_everything_else(
-    run: Run, arguments: list[str], says: str
-) -> None:
+def test_wrong_usage_has_an_exit_code_of_its_own(run: Run, arguments: list[str], says: str) -> None:
     done = run(*arguments, code=2)
     assert says in done.stderr and done.stdout == ""
 
@@ -145,7 +143,7 @@ def test_ctrl_c_ends_a_command_in_one_line(lab: Lab, run: Run) -> None:
     assert lab.vcenter.request_log.count("Logout") == 1
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(lab: Lab, run: Run) -> None:
+def test_a_reader_that_closes_the_pipe_is_no_error(lab: Lab, run: Run) -> None:
     with subprocess.Popen(
         run.command("list", "-f", "json"),
         stdout=subprocess.PIPE,
@@ -221,7 +219,7 @@ def test_root_makes_no_lock_that_cinder_could_not_take(
     run("list")  # read-only commands take no lock
 
 
-def test_help_needs_neither_a_configuration_nor_what_speaks_to_vcenter(run: Run) -> None:
+def test_help_needs_neither_a_configuration_nor_pyvmomi(run: Run) -> None:
     """Help is the first thing that users read, and completion scripts read it often."""
     program = (
         "import sys\n"
@@ -295,7 +293,7 @@ def test_a_name_that_the_terminal_cannot_write_ends_no_command(lab: Lab, run: Ru
     assert r"gr\xf6\xdfe" in said
 
 
-def test_a_traceback_is_for_those_who_ask_and_holds_no_password(lab: Lab, run: Run) -> None:
+def test_a_traceback_is_shown_on_request_and_holds_no_password(lab: Lab, run: Run) -> None:
     lab.configure(vmware_host_port=1)
     done = subprocess.run(
         run.command("--debug", "list"),

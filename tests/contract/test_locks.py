@@ -36,7 +36,7 @@ def hold_until_killed(url: str, held: Event) -> None:
         held_for_good.wait(120)
 
 
-def test_a_lock_that_another_holds_is_told_from_a_coordinator_that_fails(url: str) -> None:
+def test_a_held_lock_is_distinguished_from_a_failing_coordinator(url: str) -> None:
     with coordinator(url) as ours, coordinator(url) as theirs:
         waiting = ToozLocks(ours, "vc/b1")
         with ToozLocks(theirs, "vc/b1").hold("image-1", 1):

@@ -105,7 +105,7 @@ def test_an_image_whose_file_glance_has_lost_is_named_as_one(
     running.assert_holds(again["id"], IMAGE, 1)
 
 
-def test_volumes_that_wait_for_an_image_without_data_learn_of_it(running: Cloud) -> None:
+def test_volumes_that_wait_for_an_image_without_data_fail_with_the_reason(running: Cloud) -> None:
     image_id = running.upload("lost, wanted by many", IMAGE)
     lose(running.glance.stored_file(image_id), None)
     ids = running.create_at_once(6, 1, imageRef=image_id, metadata=USE_CACHE)

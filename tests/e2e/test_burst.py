@@ -61,7 +61,7 @@ def begun(running: Cloud) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_volumes_are_created_and_attached_while_a_burst_stands_in_line() -> None:
+def test_volumes_are_created_and_attached_while_a_burst_waits() -> None:
     with a_cloud({}) as (running, image_id), an_instance(running.vcenter) as instance:
         road = Road("cached", running, "vmware", image_id)
         attached = running.cinder.create_volume(1, name="there before")

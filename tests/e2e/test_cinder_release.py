@@ -34,7 +34,7 @@ def running() -> Iterator[Cloud]:
         assert running.vcenter.errors == []
 
 
-def test_a_volume_does_not_live_its_life_through_the_cache(running: Cloud) -> None:
+def test_a_volume_lives_its_whole_life_through_the_cache(running: Cloud) -> None:
     image_id = running.upload("image", IMAGE)
     first, second = create(running, image_id, "miss"), create(running, image_id, "hit")
     assert running.glance.downloads(image_id) == 1

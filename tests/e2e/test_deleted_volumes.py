@@ -121,7 +121,7 @@ def volumes_in_vcenter(running: Cloud) -> list[str]:
 
 
 @pytest.mark.parametrize("delete", [force_delete, reset_and_delete])
-def test_a_volume_deleted_while_it_waits_in_line_is_not_cloned(
+def test_a_volume_deleted_while_it_waits_is_not_cloned(
     running: Cloud, delete: Callable[[Cloud, str], None]
 ) -> None:
     image_id = cached(running, f"line {delete.__name__}")

@@ -102,7 +102,7 @@ cleaned_up: list[bool] = []
 
 @pytest.mark.parametrize("story", [interrupted_in_a_lock, swallowed, impatient])
 @pytest.mark.usefixtures("handlers")
-def test_an_interrupt_is_told_by_where_it_landed(
+def test_an_interrupt_is_recognized_wherever_it_arrives(
     story: Callable[[list[str]], bool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     cleaned_up.clear()
@@ -113,7 +113,7 @@ def test_an_interrupt_is_told_by_where_it_landed(
 
 
 @pytest.mark.usefixtures("handlers")
-def test_a_defect_of_the_demo_looks_like_an_interrupt() -> None:
+def test_a_defect_of_the_demo_does_not_look_like_an_interrupt() -> None:
     def defect(arguments: list[str]) -> bool:
         raise RuntimeError("a defect")
 

@@ -86,7 +86,7 @@ def running() -> Iterator[Cloud]:
         assert up.vcenter.errors == []
 
 
-def test_a_cinder_with_the_example_caches_nothing(running: Cloud) -> None:
+def test_a_cinder_with_the_example_caches_an_image(running: Cloud) -> None:
     image = as_stream_optimized(filesystem_disk(16 << 20))
     image_id = running.upload("example", image)
     notes = []
@@ -98,7 +98,7 @@ def test_a_cinder_with_the_example_caches_nothing(running: Cloud) -> None:
     assert notes == ["miss", "hit"]
 
 
-def test_the_command_line_cannot_read_what_that_cinder_reads(running: Cloud) -> None:
+def test_the_command_line_reads_the_same_options(running: Cloud) -> None:
     conf = next(running.openstack.directory.rglob("cinder.conf"))
     script = Path(sys.executable).with_name("vmdk-cache")
     done = subprocess.run(
@@ -107,7 +107,7 @@ def test_the_command_line_cannot_read_what_that_cinder_reads(running: Cloud) -> 
     assert done.returncode == 0, done.stderr
 
 
-def test_an_option_of_the_example_does_not_exist() -> None:
+def test_every_option_of_the_example_exists() -> None:
     """This covers options that are set and those that are commented out."""
     from cinder import objects
     from cinder.volume.drivers.vmware import vmdk as upstream

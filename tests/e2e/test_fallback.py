@@ -70,19 +70,19 @@ def cached_image_id(running: Cloud) -> str:
 
 
 @pytest.mark.parametrize("name", [*IMPORT_FAULTS, *CLONE_FAULTS])
-def test_a_fault_while_the_image_is_imported_costs_no_volume(running: Cloud, name: str) -> None:
+def test_a_fault_while_the_image_is_imported_fails_no_volume(running: Cloud, name: str) -> None:
     image_id = running.upload(name, IMAGE)
     check(running, image_id, {**IMPORT_FAULTS, **CLONE_FAULTS}[name])
 
 
 @pytest.mark.parametrize("name", CLONE_FAULTS)
-def test_a_fault_while_a_template_is_cloned_costs_no_volume(
+def test_a_fault_while_a_template_is_cloned_fails_no_volume(
     running: Cloud, cached_image_id: str, name: str
 ) -> None:
     check(running, cached_image_id, CLONE_FAULTS[name])
 
 
-def test_a_user_who_asks_where_the_cache_is_off_is_told_so(running: Cloud) -> None:
+def test_a_user_of_a_disabled_cache_gets_the_reason(running: Cloud) -> None:
     image_id = running.upload("off", IMAGE)
     volume_id = create(running, image_id, volume_type="off")
     assert outcome(running.cinder.show("volumes", volume_id)) == "bypass: cache-disabled"
@@ -121,7 +121,7 @@ def test_a_host_in_maintenance_does_not_take_the_template_with_it(running: Cloud
     delete(running, second)
 
 
-def test_the_last_attempt_at_a_volume_has_the_last_word(
+def test_the_note_is_that_of_the_last_attempt_at_a_volume(
     running: Cloud, cached_image_id: str
 ) -> None:
     """The cache and the plain import fail once: Cinder tries again, and then the cache works."""
@@ -176,7 +176,7 @@ def test_a_note_that_an_image_inherited_is_not_passed_on(running: Cloud, asked: 
     delete(running, volume_id)
 
 
-def test_what_the_cache_does_is_told_and_counted(running: Cloud) -> None:
+def test_the_cache_notifies_and_counts(running: Cloud) -> None:
     image_id = running.upload("told", IMAGE)
     made = [create(running, image_id) for _ in range(2)]
     made.append(create(running, image_id, volume_type="off"))
@@ -208,7 +208,7 @@ def test_what_the_cache_does_is_told_and_counted(running: Cloud) -> None:
         delete(running, volume_id)
 
 
-def test_what_was_not_asked_for_is_imported_once_and_not_told_of(running: Cloud) -> None:
+def test_a_volume_without_a_request_is_imported_once_and_has_no_note(running: Cloud) -> None:
     """If a plain import fails, Cinder repeats it, and the cache is not involved."""
     image_id = running.upload("plain", IMAGE)
     rule = running.vcenter.fault_rules.add("ImportVApp", vim.fault.NoPermission())

@@ -116,7 +116,7 @@ def without_ids(vm: Any, told: dict[str, str]) -> dict[str, str]:
     return {path: pattern.sub(lambda one: ids[one[0]], text) for path, text in told.items()}
 
 
-def test_a_clone_bears_nothing_of_its_template_nor_of_who_asked_first(
+def test_a_clone_shows_nothing_of_its_template_or_its_first_user(
     running: Cloud, alice: CinderClient, bob: CinderClient
 ) -> None:
     image_id = running.upload("public", IMAGE)
@@ -198,9 +198,7 @@ def test_an_image_that_is_withdrawn_is_refused_although_it_is_in_the_cache(
     assert refusal(bob, image_id) == refusal(bob, NOWHERE)
 
 
-def test_no_log_tells_a_secret_even_when_every_logger_says_all(
-    running: Cloud, alice: CinderClient
-) -> None:
+def test_no_log_contains_a_secret_even_at_debug(running: Cloud, alice: CinderClient) -> None:
     vcenter = running.vcenter
     cookies = {session.cookie for session in vcenter.sessions.active()}
     image_id = running.upload("logged", IMAGE)

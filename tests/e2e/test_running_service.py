@@ -110,7 +110,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 @pytest.mark.timeout(600)
-def test_the_api_tells_the_drivers_version_and_its_extra_spec(deployed: Deployed) -> None:
+def test_the_api_returns_the_drivers_version_and_its_extra_spec(deployed: Deployed) -> None:
     told = deployed.cinder.client.request("GET", f"/capabilities/{SERVICE}")
     assert told["driver_version"].endswith(" (vmdk 3.4.4)")
     assert told["driver_version"].split()[0] != "3.4.4"

@@ -116,7 +116,7 @@ def host_of(volume: Resource) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_cinder_volume_costs_no_volume_of_another_host_and_no_second_import(
+def test_a_killed_cinder_volume_fails_no_other_hosts_volume_and_causes_no_second_import(
     deployed: Deployed,
 ) -> None:
     vcenter, cinder = deployed.vcenter, deployed.cinder

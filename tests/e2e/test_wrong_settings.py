@@ -57,7 +57,7 @@ def test_the_log_names_the_wrong_option(running: Cloud, backend: str) -> None:
     )
 
 
-def test_no_backend_comes_up_and_no_log_tells_the_password(running: Cloud) -> None:
+def test_no_backend_comes_up_and_no_log_contains_the_password(running: Cloud) -> None:
     """Cinder's own driver refuses these options as well, or retries forever."""
 
     def complaints() -> bool:

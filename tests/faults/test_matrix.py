@@ -41,7 +41,7 @@ def test_whatever_goes_wrong_nothing_is_lost_and_nothing_is_left(operation: Oper
     assert [f"{one.cell}: {one.problems}" for one in results if one.problems] == []
 
 
-def test_a_cell_whose_call_is_not_made_or_that_leaves_something_does_not_hold() -> None:
+def test_a_cell_without_its_call_or_with_leftovers_does_not_hold() -> None:
     def litter(world: World, call: Call) -> Callable[[], int]:
         with world.vcenter.lock:
             world.vcenter.datastore(DATASTORES[0]).storage.make_directory("of nobody")
@@ -56,7 +56,7 @@ def test_a_cell_whose_call_is_not_made_or_that_leaves_something_does_not_hold() 
     assert "of nobody" in result.problems[1]
 
 
-def test_a_poll_that_a_fast_machine_does_not_make_is_no_failure() -> None:
+def test_a_poll_that_is_never_sent_is_no_failure() -> None:
     """One poll can bring both the start of a task and its end."""
     operation = BY_NAME["report"]
     struck = []
@@ -70,7 +70,7 @@ def test_a_poll_that_a_fast_machine_does_not_make_is_no_failure() -> None:
     assert len(struck) == cell.POLL_TRIES
 
 
-def test_a_poll_that_is_made_at_the_second_run_counts() -> None:
+def test_a_poll_that_is_sent_in_the_second_run_counts() -> None:
     operation = BY_NAME["report"]
     struck = []
 
@@ -119,5 +119,5 @@ def test_a_table_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
 OPEN = [("first volume", "ImportVApp", "dropped after it acted")]
 
 
-def test_all_other_cells_of_the_last_whole_run_held() -> None:
+def test_all_other_cells_of_the_last_complete_run_held() -> None:
     assert document.not_held() == OPEN

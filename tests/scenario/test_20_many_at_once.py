@@ -86,7 +86,7 @@ def test_first_volumes_over_four_processes_import_once(lab: Lab) -> None:
     assert len(lab.vcenter.vms()) == 49
 
 
-def test_processes_that_share_no_locks_share_the_template_all_the_same(lab: Lab) -> None:
+def test_processes_that_share_no_locks_share_the_template_anyway(lab: Lab) -> None:
     """vCenter's DuplicateName decides; the losers wait for the winner's template."""
     results = over_processes(lab, [f"{lab.locks_url}-{number}" for number in range(3)])
     assert sum(misses for misses, _ in results) == 1

@@ -149,7 +149,7 @@ def move(lab: Lab, entry: CacheEntry, datastore: str) -> None:
     template.mark_as_template(session, entry.moref)
 
 
-def test_a_replica_that_has_another_content_id_since_it_was_moved_is_made_anew(lab: Lab) -> None:
+def test_a_replica_that_has_another_content_id_since_it_was_moved_is_made_again(lab: Lab) -> None:
     """Whether a move keeps the id is not documented, and somebody may have booted it meanwhile."""
     lab.vcenter.switches.copies_keep_content_ids = False
     lab.create(1)

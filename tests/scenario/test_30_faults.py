@@ -114,7 +114,7 @@ def test_a_fresh_template_with_locked_files_is_tried_again(lab: Lab) -> None:
     assert rule.hits == 2
 
 
-def test_a_template_deleted_by_an_admin_is_imported_again(lab: Lab) -> None:
+def test_a_template_deleted_by_an_administrator_is_imported_again(lab: Lab) -> None:
     lab.create(1)
     (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
     lab.cache.store.destroy(lab.cache.store.entries()[0])
@@ -123,7 +123,7 @@ def test_a_template_deleted_by_an_admin_is_imported_again(lab: Lab) -> None:
     assert len(lab.templates()) == 1
 
 
-def test_a_cache_folder_deleted_by_an_admin_is_made_again(lab: Lab) -> None:
+def test_a_cache_folder_deleted_by_an_administrator_is_made_again(lab: Lab) -> None:
     lab.create(1)
     (template,) = (vm for vm in lab.vcenter.vms() if vm.config.template)
     folder = template.parent.parent

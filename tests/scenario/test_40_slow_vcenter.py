@@ -83,7 +83,7 @@ def test_a_restart_in_the_middle_of_a_clone_leaves_no_shell(lab: Lab) -> None:
     assert lab.vcenter.find_vm(volume(2).name).complete
 
 
-def test_a_project_folder_deleted_by_an_admin_is_made_again(lab: Lab) -> None:
+def test_a_project_folder_deleted_by_an_administrator_is_made_again(lab: Lab) -> None:
     lab.create(1)
     folder = lab.vcenter.find_vm(volume(1).name).parent.parent
     lab.cache.session.invoke("Folder", folder.moref, "Destroy_Task")
@@ -153,7 +153,7 @@ def test_a_figure_that_cannot_be_had_never_fails_the_report(lab: Lab) -> None:
     assert lab.cache.reporter.latest().extra_provisioned_gib == 1
 
 
-def test_more_is_promised_than_is_free_and_thin_volumes_are_placed_all_the_same(lab: Lab) -> None:
+def test_more_is_promised_than_is_free_and_thin_volumes_are_placed_anyway(lab: Lab) -> None:
     """Upstream, which promises nothing, would place them too."""
     for number in (0, 1):
         lab.vcenter.datastore(f"DC0_DS{number}").fill((1 << 40) - 30 * GIB)

@@ -122,7 +122,7 @@ def test_a_check_in_the_middle_of_an_import_does_no_harm(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-def test_a_template_whose_files_were_deleted_goes_and_is_imported_anew(
+def test_a_template_whose_files_were_deleted_goes_and_is_imported_again(
     lab: Lab, noticed: bool
 ) -> None:
     lab.create(1)
@@ -154,7 +154,7 @@ def write_record(lab: Lab, text: str) -> None:
     lab.cache = lab.process()  # one that does not remember what it said a moment ago
 
 
-def test_a_template_without_a_record_goes_and_is_imported_anew(lab: Lab) -> None:
+def test_a_template_without_a_record_goes_and_is_imported_again(lab: Lab) -> None:
     lab.create(1)
     write_record(lab, "{}")
     with pytest.raises(errors.NotCacheable):
@@ -293,7 +293,7 @@ def test_a_datastore_that_may_not_be_searched_is_told(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("ever", [True, False])
-def test_a_cache_folder_that_is_not_there_is_no_error(lab: Lab, ever: bool) -> None:
+def test_a_cache_folder_that_does_not_exist_is_no_error(lab: Lab, ever: bool) -> None:
     if ever:
         lab.create(1)
         folder = template_vm(lab).parent.moref
@@ -307,7 +307,7 @@ def test_a_cache_folder_that_is_not_there_is_no_error(lab: Lab, ever: bool) -> N
     assert not lab.create(2)
 
 
-def test_what_a_check_cannot_delete_keeps_nothing_else(lab: Lab) -> None:
+def test_what_a_check_cannot_delete_blocks_nothing_else(lab: Lab) -> None:
     kill_an_importer(lab, "MarkAsTemplate")
     lab.cache = lab.process()
     ours = template_name("b1", CacheKey(lab.image.id, "left", "ide"))
@@ -410,7 +410,7 @@ def test_every_template_counts_as_provisioned(lab: Lab) -> None:
     assert 0 < capacity.unshared_bytes < capacity.provisioned_bytes * 2
 
 
-def test_a_deletion_that_hangs_holds_no_lock_for_ever(lab: Lab) -> None:
+def test_a_deletion_that_hangs_holds_no_lock_forever(lab: Lab) -> None:
     """Neither that of the purge, nor that of the template's name."""
     lab.create(1)
     (name,) = lab.templates()

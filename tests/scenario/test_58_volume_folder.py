@@ -84,7 +84,7 @@ def test_what_bears_a_templates_name_in_the_former_folder_keeps_no_image_out(
     assert cache.images.create_volume(lab.image, volume(3), lab.source).hit
 
 
-def test_a_folder_that_is_deleted_under_the_cache_is_made_anew(lab: Lab) -> None:
+def test_a_folder_that_is_deleted_under_the_cache_is_made_again(lab: Lab) -> None:
     lab.create(1)
     assert len(lab.cache.purge.carry_out(lambda: lab.cache.purge.plan_requested(None)).removed)
     (datacenter,) = inventory.snapshot(lab.cache.session).datacenters
@@ -96,7 +96,7 @@ def test_a_folder_that_is_deleted_under_the_cache_is_made_anew(lab: Lab) -> None
     assert folder_of(lab, name) == "Volumes"
 
 
-def test_a_folder_that_is_renamed_keeps_serving_and_is_made_anew(lab: Lab) -> None:
+def test_a_folder_that_is_renamed_keeps_serving_and_is_made_again(lab: Lab) -> None:
     lab.create(1)
     (name,) = lab.templates()
     vm = lab.vcenter.find_vm(name)

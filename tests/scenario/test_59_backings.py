@@ -99,7 +99,7 @@ def test_every_id_that_a_backing_bears_is_known(lab: Lab, datacenter: Datacenter
     assert backing.volume_ids == {volume(1).id, other, third.lower()}
 
 
-def test_what_changed_or_went_is_not_there_any_more(lab: Lab, datacenter: Datacenter) -> None:
+def test_what_changed_or_was_removed_no_longer_exists(lab: Lab, datacenter: Datacenter) -> None:
     for number in (1, 2, 3):
         lab.create(number)
     backings = found(lab, datacenter)

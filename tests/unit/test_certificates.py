@@ -148,7 +148,7 @@ WAYS: dict[Callable[[int, str], None], type[errors.VmdkCacheError]] = {
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("kind", CERTIFICATES)
-def test_a_certificate_that_does_not_hold_is_refused_before_a_word_is_said(
+def test_an_invalid_certificate_is_refused_before_any_data_is_sent(
     impostor: Impostor, ca_file: str, way: Callable[[int, str], None]
 ) -> None:
     with pytest.raises(WAYS[way], match="certificate") as refused:
@@ -161,7 +161,7 @@ def test_a_certificate_that_does_not_hold_is_refused_before_a_word_is_said(
 
 @pytest.mark.parametrize("way", [log_in, upload], ids=lambda way: way.__name__)
 @pytest.mark.parametrize("kind", ["good"])
-def test_a_good_certificate_is_spoken_to(
+def test_a_valid_certificate_is_accepted(
     impostor: Impostor, ca_file: str, way: Callable[[int, str], None]
 ) -> None:
     """Without this, the other test would also pass if no client ever connected."""

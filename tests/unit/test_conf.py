@@ -65,7 +65,7 @@ def test_settings_that_change_are_those_that_are_in_force() -> None:
         ("image_cache_ledger = /elsewhere/l.sqlite", "/elsewhere/l.sqlite"),
     ],
 )
-def test_the_ledger_lies_in_cinders_state_unless_it_is_told_otherwise(
+def test_the_ledger_is_in_cinders_state_path_by_default(
     tmp_path: pathlib.Path, line: str, path: str
 ) -> None:
     (tmp_path / "c").write_text(f"[b1]\n{line}\n")

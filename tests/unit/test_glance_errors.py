@@ -71,7 +71,7 @@ def test_each_failure_has_its_error_whose_text_says_what_to_look_at(
 @pytest.mark.parametrize(
     "failure", [errors.VolumeDeleted("gone"), KeyboardInterrupt(), AssertionError("a defect")]
 )
-def test_what_is_no_failure_of_glances_passes_as_it_is(failure: BaseException) -> None:
+def test_other_errors_pass_unchanged(failure: BaseException) -> None:
     assert raised(failure) is failure
 
 
@@ -80,7 +80,7 @@ def test_a_block_that_succeeds_is_left_alone() -> None:
         pass
 
 
-def test_the_text_names_what_was_asked_for_and_who_asked() -> None:
+def test_the_text_names_the_request_and_its_user() -> None:
     text = str(raised(glance_exc.HTTPForbidden("no")))
     assert WHAT in text and USER in text
 
@@ -101,7 +101,7 @@ def test_a_stream_that_was_reset_may_be_whole_the_next_time(failure: Exception) 
     assert type(raised(failure, is_stream=True)) is errors.SourceUnavailable
 
 
-def test_an_end_is_early_wherever_in_the_chain_it_is_told() -> None:
+def test_an_early_end_is_found_anywhere_in_the_chain_of_causes() -> None:
     assert ended_early(closed_early())
     assert ended_early(http.client.IncompleteRead(b""))
     assert not ended_early(ConnectionResetError("reset"))
@@ -125,6 +125,6 @@ def test_an_error_without_a_text_shows_its_class() -> None:
     assert "ConnectTimeout" in plain(requests.exceptions.ConnectTimeout())
 
 
-def test_missing_data_is_said_apart_from_data_that_is_cut_short() -> None:
+def test_missing_data_is_distinguished_from_truncated_data() -> None:
     assert "no data of image 4f0c" in str(missing(WHAT))
     assert "ended the data of image 4f0c early" in str(cut_short(WHAT, "7 bytes less"))

@@ -130,7 +130,7 @@ def test_each_kind_of_event_is_counted_as_documented(path: str, clock: ManualClo
     ledger.close()
 
 
-def test_times_are_told_as_cumulative_buckets(path: str, clock: ManualClock) -> None:
+def test_times_are_counted_in_cumulative_buckets(path: str, clock: ManualClock) -> None:
     ledger = Ledger.open(path, clock=clock)
     ledger(HIT)
     ledger(events.Miss("b1", "i1", "v", "ds1", 20.0, 0.0, 7.1))
@@ -144,7 +144,7 @@ def test_times_are_told_as_cumulative_buckets(path: str, clock: ManualClock) -> 
     ledger.close()
 
 
-def test_volumes_that_one_task_made_are_told_apart(path: str, clock: ManualClock) -> None:
+def test_volumes_created_by_one_task_are_counted_separately(path: str, clock: ManualClock) -> None:
     ledger = Ledger.open(path, clock=clock)
     miss = events.Miss("b1", "i1", "v", "ds1", 20.0)
     for event in (HIT, miss):
@@ -157,7 +157,7 @@ def test_volumes_that_one_task_made_are_told_apart(path: str, clock: ManualClock
     ledger.close()
 
 
-def test_who_used_what_is_not_in_the_file(path: str) -> None:
+def test_the_file_does_not_say_who_used_what(path: str) -> None:
     ledger = Ledger.open(path)
     ledger(HIT)
     ledger.close()
@@ -278,9 +278,7 @@ def test_what_cannot_be_written_now_is_written_later_with_one_warning(
     ledger.close()
 
 
-def test_a_file_that_is_locked_is_not_waited_for_again_and_again(
-    path: str, clock: ManualClock
-) -> None:
+def test_a_locked_file_is_waited_for_only_once(path: str, clock: ManualClock) -> None:
     """On green threads each wait stops the process: one attempt, then none for RETRY_S."""
     ledger = Ledger.open(path, clock=clock)
     other = sqlite3.connect(path, isolation_level=None)
@@ -318,7 +316,7 @@ def test_what_a_slow_process_holds_up_is_not_lost_at_the_end(path: str) -> None:
     assert hits(Ledger.open(path)) == 1
 
 
-def test_what_waits_for_a_lost_file_does_not_grow_for_ever(path: str, clock: ManualClock) -> None:
+def test_what_waits_for_a_lost_file_does_not_grow_forever(path: str, clock: ManualClock) -> None:
     ledger = Ledger.open(path, clock=clock)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -332,7 +330,7 @@ def test_what_waits_for_a_lost_file_does_not_grow_for_ever(path: str, clock: Man
     ledger.close()
 
 
-def test_a_full_disk_costs_counts_and_nothing_else(path: str) -> None:
+def test_a_full_disk_loses_counts_and_nothing_else(path: str) -> None:
     Ledger.open(path).close()
 
     def no_room() -> None:
@@ -355,7 +353,7 @@ def test_a_full_disk_costs_counts_and_nothing_else(path: str) -> None:
         (False, 1, "ConfigError: image_cache_ledger: cannot use"),
     ],
 )
-def test_a_file_of_another_user_costs_counts_and_is_named(
+def test_a_file_of_another_user_loses_counts_and_is_named(
     is_open: bool, code: int, text: str
 ) -> None:
     """As a file of root, created by a command line tool, is for cinder-volume."""
@@ -376,7 +374,7 @@ def test_a_file_of_another_user_costs_counts_and_is_named(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize("is_open", [True, False])
-def test_somebody_who_may_only_read_the_file_can(is_open: bool) -> None:
+def test_a_user_with_read_access_can_read_the_file(is_open: bool) -> None:
     """Such as an exporter with its own user, whether cinder-volume runs or not."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
@@ -396,7 +394,7 @@ def test_somebody_who_may_only_read_the_file_can(is_open: bool) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize("reader", [0, 65533])
-def test_who_reads_does_not_keep_the_owner_from_writing(reader: int) -> None:
+def test_a_reader_does_not_block_the_owners_writes(reader: int) -> None:
     """Such as an exporter, or an operator, in the group of the service's directory."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o777)

@@ -137,7 +137,7 @@ def test_what_names_no_coordinator_has_no_domain(url: str) -> None:
         "ss-word://127.0.0.1",
     ],
 )
-def test_a_url_that_cannot_be_used_is_told_without_its_password(url: str) -> None:
+def test_an_unusable_url_is_reported_without_its_password(url: str) -> None:
     with pytest.raises(errors.LockUnavailable) as raised, coordinator(url):
         pass
     text = str(raised.value)

@@ -78,7 +78,7 @@ def test_a_failed_import_leaves_the_cache_empty(target: Target, cache: wiring.Ru
     assert cache.store.entries() == []
 
 
-def test_a_template_that_an_admin_deleted_is_imported_anew(
+def test_a_template_that_an_administrator_deleted_is_imported_again(
     target: Target, cache: wiring.RunningCache
 ) -> None:
     source = FakeImageSource(IMAGE)

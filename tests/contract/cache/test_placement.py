@@ -106,7 +106,7 @@ def test_the_regex_is_matched_with_the_name_that_cinders_own_driver_sees(world: 
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_replica_goes_to_the_datastore_that_was_asked_for(world: World, number: int) -> None:
+def test_a_replica_goes_to_the_datastore_that_was_requested(world: World, number: int) -> None:
     for other in {0, 1, 2} - {number}:
         world.datastore(number).fill(50 * GIB)
         world.datastore(other).fill(0)  # more attractive
@@ -192,7 +192,7 @@ def test_a_host_without_the_templates_datastore_does_not_read_it(world: World) -
     assert world.reader() is None
 
 
-def test_nobody_reads_when_all_hosts_are_away(world: World) -> None:
+def test_no_host_reads_when_all_are_away(world: World) -> None:
     for host in world.vc.registry.of_type(vim.HostSystem):
         host.set_connected(False)
     assert world.reader() is None

@@ -50,7 +50,7 @@ def placement_of(target: Target, session: Session, *datastores: str) -> VCenterP
     return VCenterPlacement(index, StoragePolicies(session), datastore_regex=regex)
 
 
-def test_a_replica_goes_to_the_datastore_that_was_asked_for(
+def test_a_replica_goes_to_the_datastore_that_was_requested(
     target: Target, session: Session, ground: Ground
 ) -> None:
     placement = placement_of(target, session)

@@ -141,7 +141,7 @@ def test_a_template_that_is_being_cloned_is_not_moved() -> None:
         assert vc.errors == []
 
 
-def test_a_template_too_new_for_the_host_is_told_by_its_fault(
+def test_a_template_too_new_for_the_host_is_recognized_by_its_fault(
     vc: VCenter, subject: Subject
 ) -> None:
     made = import_(subject)

@@ -136,7 +136,7 @@ def test_deleting_twice_is_deleting(subject: Subject) -> None:
     assert subject.store.entries() == []
 
 
-def test_a_use_by_who_read_the_entry_long_ago_does_not_undo_a_warm_up(subject: Subject) -> None:
+def test_a_use_from_an_outdated_entry_does_not_undo_a_warm_up(subject: Subject) -> None:
     """Both times are stored in one value of one custom attribute."""
     if subject.is_vcsim:
         pytest.skip("vcsim tells no filter of a SetField")

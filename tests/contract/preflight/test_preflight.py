@@ -64,7 +64,7 @@ def has_address(name: str) -> bool:
         return False
 
 
-def test_a_look_finds_a_vcenter_that_serves(bench: Bench, target: VCenterTarget) -> None:
+def test_a_check_finds_a_usable_vcenter(bench: Bench, target: VCenterTarget) -> None:
     with Target(bench.backend, bench.settings, bench.surroundings, CLOCK) as looked:
         results = list(probe.run(READ_ONLY, looked, CLOCK))
         assert looked.is_simulator == target.is_vcsim

@@ -94,7 +94,7 @@ def test_insecure_checks_no_certificate(target: Target) -> None:
         assert session.generation == 1
 
 
-def test_nobody_listening_names_the_address(target: Target) -> None:
+def test_a_refused_connection_names_the_address(target: Target) -> None:
     with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:1: .*vmware_host_ip"):
         Session(target.endpoint(host="127.0.0.1", port=1, api_retry_count=1)).open()
 

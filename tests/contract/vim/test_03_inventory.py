@@ -84,7 +84,7 @@ def test_an_unknown_cluster_is_a_config_error_that_lists_the_known(
     assert str(refused.value).endswith(f"one of: {', '.join(names)}")
 
 
-def test_a_folder_that_is_not_there_is_none_and_not_made(
+def test_a_folder_that_does_not_exist_is_none_and_not_made(
     target: Target, session: Session, place: Place
 ) -> None:
     path = target.run.path("tests", "never made")
@@ -106,7 +106,7 @@ def test_a_folder_is_made_once_and_then_remembered(
     assert folder.find_folder(session, place.datacenter.moref, path) == made
 
 
-def test_a_folder_that_was_deleted_is_looked_up_anew(
+def test_a_folder_that_was_deleted_is_looked_up_again(
     target: Target, session: Session, waiter: TaskWaiter, place: Place
 ) -> None:
     path = target.run.path("tests", "deleted")

@@ -52,7 +52,7 @@ def opened(
     )
 
 
-def test_an_import_makes_the_vm_that_was_asked_for(
+def test_an_import_makes_the_vm_that_was_requested(
     session: Session, waiter: TaskWaiter, place: Place
 ) -> None:
     progress: list[int] = []
@@ -182,7 +182,7 @@ def test_an_import_is_seen_while_it_runs_and_not_after(
 
 
 @pytest.mark.parametrize("adapter", ["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"])
-def test_the_disk_hangs_on_the_adapter_that_was_asked_for(
+def test_the_disk_hangs_on_the_adapter_that_was_requested(
     session: Session, waiter: TaskWaiter, place: Place, adapter: str
 ) -> None:
     request = import_request(place, adapter, adapter_type=adapter)

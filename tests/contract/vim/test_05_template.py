@@ -102,7 +102,7 @@ def test_a_clone_has_its_own_identity_and_nothing_of_the_template(
 
 
 @pytest.mark.parametrize("disk_type", ["thin", "thick", "eagerZeroedThick"])
-def test_a_clone_has_the_disk_type_that_was_asked_for(
+def test_a_clone_has_the_disk_type_that_was_requested(
     target: Target,
     session: Session,
     waiter: TaskWaiter,

@@ -42,7 +42,7 @@ def test_an_unknown_policy_is_a_config_error_that_lists_the_known(
         StoragePolicies(session).profile_id(unknown)
 
 
-def test_datastores_that_comply_are_told_apart(
+def test_compliant_datastores_are_distinguished(
     target: Target, session: Session, policy: str
 ) -> None:
     """vcsim does not implement PbmQueryMatchingHub."""

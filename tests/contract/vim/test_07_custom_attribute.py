@@ -87,7 +87,7 @@ def test_an_attribute_that_another_process_defined_is_used(
     assert values(session, source.moref, name) == {name: "ours"}
 
 
-def test_an_attribute_that_an_administrator_removed_is_defined_anew(
+def test_an_attribute_that_an_administrator_removed_is_defined_again(
     session: Session, attributes: CustomAttributes, source: VmInfo, name: str
 ) -> None:
     attributes.set(source.moref, name, "1")
@@ -151,7 +151,7 @@ def test_a_template_that_is_gone_is_not_found(
     assert caught.value.moref == source.moref
 
 
-def test_listing_with_attributes_that_nobody_has_costs_no_second_request(
+def test_listing_with_unused_attributes_costs_no_second_request(
     session: Session, place: Place, source: VmInfo, name: str
 ) -> None:
     before = session.request_count
@@ -178,7 +178,7 @@ def test_listing_with_values_asks_for_their_names_once(
     assert session.request_count - before == 3 + 1
 
 
-def test_who_does_not_ask_pays_nothing_and_sees_nothing(
+def test_without_requested_attributes_a_listing_costs_and_shows_nothing_more(
     session: Session, place: Place, source: VmInfo, attributes: CustomAttributes, name: str
 ) -> None:
     attributes.set(source.moref, name, "x")
@@ -244,7 +244,7 @@ def test_a_clone_without_values_costs_no_more_for_it(
     assert session.request_count - before == 1
 
 
-def test_a_vm_tells_when_it_was_made(session: Session, source: VmInfo) -> None:
+def test_a_vm_has_its_creation_time(session: Session, source: VmInfo) -> None:
     """A vCenter before API 6.7 refuses this property, and so does vcsim without a recording."""
     if not is_at_least(session.content.about.apiVersion, "6.7"):
         assert source.created_at is None

@@ -123,7 +123,7 @@ def test_rows_that_did_not_change_are_the_same_objects(
     assert len(before) == 2, "a table that was handed out has changed"
 
 
-def test_scopes_are_told_apart(
+def test_scopes_are_independent(
     session: Session, stream: ChangeStream, place: Place, own: str
 ) -> None:
     inner = make(session, place.folder, "inner")
@@ -148,7 +148,7 @@ def test_following_twice_keeps_the_first(stream: ChangeStream, place: Place, own
     assert own in names(stream)
 
 
-def test_a_root_that_never_was_is_an_empty_table(stream: ChangeStream, own: str) -> None:
+def test_a_nonexistent_root_is_an_empty_table(stream: ChangeStream, own: str) -> None:
     stream.follow("gone", children_of(NO_FOLDER))
     stream.refresh()
     assert stream.table("gone") == {}
@@ -189,7 +189,7 @@ def test_answers_in_many_pieces_are_one_table(session: Session, place: Place, ow
     assert len(stream.table(SCOPE)) == 11
 
 
-def test_a_new_log_in_has_everything_read_anew(
+def test_a_new_log_in_reads_everything_again(
     session: Session, waiter: TaskWaiter, stream: ChangeStream, place: Place, own: str
 ) -> None:
     gone = make(session, place.folder, "gone")
@@ -245,7 +245,7 @@ def test_a_scope_that_is_new_is_not_young_enough(
     assert names(stream, "inner") == {"inner"}
 
 
-def test_many_who_ask_at_once_each_see_what_they_had_made(
+def test_concurrent_callers_each_see_their_own_changes(
     session: Session, stream: ChangeStream, place: Place
 ) -> None:
     stream.refresh()

@@ -76,7 +76,7 @@ def test_an_unknown_cluster_is_a_config_error_that_lists_the_known(
         assert str(refused.value) == str(fresh.value)
 
 
-def test_a_folder_that_nobody_made_has_no_vms_and_is_not_made(
+def test_a_missing_folder_has_no_vms_and_is_not_created(
     session: Session, index: InventoryIndex, place: Place, path: list[str]
 ) -> None:
     assert index.vms() == ()
@@ -181,7 +181,7 @@ def test_a_template_is_seen_as_one_once_it_is_marked(
     assert [vm.is_template for vm in index.vms()] == [True]
 
 
-def test_a_folder_that_is_deleted_and_made_anew_is_followed(
+def test_a_recreated_folder_is_followed(
     target: Target,
     session: Session,
     waiter: TaskWaiter,
@@ -200,7 +200,7 @@ def test_a_folder_that_is_deleted_and_made_anew_is_followed(
     assert [vm.moref for vm in index.vms()] == [anew]
 
 
-def test_a_folder_that_is_renamed_is_the_caches_no_more(
+def test_a_renamed_folder_is_no_longer_the_caches(
     target: Target,
     session: Session,
     waiter: TaskWaiter,
@@ -218,7 +218,7 @@ def test_a_folder_that_is_renamed_is_the_caches_no_more(
     assert folder.ensure_folder(session, cached.datacenter, path) != cached.folder
 
 
-def test_a_vm_under_the_folders_name_is_a_config_error_and_the_inventory_stands(
+def test_a_vm_under_the_folders_name_is_a_config_error_and_keeps_the_inventory(
     session: Session, waiter: TaskWaiter, place: Place
 ) -> None:
     import_vm(session, waiter, place, "no folder")
@@ -230,7 +230,7 @@ def test_a_vm_under_the_folders_name_is_a_config_error_and_the_inventory_stands(
         index.vms()
 
 
-def test_a_new_log_in_is_met_with_a_whole_new_look(
+def test_a_new_log_in_causes_a_complete_new_look(
     session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
 ) -> None:
     first = import_vm(session, waiter, cached, "first")

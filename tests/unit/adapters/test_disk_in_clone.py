@@ -214,7 +214,7 @@ def test_the_oldest_failures_are_forgotten() -> None:
     assert ask(trials, "v0") and not ask(trials, "v1")
 
 
-def test_where_nobody_may_ask_nobody_does_and_that_is_looked_up_once() -> None:
+def test_where_no_volume_may_ask_none_does_and_one_lookup_suffices() -> None:
     looked: list[bool] = []
 
     def may_ask() -> bool:

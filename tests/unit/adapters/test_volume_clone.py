@@ -480,7 +480,7 @@ def test_a_clone_that_was_queued_at_the_same_time_may_be_ours(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "loss", [errors.Unreachable("vCenter is away"), errors.SessionExpired("the session is gone")]
 )
-def test_a_clone_whose_task_is_known_is_told_from_all_others(lab: Lab, loss: Exception) -> None:
+def test_a_clone_with_a_known_task_is_never_confused_with_others(lab: Lab, loss: Exception) -> None:
     lab.other_clone("other", runs_s=10_000)
     lab.vc.fault_rules.add("CloneVM_Task", on="task", delay_s=40)
     lab.waiter.losses = [loss]
@@ -643,7 +643,7 @@ def test_the_clone_of_an_earlier_attempt_is_waited_for_and_replaced(lab: Lab) ->
     assert lab.seconds() >= 1000
 
 
-def test_an_earlier_attempts_clone_that_never_ends_is_not_waited_for_without_end(
+def test_an_earlier_attempts_clone_that_never_ends_is_not_waited_for_forever(
     lab: Lab,
 ) -> None:
     lab.vc.cost_model.enabled = True
@@ -1013,7 +1013,7 @@ def test_a_volume_that_is_cloned_again_does_not_ask_again(lab: Lab) -> None:
     assert known(lab) == Answers()
 
 
-def test_a_vcenter_that_stops_doing_it_costs_no_volume(lab: Lab) -> None:
+def test_a_vcenter_that_stops_doing_it_fails_no_volume(lab: Lab) -> None:
     switch(lab)
     assert lab.make()
     switch(lab, "ignored", "ignored")
@@ -1065,9 +1065,7 @@ def test_a_template_whose_disk_is_not_known_is_cloned_without_an_edit(lab: Lab) 
     ],
     ids=lambda failure: type(failure).__name__,
 )
-def test_a_look_at_the_templates_disk_that_fails_costs_no_volume(
-    lab: Lab, failure: Exception
-) -> None:
+def test_a_failed_look_at_the_templates_disk_fails_no_volume(lab: Lab, failure: Exception) -> None:
     switch(lab)
     lab.no_source_disk = failure
 

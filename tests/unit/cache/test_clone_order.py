@@ -226,7 +226,7 @@ def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
     assert granted(queue, running=busy, slots=2) == ({0: "vm-far"} if helps else {50: "vm-far"})
 
 
-def test_a_copy_that_takes_long_to_be_made_is_not_waited_for_without_end() -> None:
+def test_a_copy_that_takes_long_to_be_made_is_not_waited_for_forever() -> None:
     """Volumes of the copy's busier datastore keep arriving."""
     queue = queue_of([A], waiter(0, "ds-2"), promised=["ds-2"])
     tickets, under_way = itertools.count(1), []
@@ -278,7 +278,7 @@ def test_the_image_whose_turn_it_is_goes_first() -> None:
     assert granted(*queues, running=running) == {1: "vm-b"}
 
 
-def test_within_an_image_the_first_come_is_the_first_served() -> None:
+def test_within_an_image_waiters_are_served_first_come_first_served() -> None:
     hosts = ["host-5", "host-6", "host-5", "host-7", "host-6"]
     queue = queue_of([A], *(waiter(n, host=host) for n, host in enumerate(hosts)))
     assert list(granted(queue)) == [0, 1, 2, 3, 4]
@@ -358,7 +358,7 @@ def test_the_next_of_a_group_has_not_been_overtaken() -> None:
     assert group.overtaken == 0
 
 
-def test_a_waiter_in_the_midst_leaves_its_group_as_it_was() -> None:
+def test_a_waiter_in_the_middle_leaves_its_group_as_it_was() -> None:
     queue = queue_of([A], waiter(0), waiter(1), overtaken=5)
     (group,) = queue.groups.values()
     queue.leave(group.waiters[1])

@@ -153,7 +153,7 @@ def test_the_blocks_own_error_comes_out_as_it_is() -> None:
     assert seen.value is failure
 
 
-def test_the_first_come_is_the_first_served(volumes: Volumes) -> None:
+def test_waiters_are_served_first_come_first_served(volumes: Volumes) -> None:
     clones = [volumes.join(A) for _ in range(4)]
     for now, after in itertools.pairwise(clones):
         now.runs_from()

@@ -70,7 +70,7 @@ def test_the_first_volume_imports_and_the_second_does_not(world: World) -> None:
 
 
 @pytest.mark.parametrize("in_one_task", [True, False])
-def test_it_is_told_whether_one_task_made_a_volume(world: World, in_one_task: bool) -> None:
+def test_the_event_says_whether_one_task_made_the_volume(world: World, in_one_task: bool) -> None:
     world.store.makes_volumes_in_one_task = in_one_task
     world.engine.create_volume(IMAGE, volume(1), world.source)
     world.engine.create_volume(IMAGE, volume(2), world.source)
@@ -78,7 +78,7 @@ def test_it_is_told_whether_one_task_made_a_volume(world: World, in_one_task: bo
     assert [event.in_one_task for event in told] == [in_one_task, in_one_task]
 
 
-def test_the_time_of_a_volume_is_told_by_where_it_went(world: World) -> None:
+def test_the_time_of_a_volume_is_split_by_step(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(1), world.source)
     engine = world.process(Settings(enabled=True, clones_per_template=1))
     go_on = threading.Event()
@@ -152,7 +152,7 @@ def test_fifty_first_volumes_at_once_import_once(world: World) -> None:
     assert len(world.store.volumes) == 50
 
 
-def test_a_user_whom_glance_refuses_fails_no_other_users_volume(world: World) -> None:
+def test_a_user_refused_by_glance_fails_no_other_users_volume(world: World) -> None:
     refused = MemorySource(fault=errors.SourceRefused("the token has expired"))
     flights = world.engine._importer._flights
     hits: list[bool] = []
@@ -224,7 +224,7 @@ def test_an_import_that_still_runs_elsewhere_is_never_removed(world: World) -> N
     assert rival.moref in world.store.vms
 
 
-def test_somebody_elses_vm_of_that_name_is_left_alone(world: World) -> None:
+def test_a_foreign_vm_of_that_name_is_left_alone(world: World) -> None:
     name = template_name("b1", KEY)
     theirs = CacheEntry("vm-9", name, Phase.FOREIGN, None, None, None, 0)
     world.store.vms["vm-9"] = theirs
@@ -326,7 +326,7 @@ def test_a_disk_larger_than_the_volume_is_refused_and_kept_for_others(world: Wor
     assert world.engine.create_volume(IMAGE, volume(2), world.source).hit
 
 
-def test_glances_own_word_on_the_size_saves_the_import(world: World) -> None:
+def test_glances_size_saves_the_import(world: World) -> None:
     known = dataclasses.replace(IMAGE, virtual_size_bytes=GIB)
     with pytest.raises(errors.VolumeTooSmall):
         world.engine.create_volume(known, volume(1, size_bytes=GIB // 2), world.source)
@@ -352,7 +352,7 @@ def test_no_limit_means_no_limit(world: World) -> None:
 @pytest.mark.parametrize(
     "change", [{"disk_format": "qcow2"}, {"container_format": "docker"}], ids=lambda c: str(*c)
 )
-def test_what_nobody_can_import_is_refused_before_anything_is_opened(
+def test_an_image_that_cannot_be_imported_is_refused_before_it_is_opened(
     world: World, change: dict[str, str]
 ) -> None:
     image = dataclasses.replace(IMAGE, **change)
@@ -401,7 +401,7 @@ def test_a_deletion_that_is_called_off_gives_a_hit(world: World) -> None:
     assert (again.hit, again.entry.moref) == (True, first.entry.moref)
 
 
-def test_a_deletion_that_never_ends_is_not_waited_for_for_ever(world: World) -> None:
+def test_a_deletion_that_never_ends_is_given_up(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
     with world.pins.reserve_for_deletion(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
@@ -433,7 +433,7 @@ def evicted(world: World) -> list[tuple[str, Rule]]:
     return [(e.template, e.rule) for e in world.events if isinstance(e, Evicted)]
 
 
-def test_one_clone_that_finds_no_files_costs_no_template(world: World) -> None:
+def test_one_clone_that_finds_no_files_removes_no_template(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
     world.store.faults["clone"] = files_lost(1)
     again = world.engine.create_volume(IMAGE, volume(2), world.source)
@@ -502,7 +502,7 @@ def test_a_template_without_files_that_another_thread_removes_is_waited_for(worl
     assert evicted(world) == []
 
 
-def test_a_template_without_its_files_that_vcenter_keeps_is_no_endless_wait(world: World) -> None:
+def test_a_template_without_its_files_that_vcenter_keeps_ends_the_wait(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(1), world.source)
     world.store.faults["clone"] = files_lost(9)
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
@@ -528,7 +528,7 @@ def test_a_copy_that_vanishes_after_a_long_import_is_a_miss(world: World) -> Non
     assert world.kinds() == ["ImportStarted", "Imported", "ImportStarted", "Imported", "Miss"]
 
 
-def test_a_datastore_that_is_full_at_the_clone_is_not_the_last_word(world: World) -> None:
+def test_a_volume_on_a_full_datastore_is_placed_on_another(world: World) -> None:
     world.placement = MemoryPlacement(PLACE, OTHER)
     world.engine = world.process()
     world.store.faults["clone"] = [errors.NoSpace("ds1 is full")]
@@ -582,7 +582,7 @@ def test_an_import_that_fails_before_there_is_a_vm_says_so(world: World) -> None
     assert (told.image_id, told.error) == (IMAGE.id, "SourceUnavailable")
 
 
-def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: World) -> None:
+def test_an_abandoned_import_that_cannot_be_removed_is_left_and_reported(world: World) -> None:
     dead = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
@@ -604,7 +604,7 @@ def test_an_abandoned_import_that_cannot_be_removed_is_left_and_said(world: Worl
     ],
     ids=["altered", "converted", "without files", "foreign", "without a record"],
 )
-def test_what_has_the_templates_name_is_said_with_what_to_do(
+def test_another_object_with_the_templates_name_is_reported_with_a_remedy(
     world: World, changes: dict[str, Any], says: str
 ) -> None:
     entry = world.store.finish_import(world.store.put_import(KEY, GIB))
@@ -675,7 +675,7 @@ def test_a_template_without_its_files_is_replaced(world: World) -> None:
     assert (gone.template, gone.rule) == (first.entry.name, Rule.BROKEN)
 
 
-def test_a_name_that_nobody_seen_bears_ends_the_attempts(world: World) -> None:
+def test_a_taken_name_without_a_visible_owner_ends_the_attempts(world: World) -> None:
     world.store.faults["upload"] = [errors.NameTaken("a folder has it")] * 100
     with pytest.raises(errors.NotCacheable) as refusal:
         world.engine.create_volume(IMAGE, volume(), world.source)
@@ -707,7 +707,7 @@ def test_a_lost_lock_does_not_lose_the_import(world: World) -> None:
     assert len(world.store.volumes) == 1
 
 
-def test_a_template_whose_record_nobody_can_read_does_not_hold_up_requests(world: World) -> None:
+def test_a_template_with_an_unreadable_record_does_not_block_requests(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(1), world.source)
     (entry,) = world.store.vms.values()
     world.store.vms[entry.moref] = dataclasses.replace(entry, phase=Phase.ADOPTED, record=None)
@@ -787,7 +787,7 @@ def test_the_only_copy_moves_to_a_host_that_can_read_it(world: World) -> None:
     assert world.store.vms[first.moref].host == "host-9"
 
 
-def test_a_host_that_goes_meanwhile_costs_no_volume(world: World) -> None:
+def test_a_host_that_goes_away_during_the_request_fails_no_volume(world: World) -> None:
     replica = with_two_copies(world)
     world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-1")]
     world.store.during["clone"] = lambda: world.placement.sick_hosts.add(PLACE.host)
@@ -795,7 +795,7 @@ def test_a_host_that_goes_meanwhile_costs_no_volume(world: World) -> None:
     assert made.entry.moref == replica.moref
 
 
-def test_a_volume_whose_host_goes_while_it_waits_is_placed_anew(world: World) -> None:
+def test_a_volume_whose_host_goes_away_while_it_waits_is_placed_again(world: World) -> None:
     neighbour = dataclasses.replace(PLACE, host="host-9")
     world.placement = MemoryPlacement(PLACE, neighbour)
     world.engine = world.process()
@@ -806,7 +806,7 @@ def test_a_volume_whose_host_goes_while_it_waits_is_placed_anew(world: World) ->
     assert world.placement.reserved == 0
 
 
-def test_whoever_imported_is_told_so_though_placed_anew(world: World) -> None:
+def test_the_importing_volume_counts_as_a_miss_even_if_placed_again(world: World) -> None:
     world.store.faults["clone"] = [errors.HostUnavailable("in maintenance", moref="host-1")]
     assert not world.engine.create_volume(IMAGE, volume(1), world.source).hit
 
@@ -831,7 +831,7 @@ def test_a_template_that_no_host_can_read_is_not_waited_for(world: World) -> Non
     assert world.clock.monotonic() == began
 
 
-def test_those_in_line_know_that_the_template_has_moved(world: World) -> None:
+def test_waiting_volumes_learn_that_the_template_has_moved(world: World) -> None:
     neighbour = dataclasses.replace(PLACE, host="host-9")
     world.placement = MemoryPlacement(PLACE, neighbour)
     world.engine = world.process(Settings(enabled=True, clones_per_template=1))
@@ -1006,7 +1006,7 @@ class Owner:
         return volume(number, is_wanted=self.is_wanted, deletion_waits=self.deletion_waits)
 
 
-def test_a_volume_deleted_in_line_is_not_cloned_and_keeps_no_slot(world: World) -> None:
+def test_a_volume_deleted_while_it_waits_is_not_cloned_and_keeps_no_slot(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(1), world.source)
     engine = world.process(Settings(enabled=True, clones_per_template=1))
     owner, go_on = Owner(), threading.Event()

@@ -75,7 +75,7 @@ def test_an_event_is_a_value() -> None:
         event.image_id = "another"  # type: ignore[misc]
 
 
-def test_a_listener_that_fails_keeps_no_other_from_hearing(
+def test_a_listener_that_fails_blocks_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     heard: list[events.Event] = []

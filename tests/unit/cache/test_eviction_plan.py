@@ -386,7 +386,7 @@ def test_copies_expire_together_however_young_the_replica_is() -> None:
         (1, ["adopted", "hot-2", "cold"]),
     ],
 )
-def test_a_spare_copy_goes_before_the_last_one_of_an_image_that_nobody_uses(
+def test_a_spare_copy_goes_before_the_last_copy_of_an_unused_image(
     max_count: int, gone: list[str]
 ) -> None:
     assert list(removed(plan_eviction(COPIES, NOW, limits(max_count=max_count)))) == gone

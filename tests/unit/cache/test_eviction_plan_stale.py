@@ -63,7 +63,7 @@ def test_what_is_no_copy_is_never_stale(phase: Phase) -> None:
 
 
 @pytest.mark.parametrize("owner", [Owner.UNKNOWN, Owner.ANOTHER])
-def test_glance_says_nothing_of_a_copy_that_may_be_another_clouds(owner: Owner) -> None:
+def test_glance_proves_nothing_about_a_copy_that_may_be_another_clouds(owner: Owner) -> None:
     assert stale_copies([copy(owner=owner)], {IMAGE.id: None}) == {}
 
 

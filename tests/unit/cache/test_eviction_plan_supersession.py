@@ -34,7 +34,7 @@ def test_without_a_newer_copy_nothing_is_superseded() -> None:
 
 @pytest.mark.parametrize("noted", ["used_s", "warmed_s"])
 @pytest.mark.parametrize(("since_s", "stays"), [(50, True), (150, False)])
-def test_a_copy_that_was_asked_for_after_the_newer_import_stays(
+def test_a_copy_that_was_requested_after_the_newer_import_stays(
     noted: str, since_s: float, stays: bool
 ) -> None:
     """The request came with Glance's description of the image at that time."""
@@ -108,7 +108,7 @@ def test_copies_on_two_datastores_are_no_twins() -> None:
     assert (found.twin_of(template), found.twin_of(replica)) == (None, None)
 
 
-def test_a_copy_on_an_unknown_datastore_is_nobodys_twin() -> None:
+def test_a_copy_on_an_unknown_datastore_has_no_twin() -> None:
     template, replica = twin("vm-1", datastore=None), twin("vm-2", "-aa", datastore=None)
     found = Supersession([template, replica])
     assert (found.twin_of(template), found.twin_of(replica)) == (None, None)

@@ -128,7 +128,7 @@ def test_an_entry_that_was_used_since_the_plan_stays(lab: Lab, field: str) -> No
     lab.assert_stays("used")
 
 
-def test_an_entry_that_was_imported_anew_since_the_plan_stays(lab: Lab) -> None:
+def test_an_entry_that_was_imported_again_since_the_plan_stays(lab: Lab) -> None:
     assert lab.planned.record is not None
     lab.change(record=dataclasses.replace(lab.planned.record, created_at=LATER))
     lab.assert_stays("altered")

@@ -147,7 +147,7 @@ def test_a_process_that_gets_the_lock_later_finds_the_copy(lab: Lab) -> None:
     assert lab.world.source.opened == 1
 
 
-def test_a_lock_that_is_never_released_is_not_waited_for_without_end(lab: Lab) -> None:
+def test_a_lock_that_is_never_released_is_not_waited_for_forever(lab: Lab) -> None:
     hasty = lab.process(Settings(enabled=True, lock_timeout_s=0))
     with lab.locks.hold(LOCK, 0), pytest.raises(errors.LockTimeout):
         lab.ready(hasty)
@@ -183,7 +183,7 @@ def test_an_import_that_another_process_has_under_way_is_waited_for(lab: Lab) ->
     assert lab.world.source.opened == 0
 
 
-def test_an_import_that_never_ends_is_not_waited_for_without_end(lab: Lab) -> None:
+def test_an_import_that_never_ends_is_not_waited_for_forever(lab: Lab) -> None:
     lab.store.put_import(KEY, GIB)
     with pytest.raises(errors.LockTimeout, match="still importing"):
         lab.ready()
@@ -240,7 +240,7 @@ def test_a_disk_larger_than_the_limit_is_refused_before_a_place_is_asked_for(lab
     assert lab.names() == []
 
 
-def test_a_damaged_image_that_a_host_refuses_is_said_to_be_damaged(lab: Lab) -> None:
+def test_a_refused_damaged_image_is_reported_as_damaged(lab: Lab) -> None:
     """Cinder's own driver would make a volume without the image's bytes."""
     lab.store.faults["upload"] = [errors.UploadRefused("HTTP 500")]
     lab.world.transfer.damage = errors.ImageCorrupt("grain 7 is broken")

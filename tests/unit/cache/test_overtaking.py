@@ -29,7 +29,7 @@ def ready(world: World) -> list[str]:
     return [entry.name for entry in world.store.vms.values() if entry.phase is Phase.READY]
 
 
-def test_it_is_imported_under_another_name_without_waiting(world: World) -> None:
+def test_an_overtaken_image_is_imported_under_another_name_without_waiting(world: World) -> None:
     dead = lost(world)
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert not made.hit
@@ -42,7 +42,7 @@ def test_it_is_imported_under_another_name_without_waiting(world: World) -> None
 
 
 @pytest.mark.parametrize("domain", ["", "another"])
-def test_one_whose_importer_holds_other_locks_is_waited_for(world: World, domain: str) -> None:
+def test_an_import_with_other_locks_is_waited_for(world: World, domain: str) -> None:
     dead = lost(world, domain)
     engine = world.process(SHORT)
     with pytest.raises(errors.LockTimeout):
@@ -73,7 +73,7 @@ def test_locks_that_do_not_know_their_domain_prove_nothing(world: World) -> None
         world.process(SHORT, locks).create_volume(IMAGE, volume(), world.source)
 
 
-def test_one_that_no_lease_holds_is_removed_after_a_minute_as_ever(world: World) -> None:
+def test_an_import_without_a_lease_is_removed_after_a_minute(world: World) -> None:
     dead = lost(world)
     world.store.importing.clear()
     made = world.engine.create_volume(IMAGE, volume(), world.source)
@@ -81,7 +81,7 @@ def test_one_that_no_lease_holds_is_removed_after_a_minute_as_ever(world: World)
     assert dead.moref not in world.store.vms
 
 
-def test_each_further_one_gets_a_name_of_its_own(world: World) -> None:
+def test_each_further_import_gets_a_name_of_its_own(world: World) -> None:
     lost(world)
     first = world.engine.create_volume(IMAGE, volume(), world.source).entry
     world.store.vms[first.moref] = dataclasses.replace(first, phase=Phase.IMPORTING)
@@ -89,7 +89,7 @@ def test_each_further_one_gets_a_name_of_its_own(world: World) -> None:
     assert len({NAME, first.name, second.name}) == 3
 
 
-def test_its_name_is_locked_meanwhile(world: World) -> None:
+def test_the_name_of_an_overtaking_import_is_locked(world: World) -> None:
     """So no reconcile mistakes it for an abandoned import."""
     lost(world)
     locks = MemoryLocks()
@@ -106,7 +106,7 @@ def test_its_name_is_locked_meanwhile(world: World) -> None:
     assert len(held) == 1
 
 
-def test_without_room_for_both_it_is_waited_for(world: World) -> None:
+def test_without_room_for_both_the_first_import_is_waited_for(world: World) -> None:
     lost(world)
     engine = world.process(dataclasses.replace(SHORT, max_count=1))
     with pytest.raises(errors.LockTimeout):
@@ -164,7 +164,7 @@ def test_of_two_that_became_ready_at_once_an_importers_own_goes_if_its_name_is_a
     assert is_copy_name(evicted.template, "b1", KEY) and evicted.template != NAME
 
 
-def test_that_it_cannot_look_for_a_twin_costs_no_volume(world: World) -> None:
+def test_a_failed_search_for_a_twin_fails_no_volume(world: World) -> None:
     before = 3  # for the request, under its lock, and before the copy is made ready
     world.store.faults["copies"] = [*before * [None], errors.Unreachable("vCenter is away")]
     made = world.engine.create_volume(IMAGE, volume(), world.source)
@@ -173,7 +173,9 @@ def test_that_it_cannot_look_for_a_twin_costs_no_volume(world: World) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_whoever_looks_keeps_the_same_one_of_several(world: World, order: tuple[int, ...]) -> None:
+def test_every_process_keeps_the_same_one_of_several_copies(
+    world: World, order: tuple[int, ...]
+) -> None:
     names = [NAME, f"{NAME}-aaaa", f"{NAME}-bbbb"]
     made = [world.store.finish_import(world.store.put_import(KEY, GIB, name)) for name in names]
     found = Supersession([made[index] for index in order])

@@ -57,7 +57,7 @@ json_values = st.recursive(
 
 
 @given(st.text() | json_values.map(json.dumps) | st.none())
-def test_whatever_somebody_writes_there_is_no_record_and_no_crash(text: str | None) -> None:
+def test_any_foreign_text_is_no_record_and_no_crash(text: str | None) -> None:
     assert Record.from_json(text) is None
 
 
@@ -74,7 +74,7 @@ def test_one_altered_field_never_crashes(field: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("field", sorted(JSON.keys() - {"lock_domain"}))
-def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
+def test_a_record_without_one_of_its_fields_is_no_record(field: str) -> None:
     assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
 
 
@@ -93,7 +93,7 @@ def test_a_record_without_one_of_its_fields_is_none(field: str) -> None:
         ("schema", True),
     ],
 )
-def test_what_nothing_can_be_reckoned_with_is_no_record(field: str, value: object) -> None:
+def test_a_record_with_unusable_values_is_no_record(field: str, value: object) -> None:
     """Otherwise one template with a manual change would prevent all others from being listed."""
     assert Record.from_json(json.dumps({**JSON, field: value})) is None
 

@@ -269,7 +269,7 @@ def test_a_demand_is_not_forgotten_when_another_datastore_is_asked_for(world: Wo
     assert world.replicas() == [SECOND.datastore]
 
 
-def test_what_nobody_asks_for_any_more_takes_no_memory(world: World) -> None:
+def test_expired_demand_takes_no_memory(world: World) -> None:
     world.template(key(1))
     for number in range(1, 50):
         world.ask(key(number), times=1)
@@ -333,7 +333,7 @@ def test_a_moved_replica_counts_where_it_is(world: World) -> None:
     assert world.replicas() == [THIRD.datastore]
 
 
-def test_while_a_replica_with_another_name_is_made_nobody_takes_it_for_broken(
+def test_a_replica_with_another_name_is_not_taken_for_broken_while_it_is_made(
     world: World,
 ) -> None:
     world.template(key())
@@ -354,7 +354,7 @@ def test_while_a_replica_with_another_name_is_made_nobody_takes_it_for_broken(
     assert free == [lock_name(name), lock_name(replica.name)]
 
 
-def test_a_name_that_another_object_has_is_not_tried_for_ever(world: World) -> None:
+def test_a_name_that_another_object_has_is_not_tried_forever(world: World) -> None:
     """It is no copy of the key; a reconcile finds out what it is."""
     template = world.template(key())
     name = replica_name("b1", key(), SECOND.datastore)
@@ -372,7 +372,7 @@ def test_a_name_that_another_object_has_is_not_tried_for_ever(world: World) -> N
 # -- how many at a time
 
 
-def test_no_more_than_a_few_are_made_at_a_time_and_all_in_the_end(world: World) -> None:
+def test_few_replicas_are_made_at_a_time_and_all_in_the_end(world: World) -> None:
     keys = [key(number) for number in range(1, 2 * AT_ONCE + 2)]
     entered, go = threading.Semaphore(0), threading.Event()
     at_work, most, guard = 0, 0, threading.Lock()
@@ -436,7 +436,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     assert world.queue.promised == set()
 
 
-def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world: World) -> None:
+def test_a_replica_without_a_new_source_waits_without_taking_a_turn(world: World) -> None:
     """Otherwise one image with many datastores would hold up all others."""
     entered, go = threading.Semaphore(0), threading.Event()
 
@@ -459,7 +459,7 @@ def test_one_whose_source_does_not_become_more_waits_without_taking_a_turn(world
     assert len(world.replicas()) == 4 + AT_ONCE - 1
 
 
-def test_those_who_waited_for_the_import_have_their_replicas_begun_with_it(world: World) -> None:
+def test_replicas_for_waiting_volumes_begin_when_the_import_ends(world: World) -> None:
     for place, volumes in ((PLACE, 9), (SECOND, AFTER + 1), (THIRD, AFTER)):
         for _ in range(volumes):
             world.replication.asked(key(), [], place)
@@ -487,7 +487,7 @@ def test_a_promise_ends_with_the_replica_or_with_the_attempt(world: World) -> No
     assert promised[-1] == {SECOND.datastore}
 
 
-def test_what_another_process_has_made_meanwhile_is_given_to_those_who_wait(world: World) -> None:
+def test_waiting_volumes_get_a_copy_that_another_process_made_meanwhile(world: World) -> None:
     template = world.template(key())
     made = world.store.replicate(template, SECOND)
     for _ in range(AFTER + 1):
@@ -508,7 +508,7 @@ def test_asking_does_not_wait_for_a_replica(world: World) -> None:
     settle()
 
 
-def test_after_close_none_is_begun_and_what_waits_is_dropped(world: World) -> None:
+def test_after_close_no_replica_begins_and_waiting_ones_are_dropped(world: World) -> None:
     keys = [key(number) for number in range(1, AT_ONCE + 2)]
     entered, go = threading.Semaphore(0), threading.Event()
 
@@ -571,14 +571,14 @@ def test_a_copy_that_a_replica_was_read_from_before_is_a_source_like_any(world: 
     assert from_which == [frozenset({template.moref, other.moref})] * 2
 
 
-def test_who_asks_for_a_replica_hears_that_no_copy_can_be_read(world: World) -> None:
+def test_a_requested_replica_without_a_readable_copy_is_an_error(world: World) -> None:
     world.template(key(), host="host-9")
     world.placement.sick_hosts.add("host-9")
     with pytest.raises(errors.HostUnavailable):
         world.replication.make(key(), SECOND.datastore)
 
 
-def test_nobody_deletes_source_or_replica_while_it_is_made(world: World) -> None:
+def test_neither_source_nor_replica_is_deleted_during_replication(world: World) -> None:
     """The source is leased, and both have a name whose lock is held."""
     template = world.template(key())
     unfinished = dataclasses.replace(
@@ -662,7 +662,9 @@ def test_a_datastore_without_space_gets_none(world: World) -> None:
 
 
 @pytest.mark.parametrize("failure", [errors.LockTimeout("held"), errors.LockUnavailable("broken")])
-def test_without_the_lock_of_its_name_none_is_made_now(world: World, failure: Exception) -> None:
+def test_without_the_lock_of_its_name_no_replica_is_made_now(
+    world: World, failure: Exception
+) -> None:
     world.template(key())
     world.locks.broken = failure
     world.ask(key())
@@ -683,7 +685,7 @@ def test_a_fresh_template_that_is_locked_for_a_while_gets_its_replica(world: Wor
     assert world.replicas() == [SECOND.datastore]
 
 
-def test_a_host_without_threads_left_makes_none_and_tells_no_user(
+def test_a_host_without_free_threads_makes_no_replica_and_fails_no_volume(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -757,7 +759,7 @@ def test_the_replica_of_an_old_template_in_use_does_not_expire_at_once(
     assert gone == {replica.moref}
 
 
-def test_a_use_that_cannot_be_noted_keeps_no_replica_from_being_one(world: World) -> None:
+def test_a_use_that_cannot_be_noted_does_not_prevent_a_replica(world: World) -> None:
     world.template(key())
     world.store.faults["touch"] = [errors.NoPermission("Global.SetCustomField")]
     world.ask(key())
@@ -769,7 +771,7 @@ def test_a_use_that_cannot_be_noted_keeps_no_replica_from_being_one(world: World
 # -- for a caller that waits for it
 
 
-def test_who_asks_for_a_replica_gets_it_whatever_the_option_says(world: World) -> None:
+def test_a_requested_replica_is_made_regardless_of_the_option(world: World) -> None:
     world.process(replicas=conf.REPLICAS_OFF)
     world.template(key())
     replica, made = world.replication.make(key(), SECOND.datastore)
@@ -779,7 +781,7 @@ def test_who_asks_for_a_replica_gets_it_whatever_the_option_says(world: World) -
     assert [type(event) for event in world.events] == [Replicated]
 
 
-def test_who_asks_for_a_replica_hears_why_there_is_none(world: World) -> None:
+def test_a_requested_replica_that_is_not_made_has_a_reason(world: World) -> None:
     world.template(key())
     with pytest.raises(errors.NoPlacement, match="nowhere"):
         world.replication.make(key(), "nowhere")
@@ -790,6 +792,6 @@ def test_who_asks_for_a_replica_hears_why_there_is_none(world: World) -> None:
     assert world.replication.make(key(), SECOND.datastore)[1]  # not put off
 
 
-def test_a_replica_of_nothing_is_no_success(world: World) -> None:
+def test_a_replica_without_a_source_is_an_error(world: World) -> None:
     with pytest.raises(errors.ObjectNotFound, match=key().image_id):
         world.replication.make(key(), SECOND.datastore)

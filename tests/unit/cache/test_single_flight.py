@@ -117,7 +117,7 @@ class Crew:
 
 
 @pytest.mark.parametrize("kind", [Ending, SystemExit, KeyboardInterrupt])
-def test_what_ends_the_leading_thread_ends_no_follower(kind: type[BaseException]) -> None:
+def test_the_end_of_the_leading_thread_ends_no_follower(kind: type[BaseException]) -> None:
     ending = kind("ends one thread")
     crew = Crew(ending)
 
@@ -152,7 +152,7 @@ def test_an_image_that_is_refused_to_every_user_is_an_error_of_each() -> None:
     assert sorted(map(str, crew.outcomes)) == sorted(map(str, refusals))
 
 
-def test_a_source_that_is_out_of_reach_is_so_for_all() -> None:
+def test_an_unreachable_source_is_an_error_of_all() -> None:
     failure = errors.SourceUnavailable("Glance is away")
     crew = Crew(failure)
 
@@ -162,7 +162,7 @@ def test_a_source_that_is_out_of_reach_is_so_for_all() -> None:
     assert crew.runs == 1
 
 
-def test_a_time_out_that_is_the_leaders_error_is_shared_as_it_is() -> None:
+def test_a_timeout_as_the_leaders_error_is_shared_unchanged() -> None:
     failure = TimeoutError("the work's own")
     crew = Crew(failure)
 
@@ -217,7 +217,7 @@ def test_a_follower_waits_no_longer_for_many_leaders_than_for_one() -> None:
     assert leading_next.is_set()
 
 
-def test_a_follower_does_not_wait_for_ever() -> None:
+def test_a_follower_does_not_wait_forever() -> None:
     flights: SingleFlight[str, str] = SingleFlight()
     work = Flight("late")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -229,7 +229,7 @@ def test_a_follower_does_not_wait_for_ever() -> None:
         assert leader.result() == ("late", True)
 
 
-def test_an_error_is_everybodys_unless_its_owner_says_otherwise() -> None:
+def test_an_error_is_shared_unless_it_is_the_leaders_own() -> None:
     flights: SingleFlight[str, str] = SingleFlight()
     failure = errors.NoSpace("full")
     work = Flight(failure)
@@ -244,7 +244,7 @@ def test_an_error_is_everybodys_unless_its_owner_says_otherwise() -> None:
     assert work.runs == 1
 
 
-def test_the_next_caller_after_a_failure_leads_anew() -> None:
+def test_the_next_caller_after_a_failure_leads_again() -> None:
     flights: SingleFlight[str, str] = SingleFlight()
     with pytest.raises(errors.NoSpace):
         flights.run("key", _full, 30)
@@ -255,7 +255,7 @@ def _full() -> str:
     raise errors.NoSpace("full")
 
 
-def test_a_follower_that_wants_the_outcome_no_more_leaves_and_nobody_else() -> None:
+def test_a_follower_that_no_longer_wants_the_outcome_leaves_alone() -> None:
     flights: SingleFlight[str, str] = SingleFlight(check_every_s=0.01)
     work = Flight("result")
     gone = threading.Event()

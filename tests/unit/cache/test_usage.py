@@ -69,7 +69,7 @@ def test_notes_fit_into_what_vcenter_keeps_of_an_attribute() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", 0, 7, [], {}, True])
-def test_a_content_id_that_is_no_text_is_none(value: object) -> None:
+def test_a_content_id_must_be_text(value: object) -> None:
     assert Notes.from_json(json.dumps({"content_id": value, "ready_vm": value})) == Notes()
 
 
@@ -81,7 +81,7 @@ json_values = st.recursive(
 
 
 @given(st.text() | json_values.map(json.dumps) | st.none())
-def test_what_somebody_else_writes_there_means_never(text: str | None) -> None:
+def test_foreign_text_means_never(text: str | None) -> None:
     assert Notes.from_json(text) == Notes()
 
 
@@ -103,7 +103,7 @@ def test_a_burst_of_clones_writes_once(world: World) -> None:
     assert world.store.calls["touch"] == 2
 
 
-def test_a_use_that_cannot_be_noted_costs_no_volume(world: World) -> None:
+def test_a_use_that_cannot_be_noted_fails_no_volume(world: World) -> None:
     world.store.faults["touch"] = [errors.Unreachable("reset")]
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert world.store.volumes == {volume().id: made.entry.moref}
@@ -222,7 +222,7 @@ def test_a_failed_write_does_not_hide_the_use_from_its_own_process(world: World)
     assert seen.used_at == world.clock.now() - datetime.timedelta(seconds=50)
 
 
-def test_a_process_that_never_heard_of_vcenters_clock_goes_by_what_is_written(
+def test_a_process_without_vcenters_time_uses_the_written_times(
     world: World,
 ) -> None:
     entry = world.engine.create_volume(IMAGE, volume(), world.source).entry
@@ -264,7 +264,7 @@ def test_a_later_use_of_another_process_counts(world: World) -> None:
     assert usage.applied([later]) == [later]
 
 
-def test_a_warm_up_counts_the_age_anew(world: World) -> None:
+def test_a_warm_up_restarts_the_age(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(), world.source)
     world.clock.advance(1000)
     entry, how = world.engine.warm(IMAGE, "lsiLogic", world.source)
@@ -274,7 +274,7 @@ def test_a_warm_up_counts_the_age_anew(world: World) -> None:
     assert plan_eviction([entry], world.clock.now(), settings).remove
 
 
-def test_a_warm_up_of_what_is_not_there_imports_it(world: World) -> None:
+def test_a_warm_up_of_a_missing_image_imports_it(world: World) -> None:
     _, how = world.engine.warm(IMAGE, "lsiLogic", world.source)
     assert how == Warmth.IMPORTED
     assert world.engine.create_volume(IMAGE, volume(), world.source).hit

@@ -34,7 +34,7 @@ def test_the_first_datastore_is_imported_to_and_glance_is_not_asked_again(world:
     assert (world.source.opened, world.kinds()) == (1, ["ImportStarted", "Imported", "Replicated"])
 
 
-def test_what_is_there_is_neither_imported_nor_copied(world: World) -> None:
+def test_an_existing_copy_is_neither_imported_nor_copied(world: World) -> None:
     warm = engine(world).warm
     warm(IMAGE, "lsiLogic", world.source, "datastore-1")
     world.clock.advance(1000)
@@ -44,7 +44,7 @@ def test_what_is_there_is_neither_imported_nor_copied(world: World) -> None:
     assert entry.warmed_at == world.clock.now()
 
 
-def test_every_copy_lives_on_when_one_more_is_made(world: World) -> None:
+def test_a_new_copy_restarts_the_age_of_every_copy(world: World) -> None:
     warm = engine(world).warm
     warm(IMAGE, "lsiLogic", world.source, "datastore-1")
     world.clock.advance(1000)
@@ -101,7 +101,7 @@ def test_a_check_knows_the_limits_and_removes_nothing_for_them(world: World) -> 
         cache.check_warm(dataclasses.replace(image(2), virtual_size_bytes=3 * GIB), "lsiLogic")
 
 
-def test_what_is_there_passes_the_check_on_a_full_datastore(world: World) -> None:
+def test_an_existing_copy_passes_the_check_on_a_full_datastore(world: World) -> None:
     cache = engine(world, min_free_percent=50)
     world.placement.sizes = {PLACE.datastore: Space(10 * GIB, 10 * GIB)}
     cache.warm(IMAGE, "lsiLogic", world.source)
@@ -132,7 +132,7 @@ def test_a_spare_copy_of_an_image_to_be_kept_makes_room(world: World) -> None:
     assert {entry.image_id for entry in world.store.vms.values()} == {image(1).id, image(2).id}
 
 
-def test_a_check_goes_by_the_size_of_the_copy_that_is_there(world: World) -> None:
+def test_a_check_uses_the_size_of_the_existing_copy(world: World) -> None:
     """Glance may not know the size of the image's disk."""
     cache = engine(world, max_total_bytes=2 * GIB - 1)
     cache.warm(IMAGE, "lsiLogic", world.source, "datastore-1")

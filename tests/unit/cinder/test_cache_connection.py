@@ -59,7 +59,7 @@ def test_a_cache_is_opened_once(connection: CacheConnection) -> None:
 
 
 @pytest.mark.parametrize("defect", [RuntimeError("can't start new thread"), OSError(24, "files")])
-def test_a_defect_keeps_no_backend_from_starting(
+def test_a_defect_does_not_prevent_a_backend_from_starting(
     connection: CacheConnection, defect: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     connection.start(Attempts(defect, cache := StubCache()), lambda: True)

@@ -472,7 +472,7 @@ def test_an_image_that_cannot_become_a_volume_is_refused_and_the_volume_says_why
     assert lab.told == [events.VolumeFailed(GROUP, IMAGE_ID, "volume-1", type(failure).__name__)]
 
 
-def test_a_plain_import_that_fails_is_told_and_keeps_the_note(lab: Lab) -> None:
+def test_a_failed_plain_import_is_reported_and_keeps_the_note(lab: Lab) -> None:
     lab.cache.images.answer = errors.NoSpace("full")
     lab.driver.plain_fault = exception.ImageCopyFailure(reason="full as well")
     with pytest.raises(exception.ImageCopyFailure, match="full as well"):
@@ -484,7 +484,7 @@ def test_a_plain_import_that_fails_is_told_and_keeps_the_note(lab: Lab) -> None:
     ]
 
 
-def test_a_volume_that_did_not_ask_and_fails_is_upstreams_to_tell(lab: Lab) -> None:
+def test_a_failed_volume_without_a_request_is_reported_by_upstream(lab: Lab) -> None:
     lab.metadata = {}
     lab.driver.plain_fault = exception.ImageCopyFailure(reason="full")
     with pytest.raises(exception.ImageCopyFailure):
@@ -513,7 +513,7 @@ def test_a_backend_whose_cache_is_switched_off_says_so(make_lab: Callable[..., L
     assert lab.cache.images.asked == []
 
 
-def test_a_cache_that_cannot_be_opened_costs_no_volume_and_is_opened_later(lab: Lab) -> None:
+def test_a_cache_that_cannot_be_opened_fails_no_volume_and_is_opened_later(lab: Lab) -> None:
     lab.driver.cache = errors.Unreachable("vCenter does not answer")
     lab.driver.do_setup(None)
     lab.driver._events = lab.told.append
@@ -586,7 +586,7 @@ def test_the_cache_is_switched_off_and_on_while_the_service_runs(lab: Lab) -> No
     assert lab.driver._stats["image_cache"] is True
 
 
-def test_who_may_ask_changes_while_the_service_runs(lab: Lab) -> None:
+def test_the_allowed_ways_to_ask_change_while_the_service_runs(lab: Lab) -> None:
     change(lab.driver, image_cache_opt_in=["always"])
     lab.metadata = {}
     assert lab.clone() == (None, True)
@@ -603,7 +603,7 @@ def test_the_rounds_follow_a_changed_interval(make_lab: Callable[..., Lab]) -> N
     )
 
 
-def test_what_did_not_change_does_not_begin_the_interval_anew(lab: Lab) -> None:
+def test_an_unchanged_setting_does_not_restart_the_interval(lab: Lab) -> None:
     lab.driver.check_for_setup_error()
     loop = lab.driver._purge_loop
     change(lab.driver)
@@ -637,7 +637,7 @@ def wrong_option(lab: Lab, option: str) -> Typed:
     return section
 
 
-def test_a_value_that_cannot_be_used_leaves_the_settings_from_before(
+def test_an_unusable_value_keeps_the_previous_settings(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = lab.driver._settings()
@@ -655,7 +655,7 @@ def test_a_value_that_cannot_be_used_leaves_the_settings_from_before(
     assert lab.driver._settings().max_count == 7
 
 
-def test_a_value_that_cannot_be_used_at_the_start_keeps_the_backend_from_nothing_but_its_cache(
+def test_an_unusable_value_at_the_start_disables_only_the_cache(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.driver = Driver(configuration=lab.driver.configuration, host="h@b")
@@ -673,7 +673,7 @@ def test_a_value_that_cannot_be_used_at_the_start_keeps_the_backend_from_nothing
     assert lab.clone() == (None, True)
 
 
-def test_the_scheduler_is_told_what_the_cache_holds(lab: Lab) -> None:
+def test_the_report_to_the_scheduler_lists_the_cache(lab: Lab) -> None:
     lab.driver._update_volume_stats()
     assert lab.driver._stats["extra_provisioned_capacity_gb"] == 7
     assert lab.driver._stats["cached_image_ids"] == [IMAGE_ID]
@@ -765,7 +765,7 @@ def test_the_driver_claims_no_test_system_of_others() -> None:
     assert util.DriverInfo(ImageCacheVmdkDriver).ci_wiki_name is None
 
 
-def test_the_extra_spec_of_the_cache_is_told_with_the_capabilities(
+def test_the_capabilities_include_the_extra_spec_of_the_cache(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.driver.init_capabilities()
@@ -829,7 +829,7 @@ def test_the_trace_of_a_defect_is_there_for_debugging(
     assert any(r.levelname == "DEBUG" and r.exc_info for r in caplog.records)
 
 
-def test_a_driver_tells_users_from_its_start(tmp_path: pathlib.Path) -> None:
+def test_a_driver_reports_to_users_from_its_start(tmp_path: pathlib.Path) -> None:
     cfg.CONF.set_override("connection", no_database(tmp_path), group="database")
     settings = configuration.Configuration(vmdk.vmdk_opts, config_group=GROUP)
     try:
@@ -940,7 +940,7 @@ def test_a_service_has_more_workers_only_if_its_cache_is_enabled(
     assert (cfg.CONF[OPTION] > 64) == enabled
 
 
-def test_a_mass_of_failures_does_not_become_a_mass_of_imports(lab: Lab, row: Row) -> None:
+def test_many_failures_do_not_become_many_imports(lab: Lab, row: Row) -> None:
     lab.cache.images.answer = errors.NoSpace("full")
     guard, go_on = threading.Lock(), threading.Event()
     at_a_time, peak, begun = 0, 0, 0

@@ -70,7 +70,7 @@ def test_no_error_ends_as_an_unknown_error(error_class: type[errors.VmdkCacheErr
     assert message.detail is not message_field.Detail.UNKNOWN_ERROR
 
 
-def test_an_image_of_another_format_is_said_to_be_one() -> None:
+def test_an_image_of_another_format_is_reported_as_such() -> None:
     messages = Messages()
     Feedback(messages).volume_failed(None, "v-1", errors.ImageFormatError("qcow2"))
     assert messages.kept == [
@@ -197,7 +197,7 @@ def test_a_note_of_an_earlier_version_goes_into_new_images_after_the_upgrade() -
     assert sent == {"name": "copy", "properties": {"hw_disk_bus": "scsi"}}
 
 
-def test_the_cause_of_a_failure_stands_on_the_volume(context: Any) -> None:
+def test_the_volume_has_the_cause_of_a_failure(context: Any) -> None:
     feedback, volume_id = Feedback(Messages()), volume_with_id(context)
     cause = "image 'x' is a qcow2 image, not a VMDK: convert it"
     feedback.volume_failed(context, volume_id, errors.ImageFormatError(cause))
@@ -259,7 +259,7 @@ def test_a_note_that_cannot_be_removed_fails_no_reimage(
     assert nowhere in line
 
 
-def test_a_volume_that_is_too_small_is_said_to_be() -> None:
+def test_a_volume_that_is_too_small_is_reported() -> None:
     detail = message_for(errors.VolumeTooSmall("2 GiB")).detail
     assert detail is message_field.Detail.NOT_ENOUGH_SPACE_FOR_IMAGE
 
@@ -277,6 +277,6 @@ def test_every_reason_is_explained_to_users() -> None:
     assert sorted(explained) == sorted(Reason)
 
 
-def test_other_bytes_are_not_said_to_be_too_many() -> None:
+def test_other_bytes_are_not_reported_as_too_many() -> None:
     detail = message_for(errors.ImageCorrupt("other bytes")).detail
     assert detail is message_field.Detail.DRIVER_FAILED_CREATE

@@ -158,7 +158,7 @@ def test_the_report_itself_is_not_changed() -> None:
         ({"thin_provisioning_support": True, "max_over_subscription_ratio": "1.5"}, False),
     ],
 )
-def test_the_worked_example_of_the_documents_is_not_what_cinders_filter_does(
+def test_cinders_filter_agrees_with_the_worked_example_of_the_documents(
     manager: ImageCacheHostManager, capabilities: dict[str, Any], passes: bool
 ) -> None:
     """docs/scheduler.rst, "Free capacity and thin disks": its rows, in order."""

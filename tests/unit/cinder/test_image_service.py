@@ -112,7 +112,7 @@ def test_a_refused_download_is_a_source_that_is_unavailable(error: Exception) ->
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_refusal_of_one_users_token_is_told_from_a_glance_out_of_reach(
+def test_a_refused_token_is_distinguished_from_an_unreachable_glance(
     error: Exception, only_this_user: bool
 ) -> None:
     with pytest.raises(SourceUnavailable) as caught:
@@ -237,7 +237,7 @@ def requests_raises(broken: Exception) -> requests.exceptions.ChunkedEncodingErr
     return failure
 
 
-def test_an_answer_that_ends_before_its_length_is_told_from_a_connection_that_breaks() -> None:
+def test_a_short_answer_is_distinguished_from_a_broken_connection() -> None:
     with pytest.raises(ImageDataMissing, match="cut short"):
         list(GlanceImageSource(None, ImageService(Body(b"ab", error=cut_short()))).open(IMAGE))
     reset = requests_raises(urllib3_exc.ProtocolError("Connection broken", ConnectionResetError()))

@@ -108,14 +108,14 @@ def test_before_cinder_has_a_bus_nothing_is_sent(caplog: pytest.LogCaptureFixtur
 
 
 @pytest.mark.parametrize("bus", [["messagingv2"]], indirect=True)
-def test_a_bus_that_fails_harms_nobody(bus: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_bus_fails_no_volume(bus: Any, caplog: pytest.LogCaptureFixture) -> None:
     rpc.NOTIFIER.transport.cleanup()
     rpc.NOTIFIER._driver_mgr.extensions[0].obj.transport = None
     Notifications(HOST)(EVENTS[0])
     assert any(record.levelname in ("WARNING", "ERROR") for record in caplog.records)
 
 
-def test_every_event_has_a_name_or_is_cinders_to_tell() -> None:
+def test_every_event_has_a_name_or_is_reported_by_cinder() -> None:
     assert {*events.Event.__subclasses__()} - _NAMES.keys() == {events.VolumeFailed}
     assert {type(event) for event in EVENTS} == _NAMES.keys()
 
@@ -146,7 +146,7 @@ def test_a_thread_without_a_request_gets_none(bus: Any, no_context: None) -> Non
 
 
 @pytest.mark.parametrize("bus", [["messagingv2"]], indirect=True)
-def test_a_bus_that_fails_leaves_the_context_as_well(bus: Any, no_context: None) -> None:
+def test_a_failing_bus_leaves_the_context_unchanged(bus: Any, no_context: None) -> None:
     request = RequestContext("user-1", "project-1", is_admin=False)
     rpc.NOTIFIER.transport.cleanup()
     rpc.NOTIFIER._driver_mgr.extensions[0].obj.transport = None

@@ -45,7 +45,7 @@ def test_each_allowed_way_suffices() -> None:
     assert not asks(*ways)
 
 
-def test_always_needs_nobody_to_ask() -> None:
+def test_always_needs_no_request() -> None:
     assert asks("always")
 
 
@@ -69,7 +69,7 @@ OWN = "use_image_cache of the volume"
 
 
 @pytest.mark.parametrize("text", ["trve", "maybe", "", " ", "flase", "2", "x" * 60_000])
-def test_a_value_that_means_neither_yes_nor_no_is_told_with_its_place(text: str) -> None:
+def test_a_value_that_is_neither_yes_nor_no_is_reported_with_its_place(text: str) -> None:
     assert answer("metadata", metadata=text) == Unclear(OWN, text)
     assert answer("image", image=text) == Unclear("use_image_cache of the image", text)
     where = "vmware:use_image_cache of the volume type"
@@ -79,14 +79,14 @@ def test_a_value_that_means_neither_yes_nor_no_is_told_with_its_place(text: str)
 @pytest.mark.parametrize(
     "others", [{"spec": "true"}, {"image": "true"}, {"spec": "maybe"}, {"image": "maybe"}]
 )
-def test_the_volumes_own_word_is_the_last_also_when_it_is_unclear(others: dict[str, str]) -> None:
+def test_the_volumes_own_value_wins_even_if_it_is_unclear(others: dict[str, str]) -> None:
     """The user may have meant no."""
     ways = ("volume_type", "image")
     assert answer(*ways, metadata="flase", **others) == Unclear(OWN, "flase")
     assert answer("always", metadata="flase") == Unclear(OWN, "flase")
 
 
-def test_an_unclear_value_where_nobody_may_ask_is_ignored_as_a_clear_one_is() -> None:
+def test_an_unclear_value_is_ignored_where_a_clear_one_would_be() -> None:
     assert answer("image", metadata="maybe", spec="maybe") is False
     assert answer("metadata", spec="maybe", image="maybe") is False
     assert answer(metadata="maybe") is False

@@ -134,7 +134,7 @@ def test_a_second_stop_does_not_wait_for_the_first() -> None:
     assert service.did == ["stop", "stop", "wait", "log out"]
 
 
-def test_a_vcenter_that_does_not_answer_holds_up_no_stop() -> None:
+def test_an_unresponsive_vcenter_does_not_block_a_stop() -> None:
     kind = services()
     service = kind()
     answers = threading.Event()
@@ -147,7 +147,7 @@ def test_a_vcenter_that_does_not_answer_holds_up_no_stop() -> None:
     assert service.did == ["stop", "wait", "log out"]
 
 
-def test_each_action_that_hangs_holds_up_the_stop_anew() -> None:
+def test_each_hanging_action_delays_the_stop_again() -> None:
     kind, clock, answers = services(), ManualClock(), threading.Event()
     service = kind()
 
@@ -163,7 +163,7 @@ def test_each_action_that_hangs_holds_up_the_stop_anew() -> None:
     answers.set()
 
 
-def test_what_fails_keeps_neither_the_other_actions_nor_the_stop(
+def test_a_failing_action_blocks_neither_the_others_nor_the_stop(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     kind = services()

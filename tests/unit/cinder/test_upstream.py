@@ -104,7 +104,7 @@ NAMES = [(owner, name) for owner, names in upstream.PRIVATE_NAMES.items() for na
 @pytest.mark.parametrize(
     ("owner", "name"), NAMES, ids=lambda value: re.sub(" object at 0x.*", "", str(value))[-40:]
 )
-def test_a_name_that_we_rely_on_is_still_there(owner: object, name: str) -> None:
+def test_every_name_that_we_need_still_exists(owner: object, name: str) -> None:
     assert hasattr(owner, name), f"{owner} has no {name}: see vmdk_cache/cinder/upstream.py"
 
 
@@ -318,7 +318,7 @@ def test_a_deletion_waits_until_the_block_ends(coordinator: None) -> None:
     assert deletion.entered.is_set()
 
 
-def test_a_block_does_not_wait_for_a_deletion_unless_it_is_told_to(coordinator: None) -> None:
+def test_a_block_waits_for_a_deletion_only_on_request(coordinator: None) -> None:
     deletion = Deletion()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         deleted = pool.submit(deletion.delete_volume, SimpleNamespace(id="v1"))

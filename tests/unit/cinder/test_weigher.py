@@ -42,7 +42,7 @@ def capabilities(*images: str, opt_in: tuple[str, ...] = ("metadata",)) -> dict[
         ("", {"use_image_cache": "yes"}, "true", False),
     ],
 )
-def test_a_volume_that_the_cache_would_not_make_is_not_drawn(
+def test_a_volume_that_the_cache_would_not_create_is_not_attracted(
     opt_in: str, metadata: dict[str, str], extra_spec: str | None, drawn: bool
 ) -> None:
     reported = capabilities(IMAGE, opt_in=(opt_in,) if opt_in else ())
@@ -50,7 +50,7 @@ def test_a_volume_that_the_cache_would_not_make_is_not_drawn(
 
 
 @pytest.mark.parametrize("wish", [Wish(OTHER, ASKS), Wish(None, ASKS)])
-def test_another_image_or_none_draws_nothing(wish: Wish) -> None:
+def test_another_image_or_none_attracts_nothing(wish: Wish) -> None:
     assert not holds_image(capabilities(IMAGE), wish)
 
 
@@ -78,7 +78,7 @@ def test_a_report_of_any_length_is_read() -> None:
     assert holds_image(capabilities(*many, IMAGE), Wish(IMAGE, ASKS))
 
 
-def test_the_wish_is_read_from_what_cinders_scheduler_hands_out() -> None:
+def test_the_request_is_read_from_the_schedulers_arguments() -> None:
     properties = {
         "request_spec": {"image_id": IMAGE},
         "metadata": ASKS,
@@ -101,7 +101,7 @@ def test_a_volume_type_is_read_as_the_object_that_it_is_in_the_scheduler() -> No
         {"request_spec": {}, "volume_type": {"extra_specs": None}, "retry": {"backends": None}},
     ],
 )
-def test_a_request_that_says_nothing_is_no_wish(properties: dict[str, Any]) -> None:
+def test_a_request_without_the_property_is_no_opt_in(properties: dict[str, Any]) -> None:
     assert wish_of(properties) == Wish()
 
 
@@ -147,13 +147,13 @@ def test_the_cached_pool_wins_over_the_roomier_one_that_cinder_would_choose(
     assert best(two_pools, CapacityWeigher, ImageCacheWeigher) == "cached"
 
 
-def test_who_does_not_ask_goes_where_cinder_would_have_it(
+def test_a_volume_without_a_request_goes_where_cinder_would_place_it(
     two_pools: list[host_manager.PoolState],
 ) -> None:
     assert best(two_pools, CapacityWeigher, ImageCacheWeigher, metadata={}) == "roomy"
 
 
-def test_where_the_volume_has_failed_already_the_cache_draws_it_no_more(
+def test_a_cache_where_the_volume_has_failed_no_longer_attracts_it(
     two_pools: list[host_manager.PoolState],
 ) -> None:
     retry = {"num_attempts": 2, "backends": ["h@vmware#cached"]}
@@ -171,7 +171,7 @@ def test_the_operator_says_how_much_it_counts(
         cfg.CONF.clear_override("image_cache_weight_multiplier")
 
 
-def test_a_multiplier_that_cannot_be_used_leaves_the_one_from_before(
+def test_an_unusable_multiplier_keeps_the_previous_one(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "cinder.conf"

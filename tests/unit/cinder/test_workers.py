@@ -100,7 +100,7 @@ def test_servers_have_no_more_workers_than_the_operator_wants(service: cfg.Confi
         wait_until(lambda: endpoint.under_way == 3)
 
 
-def test_there_are_workers_for_a_burst_and_for_all_else(
+def test_workers_suffice_for_a_burst_and_everything_else(
     configured: Callable[[str], cfg.ConfigOpts], caplog: pytest.LogCaptureFixture
 ) -> None:
     conf, workers = configured(""), Workers()
@@ -123,7 +123,7 @@ def test_the_operators_number_wins_and_one_that_is_too_small_is_named(
 
 
 @pytest.mark.parametrize("number", [BURST + USUAL, 2000])
-def test_a_number_that_is_large_enough_is_not_spoken_of(
+def test_a_number_that_is_large_enough_is_not_logged(
     configured: Callable[[str], cfg.ConfigOpts], number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     conf = configured(f"{OPTION} = {number}")
@@ -131,7 +131,7 @@ def test_a_number_that_is_large_enough_is_not_spoken_of(
     assert (conf[OPTION], caplog.messages) == (number, [])
 
 
-def test_a_cache_that_is_enabled_later_has_the_workers_that_there_are(
+def test_a_cache_that_is_enabled_later_uses_the_existing_workers(
     configured: Callable[[str], cfg.ConfigOpts], caplog: pytest.LogCaptureFixture
 ) -> None:
     conf, workers = configured(""), Workers()
@@ -206,7 +206,7 @@ def test_an_import_that_fails_gives_its_turn_back(
             raise KeyError
 
 
-def test_without_the_cache_nothing_is_limited_and_nothing_is_said(
+def test_without_the_cache_nothing_is_limited_or_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     workers = Workers()
@@ -217,7 +217,7 @@ def test_without_the_cache_nothing_is_limited_and_nothing_is_said(
     assert caplog.messages == []
 
 
-def test_that_no_worker_is_left_is_said_once_for_each_burst(
+def test_a_lack_of_workers_is_logged_once_per_burst(
     configured: Callable[[str], cfg.ConfigOpts], caplog: pytest.LogCaptureFixture
 ) -> None:
     workers = Workers()
@@ -236,7 +236,7 @@ def test_that_no_worker_is_left_is_said_once_for_each_burst(
     assert [burst(volumes) for volumes in (3, 2, 5, 3)] == [1, 0, 1, 1]
 
 
-def test_the_preflight_advises_another_number_than_the_driver_provides() -> None:
+def test_the_preflight_advises_the_number_that_the_driver_provides() -> None:
     provided = Workers()
     assert provided.wanted == configuration.WORKERS
     assert provided.usual == configuration.USUAL_WORKERS

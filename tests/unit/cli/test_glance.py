@@ -93,7 +93,7 @@ def test_the_environment_comes_before_the_section(
     assert identity(options("auth_strategy = noauth\n"), {}).source is None
 
 
-def test_the_section_of_the_user_says_whom_to_trust(
+def test_the_section_of_the_user_sets_the_trusted_ca(
     options: Callable[[str], cfg.ConfigOpts],
 ) -> None:
     text = f"{SECTION}cafile = /service.pem\n{GLANCE}cafile = /glance.pem\n"
@@ -174,7 +174,7 @@ def test_without_servers_the_catalog_is_asked_as_cinder_asks_it(
         ("auth_strategy = noauth\nglance_catalog_info = image\n", "glance_catalog_info"),
     ],
 )
-def test_a_glance_that_nobody_can_find_names_the_option(
+def test_a_glance_that_cannot_be_found_names_the_option(
     options: Callable[[str], cfg.ConfigOpts], text: str, says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -266,7 +266,7 @@ def test_every_trouble_is_one_line_that_names_the_option(
         assert "<" not in str(told.value) and "\n" not in str(told.value)
 
 
-def test_only_who_sees_every_image_knows_that_one_is_deleted() -> None:
+def test_only_a_user_who_sees_every_image_knows_that_one_is_deleted() -> None:
     gone = glance_exc.HTTPNotFound("gone")
     assert glance(gone).describe(ID) is None
     with pytest.raises(SourceUnavailable, match="admin role"):
@@ -335,7 +335,7 @@ def test_an_image_whose_data_is_not_found(shown: Any, kind: type[VmdkCacheError]
         (ConnectionResetError("reset"), SourceUnavailable),
     ],
 )
-def test_an_answer_that_ends_before_its_length_is_told_from_a_connection_that_breaks(
+def test_a_short_answer_is_distinguished_from_a_broken_connection(
     cause: Exception, kind: type[VmdkCacheError]
 ) -> None:
     def chunks() -> Iterator[bytes]:

@@ -84,7 +84,7 @@ def count(kind: str, times: int, detail: str = "", seconds: float = 0, size: int
 # -- vCenter
 
 
-def test_templates_are_counted_by_datastore_and_phase_and_zeros_are_told() -> None:
+def test_templates_are_counted_by_datastore_and_phase_including_zeros() -> None:
     found = samples(entry("i1"), entry("i1", datastore="ds-2"), entry("i2", Phase.IMPORTING))
     assert found["templates{gold,ready}"] == found["templates{silver,ready}"] == 1
     assert found["templates{gold,importing}"] == 1
@@ -115,7 +115,7 @@ def test_two_datastores_of_one_name_do_not_become_one_series() -> None:
     assert found["templates{local (ds-2),ready}"] == 0
 
 
-def test_a_template_on_a_datastore_that_is_not_used_is_told_of() -> None:
+def test_a_template_on_an_unused_datastore_is_counted() -> None:
     found = samples(entry(datastore="ds-9"), entry(datastore=None))
     assert found["templates{ds-9,ready}"] == found["templates{unknown,ready}"] == 1
     assert "datastore_free_bytes{ds-9}" not in found

@@ -27,7 +27,7 @@ def test_a_name_tells_type_and_unit_as_prometheus_has_it(definition: Definition)
 
 
 @each
-def test_labels_are_only_such_as_have_few_values(definition: Definition) -> None:
+def test_labels_have_few_values(definition: Definition) -> None:
     assert set(definition.labels) <= {
         "version", "backend", "datastore", "phase", "reason", "rule",
     }  # fmt: skip
@@ -64,7 +64,7 @@ def test_the_page_has_each_metric_with_its_meaning_under_its_source() -> None:
         assert rows(section.partition("\nAvailable ")[0]) == expected
 
 
-def test_the_page_names_no_metric_that_there_is_not() -> None:
+def test_every_metric_on_the_page_exists() -> None:
     series = {s for d in METRICS.values() for s in (*d.series, d.name)}
     named = set(re.findall(r"vmdk_cache_[a-z_]+", PAGE.read_text()))
     assert named <= series, named - series

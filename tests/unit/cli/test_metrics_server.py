@@ -101,9 +101,7 @@ def test_a_scrape_takes_no_longer_than_prometheus_waits(
     assert collector.patience_s == [pytest.approx(patience_s)]
 
 
-def test_a_scrape_that_takes_long_does_not_keep_others_out(
-    server: MetricsServer, collector: Collector
-) -> None:
+def test_a_slow_scrape_does_not_block_others(server: MetricsServer, collector: Collector) -> None:
     collector.gate.clear()
     answers: list[str] = []
     threads = [threading.Thread(target=lambda: answers.append(get(server.url))) for _ in range(3)]
@@ -188,9 +186,7 @@ def test_only_clients_of_the_authority_are_served(collector: Collector, pki: Pki
     assert len(collector.patience_s) == 1
 
 
-def test_a_client_that_says_nothing_does_not_keep_prometheus_out(
-    collector: Collector, pki: Pki
-) -> None:
+def test_a_silent_client_does_not_block_prometheus(collector: Collector, pki: Pki) -> None:
     with serving(collector, tls_context(pki.both)) as server:
         port = int(server.url.split(":")[2].split("/")[0])
         with socket.create_connection(("127.0.0.1", port)):

@@ -92,9 +92,7 @@ def test_nothing_is_connected_before_the_first_look(connect: Connector, observer
     assert (connect.calls, connect.cache.looks) == (1, 2)
 
 
-def test_who_comes_while_a_look_is_under_way_shares_it(
-    connect: Connector, observer: Observer
-) -> None:
+def test_a_caller_during_a_look_shares_it(connect: Connector, observer: Observer) -> None:
     connect.cache.gate.clear()
     looks = [observer.look() for _ in range(20)]
     connect.cache.gate.set()
@@ -102,7 +100,7 @@ def test_who_comes_while_a_look_is_under_way_shares_it(
     assert connect.cache.looks == 1
 
 
-def test_a_hanging_vcenter_keeps_nobody_waiting_and_is_not_asked_twice(
+def test_a_hanging_vcenter_blocks_no_caller_and_is_not_asked_twice(
     connect: Connector, observer: Observer
 ) -> None:
     connect.cache.gate.clear()
@@ -169,7 +167,7 @@ def test_a_defect_ends_one_look_and_not_all(connect: Connector, observer: Observ
     assert seen(observer)
 
 
-def test_one_scrape_without_a_thread_to_be_had_does_not_end_all_looks(
+def test_one_scrape_without_a_free_thread_does_not_end_all_looks(
     observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: threading.Thread) -> None:

@@ -50,7 +50,7 @@ def test_a_log_gets_one_line_per_tenth_and_not_per_chunk() -> None:
     assert told(stream)[-1].startswith("debian on ds1: 100 %, 1000 MiB, 100.1 MiB/s")
 
 
-def test_imports_at_a_time_are_told_apart() -> None:
+def test_concurrent_imports_are_distinguished() -> None:
     stream, clock = io.StringIO(), ManualClock()
     lines = Lines(stream, clock)
     for what in ("a", "b"):
@@ -93,14 +93,14 @@ def test_a_bar_has_one_kind_of_megabyte_and_no_bytes_of_what_is_not_downloaded()
     assert " MB/s" not in shown and " GB/s" not in shown
 
 
-def test_where_nobody_looks_nothing_is_drawn() -> None:
+def test_without_a_terminal_nothing_is_drawn() -> None:
     assert isinstance(progress(io.StringIO(), ManualClock(), quiet=False), Lines)
     silent = progress(Terminal(), ManualClock(), quiet=True)
     assert isinstance(silent, Silent)
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_who_looks_no_more_breaks_no_import_off(is_terminal: bool) -> None:
+def test_a_closed_terminal_does_not_interrupt_an_import(is_terminal: bool) -> None:
     stream = HungUp(is_terminal=is_terminal)
     with progress(stream, ManualClock(), quiet=False) as shown:
         shown.state("debian", "looking up")

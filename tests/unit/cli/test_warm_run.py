@@ -56,7 +56,7 @@ def ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_glance_that_sends_nothing_more_does_not_keep_a_run_from_its_end() -> None:
+def test_a_silent_glance_does_not_prevent_the_end_of_a_run() -> None:
     glance = SilentGlance()
     target = Target(IMAGE, "debian", None, None, "vmware1")
     cache: Any = SimpleNamespace(images=Images())

@@ -137,7 +137,7 @@ def test_a_use_that_only_this_process_knows_of_counts(store: AwayStore) -> None:
     assert reporter.latest().image_ids == (image_id(1), image_id(2))
 
 
-def test_while_vcenter_is_away_the_last_report_stands_and_nobody_waits_for_it(
+def test_while_vcenter_is_away_the_last_report_is_returned_without_a_wait(
     store: AwayStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     reporter = reporter_of(store, within_s=0.05)
@@ -175,7 +175,7 @@ def test_once_vcenter_is_back_its_answer_counts_and_the_log_says_so(
     ]
 
 
-def test_even_without_a_thread_to_be_had_there_is_a_report(
+def test_without_a_free_thread_there_is_still_a_report(
     store: AwayStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reporter = reporter_of(store)

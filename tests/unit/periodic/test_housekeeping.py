@@ -25,7 +25,7 @@ def housekeeping(world: Checked) -> Housekeeping:
     return Housekeeping(purge(world, locks=world.locks), world.reconcile, world.clock)
 
 
-def test_a_round_purges_and_then_puts_right(world: Checked) -> None:
+def test_a_round_purges_and_then_reconciles(world: Checked) -> None:
     world.put()
     broken = template_name("b1", CacheKey(IMAGE.id, "f", "ide"))
     world.store.vms["vm-50"] = CacheEntry("vm-50", broken, Phase.ADOPTED, None, None, 2000, GIB)
@@ -34,7 +34,7 @@ def test_a_round_purges_and_then_puts_right(world: Checked) -> None:
     assert world.store.vms == {}
 
 
-def test_a_purge_that_fails_keeps_no_check_and_a_check_no_purge(
+def test_a_failing_purge_blocks_no_check_and_vice_versa(
     world: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.put(phase=Phase.ADOPTED, record=None)
@@ -51,7 +51,7 @@ def test_a_purge_that_fails_keeps_no_check_and_a_check_no_purge(
     assert len([line for line in warnings if "retries: down" in line]) == 2
 
 
-def test_a_finding_is_told_once_and_again_when_it_comes_back(
+def test_a_finding_is_reported_once_and_again_if_it_returns(
     world: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
     rounds = housekeeping(world)
@@ -67,7 +67,7 @@ def test_a_finding_is_told_once_and_again_when_it_comes_back(
     assert told == [["INFO", "WARNING"], [], [], ["INFO"]]
 
 
-def test_an_orphaned_directory_is_not_told_anew_after_rounds_that_did_not_search(
+def test_an_orphaned_directory_is_not_reported_again_after_rounds_without_a_search(
     world: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.directories.names = {NAME}

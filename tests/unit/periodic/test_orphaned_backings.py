@@ -117,7 +117,7 @@ def test_a_project_that_has_volumes_is_not_asked_for() -> None:
     assert cloud.asked == ["volumes"]
 
 
-def test_nobody_is_asked_where_there_is_no_backing() -> None:
+def test_without_a_backing_no_service_is_asked() -> None:
     assert find(list, lambda some: some, lambda: pytest.fail("asked")) == Orphans(())
 
 

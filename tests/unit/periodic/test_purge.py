@@ -125,7 +125,7 @@ def test_what_is_not_ours_is_never_purged(world: World) -> None:
     assert world.store.vms == {"vm-9": theirs}
 
 
-def test_a_template_made_anew_since_the_plan_is_not_deleted(world: World) -> None:
+def test_a_template_made_again_since_the_plan_is_not_deleted(world: World) -> None:
     world.clock.advance(101)
     (old,) = world.store.vms.values()
 
@@ -140,7 +140,7 @@ def test_a_template_made_anew_since_the_plan_is_not_deleted(world: World) -> Non
     assert len(world.store.vms) == 1
 
 
-def test_one_template_that_cannot_be_deleted_does_not_keep_the_others(world: World) -> None:
+def test_one_template_that_cannot_be_deleted_does_not_block_the_others(world: World) -> None:
     world.engine.create_volume(IMAGE, volume(2, adapter_type="ide"), world.source)
     world.clock.advance(101)
     world.store.faults["destroy"] = [errors.NoPermission("no right to delete")]
@@ -248,7 +248,7 @@ def test_an_expired_copy_goes_though_glance_does_not_answer(world: World) -> Non
     assert len(purge(world, catalog=glance).run()) == 1
 
 
-def test_glance_is_asked_once_for_each_image_and_not_for_ever_when_it_is_down(
+def test_glance_is_asked_once_for_each_image_and_not_forever_when_it_is_down(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = [dataclasses.replace(IMAGE, id=f"{n:08}{IMAGE.id[8:]}") for n in range(10)]
@@ -267,7 +267,7 @@ def test_glance_is_asked_once_for_each_image_and_not_for_ever_when_it_is_down(
     assert len(caplog.records) == 1
 
 
-def test_an_operator_does_not_learn_that_stale_templates_stay(
+def test_an_operator_learns_that_stale_templates_stay(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One WARNING, not repeated in each round, and none for a temporary failure."""
@@ -283,7 +283,7 @@ def test_an_operator_does_not_learn_that_stale_templates_stay(
     assert "set send_service_user_token" in said[1][1]
 
 
-def test_one_image_that_glance_does_not_describe_does_not_keep_the_others(world: World) -> None:
+def test_one_image_that_glance_does_not_describe_does_not_block_the_others(world: World) -> None:
     other = dataclasses.replace(IMAGE, id="0" * 8 + IMAGE.id[8:])
     world.store.finish_import(world.store.put_import(CacheKey.of(other, "lsiLogic"), GIB))
     glance = Glance()
@@ -312,7 +312,7 @@ def test_a_template_that_volumes_wait_for_stays_until_they_have_been_cloned(worl
     assert purge(world).run() == [entry]
 
 
-def test_who_asks_learns_why_a_template_stayed(world: World) -> None:
+def test_the_operator_learns_why_a_template_stayed(world: World) -> None:
     """It is in use, or another client has removed it between the plan and the deletion."""
     asked = purge(world)
     (entry,) = world.store.entries()
@@ -415,7 +415,7 @@ def test_a_copy_of_unknown_owner_is_ours_once_glance_has_the_very_image(
     assert world.store.vms[moref].owner is owner
 
 
-def test_a_copy_that_cannot_be_noted_as_ours_stays_and_keeps_no_other(world: World) -> None:
+def test_a_copy_that_cannot_be_noted_as_ours_stays_and_blocks_no_other(world: World) -> None:
     moref = of_unknown_owner(world)
     world.store.faults["claim"] = [errors.NoPermission("may not set attributes")]
     assert purge(world, catalog=Glance(IMAGE)).run() == []

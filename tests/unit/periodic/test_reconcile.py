@@ -139,7 +139,7 @@ def test_an_import_that_was_seen_at_work_again_is_given_time_again(world: Checke
     assert len(world.store.vms) == 1
 
 
-def test_an_import_whose_key_is_locked_is_somebodys(world: Checked) -> None:
+def test_an_import_whose_key_is_locked_belongs_to_a_process(world: Checked) -> None:
     world.break_off()
     for _ in range(3):
         world.clock.advance(10**6)
@@ -179,7 +179,7 @@ def test_a_template_with_our_tagged_name_and_no_record_is_removed(world: Checked
     assert world.store.vms == {}
 
 
-def test_a_template_without_a_record_that_is_being_imported_anew_stays(world: Checked) -> None:
+def test_a_template_without_a_record_that_is_being_imported_again_stays(world: Checked) -> None:
     world.put(phase=Phase.ADOPTED, record=None)
     with world.locks.hold(lock_name(template_name("b1", KEY)), 1):
         assert kinds(world.check(fix=True)) == [(Kind.RECORD_BROKEN, False)]
@@ -247,7 +247,7 @@ WITHOUT_RECORD = dataclasses.replace(OF_ANOTHER_CLOUD, record=None)
         (OF_B2, Kind.OTHER_BACKEND),
     ],
 )
-def test_what_is_not_ours_is_told_and_never_touched(
+def test_foreign_vms_are_reported_and_never_touched(
     world: Checked, entry: CacheEntry, kind: Kind
 ) -> None:
     world.store.vms = {entry.moref: entry}
@@ -282,7 +282,7 @@ def test_a_template_of_unknown_owner_is_reported_and_stays(world: Checked) -> No
     assert ready.moref in world.store.vms
 
 
-def test_a_template_of_a_later_version_is_not_told_to_be_deleted(world: Checked) -> None:
+def test_a_template_of_a_later_version_is_not_recommended_for_deletion(world: Checked) -> None:
     world.store.vms = {OF_A_LATER_VERSION.moref: OF_A_LATER_VERSION}
     (finding,) = world.check(fix=True)
     assert "a later version" in finding.says
@@ -317,7 +317,7 @@ def test_a_check_that_is_not_to_fix_changes_nothing_and_waits_for_nothing(world:
     assert world.clock.slept == []
 
 
-def test_one_template_that_cannot_be_deleted_does_not_keep_the_others(world: Checked) -> None:
+def test_one_template_that_cannot_be_deleted_does_not_block_the_others(world: Checked) -> None:
     for adapter_type in ("ide", "busLogic"):
         entry = world.store.put_import(dataclasses.replace(KEY, adapter_type=adapter_type), GIB)
         world.store.importing.discard(entry.moref)
@@ -390,7 +390,7 @@ def test_a_directory_that_an_import_took_since_it_was_listed_is_not_deleted(
     assert world.directories.names == {NAME}
 
 
-def test_a_datastore_that_cannot_be_searched_is_told_and_keeps_nothing_else(
+def test_a_datastore_that_cannot_be_searched_is_reported_and_blocks_no_other(
     world: Checked,
 ) -> None:
     world.directories.fault = errors.NoPermission("Datastore.Browse")
@@ -401,7 +401,7 @@ def test_a_datastore_that_cannot_be_searched_is_told_and_keeps_nothing_else(
     ]
 
 
-def test_a_template_that_can_be_neither_removed_nor_seen_keeps_nothing_else(
+def test_a_template_that_can_be_neither_removed_nor_seen_blocks_nothing_else(
     world: Checked,
 ) -> None:
     for adapter_type in ("ide", "busLogic"):
@@ -452,7 +452,7 @@ def test_an_import_of_which_vcenter_tells_nothing_is_looked_at_next_time(
     assert (finding.where, finding.fixed) == (unknown.moref, True)
 
 
-def test_an_import_whose_key_is_locked_does_not_keep_the_others(world: Checked) -> None:
+def test_an_import_whose_key_is_locked_does_not_block_the_others(world: Checked) -> None:
     world.break_off()
     other = world.store.put_import(dataclasses.replace(KEY, adapter_type="ide"), GIB)
     world.store.importing.discard(other.moref)
@@ -481,7 +481,7 @@ def test_an_import_that_goes_on_at_the_last_look_is_not_removed(world: Checked) 
 
 
 @pytest.mark.parametrize("step", ["second look", "deletion"])
-def test_a_directory_that_resists_does_not_keep_the_others(world: Checked, step: str) -> None:
+def test_a_directory_that_resists_does_not_block_the_others(world: Checked, step: str) -> None:
     other = template_name("b1", dataclasses.replace(KEY, adapter_type="ide"))
     first, second = sorted((NAME, other))
     mine = "b1_image_cache ( mine)"  # the first in order
@@ -506,7 +506,7 @@ def test_a_directory_that_resists_does_not_keep_the_others(world: Checked, step:
     assert world.directories.names == {first, mine}
 
 
-def test_a_datastore_that_cannot_be_searched_does_not_keep_the_others(world: Checked) -> None:
+def test_a_datastore_that_cannot_be_searched_does_not_block_the_others(world: Checked) -> None:
     world.directories.names = {NAME}
     unused = world.directories.unused
 
@@ -522,7 +522,7 @@ def test_a_datastore_that_cannot_be_searched_does_not_keep_the_others(world: Che
     assert (found[0].name, found[0].where) == ("datastore-0", "datastore-0")
 
 
-def test_an_altered_template_is_told_and_removed_when_that_is_asked_for(world: Checked) -> None:
+def test_an_altered_template_is_reported_and_removed_on_request(world: Checked) -> None:
     world.put(phase=Phase.ALTERED)
     assert kinds(world.check()) == [(Kind.ALTERED, False)]
     assert kinds(world.check(fix=True)) == [(Kind.ALTERED, True)]
@@ -579,7 +579,7 @@ def test_a_check_that_is_to_fix_notes_templates_without_a_note(world: Checked) -
     assert world.store.calls["note_ready"] == 1
 
 
-def test_a_template_that_cannot_be_noted_keeps_nothing_else(world: Checked) -> None:
+def test_a_template_that_cannot_be_noted_blocks_nothing_else(world: Checked) -> None:
     first = world.put(was_ready=False)
     second = world.store.replicate(first, dataclasses.replace(PLACE, datastore="datastore-2"))
     world.put_broken()

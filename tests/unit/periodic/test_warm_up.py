@@ -84,7 +84,7 @@ def test_what_is_absent_is_imported_and_what_is_there_left_alone(world: World) -
     assert (glance.opened, world.store.calls["touch"]) == ([image(1).id, image(2).id], touched)
 
 
-def test_a_marked_image_outlives_its_age_by_far_with_two_writes_per_age(world: World) -> None:
+def test_a_marked_image_outlives_its_age_with_two_writes_per_age(world: World) -> None:
     glance = Glance(image(1))
     rounds = warm_up(world, glance)
     for _ in range(10 * AGE_S // 100):
@@ -159,7 +159,7 @@ def test_after_the_end_no_image_is_begun(world: World) -> None:
 # -- room
 
 
-def test_more_marked_images_than_room_do_not_chase_each_other(world: World) -> None:
+def test_too_many_marked_images_do_not_evict_each_other(world: World) -> None:
     glance = Glance(*map(image, range(1, 6)))
     full = dataclasses.replace(SETTINGS, max_count=3)
     rounds = warm_up(world, glance, full)
@@ -171,7 +171,7 @@ def test_more_marked_images_than_room_do_not_chase_each_other(world: World) -> N
     assert glance.opened == [image(1).id, image(2).id, image(3).id]
 
 
-def test_marked_images_and_users_do_not_chase_each_other(world: World) -> None:
+def test_marked_images_and_users_images_do_not_evict_each_other(world: World) -> None:
     full = dataclasses.replace(SETTINGS, max_count=2)
     locks = MemoryLocks()
     rounds, engine = warm_up(world, Glance(image(1)), full, locks), world.process(full, locks)
@@ -205,7 +205,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_an_image_that_cannot_be_cached_is_told_once_and_keeps_no_other(
+def test_an_image_that_cannot_be_cached_is_reported_once_and_blocks_no_other(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     huge = image(1, virtual_size_bytes=101 * GIB)
@@ -233,7 +233,7 @@ def test_corrupt_bytes_are_not_downloaded_again_until_there_are_others(
     assert cached(world) == {image(1).id}
 
 
-def test_a_passing_fault_is_tried_again_and_told_once(
+def test_a_temporary_fault_is_retried_and_reported_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     glance = Glance(image(1))

@@ -41,7 +41,7 @@ def test_a_misspelt_option_is_named_with_the_nearest_known(
     assert f"did you mean {right}?" in to_do
 
 
-def test_an_unknown_option_of_ours_is_named_and_others_are_let_be() -> None:
+def test_an_unknown_option_of_ours_is_named_and_others_are_ignored() -> None:
     [(seen, to_do)] = strange(b1={"vmware_zzz", "volume_driver", "nfs_shares_config"})
     assert "vmware_zzz" in seen and "did you mean" not in to_do
     assert strange(other={"image_cache_nonsense"}) == []
@@ -57,7 +57,7 @@ def test_a_cache_that_is_switched_off_is_a_warning(bench: Bench) -> None:
     assert bench.only("configuration.enabled").status is Status.WARNING
 
 
-def test_a_ledger_that_is_none_is_named(bench: Bench, tmp_path: object) -> None:
+def test_a_file_that_is_no_ledger_is_named(bench: Bench, tmp_path: object) -> None:
     path = bench.surroundings.ledger_path
     assert path is not None
     with sqlite3.connect(path) as other:

@@ -36,7 +36,7 @@ def of_about(**about: str) -> Any:
         ({"apiVersion": "8.0.3.0", "apiType": "HostAgent"}, Status.FAILED, "vmware_host_ip"),
     ],
 )
-def test_an_old_vcenter_and_a_host_are_told_from_a_vcenter(
+def test_an_old_vcenter_and_a_host_are_distinguished_from_a_vcenter(
     about: dict[str, str], status: Status, to_do: str
 ) -> None:
     [found] = connection.version(of_about(**about))

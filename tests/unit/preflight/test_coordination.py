@@ -93,7 +93,7 @@ def test_a_coordinator_that_never_answers_is_given_up(bench: Bench) -> None:
         ("zookeeper://one:1,two:1", "the coordinator does not answer"),
     ],
 )
-def test_what_is_known_of_a_coordinator_that_never_answers_is_said(
+def test_a_coordinator_that_never_answers_is_reported_with_what_is_known(
     bench: Bench, url: str, says: str
 ) -> None:
     @contextlib.contextmanager
@@ -131,7 +131,7 @@ def test_the_lock_is_released(bench: Bench, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["file", "ipc"])
-def test_locks_of_one_machine_are_told_from_shared_ones(bench: Bench, scheme: str) -> None:
+def test_locks_of_one_machine_are_distinguished_from_shared_ones(bench: Bench, scheme: str) -> None:
     locks = MemoryLocks()
     bench.change(coordination_url=f"{scheme}://x", locks=lambda: contextlib.nullcontext(locks))
     assert "single cinder-volume host" in bench.only("locks.coordinator").seen

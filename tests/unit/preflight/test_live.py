@@ -67,7 +67,7 @@ def is_empty(vcenter: VCenter) -> bool:
     return not vcenter.vms() and not vcenter.leases() and not any(s.files() for s in stores)
 
 
-def test_a_vcenter_as_it_has_to_be_passes_and_keeps_nothing(bench: Bench, vcenter: VCenter) -> None:
+def test_a_correct_vcenter_passes_and_keeps_nothing(bench: Bench, vcenter: VCenter) -> None:
     assert not_ok(run_live(bench)) == {}
     assert is_empty(vcenter)
     assert vcenter.sessions.active() == []
@@ -83,7 +83,7 @@ def test_a_vcenter_as_it_has_to_be_passes_and_keeps_nothing(bench: Bench, vcente
         ("disks_have_content_ids", False, "live.content-id"),
     ],
 )
-def test_what_a_vcenter_may_do_otherwise_is_a_warning(
+def test_tolerated_differences_of_a_vcenter_are_warnings(
     bench: Bench, vcenter: VCenter, switch: str, value: object, probe_id: str
 ) -> None:
     setattr(vcenter.switches, switch, value)
@@ -210,7 +210,7 @@ def test_a_directory_that_a_machine_uses_stays(bench: Bench, vcenter: VCenter) -
     assert not is_empty(vcenter) and vm.template
 
 
-def test_a_run_of_another_machine_is_let_be_for_an_hour(bench: Bench, vcenter: VCenter) -> None:
+def test_a_run_of_another_machine_is_left_alone_for_an_hour(bench: Bench, vcenter: VCenter) -> None:
     rule = vcenter.fault_rules.add("Destroy_Task", http_status=403, times=None)
     run_live(bench, ("live.import-raw",), LiveNames.new("elsewhere"))
     vcenter.fault_rules.remove(rule)
@@ -260,7 +260,7 @@ def test_a_run_that_does_not_come_to_its_deletion_leaves_nothing(
     assert is_empty(vcenter)
 
 
-def test_that_a_vcenter_went_away_before_the_deletion_is_said(
+def test_a_vcenter_that_goes_away_before_the_deletion_is_reported(
     bench: Bench, vcenter: VCenter, caplog: pytest.LogCaptureFixture
 ) -> None:
     def go_away() -> None:

@@ -64,7 +64,7 @@ def test_only_runs_that_have_ended_are_cleaned_up_after() -> None:
         "x vmdk-cache-preflight-abcdef12345-1",
     ],
 )
-def test_what_is_somebody_elses_is_never_removed(name: str) -> None:
+def test_foreign_objects_are_never_removed(name: str) -> None:
     assert not is_from_live_run(name)
     assert not LiveNames.new("here").may_remove(name, OLD, NOW)
 

@@ -48,7 +48,7 @@ def plain(text: str) -> str:
     return " ".join(text.replace("``", "").split())
 
 
-def test_the_page_and_the_table_differ() -> None:
+def test_the_page_agrees_with_the_table() -> None:
     rows = page.rows()
     documented = [
         Privilege(
@@ -62,7 +62,7 @@ def test_the_page_and_the_table_differ() -> None:
     assert documented == list(PRIVILEGES)
 
 
-def test_the_documented_account_lacks_something(bench: Bench, vcenter: VCenter) -> None:
+def test_the_documented_account_lacks_nothing(bench: Bench, vcenter: VCenter) -> None:
     page.add_documented_account(vcenter)
     assert not_ok(bench.run()) == {}
     assert set(vcenter.request_log.by_method()) == READ_ONLY_METHODS - {"Fetch"}
@@ -71,7 +71,7 @@ def test_the_documented_account_lacks_something(bench: Bench, vcenter: VCenter) 
 
 
 @pytest.mark.parametrize("privilege", PRIVILEGES, ids=lambda each: each.id)
-def test_a_missing_privilege_is_not_named_or_something_is_changed(
+def test_a_missing_privilege_is_named_and_nothing_is_changed(
     bench: Bench, vcenter: VCenter, privilege: Privilege
 ) -> None:
     page.add_documented_account(vcenter, without=privilege.id)
@@ -98,7 +98,9 @@ def missing(findings: list[Finding]) -> set[tuple[str, str]]:
     }
 
 
-def test_a_permission_further_down_takes_privileges_away(bench: Bench, vcenter: VCenter) -> None:
+def test_a_permission_further_down_that_removes_privileges_is_found(
+    bench: Bench, vcenter: VCenter
+) -> None:
     account = page.add_documented_account(vcenter)
     ours = page.roles()["vmdk-cache"]
     account.grant(
@@ -122,7 +124,7 @@ def test_a_permission_further_down_takes_privileges_away(bench: Bench, vcenter: 
     assert found == {}, "the machines inherit VApp.Export from their resource pool"
 
 
-def test_an_account_that_sees_nothing_is_told_so(bench: Bench, vcenter: VCenter) -> None:
+def test_an_account_that_sees_nothing_gets_the_reason(bench: Bench, vcenter: VCenter) -> None:
     vcenter.permissions.add_account(page.USER, page.PASSWORD)
     found = bench.run()
     assert missing(found["privileges.vcenter"]) == {

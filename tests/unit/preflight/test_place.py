@@ -45,7 +45,7 @@ def test_no_usable_datastore_is_a_failure(bench: Bench) -> None:
     assert last.status is Status.FAILED and "vmware_datastore_regex" in last.to_do
 
 
-def test_a_cluster_that_is_not_there_is_named(bench: Bench) -> None:
+def test_a_cluster_that_does_not_exist_is_named(bench: Bench) -> None:
     bench.change(clusters=("Nowhere",))
     found = bench.run()
     [missing] = found["inventory.clusters"]

@@ -144,7 +144,7 @@ def test_the_elements_around_what_is_taken_out_stay() -> None:
         ("CORP\\jane", "CORP\\jane"),
     ],
 )
-def test_a_user_is_known_however_vcenter_writes_him(user: str, spelling: str) -> None:
+def test_a_user_is_recognized_in_every_spelling_of_vcenter(user: str, spelling: str) -> None:
     assert Redaction([], [user]).apply(f"task of {spelling} failed") == (
         "task of user-1@example failed"
     )
@@ -162,7 +162,7 @@ def test_tokens_become_ids() -> None:
     assert [str(uuid.UUID(each)) for each in found] == found
 
 
-def test_what_belongs_together_still_does() -> None:
+def test_equal_names_stay_equal() -> None:
     login = f"<key>{UUID}</key><userName>x</userName>"
     made = redaction(login)
     substitute = made.apply(f"<key>{UUID}</key>").removeprefix("<key>").removesuffix("</key>")

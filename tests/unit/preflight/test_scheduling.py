@@ -144,7 +144,7 @@ def test_a_volume_type_that_asks_for_a_name_that_is_not_reported_is_named(
         )
 
 
-def test_without_cinders_api_the_rest_is_still_said() -> None:
+def test_without_cinders_api_the_rest_is_still_reported() -> None:
     def refuse() -> StubVolumes:
         raise errors.SourceUnavailable("Cinder's API refuses this user")
 
@@ -175,7 +175,7 @@ def test_without_cinders_api_the_rest_is_still_said() -> None:
         ({"ratio": "auto"}, Status.OK, "max_over_subscription_ratio"),
     ],
 )
-def test_what_the_scheduler_would_make_of_thin_disks_is_said(
+def test_the_schedulers_handling_of_thin_disks_is_reported(
     changes: dict[str, Any], status: Status, names: str
 ) -> None:
     finding = only(scheduling.free_capacity, **changes)
@@ -207,7 +207,9 @@ def test_another_host_manager_does_not_count_templates() -> None:
         ({"multiplier": 0.1}, Status.OK, "a multiplier of 0.1"),
     ],
 )
-def test_what_the_weigher_lacks_is_said(changes: dict[str, Any], status: Status, seen: str) -> None:
+def test_missing_settings_of_the_weigher_are_reported(
+    changes: dict[str, Any], status: Status, seen: str
+) -> None:
     finding = only(scheduling.weigher, **changes)
     assert finding.status is status
     assert seen in finding.seen

@@ -152,9 +152,7 @@ def test_another_vcenter_is_not_held_back(vc: VCenter, target: Target) -> None:
             assert session.generation == 1
 
 
-def test_an_accepted_password_is_not_held_against_a_later_refusal(
-    vc: VCenter, target: Target
-) -> None:
+def test_a_refusal_is_forgotten_once_the_password_is_accepted(vc: VCenter, target: Target) -> None:
     vc.password = "changed"
     assert_refused(client(target, vc))
     vc.password = target.password
@@ -163,7 +161,7 @@ def test_an_accepted_password_is_not_held_against_a_later_refusal(
         assert second.generation == 1
 
 
-def test_a_log_in_that_hangs_keeps_others_no_longer_than_a_read_time_out(
+def test_a_log_in_that_hangs_keeps_others_no_longer_than_a_read_timeout(
     vc: VCenter, target: Target
 ) -> None:
     hanging = client(target, vc)

@@ -28,7 +28,7 @@ def test_a_key_without_an_answer_has_none() -> None:
     assert Batch[str, int](lambda keys: {}).ask("a") is None
 
 
-def test_those_who_come_while_a_request_is_under_way_share_the_next() -> None:
+def test_callers_during_a_request_share_the_next_one() -> None:
     sent: list[list[int]] = []
     first_is_under_way = threading.Event()
     go_on = threading.Event()
@@ -62,7 +62,7 @@ def test_those_who_come_while_a_request_is_under_way_share_the_next() -> None:
     assert answers == {key: key * key for key in range(20)}
 
 
-def test_those_who_come_while_callers_gather_are_on_board() -> None:
+def test_callers_that_arrive_before_the_request_join_it() -> None:
     sent: list[list[int]] = []
     gathering, go_on = threading.Event(), threading.Event()
 
@@ -157,7 +157,7 @@ class Callers:
             thread.join(60)
 
 
-def test_what_ends_the_sending_thread_ends_no_other(ending: BaseException) -> None:
+def test_the_end_of_the_sending_thread_ends_no_other(ending: BaseException) -> None:
     callers = Callers(ending)
 
     callers.run(others=8)
@@ -173,7 +173,7 @@ def test_what_ends_the_sending_thread_ends_no_other(ending: BaseException) -> No
     assert callers.outcomes["late"] == "LATE", "it came while the request was under way"
 
 
-def test_an_ordinary_error_is_shared_by_all_on_board() -> None:
+def test_an_ordinary_error_is_shared_by_all_callers() -> None:
     failure = ValueError("refused")
     callers = Callers(failure)
 

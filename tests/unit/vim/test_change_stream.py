@@ -31,7 +31,7 @@ def stream(session: Session, place: Place) -> ChangeStream:
     return made
 
 
-def test_a_destroyed_collector_is_made_anew(
+def test_a_destroyed_collector_is_recreated(
     vc: VCenter, session: Session, stream: ChangeStream, place: Place
 ) -> None:
     (collector,) = [
@@ -54,7 +54,7 @@ def test_a_destroyed_collector_is_made_anew(
     ],
     ids=lambda fault: type(fault).__name__,
 )
-def test_what_vcenter_no_longer_knows_is_read_anew_and_missed_nothing(
+def test_a_version_that_vcenter_forgot_causes_a_complete_read(
     vc: VCenter, session: Session, stream: ChangeStream, place: Place, fault: Exception
 ) -> None:
     rule = vc.fault_rules.add("WaitForUpdatesEx", fault)
@@ -74,7 +74,7 @@ def test_two_watches_that_break_are_not_the_end(
     assert names(stream) == {"tests", "a", "b"}
 
 
-def test_vcenter_tells_whole_values_and_no_parts_of_lists(
+def test_vcenter_sends_whole_values_and_no_parts_of_lists(
     vc: VCenter, stream: ChangeStream
 ) -> None:
     with vc.lock:
@@ -82,7 +82,7 @@ def test_vcenter_tells_whole_values_and_no_parts_of_lists(
     assert made.partialUpdates is False
 
 
-def test_a_fault_that_stays_is_raised_and_not_asked_for_ever(
+def test_a_fault_that_stays_is_raised_and_not_asked_forever(
     vc: VCenter, session: Session, stream: ChangeStream
 ) -> None:
     rule = vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.SystemError(), times=None)
@@ -111,7 +111,7 @@ def test_a_lost_answer_loses_no_change(
 
 
 @pytest.mark.parametrize("skip", [0, 1])
-def test_a_watch_that_was_made_by_half_is_not_used(
+def test_a_half_made_watch_is_not_used(
     vc: VCenter, session: Session, stream: ChangeStream, place: Place, skip: int
 ) -> None:
     stream.follow("inner", children_of(make(session, place.folder, "inner")))
@@ -163,7 +163,7 @@ def test_a_watch_that_cannot_be_made_is_an_error_and_publishes_nothing(
     ],
     ids=["unreachable", "no-permission"],
 )
-def test_a_watch_made_by_half_is_destroyed_unless_vcenter_is_out_of_reach(
+def test_a_half_made_watch_is_destroyed_unless_vcenter_is_unreachable(
     vc: VCenter,
     session: Session,
     stream: ChangeStream,
@@ -290,7 +290,7 @@ def test_a_vcenter_out_of_reach_leaves_what_was_known(
     stream.refresh()
 
 
-def test_a_privilege_that_is_missing_is_not_met_with_log_ins(
+def test_a_missing_privilege_causes_no_log_ins(
     vc: VCenter, session: Session, stream: ChangeStream
 ) -> None:
     fault = vim.fault.NoPermission(privilegeId="System.View", object=vim.Folder("group-d1"))
@@ -321,7 +321,7 @@ class RefusingSession:
         return answer
 
 
-def test_a_property_that_is_refused_to_a_live_log_in_is_a_missing_privilege(
+def test_a_property_refused_to_a_live_session_is_a_missing_privilege(
     vc: VCenter, session: Session, place: Place
 ) -> None:
     stream = ChangeStream(cast(Session, RefusingSession(session)), session.clock)
@@ -334,7 +334,7 @@ def test_a_property_that_is_refused_to_a_live_log_in_is_a_missing_privilege(
     assert names(stream) == set()
 
 
-def test_those_who_wait_while_one_asks_share_its_successor(
+def test_callers_that_wait_during_a_request_share_the_next_one(
     vc: VCenter, session: Session, stream: ChangeStream, place: Place
 ) -> None:
     under_way, go_on = threading.Event(), threading.Event()

@@ -77,7 +77,7 @@ def test_the_whole_device_is_sent_changed_and_the_source_stays(disk_type: str, t
     ],
     ids=lambda case: getattr(case, "fault", None) or "",
 )
-def test_what_may_be_about_the_spec_is_told_by_the_faults_type(
+def test_the_faults_type_says_whether_it_may_be_about_the_spec(
     failure: errors.VCenterError, expected: bool
 ) -> None:
     assert may_be(failure) is expected

@@ -243,7 +243,7 @@ def test_a_clone_is_cleaned_only_where_vcenter_copies_values(
     assert value_of(vc, source.moref) == ["1"]
 
 
-def test_a_clone_that_may_not_be_cleaned_is_finished_all_the_same(
+def test_a_clone_that_may_not_be_cleaned_is_finished_anyway(
     vc: VCenter,
     session: Session,
     waiter: TaskWaiter,

@@ -18,7 +18,7 @@ from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vim.virtual_machine import VmInfo
 
 
-def test_a_datastore_that_is_not_accessible_is_said_not_taken_for_empty(
+def test_an_inaccessible_datastore_is_reported_and_not_taken_for_empty(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     vc.datastore(place.datastore.name).reachable = False
@@ -90,7 +90,7 @@ def test_a_vm_with_lost_files_keeps_its_name_from_the_orphans(
     assert "image" in datastore_browser.vm_directories(session, place.datastore.moref)
 
 
-def test_a_file_that_is_locked_is_told_apart_from_one_that_is_gone(
+def test_a_locked_file_is_not_taken_for_a_missing_one(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
 ) -> None:
     vc.fault_rules.add("DeleteDatastoreFile_Task", vim.fault.FileLocked(file="x"), on="task")
@@ -118,7 +118,7 @@ def test_deleting_is_repeated_when_its_answer_is_lost(
         ("DeleteDatastoreFile_Task", datastore_browser.DELETE_WITHIN_S),
     ],
 )
-def test_neither_a_search_nor_a_deletion_waits_for_ever(
+def test_neither_a_search_nor_a_deletion_waits_forever(
     vc: VCenter,
     session: Session,
     waiter: TaskWaiter,

@@ -86,7 +86,7 @@ def test_of_two_refusals_the_first_is_reported() -> None:
     assert calls({"a%2fb": first, "a/b": second}) == (["a%2fb", "a/b"], first)
 
 
-def test_a_file_that_is_not_there_is_reported_whichever_name_is_right() -> None:
+def test_a_file_that_does_not_exist_is_reported_whichever_name_is_right() -> None:
     unknown, gone = refused(BAD_PATH), refused(NO_FILE)
     assert calls({"a%2fb": unknown, "a/b": gone})[1] is gone
     assert calls({"a%2fb": gone, "a/b": unknown})[1] is gone

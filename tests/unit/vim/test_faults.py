@@ -88,7 +88,7 @@ def test_what_is_gone_is_the_object_of_the_fault_not_of_the_call() -> None:
     assert "group-v7" in str(translated)
 
 
-def test_who_has_the_name_is_said() -> None:
+def test_the_owner_of_a_taken_name_is_reported() -> None:
     fault = vim.fault.DuplicateName(name="image", object=vim.VirtualMachine("vm-7"))
 
     translated = faults.translate(fault, moref="group-v1")
@@ -133,7 +133,7 @@ def test_each_failure_of_the_connection_becomes_one_error(
     assert words in str(translated)
 
 
-def test_what_is_not_vcenters_stays_as_it_is() -> None:
+def test_errors_of_other_origin_stay_unchanged() -> None:
     bug = TypeError("wrong argument")
 
     assert faults.translate(bug) is bug
@@ -151,7 +151,7 @@ def test_an_unsent_request_is_translated_by_its_cause() -> None:
     assert isinstance(caught.value.__cause__, faults.NotSent)
 
 
-def test_what_a_fault_says_beside_its_text_is_shown() -> None:
+def test_details_of_a_fault_are_shown() -> None:
     message = vmodl.LocalizableMessage(key="k", message="The host is in use")
     fault = vim.fault.InvalidHostState(msg="Not allowed", faultMessage=[message])
 

@@ -220,7 +220,7 @@ def test_completion_is_repeated_while_something_else_holds_the_lease(
     template.destroy(session, waiter, vm.moref)
 
 
-def test_completion_is_not_repeated_without_end(vc: VCenter, importing: Importing) -> None:
+def test_completion_is_not_repeated_forever(vc: VCenter, importing: Importing) -> None:
     rule = vc.fault_rules.add("HttpNfcLeaseComplete", vim.fault.InvalidState(), times=None)
 
     with pytest.raises(errors.InUse):
@@ -357,7 +357,7 @@ def test_a_lost_lease_is_not_completed(vc: VCenter, importing: Importing) -> Non
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with-length", "chunked"])
-def test_renewals_tell_how_much_has_gone_out_and_never_all_of_it(
+def test_renewals_report_the_sent_share_but_never_all(
     vc: VCenter, importing: Importing, known: bool
 ) -> None:
     size = len(IMAGE.file_bytes)
@@ -432,7 +432,7 @@ def test_an_import_that_never_began_is_asked_for_three_times(
     assert vc.request_log.count("ImportVApp") == calls
 
 
-def test_an_import_of_which_nothing_can_be_said_is_not_asked_for_again(
+def test_an_import_with_an_unknown_outcome_is_not_requested_again(
     vc: VCenter, patient: Importing
 ) -> None:
     def lose_the_next_read() -> None:

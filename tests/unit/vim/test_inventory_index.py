@@ -77,7 +77,7 @@ def test_what_comes_into_another_datacenter_is_found_in_the_end(
     assert [vm.moref for vm in index.vms()] == [theirs]
 
 
-def test_a_vm_under_the_folders_name_in_a_datacenter_of_others_is_their_own_affair(
+def test_a_vm_under_the_folders_name_in_another_datacenter_is_ignored(
     session: Session, waiter: TaskWaiter, index: InventoryIndex
 ) -> None:
     ours = import_vm(session, waiter, place_in(session, "DC0", *PATH))
@@ -86,7 +86,7 @@ def test_a_vm_under_the_folders_name_in_a_datacenter_of_others_is_their_own_affa
     assert [vm.moref for vm in index.vms()] == [ours]
 
 
-def test_a_vm_under_the_folders_name_in_our_datacenter_is_told_each_time(
+def test_a_vm_under_the_folders_name_in_our_datacenter_is_an_error_each_time(
     session: Session, waiter: TaskWaiter, index: InventoryIndex
 ) -> None:
     import_vm(session, waiter, place_in(session, "DC0"), PATH[0])

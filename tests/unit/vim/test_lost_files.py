@@ -36,7 +36,7 @@ def move(session: Session, waiter: TaskWaiter, place: Place, old: str, new: str)
     waiter.wait(task, timeout_s=100)
 
 
-def test_nobody_can_tell_before_vcenter_has_looked(session: Session, rotten: VmInfo) -> None:
+def test_the_loss_is_invisible_until_vcenter_looks(session: Session, rotten: VmInfo) -> None:
     found = virtual_machine.get_vm(session, rotten.moref, RECORD_KEY)
 
     assert found is not None

@@ -279,7 +279,7 @@ def test_a_host_that_vcenter_vouches_for_needs_no_known_issuer(vc: VCenter) -> N
 
 
 @pytest.mark.parametrize("thumbprint", ["AA:AA", "no thumbprint", "AA:" * 31 + "A"])
-def test_a_thumbprint_that_is_none_is_refused_and_shown(
+def test_an_invalid_thumbprint_is_refused_and_shown(
     vc: VCenter, session: Session, thumbprint: str
 ) -> None:
     url = f"https://localhost:{vc.port}/nfc/none/disk-0.vmdk"
@@ -301,7 +301,7 @@ def test_an_insecure_session_checks_no_thumbprint(vc: VCenter, target: Target) -
         NfcUpload(session, url, "AA:AA").send(io.BytesIO(b"x"), 1, lambda sent: None)
 
 
-def test_a_host_that_is_not_there_is_named(open_session: Session) -> None:
+def test_a_host_that_does_not_exist_is_named(open_session: Session) -> None:
     upload = NfcUpload(open_session, "https://127.0.0.1:1/nfc/1/disk-0.vmdk", "")
     with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1:1"):
         upload.send(io.BytesIO(b"x"), 1, lambda sent: None)

@@ -112,7 +112,7 @@ def test_a_missing_privilege_that_looks_like_a_lost_session_costs_no_log_in(
     ],
     ids=["not-authenticated", "not-found"],
 )
-def test_a_session_of_which_vcenter_may_not_even_tell_is_lost(
+def test_a_session_that_vcenter_refuses_to_describe_is_lost(
     vc: VCenter, session: Session, place: Place, fault: Exception
 ) -> None:
     """currentSession answers with a fault where it could be unset."""

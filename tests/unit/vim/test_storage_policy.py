@@ -42,7 +42,7 @@ def test_an_id_is_asked_for_once(vc: VCenter, session: Session) -> None:
     assert vc.request_log.count("PbmRetrieveContent") == 1
 
 
-def test_a_policy_that_is_gone_is_looked_up_anew(
+def test_a_policy_that_is_gone_is_looked_up_again(
     vc: VCenter, session: Session, datastores: list[str]
 ) -> None:
     policies = StoragePolicies(session)
@@ -55,7 +55,7 @@ def test_a_policy_that_is_gone_is_looked_up_anew(
     assert policies.compliant_datastores(policies.profile_id("gold"), datastores)
 
 
-def test_a_policy_that_matches_nothing_is_looked_up_anew(
+def test_a_policy_that_matches_nothing_is_looked_up_again(
     vc: VCenter, session: Session, datastores: list[str]
 ) -> None:
     replace(vc, "id-1")
@@ -66,7 +66,7 @@ def test_a_policy_that_matches_nothing_is_looked_up_anew(
     assert policies.compliant_datastores(policies.profile_id("gold"), datastores)
 
 
-def test_an_id_is_not_believed_for_ever(vc: VCenter, session: Session) -> None:
+def test_an_id_is_not_believed_forever(vc: VCenter, session: Session) -> None:
     policies = StoragePolicies(session)
     policies.profile_id("gold")
     replace(vc, "id-2", "DC0_DS0")

@@ -141,7 +141,7 @@ def test_a_task_that_succeeds_in_spite_of_being_cancelled_has_succeeded(
     assert running.join() in [vm.moref for vm in vc.vms()]
 
 
-def test_a_task_that_cannot_be_cancelled_is_not_waited_for_without_end(
+def test_a_task_that_cannot_be_cancelled_is_not_waited_for_forever(
     vc: VCenter, session: Session, place: Place, source: VmInfo
 ) -> None:
     waiter = TaskWaiter(session, cancelled_within_s=0.05)
@@ -252,7 +252,7 @@ def test_the_queue_has_a_deadline_by_default() -> None:
     assert 3600 < START_WITHIN_S <= 24 * 3600
 
 
-def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> None:
+def test_time_in_the_queue_is_no_timeout(vc: VCenter, waiter: TaskWaiter, clone: Cloning) -> None:
     vc.cost_model.enabled = True
     vc.cost_model.fixed_clone_s = 100.0
     vc.cost_model.datastore_bandwidth = vc.cost_model.host_bandwidth = 0
@@ -267,7 +267,7 @@ def test_time_in_the_queue_is_no_time_out(vc: VCenter, waiter: TaskWaiter, clone
     assert all(done.join() for done in clones)
 
 
-def test_a_host_without_threads_left_sees_its_tasks_end_all_the_same(
+def test_a_host_without_threads_left_sees_its_tasks_end_anyway(
     waiter: TaskWaiter, clone: Cloning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start
@@ -506,7 +506,7 @@ def test_an_error_that_comes_much_later_than_its_state_is_waited_for_once(
         running.join()
 
 
-def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
+def test_updates_after_success_change_nothing(waiter: TaskWaiter) -> None:
     from vmdk_cache.vim.task import PendingTask
 
     entry = PendingTask("task-1", waiter._lock, 0.0, 1000, 1000)
@@ -519,7 +519,7 @@ def test_what_comes_after_success_changes_nothing(waiter: TaskWaiter) -> None:
     assert entry.result == "vm-1"
 
 
-def test_a_task_that_is_lost_takes_no_other_along(waiter: TaskWaiter) -> None:
+def test_a_lost_task_affects_no_other(waiter: TaskWaiter) -> None:
     from vmdk_cache.vim.task import PendingTask
 
     lost, other = (PendingTask(f"task-{n}", waiter._lock, 0.0, 1000, 1000) for n in (1, 2))

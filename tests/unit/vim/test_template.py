@@ -79,7 +79,7 @@ def test_marking_is_repeated_while_something_else_holds_the_vm(
     assert virtual_machine.get_vm(session, moref, RECORD_KEY).is_template  # type: ignore[union-attr]
 
 
-def test_marking_is_not_repeated_without_end(
+def test_marking_is_not_repeated_forever(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place
 ) -> None:
     moref = import_vm(session, waiter, place)
@@ -152,7 +152,7 @@ def test_a_clone_that_is_gone_is_named(
     assert not recent_task.is_importing(session, moref)
 
 
-def test_a_clone_is_on_the_host_that_was_asked_for(
+def test_a_clone_is_on_the_host_that_was_requested(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     for host in inventory.snapshot(session).hosts:
@@ -210,7 +210,7 @@ def test_a_clone_whose_result_never_comes_is_an_error(
     waiter.close()
 
 
-def test_a_full_datastore_is_said(
+def test_a_full_datastore_is_reported(
     vc: VCenter, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
 ) -> None:
     datastore = vc.datastore(place.datastore.name)

@@ -214,7 +214,7 @@ def test_names_are_read_whatever_their_prefix() -> None:
 
 
 @pytest.mark.parametrize("record", [b"10 size=0\n", b"15 path=a.vmdk\n"])
-def test_what_is_said_of_all_members_hides_none(record: bytes) -> None:
+def test_global_headers_hide_no_member(record: bytes) -> None:
     disk = (tarfile.TarInfo("image-disk1.vmdk"), STREAM.file_bytes)
     refused(archive(extended(tarfile.XGLTYPE, record), _ovf_member(), disk), "all its members")
 

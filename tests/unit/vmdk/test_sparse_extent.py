@@ -95,7 +95,7 @@ def test_an_unusual_header_is_left_to_the_plain_import(
     ],
     ids=["nothing", "a byte", "4 bytes", "cut off", "a byte too many", "64 MiB", "empty", "text"],
 )
-def test_a_grain_that_is_none_is_damaged(data: bytes) -> None:
+def test_an_invalid_grain_is_damaged(data: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ImageCorrupt, match="grain at byte 512 is damaged"):
