@@ -111,7 +111,7 @@ class FreshProcess:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(10)  # it is still printing the reason
             self.close()
-            raise RuntimeError(f"{self._function} {why}; its own words stand above")
+            raise RuntimeError(f"{self._function} {why}; see its output above")
         message: dict[str, Any] = json.loads(line)
         if key not in message:
             raise RuntimeError(f"{self._function}: {key} expected, {line.strip()} came")

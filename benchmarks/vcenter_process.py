@@ -83,7 +83,7 @@ class VCenterProcess:
         try:
             answer, error = self._pipe.recv()
         except EOFError:
-            raise RuntimeError("the fake vCenter has died; its own words stand above") from None
+            raise RuntimeError("the fake vCenter has died; see its output above") from None
         if error is not None:
             raise RuntimeError(f"in the fake vCenter's process: {error}")
         return answer

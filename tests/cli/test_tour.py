@@ -158,7 +158,7 @@ class Tour:
             ELSEWHERE[command](self._lab)
             return ""
         program, *arguments = shlex.split(command)
-        assert program == "vmdk-cache", f"{PAGE.name}: who runs {command!r}?"
+        assert program == "vmdk-cache", f"{PAGE.name}: unknown command {command!r}"
         done = self._run(*arguments, code=None)
         self._code = done.returncode
         said = done.stdout + done.stderr
@@ -174,7 +174,7 @@ def alike(text: str) -> list[str]:
 def test_the_tour_shows_what_the_commands_print(lab: Lab, run: Run, tmp_path: pathlib.Path) -> None:
     tour = Tour(lab, run)
     found = list(steps(PAGE.read_text()))
-    assert len(found) >= 20, f"{PAGE.name}: is this all?"
+    assert len(found) >= 20, f"{PAGE.name}: too few steps"
     with glance_with_an_image(lab, tmp_path / "glance"):
         for step in found:
             printed = tour.take(step.command)

@@ -198,7 +198,9 @@ def test_files_that_this_user_may_not_use_are_named(
     uncounted = unprivileged("history")
     assert uncounted.returncode == 3 and "image_cache_ledger" in uncounted.stderr
     purged = unprivileged("purge", "--all", "--yes")
-    assert (purged.returncode, lab.templates()) == (0, []), "counting is not what was asked for"
+    assert (purged.returncode, lab.templates()) == (0, []), (
+        "the purge was requested, counting was not"
+    )
     assert purged.stderr.startswith("WARNING") and "image_cache_ledger" in purged.stderr
 
     lab.path.chmod(0)

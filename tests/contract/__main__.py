@@ -111,7 +111,7 @@ def _alone(state: Path, given: Given) -> Iterator[int]:
         yield lock
     except BlockingIOError:
         raise Problem(
-            f"a run on {given.server} from this checkout is under way: let it end"
+            f"a run on {given.server} from this checkout is in progress: let it end"
         ) from None
     finally:
         os.close(lock)

@@ -48,7 +48,7 @@ class Stop:
         assert self._go_on.wait(PATIENCE_S)
 
     def reached(self) -> None:
-        assert self._reached.wait(PATIENCE_S), "the request did not come"
+        assert self._reached.wait(PATIENCE_S), "the request did not arrive"
 
     def go_on(self) -> None:
         self._go_on.set()
@@ -81,7 +81,7 @@ def begun(running: Cloud, volume_id: str) -> None:
     """Wait until cinder-volume works on the volume."""
     wait_until(
         lambda: running.openstack.cinder.log_lines(f"{volume_id}: being created as image"),
-        what=f"volume {volume_id} to be begun with",
+        what=f"the creation of volume {volume_id} to start",
         timeout_s=60,
     )
 

@@ -136,7 +136,7 @@ def test_a_killed_cinder_volume_fails_no_other_hosts_volume_and_causes_no_second
     # not notice: the volume stays in "creating" until an administrator resets it.
     wait_until(
         lambda: sum(map(cinder.begun, HOSTS)) == VOLUMES,
-        what="every volume to be begun with",
+        what="the creation of every volume to start",
         timeout_s=TIMEOUT_S,
     )
     cinder.kill(HOSTS[1])
@@ -148,12 +148,14 @@ def test_a_killed_cinder_volume_fails_no_other_hosts_volume_and_causes_no_second
     assert set(cast_to) == set(HOSTS), "the scheduler sent all volumes to one host"
     available = [volume for volume in volumes if volume["status"] == "available"]
     lost = [volume for volume in volumes if volume["status"] == "error"]
-    assert lost, "the host was killed when it had made all of its volumes"
+    assert lost, "the host was killed after it had created all of its volumes"
     assert {host_of(volume) for volume in lost} == {HOSTS[1]}
     assert {outcome(volume) for volume in available} <= {"hit", "miss"}
     assert deployed.glance.downloads(image_id) == 1
 
-    wait_until(lambda: not vcenter.tasks.running(), what="clones of the dead", timeout_s=60)
+    wait_until(
+        lambda: not vcenter.tasks.running(), what="the killed host's clones to end", timeout_s=60
+    )
     for volume in lost:
         cinder.client.delete("volumes", volume["id"])
     cinder.client.wait_gone("volumes", *(volume["id"] for volume in lost))

@@ -62,7 +62,7 @@ def add_documented_account(
     """
     account = vcenter.permissions.add_account(user, password)
     grants = _GRANT.findall(PAGE.read_text())
-    assert len(grants) == 2, f"{PAGE.name}: two govc permissions.set were to be found"
+    assert len(grants) == 2, f"{PAGE.name}: expected two govc permissions.set commands"
     for role, only_here, path in grants:
         entity = vcenter.root_folder if path == "/" else vcenter.root_folder.child(path[1:])
         assert entity is not None, f"{PAGE.name}: {path} is not in the fake"

@@ -100,7 +100,7 @@ class _Run:
         if not hits():
             self.problems.append(NOT_MADE)
         if extra > self.operation.most_extra_requests:
-            self.problems.append(f"{extra} requests more than without the fault")
+            self.problems.append(f"{extra} more requests than without the fault")
         world.vcenter.fault_rules.clear()
         world.coordinator.reset()
         world.mend()
@@ -111,7 +111,7 @@ class _Run:
             self.outcome = self.operation.run(self.world)
         except Exception as failure:
             self.outcome = f"raises {type(failure).__name__}"
-            self.problems.append(f"raised what is no error of ours: {failure!r}")
+            self.problems.append(f"raised an error of no class of ours: {failure!r}")
 
     def _housekeeping(self) -> None:
         cache = self.world.running
@@ -130,11 +130,11 @@ class _Run:
                     if not made:
                         self.left = "its VM"
                     elif not self._is_whole(vm):
-                        self.problems.append("the volume is not whole")
+                        self.problems.append("the volume is incomplete")
                 elif vm.config is None or not vm.config.template:
                     self.problems.append(f"left behind: {vm.name}")
             if made and world.vcenter.find_vm(volume(1).name) is None:
-                self.problems.append("the volume was reported as made and is not there")
+                self.problems.append("the volume was reported as created but does not exist")
         self._look_at_the_rest()
 
     def _again(self) -> None:
@@ -153,7 +153,7 @@ class _Run:
             self.problems.append(f"in the end there are {sorted(vms)}")
         for vm in vms.values():
             if not self._is_whole(vm):
-                self.problems.append(f"in the end {vm.name} is not whole")
+                self.problems.append(f"in the end {vm.name} is incomplete")
         self._look_at_the_rest()
 
     def _look_at_the_rest(self) -> None:

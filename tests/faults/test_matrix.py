@@ -37,14 +37,14 @@ def test_the_page_shows_every_operation_and_no_other() -> None:
 def test_whatever_goes_wrong_nothing_is_lost_and_nothing_is_left(operation: Operation) -> None:
     tried = matrix.sample(list(matrix.cells([operation])), ONE_IN)
     results = [result for one in tried if (result := cell.run(one)) is not None]
-    assert len(results) >= len(tried) // 2, "hardly a poll of the recording is made again"
+    assert len(results) >= len(tried) // 2, "almost no poll of the recording is sent again"
     assert [f"{one.cell}: {one.problems}" for one in results if one.problems] == []
 
 
 def test_a_cell_without_its_call_or_with_leftovers_does_not_hold() -> None:
     def litter(world: World, call: Call) -> Callable[[], int]:
         with world.vcenter.lock:
-            world.vcenter.datastore(DATASTORES[0]).storage.make_directory("of nobody")
+            world.vcenter.datastore(DATASTORES[0]).storage.make_directory("unused")
         return lambda: 0
 
     operation = BY_NAME["report"]
@@ -53,7 +53,7 @@ def test_a_cell_without_its_call_or_with_leftovers_does_not_hold() -> None:
     result = cell.run(matrix.Cell(operation, call, Fault("litter", "", litter)))
     assert result is not None
     assert result.problems[0] == cell.NOT_MADE
-    assert "of nobody" in result.problems[1]
+    assert "unused" in result.problems[1]
 
 
 def test_a_poll_that_is_never_sent_is_no_failure() -> None:

@@ -93,7 +93,7 @@ def test_a_module_imports_only_layers_below_its_own(path: pathlib.Path) -> None:
             continue
         theirs = layer_of(tuple(rest))
         if theirs and theirs != mine:
-            assert LAYERS.index(theirs) > level, f"{path} imports {name}, which stands above it"
+            assert LAYERS.index(theirs) > level, f"{path} imports {name}, which is a layer above it"
             # Neither needs the other: one runs without Cinder, the other without a terminal.
             assert (mine, theirs) != ("cinder", "cli"), f"{path} imports {name}"
 

@@ -154,7 +154,7 @@ def test_an_invalid_certificate_is_refused_before_any_data_is_sent(
     with pytest.raises(WAYS[way], match="certificate") as refused:
         way(impostor.port, ca_file)
     impostor.close()
-    assert impostor.asked, "nobody was asked, so nobody was refused"
+    assert impostor.asked, "no client connected, so none was refused"
     assert impostor.heard == b""
     assert SECRET not in str(refused.value)
 

@@ -137,7 +137,7 @@ def test_a_message_stays_one_short_printable_line(path: str, text: str) -> None:
     message = PATHS[path](text)
     assert message.isprintable()
     assert len(message) < LONGEST
-    assert "Z" in message, "the text that the user has to mend is shown"
+    assert "Z" in message, "the text that the user has to fix is shown"
     assert not re.search("Z{505}", message)
 
 

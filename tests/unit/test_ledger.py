@@ -36,7 +36,7 @@ from vmdk_cache.ledger import (
 )
 
 TODAY = datetime.date(2026, 1, 1)
-HIT = events.Hit("b1", "i1", "volume-of-somebody", "ds1", 10.0, 3.0, 7.0, 100)
+HIT = events.Hit("b1", "i1", "volume-of-a-user", "ds1", 10.0, 3.0, 7.0, 100)
 #: A separate program that counts: path, image, how many, as which user.
 COUNTING = """
 import os, sys
@@ -161,7 +161,7 @@ def test_the_file_does_not_say_who_used_what(path: str) -> None:
     ledger = Ledger.open(path)
     ledger(HIT)
     ledger.close()
-    assert b"volume-of-somebody" not in pathlib.Path(path).read_bytes()
+    assert b"volume-of-a-user" not in pathlib.Path(path).read_bytes()
 
 
 def test_old_days_are_folded_and_totals_never_fall(path: str, clock: ManualClock) -> None:
@@ -345,7 +345,7 @@ def test_a_full_disk_loses_counts_and_nothing_else(path: str) -> None:
     ledger.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change its user")
 @pytest.mark.parametrize(
     ("is_open", "code", "text"),
     [
@@ -372,7 +372,7 @@ def test_a_file_of_another_user_loses_counts_and_is_named(
         ledger.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change its user")
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_user_with_read_access_can_read_the_file(is_open: bool) -> None:
     """Such as an exporter with its own user, whether cinder-volume runs or not."""
@@ -392,7 +392,7 @@ def test_a_user_with_read_access_can_read_the_file(is_open: bool) -> None:
         ledger.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change its user")
 @pytest.mark.parametrize("reader", [0, 65533])
 def test_a_reader_does_not_block_the_owners_writes(reader: int) -> None:
     """Such as an exporter, or an operator, in the group of the service's directory."""

@@ -39,14 +39,14 @@ def test_each_test_that_a_page_names_exists(path: str, name: str) -> None:
 def test_each_promise_has_a_test() -> None:
     promises = RELIABILITY.split(_NO_PROMISES[0])[0]
     found = {promise: list(named_tests(body)) for promise, body in _PROMISE.findall(promises)}
-    assert len(found) >= 10, "the page is written otherwise than this test reads it"
+    assert len(found) >= 10, "this test does not understand the page's format"
     assert [promise for promise, tests in found.items() if not tests] == []
 
 
 def test_each_threat_has_a_test_or_a_reason() -> None:
     section = SECURITY.partition("Threats\n-------\n")[2].partition("\nWhat is left to you\n")[0]
     rows = re.split(r"^   \* - ", section, flags=re.MULTILINE)[2:]
-    assert len(rows) >= 10, "the page is written otherwise than this test reads it"
+    assert len(rows) >= 10, "this test does not understand the page's format"
     bare = [
         row.splitlines()[0] for row in rows if not [*named_tests(row)] and "Not ours" not in row
     ]

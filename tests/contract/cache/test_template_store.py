@@ -71,7 +71,7 @@ def test_what_is_ready_is_listed_beside_what_is_being_imported(subject: Subject)
 
 def test_a_second_import_of_the_key_harms_nothing(subject: Subject) -> None:
     if subject.is_vcsim:
-        pytest.skip("vcsim: ImportVApp takes a second VM of the same name")
+        pytest.skip("vcsim: ImportVApp accepts a second VM of the same name")
     made = import_(subject)
     with pytest.raises(errors.NameTaken):
         import_(subject)
@@ -139,7 +139,7 @@ def test_deleting_twice_is_deleting(subject: Subject) -> None:
 def test_a_use_from_an_outdated_entry_does_not_undo_a_warm_up(subject: Subject) -> None:
     """Both times are stored in one value of one custom attribute."""
     if subject.is_vcsim:
-        pytest.skip("vcsim tells no filter of a SetField")
+        pytest.skip("vcsim reports a SetField to no filter")
     read_long_ago = import_(subject)
     warmed_at = subject.store.touch(read_long_ago, warmed=True)
     used_at = subject.store.touch(read_long_ago)

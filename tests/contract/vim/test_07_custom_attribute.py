@@ -142,7 +142,7 @@ def test_a_template_that_is_gone_is_not_found(
     name: str,
 ) -> None:
     if target.is_vcsim:
-        pytest.skip("vcsim dies of a SetField on an object that it does not know")
+        pytest.skip("vcsim crashes at a SetField on an unknown object")
     template.destroy(session, waiter, source.moref)
 
     with pytest.raises(errors.ObjectNotFound) as caught:

@@ -164,7 +164,9 @@ def test_a_root_that_is_deleted_leaves_an_empty_table_and_the_others_alone(
     own: str,
 ) -> None:
     if target.is_vcsim:
-        pytest.skip("vcsim: a filter forgets its objects when its root changes, and tells no leave")
+        pytest.skip(
+            "vcsim: a filter forgets its objects when its root changes, and reports no leave"
+        )
     inner = make(session, place.folder, "inner")
     stream.follow("inner", children_of(inner))
     stream.refresh()

@@ -174,7 +174,7 @@ def test_a_template_is_seen_as_one_once_it_is_marked(
     target: Target, session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
 ) -> None:
     if target.is_vcsim:
-        pytest.skip("vcsim: MarkAsTemplate tells no collector of it")
+        pytest.skip("vcsim: MarkAsTemplate sends no update to collectors")
     moref = import_vm(session, waiter, cached)
     assert [vm.is_template for vm in index.vms()] == [False]
     template.mark_as_template(session, moref)
@@ -190,7 +190,9 @@ def test_a_recreated_folder_is_followed(
     path: list[str],
 ) -> None:
     if target.is_vcsim:
-        pytest.skip("vcsim: a filter forgets its objects when its root changes, and tells no leave")
+        pytest.skip(
+            "vcsim: a filter forgets its objects when its root changes, and reports no leave"
+        )
     import_vm(session, waiter, cached)
     assert len(index.vms()) == 1
     waiter.wait(session.invoke("Folder", cached.folder, "Destroy_Task"), timeout_s=60)
@@ -209,7 +211,9 @@ def test_a_renamed_folder_is_no_longer_the_caches(
     path: list[str],
 ) -> None:
     if target.is_vcsim:
-        pytest.skip("vcsim: a filter forgets its objects when its root changes, and tells no leave")
+        pytest.skip(
+            "vcsim: a filter forgets its objects when its root changes, and reports no leave"
+        )
     import_vm(session, waiter, cached)
     assert len(index.vms()) == 1
     task = session.invoke("Folder", cached.folder, "Rename_Task", newName=f"{path[-1]} aside")

@@ -89,7 +89,7 @@ def _number(text: str) -> float:
 def user_name(text: str) -> str:
     """Any text that is not empty."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("nobody can log in without a name")
+        raise argparse.ArgumentTypeError("a log-in needs a name")
     return text
 
 
@@ -147,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
         "--account",
         type=user_name,
         metavar="USER",
-        help="an account besides, with the same password: its privileges are those of "
+        help="another account with the same password; its privileges are those of "
         "docs/security.rst, on DC0",
     )
     made.add_argument(
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
         type=lambda text: tuple(text.split(",")),
         default=(),
         metavar="PRIVILEGE[,PRIVILEGE...]",
-        help="privileges that this account has on DC0 as well",
+        help="additional privileges of this account on DC0",
     )
     made.add_argument(
         "--session-timeout",
@@ -175,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
         type=time_scale,
         default=1.0,
         metavar="FACTOR",
-        help="how much faster than real time the fake's clock runs, 0: not at all (%(default)s)",
+        help="speed of the fake's clock relative to real time, 0: it stands still (%(default)s)",
     )
     return made
 

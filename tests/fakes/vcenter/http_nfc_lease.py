@@ -63,7 +63,7 @@ class HttpNfcLease(ManagedObject):
     TYPE = vim.HttpNfcLease
 
     def __init__(self, ctx: Context, kind: str, source: Devices | None = None) -> None:
-        assert ctx.session is not None, "dispatch lets nobody in without a session"
+        assert ctx.session is not None, "dispatch has checked the session"
         super().__init__(ctx.vcenter, ctx.session.new_moref())
         self.session: Session = ctx.session
         self.session.own(self)

@@ -597,7 +597,7 @@ def test_what_an_earlier_attempt_left_is_replaced(lab: Lab) -> None:
     assert lab.is_whole()
 
 
-@pytest.mark.parametrize("answer", ["told", "lost"])
+@pytest.mark.parametrize("answer", ["received", "lost"])
 def test_a_finished_volume_is_never_removed_nor_taken_for_a_new_one(lab: Lab, answer: str) -> None:
     finished = lab.earlier()
     lab.being_created = False
@@ -1102,7 +1102,7 @@ def test_the_templates_disk_is_neither_changed_nor_sent_changed(lab: Lab) -> Non
     assert (device.capacityInKB, device.backing.uuid, device.backing.thinProvisioned) == seen
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["told", "lost answer"])
+@pytest.mark.parametrize("lost", [False, True], ids=["answer received", "answer lost"])
 def test_a_clone_that_has_the_templates_own_disk_is_removed_without_it(
     lab: Lab, lost: bool
 ) -> None:

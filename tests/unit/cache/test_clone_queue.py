@@ -110,7 +110,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         turn.wait(0.001)
-    raise AssertionError("it did not happen")
+    raise AssertionError("the condition did not become true")
 
 
 @pytest.fixture

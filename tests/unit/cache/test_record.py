@@ -25,7 +25,7 @@ JSON = json.loads(RECORD.to_json())
 
 def test_a_record_survives_its_template() -> None:
     assert Record.from_json(RECORD.to_json()) == RECORD
-    assert list(JSON) == sorted(JSON), "the order of a record's facts is another each time"
+    assert list(JSON) == sorted(JSON), "the order of a record's facts varies"
 
 
 def test_a_record_of_the_first_schema_names_no_deployment() -> None:

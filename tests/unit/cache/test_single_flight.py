@@ -207,7 +207,7 @@ def test_a_follower_waits_no_longer_for_many_leaders_than_for_one() -> None:
     go_on.set()
     for thread in threads:
         thread.join(60)
-        assert not thread.is_alive(), "a follower waits longer than it was told"
+        assert not thread.is_alive(), "a follower waits longer than its limit"
 
     assert sorted(type(outcome).__name__ for outcome in outcomes) == [
         "LockTimeout",

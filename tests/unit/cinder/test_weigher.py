@@ -194,8 +194,8 @@ def test_an_unusable_multiplier_keeps_the_previous_one(
     assert f"{path}" in line.getMessage()
     assert told("2") == 2.0
     assert told("much") == 2.0
-    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 2, "told anew"
-    assert weigher.Multiplier(options)() == 1.5, "the default, if there was none before"
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 2, "reported again"
+    assert weigher.Multiplier(options)() == 1.5, "the default, without a previous value"
 
 
 def test_among_those_that_have_the_image_room_decides(

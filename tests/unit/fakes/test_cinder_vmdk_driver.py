@@ -363,8 +363,8 @@ def test_a_vm_of_a_running_operation_does_not_look_orphaned(vc: VCenter, driver:
     driver.clone_image(None, converted, None, {"id": image}, images)
     assert driver.retype(None, base, {"id": "thick"}, None, None)
     look()
-    assert known <= seen, "the look sees no volumes"
-    assert seen - known, "the look saw no temporary VM"
+    assert known <= seen, "the check sees no volumes"
+    assert seen - known, "the check saw no temporary VM"
     driver.delete_volume(base)
     for rule in rules:
         vc.fault_rules.remove(rule)

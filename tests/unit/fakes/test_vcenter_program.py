@@ -67,7 +67,7 @@ def test_size_is_parsed(text: str, size: int) -> None:
         (["--port", "65536"], "--port: must be at most 65535"),
         (["--profile", "gold"], "not NAME=DATASTORE"),
         (["--profile", "gold=DC0_DS1,DS7"], "gold names DS7; the datastores are DC0_DS0, DC0_DS1"),
-        (["--user", " "], "--user: nobody can log in without a name"),
+        (["--user", " "], "--user: a log-in needs a name"),
         (["--session-timeout", "0"], "--session-timeout: not a number of seconds above 0"),
         (["--session-timeout", "-5"], "--session-timeout: not a number of seconds above 0"),
         (["--session-timeout", "nan"], "--session-timeout: not a number of seconds above 0"),

@@ -419,7 +419,7 @@ def test_a_template_that_can_be_neither_removed_nor_seen_blocks_nothing_else(
 def test_a_half_import_that_goes_on_while_it_is_removed_is_no_finding(world: Checked) -> None:
     entry = world.break_off()
     world.clock.advance(10**6)
-    world.store.faults["destroy"] = [errors.InUse("somebody is at it")]
+    world.store.faults["destroy"] = [errors.InUse("a task uses it")]
     world.store.during["destroy"] = lambda: world.store.vms.pop(entry.moref)
     assert world.check(fix=True) == []
     assert world.events == []

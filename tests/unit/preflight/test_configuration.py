@@ -88,7 +88,7 @@ def test_a_read_leaves_no_ledger_behind(bench: Bench) -> None:
         (True, False, None, "failed"),
         (False, True, errors.SourceUnavailable("out of reach"), "warning"),
         (True, True, errors.SourceUnavailable("out of reach"), "failed"),
-        (True, True, errors.ConfigError("nobody to ask as"), "failed"),
+        (True, True, errors.ConfigError("no user for Glance"), "failed"),
     ],
 )
 def test_glance_must_show_all_images_where_images_are_kept_warm(
