@@ -10,8 +10,7 @@ a changed password requires anyway, the next log-in is sent at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from vmdk_cache import errors
 from vmdk_cache.clock import Clock
@@ -33,12 +32,19 @@ class Account:
     def log_in(self, endpoint: Endpoint, clock: Clock, login: Callable[[], object]) -> None:
         """Send ``login`` with the endpoint's password, unless vCenter has just refused that.
 
+        Only one log-in is sent at a time: of several with a wrong password, only the first is sent.
+
         :raises LoginRefused: vCenter refuses it now, or did so less than
             :data:`LOGIN_REFUSED_PAUSE_S` ago; the text says which
         :raises Unreachable: another session's log-in got no answer within a read timeout
         :raises VCenterError: errors of ``login``
         """
-        with self._next(endpoint):
+        if not self._turn.acquire(timeout=endpoint.read_timeout_s):
+            raise errors.Unreachable(
+                f"{endpoint.server} did not answer another log-in of this account in time",
+                method="Login",
+            )
+        try:
             self._check(endpoint, clock)
             try:
                 login()
@@ -46,26 +52,13 @@ class Account:
                 self._refusals[endpoint.password] = (clock.monotonic(), error)
                 raise
             self._refusals.pop(endpoint.password, None)
-
-    @contextmanager
-    def _next(self, endpoint: Endpoint) -> Iterator[None]:
-        """Allow one log-in at a time: of several with a wrong password, only the first is sent."""
-        if not self._turn.acquire(timeout=endpoint.read_timeout_s):
-            raise errors.Unreachable(
-                f"{endpoint.server} did not answer another log-in of this account in time",
-                method="Login",
-            )
-        try:
-            yield
         finally:
             self._turn.release()
 
     def _check(self, endpoint: Endpoint, clock: Clock) -> None:
         refused_at, error = self._refusals.get(endpoint.password, (0.0, None))
-        if error is None:
-            return
         left_s = refused_at + LOGIN_REFUSED_PAUSE_S - clock.monotonic()
-        if left_s > 0:
+        if error is not None and left_s > 0:
             raise errors.LoginRefused(
                 f"{error}; the password is not tried again for {left_s:.0f} s, so that vCenter "
                 "does not lock the account: correct the password and restart this process",

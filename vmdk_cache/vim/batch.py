@@ -12,18 +12,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-
-class _Seat(Generic[K, V]):
-    def __init__(self, key: K) -> None:
-        self.key = key
-        self.value: V | None = None
-        self.error: Exception | None = None
-        self.served = False
 
 
 class Batch(Generic[K, V]):
@@ -40,7 +33,7 @@ class Batch(Generic[K, V]):
     ) -> None:
         self._send = send
         self._gather = gather
-        self._queue: list[_Seat[K, V]] = []
+        self._queue: dict[Future[V | None], K] = {}
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()
 
@@ -49,38 +42,32 @@ class Batch(Generic[K, V]):
 
         :raises Exception: the error of ``send``, raised in all threads that shared the request
         """
-        seat: _Seat[K, V] = _Seat(key)
+        answer: Future[V | None] = Future()
         with self._queue_lock:
-            self._queue.append(seat)
+            self._queue[answer] = key
         try:
             with self._turn:
-                if not seat.served:
+                if not answer.done():
                     self._gather()
                     self._serve()
         except BaseException:
-            self._leave(seat)
+            with self._queue_lock:
+                self._queue.pop(answer, None)
             raise
-        if seat.error is not None:
-            raise seat.error
-        return seat.value
+        return answer.result()
 
     def _serve(self) -> None:
         with self._queue_lock:
-            seats, self._queue = self._queue, []
-        error: Exception | None = None
-        answers: Mapping[K, V] = {}
+            served, self._queue = self._queue, {}
         try:
-            answers = self._send([seat.key for seat in seats])
-        except Exception as failure:
-            error = failure
+            values = self._send(list(served.values()))
+        except Exception as error:
+            for answer in served:
+                answer.set_exception(error)
         except BaseException:
             with self._queue_lock:
-                self._queue[:0] = seats
+                self._queue = {**served, **self._queue}
             raise
-        for seat in seats:
-            seat.value, seat.error, seat.served = answers.get(seat.key), error, True
-
-    def _leave(self, seat: _Seat[K, V]) -> None:
-        with self._queue_lock:
-            if seat in self._queue:
-                self._queue.remove(seat)
+        else:
+            for answer, key in served.items():
+                answer.set_result(values.get(key))

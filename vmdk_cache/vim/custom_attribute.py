@@ -154,12 +154,15 @@ class CustomAttributes:
             except errors.NoPermission as refused:
                 raise _Unusable(f"the account requires {_SET_PRIVILEGE} ({refused})") from refused
             except errors.VCenterError as error:
+                # The definition was removed, perhaps recreated, or is not for VMs.
                 if error.fault != "vmodl.fault.InvalidArgument":
                     raise
-                # The definition was removed, perhaps recreated, or is not for VMs.
-                self._forget()
+                if name in self._read().not_for_vms:
+                    raise _Unusable(
+                        "it is defined for another type of object; rename that definition, or make "
+                        "it global"
+                    ) from error
                 if attempt == 2:
-                    self._explain(name, error)
                     raise
 
     def _define(self, name: str) -> int:
@@ -182,14 +185,6 @@ class CustomAttributes:
         with self._lock:
             known.key_of[name], known.name_of[key] = key, name
         return key
-
-    def _explain(self, name: str, error: errors.VCenterError) -> None:
-        """:raises _Unusable: if the name belongs to another type of object"""
-        if name in self._read().not_for_vms:
-            raise _Unusable(
-                "it is defined for another type of object; rename that definition, or make it "
-                "global"
-            ) from error
 
     def _call(self, method: str, **args: Any) -> Any:
         return self._session.invoke(
@@ -232,10 +227,6 @@ class CustomAttributes:
         with self._lock:
             self._definitions = self._request()
             return self._definitions
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._definitions = None
 
     def _names(self, keys: Iterable[int]) -> Mapping[int, str]:
         """Names of the given keys; unknown keys are looked up once."""

@@ -54,40 +54,38 @@ def find_child(session: Session, folder: str, name: str) -> str | None:
 def _walk(
     session: Session, datacenter: Datacenter | str, path: Sequence[str], *, make: bool
 ) -> str | None:
-    root = datacenter if isinstance(datacenter, str) else datacenter.moref
-    known = (root, *path)
-    if known in session.folders:
-        return session.folders[known]
+    if isinstance(datacenter, Datacenter):
+        root, vm_folder = datacenter.moref, datacenter.vm_folder
+        session.folders[(root,)] = vm_folder
+    else:
+        root, vm_folder = datacenter, _vm_folder(session, datacenter)
+    paths = [(root, *path[:depth]) for depth in range(1, len(path) + 1)]
     try:
-        return _descend(session, datacenter, root, path, make=make)
+        return _descend(session, vm_folder, paths, make=make)
     except errors.ObjectNotFound:
         # A remembered parent has been deleted: search again from the root.
-        for depth in range(1, len(path) + 1):
-            session.folders.pop((root, *path[:depth]), None)
-        return _descend(session, datacenter, root, path, make=make)
+        for known in paths:
+            session.folders.pop(known, None)
+        return _descend(session, vm_folder, paths, make=make)
 
 
-def _descend(
-    session: Session, datacenter: Datacenter | str, root: str, path: Sequence[str], *, make: bool
-) -> str | None:
-    folder = _vm_root(session, datacenter)
-    for depth, name in enumerate(path, start=1):
-        here = (root, *path[:depth])
-        child = session.folders.get(here) or _child(session, folder, name)
-        if child is None and not make:
-            return None
-        folder = child or _create(session, folder, name)
-        session.folders[here] = folder
-    return folder
-
-
-def _vm_root(session: Session, datacenter: Datacenter | str) -> str:
-    if not isinstance(datacenter, str):
-        return datacenter.vm_folder
+def _vm_folder(session: Session, datacenter: str) -> str:
     if (datacenter,) not in session.folders:
         values = properties.read_one(session, "Datacenter", datacenter, ["vmFolder"])
         session.folders[(datacenter,)] = values["vmFolder"]
     return session.folders[(datacenter,)]
+
+
+def _descend(
+    session: Session, folder: str, paths: Sequence[tuple[str, ...]], *, make: bool
+) -> str | None:
+    for path in paths:
+        child = session.folders.get(path) or _child(session, folder, path[-1])
+        if child is None and not make:
+            return None
+        folder = child or _create(session, folder, path[-1])
+        session.folders[path] = folder
+    return folder
 
 
 def _child(session: Session, parent: str, name: str) -> str | None:
