@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from vmdk_cache.vim.exchange import Exchange
+from vmdk_cache.vim.endpoint import Exchange
 
 _KEY = re.compile(r"<key>([^<]+)</key>\s*<userName>([^<]+)</userName>")
 

@@ -32,7 +32,7 @@ from tests.fakes.vcenter import Model, VCenter
 from tests.fakes.vcenter.model import Profile
 from tests.recordings import recordings
 from vmdk_cache.clock import Clock, SystemClock
-from vmdk_cache.vim.exchange import Listener
+from vmdk_cache.vim.endpoint import Listener
 from vmdk_cache.vim.inventory import Inventory
 from vmdk_cache.vim.session import Endpoint
 

@@ -13,7 +13,7 @@ from tests.contract.ground import Choice, ground
 from tests.contract.journal import Journal, sessions_in
 from tests.contract.run import PREFIX, Run, run_of
 from vmdk_cache.cache.key import CacheKey, replica_name
-from vmdk_cache.vim.exchange import Exchange
+from vmdk_cache.vim.endpoint import Exchange
 from vmdk_cache.vim.inventory import Datacenter, Datastore, Host, Inventory, Mount
 
 

@@ -26,7 +26,7 @@ from vmdk_cache.preflight.live_names import BACKEND, VOLUME, LiveNames, is_from_
 from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import datastore_browser, recent_task, template, virtual_machine
-from vmdk_cache.vim.exchange import Listener
+from vmdk_cache.vim.endpoint import Listener
 from vmdk_cache.vim.inventory import Datastore
 from vmdk_cache.vim.virtual_machine import VmInfo
 from vmdk_cache.wiring import RunningCache

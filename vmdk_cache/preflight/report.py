@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vmdk_cache.preflight.redaction import Redaction
-from vmdk_cache.vim.exchange import Exchange
+from vmdk_cache.vim.endpoint import Exchange
 
 SCHEMA = 1
 #: Maximum size of the exchanges; later ones are only counted.
@@ -27,7 +27,7 @@ _HEADERS = frozenset({"soapaction", "content-type", "cookie", "set-cookie", "use
 
 
 class Exchanges:
-    """Collects SOAP requests and responses; a :data:`~vmdk_cache.vim.exchange.Listener`."""
+    """Collects SOAP requests and responses; a :data:`~vmdk_cache.vim.endpoint.Listener`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

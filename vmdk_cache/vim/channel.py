@@ -13,18 +13,20 @@ It extends ``pyVmomi.SoapAdapter.SoapStubAdapter``, whose pool limits only idle 
 
 from __future__ import annotations
 
+import gzip
+import io
 import select
 import socket
 import ssl
 import threading
-from http.client import HTTPException, HTTPSConnection
+import zlib
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 from xml.parsers.expat import ExpatError
 
 from pyVmomi import SoapStubAdapter, VmomiSupport, vmodl
 
-from vmdk_cache.vim.endpoint import Endpoint
-from vmdk_cache.vim.exchange import OverheardConnection
+from vmdk_cache.vim.endpoint import Endpoint, Exchange, Listener
 from vmdk_cache.vim.faults import NotSent, NotUnderstood
 
 #: Undocumented names of pyVmomi, by the object that must have them, with their parameters (None if
@@ -153,3 +155,55 @@ def _is_readable(sock: socket.socket) -> bool:
         poller.register(sock.fileno(), select.POLLIN)
         return bool(poller.poll(0))
     return bool(select.select([sock.fileno()], [], [], 0)[0])
+
+
+class OverheardConnection(HTTPSConnection):
+    """A connection that reports each exchange after reading its response."""
+
+    def __init__(self, *args: Any, listener: Listener, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._listener = listener
+        self._asked: tuple[str, str, dict[str, str]] = ("", "", {})
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any) -> None:  # noqa: E501 # fmt: skip
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+        self._asked = (url, text, dict(headers or {}))
+        super().request(method, url, body, headers or {}, **more)
+
+    def getresponse(self) -> HTTPResponse:
+        answer = super().getresponse()
+        content = _decoded(answer.read(), answer.getheader("Content-Encoding", "identity"))
+        headers: dict[str, list[str]] = {}
+        for name, value in answer.getheaders():
+            headers.setdefault(name, []).append(value)
+        path, request, asked = self._asked
+        self._listener(
+            Exchange(
+                path, asked, request, answer.status, headers, content.decode("utf-8", "replace")
+            )
+        )
+        return _Answer(answer, content)  # type: ignore[return-value]  # has what pyVmomi uses
+
+
+class _Answer(io.BytesIO):
+    """A response that was already read, to be read again."""
+
+    def __init__(self, answer: HTTPResponse, content: bytes) -> None:
+        super().__init__(content)
+        self.status = answer.status
+        self.reason = answer.reason
+        self._headers = answer
+
+    def getheader(self, name: str, default: Any = None) -> Any:
+        if name.lower() == "content-encoding":
+            return "identity"
+        return self._headers.getheader(name, default)
+
+
+def _decoded(content: bytes, encoding: Any) -> bytes:
+    match str(encoding).lower():
+        case "gzip":
+            return gzip.decompress(content)
+        case "deflate":
+            return zlib.decompress(content)
+    return content

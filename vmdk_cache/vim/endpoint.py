@@ -1,13 +1,32 @@
-"""vCenter's address, credentials and certificate verification."""
+"""vCenter's address, credentials and certificate verification, and the listener to requests."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import errors
 from vmdk_cache.quoting import quoted, sentence
-from vmdk_cache.vim.exchange import Listener
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its response; bodies are decoded text.
+
+    :ivar response_headers: name -> values
+    """
+
+    path: str
+    request_headers: Mapping[str, str]
+    request: str
+    status: int
+    response_headers: Mapping[str, list[str]]
+    response: str
+
+
+#: Called with each exchange, in the thread of the request.
+Listener = Callable[[Exchange], None]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from vmdk_cache.preflight.redaction import Redaction
 from vmdk_cache.preflight.report import Exchanges, report
-from vmdk_cache.vim.exchange import Exchange
+from vmdk_cache.vim.endpoint import Exchange
 
 UUID = "52d0c3a1-6f0e-4a5e-9a5c-0d1f4f8e7a11"
 
