@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from tests.recordings.recordings import Exchange
 from tests.recordings.replay import exchange_of
-from vmdk_cache.vim.object_table import Row
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.reference import without_references
 
 

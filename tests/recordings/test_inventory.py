@@ -18,7 +18,7 @@ from tests.recordings.object_files import RecordedMethod, RecordedObject, row_of
 from tests.recordings.replay import Replay, replaying
 from vmdk_cache import errors
 from vmdk_cache.vim import inventory, properties, virtual_machine
-from vmdk_cache.vim.object_table import Table
+from vmdk_cache.vim.properties import Table
 from vmdk_cache.vim.session import Session
 
 VCENTER = "8.0.1"

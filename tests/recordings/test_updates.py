@@ -14,7 +14,7 @@ from tests.recordings.exchange_replay import parameters
 from tests.recordings.replay import Replay, replaying
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.change_stream import ChangeStream
-from vmdk_cache.vim.object_table import Table
+from vmdk_cache.vim.properties import Table
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import disks_of
 

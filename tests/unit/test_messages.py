@@ -122,8 +122,7 @@ TRUSTED: dict[str, set[str]] = {
     "vim/nfc_lease.py": {"fault", "state"},
     "vim/nfc_transfer.py": {"address.server", "answer.status", "self.server"},
     "vim/session.py": {"refused"},  # an error of this package
-    "vim/object_table.py": {"fault"},
-    "vim/properties.py": {"missing.fault", "type_name"},
+    "vim/properties.py": {"fault", "type_name"},
     "vim/server_certificate.py": {"server"},
     "vim/task.py": {"outcome", "error", "text", "overdue"},
     "vim/template.py": {"present", "task"},

@@ -1,8 +1,8 @@
 """The VMs in the cache's folders as entries of the cache, served from memory.
 
-vim/inventory_index.py follows the VMs; an entry is made once for each state of a VM. An IMPORTING
-entry is read from vCenter before it is returned: late updates must not decide whether a process
-waits for it, or removes it.
+vim/inventory_index.py follows the VMs; what is made of a VM is kept until the VM changes. An
+IMPORTING entry is read from vCenter before it is returned: late updates must not decide whether a
+process waits for it, or removes it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import errors
@@ -19,9 +19,10 @@ from vmdk_cache.cache.key import CacheKey, template_name
 from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, Notes, Record
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import virtual_machine
-from vmdk_cache.vim.inventory_index import InventoryIndex
+from vmdk_cache.vim.inventory_index import FollowedVm, InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import VirtualDisk
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 #: Maximum age of an answer if a wrong one costs only a second look.
 A_MOMENT_S = 5.0
@@ -30,15 +31,22 @@ LOST_STATES = frozenset({"inaccessible", "orphaned", "invalid"})
 
 
 @dataclass(frozen=True)
-class _State:
-    """Entries as made of ``vms``, in that order, and ways to find them."""
+class _Known:
+    """A VM, what was made of it, and its only disk (None if it has none or several)."""
 
-    vms: tuple[virtual_machine.VmInfo, ...] = ()
-    entries: tuple[CacheEntry, ...] = ()
+    vm: FollowedVm
+    entry: CacheEntry
+    disk: VirtualDisk | None
+
+
+@dataclass(frozen=True)
+class _State:
+    """All that was made of ``vms``, and ways to find it."""
+
+    vms: Mapping[str, FollowedVm] = field(default_factory=dict)
+    known: dict[str, _Known] = field(default_factory=dict)  # by moref
     by_name: dict[str, CacheEntry] = field(default_factory=dict)
-    by_moref: dict[str, CacheEntry] = field(default_factory=dict)
     copies: dict[CacheKey, tuple[CacheEntry, ...]] = field(default_factory=dict)
-    disks: dict[str, VirtualDisk] = field(default_factory=dict)  # the only ones, by moref
 
 
 class EntryIndex:
@@ -47,7 +55,7 @@ class EntryIndex:
     :param index: follows the cache's folders, with :data:`RECORD_KEY` and :data:`ATTRIBUTE`
     :param backend: whose templates they are
     :param deployment: in which cloud, see vmdk_cache/deployment.py
-    :param home: name of the folder that new ones go into
+    :param folder: name of the folder that new ones go into
     """
 
     def __init__(
@@ -56,13 +64,13 @@ class EntryIndex:
         index: InventoryIndex,
         backend: str,
         deployment: str = "",
-        home: str | None = None,
+        folder: str | None = None,
     ) -> None:
         self._session = session
         self._index = index
         self._backend = backend
         self._deployment = deployment
-        self._home = home
+        self._folder = folder
         self._lock = threading.Lock()
         self._last = _State()
 
@@ -82,14 +90,14 @@ class EntryIndex:
 
     def look_again(self, entry: CacheEntry) -> CacheEntry | None:
         """The same VM as it is now, None if it is gone or has another name."""
-        found = self._state(0).by_moref.get(entry.moref)
-        if found is None or found.name != entry.name:
+        found = self._state(0).known.get(entry.moref)
+        if found is None or found.entry.name != entry.name:
             return None
-        return next(iter(self._now([found])), None)
+        return next(iter(self._now([found.entry])), None)
 
     def entries(self) -> list[CacheEntry]:
         """All entries as they are now."""
-        return self._now(self._state(0).entries)
+        return self._now(each.entry for each in self._state(0).known.values())
 
     def read(self, moref: str, name: str) -> CacheEntry:
         """The VM that this process has just made, read from vCenter.
@@ -106,13 +114,14 @@ class EntryIndex:
     def disk_of(self, entry: CacheEntry) -> VirtualDisk | None:
         """The entry's only disk, as last seen; None if unknown. Costs a request only if this
         process has changed something since."""
-        return self._state(math.inf).disks.get(entry.moref)
+        found = self._state(math.inf).known.get(entry.moref)
+        return None if found is None else found.disk
 
-    def entry_of(self, vm: virtual_machine.VmInfo) -> CacheEntry:
+    def entry_of(self, vm: VmInfo) -> CacheEntry:
         """The entry that the VM is."""
         record = Record.from_json(vm.extra_config_record)
         notes = Notes.from_json(vm.custom_values.get(ATTRIBUTE))
-        disk = vm.disks[0] if len(vm.disks) == 1 else None
+        disk = _only_disk(vm)
         content_id = disk.content_id if disk is not None else None
         ready_content_id = notes.content_of(vm.moref)
         deployment = (record.deployment if record else "") or notes.deployment_of(vm.moref)
@@ -174,25 +183,25 @@ class EntryIndex:
                 self._last = self._made(vms)
             return self._last
 
-    def _made(self, vms: tuple[virtual_machine.VmInfo, ...]) -> _State:
-        before = {
-            vm.moref: (vm, entry)
-            for vm, entry in zip(self._last.vms, self._last.entries, strict=True)
-        }
-        state = _State(vms, tuple(self._kept(vm, before.get(vm.moref)) for vm in vms))
-        state.disks.update((vm.moref, vm.disks[0]) for vm in vms if len(vm.disks) == 1)
-        at_home = {vm.moref for vm in vms if vm.folder in (None, self._home)}
-        for entry in sorted(state.entries, key=lambda entry: entry.moref not in at_home):
+    def _made(self, vms: Mapping[str, FollowedVm]) -> _State:
+        state = _State(vms)
+        for moref, vm in vms.items():
+            known = self._last.known.get(moref)
+            if known is None or known.vm != vm:
+                info = self._index.info(vm)
+                known = _Known(vm, self.entry_of(info), _only_disk(info))
+            state.known[moref] = known
+        own = {moref for moref, vm in vms.items() if vm.folder in (None, self._folder)}
+        for moref in sorted(vms, key=lambda moref: moref not in own):
+            entry = state.known[moref].entry
             # In another folder a name is not taken; a READY or IMPORTING entry counts in any.
-            if entry.moref in at_home or entry.phase in (Phase.READY, Phase.IMPORTING):
+            if moref in own or entry.phase in (Phase.READY, Phase.IMPORTING):
                 state.by_name.setdefault(entry.name, entry)
-            state.by_moref[entry.moref] = entry
             if entry.phase is Phase.READY and entry.record is not None:
                 others = state.copies.get(entry.record.key, ())
                 state.copies[entry.record.key] = (*others, entry)
         return state
 
-    def _kept(
-        self, vm: virtual_machine.VmInfo, before: tuple[virtual_machine.VmInfo, CacheEntry] | None
-    ) -> CacheEntry:
-        return before[1] if before is not None and before[0] is vm else self.entry_of(vm)
+
+def _only_disk(vm: VmInfo) -> VirtualDisk | None:
+    return vm.disks[0] if len(vm.disks) == 1 else None

@@ -160,7 +160,7 @@ class VCenterPlacement:
 
     def _templates_of_hosts(self) -> Counter[str]:
         """Load of each host, by moref, from its existing templates."""
-        hosts = Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S) if vm.host)
+        hosts = Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S).values() if vm.host)
         return Counter({host: SETTLED_TEMPLATE_LOAD * count for host, count in hosts.items()})
 
     def _claim(

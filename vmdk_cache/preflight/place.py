@@ -14,8 +14,7 @@ from vmdk_cache.preflight.probe import Finding, Status, failed, not_tried, ok, w
 from vmdk_cache.preflight.target import GIB, Target
 from vmdk_cache.quoting import identifier, quoted, sentence
 from vmdk_cache.vim.custom_attribute import CustomAttributes
-from vmdk_cache.vim.host_address import HostAddress
-from vmdk_cache.vim.inventory import Datastore
+from vmdk_cache.vim.inventory import Datastore, HostAddress
 from vmdk_cache.vim.server_certificate import check_thumbprint, handshake, unverified
 
 #: Maximum number of concurrent connections to hosts.

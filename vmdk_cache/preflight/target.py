@@ -20,8 +20,7 @@ from vmdk_cache.conf import Settings
 from vmdk_cache.datastore.selection import Requirements, refusal
 from vmdk_cache.locks import Locks, server_of
 from vmdk_cache.vim import folder, inventory, properties, simulator, virtual_machine
-from vmdk_cache.vim.host_address import HostAddress, host_addresses
-from vmdk_cache.vim.inventory import Datacenter, Datastore, Inventory
+from vmdk_cache.vim.inventory import Datacenter, Datastore, HostAddress, Inventory
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.virtual_machine import VmInfo
@@ -225,7 +224,7 @@ class Target:
     def host_addresses(self) -> dict[str, HostAddress]:
         """Host addresses by moref."""
         hosts = [host.moref for host in self.inventory.hosts]
-        return host_addresses(self.session, hosts)
+        return inventory.host_addresses(self.session, hosts)
 
     @functools.cached_property
     def policy_names(self) -> list[str]:

@@ -9,31 +9,34 @@ There is no background thread that waits for updates and could die; callers ask.
 (vSphere API reference, WaitOptions), so a caller with ``max_age_s=0`` sees everything that vCenter
 did before. Concurrent callers share a request.
 
-All filters belong to one PropertyCollector, which is created for one log-in and one set of scopes
-(:class:`_Watch`) and never changed. When it is in doubt (a new log-in, a collector or version that
-vCenter does not know, another set of scopes), the stream creates and reads everything again and
-replaces all tables. This is the only way of recovery, from every fault, including a restart of
-vCenter. A request without an answer needs no recovery: a version may be requested again.
+All filters belong to one collector (vim/collector.py), which is created for one log-in and one set
+of scopes and never changed. When it is in doubt (a new log-in, a collector or version that vCenter
+does not know, another set of scopes), the stream creates and reads everything again and replaces
+all tables. This is the only way of recovery, from every fault, including a restart of vCenter. A
+request without an answer needs no recovery: a version may be requested again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from vmdk_cache import errors
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim.batch import Batch
-from vmdk_cache.vim.collector import Collector
-from vmdk_cache.vim.object_table import NO_OBJECTS, ObjectKey, Row, Table, apply_update, merged
+from vmdk_cache.vim.collector import Collector, apply_update
+from vmdk_cache.vim.properties import ObjectKey, Row, Table
 from vmdk_cache.vim.session import Session
+
+NO_OBJECTS: Table = MappingProxyType({})
 
 #: Maximum number of objects in one answer; vCenter may send fewer.
 OBJECTS_PER_ANSWER = 500
-#: Faults that a new watch may cure; all others would only occur again.
-_CURED_BY_A_NEW_WATCH = (errors.ObjectNotFound, errors.SessionExpired, errors.TaskFailed)
-_WATCHES_PER_REFRESH = 3
+#: Faults that a new collector may cure; all others would only occur again.
+_CURED_BY_A_NEW_COLLECTOR = (errors.ObjectNotFound, errors.SessionExpired, errors.TaskFailed)
+_COLLECTORS_PER_REFRESH = 3
 #: Maximum number of reads in one refresh: what was read may change the set of scopes.
 _ROUNDS = 5
 
@@ -62,7 +65,8 @@ class ChangeStream:
         self._tables: Mapping[str, Table] = {}
         self._known_at: float | None = None
         self._expiries = 0
-        self._watch: _Watch | None = None
+        self._collector: Collector | None = None
+        self._version = ""  # that the tables show; empty if the collector has not been read
         self._batch: Batch[float, None] = Batch(self._refresh)
 
     def follow(self, scope: str, spec: Callable[[], Any]) -> None:
@@ -98,7 +102,11 @@ class ChangeStream:
             self._expiries += 1
 
     def table(self, scope: str) -> Table:
-        """The scope's objects as of the last refresh; empty if it was not followed then."""
+        """The scope's objects as of the last refresh; empty if it was not followed then.
+
+        The same object as long as nothing has changed, and so is each row in it, unless the stream
+        had to read everything again.
+        """
         return self._tables.get(scope, NO_OBJECTS)
 
     def _is_known(self, max_age_s: float) -> bool:
@@ -128,108 +136,60 @@ class ChangeStream:
         return {}
 
     def _read_changes(self) -> None:
-        for attempt in range(1, _WATCHES_PER_REFRESH + 1):
+        for attempt in range(1, _COLLECTORS_PER_REFRESH + 1):
             generation = self._session.generation
             try:
-                watch = self._current_watch()
-                if watch is not None:
-                    self._publish(watch, watch.updates())
+                collector = self._current_collector()
+                if collector is None:
+                    self._tables = {}
+                else:
+                    self._read(collector)
                 return
-            except _CURED_BY_A_NEW_WATCH as error:
-                self._drop_watch()
-                if attempt == _WATCHES_PER_REFRESH:
+            except _CURED_BY_A_NEW_COLLECTOR as error:
+                self._drop_collector()
+                if attempt == _COLLECTORS_PER_REFRESH:
                     raise
                 if isinstance(error, errors.SessionExpired):
                     self._session.renew(generation, error)
 
-    def _current_watch(self) -> _Watch | None:
-        with self._lock:
-            wanted = self._wanted
-        watch = self._watch
-        if watch is not None and watch.is_current and watch.scopes == wanted.keys():
-            return watch
-        self._drop_watch()
-        if not wanted:
-            self._tables = {}
-            return None
-        specs = {scope: spec() for scope, spec in wanted.items()}
-        self._watch = _Watch(self._session, specs, self._objects_per_answer)
-        return self._watch
+    def _current_collector(self) -> Collector | None:
+        """A collector of all followed scopes, None if there are none."""
+        wanted, collector = self._wanted, self._collector
+        if (
+            collector is None
+            or not collector.is_current
+            or set(collector.filters.values()) != wanted.keys()
+        ):
+            self._drop_collector()
+            if wanted:
+                specs = {scope: spec() for scope, spec in wanted.items()}
+                self._collector = Collector(self._session, specs)
+        return self._collector
 
-    def _drop_watch(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
+    def _drop_collector(self) -> None:
+        collector, self._collector = self._collector, None
+        self._version = ""
+        if collector is not None:
+            collector.close()
 
-    def _publish(self, watch: _Watch, updates: Iterable[Any]) -> None:
+    def _read(self, collector: Collector) -> None:
         """Replace all tables at once: readers see all updates or none."""
-        read: dict[str, dict[ObjectKey, Row]] = {}
-        if watch.is_new:
-            read = {scope: {} for scope in watch.scopes}
+        scopes = set(collector.filters.values())
+        updates, version = collector.updates(self._version, most_objects=self._objects_per_answer)
+        changed: dict[str, dict[ObjectKey, Row]] = {}
+        if not self._version:
+            changed = {scope: {} for scope in scopes}
+        has_stray_filter = False
         for update in updates:
-            scope = watch.scope_of(update)
-            if scope is None:  # the next watch does not have that filter
-                self._drop_watch()
+            scope = collector.filters.get(update.filter._GetMoId())
+            if scope is None:
+                has_stray_filter = True  # the answer to its CreateFilter was lost
             else:
-                apply_update(read.setdefault(scope, dict(self.table(scope))), update)
+                apply_update(changed.setdefault(scope, dict(self.table(scope))), update)
         self._tables = {
-            scope: merged(self.table(scope), read[scope]) if scope in read else self.table(scope)
-            for scope in watch.scopes
+            scope: MappingProxyType(changed[scope]) if scope in changed else self.table(scope)
+            for scope in scopes
         }
-        watch.accept()
-
-
-class _Watch:
-    """A collector with one filter per scope, and the version up to which it has been read.
-
-    :ivar is_new: no updates were accepted yet, so the next ones contain the whole state
-    :raises VCenterError: it could not be created; what was created ends with the session
-    """
-
-    def __init__(self, session: Session, specs: Mapping[str, Any], objects_per_answer: int) -> None:
-        self._collector = Collector(session, specs)
-        self._objects_per_answer = objects_per_answer
-        self._accepted = self._reached = ""
-        self.scopes = specs.keys()
-        self.is_new = True
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the session still has the log-in that it was created for."""
-        return self._collector.is_current
-
-    def scope_of(self, update: Any) -> str | None:
-        """The scope of a FilterUpdate; None if the answer to its CreateFilter was lost."""
-        return self._collector.filters.get(update.filter._GetMoId())
-
-    def updates(self) -> list[Any]:
-        """All FilterUpdates since the last accepted ones, from all pages.
-
-        :raises Unreachable: there was no answer; the watch can still be used
-        :raises VCenterError: the watch is broken
-        """
-        found: list[Any] = []
-        version = self._accepted
-        while True:
-            answer = self._collector.updates(version, most_objects=self._objects_per_answer)
-            if answer is None and version == "":
-                # Without a first update the state of the objects is unknown.
-                raise errors.TaskFailed(
-                    "vCenter did not report the objects of a new filter", method="WaitForUpdatesEx"
-                )
-            if answer is None:
-                break
-            version = answer.version
-            found += answer.filterSet or ()
-            if not answer.truncated:
-                break
-        self._reached = version
-        return found
-
-    def accept(self) -> None:
-        """Accept the last updates: the next call of :meth:`updates` does not repeat them."""
-        self._accepted, self.is_new = self._reached, False
-
-    def close(self) -> None:
-        """Best effort: what remains ends with the session."""
-        self._collector.close()
+        self._version = version
+        if has_stray_filter:
+            self._drop_collector()

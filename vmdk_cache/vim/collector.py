@@ -3,6 +3,9 @@
 A collector belongs to one log-in and ends with it: its owner checks ``is_current`` and creates a
 new one. A request is repeated when its answer was lost: an object that the lost request created is
 not used, and ends with the session.
+
+Filters have no partial updates, so any change within a property sends the whole property (vSphere
+API reference, PropertyCollector, CreateFilter).
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import Any
 from pyVmomi import vmodl
 
 from vmdk_cache import errors
+from vmdk_cache.vim.properties import ObjectKey, Row, check_log_in, key_of
+from vmdk_cache.vim.reference import without_references
 from vmdk_cache.vim.session import LONG_POLL_S, Session
 
 _pc = vmodl.query.PropertyCollector
@@ -47,7 +52,6 @@ class Collector:
             safe=True,
         )
         for name, spec in specs.items():
-            # Without partial updates, a change within a property sends the whole property.
             made = self._session.invoke(
                 "PropertyCollector",
                 self._moref,
@@ -63,33 +67,47 @@ class Collector:
         """Whether the session still has the log-in that it was created for."""
         return self._generation == self._session.generation
 
-    def updates(self, version: str, *, most_objects: int) -> Any | None:
-        """The UpdateSet of the changes since ``version``; None if there are none.
+    def updates(self, version: str, *, most_objects: int) -> tuple[list[Any], str]:
+        """The FilterUpdates since ``version``, from all pages, and the version that they lead to.
 
-        :param version: of an earlier answer; empty for the whole state
-        :param most_objects: maximum number of objects in one answer
+        :param version: of earlier updates; empty for the whole state
+        :param most_objects: maximum number of objects in one page; vCenter may send fewer
         :raises Unreachable: there was no answer; the collector can still be used
         :raises VCenterError: the collector is gone
+        """
+        found: list[Any] = []
+        while True:
+            page = self._session.invoke(
+                "PropertyCollector",
+                self._moref,
+                "WaitForUpdatesEx",
+                safe=True,
+                version=version,
+                options=_pc.WaitOptions(maxWaitSeconds=0, maxObjectUpdates=most_objects),
+            )
+            if page is None and not version:
+                # Without a first update the state of the objects is unknown.
+                raise errors.TaskFailed(
+                    "vCenter did not report the objects of a new filter", method="WaitForUpdatesEx"
+                )
+            if page is None:
+                return found, version
+            found += page.filterSet or ()
+            version = page.version
+            if not page.truncated:
+                return found, version
+
+    def wait(self, version: str) -> Any | None:
+        """Wait up to half a minute for a change; the UpdateSet, None if there is none. For one
+        thread at a time.
+
+        :raises VCenterError: there was no answer, or the collector is gone
         """
         return self._session.invoke(
             "PropertyCollector",
             self._moref,
             "WaitForUpdatesEx",
-            safe=True,
-            version=version,
-            options=_pc.WaitOptions(maxWaitSeconds=0, maxObjectUpdates=most_objects),
-        )
-
-    def wait(self, version: str) -> Any | None:
-        """As :meth:`updates`, but wait up to half a minute for a change; None if there is none. For
-        one thread at a time.
-
-        :raises VCenterError: there was no answer, or the collector is gone
-        """
-        return self._session.long_poll(
-            "PropertyCollector",
-            self._moref,
-            "WaitForUpdatesEx",
+            poll=True,
             version=version,
             options=_pc.WaitOptions(maxWaitSeconds=LONG_POLL_S),
         )
@@ -101,3 +119,33 @@ class Collector:
                 self._session.invoke("PropertyCollector", self._moref, "DestroyPropertyCollector")
             except errors.VCenterError:
                 pass  # it is gone, or will end with the session
+
+
+def apply_update(rows: dict[ObjectKey, Row], update: Any) -> set[ObjectKey]:
+    """Apply a FilterUpdate to ``rows``; existing rows are replaced, not changed.
+
+    :returns: the objects in the update; those that are gone no longer have a row
+    :raises SessionExpired: it contains properties that cannot be read without a log-in
+    """
+    told: set[ObjectKey] = set()
+    for change in update.objectSet or ():
+        key = key_of(change.obj)
+        told.add(key)
+        if change.kind == "leave":
+            rows.pop(key, None)
+            continue
+        row = dict(rows.get(key, {})) if change.kind == "modify" else {}
+        for value in change.changeSet or ():
+            if value.op in ("assign", "add") and value.val is not None:
+                row[value.name] = without_references(value.val)
+            else:  # unset, removed, or gone with its parent
+                row.pop(value.name, None)
+        for missing in change.missingSet or ():
+            check_log_in(missing.fault, "WaitForUpdatesEx")
+            row.pop(missing.path, None)
+        rows[key] = row
+    for missing in update.missingSet or ():
+        check_log_in(missing.fault, "WaitForUpdatesEx")
+        rows.pop(key_of(missing.obj), None)
+        told.add(key_of(missing.obj))
+    return told

@@ -18,7 +18,7 @@ from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.datastore_path import FILE_NOT_FOUND, in_each_way
 from vmdk_cache.vim.inventory import Datastore
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -126,7 +126,7 @@ def _pattern(prefix: str) -> str:
     return re.sub(r"[^A-Za-z0-9_. -]", "?", prefix) + "*"
 
 
-def _directories_of(values: Properties) -> set[str]:
+def _directories_of(values: Row) -> set[str]:
     paths: list[Any] = [file.name for file in values.get("layoutEx.file") or ()]
     paths += [values.get("config.files.vmPathName"), values.get("summary.config.vmPathName")]
     matches = [reading.match(path) for path in paths if path for reading in _ROOT_DIRECTORY]

@@ -6,7 +6,8 @@ An :class:`Inventory` is an immutable snapshot; it is not kept up to date. It is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import collections
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.datastore_path import path_names
-from vmdk_cache.vim.object_table import Row, Table
+from vmdk_cache.vim.properties import Row, Table
 from vmdk_cache.vim.reference import managed_type, unescape_name
 from vmdk_cache.vim.session import Session
 
@@ -52,6 +53,23 @@ class Host:
     datacenter: str
     connected: bool
     in_maintenance: bool
+
+
+@dataclass(frozen=True)
+class HostAddress:
+    """The address of a host for uploads.
+
+    A lease's URLs name it (recorded: ``https://<address of the host>/nfc/...``): if this computer
+    can reach the host by its name, so can an import.
+
+    :ivar thumbprint: thumbprint of its certificate, '' if vCenter has none
+    :ivar product: such as ``VMware ESXi 8.0.3 build-24022510``
+    """
+
+    name: str
+    port: int
+    thumbprint: str
+    product: str
 
 
 @dataclass(frozen=True)
@@ -106,8 +124,8 @@ class Inventory:
     datastores: tuple[Datastore, ...]
 
 
-_Found = dict[str, dict[str, Row]]
-"""Managed object type -> moref -> properties."""
+_Found = Mapping[str, dict[str, Row]]
+"""Managed object type -> moref -> properties; a type without objects has an empty dict."""
 
 
 def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
@@ -116,8 +134,7 @@ def snapshot(session: Session, cluster_names: Sequence[str] = ()) -> Inventory:
 
     :raises ConfigError: see :func:`assembled`
     """
-    objects = properties.retrieve(session, filter_spec(session))
-    return assembled({(kind, moref): row for kind, moref, row in objects}, cluster_names)
+    return assembled(properties.retrieve(session, filter_spec(session)), cluster_names)
 
 
 def filter_spec(session: Session) -> Any:
@@ -126,7 +143,7 @@ def filter_spec(session: Session) -> Any:
     root = session.content.rootFolder
     return _pc.FilterSpec(
         objectSet=[_pc.ObjectSpec(obj=root, skip=False, selectSet=_to_datacenters(_FOLDER_DEPTH))],
-        propSet=[properties.property_spec(kind, names) for kind, names in _PATHS.items()],
+        propSet=properties.property_specs(_PATHS),
     )
 
 
@@ -137,10 +154,8 @@ def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
     :raises ConfigError: there is no cluster of that name, or more than one
     """
     found = _by_type(objects)
-    computes = found.get("ComputeResource", {}) | found.get("ClusterComputeResource", {})
-    chosen = _choose(found.get("ClusterComputeResource", {}), cluster_names)
-    if not cluster_names:
-        chosen = computes
+    computes = found["ComputeResource"] | found["ClusterComputeResource"]
+    chosen = _choose(found["ClusterComputeResource"], cluster_names) if cluster_names else computes
     owner = _datacenter_of(found)
     hosts = sorted(_hosts(found, chosen, owner), key=lambda host: host.name)
     in_use = {host.datacenter for host in hosts}
@@ -151,7 +166,7 @@ def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
         rows = {
             moref: found["Datastore"][moref]
             for moref in found["Datacenter"][datacenter.moref].get("datastore", ())
-            if moref in found.get("Datastore", {})
+            if moref in found["Datastore"]
         }
         ways = path_names({moref: (_summary_name(row), row["name"]) for moref, row in rows.items()})
         datastores += [
@@ -165,16 +180,6 @@ def assembled(objects: Table, cluster_names: Sequence[str] = ()) -> Inventory:
     )
 
 
-def datastores_at(objects: Table, url: str) -> list[str]:
-    """Morefs of the datastores with that url in all datacenters: hosts of several datacenters may
-    mount the same volume, and each datacenter has a separate object for it."""
-    return sorted(
-        moref
-        for (kind, moref), row in objects.items()
-        if kind == "Datastore" and url and row.get("summary.url") == url
-    )
-
-
 def datacenters_in(objects: Table) -> list[Datacenter]:
     """All datacenters among the objects that :func:`filter_spec` selects, sorted by name."""
     made = [
@@ -185,6 +190,29 @@ def datacenters_in(objects: Table) -> list[Datacenter]:
     return sorted(made, key=lambda datacenter: datacenter.name)
 
 
+def host_addresses(session: Session, morefs: Iterable[str]) -> dict[str, HostAddress]:
+    """The addresses by moref, in one request per 500 hosts.
+
+    :raises VCenterError: the request failed
+    """
+    found = properties.read(session, "HostSystem", morefs, _ADDRESS_PATHS)
+    return {
+        moref: HostAddress(
+            name=str(values.get("name", "")),
+            port=int(values.get("summary.config.port") or 443),
+            thumbprint=str(values.get("summary.config.sslThumbprint") or ""),
+            product=str(getattr(values.get("summary.config.product"), "fullName", "") or ""),
+        )
+        for moref, values in found.items()
+    }
+
+
+_ADDRESS_PATHS = [
+    "name",
+    "summary.config.port",
+    "summary.config.sslThumbprint",
+    "summary.config.product",
+]
 _PATHS: dict[str, list[str]] = {
     "Folder": ["parent"],
     "Datacenter": ["name", "vmFolder", "hostFolder", "datastore"],
@@ -205,9 +233,9 @@ _PATHS: dict[str, list[str]] = {
 
 
 def _by_type(objects: Table) -> _Found:
-    found: _Found = {}
+    found: collections.defaultdict[str, dict[str, Row]] = collections.defaultdict(dict)
     for (kind, moref), row in objects.items():
-        found.setdefault(kind, {})[moref] = row
+        found[kind][moref] = row
     return found
 
 
@@ -252,13 +280,13 @@ def _datacenter_of(found: _Found) -> dict[str, str]:
     """Host folder or ComputeResource -> datacenter; all morefs."""
     owner = {
         values["hostFolder"]: moref
-        for moref, values in found.get("Datacenter", {}).items()
+        for moref, values in found["Datacenter"].items()
         if "hostFolder" in values
     }
     parents = {
         moref: values["parent"]
         for type_name in ("Folder", "ComputeResource", "ClusterComputeResource")
-        for moref, values in found.get(type_name, {}).items()
+        for moref, values in found[type_name].items()
         if "parent" in values
     }
     for moref in parents:
@@ -271,7 +299,7 @@ def _datacenter_of(found: _Found) -> dict[str, str]:
 
 
 def _hosts(found: _Found, computes: Mapping[str, Row], owner: Mapping[str, str]) -> Iterator[Host]:
-    for moref, values in found.get("HostSystem", {}).items():
+    for moref, values in found["HostSystem"].items():
         cluster = values.get("parent", "")
         pool = computes.get(cluster, {}).get("resourcePool")
         if pool is not None and cluster in owner:

@@ -13,48 +13,56 @@ or deleted, the index stops following it and searches for the path again. It sea
 folder at each refresh, because another process may have created it: one request per datacenter
 without a folder. No process creates folders in datacenters without a host of the backend, and what
 earlier settings left there is not urgent: LEFT_OVER_EVERY_S.
-
-Values of unchanged objects are reused as long as their rows are the same (vim/object_table.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from pyVmomi import vmodl
+from typing import Any, NamedTuple
 
 from vmdk_cache import errors
 from vmdk_cache.clock import Clock
 from vmdk_cache.vim import inventory, properties, virtual_machine
-from vmdk_cache.vim.change_stream import ChangeStream
+from vmdk_cache.vim.change_stream import NO_OBJECTS, ChangeStream
 from vmdk_cache.vim.folder import find_folder
 from vmdk_cache.vim.inventory import Datacenter, Inventory
-from vmdk_cache.vim.object_table import NO_OBJECTS, Row, Table
-from vmdk_cache.vim.reference import managed_type, unescape_name
+from vmdk_cache.vim.properties import Row, Table
+from vmdk_cache.vim.reference import unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_machine import VmInfo
 
-_pc = vmodl.query.PropertyCollector
 _INVENTORY = "inventory"
 #: How often to search for a folder in datacenters without a host of the backend.
 LEFT_OVER_EVERY_S = 3600.0
 
 
-@dataclass(frozen=True)
-class _Folder:
+class FollowedVm(NamedTuple):
+    """A VM or template in one of the cache's folders; see :meth:`InventoryIndex.info`.
+
+    :ivar row: equal to an earlier one if nothing has changed
+    :ivar folder: plain name of its folder
+    """
+
+    moref: str
+    row: Row
+    folder: str | None
+
+    @property
+    def host(self) -> str | None:
+        """Moref of the host it is registered on, None if vCenter did not report it."""
+        host: str | None = self.row.get("runtime.host")
+        return host
+
+
+class _Folder(NamedTuple):
     """One of the cache's project folders.
 
-    :ivar name: as vCenter first reported it; None before
     :ivar table: the folder, its subfolders, and their VMs as last seen
     """
 
     moref: str
-    name: str | None = None
-    table: Table = field(default_factory=lambda: NO_OBJECTS)
+    table: Table = NO_OBJECTS
 
     @property
     def scope(self) -> str:
@@ -86,7 +94,7 @@ class InventoryIndex:
         self._record_key = record_key
         self._cluster_names = tuple(cluster_names)
         self._attributes = tuple(attributes)
-        self._stream = ChangeStream(session, clock, on_refresh=self._look_for_folders)
+        self._stream = ChangeStream(session, clock, on_refresh=self._update)
         self._stream.follow(_INVENTORY, lambda: inventory.filter_spec(session))
         self._folders: dict[str, _Folder] = {}
         self._looked_at: dict[str, float] = {}  # for a folder, by datacenter
@@ -94,12 +102,7 @@ class InventoryIndex:
         self._inventory_lock = threading.Lock()
         self._assembled_of: Table = NO_OBJECTS
         self._inventory: Inventory | None = None
-        # Separate, since assembling VMs may send a request, for which readers of the inventory
-        # need not wait.
-        self._vms_lock = threading.Lock()
-        self._vms_of: list[Table] = []
-        self._vms: tuple[VmInfo, ...] = ()
-        self._made_of: dict[str, tuple[Row, VmInfo]] = {}
+        self._vms: Mapping[str, FollowedVm] = {}
 
     def inventory(self, max_age_s: float = 0.0) -> Inventory:
         """Hosts, datastores and datacenters, as of at most ``max_age_s`` ago.
@@ -113,18 +116,23 @@ class InventoryIndex:
         return self._assembled()
 
     def datastores_at(self, url: str) -> list[str]:
-        """Morefs of the datastores with that url in all datacenters, as of now.
+        """Morefs of the datastores with that url, as of now: hosts of several datacenters may
+        mount the same volume, and each datacenter has a separate object for it.
 
         :raises VCenterError: the request to vCenter failed
         """
         self._stream.refresh(0.0)
-        return inventory.datastores_at(self._stream.table(_INVENTORY), url)
+        return sorted(
+            moref
+            for (kind, moref), row in self._stream.table(_INVENTORY).items()
+            if kind == "Datastore" and url and row.get("summary.url") == url
+        )
 
-    def vms(self, max_age_s: float = 0.0) -> tuple[VmInfo, ...]:
+    def vms(self, max_age_s: float = 0.0) -> Mapping[str, FollowedVm]:
         """The VMs and templates in the cache's project folders of all datacenters, and in their
-        subfolders, as of at most ``max_age_s`` ago.
+        subfolders, as of at most ``max_age_s`` ago; by moref.
 
-        Returns the same objects as long as nothing has changed.
+        Returns the same object as long as nothing has changed.
 
         :raises ConfigError: an object that is not a folder has the name of the cache's folder
         :raises VCenterError: the request to vCenter failed, or the account may not see a folder
@@ -132,13 +140,14 @@ class InventoryIndex:
         self._stream.refresh(max_age_s)
         if self._unusable is not None:
             raise self._unusable
-        with self._vms_lock:
-            tables = [self._stream.table(folder.scope) for folder in self._folders.values()]
-            if not _are_identical(tables, self._vms_of):
-                made_of = dict(item for table in tables for item in self._made(table))
-                self._vms = tuple(info for _, info in made_of.values())
-                self._made_of, self._vms_of = made_of, tables
-            return self._vms
+        return self._vms
+
+    def info(self, vm: FollowedVm) -> VmInfo:
+        """The VM's properties. The first values of custom attributes after a log-in cost a
+        request."""
+        return virtual_machine.info_of(
+            self._session, vm.moref, vm.row, self._record_key, self._attributes
+        )
 
     def expire(self) -> None:
         """Discard the cached state for all callers, after the caller has changed something in
@@ -153,24 +162,16 @@ class InventoryIndex:
                 self._assembled_of = table
             return self._inventory
 
-    def _made(self, table: Table) -> Iterator[tuple[str, tuple[Row, VmInfo]]]:
-        folders = _folder_names(table)
-        for (kind, moref), row in table.items():
-            if kind == "VirtualMachine":
-                yield moref, (row, self._info(moref, row, folders.get(row.get("parent", ""))))
-
-    def _info(self, moref: str, row: Row, folder: str | None) -> VmInfo:
-        known = self._made_of.get(moref)
-        if known is not None and known[0] is row and known[1].folder == folder:
-            return known[1]
-        info = virtual_machine.info_of(
-            self._session, moref, row, self._record_key, self._attributes
-        )
-        return dataclasses.replace(info, folder=folder)
+    def _update(self) -> None:
+        """The stream's refresh calls this in one thread at a time, after each read."""
+        self._look_for_folders()
+        vms = {vm.moref: vm for folder in self._folders.values() for vm in _vms_in(folder.table)}
+        if vms != self._vms:
+            self._vms = vms
 
     def _look_for_folders(self) -> None:
-        """Follow the folders that exist. The stream's refresh calls this in one thread at a time,
-        and reads newly followed folders before it ends."""
+        """Follow the folders that exist; the stream reads newly followed ones before its refresh
+        ends."""
         unusable: errors.VmdkCacheError | None = None
         folders: dict[str, _Folder] = {}
         for datacenter in inventory.datacenters_in(self._stream.table(_INVENTORY)):
@@ -205,29 +206,23 @@ class InventoryIndex:
             return True  # inventory() reports the missing cluster to its callers
 
     def _still_there(self, folder: _Folder | None) -> _Folder | None:
-        """The folder with its name; None if it is gone or has been renamed."""
+        """The folder with its present table; None if it is gone or has been renamed. Paths of
+        subfolders that are gone or have been renamed are forgotten, too."""
         if folder is None:
             return None
         table = self._stream.table(folder.scope)
         if table is folder.table:
             return folder
-        row = table.get(("Folder", folder.moref))
-        if row is None or (folder.name is not None and row.get("name") != folder.name):
-            self._forget(folder, {})
-            self._stream.unfollow(folder.scope)
-            return None
-        self._forget(folder, _folder_names(table))
-        return _Folder(folder.moref, row.get("name"), table)
-
-    def _forget(self, folder: _Folder, names: Mapping[str, str]) -> None:
-        """Forget the paths of folders that are gone or have been renamed.
-
-        :param names: names of the folders that exist, by moref
-        """
-        before = {folder.moref: folder.name, **_folder_names(folder.table)}
-        for moref, name in before.items():
-            if name is not None and names.get(moref) != name:
+        before, now = _folder_names(folder.table), _folder_names(table)
+        for moref in before:
+            if now.get(moref) != before[moref]:
                 self._session.forget_folder(moref)
+        name = now.get(folder.moref)
+        if name is not None and before.get(folder.moref, name) == name:
+            return _Folder(folder.moref, table)
+        self._session.forget_folder(folder.moref)
+        self._stream.unfollow(folder.scope)
+        return None
 
     def _find(self, datacenter: Datacenter) -> _Folder | None:
         try:
@@ -236,24 +231,27 @@ class InventoryIndex:
             return None  # the datacenter is being removed
         if moref is None:
             return None
-        found = _Folder(moref)
-        self._stream.follow(found.scope, lambda: self._spec(moref))
-        return found
+        folder = _Folder(moref)
+        self._stream.follow(folder.scope, lambda: self._spec(moref))
+        return folder
 
     def _spec(self, folder: str) -> Any:
         """The PropertyFilterSpec of a folder, its subfolders, and the VMs in all of these."""
-        kind = managed_type("Folder")
-        further = _pc.TraversalSpec(type=kind, path="childEntity")
-        down = _pc.TraversalSpec(type=kind, path="childEntity", selectSet=[further])
         wanted = virtual_machine.paths(self._session, self._record_key, self._attributes)
-        return _pc.FilterSpec(
-            objectSet=[_pc.ObjectSpec(obj=kind(folder), skip=False, selectSet=[down])],
-            propSet=[
-                properties.property_spec("Folder", ["name"]),
-                properties.property_spec("VirtualMachine", [*wanted, "parent"]),
-            ],
-            reportMissingObjectsInResults=True,
+        return properties.filter_spec(
+            ("Folder", folder),
+            2 * [("Folder", "childEntity")],
+            {"Folder": ["name"], "VirtualMachine": [*wanted, "parent"]},
+            with_root=True,
+            may_be_gone=True,
         )
+
+
+def _vms_in(table: Table) -> Iterator[FollowedVm]:
+    folders = _folder_names(table)
+    for (kind, moref), row in table.items():
+        if kind == "VirtualMachine":
+            yield FollowedVm(moref, row, folders.get(row.get("parent", "")))
 
 
 def _folder_names(table: Table) -> dict[str, str]:
@@ -263,9 +261,3 @@ def _folder_names(table: Table) -> dict[str, str]:
         for (kind, moref), row in table.items()
         if kind == "Folder"
     }
-
-
-def _are_identical(tables: Sequence[Table], others: Sequence[Table]) -> bool:
-    return len(tables) == len(others) and all(
-        one is other for one, other in zip(tables, others, strict=True)
-    )

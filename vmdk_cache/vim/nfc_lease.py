@@ -12,7 +12,7 @@ from typing import Any
 from vmdk_cache import errors, retry
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.nfc_transfer import download
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.session import Session
 
 #: State of a lease that vCenter no longer knows.
@@ -78,7 +78,7 @@ class NfcLease:
         self._session.invoke("HttpNfcLease", self._moref, method, safe=True, **args)
 
 
-def _is_settled(lease: Properties) -> bool:
+def _is_settled(lease: Row) -> bool:
     state = lease.get("state")
     return state in ("error", "done") or (state == "ready" and lease.get("info") is not None)
 

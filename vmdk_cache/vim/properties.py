@@ -12,7 +12,7 @@ RetrievePropertiesEx, which requires only System.Anonymous):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyVmomi import vim, vmodl
@@ -22,9 +22,13 @@ from vmdk_cache.vim import faults
 from vmdk_cache.vim.reference import managed_type, without_references
 from vmdk_cache.vim.session import Session
 
-Properties = dict[str, Any]
+ObjectKey = tuple[str, str]
+"""(managed object type, moref)."""
+Row = Mapping[str, Any]
 """Property path -> value; paths that are unset or unreadable are absent. Managed objects are morefs
-(``str``)."""
+(``str``). A row is immutable."""
+Table = Mapping[ObjectKey, Row]
+"""Rows by object; immutable, too."""
 
 _OBJECTS_PER_REQUEST = 500
 
@@ -32,21 +36,21 @@ _pc = vmodl.query.PropertyCollector
 
 
 class _Restart(Exception):
-    """The session was renewed while pages were read: the page's token is invalid."""
+    """The session was renewed while pages were read."""
 
 
 def read(
     session: Session, type_name: str, morefs: Iterable[str], paths: Sequence[str]
-) -> dict[str, Properties]:
+) -> dict[str, Row]:
     """Properties of known objects, by moref: one request per 500 objects.
 
-    Objects that are gone are left out; objects without readable properties have an empty dict.
+    Objects that are gone are left out; objects without readable properties have an empty row.
 
     :param type_name: managed object type of all objects, e.g. ``VirtualMachine``
     :raises VCenterError: the read failed as a whole
     """
     wanted = list(dict.fromkeys(morefs))
-    found: dict[str, Properties] = {}
+    found: dict[str, Row] = {}
     kind = managed_type(type_name)
     for start in range(0, len(wanted), _OBJECTS_PER_REQUEST):
         objects = [
@@ -54,14 +58,14 @@ def read(
         ]
         spec = _pc.FilterSpec(
             objectSet=objects,
-            propSet=[property_spec(type_name, paths)],
+            propSet=property_specs({type_name: paths}),
             reportMissingObjectsInResults=True,
         )
-        found.update((moref, values) for _, moref, values in retrieve(session, spec))
+        found.update((moref, row) for (_, moref), row in retrieve(session, spec).items())
     return found
 
 
-def read_one(session: Session, type_name: str, moref: str, paths: Sequence[str]) -> Properties:
+def read_one(session: Session, type_name: str, moref: str, paths: Sequence[str]) -> Row:
     """Like :func:`read`, for one object.
 
     :raises ObjectNotFound: the object is gone
@@ -81,48 +85,73 @@ def read_through(
     steps: Sequence[tuple[str, str]],
     type_name: str,
     paths: Sequence[str],
-) -> dict[str, Properties]:
+) -> dict[str, Row]:
     """Properties of all objects of a type that are reached by ``steps``: one request per page.
+
+    :param steps: see :func:`filter_spec`
+    :raises ObjectNotFound: the root is gone
+    """
+    spec = filter_spec((root_type, root_moref), steps, {type_name: paths})
+    return {
+        moref: row
+        for (found_type, moref), row in retrieve(session, spec).items()
+        if issubclass(managed_type(found_type), managed_type(type_name))
+    }
+
+
+def filter_spec(
+    root: ObjectKey,
+    steps: Sequence[tuple[str, str]],
+    paths: Mapping[str, Sequence[str]],
+    *,
+    with_root: bool = False,
+    may_be_gone: bool = False,
+) -> Any:
+    """A PropertyFilterSpec of the objects that are reached by the first of ``steps``, the first
+    two, and so on.
 
     :param steps: (managed object type, property with references), starting at the root, e.g.
         ``[("Folder", "childEntity")]``
-    :raises ObjectNotFound: the root is gone
+    :param paths: property paths by managed object type; objects of other types are left out
+    :param with_root: whether to select the root, too
+    :param may_be_gone: a root that is gone is no fault
     """
     selection: list[Any] = []
     for step_type, path in reversed(steps):
         selection = [
             _pc.TraversalSpec(type=managed_type(step_type), path=path, selectSet=selection)
         ]
-    root = managed_type(root_type)(root_moref)
-    spec = _pc.FilterSpec(
-        objectSet=[_pc.ObjectSpec(obj=root, skip=True, selectSet=selection)],
-        propSet=[property_spec(type_name, paths)],
+    kind, moref = root
+    start = _pc.ObjectSpec(obj=managed_type(kind)(moref), skip=not with_root, selectSet=selection)
+    return _pc.FilterSpec(
+        objectSet=[start],
+        propSet=property_specs(paths),
+        reportMissingObjectsInResults=may_be_gone,
     )
-    return {
-        moref: values
-        for found_type, moref, values in retrieve(session, spec)
-        if issubclass(managed_type(found_type), managed_type(type_name))
-    }
 
 
-def property_spec(type_name: str, paths: Sequence[str]) -> Any:
-    """A PropertySpec; without paths it selects only the object."""
-    return _pc.PropertySpec(type=managed_type(type_name), all=False, pathSet=list(paths))
+def property_specs(paths: Mapping[str, Sequence[str]]) -> list[Any]:
+    """PropertySpecs of property paths by managed object type; without paths, a PropertySpec selects
+    only the object."""
+    return [
+        _pc.PropertySpec(type=managed_type(kind), all=False, pathSet=list(of_kind))
+        for kind, of_kind in paths.items()
+    ]
 
 
-def retrieve(session: Session, spec: Any) -> list[tuple[str, str, Properties]]:
-    """(type, moref, properties) of all objects that a FilterSpec selects, all pages.
+def retrieve(session: Session, spec: Any) -> dict[ObjectKey, Row]:
+    """The objects that a FilterSpec selects, from all pages.
 
     :raises VCenterError: see :mod:`vmdk_cache.vim.faults`
     """
     for attempt in (1, 2):
         generation = session.generation
         try:
-            found = [
-                (type(item.obj)._wsdlName, str(item.obj._GetMoId()), _values(item))
-                for item in _pages(session, spec)
+            found = {
+                key_of(item.obj): _row(item)
+                for item in _objects(session, spec)
                 if not _is_gone(item)
-            ]
+            }
         except _Restart:
             continue
         except errors.SessionExpired as refused:
@@ -137,7 +166,11 @@ def retrieve(session: Session, spec: Any) -> list[tuple[str, str, Properties]]:
     )
 
 
-def _pages(session: Session, spec: Any) -> Iterator[Any]:
+def _objects(session: Session, spec: Any) -> list[Any]:
+    """The ObjectContents of all pages.
+
+    :raises _Restart: the session was renewed meanwhile, so the page's token is invalid
+    """
     collector = session.content.propertyCollector._GetMoId()
     generation = session.generation
     page = session.invoke(
@@ -148,14 +181,11 @@ def _pages(session: Session, spec: Any) -> Iterator[Any]:
         specSet=[spec],
         options=_pc.RetrieveOptions(),
     )
+    found: list[Any] = []
     while page is not None:
-        try:
-            yield from page.objects or ()
-        except BaseException:
-            _cancel(session, collector, page.token)
-            raise
+        found += page.objects or ()
         if not page.token:
-            return
+            break
         try:
             page = session.invoke(
                 "PropertyCollector", collector, "ContinueRetrievePropertiesEx", token=page.token
@@ -165,22 +195,30 @@ def _pages(session: Session, spec: Any) -> Iterator[Any]:
                 raise _Restart from error
             _cancel(session, collector, page.token)
             raise
+    return found
 
 
-def _cancel(session: Session, collector: str, token: str | None) -> None:
-    if token:
-        try:
-            session.invoke(
-                "PropertyCollector", collector, "CancelRetrievePropertiesEx", token=token
-            )
-        except errors.VCenterError:
-            pass  # an abandoned read costs vCenter some memory until the session ends
+def _cancel(session: Session, collector: str, token: str) -> None:
+    try:
+        session.invoke("PropertyCollector", collector, "CancelRetrievePropertiesEx", token=token)
+    except errors.VCenterError:
+        pass  # an abandoned read costs vCenter some memory until the session ends
 
 
-def _values(item: Any) -> Properties:
+def key_of(obj: Any) -> ObjectKey:
+    """The key of one of pyVmomi's managed objects."""
+    return type(obj)._wsdlName, str(obj._GetMoId())
+
+
+def check_log_in(fault: Any, method: str) -> None:
+    """:raises SessionExpired: a property is missing because it cannot be read without a log-in"""
+    if isinstance(fault, vim.fault.NotAuthenticated):
+        raise faults.translate(fault, method=method)
+
+
+def _row(item: Any) -> Row:
     for missing in item.missingSet or ():
-        if isinstance(missing.fault, vim.fault.NotAuthenticated):
-            raise faults.translate(missing.fault, method="RetrievePropertiesEx")
+        check_log_in(missing.fault, "RetrievePropertiesEx")
     return {entry.name: without_references(entry.val) for entry in item.propSet or ()}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_machine import in_utc
 
@@ -81,7 +81,7 @@ def _through(
     return [_task(values) for values in found.values()]
 
 
-def _task(values: Properties) -> RecentTask:
+def _task(values: Row) -> RecentTask:
     state = values.get("info.state")
     return RecentTask(
         operation=str(values.get("info.descriptionId", "")),

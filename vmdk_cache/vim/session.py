@@ -17,11 +17,11 @@ Life:  new -> open() -> generation 1 -> (session expired) -> generation 2 ... ->
 from __future__ import annotations
 
 import datetime
+import functools
 import ssl
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar
 
 from pyVmomi import vim, vmodl
@@ -75,7 +75,6 @@ class Session:
         self._closed = False
         self._generation = 0
         self._last_call = 0.0
-        self._ssl: ssl.SSLContext | None = None
 
     def open(self) -> None:
         """Log in, unless already logged in.
@@ -108,12 +107,7 @@ class Session:
         self.open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     @property
@@ -126,12 +120,10 @@ class Session:
         """vSphere's ServiceContent; opens the session if needed."""
         return self._open_wire().content
 
-    @property
+    @functools.cached_property
     def ssl_context(self) -> ssl.SSLContext:
         """The SSL context that verifies vCenter's own certificate."""
-        if self._ssl is None:
-            self._ssl = self.endpoint.ssl_context()
-        return self._ssl
+        return self.endpoint.ssl_context()
 
     @property
     def request_count(self) -> int:
@@ -167,23 +159,40 @@ class Session:
             self.server_time()
 
     def invoke(
-        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
+        self,
+        type_name: str,
+        moref: str,
+        method: str,
+        /,
+        *,
+        safe: bool = False,
+        poll: bool = False,
+        **args: Any,
     ) -> Any:
         """Call a method of the vSphere API.
 
         :param type_name: managed object type, e.g. ``VirtualMachine``
         :param method: e.g. ``CloneVM_Task``
         :param safe: the call may be sent twice, so it is repeated if there is no answer
+        :param poll: vCenter answers up to LONG_POLL_S late, so separate connections are used
         :param args: by the API's parameter names; morefs may be given as ``str``
         :returns: the result; managed objects in it, at the top or in a list, as morefs (``str``)
         :raises VCenterError: see :mod:`vmdk_cache.vim.faults`
         """
-        return self._call(type_name, moref, method, args, safe=safe, poll=False)
+        kind = managed_type(type_name)
+        args = with_references(kind, method, args)
 
-    def long_poll(self, type_name: str, moref: str, method: str, /, **args: Any) -> Any:
-        """Like :meth:`invoke`, for a call that vCenter answers late: separate connections, no
-        retries."""
-        return self._call(type_name, moref, method, args, safe=False, poll=True)
+        def once() -> Any:
+            wire = self._open_wire()
+            self._last_call = self.clock.monotonic()
+            target = kind(moref, wire.polls if poll else wire.calls)
+            return without_references(getattr(target, method)(**args))
+
+        try:
+            return self.guarded(once, method=method, moref=moref, safe=safe)
+        except errors.ObjectNotFound as error:
+            self.forget_folder(error.moref)
+            raise
 
     def guarded(
         self, function: Callable[[], T], *, method: str, moref: str | None = None, safe: bool
@@ -197,7 +206,15 @@ class Session:
             with faults.translated(method=method, moref=moref, server=self.endpoint.server):
                 return function()
 
-        return self._persistently(lambda: self._authenticated(once), safe=safe)
+        def logged_in() -> T:
+            generation = self._generation
+            try:
+                return once()
+            except errors.SessionExpired as refused:
+                self.renew(generation, refused)
+            return once()
+
+        return self._persistently(logged_in, safe=safe)
 
     def renew(self, generation: int, refused: errors.SessionExpired | None = None) -> None:
         """Log in again, because vCenter no longer knows the session of this generation.
@@ -219,39 +236,6 @@ class Session:
         for path, folder in list(self.folders.items()):
             if folder == moref:
                 self.folders.pop(path, None)
-
-    def _call(
-        self,
-        type_name: str,
-        moref: str,
-        method: str,
-        args: dict[str, Any],
-        *,
-        safe: bool,
-        poll: bool,
-    ) -> Any:
-        kind = managed_type(type_name)
-        args = with_references(kind, method, args)
-
-        def once() -> Any:
-            wire = self._open_wire()
-            self._last_call = self.clock.monotonic()
-            target = kind(moref, wire.polls if poll else wire.calls)
-            return without_references(getattr(target, method)(**args))
-
-        try:
-            return self.guarded(once, method=method, moref=moref, safe=safe)
-        except errors.ObjectNotFound as error:
-            self.forget_folder(error.moref)
-            raise
-
-    def _authenticated(self, once: Callable[[], T]) -> T:
-        generation = self._generation
-        try:
-            return once()
-        except errors.SessionExpired as refused:
-            self.renew(generation, refused)
-        return once()
 
     def _persistently(self, function: Callable[[], T], *, safe: bool) -> T:
         def again(error: BaseException) -> bool:

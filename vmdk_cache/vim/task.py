@@ -25,7 +25,7 @@ from vmdk_cache import errors, retry
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim import faults, properties
 from vmdk_cache.vim.batch import Batch
-from vmdk_cache.vim.object_table import Row
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task_watch import TASK_PATHS, TaskWatch
 

@@ -7,18 +7,13 @@ change the set: vCenter serializes calls on a collector, but not calls on the vi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from pyVmomi import vim, vmodl
+from pyVmomi import vim
 
 from vmdk_cache import errors
-from vmdk_cache.vim import properties
-from vmdk_cache.vim.collector import Collector
-from vmdk_cache.vim.object_table import ObjectKey, Row, apply_update
-from vmdk_cache.vim.reference import managed_type
+from vmdk_cache.vim.collector import Collector, apply_update
+from vmdk_cache.vim.properties import ObjectKey, Row, filter_spec
 from vmdk_cache.vim.session import Session
-
-_pc = vmodl.query.PropertyCollector
 
 #: The properties to read of a task, without its progress: each step would cause an update.
 TASK_PATHS = ["info.state", "info.error", "info.result"]
@@ -42,7 +37,10 @@ class TaskWatch:
             obj=[],
         )
         try:
-            self._collector = Collector(session, {"tasks": _filter_spec(self._view)})
+            spec = filter_spec(
+                ("ListView", self._view), [("ListView", "view")], {"Task": TASK_PATHS}
+            )
+            self._collector = Collector(session, {"tasks": spec})
         except errors.Unreachable:
             raise  # a request to destroy the view would not reach vCenter either
         except BaseException:
@@ -99,9 +97,3 @@ class TaskWatch:
             self._session.invoke("ListView", self._view, "DestroyView")
         except errors.VCenterError:
             pass  # it is gone, or will end with the session
-
-
-def _filter_spec(view: str) -> Any:
-    to_tasks = _pc.TraversalSpec(type=vim.view.ListView, path="view")
-    start = _pc.ObjectSpec(obj=managed_type("ListView")(view), skip=True, selectSet=[to_tasks])
-    return _pc.FilterSpec(objectSet=[start], propSet=[properties.property_spec("Task", TASK_PATHS)])

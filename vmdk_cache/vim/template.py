@@ -18,7 +18,7 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.batch import Batch
 from vmdk_cache.vim.clone_spec import CloneRequest, clone_spec
 from vmdk_cache.vim.custom_attribute import CustomAttributes
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.reference import escape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
@@ -217,7 +217,7 @@ def _read_clone(
     moref: str,
     forbidden_key: str | None,
     attributes: bool,
-) -> Properties:
+) -> Row:
     """The properties that :func:`finish_clone` needs, in a request that concurrent clones share."""
     paths = [DEVICES]
     if attributes:
@@ -225,10 +225,10 @@ def _read_clone(
     if forbidden_key is not None:
         paths.append(extra_config_path(forbidden_key))
 
-    def send(morefs: list[str]) -> dict[str, Properties]:
+    def send(morefs: list[str]) -> dict[str, Row]:
         return properties.read(session, "VirtualMachine", morefs, paths)
 
-    batch: Batch[str, Properties] = session.shared(
+    batch: Batch[str, Row] = session.shared(
         ("finish_clone", forbidden_key, attributes), lambda: Batch(send, waiter.regroup)
     )
     values = batch.ask(moref)

@@ -11,7 +11,7 @@ from pyVmomi import vim
 from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import properties
-from vmdk_cache.vim.properties import Properties
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
@@ -83,7 +83,7 @@ def disk_backing(disk_type: str) -> Any:
     )
 
 
-def only_disk(clone: Properties, moref: str) -> VirtualDisk:
+def only_disk(clone: Row, moref: str) -> VirtualDisk:
     """The disk of a clone.
 
     :param clone: its properties, with :data:`DEVICES`

@@ -10,7 +10,7 @@ from vmdk_cache.vim import properties
 from vmdk_cache.vim.api_version import is_at_least
 from vmdk_cache.vim.custom_attribute import NO_VALUES, CustomAttributes
 from vmdk_cache.vim.folder import find_child
-from vmdk_cache.vim.object_table import Row
+from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.reference import unescape_name
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import DEVICES, VirtualDisk, disks_of
@@ -49,7 +49,6 @@ class VmInfo:
     :ivar created_at: aware, UTC; None if vCenter does not report it. A clone may have the date of
         its source, so this does not prove its age (vSphere API reference,
         VirtualMachineConfigInfo.createDate)
-    :ivar folder: plain name of its folder, None if not requested
     """
 
     moref: str
@@ -67,7 +66,6 @@ class VmInfo:
     connection_state: str = "connected"
     custom_values: Mapping[str, str] = field(default_factory=lambda: NO_VALUES, hash=False)
     created_at: datetime.datetime | None = None
-    folder: str | None = None
 
 
 def list_vms(

@@ -13,13 +13,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pyVmomi import vmodl
-
 from vmdk_cache.vim import properties
 from vmdk_cache.vim.folder import find_folder
 from vmdk_cache.vim.inventory import Datacenter
-from vmdk_cache.vim.object_table import Row
-from vmdk_cache.vim.reference import managed_type, unescape_name
+from vmdk_cache.vim.properties import Row
+from vmdk_cache.vim.reference import unescape_name
 from vmdk_cache.vim.session import Session
 
 #: Key of extraConfig (cinder, vmdk.EXTRA_CONFIG_VOLUME_ID_KEY).
@@ -29,7 +27,6 @@ _VOLUME_ID = f'config.extraConfig["{VOLUME_ID_KEY}"]'
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PROJECT = re.compile(r"Project \((?P<id>.+)\)")
 _VM_PATHS = ["name", "parent", "config.template", "config.instanceUuid", _VOLUME_ID]
-_pc = vmodl.query.PropertyCollector
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,19 @@ def backings_in(session: Session, datacenter: Datacenter, volume_folder: str) ->
     root = find_folder(session, datacenter, [ROOT])
     if root is None:
         return []
-    kind = managed_type("Folder")
-    down: list[object] = []
-    for _ in ("the VMs", "their folder", "the project's folder"):
-        down = [_pc.TraversalSpec(type=kind, path="childEntity", selectSet=down)]
-    spec = _pc.FilterSpec(
-        objectSet=[_pc.ObjectSpec(obj=kind(root), skip=True, selectSet=down)],
-        propSet=[
-            properties.property_spec("Folder", ["name", "parent"]),
-            properties.property_spec("VirtualMachine", _VM_PATHS),
-        ],
-        reportMissingObjectsInResults=True,
+    spec = properties.filter_spec(
+        ("Folder", root),
+        3 * [("Folder", "childEntity")],  # to projects, to their folders, to the VMs
+        {"Folder": ["name", "parent"], "VirtualMachine": _VM_PATHS},
+        may_be_gone=True,
     )
     found = properties.retrieve(session, spec)
-    folders = {moref: row for kind_, moref, row in found if kind_ == "Folder"}
+    folders = {moref: row for (kind, moref), row in found.items() if kind == "Folder"}
     projects = dict(_projects(folders, root, volume_folder))
     return [
         made
-        for kind_, moref, row in found
-        if kind_ == "VirtualMachine"
+        for (kind, moref), row in found.items()
+        if kind == "VirtualMachine"
         and (project := projects.get(row.get("parent", ""))) is not None
         and (made := _backing(moref, row, project)) is not None
     ]

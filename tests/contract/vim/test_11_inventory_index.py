@@ -79,20 +79,20 @@ def test_an_unknown_cluster_is_a_config_error_that_lists_the_known(
 def test_a_missing_folder_has_no_vms_and_is_not_created(
     session: Session, index: InventoryIndex, place: Place, path: list[str]
 ) -> None:
-    assert index.vms() == ()
+    assert index.vms() == {}
     assert folder.find_folder(session, place.datacenter, path) is None
 
 
 def test_a_folder_that_another_process_makes_is_found(
     target: Target, index: InventoryIndex, place: Place, path: list[str]
 ) -> None:
-    assert index.vms() == ()
+    assert index.vms() == {}
     with Session(target.endpoint()) as other:
         own = folder.ensure_folder(other, place.datacenter, path)
         waiter = TaskWaiter(other)
         made = import_vm(other, waiter, dataclasses.replace(place, folder=own), "theirs")
         waiter.close()
-    assert [vm.moref for vm in index.vms()] == [made]
+    assert list(index.vms()) == [made]
 
 
 def test_vms_are_those_that_a_listing_of_the_folder_shows(
@@ -100,11 +100,10 @@ def test_vms_are_those_that_a_listing_of_the_folder_shows(
 ) -> None:
     for name in ("one", "two"):
         import_vm(session, waiter, cached, name)
-    wanted = [
-        dataclasses.replace(vm, folder=path[-1])
-        for vm in virtual_machine.list_vms(session, cached.folder, RECORD_KEY, attributes=["note"])
-    ]
-    assert sorted(index.vms(), key=str) == sorted(wanted, key=str)
+    wanted = virtual_machine.list_vms(session, cached.folder, RECORD_KEY, attributes=["note"])
+    found = index.vms().values()
+    assert sorted(map(index.info, found), key=str) == sorted(wanted, key=str)
+    assert {(vm.folder, vm.host) for vm in found} == {(path[-1], vm.host) for vm in wanted}
 
 
 def test_vms_in_folders_of_the_folder_are_found_and_further_down_are_not(
@@ -119,12 +118,12 @@ def test_vms_in_folders_of_the_folder_are_found_and_further_down_are_not(
         own = folder.ensure_folder(session, cached.datacenter, [*path, *names])
         return dataclasses.replace(cached, folder=own)
 
-    assert index.vms() == ()
+    assert index.vms() == {}
     first = import_vm(session, waiter, place_in("one"), "first")
-    assert [(vm.moref, vm.folder) for vm in index.vms()] == [(first, "one")]
+    assert [(vm.moref, vm.folder) for vm in index.vms().values()] == [(first, "one")]
     second = import_vm(session, waiter, place_in("two"), "first")
     import_vm(session, waiter, place_in("two", "deep"), "deep")
-    found = {(vm.moref, vm.folder) for vm in index.vms()}
+    found = {(vm.moref, vm.folder) for vm in index.vms().values()}
     assert found == {(first, "one"), (second, "two")}
     before = session.request_count
     index.vms()
@@ -149,7 +148,7 @@ def test_a_look_is_one_request_where_every_datacenter_has_the_folder(
 ) -> None:
     for datacenter in inventory.snapshot(session).datacenters:
         folder.ensure_folder(session, datacenter, path)
-    assert index.vms() == ()
+    assert index.vms() == {}
     before = session.request_count
 
     index.vms()
@@ -157,17 +156,17 @@ def test_a_look_is_one_request_where_every_datacenter_has_the_folder(
     assert session.request_count - before == 1
 
 
-def test_a_vm_that_comes_or_goes_leaves_the_others_the_same_objects(
+def test_a_vm_that_comes_or_goes_leaves_the_others_as_they_were(
     session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
 ) -> None:
     first = import_vm(session, waiter, cached, "first")
-    (before,) = index.vms()
+    before = index.info(index.vms()[first])
     second = import_vm(session, waiter, cached, "second")
-    by_moref = {vm.moref: vm for vm in index.vms()}
-    assert by_moref.keys() == {first, second}
-    assert by_moref[first] is before
+    after = index.vms()
+    assert after.keys() == {first, second}
+    assert index.info(after[first]) == before
     template.destroy(session, waiter, second)
-    assert [vm.moref for vm in index.vms()] == [first]
+    assert list(index.vms()) == [first]
 
 
 def test_a_template_is_seen_as_one_once_it_is_marked(
@@ -176,9 +175,9 @@ def test_a_template_is_seen_as_one_once_it_is_marked(
     if target.is_vcsim:
         pytest.skip("vcsim: MarkAsTemplate sends no update to collectors")
     moref = import_vm(session, waiter, cached)
-    assert [vm.is_template for vm in index.vms()] == [False]
+    assert not index.info(index.vms()[moref]).is_template
     template.mark_as_template(session, moref)
-    assert [vm.is_template for vm in index.vms()] == [True]
+    assert index.info(index.vms()[moref]).is_template
 
 
 def test_a_recreated_folder_is_followed(
@@ -196,10 +195,10 @@ def test_a_recreated_folder_is_followed(
     import_vm(session, waiter, cached)
     assert len(index.vms()) == 1
     waiter.wait(session.invoke("Folder", cached.folder, "Destroy_Task"), timeout_s=60)
-    assert index.vms() == ()
+    assert index.vms() == {}
     own = folder.ensure_folder(session, cached.datacenter, path)
     anew = import_vm(session, waiter, dataclasses.replace(cached, folder=own))
-    assert [vm.moref for vm in index.vms()] == [anew]
+    assert list(index.vms()) == [anew]
 
 
 def test_a_renamed_folder_is_no_longer_the_caches(
@@ -218,7 +217,7 @@ def test_a_renamed_folder_is_no_longer_the_caches(
     assert len(index.vms()) == 1
     task = session.invoke("Folder", cached.folder, "Rename_Task", newName=f"{path[-1]} aside")
     waiter.wait(task, timeout_s=60)
-    assert index.vms() == ()
+    assert index.vms() == {}
     assert folder.ensure_folder(session, cached.datacenter, path) != cached.folder
 
 
@@ -238,10 +237,10 @@ def test_a_new_log_in_causes_a_complete_new_look(
     session: Session, waiter: TaskWaiter, index: InventoryIndex, cached: Place
 ) -> None:
     first = import_vm(session, waiter, cached, "first")
-    before = index.vms()
+    before = index.info(index.vms()[first])
     end_session(session)
     second = import_vm(session, waiter, cached, "second")
     after = index.vms()
     assert session.generation == 2
-    assert {vm.moref for vm in after} == {first, second}
-    assert before[0] in after
+    assert after.keys() == {first, second}
+    assert index.info(after[first]) == before

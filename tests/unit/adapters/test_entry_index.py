@@ -14,7 +14,7 @@ from vmdk_cache.adapters.entry_index import A_MOMENT_S, EntryIndex
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
 from vmdk_cache.cache.record import ATTRIBUTE, Notes, Record
-from vmdk_cache.vim.inventory_index import InventoryIndex
+from vmdk_cache.vim.inventory_index import FollowedVm, InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import VirtualDisk
 from vmdk_cache.vim.virtual_machine import VmInfo
@@ -53,15 +53,24 @@ def noted(**notes: Any) -> dict[str, str]:
 
 
 class FakeIndex:
-    """The known VMs of the folder; ``asked`` records how old that knowledge could be."""
+    """The known VMs of the folder; ``asked`` records how old that knowledge could be.
+
+    :ivar made: morefs of the VMs whose properties were asked for
+    """
 
     def __init__(self, *vms: VmInfo) -> None:
         self.known = vms
         self.asked: list[float] = []
+        self.made: list[str] = []
 
-    def vms(self, max_age_s: float = 0.0) -> tuple[VmInfo, ...]:
+    def vms(self, max_age_s: float = 0.0) -> dict[str, FollowedVm]:
         self.asked.append(max_age_s)
-        return self.known
+        return {vm.moref: FollowedVm(vm.moref, {"vm": vm}, None) for vm in self.known}
+
+    def info(self, vm: FollowedVm) -> VmInfo:
+        self.made.append(vm.moref)
+        info: VmInfo = vm.row["vm"]
+        return info
 
 
 def index_of(*vms: VmInfo) -> tuple[EntryIndex, FakeIndex]:
@@ -287,3 +296,4 @@ def test_entries_are_made_once_for_each_state_of_a_vm() -> None:
     after = index.entries()
     assert after[0] is before[0]
     assert after[1].unshared_bytes == 9
+    assert fake.made == ["vm-1", "vm-2", "vm-2"]

@@ -65,16 +65,29 @@ def test_what_earlier_settings_left_in_another_datacenter_is_found(
     session: Session, waiter: TaskWaiter, index: InventoryIndex
 ) -> None:
     left = import_vm(session, waiter, place_in(session, "DC1", *PATH))
-    assert [vm.moref for vm in index.vms()] == [left]
+    assert list(index.vms()) == [left]
 
 
 def test_what_comes_into_another_datacenter_is_found_in_the_end(
     vc: VCenter, session: Session, waiter: TaskWaiter, index: InventoryIndex
 ) -> None:
-    assert index.vms() == ()
+    assert index.vms() == {}
     theirs = import_vm(session, waiter, place_in(session, "DC1", *PATH))
     vc.clock.advance(LEFT_OVER_EVERY_S)
-    assert [vm.moref for vm in index.vms()] == [theirs]
+    assert list(index.vms()) == [theirs]
+
+
+def test_a_folder_that_is_replaced_before_it_was_first_read_is_found(
+    session: Session, waiter: TaskWaiter, index: InventoryIndex
+) -> None:
+    """The session remembers the path of the folder that is gone."""
+    old = place_in(session, "DC0", *PATH)
+    waiter.wait(session.invoke("Folder", old.folder, "Destroy_Task"), timeout_s=60)
+    with Session(session.endpoint, session.clock) as other:
+        theirs = TaskWaiter(other)
+        made = import_vm(other, theirs, place_in(other, "DC0", *PATH))
+        theirs.close()
+    assert list(index.vms()) == [made]
 
 
 def test_a_vm_under_the_folders_name_in_another_datacenter_is_ignored(
@@ -82,8 +95,8 @@ def test_a_vm_under_the_folders_name_in_another_datacenter_is_ignored(
 ) -> None:
     ours = import_vm(session, waiter, place_in(session, "DC0", *PATH))
     import_vm(session, waiter, place_in(session, "DC1"), PATH[0])
-    assert [vm.moref for vm in index.vms()] == [ours]
-    assert [vm.moref for vm in index.vms()] == [ours]
+    assert list(index.vms()) == [ours]
+    assert list(index.vms()) == [ours]
 
 
 def test_a_vm_under_the_folders_name_in_our_datacenter_is_an_error_each_time(
@@ -109,12 +122,11 @@ def test_the_inventory_does_not_wait_for_names_of_attributes(
         go_on.wait(2 * PATIENCE_S)
 
     vc.fault_rules.add("RetrievePropertiesEx", action=wait)
-    vms = Background(index.vms)
+    vms = Background(lambda: [index.info(vm) for vm in index.vms().values()])
     assert asked.wait(PATIENCE_S)
     meanwhile = Background(lambda: index.inventory(5.0))
     try:
         assert meanwhile.join() is found
     finally:
         go_on.set()
-    assert vms.join() == index.vms()
-    assert [dict(seen.custom_values) for seen in index.vms()] == [{"note": "text"}]
+    assert [dict(seen.custom_values) for seen in vms.join()] == [{"note": "text"}]

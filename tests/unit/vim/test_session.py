@@ -154,7 +154,9 @@ def test_long_polls_and_calls_do_not_wait_for_each_others_connections(
         collector = session.content.propertyCollector._GetMoId()
 
         def poll() -> object:
-            return session.long_poll("PropertyCollector", collector, "WaitForUpdatesEx", version="")
+            return session.invoke(
+                "PropertyCollector", collector, "WaitForUpdatesEx", poll=True, version=""
+            )
 
         vc.fault_rules.add(
             "WaitForUpdatesEx", vmodl.fault.RequestCanceled(), action=lambda: gate.wait(60)
@@ -181,7 +183,7 @@ def test_requests_of_both_kinds_are_counted(vc: VCenter, session: Session) -> No
     collector = session.content.propertyCollector._GetMoId()
     vc.fault_rules.add("WaitForUpdatesEx", vmodl.fault.RequestCanceled())
     with pytest.raises(errors.VCenterError):
-        session.long_poll("PropertyCollector", collector, "WaitForUpdatesEx", version="")
+        session.invoke("PropertyCollector", collector, "WaitForUpdatesEx", poll=True, version="")
     session.server_time()
 
     assert session.request_count == before + 2
@@ -193,8 +195,13 @@ def wires(session: Session) -> tuple[Any, Any]:
     """The pools of connections for calls and for long polls, each with an idle connection."""
     collector = session.content.propertyCollector._GetMoId()
     options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=0)
-    session.long_poll(
-        "PropertyCollector", collector, "WaitForUpdatesEx", version="", options=options
+    session.invoke(
+        "PropertyCollector",
+        collector,
+        "WaitForUpdatesEx",
+        poll=True,
+        version="",
+        options=options,
     )
     wire = session._wire
     assert wire is not None
@@ -255,7 +262,7 @@ def test_a_long_poll_is_not_repeated(vc: VCenter, session: Session) -> None:
     rule = vc.fault_rules.add("WaitForUpdatesEx", drop="before", times=None)
 
     with pytest.raises(errors.Unreachable):
-        session.long_poll("PropertyCollector", collector, "WaitForUpdatesEx", version="")
+        session.invoke("PropertyCollector", collector, "WaitForUpdatesEx", poll=True, version="")
     assert rule.hits == 1
 
 

@@ -1,14 +1,12 @@
-"""A table of objects follows vCenter's updates, and its rows never change in place."""
+"""Rows of objects follow vCenter's updates, and never change in place."""
 
 from __future__ import annotations
-
-from types import MappingProxyType
 
 import pytest
 from pyVmomi import vim, vmodl
 
 from vmdk_cache import errors
-from vmdk_cache.vim.object_table import NO_OBJECTS, apply_update, merged
+from vmdk_cache.vim.collector import apply_update
 
 _pc = vmodl.query.PropertyCollector
 
@@ -85,27 +83,3 @@ def test_an_object_missing_for_lack_of_a_log_in_is_a_lost_session() -> None:
     news = _pc.FilterUpdate(missingSet=[_pc.MissingObject(obj=vim.Folder("f"), fault=fault)])
     with pytest.raises(errors.SessionExpired):
         apply_update({KEY: BEFORE}, news)
-
-
-def files(*names: str) -> list[object]:
-    return [vim.vm.FileLayoutEx.FileInfo(key=at, name=name) for at, name in enumerate(names)]
-
-
-def test_an_unchanged_row_is_the_one_before() -> None:
-    """Also if vCenter sent it again: its data objects are compared by what they contain."""
-    before = merged(NO_OBJECTS, {KEY: {"files": files("a", "b")}, ("Folder", "g"): {"name": "g"}})
-    assert (
-        merged(before, {KEY: {"files": files("a", "b")}, ("Folder", "g"): {"name": "g"}}) is before
-    )
-    after = merged(before, {KEY: {"files": files("a", "c")}, ("Folder", "g"): {"name": "g"}})
-    assert after is not before
-    assert after[KEY] is not before[KEY]
-    assert after["Folder", "g"] is before["Folder", "g"]
-
-
-def test_an_object_that_is_gone_leaves_the_table() -> None:
-    before = merged(NO_OBJECTS, {KEY: BEFORE, ("Folder", "g"): {"name": "g"}})
-    after = merged(before, {KEY: BEFORE})
-    assert dict(after) == {KEY: BEFORE}
-    assert isinstance(after, MappingProxyType), "a table cannot be changed"
-    assert len(before) == 2
