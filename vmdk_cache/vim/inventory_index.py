@@ -94,7 +94,7 @@ class InventoryIndex:
         self._record_key = record_key
         self._cluster_names = tuple(cluster_names)
         self._attributes = tuple(attributes)
-        self._stream = ChangeStream(session, clock, on_refresh=self._update)
+        self._stream = ChangeStream(session, clock, on_refresh=self._look_for_folders)
         self._stream.follow(_INVENTORY, lambda: inventory.filter_spec(session))
         self._folders: dict[str, _Folder] = {}
         self._looked_at: dict[str, float] = {}  # for a folder, by datacenter
@@ -162,16 +162,9 @@ class InventoryIndex:
                 self._assembled_of = table
             return self._inventory
 
-    def _update(self) -> None:
-        """The stream's refresh calls this in one thread at a time, after each read."""
-        self._look_for_folders()
-        vms = {vm.moref: vm for folder in self._folders.values() for vm in _vms_in(folder.table)}
-        if vms != self._vms:
-            self._vms = vms
-
     def _look_for_folders(self) -> None:
-        """Follow the folders that exist; the stream reads newly followed ones before its refresh
-        ends."""
+        """Follow the folders that exist. The stream's refresh calls this in one thread at a time,
+        and reads newly followed folders before it ends."""
         unusable: errors.VmdkCacheError | None = None
         folders: dict[str, _Folder] = {}
         for datacenter in inventory.datacenters_in(self._stream.table(_INVENTORY)):
@@ -187,6 +180,9 @@ class InventoryIndex:
                 folders[datacenter.moref] = folder
         for gone in {f.scope for f in self._folders.values()} - {f.scope for f in folders.values()}:
             self._stream.unfollow(gone)
+        if folders != self._folders:
+            tables = [folder.table for folder in folders.values()]
+            self._vms = {vm.moref: vm for table in tables for vm in _vms_in(table)}
         self._folders, self._unusable = folders, unusable
 
     def _is_due(self, datacenter: Datacenter) -> bool:
