@@ -24,12 +24,14 @@ class Index:
 
     def __init__(self, inventory: Inventory, template_hosts: Iterable[str] = ()) -> None:
         self._inventory = inventory
-        self._vms = [SimpleNamespace(host=moref) for moref in template_hosts]
+        self._vms = {
+            f"vm-{number}": SimpleNamespace(host=host) for number, host in enumerate(template_hosts)
+        }
 
     def inventory(self, max_age_s: float) -> Inventory:
         return self._inventory
 
-    def vms(self, max_age_s: float) -> list[SimpleNamespace]:
+    def vms(self, max_age_s: float) -> dict[str, SimpleNamespace]:
         return self._vms
 
 
@@ -90,7 +92,7 @@ def test_a_template_stays_near_its_volume_if_it_fits() -> None:
     placed = placement(world(datastore(1, free_gib=100), datastore(2, free_gib=30)))
     with placed.for_volume(volume(storage_profile="gold"), GIB) as near:
         for size_bytes, moref in ((20 * GIB, "datastore-2"), (40 * GIB, "datastore-1")):
-            with placed.for_template(size_bytes, near) as place:
+            with placed.for_template(size_bytes, near.datastore) as place:
                 assert place.datastore == moref
 
 
@@ -106,10 +108,10 @@ def test_templates_spread_over_the_hosts_for_good() -> None:
 
 def test_a_replica_goes_to_its_datastore_alone() -> None:
     placed = placement(world(datastore(1, free_gib=100), datastore(2, free_gib=10)))
-    with placed.for_replica(5 * GIB, "datastore-2") as place:
+    with placed.for_template(5 * GIB, only="datastore-2") as place:
         assert isinstance(place, Place)
         assert (place.datastore, place.datastore_name) == ("datastore-2", "ds2")
-    with pytest.raises(errors.NoPlacement), placed.for_replica(20 * GIB, "datastore-2"):
+    with pytest.raises(errors.NoPlacement), placed.for_template(20 * GIB, only="datastore-2"):
         pass
 
 
