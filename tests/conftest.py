@@ -8,9 +8,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.e2e.stack.glance import Glance
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
@@ -73,6 +78,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if why := reason(item.nodeid.partition("::")[0]):
             item.add_marker(pytest.mark.slow(reason=why))
+
+
+@pytest.fixture(scope="session")
+def glance_of_the_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """Each process of xdist boots it once: that takes 6 s of processor time."""
+    from tests.e2e.stack.glance import Glance  # which most processes do not need
+
+    running = Glance(tmp_path_factory.mktemp("glance"))
+    try:
+        running.prepare()
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def glance(glance_of_the_process: Glance) -> Iterator[Glance]:
+    """A real Glance, without images at first."""
+    yield glance_of_the_process
+    glance_of_the_process.delete_all()
 
 
 @dataclasses.dataclass

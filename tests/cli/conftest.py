@@ -163,36 +163,15 @@ def disk_image() -> FakeImage:
     return as_stream_optimized(filesystem_disk(16 * MIB))
 
 
-@pytest.fixture(scope="module")
-def glance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
-    """A real Glance; ``knows_glance`` makes the commands use it."""
-    running = Glance(tmp_path_factory.mktemp("glance"))
-    try:
-        running.prepare()
-        running.start()
-        yield running
-    finally:
-        running.stop()
-
-
 @pytest.fixture
 def knows_glance(lab: Lab, glance: Glance) -> None:
+    """The commands use a real Glance."""
     lab.configure("DEFAULT", auth_strategy="noauth", glance_api_servers=glance.url)
-
-
-def upload(glance: Glance, image: FakeImage, name: str, **properties: str) -> str:
-    return glance.upload(
-        name,
-        image.file_bytes,
-        disk_format=image.disk_format,
-        container_format=image.container_format,
-        **{**image.glance_properties, **properties},
-    )
 
 
 @pytest.fixture(scope="module")
 def image_id(glance: Glance, disk_image: FakeImage) -> str:
-    return upload(glance, disk_image, "debian-13")
+    return glance.upload_image("debian-13", disk_image)
 
 
 @pytest.fixture

@@ -125,18 +125,11 @@ ELSEWHERE: dict[str, Callable[[Lab], None]] = {
 def glance_with_an_image(lab: Lab, directory: pathlib.Path) -> Iterator[None]:
     """A real Glance with the images that the page warms."""
     directory.mkdir()
-    running, image = Glance(directory), lab.disk_image
+    running = Glance(directory)
     try:
         running.prepare()
         running.start()
-        running.upload(
-            "debian-13",
-            image.file_bytes,
-            disk_format=image.disk_format,
-            container_format=image.container_format,
-            **image.glance_properties,
-            id=lab.image(2).id,
-        )
+        running.upload_image("debian-13", lab.disk_image, id=lab.image(2).id)
         lab.configure("DEFAULT", auth_strategy="noauth", glance_api_servers=running.url)
         yield
     finally:

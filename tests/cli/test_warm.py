@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run, upload
+from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
 from tests.fakes.web_server import Handler, web_server
@@ -121,7 +121,7 @@ def test_no_image_is_imported_unless_all_can_be(
 def test_a_name_that_two_images_have_is_answered_with_their_ids(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage
 ) -> None:
-    ids = [upload(glance, disk_image, "twins") for _ in range(2)]
+    ids = [glance.upload_image("twins", disk_image) for _ in range(2)]
     said = run("warm", "twins", code=1).stderr
     assert all(each in said for each in ids)
     assert lab.templates() == []
@@ -144,7 +144,7 @@ def test_an_image_beyond_the_limit_is_refused_with_the_option(
 ) -> None:
     lab.configure(image_cache_max_total_gb=1)
     big = as_stream_optimized(filesystem_disk(16 * MIB), capacity_bytes=2 << 30)
-    [row] = run.json("warm", upload(glance, big, "big"), code=1)
+    [row] = run.json("warm", glance.upload_image("big", big), code=1)
     assert row["Status"] == "refused"
     assert "image_cache_max_total_gb" in row["Detail"]
 
@@ -182,7 +182,7 @@ def test_room_is_not_taken_from_an_image_that_the_services_keep_warm(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
 ) -> None:
     lab.configure(image_cache_max_count=1, image_cache_auto_warm="true")
-    marked = upload(glance, disk_image, "kept", image_cache_warm="true")
+    marked = glance.upload_image("kept", disk_image, image_cache_warm="true")
     run("warm", marked)
     try:
         [row] = run.json("warm", image_id, code=1)
@@ -195,7 +195,7 @@ def test_room_is_not_taken_from_an_image_that_the_services_keep_warm(
 def test_a_purge_that_asks_glance_takes_what_is_kept_warm_last(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
 ) -> None:
-    marked = upload(glance, disk_image, "kept", image_cache_warm="true")
+    marked = glance.upload_image("kept", disk_image, image_cache_warm="true")
     run("warm", marked)
     lab.vcenter.clock.advance(100)
     run("warm", image_id)
@@ -247,7 +247,7 @@ def test_a_file_with_other_bytes_leaves_nothing(
 def test_a_download_that_breaks_off_fails_one_image_and_no_other(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
 ) -> None:
-    broken = upload(glance, disk_image, "broken")
+    broken = glance.upload_image("broken", disk_image)
     with glance.broken(broken, after_bytes=1000):
         rows = run.json("warm", broken, image_id, "--parallel", "1", code=4)
     assert [row["Status"] for row in rows] == ["failed", "imported"]
@@ -326,7 +326,7 @@ def test_missing_credentials_say_what_to_set(lab: Lab, run: Run) -> None:
 @pytest.fixture(scope="module")
 def large_image_id(glance: Glance) -> str:
     """Larger than the read-ahead buffer; created and uploaded once."""
-    return upload(glance, as_stream_optimized(noise(4 * READ_AHEAD_BYTES)), "large")
+    return glance.upload_image("large", as_stream_optimized(noise(4 * READ_AHEAD_BYTES)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -366,7 +366,7 @@ def test_a_signal_ends_imports_and_leaves_nothing(
 def test_an_adapter_that_vsphere_does_not_have_is_refused_before_a_byte_is_read(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage
 ) -> None:
-    image_id = upload(glance, disk_image, "odd-adapter", vmware_adaptertype="floppy")
+    image_id = glance.upload_image("odd-adapter", disk_image, vmware_adaptertype="floppy")
     before = glance.downloads(image_id)
     done = run("warm", image_id, code=None)
     assert done.returncode != 0

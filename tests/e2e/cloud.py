@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.e2e.stack.cinder import Threads
 from tests.e2e.stack.client import CinderClient, Resource
-from tests.e2e.stack.config import Backend, vmware_options
+from tests.e2e.stack.config import Backend
 from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.openstack import OpenStack
 from tests.fakes.images import FakeImage
@@ -53,18 +53,8 @@ class Cloud:
         return str(self.openstack.directory / "cinder" / "vmdk-cache.sqlite")
 
     def upload(self, name: str, image: FakeImage, **more: str) -> str:
-        """Upload an image with the properties that an operator would set; :returns: its id.
-
-        :param more: of :meth:`Glance.upload`: ``token``, further properties
-        """
-        return self.glance.upload(
-            name,
-            image.file_bytes,
-            disk_format=image.disk_format,
-            container_format=image.container_format,
-            **image.glance_properties,
-            **more,
-        )
+        """:meth:`Glance.upload_image`."""
+        return self.glance.upload_image(name, image, **more)
 
     def create_at_once(self, count: int, size_gb: int, **fields: Any) -> list[str]:
         """Request ``count`` volumes in parallel without waiting for them; :returns: their ids."""
@@ -87,7 +77,7 @@ class Cloud:
         :param options: as of :func:`cloud`
         :param defaults: options of ``[DEFAULT]`` from now on; None keeps the present ones
         """
-        section = {**_options_of(self.vcenter, self.threads), **options}
+        section = {**vcenter_options(self.vcenter, self.threads), **options}
         self.openstack.cinder.restart_with([Backend(name, driver, section)], defaults)
 
     def delete_all(self, volume_ids: Sequence[str]) -> None:
@@ -137,6 +127,7 @@ def datastore_names(vcenter: VCenter) -> list[str]:
 def cloud(
     drivers: Mapping[str, tuple[str, Mapping[str, str | None]]],
     *,
+    glance: Glance | None = None,
     model: Model | None = None,
     threads: Threads = "eventlet",
     defaults: Mapping[str, str] | None = None,
@@ -150,21 +141,23 @@ def cloud(
 
     :param drivers: by backend name: the driver's dotted path, and options of its section in
         addition to or instead of those that connect it to the fake vCenter
+    :param glance: a running Glance, which keeps running afterwards; by default, a new one
     :param defaults: options of Cinder's ``[DEFAULT]``
-    :param projects: Glance has projects, and Cinder passes it the user's token
-    :param property_protections: text of Glance's file property-protections.conf
+    :param projects: the new Glance has projects, and Cinder passes it the user's token
+    :param property_protections: text of the new Glance's file property-protections.conf
     :param password: of the vCenter account
     :param cost_model: what work takes in vCenter; by default, no time
     """
     with contextlib.ExitStack() as stack:
         vcenter = stack.enter_context(VCenter(model, password=password, cost_model=cost_model))
         backends = [
-            Backend(name, driver, {**_options_of(vcenter, threads), **options})
+            Backend(name, driver, {**vcenter_options(vcenter, threads), **options})
             for name, (driver, options) in drivers.items()
         ]
         openstack = stack.enter_context(
             OpenStack(
                 backends,
+                glance=glance,
                 threads=threads,
                 defaults={"scheduler_host_manager": HOST_MANAGER, **(defaults or {})},
                 await_backends=await_backends,
@@ -183,14 +176,18 @@ def outcome(volume: Resource) -> str | None:
     return metadata.get("image_cache")
 
 
-def _options_of(vcenter: VCenter, threads: Threads) -> dict[str, str]:
-    options = vmware_options(
-        host=vcenter.host,
-        port=vcenter.port,
-        user=vcenter.user,
-        password=vcenter.password,
-        ca_file=vcenter.ca_file,
-    )
+def vcenter_options(vcenter: VCenter, threads: Threads = "eventlet") -> dict[str, str]:
+    """Options of a backend of Cinder's VMDK driver, or ours, on this vCenter."""
+    options = {
+        "vmware_host_ip": vcenter.host,
+        "vmware_host_port": str(vcenter.port),
+        "vmware_host_username": vcenter.user,
+        "vmware_host_password": vcenter.password,
+        "vmware_insecure": "false",
+        "vmware_ca_file": vcenter.ca_file,
+        "vmware_task_poll_interval": "0.1",
+        "vmware_enable_volume_stats": "true",
+    }
     if threads == "threading":
         # Otherwise the periodic report would use upstream's session during a deletion (see
         # delete_all).

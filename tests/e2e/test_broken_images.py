@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.stack.client import RequestRefused, Resource
+from tests.e2e.stack.glance import Glance
 from tests.fakes.images import (
     FakeImage,
     as_ova,
@@ -23,12 +24,12 @@ IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Cloud]:
+def running(glance: Glance) -> Iterator[Cloud]:
     # One attempt, one try: the tests look at how an attempt ends, not at how often Cinder repeats
     # it.
     defaults = {"scheduler_max_attempts": "1", "glance_num_retries": "0"}
     options = {"enable_image_cache": "true"}
-    with cloud({"vmware": (OUR_DRIVER, options)}, defaults=defaults) as running:
+    with cloud({"vmware": (OUR_DRIVER, options)}, glance=glance, defaults=defaults) as running:
         yield running
         assert running.vcenter.errors == []
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.road import Road, an_instance
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 from vmdk_cache.cinder.workers import OPTION
@@ -45,9 +46,9 @@ def clones_held_up(running: Cloud) -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def a_cloud(defaults: Mapping[str, str]) -> Iterator[tuple[Cloud, str]]:
+def a_cloud(glance: Glance, defaults: Mapping[str, str]) -> Iterator[tuple[Cloud, str]]:
     """A cloud, and an image with a template."""
-    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, defaults=defaults) as running:
+    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, glance=glance, defaults=defaults) as running:
         image_id = running.upload("fleet", IMAGE)
         volume_id = running.cinder.create_volume(1, imageRef=image_id, metadata=USE_CACHE)
         running.cinder.wait("volumes", volume_id, "available")
@@ -61,8 +62,8 @@ def begun(running: Cloud) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_volumes_are_created_and_attached_while_a_burst_waits() -> None:
-    with a_cloud({}) as (running, image_id), an_instance(running.vcenter) as instance:
+def test_volumes_are_created_and_attached_while_a_burst_waits(glance: Glance) -> None:
+    with a_cloud(glance, {}) as (running, image_id), an_instance(running.vcenter) as instance:
         road = Road("cached", running, "vmware", image_id)
         attached = running.cinder.create_volume(1, name="there before")
         running.cinder.wait("volumes", attached, "available")
@@ -79,9 +80,11 @@ def test_volumes_are_created_and_attached_while_a_burst_waits() -> None:
         assert running.openstack.cinder.log_lines(f"WARNING .*{OPTION}") == []
 
 
-def test_too_few_workers_are_named_in_the_log_and_are_all_taken_by_a_burst() -> None:
+def test_too_few_workers_are_named_in_the_log_and_are_all_taken_by_a_burst(
+    glance: Glance,
+) -> None:
     """The operator's own number is kept."""
-    with a_cloud({OPTION: str(FEW_WORKERS)}) as (running, image_id):
+    with a_cloud(glance, {OPTION: str(FEW_WORKERS)}) as (running, image_id):
         log_lines = running.openstack.cinder.log_lines
         (line,) = log_lines(f" WARNING vmdk_cache.*{OPTION}")
         assert f"{OPTION} is {FEW_WORKERS}." in line

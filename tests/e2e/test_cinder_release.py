@@ -13,6 +13,7 @@ import pytest
 from pyVmomi import vmodl
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 
@@ -26,10 +27,10 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Cloud]:
+def running(glance: Glance) -> Iterator[Cloud]:
     threads = os.environ.get(THREADS_VARIABLE, "eventlet")
     assert threads == "eventlet" or threads == "threading", f"{THREADS_VARIABLE} is {threads!r}"
-    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, threads=threads) as running:
+    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, glance=glance, threads=threads) as running:
         yield running
         assert running.vcenter.errors == []
 

@@ -14,6 +14,7 @@ import pytest
 from pyVmomi import vmodl
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 
@@ -29,8 +30,8 @@ PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Cloud]:
-    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}) as running:
+def running(glance: Glance) -> Iterator[Cloud]:
+    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, glance=glance) as running:
         yield running
         assert running.vcenter.errors == []
 

@@ -19,6 +19,7 @@ import pytest
 from tests.e2e.cloud import OUR_DRIVER, UPSTREAM_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.road import Road, an_instance
 from tests.e2e.stack.client import Resource
+from tests.e2e.stack.glance import Glance
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 
 BACKEND = "vmware"
@@ -149,11 +150,13 @@ Table = dict[tuple[str, str, str], str]
 
 @pytest.mark.timeout(900)  # three boots of Cinder and sixty operations
 @pytest.mark.parametrize("backend_name", [BACKEND, None], ids=["named", "unnamed"])
-def test_every_operation_works_after_a_change_of_the_driver(backend_name: str | None) -> None:
+def test_every_operation_works_after_a_change_of_the_driver(
+    glance: Glance, backend_name: str | None
+) -> None:
     table: Table = {}
     notes = []
     options = {"volume_backend_name": backend_name}
-    with running(options) as (the_cloud, instance, image_id):
+    with running(glance, options) as (the_cloud, instance, image_id):
         cohorts: list[Cohort] = []
         for number, (stage, driver, more) in enumerate(STAGES):
             if number:
@@ -177,10 +180,10 @@ def test_every_operation_works_after_a_change_of_the_driver(backend_name: str | 
 
 
 @contextlib.contextmanager
-def running(options: dict[str, str | None]) -> Iterator[tuple[Cloud, str, str]]:
+def running(glance: Glance, options: dict[str, str | None]) -> Iterator[tuple[Cloud, str, str]]:
     """The cloud in its first stage; moref of an instance; id of the image in Glance."""
     _, driver, more = STAGES[0]
-    with cloud({BACKEND: (driver, {**options, **more})}) as the_cloud:
+    with cloud({BACKEND: (driver, {**options, **more})}, glance=glance) as the_cloud:
         # The effective name of a backend without volume_backend_name is that of the class.
         reported = options["volume_backend_name"] or UPSTREAM_DRIVER.rpartition(".")[2]
         specs = {"volume_backend_name": reported}

@@ -12,6 +12,7 @@ import pytest
 from oslo_config import cfg, iniparser
 
 from tests.e2e.cloud import USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.glance import Glance
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "cinder.conf.example"
@@ -70,7 +71,7 @@ def sections(*, commented_as_well: bool = False) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Cloud]:
+def running(glance: Glance) -> Iterator[Cloud]:
     example = sections()
     options = {k: v for k, v in example[BACKEND].items() if k not in OF_A_SITE}
     driver = options.pop("volume_driver")
@@ -81,7 +82,7 @@ def running() -> Iterator[Cloud]:
     }
     assert example["DEFAULT"]["enabled_backends"] == BACKEND
     options["vmware_cluster_name"] = "DC0_C0"
-    with cloud({BACKEND: (driver, options)}, defaults=defaults) as up:
+    with cloud({BACKEND: (driver, options)}, glance=glance, defaults=defaults) as up:
         yield up
         assert up.vcenter.errors == []
 

@@ -15,6 +15,7 @@ import pytest
 from pyVmomi import vim, vmodl
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.glance import Glance
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 from vmdk_cache.ledger import Ledger
 
@@ -47,13 +48,14 @@ CLONE_FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Cloud]:
+def running(glance: Glance) -> Iterator[Cloud]:
     options = {
         "enable_image_cache": "true",
         "image_cache_age_seconds": "0",
         "image_cache_max_size_gb": "1",
     }
-    with cloud({"vmware": (OUR_DRIVER, options), "off": (OUR_DRIVER, {})}) as running:
+    backends = {"vmware": (OUR_DRIVER, options), "off": (OUR_DRIVER, {})}
+    with cloud(backends, glance=glance) as running:
         for name in ("vmware", "off"):
             running.cinder.create_volume_type(name, volume_backend_name=name)
         # The first clone finds out whether one task can create a volume; the test would repeat it.
@@ -159,14 +161,7 @@ def test_a_volume_that_fails_says_why_it_went_without_the_cache(
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_note_that_an_image_inherited_is_not_passed_on(running: Cloud, asked: bool) -> None:
     """``openstack image create --volume`` creates such an image from a volume with a note."""
-    image_id = running.glance.upload(
-        f"inherited {asked}",
-        IMAGE.file_bytes,
-        disk_format=IMAGE.disk_format,
-        container_format=IMAGE.container_format,
-        image_cache="bypass: no-room",
-        **IMAGE.glance_properties,
-    )
+    image_id = running.upload(f"inherited {asked}", IMAGE, image_cache="bypass: no-room")
     volume_id = running.cinder.create_volume(
         1, imageRef=image_id, volume_type="vmware", metadata=USE_CACHE if asked else {}
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 
@@ -21,8 +22,8 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module", params=["eventlet", "threading"])
-def the_cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
-    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, threads=request.param) as running:
+def the_cloud(request: pytest.FixtureRequest, glance: Glance) -> Iterator[Cloud]:
+    with cloud({"vmware": (OUR_DRIVER, OPTIONS)}, glance=glance, threads=request.param) as running:
         yield running
         assert running.vcenter.errors == []
 

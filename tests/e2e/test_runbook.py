@@ -18,6 +18,7 @@ import pytest
 
 from tests.e2e.cloud import UPSTREAM_DRIVER, Cloud, cloud, outcome
 from tests.e2e.road import Road, an_instance
+from tests.e2e.stack.glance import Glance
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 from tests.fakes.vcenter import Model
 
@@ -119,11 +120,13 @@ class Operator:
 
 
 @pytest.mark.timeout(900)  # five boots of Cinder
-def test_an_operator_who_follows_the_runbook_loses_nothing() -> None:
+def test_an_operator_who_follows_the_runbook_loses_nothing(glance: Glance) -> None:
     stock = {"volume_backend_name": None}
     defaults = {"scheduler_host_manager": STOCK_HOST_MANAGER}
     with (
-        cloud({BACKEND: (UPSTREAM_DRIVER, stock)}, model=MODEL, defaults=defaults) as the_cloud,
+        cloud(
+            {BACKEND: (UPSTREAM_DRIVER, stock)}, glance=glance, model=MODEL, defaults=defaults
+        ) as the_cloud,
         an_instance(the_cloud.vcenter) as instance,
     ):
         name = UPSTREAM_DRIVER.rpartition(".")[2]

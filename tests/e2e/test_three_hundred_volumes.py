@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk
 from tests.fakes.vcenter import Model
@@ -35,13 +36,13 @@ def options(datastores: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def the_cloud() -> Iterator[Cloud]:
+def the_cloud(glance: Glance) -> Iterator[Cloud]:
     drivers = {
         "east": (OUR_DRIVER, options("DC0_DS[01]")),
         "west": (OUR_DRIVER, options("DC0_DS[23]")),
     }
     model = Model(hosts_per_cluster=4, datastores=4)
-    with cloud(drivers, model=model) as running:
+    with cloud(drivers, glance=glance, model=model) as running:
         yield running
         assert running.vcenter.errors == []
 

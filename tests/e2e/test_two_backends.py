@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.cloud import OUR_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.stack.client import CinderClient, RequestRefused, Resource
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk, not_a_vmdk
 from vmdk_cache.cache.record import Notes
@@ -38,7 +39,7 @@ KEPT = {
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Cloud]:
+def running(glance: Glance) -> Iterator[Cloud]:
     backends = {
         "one": (OUR_DRIVER, CACHED),
         "two": (OUR_DRIVER, CACHED),
@@ -46,7 +47,7 @@ def running() -> Iterator[Cloud]:
         "kept": (OUR_DRIVER, KEPT),
     }
     defaults = {"scheduler_default_weighers": "CapacityWeigher,ImageCacheWeigher"}
-    with cloud(backends, defaults=defaults) as running:
+    with cloud(backends, glance=glance, defaults=defaults) as running:
         for name in ("cached", "off", "kept"):
             running.cinder.create_volume_type(name, volume_backend_name=name)
         yield running
@@ -172,9 +173,7 @@ def test_an_image_that_is_marked_is_there_before_the_first_volume_and_stays(
         notes = [Notes.from_json(text) for vm in kept() for text in vm.custom_values.values()]
         return notes[0].warmed_at if notes else None
 
-    image_id = running.glance.upload(
-        "marked", IMAGE.file_bytes, image_cache_warm="True", **IMAGE.glance_properties
-    )
+    image_id = running.upload("marked", IMAGE, image_cache_warm="True")
     wait_until(warmed_at, what="the image to be warmed", timeout_s=120)
     (template,) = kept()
     for _ in range(3):  # nearly twice its age limit

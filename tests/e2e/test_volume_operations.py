@@ -15,6 +15,7 @@ from pyVmomi import vim
 
 from tests.e2e.cloud import GIB, OUR_DRIVER, UPSTREAM_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.road import Road, an_instance
+from tests.e2e.stack.glance import Glance
 from tests.fakes.images import (
     FakeImage,
     as_flat,
@@ -35,14 +36,14 @@ OTHER_IMAGE = as_stream_optimized(bytes(reversed(DISK)))
 
 
 @pytest.fixture(scope="module")
-def the_cloud() -> Iterator[Cloud]:
+def the_cloud(glance: Glance) -> Iterator[Cloud]:
     backends = {
         "upstream": (UPSTREAM_DRIVER, {}),
         "ours": (OUR_DRIVER, CACHE_ON),
         "upstream_cow": (UPSTREAM_DRIVER, COW),
         "ours_cow": (OUR_DRIVER, {**CACHE_ON, **COW}),
     }
-    with cloud(backends) as running:
+    with cloud(backends, glance=glance) as running:
         for name in backends:
             running.cinder.create_volume_type(name, volume_backend_name=name)
             running.cinder.create_volume_type(

@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from tests.e2e.cloud import OUR_DRIVER, Cloud, cloud
+from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 
 SECRET = "not-the-password-3141"
@@ -26,7 +27,7 @@ SAID = {
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def running(tmp_path_factory: pytest.TempPathFactory, glance: Glance) -> Iterator[Cloud]:
     """A cloud whose backends have one wrong option each."""
     strangers_ca = tmp_path_factory.mktemp("ca") / "stranger.pem"
     trustme.CA().cert_pem.write_to_path(str(strangers_ca))
@@ -43,7 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         for backend, options in wrong.items()
     }
     defaults = {"reinit_driver_count": "0"}
-    with cloud(backends, defaults=defaults, await_backends=False) as running:
+    with cloud(backends, glance=glance, defaults=defaults, await_backends=False) as running:
         yield running
 
 

@@ -127,22 +127,6 @@ def cinder_conf(
     )
 
 
-def vmware_options(
-    *, host: str, port: int, user: str, password: str, ca_file: str
-) -> dict[str, str]:
-    """Options of upstream's VMDK driver for one vCenter, its certificate verified."""
-    return {
-        "vmware_host_ip": host,
-        "vmware_host_port": str(port),
-        "vmware_host_username": user,
-        "vmware_host_password": password,
-        "vmware_insecure": "false",
-        "vmware_ca_file": ca_file,
-        "vmware_task_poll_interval": "0.1",
-        "vmware_enable_volume_stats": "true",
-    }
-
-
 def _render(sections: Mapping[str, Mapping[str, str | None]]) -> str:
     lines: list[str] = []
     for name, options in sections.items():

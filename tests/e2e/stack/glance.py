@@ -11,6 +11,7 @@ import requests
 
 from tests.e2e.stack import auth, config
 from tests.e2e.stack.service_process import ServiceProcess, StackError, free_port, wait_until
+from tests.fakes.images import FakeImage
 
 BOOT_TIMEOUT_S = 120.0
 
@@ -106,6 +107,19 @@ class Glance:
             self._send("PUT", path, token, data=data, headers=headers)
         return image_id
 
+    def upload_image(self, name: str, image: FakeImage, **more: str) -> str:
+        """Upload an image with the properties that an operator would set; :returns: its id.
+
+        :param more: of :meth:`upload`: ``token``, further properties
+        """
+        return self.upload(
+            name,
+            image.file_bytes,
+            disk_format=image.disk_format,
+            container_format=image.container_format,
+            **{**image.glance_properties, **more},
+        )
+
     def image(self, image_id: str, *, token: str = ADMIN_TOKEN) -> dict[str, Any]:
         shown: dict[str, Any] = self._send("GET", f"/v2/images/{image_id}", token).json()
         return shown
@@ -123,6 +137,12 @@ class Glance:
 
     def delete(self, image_id: str) -> None:
         self._send("DELETE", f"/v2/images/{image_id}")
+
+    def delete_all(self) -> None:
+        """Delete every image."""
+        while images := self._send("GET", "/v2/images?limit=1000").json()["images"]:
+            for image in images:
+                self.delete(image["id"])
 
     def read(self, image_id: str) -> bytes:
         """The image's bytes from the store itself, which does not count as a download."""

@@ -21,16 +21,18 @@ class OpenStack:
     Enter it from the main thread (see service_process.py).
 
     :param backends: sections of ``enabled_backends``
+    :param glance: a running Glance, which keeps running afterwards; by default, a new one
     :param await_backends: False if a backend is not supposed to come up
     :param defaults: options of Cinder's ``[DEFAULT]``
-    :param projects: Glance has projects, and Cinder passes it the user's token
-    :param property_protections: see Glance
+    :param projects: the new Glance has projects, and Cinder passes it the user's token
+    :param property_protections: of the new Glance, see there
     """
 
     def __init__(
         self,
         backends: Sequence[Backend],
         *,
+        glance: Glance | None = None,
         threads: Threads = "eventlet",
         defaults: Mapping[str, str] | None = None,
         await_backends: bool = True,
@@ -41,11 +43,16 @@ class OpenStack:
         self._await_backends = await_backends
         for name in ("glance", "cinder"):
             (self.directory / name).mkdir()
-        self.glance = Glance(
-            self.directory / "glance",
-            projects=projects,
-            property_protections=property_protections,
-        )
+        self._own_glance: Glance | None = None
+        if glance is None:
+            glance = self._own_glance = Glance(
+                self.directory / "glance",
+                projects=projects,
+                property_protections=property_protections,
+            )
+        else:
+            assert not projects and not property_protections, "the given Glance has neither"
+        self.glance = glance
         self.cinder = Cinder(
             self.directory / "cinder",
             self.glance.url,
@@ -60,9 +67,11 @@ class OpenStack:
 
     def __enter__(self) -> OpenStack:
         try:
-            self.glance.prepare()
+            if self._own_glance:
+                self._own_glance.prepare()
             self.cinder.start()  # takes the longest; it needs no Glance to boot
-            self.glance.start()
+            if self._own_glance:
+                self._own_glance.start()
             if self._await_backends:
                 self.cinder.wait_ready()
             else:
@@ -85,7 +94,8 @@ class OpenStack:
     def close(self) -> None:
         """Stop everything and remove the directory; can be called again."""
         self.cinder.stop()
-        self.glance.stop()
+        if self._own_glance:
+            self._own_glance.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def logs(self) -> str:
