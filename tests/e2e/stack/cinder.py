@@ -37,7 +37,9 @@ class Cinder:
         self.log = directory / "cinder.log"
         self.output = directory / "cinder.out"
         self.backends = [backend.name for backend in backends]
-        self.client = CinderClient(f"http://127.0.0.1:{self.port}/v3")
+        self.client = CinderClient(
+            f"http://127.0.0.1:{self.port}/v3", database=directory / "cinder.sqlite"
+        )
         self._directory = directory
         self._glance_url = glance_url
         self._defaults = defaults or {}

@@ -1,13 +1,17 @@
 """Cinder's REST API, as far as the tests use it.
 
-Every call is one request; :meth:`CinderClient.wait` polls until a resource reaches a status. A
-resource is the dict of Cinder's API reference.
+Every call is one request. :meth:`CinderClient.wait` and :meth:`CinderClient.wait_gone` watch the
+database where they can: a request costs Cinder 25 ms of processor time, and one every 0.1 s a
+quarter of its processor. A resource is the dict of Cinder's API reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import contextlib
+import sqlite3
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import requests
 
@@ -16,6 +20,7 @@ from tests.e2e.stack.service_process import StackError, wait_until
 MICROVERSION = "3.70"
 WAIT_TIMEOUT_S = 180.0
 
+T = TypeVar("T")
 Resource = dict[str, Any]
 
 
@@ -43,12 +48,20 @@ class CinderClient:
 
     :param url: e.g. ``http://127.0.0.1:8776/v3``
     :param role: ``admin``, ``member`` or ``reader``
+    :param database: Cinder's, if it is sqlite
     """
 
     def __init__(
-        self, url: str, *, user: str = "demo", project: str = "demo", role: str = "admin"
+        self,
+        url: str,
+        *,
+        user: str = "demo",
+        project: str = "demo",
+        role: str = "admin",
+        database: Path | None = None,
     ) -> None:
         self.url = url
+        self._database = database
         self._headers = {
             "X-Auth-Token": f"{user}:{project}:{role}",
             "OpenStack-API-Version": f"volume {MICROVERSION}",
@@ -56,7 +69,9 @@ class CinderClient:
 
     def as_user(self, user: str, project: str) -> CinderClient:
         """The same Cinder for a user without admin rights, perhaps of another project."""
-        return CinderClient(self.url, user=user, project=project, role="member")
+        return CinderClient(
+            self.url, user=user, project=project, role="member", database=self._database
+        )
 
     def is_answering(self) -> bool:
         try:
@@ -105,11 +120,8 @@ class CinderClient:
                 raise ResourceFailed(status, f"{collection} {resource_id}: {status}")
             return None
 
-        return wait_until(
-            reached,
-            what=f"{collection} {resource_id} to be {' or '.join(wanted)}",
-            timeout_s=timeout_s,
-        )
+        what = f"{collection} {resource_id} to be {' or '.join(wanted)}"
+        return self._wait(reached, collection, [resource_id], wanted, what, timeout_s)
 
     def delete(self, collection: str, resource_id: str) -> None:
         """Request its deletion; :meth:`wait_gone` waits for it."""
@@ -133,7 +145,33 @@ class CinderClient:
                     )
             return not left
 
-        wait_until(gone, what=f"{collection} to be gone", timeout_s=timeout_s)
+        self._wait(gone, collection, resource_ids, (), f"{collection} to be gone", timeout_s)
+
+    def _wait(
+        self,
+        condition: Callable[[], T | None],
+        collection: str,
+        resource_ids: Collection[str],
+        wanted: Collection[str],
+        what: str,
+        timeout_s: float,
+    ) -> T:
+        """The first true answer of ``condition``, which sends requests. It is not asked while the
+        database shows a resource in a status that is neither ``wanted`` nor an error.
+        """
+        if self._database is None:
+            return wait_until(condition, what=what, timeout_s=timeout_s)
+        marks = ",".join("?" * len(resource_ids))
+        query = f"SELECT status FROM {collection} WHERE NOT deleted AND id IN ({marks})"
+        uri = f"{self._database.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=60)) as database:
+
+            def asked() -> T | None:
+                statuses = {status for (status,) in database.execute(query, [*resource_ids])}
+                failed = any(status.startswith("error") for status in statuses)
+                return condition() if failed or statuses <= set(wanted) else None
+
+            return wait_until(asked, what=what, timeout_s=timeout_s, interval_s=0.01)
 
     # Volumes
 
