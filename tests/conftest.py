@@ -26,7 +26,7 @@ SLOW = {
     "tests/cli": "hundreds of processes; test_each_command.py runs each command once",
     "tests/clients": "clients of other projects, which test the fake vCenter and not the package",
     "tests/contract_run": "runs the contract suite as a process, several times",
-    "tests/e2e": "a Cinder and a Glance for each file; test_cinder_release.py is one volume's life",
+    "tests/e2e": "boots a Cinder for each file; test_cinder_release.py is one volume's life",
     "tests/faults": "one cell in 25 of the fault matrix, each on a vCenter of its own",
     "tests/fuzz": "a search",
     "tests/hosts": "kills hosts of cinder-volume at random",

@@ -10,8 +10,7 @@ import pty
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,10 +18,13 @@ from tests.cli.conftest import MIB, TIMEOUT_S, Lab, Run
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk, noise
 from tests.fakes.web_server import Handler, web_server
+from tests.waiting import wait_until
 from vmdk_cache.ledger import Ledger
 from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES
 
 pytestmark = pytest.mark.usefixtures("knows_glance")
+
+ABORTING = "aborting, cleaning up"
 
 
 def test_an_image_is_imported_once_and_the_second_time_its_age_counts_again(
@@ -333,33 +335,42 @@ def large_image_id(glance: Glance) -> str:
 def test_a_signal_ends_imports_and_leaves_nothing(
     lab: Lab, run: Run, large_image_id: str, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:
-    """vCenter is slow."""
-    lab.vcenter.fault_rules.add("nfc:POST", delay_s=3)
-    command = run.command("warm", large_image_id, "-f", "json")
-    with subprocess.Popen(
-        command,
-        stdout=-1,
-        stderr=-1,
-        text=True,
-        env=run.environment(PYTHONFAULTHANDLER="1"),
-        cwd=tmp_path,
-    ) as process:
+    """vCenter does not answer the upload before the command has begun to end."""
+    go_on = threading.Event()
+    lab.vcenter.fault_rules.add("nfc:POST", action=lambda: go_on.wait(TIMEOUT_S))
+    command, stderr = run.command("warm", large_image_id, "-f", "json"), tmp_path / "stderr"
+    with (
+        stderr.open("w") as file,
+        subprocess.Popen(
+            command,
+            stdout=-1,
+            stderr=file,
+            text=True,
+            env=run.environment(PYTHONFAULTHANDLER="1"),
+            cwd=tmp_path,
+        ) as process,
+    ):
+
+        def ended_or(condition: Callable[[], object]) -> bool:
+            return process.poll() is not None or bool(condition())
+
         try:
-            deadline = time.monotonic() + TIMEOUT_S
-            while not lab.vcenter.leases():
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_until(lambda: ended_or(lab.vcenter.leases), timeout_s=TIMEOUT_S)
             process.send_signal(number)
-            out, err = process.communicate(timeout=TIMEOUT_S)
+            wait_until(lambda: ended_or(lambda: ABORTING in stderr.read_text()))
+            go_on.set()
+            out, _ = process.communicate(timeout=TIMEOUT_S)
         except (AssertionError, subprocess.TimeoutExpired) as failure:
             # Otherwise the test waits for the process, and its report does not show the hang.
             process.send_signal(signal.SIGABRT)
-            out, err = process.communicate()
-            raise AssertionError(f"{failure}\n{out}\n{err}") from failure
+            go_on.set()
+            out, _ = process.communicate()
+            raise AssertionError(f"{failure}\n{out}\n{stderr.read_text()}") from failure
+    err = stderr.read_text()
     run.check(out + err)
     assert process.returncode == 130, (out, err)
     assert '"broken off"' in out
-    assert "aborting, cleaning up" in err
+    assert ABORTING in err
     assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])
 
 

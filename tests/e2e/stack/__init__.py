@@ -7,7 +7,8 @@
     cinder.py           all of Cinder in one process (cinder_process.py), eventlet or native threads
     concurrency.py      which of the two the installed release of Cinder supports
     client.py           Cinder's REST API, as far as the tests use it
-    openstack.py        both together in a temporary directory; start here
+    cinder_hosts.py     Cinder with a process for each service (cinder_service.py)
+    openstack.py        Cinder in one process and Glance in a temporary directory; start here
 
 This file imports nothing: ``python -m tests.e2e.stack.cinder_process`` loads it before eventlet has
 patched the standard library.
