@@ -12,27 +12,37 @@ An event whose write fails is kept, aggregated, and written with a later one; on
 cannot write before it ends is lost. A write waits at most BUSY_S for a file that another process
 holds, and after a failure there is no attempt for RETRY_S, because on green threads a wait blocks
 the whole process. Only the last write, at the end, waits for LAST_BUSY_S.
+
+Write-ahead logging allows reads during a write; it requires a local file system, and keeps two more
+files beside the file, ``-wal`` and ``-shm``. With ``synchronous = NORMAL`` transactions do not wait
+for the disk: a power failure may lose the last ones, but the file stays intact (SQLite
+documentation, "Write-Ahead Logging" and "PRAGMA synchronous").
 """
 
 from __future__ import annotations
 
-import collections
+import bisect
+import contextlib
 import datetime
 import enum
+import os
+import pathlib
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from oslo_log import log as logging
 
-from vmdk_cache import ledger_file
+from vmdk_cache import errors, retry
 from vmdk_cache.cache import events
 from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
 
+OPTION = "image_cache_ledger"
 DAYS_KEPT = 90
 #: A write takes a fraction of a millisecond, and so does a write of another process that it waits
 #: for.
@@ -41,6 +51,13 @@ RETRY_S = 10.0
 LAST_BUSY_S = 5.0
 #: Maximum number of rows pending while the file cannot be written; further ones are lost.
 MAX_PENDING = 10_000
+
+SCHEMA_VERSION = 1
+#: Identifies our files (``PRAGMA application_id``): "vmdk" as a number.
+APPLICATION_ID = 0x766D646B
+#: Time limit for creating the file: several processes of a host may try at once.
+MADE_WITHIN_S = 5.0
+MADE_PAUSE_S = 0.1
 
 #: Detail of a hit or a miss.
 IN_ONE_TASK = "in-one-task"
@@ -51,6 +68,30 @@ _BUCKETS_S: dict[str, tuple[float, ...]] = {
     "clone": (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, _INF),
     "queue": (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, _INF),
 }
+
+_TABLES = (
+    # day: ISO 8601, UTC; empty for all days before those that are kept
+    """CREATE TABLE counts (
+        day TEXT NOT NULL,
+        backend TEXT NOT NULL,
+        image_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (day, backend, image_id, kind, detail)
+    ) WITHOUT ROWID""",
+    # le_s: upper bound of the bucket; count: what is in this bucket alone
+    """CREATE TABLE times (
+        backend TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        le_s REAL NOT NULL,
+        count INTEGER NOT NULL,
+        sum_s REAL NOT NULL,
+        PRIMARY KEY (backend, kind, le_s)
+    ) WITHOUT ROWID""",
+)
 
 _ADD = """ ON CONFLICT DO UPDATE SET
     count = count + excluded.count, seconds = seconds + excluded.seconds,
@@ -136,7 +177,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._counts: dict[_CountKey, tuple[int, float, int]] = {}
         self._times: dict[_TimeKey, tuple[int, float]] = {}
-        self._folded_on = ""
+        self._folded_on: datetime.date | None = None
         self._not_before = -_INF
         self._failing = False
         self._closed = False
@@ -149,8 +190,7 @@ class Ledger:
         :raises ConfigError: it cannot be opened, is not a ledger, or is of a later version
         """
         clock = clock or SystemClock()
-        connection = ledger_file.connect(path, clock, read_only=read_only, busy_s=BUSY_S)
-        return cls(path, connection, clock)
+        return cls(path, _connect(path, clock, read_only=read_only), clock)
 
     def __call__(self, event: events.Event, /) -> None:
         """Add the event, if its kind is counted; never raises."""
@@ -207,22 +247,17 @@ class Ledger:
 
         :raises ConfigError: the file cannot be read
         """
-        counted: dict[str, dict[str, collections.Counter[float]]] = {}
-        sums: collections.Counter[tuple[str, str]] = collections.Counter()
-        for name, kind, le_s, count, sum_s in self._read(
+        rows = self._read(
             "SELECT backend, kind, le_s, count, sum_s FROM times ORDER BY backend", ()
-        ):
-            buckets = counted.setdefault(name, {}).setdefault(kind, collections.Counter())
-            buckets[le_s] += count
-            sums[name, kind] += sum_s
+        )
         return [
-            _histogram(name, kind, kinds.get(kind, collections.Counter()), sums[name, kind])
-            for name, kinds in counted.items()
+            _histogram(backend, kind, [row[2:] for row in rows if row[:2] == (backend, kind)])
+            for backend in dict.fromkeys(row[0] for row in rows)
             for kind in _BUCKETS_S
         ]
 
     def _read(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._lock, ledger_file.naming_the_option(self._path):
+        with self._lock, _naming_the_option(self._path):
             return self._connection.execute(query, values).fetchall()
 
     # -- writing, under the lock -----------------------------------------------------------------
@@ -240,7 +275,8 @@ class Ledger:
         count, seconds_before, bytes_before = self._counts.get(key, (0, 0.0, 0))
         self._counts[key] = (count + 1, seconds_before + seconds, bytes_before + size_bytes)
         for timed, took_s in _times(event):
-            bucket = (event.backend, timed, _le(timed, took_s))
+            bounds = _BUCKETS_S[timed]
+            bucket = (event.backend, timed, bounds[bisect.bisect_left(bounds, took_s)])
             count, sum_s = self._times.get(bucket, (0, 0.0))
             self._times[bucket] = (count + 1, sum_s + took_s)
         return True
@@ -257,7 +293,7 @@ class Ledger:
             if not self._failing:
                 LOG.warning(
                     "Events of the image cache are not counted for now: cannot write %s %r: %s",
-                    ledger_file.OPTION,
+                    OPTION,
                     self._path,
                     sentence(failure),
                 )
@@ -270,22 +306,16 @@ class Ledger:
         self._failing = False
 
     def _transact(self) -> None:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        today = self._clock.now().date()
+        with self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_COUNT, [(*key, *n) for key, n in self._counts.items()])
             connection.executemany(_TIME, [(*key, *n) for key, n in self._times.items()])
-            today = self._clock.now().date()
-            if self._folded_on != today.isoformat():
+            if self._folded_on != today:
                 oldest = (today - datetime.timedelta(days=DAYS_KEPT)).isoformat()
                 connection.execute(_FOLD, (oldest,))
                 connection.execute(_FORGET, (oldest,))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        self._folded_on = today.isoformat()
+        self._folded_on = today
 
 
 def _entry(event: events.Event) -> tuple[Kind, str, float, int] | None:
@@ -324,16 +354,112 @@ def _times(event: events.Event) -> list[tuple[str, float]]:
     return []
 
 
-def _le(kind: str, seconds: float) -> float:
-    return next(le_s for le_s in _BUCKETS_S[kind] if seconds <= le_s)
-
-
-def _histogram(
-    backend: str, kind: str, counted: collections.Counter[float], sum_s: float
-) -> Histogram:
+def _histogram(backend: str, kind: str, counted: list[tuple[float, int, float]]) -> Histogram:
+    """:param counted: upper bound, count and sum of seconds of each bucket in the file"""
     # Counts are put into the current buckets, whatever the buckets were when they were written.
     buckets = tuple(
-        (bound, sum(count for le_s, count in counted.items() if le_s <= bound))
+        (bound, sum(count for le_s, count, _ in counted if le_s <= bound))
         for bound in _BUCKETS_S[kind]
     )
-    return Histogram(backend, kind, buckets, sum_s)
+    return Histogram(backend, kind, buckets, sum(sum_s for _, _, sum_s in counted))
+
+
+def _connect(path: str, clock: Clock, *, read_only: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode, for use by several threads in turn.
+
+    :param read_only: the file must exist and is not changed
+    :raises ConfigError: it cannot be opened, is not a ledger, or is of a later version
+    """
+    file = pathlib.Path(path).absolute()
+    uri = f"{file.as_uri()}?mode={_reading_mode(file) if read_only else 'rwc'}"
+    with _naming_the_option(path):
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if not read_only:
+                retry.call(  # a change to write-ahead logging does not wait for others by itself
+                    lambda: _make(connection),
+                    when=_is_busy,
+                    within_s=MADE_WITHIN_S,
+                    first_wait_s=MADE_PAUSE_S,
+                    max_wait_s=MADE_PAUSE_S,
+                    clock=clock,
+                )
+            _check(connection, path)
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _reading_mode(file: pathlib.Path) -> str:
+    """The mode for a reader. Readers also create missing ``-wal`` and ``-shm`` files and leave them
+    behind, and the ledger's owner could not write to files of another user (SQLite as root gives
+    them to the owner). A reader that must not create files opens the ledger as immutable if there
+    is no ``-shm``: then no process has it open.
+    """
+    may_make = os.access(file.parent, os.W_OK) and os.geteuid() in (0, _owner(file))
+    return "ro" if may_make or pathlib.Path(f"{file}-shm").exists() else "ro&immutable=1"
+
+
+def _owner(file: pathlib.Path) -> int | None:
+    try:
+        return file.stat().st_uid
+    except OSError:
+        return None  # opening it will fail with a better message
+
+
+@contextlib.contextmanager
+def _naming_the_option(path: str) -> Iterator[None]:
+    """Translate errors of SQLite into ConfigError."""
+    try:
+        yield
+    except sqlite3.Error as failure:
+        raise errors.ConfigError(
+            f"{OPTION}: cannot use {path}: {sentence(failure)}. Name a ledger of this package or a "
+            "new file, in a local directory that the service can write to, or leave the option "
+            "empty to count nothing"
+        ) from failure
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    """Create the tables if the file is new."""
+    if _is_empty(connection):
+        connection.execute("PRAGMA journal_mode = WAL")
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _is_empty(connection):  # no other process was faster
+                for table in _TABLES:
+                    connection.execute(table)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _is_busy(failure: BaseException) -> bool:
+    """Whether another process is at work on the file."""
+    return (
+        isinstance(failure, sqlite3.OperationalError)
+        and failure.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    )
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return not tables
+
+
+def _check(connection: sqlite3.Connection, path: str) -> None:
+    """:raises ConfigError: the file belongs to another program or to a later version"""
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if owner != APPLICATION_ID:
+        raise errors.ConfigError(
+            f"{OPTION}: {path} is a database of another program: name another file"
+        )
+    if version > SCHEMA_VERSION:
+        raise errors.ConfigError(
+            f"{OPTION}: {path} was made by a later version of this package (schema {version}): "
+            f"upgrade this host, or name another file"
+        )

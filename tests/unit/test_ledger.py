@@ -21,7 +21,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.fakes.clock import ManualClock
-from vmdk_cache import errors, ledger_file
+from vmdk_cache import errors
 from vmdk_cache.cache import events
 from vmdk_cache.ledger import (
     BUSY_S,
@@ -29,6 +29,7 @@ from vmdk_cache.ledger import (
     IN_ONE_TASK,
     MAX_PENDING,
     RETRY_S,
+    SCHEMA_VERSION,
     Count,
     Histogram,
     Kind,
@@ -417,7 +418,7 @@ def test_a_reader_does_not_block_the_owners_writes(reader: int) -> None:
 def test_a_ledger_of_a_later_version_is_left_alone(path: str) -> None:
     Ledger.open(path).close()
     with sqlite3.connect(path) as changed:
-        changed.execute(f"PRAGMA user_version = {ledger_file.SCHEMA_VERSION + 1}")
+        changed.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(errors.ConfigError, match=r"image_cache_ledger.*later version"):
         Ledger.open(path)
 
@@ -425,7 +426,7 @@ def test_a_ledger_of_a_later_version_is_left_alone(path: str) -> None:
 def test_a_database_of_another_program_is_left_alone(path: str) -> None:
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE volumes (id TEXT)")
-        other.execute(f"PRAGMA user_version = {ledger_file.SCHEMA_VERSION}")
+        other.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     before = pathlib.Path(path).read_bytes()
     with pytest.raises(errors.ConfigError, match=r"image_cache_ledger.*another program"):
         Ledger.open(path)

@@ -103,8 +103,7 @@ TRUSTED: dict[str, set[str]] = {
     "vmdk/stream_optimized.py": {"header", "kind", "value"},  # numbers
     "glance_errors.py": {"what", "user", "how", "plain(failure)"},  # shown where they are created
     "cinder/image_service.py": {"what", "user"},
-    "ledger.py": {"self._path"},
-    "ledger_file.py": {"path"},
+    "ledger.py": {"path", "self._path"},
     "periodic/housekeeping.py": {"finding.kind"},
     "periodic/purge.py": {"lasting", "unknown"},
     "periodic/reconcile.py": {"self._backend"},

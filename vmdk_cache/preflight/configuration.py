@@ -6,7 +6,8 @@ import difflib
 import os
 from collections.abc import Collection, Iterator, Mapping
 
-from vmdk_cache import errors, ledger_file
+from vmdk_cache import errors
+from vmdk_cache.ledger import Ledger
 from vmdk_cache.preflight.probe import Finding, failed, ok, warning
 from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import identifier, quoted
@@ -17,7 +18,6 @@ _PREFIXES = ("vmware_", "image_cache_", "enable_image_cache")
 _CLOSE = 0.9
 #: Options that the scheduler reads in [DEFAULT].
 _OF_SCHEDULER = frozenset({"image_cache_weight_multiplier"})
-_LEDGER_BUSY_S = 1.0
 #: Default of oslo.messaging.
 USUAL_WORKERS = 64
 #: Default that the driver sets instead (vmdk_cache/cinder/workers.py).
@@ -76,7 +76,7 @@ def ledger(target: Target) -> Iterator[Finding]:
     if path is None:
         yield ok("image_cache_ledger is empty: nothing is counted")
     elif os.path.exists(path):
-        ledger_file.connect(path, target.clock, read_only=True, busy_s=_LEDGER_BUSY_S).close()
+        Ledger.open(path, read_only=True, clock=target.clock).close()
         if os.access(path, os.W_OK):
             yield ok(f"{path} is writable")
         else:
