@@ -17,7 +17,7 @@ contains no secret, because every account that can read vCenter can see it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from oslo_config import cfg
@@ -51,11 +51,7 @@ def derived_id(files: Sequence[str], directories: Sequence[str] = ()) -> str:
     :raises ConfigError: a file or a value cannot be read
     """
     try:
-        options = _read(files, directories)
-        parts = _distinctive(
-            lambda section, option: options[section][option] or "",
-            options.glance_api_servers or (),
-        )
+        parts = _distinctive(_read(files, directories))
     except (cfg.Error, OSError, UnicodeDecodeError, SystemExit) as failure:
         # Messages of oslo.config may quote a line, and with it a secret.
         raise errors.ConfigError(
@@ -67,9 +63,9 @@ def derived_id(files: Sequence[str], directories: Sequence[str] = ()) -> str:
 
 def _read(files: Sequence[str], directories: Sequence[str]) -> cfg.ConfigOpts:
     options = cfg.ConfigOpts()
-    options.register_opts([cfg.ListOpt("glance_api_servers")])
+    options.register_opts([cfg.ListOpt("glance_api_servers", default=[])])
     for section, option in (*_KEYSTONE, *_REGION):
-        options.register_opts([cfg.StrOpt(option)], group=section)
+        options.register_opts([cfg.StrOpt(option, default="")], group=section)
     arguments = [f"--config-file={path}" for path in files]
     arguments += [f"--config-dir={path}" for path in directories]
     # Empty defaults: otherwise oslo.config searches for files itself.
@@ -77,25 +73,24 @@ def _read(files: Sequence[str], directories: Sequence[str]) -> cfg.ConfigOpts:
     return options
 
 
-def _distinctive(value: Callable[[str, str], str], glance_servers: Iterable[str]) -> list[str]:
-    keystone = next(filter(None, (_host(value(*at)) for at in _KEYSTONE)), "")
+def _distinctive(options: cfg.ConfigOpts) -> list[str]:
+    keystone = next(filter(None, (_host(options[at][name]) for at, name in _KEYSTONE)), "")
     if keystone:
-        return ["keystone", keystone, _region(value)]
-    glance = sorted({host for server in glance_servers if (host := _host(server))})
+        return ["keystone", keystone, _region(options)]
+    glance = sorted({host for server in options.glance_api_servers if (host := _host(server))})
     return ["glance", *glance]
 
 
 def configured_region(files: Sequence[str], directories: Sequence[str] = ()) -> str:
     """The region set in these files, '' if none is set or they cannot be read."""
     try:
-        options = _read(files, directories)
-        return _region(lambda section, option: options[section][option] or "")
+        return _region(_read(files, directories))
     except (cfg.Error, OSError, UnicodeDecodeError, SystemExit):
         return ""
 
 
-def _region(value: Callable[[str, str], str]) -> str:
-    return next(filter(None, (value(*at) for at in _REGION)), "")
+def _region(options: cfg.ConfigOpts) -> str:
+    return next(filter(None, (options[at][name] for at, name in _REGION)), "")
 
 
 def _host(url: str) -> str:
