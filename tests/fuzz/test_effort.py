@@ -24,7 +24,7 @@ from tests.fuzz.test_texts import ID, RECORD
 from vmdk_cache.cache import admission
 from vmdk_cache.cache.key import CacheKey, image_id_in, is_copy_name, lock_name, template_name
 from vmdk_cache.cache.record import Notes, Record
-from vmdk_cache.cinder.opt_in import wants_cache
+from vmdk_cache.cinder.opt_in import asked
 from vmdk_cache.conf import Settings
 from vmdk_cache.errors import ImageError, NotCacheable
 from vmdk_cache.image import Image, describe
@@ -250,7 +250,7 @@ def test_no_property_metadata_record_or_name_takes_time(
         key = CacheKey.of(image, image.adapter_type or "lsiLogic")
         lock_name(template_name("b1", key))
         image_id_in(text, "b1"), is_copy_name(text, "b1", key)
-        wants_cache(
+        asked(
             frozenset(["metadata", "volume_type", "image"]),
             metadata={"use_image_cache": text}, extra_spec=text,
             image_properties={"use_image_cache": text},

@@ -28,7 +28,7 @@ from vmdk_cache.cache.key import (
     template_name,
 )
 from vmdk_cache.cache.record import Notes, Record
-from vmdk_cache.cinder.opt_in import wants_cache
+from vmdk_cache.cinder.opt_in import asked
 from vmdk_cache.cli.columns import Time
 from vmdk_cache.conf import Settings
 from vmdk_cache.errors import ImageFormatError, NotCacheable
@@ -140,8 +140,8 @@ def test_who_does_not_clearly_ask_for_the_cache_is_not_given_it(
     extra_spec: str | None,
     properties: dict[str, object],
 ) -> None:
-    asked = wants_cache(ways, metadata=metadata, extra_spec=extra_spec, image_properties=properties)
-    if asked:
+    answer = asked(ways, metadata=metadata, extra_spec=extra_spec, image_properties=properties)
+    if answer is True:
         clear = {"1", "t", "true", "on", "y", "yes"}
         said = [*metadata.values(), *properties.values(), (extra_spec or "").removeprefix("<is>")]
         assert ways and clear & {str(text).strip().lower() for text in said}

@@ -56,7 +56,7 @@ def make_driver(vcenter: VCenter, tmp_path: pathlib.Path) -> Iterator[Callable[.
 
     yield make
     for driver in made:
-        for loop in (driver._purge_loop, driver._open_loop):
+        for loop in (driver._housekeeping_loop, driver._open_loop):
             if loop is not None:
                 loop.stop()
         driver._close_cache()
@@ -107,9 +107,9 @@ def test_the_purge_is_started_once(make_driver: Callable[..., Any]) -> None:
     driver = make_driver()
     driver.do_setup(None)
     driver.check_for_setup_error()
-    loop = driver._purge_loop
+    loop = driver._housekeeping_loop
     driver.check_for_setup_error()
-    assert driver._purge_loop is loop
+    assert driver._housekeeping_loop is loop
 
 
 def errors_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -179,7 +179,7 @@ def test_a_backend_without_its_cache_takes_volumes_and_gets_the_cache_later(
     assert GROUP in line
     assert "cache-unavailable" in line
     assert reason_for_no_cache(driver, lab) == "cache-unavailable"
-    driver.open_cache_again()
+    driver._connection.open()
     assert errors_of(caplog) == [line]
     assert reason_for_no_cache(driver, lab) is None
 
@@ -192,10 +192,10 @@ def test_the_same_failure_is_an_error_in_the_log_only_once(
     vcenter.fault_rules.add("Login", vmodl.fault.SystemError(reason="another"))
     driver._connection.start(driver._build_cache, lambda: True)
     for _ in range(2):
-        driver.open_cache_again()
+        driver._connection.open()
     assert rule.hits == 3
     assert len(errors_of(caplog)) == 1
-    driver.open_cache_again()
+    driver._connection.open()
     assert len(errors_of(caplog)) == 2
 
 

@@ -16,7 +16,6 @@ import importlib.metadata
 from typing import Any
 
 from cinder import interface
-from cinder.message import api as message_api
 from cinder.volume.drivers.vmware import vmdk
 from oslo_config import cfg
 from oslo_log import log as logging
@@ -33,12 +32,10 @@ from vmdk_cache.cinder import (
     opt_in,
     upstream,
 )
-from vmdk_cache.cinder.cache_connection import RETRY_S, CacheConnection
-from vmdk_cache.cinder.feedback import Feedback
+from vmdk_cache.cinder.cache_connection import RETRY_S
 from vmdk_cache.cinder.notifications import Notifications
 from vmdk_cache.cinder.service_stop import SERVICE_STOP
 from vmdk_cache.cinder.volume_from_image import VolumeFromImage
-from vmdk_cache.cinder.workers import Workers
 from vmdk_cache.ledger import Ledger
 from vmdk_cache.periodic.backend_report import BackendReport
 from vmdk_cache.quoting import sentence
@@ -62,19 +59,12 @@ class ImageCacheVmdkDriver(VolumeFromImage):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._stats: dict[str, Any] | None
         super().__init__(*args, **kwargs)
-        self.configuration.append_config_values(conf.OPTIONS)
-        self._settings = conf.LiveSettings(conf.Settings())
         self._settings_known = False
         self._unusable: errors.ConfigError | None = None
-        self._connection = CacheConnection(self.configuration.config_group)
         self._ledger: Ledger | None = None
-        self._events: events.Listener = events.log
         self._open_loop: loopingcall.FixedIntervalLoopingCall | None = None
-        self._purge_loop: loopingcall.FixedIntervalLoopingCall | None = None
+        self._housekeeping_loop: loopingcall.FixedIntervalLoopingCall | None = None
         self._warm_up_loop: loopingcall.DynamicLoopingCall | None = None
-        self._workers = Workers()
-        # Created here, like VolumeManager's, because it drops the process's database connections.
-        self._feedback = Feedback(message_api.API())
 
     @staticmethod
     def get_driver_options() -> list[cfg.Opt]:
@@ -124,20 +114,20 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         templates may remain; the warm-up runs separately, because an import may take an hour."""
         super().check_for_setup_error()
         if self._open_loop is None:
-            self._open_loop = loopingcall.FixedIntervalLoopingCall(self.open_cache_again)
+            self._open_loop = loopingcall.FixedIntervalLoopingCall(self._connection.open)
             self._open_loop.start(RETRY_S, initial_delay=RETRY_S, stop_on_exception=False)
-        if self._purge_loop is None:
+        if self._housekeeping_loop is None:
             self._start_rounds()
 
     def _start_rounds(self) -> None:
         """Start or restart purge and warm-up with the current interval. A running purge or warm-up
         is not interrupted."""
-        for loop in (self._purge_loop, self._warm_up_loop):
+        for loop in (self._housekeeping_loop, self._warm_up_loop):
             if loop is not None:
                 loop.stop()
         interval_s = self._settings().purge_interval_s
-        self._purge_loop = loopingcall.FixedIntervalLoopingCall(self._purge)
-        self._purge_loop.start(interval_s, initial_delay=interval_s, stop_on_exception=False)
+        self._housekeeping_loop = loopingcall.FixedIntervalLoopingCall(self._housekeep)
+        self._housekeeping_loop.start(interval_s, initial_delay=interval_s, stop_on_exception=False)
         self._warm_up_loop = loopingcall.DynamicLoopingCall(self._warm_up)
         self._warm_up_loop.start(
             initial_delay=min(FIRST_WARM_UP_S, interval_s),
@@ -155,7 +145,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         self._read_settings()
         if self._settings().enabled:
             self._workers.limit(cfg.CONF)
-        if self._purge_loop is not None and self._settings() != before:
+        if self._housekeeping_loop is not None and self._settings() != before:
             self._start_rounds()
 
     def _read_settings(self) -> None:
@@ -177,10 +167,6 @@ class ImageCacheVmdkDriver(VolumeFromImage):
             return
         self._settings_known, self._unusable = True, None
         self._settings.change(new)
-
-    def open_cache_again(self) -> None:
-        """Try again to open the cache if it is not open."""
-        self._connection.open()
 
     def _update_volume_stats(self) -> None:
         super()._update_volume_stats()
@@ -212,7 +198,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
             stats[OPT_IN_KEY] = sorted(settings.opt_in)
         return stats
 
-    def _purge(self) -> None:
+    def _housekeep(self) -> None:
         cache = self._connection.cache
         if cache is not None:
             cache.housekeeping.run()

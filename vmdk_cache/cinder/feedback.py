@@ -17,7 +17,7 @@ of that name. It is removed from what Cinder copies to the next volume.
 
 User messages (``openstack volume message list``) belong to Cinder, which stores ids, not text
 (``cinder.message.message_field``). A message is a pair of an existing action and an existing
-detail; this module picks the closest one. Messages report failures; a bypass has only its note.
+detail. Messages report failures; a bypass has only its note.
 
 Feedback is optional: it never raises, whatever Cinder's database does.
 """
@@ -25,7 +25,7 @@ Feedback is optional: it never raises, whatever Cinder's database does.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from cinder.db import api as db_api
 from cinder.message import message_field
@@ -35,16 +35,6 @@ from vmdk_cache.errors import ImageError, ImageFormatError, VolumeTooSmall
 from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
-
-_Action = message_field.Action
-_Detail = message_field.Detail
-
-
-class UserMessage(NamedTuple):
-    """A pair that Cinder's API can show: (id, text) of an action and of a detail."""
-
-    action: tuple[str, str]
-    detail: tuple[str, str]
 
 
 class MessageApi(Protocol):
@@ -60,18 +50,17 @@ OUTCOME_KEY = "image_cache"
 NOTE_LENGTH = 255
 _OUR_NOTES = re.compile(r"hit|miss|bypass: [a-z-]+( \(.*)?|failed: .*")
 
-_FORMAT = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.IMAGE_FORMAT_UNACCEPTABLE)
-_TOO_SMALL = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.NOT_ENOUGH_SPACE_FOR_IMAGE)
-# Cinder has no detail for "the bytes differ from the hash"; SIGNATURE_VERIFICATION_FAILED would
-# make users look for a signature that the image may not have.
-_FAILED = UserMessage(_Action.COPY_IMAGE_TO_VOLUME, _Detail.DRIVER_FAILED_CREATE)
 
-
-def message_for(error: ImageError) -> UserMessage:
-    """The message that describes ``error`` best."""
+def detail_of(error: ImageError) -> tuple[str, str]:
+    """The detail, (id, text), of Cinder's user messages that describes ``error`` best."""
+    # Cinder has no detail for "the bytes differ from the hash"; SIGNATURE_VERIFICATION_FAILED would
+    # make users look for a signature that the image may not have.
+    detail: tuple[str, str] = message_field.Detail.DRIVER_FAILED_CREATE
     if isinstance(error, ImageFormatError):
-        return _FORMAT
-    return _TOO_SMALL if isinstance(error, VolumeTooSmall) else _FAILED
+        detail = message_field.Detail.IMAGE_FORMAT_UNACCEPTABLE
+    elif isinstance(error, VolumeTooSmall):
+        detail = message_field.Detail.NOT_ENOUGH_SPACE_FOR_IMAGE
+    return detail
 
 
 def forget_earlier_note(image_meta: dict[str, Any]) -> None:
@@ -107,10 +96,13 @@ class Feedback:
         :param context: Cinder's request context; the message belongs to its project
         """
         self.outcome(context, volume_id, f"failed: {error}")
-        action, detail = message_for(error)
         try:
             self._messages.create(
-                context, action, resource_uuid=volume_id, detail=detail, level="ERROR"
+                context,
+                message_field.Action.COPY_IMAGE_TO_VOLUME,
+                resource_uuid=volume_id,
+                detail=detail_of(error),
+                level="ERROR",
             )
         except Exception as exc:
             # The volume's own error matters more and follows.

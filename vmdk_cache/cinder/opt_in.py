@@ -58,20 +58,6 @@ def asked(
     return next((other for other in others if isinstance(other, Unclear)), False)
 
 
-def wants_cache(
-    ways: frozenset[str],
-    *,
-    metadata: Mapping[str, object],
-    extra_spec: str | None,
-    image_properties: Mapping[str, object],
-) -> bool:
-    """Whether the volume clearly requests the cache; see :func:`asked`."""
-    answer = asked(
-        ways, metadata=metadata, extra_spec=extra_spec, image_properties=image_properties
-    )
-    return answer is True
-
-
 def _plain(extra_spec: str | None) -> str | None:
     """The value without the operator of the scheduler's filters, as in ``<is> true``."""
     return extra_spec.removeprefix("<is>") if extra_spec else extra_spec

@@ -65,7 +65,7 @@ def log_out(driver: Any) -> None:
         session.logout()
 
 
-def volume_request(
+def to_volume(
     driver: Any, volume: Any, image_adapter_type: str | None, make_way: Callable[[], None]
 ) -> Volume:
     """Convert the volume for the engine, with the settings of its type and the configuration.

@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cinder import exception
+from cinder.message import api as message_api
 from cinder.volume.drivers.vmware import vmdk
 from oslo_log import log as logging
 
@@ -60,11 +61,15 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
     :ivar _events: receives the cache's events
     """
 
-    _settings: conf.LiveSettings
-    _connection: CacheConnection
-    _events: events.Listener
-    _feedback: Feedback
-    _workers: Workers
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.configuration.append_config_values(conf.OPTIONS)
+        self._settings = conf.LiveSettings(conf.Settings())
+        self._connection = CacheConnection(self.configuration.config_group)
+        self._events: events.Listener = events.log
+        self._workers = Workers()
+        # Created here, like VolumeManager's, because it drops the process's database connections.
+        self._feedback = Feedback(message_api.API())
 
     def clone_image(
         self,
@@ -136,10 +141,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         :returns: the result of ``plainly``, None if the cache created the volume
         """
         try:
-            asked = self._wants_cache(volume, image_meta)
-            hit = asked and self._clone_from_cache(
-                context, volume, image_meta, image_service, make_way
-            )
+            outcome = self._from_cache(context, volume, image_meta, image_service, make_way)
         except errors.ImageError as failure:
             self._feedback.volume_failed(context, volume.id, failure)
             self._tell(events.VolumeFailed, volume, image_meta, type(failure).__name__)
@@ -152,10 +154,25 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             reason, why = events.reason_of(failure), sentence(str(failure) or repr(failure))
             LOG.debug("The image cache did not create volume %s", volume.id, exc_info=True)
         else:
-            if not asked:
-                return self._imported(volume, plainly)
-            self._feedback.outcome(context, volume.id, "hit" if hit else "miss")
+            if outcome is None:
+                return self._import_plainly(volume, plainly)
+            self._feedback.outcome(context, volume.id, outcome)
             return None
+        return self._bypass(context, volume, image_meta, reason, why, plainly)
+
+    def _bypass(
+        self,
+        context: Any,
+        volume: Any,
+        image_meta: dict[str, Any],
+        reason: events.Reason,
+        why: str,
+        plainly: Callable[[], Any],
+    ) -> Any:
+        """Report why the cache did not create ``volume``, and run ``plainly`` instead.
+
+        :raises VolumeNotFound: the volume was deleted
+        """
         if not upstream.is_wanted(volume.id):
             LOG.info("Volume %s was deleted; before that the image cache had failed (%s): %s",
                      volume.id, reason, why)  # fmt: skip
@@ -170,7 +187,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             note += f" ({why})"
         self._feedback.outcome(context, volume.id, note)
         try:
-            made = self._imported(volume, plainly)
+            made = self._import_plainly(volume, plainly)
         except Exception as failure:
             if not upstream.is_wanted(volume.id):
                 raise exception.VolumeNotFound(volume_id=volume.id) from failure
@@ -179,7 +196,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         self._remove_deleted(volume)
         return made
 
-    def _imported(self, volume: Any, plainly: Callable[[], Any]) -> Any:
+    def _import_plainly(self, volume: Any, plainly: Callable[[], Any]) -> Any:
         """Run ``plainly`` when a worker may import, and return its result.
 
         :raises VolumeNotFound: the volume was deleted while it waited
@@ -210,6 +227,30 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
                 )
             raise exception.VolumeNotFound(volume_id=volume.id)
 
+    def _from_cache(
+        self,
+        context: Any,
+        volume: Any,
+        image_meta: dict[str, Any],
+        image_service: Any,
+        make_way: Callable[[], None],
+    ) -> str | None:
+        """Clone the volume from the cache. Raises if there is no volume.
+
+        :returns: ``hit`` or ``miss``; None if the volume did not request the cache
+        """
+        if not self._wants_cache(volume, image_meta):
+            return None
+        if volume.encryption_key_id is not None:
+            raise errors.NotCacheable(events.Reason.ENCRYPTED, "templates are not encrypted")
+        cache = self._running_cache()
+        image = describe(image_meta)
+        request = upstream.to_volume(self, volume, image.adapter_type, make_way)
+        source = GlanceImageSource(context, image_service)
+        with self._workers.creating():
+            made = cache.images.create_volume(image, request, source)
+        return "hit" if made.hit else "miss"
+
     def _wants_cache(self, volume: Any, image_meta: dict[str, Any]) -> bool:
         """:raises NotCacheable: the request is unclear"""
         ways = self._settings().opt_in
@@ -226,25 +267,6 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
                 f"{asked.where} is {quoted(asked.value)}: set it to true or false",
             )
         return asked
-
-    def _clone_from_cache(
-        self,
-        context: Any,
-        volume: Any,
-        image_meta: dict[str, Any],
-        image_service: Any,
-        make_way: Callable[[], None],
-    ) -> bool:
-        """Clone the volume from the cache; return whether it was a hit. Raises if there is no
-        volume."""
-        if volume.encryption_key_id is not None:
-            raise errors.NotCacheable(events.Reason.ENCRYPTED, "templates are not encrypted")
-        cache = self._running_cache()
-        image = describe(image_meta)
-        request = upstream.volume_request(self, volume, image.adapter_type, make_way)
-        source = GlanceImageSource(context, image_service)
-        with self._workers.creating():
-            return cache.images.create_volume(image, request, source).hit
 
     def _running_cache(self) -> wiring.RunningCache:
         """:raises NotCacheable: the cache is disabled, or is not open now"""

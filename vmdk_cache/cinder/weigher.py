@@ -63,14 +63,14 @@ def holds_image(capabilities: Mapping[str, Any] | None, wish: Wish) -> bool:
     if wish.image_id is None or not isinstance(capabilities, Mapping):
         return False
     # The opt-in first, because it is short: a scheduler may weigh a thousand pools.
-    asks = opt_in.wants_cache(
+    asked = opt_in.asked(
         frozenset(_listed(capabilities.get(OPT_IN_KEY))),
         metadata=wish.metadata,
         extra_spec=wish.extra_spec,
         image_properties=_PRESUMED_PROPERTIES,
     )
     images = capabilities.get(IMAGES_KEY)
-    return asks and isinstance(images, list) and wish.image_id in images
+    return asked is True and isinstance(images, list) and wish.image_id in images
 
 
 def knows_its_room(host_state: Any) -> bool:

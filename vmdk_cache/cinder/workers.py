@@ -43,7 +43,7 @@ class Workers:
         self._lock = threading.Lock()
         self._count: int | None = None  # once it is known
         self._creating = 0
-        self._told = False
+        self._warned = False
         self._importing: threading.BoundedSemaphore | None = None
 
     def provide(self, conf: cfg.ConfigOpts) -> None:
@@ -90,8 +90,8 @@ class Workers:
         with self._lock:
             self._creating += 1
             is_full = self._count is not None and self._creating >= self._count
-            tells, self._told = is_full and not self._told, self._told or is_full
-        if tells:
+            warns, self._warned = is_full and not self._warned, self._warned or is_full
+        if warns:
             LOG.warning(
                 "All %d workers of this service are creating volumes from images: attaching, "
                 "detaching and deleting volumes has to wait. To avoid this, raise [DEFAULT] %s.",
@@ -104,7 +104,7 @@ class Workers:
             with self._lock:
                 self._creating -= 1
                 if self._creating == 0:
-                    self._told = False
+                    self._warned = False
 
     @contextlib.contextmanager
     def importing(self) -> Iterator[bool]:

@@ -295,7 +295,7 @@ def make_lab(tmp_path: pathlib.Path) -> Iterator[Callable[..., Lab]]:
     yield make
     for lab in made:
         driver = lab.driver
-        for loop in (driver._open_loop, driver._purge_loop, driver._warm_up_loop):
+        for loop in (driver._open_loop, driver._housekeeping_loop, driver._warm_up_loop):
             if loop is not None:
                 loop.stop()
     for option in list(cfg.CONF[GROUP]):
@@ -520,7 +520,7 @@ def test_a_cache_that_cannot_be_opened_fails_no_volume_and_is_opened_later(lab: 
     assert lab.clone() == PLAIN
     assert lab.note == "bypass: cache-unavailable"
     lab.driver.cache = lab.cache
-    lab.driver.open_cache_again()
+    lab.driver._connection.open()
     assert lab.clone() == (None, True)
     assert lab.note == "hit"
 
@@ -605,15 +605,15 @@ def test_the_rounds_follow_a_changed_interval(make_lab: Callable[..., Lab]) -> N
 
 def test_an_unchanged_setting_does_not_restart_the_interval(lab: Lab) -> None:
     lab.driver.check_for_setup_error()
-    loop = lab.driver._purge_loop
+    loop = lab.driver._housekeeping_loop
     change(lab.driver)
-    assert lab.driver._purge_loop is loop
+    assert lab.driver._housekeeping_loop is loop
 
 
 def test_settings_that_change_before_the_rounds_begin_are_taken_over(lab: Lab) -> None:
     change(lab.driver, image_cache_max_count=7)
     assert lab.driver._settings().max_count == 7
-    assert lab.driver._purge_loop is None
+    assert lab.driver._housekeeping_loop is None
 
 
 class Typed(configuration.Configuration):  # type: ignore[misc]  # Cinder is untyped here
@@ -669,7 +669,7 @@ def test_an_unusable_value_at_the_start_disables_only_the_cache(
     assert "image_cache_age_seconds in /etc/cinder/cinder.conf is not valid" in line.getMessage()
     section.wrong = ""
     change(lab.driver)
-    lab.driver.open_cache_again()
+    lab.driver._connection.open()
     assert lab.clone() == (None, True)
 
 

@@ -22,7 +22,7 @@ from oslo_db.sqlalchemy import enginefacade
 
 from vmdk_cache import errors
 from vmdk_cache.cache.events import Reason
-from vmdk_cache.cinder.feedback import Feedback, forget_earlier_note, message_for
+from vmdk_cache.cinder.feedback import Feedback, detail_of, forget_earlier_note
 
 try:
     from cinder.db import api as database
@@ -64,10 +64,9 @@ def test_no_error_ends_as_an_unknown_error(error_class: type[errors.VmdkCacheErr
     error = (
         error_class("why", "text") if error_class is errors.NotCacheable else error_class("text")
     )
-    message = message_for(error)
-    assert message.action in message_field.Action.ALL
-    assert message.detail in message_field.Detail.ALL
-    assert message.detail is not message_field.Detail.UNKNOWN_ERROR
+    detail = detail_of(error)
+    assert detail in message_field.Detail.ALL
+    assert detail is not message_field.Detail.UNKNOWN_ERROR
 
 
 def test_an_image_of_another_format_is_reported_as_such() -> None:
@@ -260,7 +259,7 @@ def test_a_note_that_cannot_be_removed_fails_no_reimage(
 
 
 def test_a_volume_that_is_too_small_is_reported() -> None:
-    detail = message_for(errors.VolumeTooSmall("2 GiB")).detail
+    detail = detail_of(errors.VolumeTooSmall("2 GiB"))
     assert detail is message_field.Detail.NOT_ENOUGH_SPACE_FOR_IMAGE
 
 
@@ -268,7 +267,7 @@ def test_a_volume_that_is_too_small_is_reported() -> None:
     "error_class", [errors.ImageFormatError, errors.VolumeTooSmall, errors.ImageCorrupt]
 )
 def test_the_messages_are_quoted_to_users(error_class: type[errors.ImageError]) -> None:
-    text = message_for(error_class("why")).detail[1]
+    text = detail_of(error_class("why"))[1]
     assert " ".join(text.split()) in " ".join(GUIDE.read_text().split())
 
 
@@ -278,5 +277,5 @@ def test_every_reason_is_explained_to_users() -> None:
 
 
 def test_other_bytes_are_not_reported_as_too_many() -> None:
-    detail = message_for(errors.ImageCorrupt("other bytes")).detail
+    detail = detail_of(errors.ImageCorrupt("other bytes"))
     assert detail is message_field.Detail.DRIVER_FAILED_CREATE

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmdk_cache.cinder.opt_in import Unclear, asked, wants_cache
+from vmdk_cache.cinder.opt_in import Unclear, asked
 
 
 def asks(
@@ -11,12 +11,7 @@ def asks(
     spec: str | None = None,
     image: object = None,
 ) -> bool:
-    return wants_cache(
-        frozenset(ways),
-        metadata={} if metadata is None else {"use_image_cache": metadata},
-        extra_spec=spec,
-        image_properties={} if image is None else {"use_image_cache": image},
-    )
+    return answer(*ways, metadata=metadata, spec=spec, image=image) is True
 
 
 @pytest.mark.parametrize("text", ["true", "True", " TRUE ", "yes", "on", "1", "t", "y"])
