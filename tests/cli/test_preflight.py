@@ -15,7 +15,7 @@ from tests.cli.conftest import Lab, Run
 from tests.fakes import account as page
 from tests.fakes.images import FakeImage
 from tests.fakes.vcenter import Model, VCenter
-from tests.unit.preflight.test_permission import READ_ONLY_METHODS
+from tests.unit.preflight.test_privileges import READ_ONLY_METHODS
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.configuration import BackendConfiguration
 from vmdk_cache.preflight.live_target import live_backend

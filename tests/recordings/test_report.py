@@ -19,8 +19,7 @@ from vmdk_cache import errors, wiring
 from vmdk_cache.cache import events
 from vmdk_cache.preflight import probe
 from vmdk_cache.preflight.live import LIVE
-from vmdk_cache.preflight.live_names import LiveNames
-from vmdk_cache.preflight.live_target import SETTINGS, LiveTarget, live_backend
+from vmdk_cache.preflight.live_target import SETTINGS, LiveNames, LiveTarget, live_backend
 from vmdk_cache.preflight.redaction import Redaction
 from vmdk_cache.preflight.report import Exchanges, report
 from vmdk_cache.preflight.target import Target

@@ -224,8 +224,7 @@ class Preflight(command.Lister):
         """Yield the target of a live run; everything it created is removed at the end."""
         from vmdk_cache import wiring
         from vmdk_cache.cache import events
-        from vmdk_cache.preflight.live_names import LiveNames
-        from vmdk_cache.preflight.live_target import SETTINGS, LiveTarget, live_backend
+        from vmdk_cache.preflight.live_target import SETTINGS, LiveNames, LiveTarget, live_backend
 
         listener = None if self._report is None else self._report.exchanges
         live = dataclasses.replace(configured, backend=live_backend(target.backend, listener))

@@ -6,13 +6,13 @@ from vmdk_cache.preflight import (
     configuration,
     connection,
     coordination,
-    permission,
     place,
+    privileges,
     scheduling,
 )
+from vmdk_cache.preflight.privileges import HeldOn
 from vmdk_cache.preflight.probe import Probe
 from vmdk_cache.preflight.target import Target
-from vmdk_cache.privileges import HeldOn
 
 _LOG_IN = ("vcenter.log-in",)
 _CLUSTERS = ("inventory.clusters",)
@@ -38,11 +38,7 @@ READ_ONLY: tuple[Probe[Target], ...] = (
     Probe("hosts.connection", place.hosts, _CLUSTERS),
     Probe("hosts.transfer", place.transfer, _CLUSTERS),
     *(
-        Probe(
-            f"privileges.{name}",
-            permission.probe_of(held_on),
-            _CLUSTERS,
-        )
+        Probe(f"privileges.{name}", privileges.probe_of(held_on), _CLUSTERS)
         for name, held_on in (
             ("vcenter", HeldOn.VCENTER),
             ("datastore", HeldOn.DATASTORE),

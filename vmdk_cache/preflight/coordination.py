@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 
 from vmdk_cache import errors
 from vmdk_cache.locks import server_of
@@ -23,20 +23,20 @@ _OF_ONE_MACHINE = frozenset({"file", "ipc"})
 def connection(target: Target) -> Iterator[Finding]:
     """Take a lock and release it, as the driver does."""
     timeout_s = target.session.endpoint.read_timeout_s
-    attempt = _Attempt(target)
-    if not attempt.ends_within(timeout_s):
+    attempt = _attempt(target)
+    if not futures.wait([attempt], timeout_s).done:
         failure = errors.LockUnavailable(
             f"no lock was granted within {timeout_s:g} s: "
             f"{sentence(_why(target.surroundings.coordination_url))}"
         )
-        found = failed(
+        yield failed(
             str(failure),
             "correct [coordination] backend_url, or make the coordinator reachable from this host: "
             "cinder-volume takes its locks there",
+            failure=failure,
         )
-        yield dataclasses.replace(found, failure=failure)
         return
-    attempt.check()
+    attempt.result()
     scheme = target.surroundings.coordination_url.partition(":")[0]
     yield ok(f"took and released a lock with {sentence(scheme)}")
 
@@ -47,11 +47,11 @@ def coordinator(target: Target) -> Iterator[Finding]:
     if scheme not in _OF_ONE_MACHINE:
         yield ok(f"hosts share locks through {sentence(scheme)}")
         return
-    others = _other_hosts(target)
+    others = target.importers() - {target.surroundings.host_name}
     if others:
         yield warning(
             "locks are files on this host, but other hosts imported templates: "
-            f"{', '.join(others)}",
+            f"{', '.join(sorted(map(identifier, others)))}",
             "set [coordination] backend_url to a coordinator that all cinder-volume hosts of the "
             "backend share; otherwise each host may import an image once",
         )
@@ -62,36 +62,24 @@ def coordinator(target: Target) -> Iterator[Finding]:
         )
 
 
-class _Attempt:
-    """Takes a lock in a separate thread, because some of tooz's drivers wait forever."""
+def _attempt(target: Target) -> futures.Future[None]:
+    """Take and release a lock in a separate thread, because some of tooz's drivers wait forever."""
+    # Not the thread's join(), which never returns if the thread is the first to import eventlet, as
+    # with tooz's drivers: eventlet's copy of the threading module takes it for the main thread.
+    attempt: futures.Future[None] = futures.Future()
 
-    def __init__(self, target: Target) -> None:
-        self._locks = target.surroundings.locks
-        self._failure: Exception | None = None
-        # Not the thread's join(), which never returns if the thread is the first to import
-        # eventlet, as with tooz's drivers: eventlet's copy of the threading module takes it for the
-        # main thread.
-        self._ended = threading.Event()
-        threading.Thread(target=self._run, name="preflight-lock", daemon=True).start()
-
-    def ends_within(self, timeout_s: float) -> bool:
-        return self._ended.wait(timeout_s)
-
-    def check(self) -> None:
-        """Raise the error of the attempt, if any."""
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            with self._locks() as locks, locks.hold(_LOCK, 0):
+            with target.surroundings.locks() as locks, locks.hold(_LOCK, 0):
                 pass
+            attempt.set_result(None)
         except errors.LockTimeout:
-            pass  # another preflight holds the lock, so the coordinator works
+            attempt.set_result(None)  # another preflight holds the lock: the coordinator works
         except Exception as failure:
-            self._failure = failure
-        finally:
-            self._ended.set()
+            attempt.set_exception(failure)
+
+    threading.Thread(target=run, name="preflight-lock", daemon=True).start()
+    return attempt
 
 
 def _why(backend_url: str) -> str:
@@ -104,9 +92,3 @@ def _why(backend_url: str) -> str:
     except OSError as failure:
         return f"{host}:{port} cannot be reached from this host: {failure}"
     return f"{host}:{port} accepts connections but does not answer"
-
-
-def _other_hosts(target: Target) -> list[str]:
-    """Names of other hosts that have imported templates."""
-    others = target.importers() - {target.surroundings.host_name}
-    return sorted(identifier(name) for name in others)

@@ -5,30 +5,35 @@ The engine performs each step exactly as it does for a volume.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from vmdk_cache import errors
+from vmdk_cache import errors, retry
 from vmdk_cache.adapters.disk_in_clone import Answer, trials_of
-from vmdk_cache.cache.entry import Phase
+from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.datastore.selection import usable_hosts
-from vmdk_cache.preflight import live_traces
 from vmdk_cache.preflight.live_image import CAPACITY_BYTES, MIB, Form
-from vmdk_cache.preflight.live_target import LiveTarget
+from vmdk_cache.preflight.live_target import TEMPLATE, VOLUME_BYTES, LiveTarget
 from vmdk_cache.preflight.probe import Finding, Probe, Status, failed, not_tried, ok, warning
 from vmdk_cache.preflight.target import Target
-from vmdk_cache.quoting import quoted
+from vmdk_cache.quoting import quoted, sentence
+from vmdk_cache.vim import datastore_browser, properties, recent_task
+from vmdk_cache.vim.import_lease import ImportLease, open_import
+from vmdk_cache.vim.import_spec import ImportRequest
+from vmdk_cache.vim.inventory import Datastore
 from vmdk_cache.vim.nfc_lease import open_export
 from vmdk_cache.vim.virtual_machine import VmInfo
 from vmdk_cache.vmdk.stream_optimized import read_disk
 
 CLONES = 8
-#: The clones are larger than the image, so that their disks have to grow.
-_VOLUME_BYTES = 2 * CAPACITY_BYTES
+#: Numbers of the volumes after the clones.
 _EAGER = CLONES + 1
 _READ_BACK = {Form.STREAM_OPTIMIZED: 1, Form.RAW: CLONES + 2, Form.OVA: CLONES + 3}
+_ABORTED = 20
+#: vCenter is given this time to remove the VM of an aborted import.
+_ABORTED_WITHIN_S = 60.0
+_POLL_S = 0.5
 _REPORT = "report it with the output of this command: the cache relies on this"
 
 _DELETE = "VirtualMachine.Inventory.Delete"
@@ -38,9 +43,7 @@ _Step = Callable[[LiveTarget], Iterator[Finding]]
 
 def leftovers(target: LiveTarget) -> Iterator[Finding]:
     """Remove what earlier runs left behind."""
-    machines, stay = target.remove_leftovers()
-    directories, also_stay = target.remove_directories()
-    stay += also_stay
+    machines, directories, stay = target.remove_leftovers()
     for text in stay:
         yield warning(
             f"an earlier run was interrupted; {text}",
@@ -49,8 +52,8 @@ def leftovers(target: LiveTarget) -> Iterator[Finding]:
         )
     if machines or directories:
         yield ok(
-            f"removed what an earlier run left behind: {len(machines)} virtual machines, "
-            f"{len(directories)} directories"
+            f"removed what an earlier run left behind: {machines} virtual machines, "
+            f"{directories} directories"
         )
     elif not stay:
         yield ok("no earlier run left anything behind")
@@ -61,7 +64,7 @@ def import_of(form: Form) -> _Step:
 
     def step(target: LiveTarget) -> Iterator[Finding]:
         image = target.images[form]
-        target.will_make()
+        target.must_remove = True
         entry = target.cache.images.warm(image.image, target.adapter_type, image).entry
         target.templates[form] = entry
         where = quoted(target.cache.placement.datastore_names().get(entry.datastore or "", "?"))
@@ -74,10 +77,55 @@ def import_of(form: Form) -> _Step:
     return step
 
 
+def abort(target: LiveTarget) -> Iterator[Finding]:
+    """Check that vCenter removes the VM of an aborted import."""
+    lease = _opened(target, target.templates[Form.STREAM_OPTIMIZED])
+    clock = target.read.clock
+    lease.abort()
+    began = clock.monotonic()
+    stays = retry.poll(
+        lambda: _stays(target, lease.vm),
+        until=lambda stays: not stays,
+        within_s=_ABORTED_WITHIN_S,
+        first_wait_s=_POLL_S,
+        clock=clock,
+    )
+    seconds = clock.monotonic() - began
+    if stays:
+        yield warning(
+            f"vCenter has not removed the virtual machine {seconds:.0f} s after its import was "
+            "aborted",
+            "remains of a failed import stay until the next import of the image, or until "
+            "vmdk-cache check --fix removes them",
+        )
+    else:
+        yield ok(f"vCenter removed the virtual machine within {seconds:.1f} s after the abort")
+
+
+def directories(target: LiveTarget) -> Iterator[Finding]:
+    """Check that the template's directory is found by name, as an orphaned directory would be."""
+    entry = target.templates[Form.STREAM_OPTIMIZED]
+    datastore = _datastore(target, entry)
+    if datastore.type in datastore_browser.WITHOUT_NAMES:
+        yield not_tried(f"{sentence(datastore.type)} has ids instead of directory names")
+        return
+    session, waiter = target.cache.session, target.cache.waiter
+    listed = datastore_browser.directories(session, waiter, datastore, TEMPLATE)
+    used = datastore_browser.vm_directories(session, datastore.moref)
+    found = [name for name in listed if name in used and target.names.owns(name)]
+    if found:
+        yield ok(f"found {quoted(found[0])} on {quoted(datastore.name)}")
+    else:
+        yield warning(
+            f"a search of {quoted(datastore.name)} does not find the template's directory",
+            "look for directories without a virtual machine by hand: vmdk-cache check does not "
+            "find them there",
+        )
+
+
 def clones(target: LiveTarget) -> Iterator[Finding]:
     """Clone one template eight times at once."""
-    target.will_make()
-    volumes = [_volume(target, number) for number in range(1, CLONES + 1)]
+    volumes = [target.volume(number) for number in range(1, CLONES + 1)]
     with ThreadPoolExecutor(CLONES) as pool:
         seconds = list(pool.map(lambda volume: _clone(target, volume), volumes))
     yield ok(f"{CLONES} clones at once: the first took {min(seconds):.1f} s, "
@@ -87,9 +135,9 @@ def clones(target: LiveTarget) -> Iterator[Finding]:
 def grow(target: LiveTarget) -> Iterator[Finding]:
     """Check the capacity of the clones."""
     wrong = [
-        vm.name for vm in _clones(target) if [d.capacity_bytes for d in vm.disks] != [_VOLUME_BYTES]
+        vm.name for vm in _clones(target) if [d.capacity_bytes for d in vm.disks] != [VOLUME_BYTES]
     ]
-    yield from _judge(wrong, f"each disk has {_VOLUME_BYTES / MIB:g} MiB", "has a different size")
+    yield from _judge(wrong, f"each disk has {VOLUME_BYTES / MIB:g} MiB", "has a different size")
 
 
 def disk_uuid(target: LiveTarget) -> Iterator[Finding]:
@@ -144,13 +192,12 @@ def identity(target: LiveTarget) -> Iterator[Finding]:
 
 def eager_zeroing(target: LiveTarget) -> Iterator[Finding]:
     """Create a volume whose disk is zeroed at creation, including the part by which it grows."""
-    target.will_make()
-    volume = _volume(target, _EAGER, "eagerZeroedThick")
+    volume = target.volume(_EAGER, "eagerZeroedThick")
     _clone(target, volume)
     vm = target.seen()[volume.name]
     [disk] = vm.disks
-    if disk.capacity_bytes != _VOLUME_BYTES:
-        yield failed(f"the disk has {disk.capacity_bytes} bytes, not {_VOLUME_BYTES}", _REPORT)
+    if disk.capacity_bytes != VOLUME_BYTES:
+        yield failed(f"the disk has {disk.capacity_bytes} bytes, not {VOLUME_BYTES}", _REPORT)
     elif disk.thin or not disk.eagerly_zeroed:
         yield warning(
             "vCenter does not report the disk as zeroed",
@@ -168,7 +215,6 @@ def replica(target: LiveTarget) -> Iterator[Finding]:
     if not others:
         yield not_tried("the backend uses only one datastore")
         return
-    target.will_make()
     image, other = target.images[Form.STREAM_OPTIMIZED], others[0]
     made = target.cache.images.warm(image.image, target.adapter_type, image, other.moref).entry
     if made.datastore == other.moref and made.phase is Phase.READY:
@@ -180,15 +226,9 @@ def replica(target: LiveTarget) -> Iterator[Finding]:
 def move(target: LiveTarget) -> Iterator[Finding]:
     """Register the template on another host, as when its host enters maintenance mode."""
     entry = target.templates[Form.STREAM_OPTIMIZED]
-    found = target.read.inventory
-    hosts = {host.moref: host for host in found.hosts}
-    others = [
-        host
-        for datastore in found.datastores
-        if datastore.moref == entry.datastore
-        for host in usable_hosts(datastore, hosts)
-        if host.moref != entry.host
-    ]
+    hosts = {host.moref: host for host in target.read.inventory.hosts}
+    usable = usable_hosts(_datastore(target, entry), hosts)
+    others = [host for host in usable if host.moref != entry.host]
     if not others:
         yield not_tried("the template's datastore has no second host")
         return
@@ -239,8 +279,7 @@ def read_back(target: LiveTarget) -> Iterator[Finding]:
         number = _READ_BACK[form]
         name = target.names.volume(number)
         if name not in target.volumes:
-            target.will_make()
-            _clone(target, _volume(target, number), form)
+            _clone(target, target.volume(number), form)
         yield _compared(target, form, target.seen()[name].moref)
 
 
@@ -254,8 +293,38 @@ def deletion(target: LiveTarget) -> Iterator[Finding]:
         yield ok("no virtual machine, directory or task is left")
 
 
-def _volume(target: LiveTarget, number: int, disk_type: str = "thin") -> Volume:
-    return target.volume(number, str(uuid.uuid4()), _VOLUME_BYTES, disk_type)
+def _opened(target: LiveTarget, like: CacheEntry) -> ImportLease:
+    """Open an import next to the template, and upload nothing."""
+    inventory, datastore = target.read.inventory, _datastore(target, like)
+    [host] = [each for each in inventory.hosts if each.moref == like.host]
+    [datacenter] = [each for each in inventory.datacenters if each.moref == host.datacenter]
+    folder = target.read.find_folder(datacenter)
+    if folder is None:
+        raise errors.ObjectNotFound("the cache's folder is gone")
+    request = ImportRequest(
+        name=target.names.volume(_ABORTED),
+        datastores=datastore.path_names,
+        capacity_bytes=CAPACITY_BYTES,
+        adapter_type=target.adapter_type,
+        managed_by=target.read.backend.managed_by,
+    )
+    return open_import(
+        target.cache.session, target.cache.waiter, host.pool, folder, host.moref, request
+    )
+
+
+def _stays(target: LiveTarget, vm: str) -> bool:
+    """Whether vCenter still shows the VM, or its import task is still running."""
+    session = target.cache.session
+    if properties.read(session, "VirtualMachine", [vm], ["name"]):
+        return True
+    name = target.names.volume(_ABORTED)
+    return any(task.entity_name == name for task in recent_task.under_way(session))
+
+
+def _datastore(target: LiveTarget, entry: CacheEntry) -> Datastore:
+    [found] = [each for each in target.read.inventory.datastores if each.moref == entry.datastore]
+    return found
 
 
 def _clone(target: LiveTarget, volume: Volume, form: Form = Form.STREAM_OPTIMIZED) -> float:
@@ -348,8 +417,8 @@ LIVE: tuple[Probe[LiveTarget], ...] = tuple(
     for name, step, needs in (
         ("live.leftovers", leftovers, ()),
         *((f"live.import-{form}", import_of(form), ()) for form in Form),
-        ("live.abort", live_traces.abort, _IMPORTED),
-        ("live.directories", live_traces.directories, _IMPORTED),
+        ("live.abort", abort, _IMPORTED),
+        ("live.directories", directories, _IMPORTED),
         ("live.clones", clones, _IMPORTED),
         ("live.grow", grow, _CLONED),
         ("live.disk-uuid", disk_uuid, _CLONED),

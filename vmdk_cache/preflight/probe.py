@@ -8,7 +8,6 @@ not tried    a probe that this one depends on has not succeeded, or the probe do
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,8 +75,10 @@ def warning(seen: str, to_do: str, subject: str = "") -> Finding:
     return Finding(Status.WARNING, seen, to_do, subject)
 
 
-def failed(seen: str, to_do: str, subject: str = "") -> Finding:
-    return Finding(Status.FAILED, seen, to_do, subject)
+def failed(
+    seen: str, to_do: str, subject: str = "", failure: errors.VmdkCacheError | None = None
+) -> Finding:
+    return Finding(Status.FAILED, seen, to_do, subject, failure)
 
 
 def not_tried(reason: str) -> Finding:
@@ -122,9 +123,6 @@ def _findings(probe: Probe[T], target: T) -> list[Finding]:
     try:
         findings.extend(probe.run(target))
     except errors.VmdkCacheError as failure:
-        found = failed(
-            str(failure),
-            "correct the problem that the message describes, then run this command again",
-        )
-        findings.append(dataclasses.replace(found, failure=failure))
+        to_do = "correct the problem that the message describes, then run this command again"
+        findings.append(failed(str(failure), to_do, failure=failure))
     return findings

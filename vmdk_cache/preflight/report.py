@@ -7,6 +7,7 @@ removed.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -63,22 +64,25 @@ def report(
     """
     kept = exchanges.kept()
     for each in kept:
-        redaction.learn("\n".join((each.request, each.response, *_texts(each))))
+        answered = itertools.chain.from_iterable(each.response_headers.values())
+        headers = (*each.request_headers.values(), *answered)
+        redaction.learn("\n".join((each.request, each.response, *headers)))
     content = {
         "schema": SCHEMA,
         "made_by": "vmdk-cache preflight",
         "versions": dict(versions),
         "recorded_on": [vcenter] if vcenter else [],
-        "results": [_redacted(row, redaction) for row in results],
+        "results": [
+            {
+                name: redaction.sentence(value) if name in _SENTENCES else value
+                for name, value in row.items()
+            }
+            for row in results
+        ],
         "exchanges": [_exchange(each, redaction) for each in kept],
         "exchanges_left_out": exchanges.left_out,
     }
     return json.dumps(content, indent=1)
-
-
-def _texts(exchange: Exchange) -> list[str]:
-    answers = [value for values in exchange.response_headers.values() for value in values]
-    return [*exchange.request_headers.values(), *answers]
 
 
 def _exchange(exchange: Exchange, redaction: Redaction) -> dict[str, Any]:
@@ -100,11 +104,4 @@ def _exchange(exchange: Exchange, redaction: Redaction) -> dict[str, Any]:
             if name.lower() in _HEADERS
         },
         "response": redaction.apply(exchange.response),
-    }
-
-
-def _redacted(row: Mapping[str, Any], redaction: Redaction) -> dict[str, Any]:
-    return {
-        name: redaction.sentence(value) if name in _SENTENCES else value
-        for name, value in row.items()
     }

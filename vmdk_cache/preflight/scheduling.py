@@ -7,12 +7,12 @@ Cinder's own driver, or appear when ``volume_driver`` is changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from vmdk_cache import errors
 from vmdk_cache.preflight.probe import Finding, failed, not_tried, ok, warning
-from vmdk_cache.preflight.target import Scheduling, Target
+from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted, sentence
 
 #: The pool that a backend reports if ``volume_backend_name`` is unset, as with Cinder's own driver.
@@ -33,60 +33,41 @@ _THIN = 'extra_capabilities = {"thin_provisioning_support": true}'
 def pool_name(target: Target) -> Iterator[Finding]:
     """Check that existing volumes and volume types name the pool that the backend reports."""
     scheduling, section = target.surroundings.scheduling, f"[{target.backend.name}]"
-    pool = scheduling.backend_name or DEFAULT_POOL
+    if scheduling.backend_name:
+        pool, how = scheduling.backend_name, "set"
+        seen = f"volume_backend_name = {sentence(pool)} is the pool"
+    else:
+        pool, how = DEFAULT_POOL, "unset"
+        seen = f"volume_backend_name is unset: the pool is {pool}, as with Cinder's own driver"
+    keep = f"leave volume_backend_name in {section} {how} as it is while the backend has volumes"
     try:
         volumes = scheduling.volumes()
         used = volumes.pools(target.backend.name)
         types = volumes.backend_names_of_types()
     except errors.VmdkCacheError as failure:
-        yield ok(_pool(scheduling), to_do=_keep(scheduling, section))
+        yield ok(seen, to_do=keep)
         yield not_tried(f"volumes and volume types were not checked: {failure}")
         return
-    wrong = [
-        *_volumes_elsewhere(used, pool, section),
-        *_types_elsewhere(types, pool, used.keys() | {DEFAULT_POOL, FORMER_POOL}, scheduling),
-    ]
-    yield from wrong
-    if not wrong:
-        yield ok(
-            f"{_pool(scheduling)}; {used.get(pool, 0):d} volumes have it in their host",
-            to_do=_keep(scheduling, section),
-        )
-
-
-def _pool(scheduling: Scheduling) -> str:
-    if scheduling.backend_name:
-        return f"volume_backend_name = {sentence(scheduling.backend_name)} is the pool"
-    return f"volume_backend_name is unset: the pool is {DEFAULT_POOL}, as with Cinder's own driver"
-
-
-def _keep(scheduling: Scheduling, section: str) -> str:
-    how = "set" if scheduling.backend_name else "unset"
-    return f"leave volume_backend_name in {section} {how} as it is while the backend has volumes"
-
-
-def _volumes_elsewhere(used: Mapping[str, int], pool: str, section: str) -> Iterator[Finding]:
-    for other in sorted(used.keys() - {pool}):
+    others = sorted(used.keys() - {pool})
+    for other in others:
         yield failed(
             f"{used[other]:d} volumes have the pool {quoted(other)} in their host, but the backend "
-            "reports "
-            f"{quoted(pool)}: they cannot be extended, retyped, cloned or snapshotted",
+            f"reports {quoted(pool)}: they cannot be extended, retyped, cloned or snapshotted",
             f"set volume_backend_name = {sentence(other)} in {section}, or rename the pool of the "
-            f"volumes with cinder-manage volume update_host",
+            "volumes with cinder-manage volume update_host",
         )
-
-
-def _types_elsewhere(
-    types: Mapping[str, str], pool: str, of_backend: set[str], scheduling: Scheduling
-) -> Iterator[Finding]:
-    for name, asked in sorted(types.items()):
-        if asked != pool and asked in of_backend - scheduling.other_names:
-            yield failed(
-                f"volume type {quoted(name)} requires volume_backend_name = {sentence(asked)}, "
-                "which no backend reports: its volumes cannot be scheduled",
-                f"openstack volume type set --property volume_backend_name={sentence(pool)} "
-                f"{quoted(name)}",
-            )
+    of_backend = used.keys() | {DEFAULT_POOL, FORMER_POOL}
+    unserved = of_backend - scheduling.other_names - {pool}
+    wrong = [(name, asked) for name, asked in sorted(types.items()) if asked in unserved]
+    for name, asked in wrong:
+        yield failed(
+            f"volume type {quoted(name)} requires volume_backend_name = {sentence(asked)}, which "
+            "no backend reports: its volumes cannot be scheduled",
+            f"openstack volume type set --property volume_backend_name={sentence(pool)} "
+            f"{quoted(name)}",
+        )
+    if not others and not wrong:
+        yield ok(f"{seen}; {used.get(pool, 0):d} volumes have it in their host", to_do=keep)
 
 
 def free_capacity(target: Target) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from vmdk_cache.adapters.placement import compiled
 from vmdk_cache.backend import Backend
@@ -24,8 +24,6 @@ from vmdk_cache.vim.inventory import Datacenter, Datastore, HostAddress, Invento
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.storage_policy import StoragePolicies
 from vmdk_cache.vim.virtual_machine import VmInfo
-
-T = TypeVar("T")
 
 GIB = 1 << 30
 #: Size of Cinder's smallest volume.
@@ -154,7 +152,6 @@ class Target:
         self.session = Session(backend.endpoint, clock)
         self._datastore_regex = compiled(backend.datastore_regex)
         self.missing_privileges: set[str] = set()
-        self._read: dict[str, Any] = {}
 
     def __enter__(self) -> Target:
         return self
@@ -256,13 +253,6 @@ class Target:
     def find_folder(self, datacenter: Datacenter) -> str | None:
         """The moref of the cache's folder in that datacenter now, None if it does not exist."""
         return folder.find_folder(self.session, datacenter, self.backend.folder)
-
-    def once(self, name: str, read: Callable[[], T]) -> T:
-        """The result of the first call of ``read`` under that name."""
-        if name not in self._read:
-            self._read[name] = read()
-        found: T = self._read[name]
-        return found
 
     def _nearest(self, datacenter: Datacenter, depth: int | None = None) -> CacheFolder:
         whole = self.backend.folder[:depth]

@@ -19,8 +19,7 @@ from vmdk_cache.clock import SystemClock
 from vmdk_cache.preflight import probe
 from vmdk_cache.preflight.checklist import READ_ONLY
 from vmdk_cache.preflight.live import LIVE
-from vmdk_cache.preflight.live_names import LiveNames
-from vmdk_cache.preflight.live_target import SETTINGS, LiveTarget, live_backend
+from vmdk_cache.preflight.live_target import SETTINGS, LiveNames, LiveTarget, live_backend
 from vmdk_cache.preflight.probe import Result, Status
 from vmdk_cache.preflight.target import Target
 from vmdk_cache.vim import inventory

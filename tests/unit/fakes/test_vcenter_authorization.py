@@ -12,7 +12,7 @@ from pyVmomi import vim, vmodl
 from tests.fakes.vcenter import VCenter
 from tests.fakes.vcenter.privilege_ids import all_ids
 from tests.unit.fakes.vcenter_client import Client
-from vmdk_cache import privileges
+from vmdk_cache.preflight import privileges
 
 USER, PASSWORD, PRINCIPAL = "limited@vsphere.local", "secret", "VSPHERE.LOCAL\\limited"
 SYSTEM = {"System.Anonymous", "System.Read", "System.View"}

@@ -20,8 +20,14 @@ from vmdk_cache.preflight import probe
 from vmdk_cache.preflight.checklist import READ_ONLY
 from vmdk_cache.preflight.live import CLONES, LIVE, obstacle
 from vmdk_cache.preflight.live_image import Form, GeneratedImage
-from vmdk_cache.preflight.live_names import BACKEND, VOLUME, LiveNames
-from vmdk_cache.preflight.live_target import SETTINGS, LiveTarget, live_backend
+from vmdk_cache.preflight.live_target import (
+    BACKEND,
+    SETTINGS,
+    VOLUME,
+    LiveNames,
+    LiveTarget,
+    live_backend,
+)
 from vmdk_cache.preflight.probe import Finding, Status
 from vmdk_cache.preflight.target import Target
 

@@ -9,18 +9,17 @@ from tests.fakes.memory import MemoryLocks
 from tests.fakes.vcenter import VCenter
 from tests.unit.preflight.conftest import Bench
 from tests.unit.preflight.test_live import is_empty
-from tests.unit.preflight.test_permission import READ_ONLY_METHODS
+from tests.unit.preflight.test_privileges import READ_ONLY_METHODS
 from vmdk_cache import wiring
 from vmdk_cache.cache import events
 from vmdk_cache.clock import SystemClock
 from vmdk_cache.preflight import probe
 from vmdk_cache.preflight.checklist import READ_ONLY
 from vmdk_cache.preflight.live import LIVE, obstacle
-from vmdk_cache.preflight.live_names import LiveNames
-from vmdk_cache.preflight.live_target import SETTINGS, LiveTarget, live_backend
+from vmdk_cache.preflight.live_target import SETTINGS, LiveNames, LiveTarget, live_backend
+from vmdk_cache.preflight.privileges import PRIVILEGES, Privilege, Without
 from vmdk_cache.preflight.probe import Status
 from vmdk_cache.preflight.target import Target
-from vmdk_cache.privileges import PRIVILEGES, Privilege, Without
 
 CLOCK = SystemClock()
 #: The other forms of image need the same.

@@ -10,8 +10,8 @@ from tests.fakes import account as page
 from tests.fakes.vcenter import VCenter
 from tests.fakes.vcenter.folder import Folder
 from tests.unit.preflight.conftest import FOLDER, Bench, not_ok
+from vmdk_cache.preflight.privileges import PRIVILEGES, HeldOn, Privilege, Without
 from vmdk_cache.preflight.probe import Finding, Status
-from vmdk_cache.privileges import PRIVILEGES, HeldOn, Privilege, Without
 
 #: All requests that a run sends; a run for a fleet's datastores sends them no more often.
 READ_ONLY_METHODS = {

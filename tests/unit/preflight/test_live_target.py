@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.images import read_stream_optimized
 from vmdk_cache.cache.key import CacheKey, image_id_in, replica_name, template_name
 from vmdk_cache.preflight.live_image import CAPACITY_BYTES, Form, GeneratedImage
-from vmdk_cache.preflight.live_names import BACKEND, STALE_AFTER, LiveNames, is_from_live_run
+from vmdk_cache.preflight.live_target import BACKEND, STALE_AFTER, LiveNames
 from vmdk_cache.vmdk.transfer import open_disk
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
@@ -30,7 +30,8 @@ def names_of(run: LiveNames) -> list[str]:
 def test_a_run_knows_its_own_names() -> None:
     run, other = LiveNames.new("host"), LiveNames.new("host")
     for name in names_of(run):
-        assert is_from_live_run(name) and run.owns(name) and not other.owns(name), name
+        assert run.owns(name) and not other.owns(name), name
+        assert not run.is_leftover(name, OLD, NOW)
         assert len(name) <= 80
 
 
@@ -45,11 +46,11 @@ def test_an_image_id_is_a_uuid_and_each_form_has_another() -> None:
 def test_only_runs_that_have_ended_are_cleaned_up_after() -> None:
     mine = LiveNames.new("here")
     for name in names_of(LiveNames.new("here")):
-        assert mine.may_remove(name, NOW, NOW), "one on this machine: the lock says it has ended"
+        assert mine.is_leftover(name, NOW, NOW), "one on this machine: the lock says it has ended"
     for name in names_of(LiveNames.new("elsewhere")):
-        assert not mine.may_remove(name, NOW, NOW)
-        assert not mine.may_remove(name, None, NOW)
-        assert mine.may_remove(name, OLD, NOW)
+        assert not mine.is_leftover(name, NOW, NOW)
+        assert not mine.is_leftover(name, None, NOW)
+        assert mine.is_leftover(name, OLD, NOW)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +66,7 @@ def test_only_runs_that_have_ended_are_cleaned_up_after() -> None:
     ],
 )
 def test_foreign_objects_are_never_removed(name: str) -> None:
-    assert not is_from_live_run(name)
-    assert not LiveNames.new("here").may_remove(name, OLD, NOW)
+    assert not LiveNames.new("here").is_leftover(name, OLD, NOW)
 
 
 @pytest.mark.parametrize("form", Form)
