@@ -127,7 +127,7 @@ def is_away(samples: Scrape) -> bool:
     return away
 
 
-def test_what_the_engine_does_is_what_prometheus_sees(lab: Lab, run: Run) -> None:
+def test_prometheus_sees_what_the_engine_does(lab: Lab, run: Run) -> None:
     lab.configure(image_cache_max_count=3, image_cache_age_seconds=3600)
     with counting_cache(lab) as cache, exporting(run) as exporter:
         create(lab, cache, 1)
@@ -280,7 +280,7 @@ def test_https(lab: Lab, run: Run, tmp_path: pathlib.Path) -> None:
         assert "vmdk_cache_up" in exporter.text(tls)
 
 
-def test_an_address_that_is_taken_is_a_matter_of_configuration(run: Run) -> None:
+def test_a_taken_address_is_a_configuration_error(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = run("exporter", "--listen", f"127.0.0.1:{port}", code=3)

@@ -45,7 +45,7 @@ def test_a_table_leaves_out_what_makes_it_wider_than_a_terminal(lab: Lab, run: R
     assert run("list", "--sort-column", "Created").stderr == ""
 
 
-def test_what_is_not_ours_is_shown_only_when_asked_for(lab: Lab, run: Run) -> None:
+def test_foreign_vms_are_shown_only_on_request(lab: Lab, run: Run) -> None:
     """Nothing is known of a template of a later version, so the fields of its record are
     invented.
     """

@@ -106,12 +106,12 @@ def test_every_metric_of_the_table_can_be_seen(scrape: str) -> None:
 # -- the alerts
 
 
-def test_the_alerts_are_valid_and_each_fires_and_keeps_silent_where_it_should() -> None:
+def test_the_alerts_are_valid_and_fire_exactly_when_they_should() -> None:
     assert f"{len(RULES)} rules found" in promtool("check", "rules", str(ALERTS))
     assert "SUCCESS" in promtool("test", "rules", str(ALERT_TESTS))
 
 
-def test_no_alert_is_without_its_test() -> None:
+def test_every_alert_has_a_test() -> None:
     alerts = {rule["alert"] for rule in RULES}
     tests = yaml.safe_load(ALERT_TESTS.read_text())["tests"]
     checks = [check for test in tests for check in test["alert_rule_test"]]

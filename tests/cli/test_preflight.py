@@ -76,7 +76,7 @@ def test_a_missing_privilege_is_a_failure_of_one_line(lab: Lab, run: Run) -> Non
     assert all(row["Seen"].startswith("VApp.Import is missing") for row in done)
 
 
-def test_a_privilege_that_can_be_done_without_is_no_failure(lab: Lab, run: Run) -> None:
+def test_a_missing_optional_privilege_is_no_failure(lab: Lab, run: Run) -> None:
     as_documented_account(lab, "Global.CancelTask")
     warnings = [row for row in run.json("preflight") if row["Result"] == "warning"]
     assert any("Global.CancelTask" in row["Seen"] for row in warnings)
@@ -94,7 +94,7 @@ def test_a_privilege_that_can_be_done_without_is_no_failure(lab: Lab, run: Run) 
         ({"vmware_cluster_name": "Nowhere"}, 3, "inventory.clusters", "Nowhere"),
     ],
 )
-def test_what_makes_the_rest_pointless_is_one_line_on_stderr(
+def test_a_fatal_finding_is_one_line_on_stderr(
     lab: Lab, run: Run, change: dict[str, object], code: int, probe: str, says: str
 ) -> None:
     lab.configure(**change)
@@ -237,7 +237,7 @@ def test_a_live_run_tries_all_that_the_cache_does(lab: Lab, run: Run) -> None:
     assert is_empty(lab.vcenter)
 
 
-def test_a_live_run_beside_the_cache_leaves_its_templates_alone(lab: Lab, run: Run) -> None:
+def test_a_live_run_leaves_the_caches_templates_alone(lab: Lab, run: Run) -> None:
     made = lab.warm()
     run("preflight", "--live")
     assert lab.templates() == [made.name]

@@ -79,7 +79,7 @@ def server(serve: Serve) -> Iterator[int]:
         ({"vmware_ca_file": "/"}, "vcenter.tls", "vmware_ca_file"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(
+def test_an_error_is_named_in_one_line(
     lab: Lab, run: Run, change: dict[str, object], probe: str, says: str
 ) -> None:
     lab.configure(**change)
@@ -182,7 +182,7 @@ def test_a_certificate_for_another_name_is_named(lab: Lab, run: Run, issuer: tru
     assert results(done)["vcenter.log-in"] == "not tried"
 
 
-def test_a_vcenter_that_falls_silent_after_the_log_in_is_given_up(lab: Lab, run: Run) -> None:
+def test_a_vcenter_that_stops_answering_after_the_log_in_is_given_up(lab: Lab, run: Run) -> None:
     over = threading.Event()
     lab.vcenter.fault_rules.add("RetrievePropertiesEx", action=lambda: over.wait(120), times=None)
     try:

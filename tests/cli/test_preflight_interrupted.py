@@ -72,7 +72,7 @@ def test_a_live_run_that_is_interrupted_cleans_up(lab: Lab, run: Run, method: st
 
 
 @pytest.mark.parametrize("method", ["nfc:POST", "ReconfigVM_Task"])
-def test_what_a_killed_live_run_left_is_removed_by_the_next(
+def test_leftovers_of_a_killed_live_run_are_removed_by_the_next(
     lab: Lab, run: Run, method: str
 ) -> None:
     assert Broken(lab, run, method, signal.SIGKILL).code == -signal.SIGKILL
@@ -93,7 +93,7 @@ def test_a_live_run_that_is_interrupted_at_any_request_cleans_up(
 
 
 @pytest.mark.parametrize("skip", KILLED_AFTER)
-def test_what_a_live_run_left_that_was_killed_at_any_request_is_removed_by_the_next(
+def test_leftovers_of_a_live_run_killed_at_any_request_are_removed_by_the_next(
     lab: Lab, run: Run, skip: int
 ) -> None:
     assert Broken(lab, run, "*", signal.SIGKILL, skip).code == -signal.SIGKILL

@@ -21,7 +21,7 @@ def outcomes(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["Image"]: row["Outcome"] for row in rows}
 
 
-def test_only_what_has_expired_goes_by_default(lab: Lab, run: Run) -> None:
+def test_only_expired_templates_are_purged_by_default(lab: Lab, run: Run) -> None:
     old = lab.warm(1)
     lab.vcenter.clock.advance(90_000)
     young = lab.warm(2)
@@ -36,7 +36,7 @@ def test_only_what_has_expired_goes_by_default(lab: Lab, run: Run) -> None:
     assert (counted["Event"], counted["Reason"], counted["Count"]) == ("evict", "expired", 1)
 
 
-def test_an_image_that_is_asked_for_goes_however_young(lab: Lab, run: Run) -> None:
+def test_a_requested_image_is_purged_however_young(lab: Lab, run: Run) -> None:
     lab.warm(1)
     other = lab.warm(2)
     done = run("purge", "--image", lab.image(1).id, lab.image(9).id, "--yes", code=1)
@@ -45,7 +45,7 @@ def test_an_image_that_is_asked_for_goes_however_young(lab: Lab, run: Run) -> No
     assert lab.templates() == [other.name]
 
 
-def test_nothing_is_deleted_that_was_not_confirmed(lab: Lab, run: Run) -> None:
+def test_only_confirmed_templates_are_deleted(lab: Lab, run: Run) -> None:
     lab.warm()
     assert "--yes" in run("purge", "--all", code=2).stderr
     assert on_a_terminal(run, "n\n", "purge", "--all").returncode == 1
@@ -54,7 +54,7 @@ def test_nothing_is_deleted_that_was_not_confirmed(lab: Lab, run: Run) -> None:
     assert lab.templates() == []
 
 
-def test_a_no_for_one_backend_does_not_hide_what_went_from_the_other(lab: Lab, run: Run) -> None:
+def test_a_no_for_one_backend_does_not_hide_deletions_of_the_other(lab: Lab, run: Run) -> None:
     lab.sections["vmware2"] = lab.backend()
     lab.configure("DEFAULT", enabled_backends="vmware1,vmware2")
     gone, kept = lab.warm(), lab.warm(backend="vmware2")
@@ -85,7 +85,7 @@ def on_a_terminal(run: Run, answer: str, *arguments: str) -> subprocess.Complete
 
 
 @pytest.mark.parametrize("busy_with", ["a lock", "a clone"])
-def test_what_is_in_use_stays_and_fails_the_command(lab: Lab, run: Run, busy_with: str) -> None:
+def test_a_template_in_use_stays_and_fails_the_command(lab: Lab, run: Run, busy_with: str) -> None:
     made = lab.warm()
     configuration = lab.configuration()
     with configuration.locks() as locks:
@@ -123,7 +123,7 @@ def empty_glance() -> Iterator[str]:
         yield url
 
 
-def test_templates_of_images_that_glance_deleted_go_if_it_is_asked(
+def test_templates_of_deleted_images_are_purged_if_glance_confirms(
     lab: Lab, run: Run, empty_glance: str
 ) -> None:
     lab.warm()

@@ -8,7 +8,7 @@ from tests.cli.conftest import Lab, Run
 
 
 @pytest.mark.parametrize("by", ["image_id", "name", "moref"])
-def test_a_template_is_found_by_whatever_names_it(lab: Lab, run: Run, by: str) -> None:
+def test_a_template_is_found_by_any_of_its_names(lab: Lab, run: Run, by: str) -> None:
     made = lab.warm()
     shown = run.json("show", getattr(made, by))
     [template] = shown["Templates"]

@@ -129,7 +129,7 @@ def test_a_name_that_two_images_have_is_answered_with_their_ids(
     assert lab.templates() == []
 
 
-def test_an_image_of_another_format_keeps_the_others_from_being_begun(
+def test_an_image_of_another_format_prevents_all_imports(
     lab: Lab, run: Run, glance: Glance, image_id: str
 ) -> None:
     raw = glance.upload("raw-image", b"\0" * MIB, disk_format="raw")
@@ -194,7 +194,7 @@ def test_room_is_not_taken_from_an_image_that_the_services_keep_warm(
         glance.delete(marked)
 
 
-def test_a_purge_that_asks_glance_takes_what_is_kept_warm_last(
+def test_a_purge_that_asks_glance_removes_warm_images_last(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage, image_id: str
 ) -> None:
     marked = glance.upload_image("kept", disk_image, image_cache_warm="true")

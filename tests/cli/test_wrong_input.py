@@ -70,7 +70,7 @@ def test_a_certificate_of_another_issuer_is_refused(
         (["--config-dir", "/nowhere"], ["/nowhere"]),
     ],
 )
-def test_what_the_command_line_names_must_be_there(
+def test_names_on_the_command_line_must_exist(
     run: Run, arguments: list[str], says: list[str]
 ) -> None:
     line = one_line(run("list", *arguments, code=3))

@@ -120,7 +120,7 @@ class Operator:
 
 
 @pytest.mark.timeout(900)  # five boots of Cinder
-def test_an_operator_who_follows_the_runbook_loses_nothing(glance: Glance) -> None:
+def test_the_runbook_keeps_every_volume(glance: Glance) -> None:
     stock = {"volume_backend_name": None}
     defaults = {"scheduler_host_manager": STOCK_HOST_MANAGER}
     with (

@@ -127,7 +127,7 @@ def test_a_member_sees_on_the_volume_that_its_image_is_too_large(
     assert outcome(volume) == "bypass: image-too-large"
 
 
-def test_a_member_reads_in_a_message_why_no_volume_can_be_made(
+def test_a_member_gets_a_message_why_no_volume_can_be_made(
     running: Cloud, alice: CinderClient
 ) -> None:
     volume = create(alice, running.upload("no vmdk", not_a_vmdk()), "error")

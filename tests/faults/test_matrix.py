@@ -34,7 +34,7 @@ def test_the_page_shows_every_operation_and_no_other() -> None:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-def test_whatever_goes_wrong_nothing_is_lost_and_nothing_is_left(operation: Operation) -> None:
+def test_no_fault_loses_or_leaves_anything(operation: Operation) -> None:
     tried = matrix.sample(list(matrix.cells([operation])), ONE_IN)
     results = [result for one in tried if (result := cell.run(one)) is not None]
     assert len(results) >= len(tried) // 2, "almost no poll of the recording is sent again"

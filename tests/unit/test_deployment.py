@@ -49,7 +49,7 @@ def id_of(tmp_path: pathlib.Path):  # type: ignore[no-untyped-def]
         ("region_name = RegionOne\n[nova]", "[nova]"),
     ],
 )
-def test_what_differs_between_hosts_or_changes_with_upgrades_does_not_count(
+def test_options_that_differ_between_hosts_or_releases_do_not_count(
     id_of,
     before: str,
     after: str,  # type: ignore[no-untyped-def]

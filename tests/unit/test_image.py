@@ -51,7 +51,7 @@ def test_an_image_is_described_in_full() -> None:
         {"size": "many", "checksum": "", "updated_at": None},
     ],
 )
-def test_what_glance_left_out_is_unset(nothing: dict[str, Any]) -> None:
+def test_fields_that_glance_omits_are_unset(nothing: dict[str, Any]) -> None:
     assert describe({"id": "abc", **nothing}) == Image(
         id="abc", size_bytes=0, disk_format="", container_format=""
     )

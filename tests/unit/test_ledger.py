@@ -259,7 +259,7 @@ def test_threads_share_a_ledger(path: str) -> None:
 # -- a file that cannot be written
 
 
-def test_what_cannot_be_written_now_is_written_later_with_one_warning(
+def test_counts_that_cannot_be_written_are_written_later_with_one_warning(
     path: str, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = Ledger.open(path, clock=clock)
@@ -305,7 +305,7 @@ def test_closing_writes_what_is_left(path: str, clock: ManualClock) -> None:
     assert hits(Ledger.open(path, read_only=True)) == 1
 
 
-def test_what_a_slow_process_holds_up_is_not_lost_at_the_end(path: str) -> None:
+def test_counts_delayed_by_a_slow_process_are_not_lost_at_the_end(path: str) -> None:
     ledger = Ledger.open(path)
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
@@ -317,7 +317,7 @@ def test_what_a_slow_process_holds_up_is_not_lost_at_the_end(path: str) -> None:
     assert hits(Ledger.open(path)) == 1
 
 
-def test_what_waits_for_a_lost_file_does_not_grow_forever(path: str, clock: ManualClock) -> None:
+def test_counts_waiting_for_a_lost_file_are_bounded(path: str, clock: ManualClock) -> None:
     ledger = Ledger.open(path, clock=clock)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -434,7 +434,7 @@ def test_a_database_of_another_program_is_left_alone(path: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["text", "a directory", "in no directory"])
-def test_what_is_no_database_is_named_with_the_option(path: str, what: str) -> None:
+def test_a_file_that_is_no_database_is_named_with_the_option(path: str, what: str) -> None:
     if what == "text":
         pathlib.Path(path).write_text("[DEFAULT]\n" * 200)
     elif what == "a directory":

@@ -119,7 +119,7 @@ def test_a_domain_holds_no_password(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "file:///no/such/directory", "zake:", "nonsense"])
-def test_what_names_no_coordinator_has_no_domain(url: str) -> None:
+def test_a_url_without_a_coordinator_has_no_domain(url: str) -> None:
     assert locks(url).domain == ""
     assert ToozLocks(lambda name: None, "vc/b1").domain == ""
 

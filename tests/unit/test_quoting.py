@@ -67,7 +67,7 @@ def test_an_identifier_is_shown_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "a b", "a'b", "é", "a\n", "a/b"])
-def test_what_does_not_look_like_an_identifier_is_quoted(text: str) -> None:
+def test_text_that_does_not_look_like_an_identifier_is_quoted(text: str) -> None:
     assert identifier(text) == quoted(text)
 
 

@@ -97,7 +97,7 @@ def test_pauses_are_random_so_that_many_clients_do_not_call_at_once() -> None:
     assert len(pauses) > 25
 
 
-def test_a_poll_ends_with_what_it_looked_for(clock: ManualClock) -> None:
+def test_a_poll_ends_with_its_result(clock: ManualClock) -> None:
     looks = itertools.count()
     seen = retry.poll(
         lambda: next(looks),
@@ -124,7 +124,7 @@ def test_a_poll_looks_once_more_when_its_time_is_over(clock: ManualClock) -> Non
     assert clock.slept == [4, 4, 4]
 
 
-def test_what_a_look_raises_ends_the_poll(clock: ManualClock) -> None:
+def test_an_error_of_a_look_ends_the_poll(clock: ManualClock) -> None:
     with pytest.raises(errors.Unreachable):
         retry.poll(Calls(AWAY), until=bool, within_s=60, first_wait_s=1, clock=clock)
     assert clock.slept == []

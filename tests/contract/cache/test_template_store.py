@@ -55,7 +55,7 @@ def test_an_import_is_found_ready_under_its_key_and_no_other(subject: Subject) -
     wait_until(lambda: not subject.store.is_importing(made))
 
 
-def test_what_is_ready_is_listed_beside_what_is_being_imported(subject: Subject) -> None:
+def test_ready_templates_and_running_imports_are_listed(subject: Subject) -> None:
     made = import_(subject)
     other = dataclasses.replace(KEY, adapter_type="ide")
     name = template_name(subject.backend, other)

@@ -192,7 +192,7 @@ def test_without_requested_attributes_a_listing_costs_and_shows_nothing_more(
         source.custom_values[name] = "y"  # type: ignore[index]
 
 
-def test_what_was_renamed_has_its_new_name_after_a_new_log_in(
+def test_a_renamed_attribute_has_its_new_name_after_a_new_log_in(
     session: Session, source: VmInfo, attributes: CustomAttributes, name: str
 ) -> None:
     attributes.set(source.moref, name, "1")

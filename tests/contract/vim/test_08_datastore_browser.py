@@ -197,7 +197,7 @@ def test_a_directory_that_is_gone_already_is_success(
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "/a", "a/", "../a", "a\\b", " a", "a ", "\0"]
 )
-def test_what_is_not_the_name_of_one_directory_is_refused_before_anything_is_sent(
+def test_an_invalid_directory_name_is_refused_before_any_request(
     session: Session, waiter: TaskWaiter, place: Place, name: str
 ) -> None:
     before = session.request_count

@@ -66,7 +66,7 @@ def test_before_the_first_refresh_nothing_is_asked_and_nothing_known(
     assert session.request_count == before
 
 
-def test_what_is_there_is_known_after_the_first_refresh(
+def test_existing_objects_are_known_after_the_first_refresh(
     session: Session, stream: ChangeStream, place: Place, own: str
 ) -> None:
     child = make(session, place.folder, "a")
@@ -86,7 +86,7 @@ def test_nothing_changed_is_one_request_and_the_same_table(
     assert stream.table(SCOPE) is table
 
 
-def test_what_is_made_renamed_and_removed_shows_at_the_next_refresh(
+def test_changes_show_at_the_next_refresh(
     session: Session, waiter: TaskWaiter, stream: ChangeStream, place: Place, own: str
 ) -> None:
     stream.refresh()
@@ -207,7 +207,7 @@ def test_a_session_that_ends_unnoticed_is_no_empty_table(
     assert stream.table(SCOPE) == table
 
 
-def test_what_is_young_enough_is_not_asked_again(session: Session, place: Place) -> None:
+def test_recent_knowledge_is_not_requested_again(session: Session, place: Place) -> None:
     clock = ManualClock()
     stream = ChangeStream(session, clock)
     stream.follow(SCOPE, children_of(place.folder))

@@ -138,7 +138,7 @@ def test_a_refusal_is_a_no(grows: bool) -> None:
     assert trials.answers("thin") == Answers(NO if grows else UNKNOWN, NO)
 
 
-def test_what_is_read_after_a_failure_proves_nothing() -> None:
+def test_a_reading_after_a_failure_proves_nothing() -> None:
     trials = Trials()
     with trials.trial("v1", "thin", grows=True) as trial:
         trial.disturbed()

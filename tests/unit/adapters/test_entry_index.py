@@ -171,7 +171,7 @@ def test_a_template_is_found_by_the_name_of_its_own_deployment() -> None:
     assert found.moref == "vm-2"
 
 
-def test_an_entry_of_which_little_is_known_says_so() -> None:
+def test_an_entry_without_details_says_so() -> None:
     index, _ = index_of(vm(datastores=(), disks=(), host=None, has_config=False))
     (entry,) = index.entries()
     assert (entry.datastore, entry.disk_key, entry.size_bytes) == (None, None, 0)
@@ -236,7 +236,7 @@ def test_copies_are_the_ready_ones_of_the_very_key() -> None:
     assert [entry.moref for entry in index.entries()] == ["vm-1", "vm-2", "vm-3", "vm-4"]
 
 
-def test_only_a_lookup_that_may_be_wrong_goes_by_what_was_known_a_moment_ago() -> None:
+def test_only_a_lookup_that_may_be_wrong_uses_cached_knowledge() -> None:
     index, fake = index_of(vm())
     index.copies(KEY, fresh=False)
     assert fake.asked == [A_MOMENT_S]
@@ -247,7 +247,7 @@ def test_only_a_lookup_that_may_be_wrong_goes_by_what_was_known_a_moment_ago() -
     assert fake.asked[1:] == [0, 0, 0, 0]
 
 
-def test_an_object_that_bears_the_name_of_another_key_is_not_ours() -> None:
+def test_an_object_with_the_name_of_another_key_is_not_ours() -> None:
     """A name contains only a part of the key's digest; the record contains the key."""
     index, _ = index_of(vm(extra_config_record=record(dataclasses.replace(KEY, fingerprint="x"))))
     found = index.find(KEY)
@@ -255,7 +255,7 @@ def test_an_object_that_bears_the_name_of_another_key_is_not_ours() -> None:
     assert (found.moref, found.phase) == ("vm-1", Phase.FOREIGN)
 
 
-def test_what_bears_the_name_is_found_whatever_it_is() -> None:
+def test_any_object_with_the_name_is_found() -> None:
     index, _ = index_of(vm(extra_config_record=None))
     found = index.find(KEY)
     assert found is not None

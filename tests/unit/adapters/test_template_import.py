@@ -66,5 +66,5 @@ def test_a_disk_seems_empty_below_a_hundredth_of_a_sizeable_upload(
     assert seems_empty(committed, uploaded) is empty
 
 
-def test_a_sizeable_upload_is_one_beside_which_a_vms_own_files_are_small() -> None:
+def test_a_sizeable_upload_is_much_larger_than_a_vms_own_files() -> None:
     assert SIZEABLE_BYTES == 64 * MIB

@@ -304,7 +304,7 @@ def test_a_volume_that_cannot_be_finished_is_removed(lab: Lab) -> None:
     assert lab.volume is None
 
 
-def test_what_a_failed_attempt_made_is_removed_though_cinder_has_forgotten_the_volume(
+def test_leftovers_of_a_failed_attempt_are_removed_even_if_cinder_has_forgotten_the_volume(
     lab: Lab,
 ) -> None:
     """A task of ours shows that we created it."""
@@ -588,7 +588,7 @@ def test_a_clone_that_takes_too_long_leaves_nothing_when_it_ends(lab: Lab) -> No
 # -- a name that is taken
 
 
-def test_what_an_earlier_attempt_left_is_replaced(lab: Lab) -> None:
+def test_leftovers_of_an_earlier_attempt_are_replaced(lab: Lab) -> None:
     left = lab.earlier()
 
     lab.make()
@@ -598,7 +598,9 @@ def test_what_an_earlier_attempt_left_is_replaced(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("answer", ["received", "lost"])
-def test_a_finished_volume_is_never_removed_nor_taken_for_a_new_one(lab: Lab, answer: str) -> None:
+def test_a_finished_volume_is_neither_removed_nor_taken_for_a_new_one(
+    lab: Lab, answer: str
+) -> None:
     finished = lab.earlier()
     lab.being_created = False
     lab.clock.sleep(60)
@@ -614,7 +616,7 @@ def test_a_finished_volume_is_never_removed_nor_taken_for_a_new_one(lab: Lab, an
     assert lab.vc.request_log.count("ReconfigVM_Task") == 0
 
 
-def test_a_strangers_vm_of_that_name_is_never_removed(lab: Lab) -> None:
+def test_a_foreign_vm_of_that_name_is_never_removed(lab: Lab) -> None:
     strangers = lab.earlier(instance_uuid=str(uuid.uuid4()))
 
     with pytest.raises(errors.NameTaken):
@@ -863,7 +865,7 @@ def another(lab: Lab, **how: Any) -> bool:
 @pytest.mark.parametrize("disk_type", ["thin", "thick"])
 @pytest.mark.parametrize("capacity", WAYS)
 @pytest.mark.parametrize("uuid", WAYS)
-def test_whatever_vcenter_makes_of_the_edit_the_volume_is_whole(
+def test_the_volume_is_complete_whatever_vcenter_does_with_the_edit(
     lab: Lab, capacity: str, uuid: str, disk_type: str
 ) -> None:
     switch(lab, capacity, uuid)
@@ -1024,7 +1026,7 @@ def test_a_vcenter_that_stops_doing_it_fails_no_volume(lab: Lab) -> None:
     assert known(lab) == Answers(Answer.NO, Answer.NO)
 
 
-def test_a_lost_answer_to_the_reconfiguration_does_not_make_a_no_a_yes(lab: Lab) -> None:
+def test_a_lost_answer_to_the_reconfiguration_proves_nothing(lab: Lab) -> None:
     switch(lab, "kept", "ignored")
     lab.vc.fault_rules.add("ReconfigVM_Task", drop="after")
 

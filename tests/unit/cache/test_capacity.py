@@ -19,7 +19,7 @@ def test_an_import_under_way_counts_like_a_template() -> None:
     ) == (Capacity("ds-1", 6 * GIB, 3 * GIB, templates=2, imports=1),)
 
 
-def test_what_is_not_ours_does_not_count() -> None:
+def test_foreign_vms_do_not_count() -> None:
     assert capacity_by_datastore([on("ds-1", Phase.FOREIGN)]) == ()
 
 

@@ -153,7 +153,7 @@ def test_a_volume_waits_for_the_copy_that_is_being_made_on_its_datastore() -> No
     assert granted(queue_of([FAR], waiter(0), promised=["ds-3"]), running=busy) == {0: "vm-far"}
 
 
-def test_a_free_copy_beside_the_volume_is_taken_whatever_is_promised() -> None:
+def test_a_free_copy_on_the_volumes_datastore_is_taken_despite_promises() -> None:
     assert granted(queue_of([NEAR, FAR], waiter(0), promised=["ds-1"])) == {0: "vm-near"}
 
 
@@ -317,7 +317,7 @@ def test_a_waiter_for_a_slot_of_its_own_copy_is_not_overtaken() -> None:
     assert group.overtaken == 0
 
 
-def test_what_a_waiter_needs_that_was_overtaken_too_often_is_kept_free() -> None:
+def test_units_for_a_waiter_that_was_overtaken_too_often_are_reserved() -> None:
     """It needs two units of host-1; clones that need one take each as it becomes free."""
     full = [run(copy("vm-c"), f"host-{n}") for n in range(10, 10 + HOST_UNITS - 1)]
 
@@ -567,7 +567,7 @@ def test_no_waiter_starves_whatever_keeps_arriving(
         assert world.granted - before < 3 * crowd * MAX_OVERTAKEN
 
 
-def test_a_waiter_that_needs_two_units_does_not_starve_beside_those_that_need_one() -> None:
+def test_waiters_that_need_one_unit_do_not_starve_one_that_needs_two() -> None:
     """Units become free one at a time, and there is always a waiter to take one."""
     world = World([(A,), (B,)], 8)
     for _ in range(20):

@@ -117,7 +117,7 @@ def test_an_import_that_fails_says_so(world: World, fails_at: str) -> None:
     assert told.error == type(failed.value).__name__
 
 
-def test_what_the_cache_does_not_take_is_no_failed_import(world: World) -> None:
+def test_a_refused_image_is_no_failed_import(world: World) -> None:
     world.engine = world.process(Settings(enabled=True, max_size_bytes=GIB - 1))
     with pytest.raises(errors.NotCacheable):
         world.engine.create_volume(IMAGE, volume(1), world.source)
@@ -624,7 +624,7 @@ def test_a_template_of_a_later_version_asks_for_an_upgrade(world: World) -> None
         world.engine.create_volume(IMAGE, volume(), world.source)
 
 
-def test_a_template_that_is_gone_is_given_to_no_waiter(world: World) -> None:
+def test_no_waiter_gets_a_removed_template(world: World) -> None:
     gone = world.engine.create_volume(IMAGE, volume(1), world.source).entry
     removed: list[CacheEntry] = []
     world.engine._queue.remove = removed.append  # type: ignore[method-assign]
@@ -633,7 +633,7 @@ def test_a_template_that_is_gone_is_given_to_no_waiter(world: World) -> None:
     assert [copy.moref for copy in removed] == [gone.moref]
 
 
-def test_an_import_that_is_done_when_it_was_to_be_removed_is_served(world: World) -> None:
+def test_an_import_that_turns_out_to_be_done_is_served(world: World) -> None:
     slow = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     look_again = world.store.look_again
@@ -649,7 +649,7 @@ def test_an_import_that_is_done_when_it_was_to_be_removed_is_served(world: World
     assert world.store.calls["destroy"] == 0
 
 
-def test_an_import_that_goes_on_when_it_was_to_be_removed_is_waited_for(world: World) -> None:
+def test_an_import_that_turns_out_to_run_is_waited_for(world: World) -> None:
     slow = world.store.put_import(KEY, GIB)
     world.store.importing.clear()
     world.store.during["look_again"] = lambda: world.store.importing.add(slow.moref)
@@ -897,7 +897,7 @@ def _unlockable() -> Iterator[None]:
 
 @pytest.mark.parametrize("where", ["usage", "events", "placement", "pins", "deletion lock"])
 @pytest.mark.parametrize("number", [1, 2], ids=["miss", "hit"])
-def test_nothing_fails_a_volume_that_exists(
+def test_no_later_error_fails_a_volume_that_exists(
     world: World, where: str, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     if number == 2:

@@ -79,12 +79,12 @@ def test_age_counts_from_the_events_that_the_option_names(
 
 
 @pytest.mark.parametrize(("expiry", "says"), [("age", "50 s old"), ("idle", "20 s unused")])
-def test_what_is_kept_says_from_when_its_time_counts(expiry: str, says: str) -> None:
+def test_a_kept_entry_says_when_its_age_begins(expiry: str, says: str) -> None:
     plan = plan_eviction([entry("vm-1", 50, used_s=20)], NOW, limits(age_s=100, expiry=expiry))
     assert kept(plan) == {"vm-1": f"{says}, less than 100 s"}
 
 
-def test_what_does_not_expire_has_no_moment_when_it_does() -> None:
+def test_an_entry_that_does_not_expire_has_no_expiry_time() -> None:
     assert expires_at(entry("vm-1"), limits(age_s=0)) is None
     # later than the last possible date
     assert expires_at(entry("vm-1"), limits(age_s=10**12)) is None
@@ -116,7 +116,7 @@ def test_of_two_contents_of_one_image_and_adapter_the_newer_stays(step: int) -> 
 
 
 @pytest.mark.parametrize("unknown", ["old", "new"])
-def test_what_may_be_another_deployments_neither_supersedes_nor_is_superseded(unknown: str) -> None:
+def test_a_template_of_unknown_owner_neither_supersedes_nor_is_superseded(unknown: str) -> None:
     entries = [
         entry(name, age_s, image="i", fingerprint=name,
               owner=Owner.UNKNOWN if name == unknown else Owner.OURS)
@@ -233,13 +233,13 @@ def test_a_byte_less_than_must_be_free_is_too_little(missing_bytes: int, gone: l
     assert list(removed(plan)) == gone
 
 
-def test_what_expires_anyway_does_not_count_against_the_others() -> None:
+def test_expired_entries_do_not_count_against_the_others() -> None:
     entries = [entry("expired", 500), entry("a", 50), entry("b", 40)]
     plan = plan_eviction(entries, NOW, limits(age_s=100, max_count=2))
     assert list(removed(plan)) == ["expired"]
 
 
-def test_what_expires_anyway_frees_its_datastore_for_the_others() -> None:
+def test_expired_entries_free_their_datastore_for_the_others() -> None:
     spaces = {"ds1": Space(100 * GIB, 15 * GIB)}
     entries = [entry("expired", 500), entry("a", 50), entry("b", 40)]
     plan = plan_eviction(entries, NOW, limits(age_s=100, min_free_percent=25), spaces=spaces)
@@ -341,7 +341,7 @@ def test_no_request_waits_for_more_than_a_few_deletions() -> None:
     assert refusal.value.reason == Reason.NO_ROOM
 
 
-def test_what_is_in_use_or_imported_makes_no_room() -> None:
+def test_entries_in_use_or_being_imported_make_no_room() -> None:
     with pytest.raises(errors.NotCacheable, match="nothing more can be removed"):
         plan_room(
             [entry("a", 50), entry("b", 1, phase=Phase.IMPORTING)],
@@ -648,7 +648,7 @@ def test_room_is_made_of_an_altered_template_first() -> None:
     assert verdict.entry.moref == "vm-2"
 
 
-def test_what_makes_room_says_so() -> None:
+def test_an_eviction_for_room_says_so() -> None:
     (verdict,) = plan_room([entry("vm-1", 10)], GIB, "ds1", limits(max_count=1))
     assert verdict.rule is Rule.ROOM
 
@@ -659,7 +659,7 @@ def test_what_makes_room_says_so() -> None:
 @pytest.mark.parametrize(
     ("images", "goes"), [({"i1"}, ["vm-1", "vm-2"]), (None, ["vm-1", "vm-2", "vm-3"])]
 )
-def test_what_is_asked_for_goes_however_young_and_nothing_else(
+def test_only_requested_images_are_removed_however_young(
     images: set[str] | None, goes: list[str]
 ) -> None:
     world = [

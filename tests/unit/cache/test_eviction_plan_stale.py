@@ -56,7 +56,7 @@ def test_each_copy_is_judged_by_its_own_image() -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.IMPORTING, Phase.ALTERED, Phase.FOREIGN])
-def test_what_is_no_copy_is_never_stale(phase: Phase) -> None:
+def test_only_copies_can_be_stale(phase: Phase) -> None:
     asked = copy(phase=phase)
     assert stale_copies([asked], {IMAGE.id: None}) == {}
     assert images_of([asked]) == []

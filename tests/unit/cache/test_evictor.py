@@ -66,7 +66,7 @@ def test_a_removed_entry_is_an_event_with_its_rule_and_reason(lab: Lab) -> None:
     ]
 
 
-def test_what_no_rule_removes_was_requested(lab: Lab) -> None:
+def test_an_entry_removed_without_a_rule_was_requested(lab: Lab) -> None:
     assert lab.evictor.attempt(lab.verdict(rule=None)) is None
     (event,) = lab.world.events
     assert isinstance(event, Evicted)
@@ -135,7 +135,7 @@ def test_an_entry_that_was_imported_again_since_the_plan_stays(lab: Lab) -> None
 
 
 @pytest.mark.parametrize("field", ["host", "unshared_bytes"])
-def test_what_does_not_concern_the_plan_keeps_no_entry(lab: Lab, field: str) -> None:
+def test_changes_that_do_not_concern_the_plan_protect_no_entry(lab: Lab, field: str) -> None:
     lab.change(**{field: 7})
     assert lab.evictor.attempt(lab.verdict()) is None
 
@@ -192,7 +192,7 @@ def test_a_failure_of_vcenter_keeps_the_entry_for_the_next_time(
     assert lab.evictor.attempt(lab.verdict()) is None
 
 
-def test_a_coordinator_that_failed_is_the_callers_matter(lab: Lab) -> None:
+def test_a_failed_coordinator_is_an_error_of_the_caller(lab: Lab) -> None:
     lab.locks.broken = errors.LockUnavailable("etcd is away")
     with pytest.raises(errors.LockUnavailable):
         lab.evictor.attempt(lab.verdict())

@@ -45,7 +45,7 @@ def test_nothing_is_wrong_with_a_template_of_ours(found: CacheEntry) -> None:
         (TAGGED, Kind.RECORD_BROKEN),
     ],
 )
-def test_what_is_broken_and_ours_may_be_removed(found: CacheEntry, kind: Kind) -> None:
+def test_our_broken_templates_may_be_removed(found: CacheEntry, kind: Kind) -> None:
     diagnosis = diagnose(found, "b1")
     assert diagnosis is not None
     assert (diagnosis.kind, diagnosis.ours) == (kind, True)
@@ -64,7 +64,7 @@ def test_what_is_broken_and_ours_may_be_removed(found: CacheEntry, kind: Kind) -
         (changed(GOLDEN, has_config=False), Kind.WITHOUT_CONFIG),
     ],
 )
-def test_what_is_not_ours_is_reported_and_stays(found: CacheEntry, kind: Kind) -> None:
+def test_foreign_vms_are_reported_and_stay(found: CacheEntry, kind: Kind) -> None:
     diagnosis = diagnose(found, "b1", "here")
     assert diagnosis is not None
     assert (diagnosis.kind, diagnosis.ours) == (kind, False)

@@ -95,7 +95,7 @@ def test_every_stream_is_closed(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("wait", ["entries", "upload"])
-def test_a_wait_for_room_or_for_vcenter_costs_no_import(world: World, wait: str) -> None:
+def test_a_wait_for_room_or_for_vcenter_fails_no_import(world: World, wait: str) -> None:
     source = ProxiedSource(world.clock)
     engine = world.process(Settings(enabled=True, max_count=5))
     world.store.during[wait] = lambda: world.clock.advance(700)

@@ -190,7 +190,7 @@ def test_an_import_that_never_ends_is_not_waited_for_forever(lab: Lab) -> None:
     assert len(lab.names()) == 1
 
 
-def test_what_a_dead_importer_left_is_replaced(lab: Lab) -> None:
+def test_leftovers_of_a_dead_importer_are_replaced(lab: Lab) -> None:
     """No NFC lease holds its VM."""
     left = lab.store.put_import(KEY, GIB)
     lab.store.importing.clear()
@@ -286,7 +286,7 @@ def test_a_check_makes_nothing_and_says_what_would_be_refused(lab: Lab) -> None:
     assert lab.world.source.opened == 0
 
 
-def test_an_image_with_other_content_is_imported_beside_the_old_copy(lab: Lab) -> None:
+def test_an_image_with_other_content_gets_a_second_copy(lab: Lab) -> None:
     changed = image(1, os_hash_value="cd" * 64)
     keys = [CacheKey.of(image(1), "lsiLogic"), CacheKey.of(changed, "lsiLogic")]
     assert [lab.ready(key=key)[1] for key in keys] == [True, True]

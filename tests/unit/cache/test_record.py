@@ -113,5 +113,5 @@ def test_a_record_of_a_later_version_is_known_as_such_and_nothing_else_of_it(
 
 
 @pytest.mark.parametrize("schema", [0, -1, "2", 1.0, 2.5, None, [2], True])
-def test_what_no_version_writes_as_its_schema_is_no_record(schema: object) -> None:
+def test_a_record_with_an_impossible_schema_is_no_record(schema: object) -> None:
     assert Record.from_json(json.dumps({**JSON, "schema": schema})) is None

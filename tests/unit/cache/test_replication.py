@@ -217,7 +217,7 @@ def test_the_option_switches_replicas_off(world: World, option: str) -> None:
     assert bool(world.replicas()) is (option == conf.REPLICAS_ON_DEMAND)
 
 
-def test_a_volume_beside_a_copy_asks_for_nothing(world: World) -> None:
+def test_a_volume_on_a_copys_datastore_requests_no_replica(world: World) -> None:
     world.template(key())
     world.ask(key(), PLACE, times=100)
     settle()

@@ -97,7 +97,7 @@ def test_a_burst_of_imports_over_processes_never_exceeds_the_limit(world: World)
     assert len(world.store.vms) <= 3
 
 
-def test_what_a_replica_was_promised_is_not_given_to_an_import(world: World) -> None:
+def test_space_promised_to_a_replica_is_not_given_to_an_import(world: World) -> None:
     settings = Settings(enabled=True, max_count=2)
     engine, room = world.process(settings), world.room
     fill(world, engine, 1)

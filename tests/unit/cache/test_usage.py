@@ -42,7 +42,7 @@ def test_deeply_nested_notes_are_unreadable_and_no_error(text: str) -> None:
     assert Notes.from_json(text) == Notes()
 
 
-def test_notes_say_of_which_vm_the_content_is() -> None:
+def test_notes_name_the_vm_of_the_content() -> None:
     noted = Notes(ready_vm="vm-1", content_id="c1")
     assert noted.content_of("vm-1") == "c1"
     assert noted.content_of("vm-2") is None
@@ -233,7 +233,7 @@ def test_a_process_without_vcenters_time_uses_the_written_times(
     assert usage.applied([written]) == [written]
 
 
-def test_whatever_goes_wrong_with_a_note_the_volume_is_made(
+def test_the_volume_is_made_whatever_goes_wrong_with_its_note(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

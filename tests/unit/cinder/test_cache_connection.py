@@ -155,7 +155,7 @@ def test_the_failure_is_known_while_another_attempt_waits_for_vcenter(
     assert (connection.cache, connection.failure) == (cache, None)
 
 
-def test_what_is_opened_while_it_is_closed_is_closed(connection: CacheConnection) -> None:
+def test_a_cache_that_opens_during_close_is_closed(connection: CacheConnection) -> None:
     connection.start(Attempts(errors.Unreachable("vCenter is away")), lambda: True)
     opening, go_on = under_way(connection, cache := StubCache())
     closing = threading.Thread(target=connection.close)

@@ -430,7 +430,7 @@ BYPASSES: list[tuple[BaseException, Reason]] = [
 @pytest.mark.parametrize(
     ("failure", "reason"), BYPASSES, ids=lambda value: getattr(value, "name", repr(value)[:60])
 )
-def test_whatever_fails_in_the_cache_the_volume_is_made_plainly(
+def test_any_failure_of_the_cache_leads_to_a_plain_import(
     lab: Lab, failure: BaseException, reason: Reason, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.cache.images.answer = failure
@@ -547,7 +547,7 @@ def test_a_note_about_another_volume_is_not_passed_on(lab: Lab) -> None:
     assert lab.meta["properties"] == {}
 
 
-def test_what_the_driver_is_not_asked_for_passes_through_as_it_is(lab: Lab) -> None:
+def test_an_interrupt_passes_through_unchanged(lab: Lab) -> None:
     """An interrupt is not a failure of the cache."""
     lab.cache.images.answer = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -800,7 +800,7 @@ def test_a_volume_type_asks_for_a_backend_with_a_cache(
     assert (passes(True), passes(False)) == (passes_with, passes_without)
 
 
-def test_what_upstream_reports_is_reported(lab: Lab) -> None:
+def test_reports_of_upstream_are_passed_on(lab: Lab) -> None:
     lab.driver._update_volume_stats()
     assert lab.driver._stats["vendor_name"] == "VMware"
     assert lab.driver._stats["storage_protocol"] == "vmdk"

@@ -195,7 +195,7 @@ def test_a_pool_with_nothing_provisioned_has_its_templates_counted(
 
 
 @pytest.mark.parametrize("wrong", ["unknown", None, -1, -0.5, float("nan"), float("inf"), True])
-def test_what_is_no_number_of_gigabytes_is_not_added(
+def test_a_value_that_is_no_number_of_gigabytes_is_not_added(
     wrong: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     reported = {"provisioned_capacity_gb": 3, "extra_provisioned_capacity_gb": wrong}

@@ -173,7 +173,7 @@ class GlanceClient:
     ],
     ids=["hash", "checksum", "neither"],
 )
-def test_what_the_reader_hashes_is_not_hashed_by_the_client_as_well(
+def test_bytes_hashed_by_the_reader_are_not_hashed_by_the_client(
     known: dict[str, str], options: list[dict[str, bool]]
 ) -> None:
     client = GlanceClient(Body(b"ab", b"cd"))

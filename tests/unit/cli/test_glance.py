@@ -115,7 +115,7 @@ def test_the_section_of_the_user_sets_the_trusted_ca(
         ("glance_request_timeout = long\nauth_strategy = noauth\n", {}, "cinder.conf"),
     ],
 )
-def test_what_is_missing_is_named_where_it_is_set(
+def test_missing_options_are_named_with_their_place(
     options: Callable[[str], cfg.ConfigOpts], text: str, environ: dict[str, str], says: str
 ) -> None:
     with pytest.raises(ConfigError) as wrong:
@@ -295,7 +295,7 @@ def test_marked_images_are_those_that_say_yes() -> None:
     [({"os_hash_value": "0"}, False), ({"checksum": "0"}, False), ({}, True)],
     ids=["hash", "checksum", "neither"],
 )
-def test_what_the_reader_hashes_is_not_hashed_by_the_client_as_well(
+def test_bytes_hashed_by_the_reader_are_not_hashed_by_the_client(
     known: dict[str, str], checked: bool
 ) -> None:
     client = Client(Body(iter([b"ab", b"cd"])))

@@ -92,7 +92,7 @@ def test_templates_are_counted_by_datastore_and_phase_including_zeros() -> None:
     assert (found["images"], found["replicas"]) == (1, 1)
 
 
-def test_what_is_not_ours_is_counted_and_takes_no_bytes() -> None:
+def test_foreign_vms_are_counted_without_bytes() -> None:
     found = samples(entry(phase=Phase.FOREIGN, accessible=False))
     assert found["templates{gold,foreign}"] == 1
     assert found["template_virtual_bytes{gold}"] == found["template_unshared_bytes{gold}"] == 0

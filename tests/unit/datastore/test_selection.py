@@ -138,7 +138,7 @@ def test_types_of_upstream_are_taken(kind: str) -> None:
         ({}, {"excluded": frozenset({"datastore-1"})}, "excluded"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_reason(
+def test_a_volume_that_does_not_fit_is_refused_with_the_reason(
     change: dict[str, object], need: dict[str, object], reason: str
 ) -> None:
     assert chosen(world(datastore(1)), TEN_GIB)  # without the change it fits

@@ -74,10 +74,12 @@ class TestReportOf:
         ],
         ids=["importing", "adopted", "files lost"],
     )
-    def test_what_cannot_be_cloned_takes_room_and_draws_no_volume(self, entry: CacheEntry) -> None:
+    def test_a_template_that_cannot_be_cloned_takes_space_and_attracts_no_volume(
+        self, entry: CacheEntry
+    ) -> None:
         assert report_of([entry]) == BackendReport(extra_provisioned_gib=1)
 
-    def test_what_is_not_ours_is_neither_counted_nor_listed(self) -> None:
+    def test_foreign_vms_are_neither_counted_nor_listed(self) -> None:
         assert report_of([template(1, Phase.FOREIGN)]) == BackendReport()
 
     def test_the_sum_is_rounded_up_and_not_each_template(self) -> None:

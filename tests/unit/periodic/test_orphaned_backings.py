@@ -102,7 +102,7 @@ def test_a_backing_that_became_another_volumes_during_the_check_is_none() -> Non
     assert cloud.find() == Orphans(())
 
 
-def test_what_is_in_a_project_of_another_cloud_is_counted_and_not_listed() -> None:
+def test_backings_in_projects_of_another_cloud_are_counted_and_not_listed() -> None:
     cloud = Cloud(backing(1, "theirs"), backing(2, "theirs"), backing(3, "p1"))
     found = cloud.find()
     assert names(found) == ["vm-3"]
@@ -133,7 +133,7 @@ def test_findings_and_requests_are_bounded() -> None:
     assert len(cloud.asked) == 1 + MOST_PROJECTS
 
 
-def test_what_cinder_does_not_say_is_an_error_and_no_finding() -> None:
+def test_missing_answers_of_cinder_are_errors_and_no_findings() -> None:
     class Silent(Cloud):
         def known(self) -> KnownVolumes:
             raise errors.SourceUnavailable("the admin role is required")

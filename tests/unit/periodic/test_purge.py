@@ -117,7 +117,7 @@ def test_an_import_under_way_is_never_purged(world: World) -> None:
     assert len(world.store.vms) == 1
 
 
-def test_what_is_not_ours_is_never_purged(world: World) -> None:
+def test_foreign_vms_are_never_purged(world: World) -> None:
     theirs = CacheEntry("vm-9", "golden image", Phase.FOREIGN, None, None, None, 0)
     world.store.vms = {"vm-9": theirs}
     world.clock.advance(10**9)
@@ -329,7 +329,7 @@ def test_the_operator_learns_why_a_template_stayed(world: World) -> None:
     assert why.gone
 
 
-def test_what_is_asked_for_is_not_lost_to_another_process_that_purges(world: World) -> None:
+def test_a_requested_purge_fails_while_another_process_purges(world: World) -> None:
     locks = MemoryLocks()
     asked = purge(world, locks=locks)
     with locks.hold(LOCK, 0), pytest.raises(errors.LockTimeout):

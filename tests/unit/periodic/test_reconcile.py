@@ -425,7 +425,7 @@ def test_a_half_import_that_goes_on_while_it_is_removed_is_no_finding(world: Che
     assert world.events == []
 
 
-def test_an_import_of_which_vcenter_tells_nothing_is_looked_at_next_time(
+def test_an_import_without_an_answer_from_vcenter_is_checked_next_time(
     world: Checked, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other imports are looked at now."""

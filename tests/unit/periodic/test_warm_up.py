@@ -72,7 +72,7 @@ def plan(world: World, *images: Image, settings: Settings = SETTINGS) -> WarmUpP
 # -- when
 
 
-def test_what_is_absent_is_imported_and_what_is_there_left_alone(world: World) -> None:
+def test_missing_images_are_imported_and_existing_ones_left_alone(world: World) -> None:
     glance = Glance(image(1), image(2))
     rounds = warm_up(world, glance)
     rounds.run()

@@ -145,7 +145,7 @@ def refuse(vcenter: VCenter, method: str) -> None:
         ("nfc:GET", "live.read-back"),
     ],
 )
-def test_what_is_refused_is_a_failure_and_leaves_nothing(
+def test_a_refused_step_is_a_failure_and_leaves_nothing(
     bench: Bench, vcenter: VCenter, method: str, failing: str
 ) -> None:
     refuse(vcenter, method)
@@ -171,7 +171,7 @@ def test_a_disk_with_other_bytes_is_a_failure(bench: Bench, vcenter: VCenter) ->
     assert bad.status is Status.FAILED and f"from byte {1 << 20} on" in bad.seen
 
 
-def test_what_cannot_be_deleted_is_named_and_the_next_run_deletes_it(
+def test_objects_that_cannot_be_deleted_are_named_and_deleted_by_the_next_run(
     bench: Bench, vcenter: VCenter
 ) -> None:
     steps = ("live.leftovers", "live.import-raw", "live.deletion")
@@ -228,7 +228,7 @@ def test_a_run_of_another_machine_is_left_alone_for_an_hour(bench: Bench, vcente
     assert is_empty(vcenter)
 
 
-def test_nothing_begins_that_could_not_be_undone(bench: Bench, vcenter: VCenter) -> None:
+def test_no_step_begins_that_could_not_be_undone(bench: Bench, vcenter: VCenter) -> None:
     page.add_documented_account(vcenter, without="VirtualMachine.Inventory.Delete")
     with Target(bench.backend, bench.settings, bench.surroundings, SystemClock()) as target:
         assert obstacle(target, has_failed=True)
@@ -300,7 +300,7 @@ def test_a_task_that_still_runs_is_named(bench: Bench, vcenter: VCenter) -> None
     assert left.seen == f"task Folder.rename on '{names.volume(3)}'"
 
 
-def test_what_the_cache_has_made_is_looked_at(bench: Bench, vcenter: VCenter) -> None:
+def test_objects_of_the_cache_are_checked(bench: Bench, vcenter: VCenter) -> None:
     """Templates show which hosts use the backend; each object may have its own permission."""
     account = page.add_documented_account(vcenter)
     image = GeneratedImage("1095ac4a-2482-48f7-a93f-880b3c9cd16d", Form.RAW, "seed", "lsiLogic")

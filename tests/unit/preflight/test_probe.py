@@ -10,7 +10,7 @@ from vmdk_cache.preflight import probe
 from vmdk_cache.preflight.probe import Finding, Probe, Status
 
 
-def test_what_builds_upon_a_failed_probe_is_not_tried() -> None:
+def test_probes_that_need_a_failed_one_are_not_tried() -> None:
     def refuse(target: None) -> Iterator[Finding]:
         yield probe.ok("so far")
         raise errors.Unreachable("no answer")

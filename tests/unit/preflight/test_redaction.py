@@ -65,7 +65,7 @@ def redacted(text: str) -> str:
         ("<sslCertificate>-----BEGIN CERTIFICATE-----</sslCertificate>", "BEGIN"),
     ],
 )
-def test_what_identifies_or_opens_is_taken_out(text: str, secret: str) -> None:
+def test_identifying_and_secret_values_are_removed(text: str, secret: str) -> None:
     assert secret in text and secret not in redacted(text)
 
 
@@ -92,7 +92,7 @@ _HOST_UPDATED = (
         "{&quot;owner&quot;: &quot;esx-9.lab:1234&quot;}",
     ],
 )
-def test_a_machine_that_only_the_texts_name_is_taken_out_everywhere(text: str) -> None:
+def test_a_machine_named_only_in_texts_is_removed_everywhere(text: str) -> None:
     assert "esx-9" in text
     made = redaction(text)
     assert "esx-9" not in made.apply(text)
@@ -122,11 +122,11 @@ def test_other_objects_of_vcenter_keep_their_names() -> None:
         "[DC0_DS0] preflight_image_cache (70726566-6c69-4667-a868-abcdef123450)/x.vmdk",
     ],
 )  # fmt: skip
-def test_what_a_replay_needs_stays(text: str) -> None:
+def test_values_that_a_replay_needs_stay(text: str) -> None:
     assert redacted(text) == text
 
 
-def test_the_elements_around_what_is_taken_out_stay() -> None:
+def test_elements_around_removed_values_stay() -> None:
     assert (
         redacted("<userName>x</userName><entity/>") == "<userName>user@example</userName><entity/>"
     )

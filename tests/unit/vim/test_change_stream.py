@@ -362,7 +362,7 @@ def test_callers_that_wait_during_a_request_share_the_next_one(
     assert vc.request_log.count("WaitForUpdatesEx") == 2
 
 
-def test_what_expires_while_one_asks_is_asked_again(
+def test_an_answer_that_expires_during_a_request_is_requested_again(
     vc: VCenter, session: Session, stream: ChangeStream
 ) -> None:
     vc.fault_rules.add("WaitForUpdatesEx", action=stream.expire)

@@ -99,7 +99,7 @@ def test_a_refusal_is_not_met_again_for_some_minutes(
     assert len(warnings(caplog)) == 1
 
 
-def test_what_an_administrator_defines_after_a_refusal_is_used(
+def test_an_attribute_that_an_administrator_defines_after_a_refusal_is_used(
     vc: VCenter, attributes: CustomAttributes, source: VmInfo
 ) -> None:
     vc.fault_rules.add("AddCustomFieldDef", denied("Global.ManageCustomFields"), times=None)

@@ -78,7 +78,7 @@ def test_a_fault_without_text_is_named() -> None:
     )
 
 
-def test_what_is_gone_is_the_object_of_the_fault_not_of_the_call() -> None:
+def test_a_missing_object_is_the_one_in_the_fault() -> None:
     fault = vmodl.fault.ManagedObjectNotFound(obj=vim.Folder("group-v7"))
 
     translated = faults.translate(fault, moref="vm-1")

@@ -380,7 +380,7 @@ def test_renewals_report_the_sent_share_but_never_all(
         held.abort()
 
 
-def test_a_lease_of_which_vcenter_ends_the_upload_is_lost(vc: VCenter, patient: Importing) -> None:
+def test_a_lease_whose_upload_vcenter_ends_is_lost(vc: VCenter, patient: Importing) -> None:
     vc.fault_rules.add("nfc:POST", vim.fault.NoDiskSpace(), http_status=507)
     with pytest.raises(errors.LeaseLost, match=r"is error; the upload failed: .*HTTP 507"):
         patient.run()
@@ -467,7 +467,7 @@ def test_an_import_without_a_disk_to_upload_to_is_lost(vc: VCenter, patient: Imp
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
 
 
-def test_the_nvram_beside_the_disk_is_not_uploaded_to(
+def test_the_nvram_device_gets_no_upload(
     vc: VCenter, session: Session, waiter: TaskWaiter, patient: Importing
 ) -> None:
     """vCenter 6.7 and later list it, not always last."""

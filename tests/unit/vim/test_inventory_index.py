@@ -61,14 +61,14 @@ def test_datacenters_of_others_cost_nothing_when_nothing_has_changed(
     assert session.request_count - before == 1
 
 
-def test_what_earlier_settings_left_in_another_datacenter_is_found(
+def test_leftovers_of_earlier_settings_in_another_datacenter_are_found(
     session: Session, waiter: TaskWaiter, index: InventoryIndex
 ) -> None:
     left = import_vm(session, waiter, place_in(session, "DC1", *PATH))
     assert list(index.vms()) == [left]
 
 
-def test_what_comes_into_another_datacenter_is_found_in_the_end(
+def test_objects_in_another_datacenter_are_found_eventually(
     vc: VCenter, session: Session, waiter: TaskWaiter, index: InventoryIndex
 ) -> None:
     assert index.vms() == {}

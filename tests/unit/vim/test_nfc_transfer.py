@@ -143,7 +143,7 @@ def test_an_upload_that_the_host_took_is_done(
 
 
 @pytest.mark.parametrize("status", [202, 206, 302, 400, 404, 500, 507])
-def test_an_upload_that_the_host_refused_is_an_error_in_its_words(
+def test_a_refused_upload_is_an_error_with_the_hosts_text(
     host: Host, open_session: Session, status: int
 ) -> None:
     host.status = status

@@ -37,7 +37,7 @@ def test_a_disk_is_what_vcenter_says_of_it() -> None:
     assert found.thin and found.eagerly_zeroed and found.has_parent
 
 
-def test_what_vcenter_leaves_out_is_not_so() -> None:
+def test_a_flag_that_vcenter_omits_is_false() -> None:
     device = disk()
     device.capacityInBytes = None  # as of vCenters before 5.5
     (found,) = disks_of([device])

@@ -9,7 +9,7 @@ from vmdk_cache.vmdk.byte_stream import ByteStream
 
 
 @given(st.lists(st.binary(max_size=20), max_size=10), st.data())
-def test_what_came_in_comes_out_by_count(chunks: list[bytes], data: st.DataObject) -> None:
+def test_bytes_come_out_in_the_requested_counts(chunks: list[bytes], data: st.DataObject) -> None:
     content = b"".join(chunks)
     stream, position = ByteStream(iter(chunks)), 0
     for _ in range(data.draw(st.integers(0, 20))):

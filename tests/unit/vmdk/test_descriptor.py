@@ -117,7 +117,7 @@ def test_a_descriptor_with_harmless_lines_is_taken(line: str) -> None:
         assert disk.capacity_bytes == len(DISK)
 
 
-def test_what_is_unusual_and_unsafe_is_refused() -> None:
+def test_an_unusual_and_unsafe_descriptor_is_refused() -> None:
     text = DESCRIPTOR.replace("disk.vmdk", "/etc/passwd")
     data = bytearray(as_stream_optimized(DISK, descriptor=text.encode()).file_bytes)
     struct.pack_into("<I", data, 44, 1024)

@@ -246,7 +246,7 @@ def test_text_labelled_ova_is_refused() -> None:
     refused(FakeImage(b"hello" * 500, 0, container_format="ova"), "not a tar")
 
 
-def test_a_bare_vmdk_labelled_ova_is_what_it_is() -> None:
+def test_a_bare_vmdk_labelled_ova_is_read_as_a_vmdk() -> None:
     assert received(STREAM, container_format="ova") == STREAM.file_bytes
 
 

@@ -76,7 +76,7 @@ def test_qemu_reads_what_was_converted(image: FakeImage, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("subformat", ["streamOptimized", "monolithicSparse"])
-def test_what_qemu_writes_is_taken(subformat: str, tmp_path: Path) -> None:
+def test_files_of_qemu_are_accepted(subformat: str, tmp_path: Path) -> None:
     image = _written_by_qemu(subformat, tmp_path)
     file = received(image)
     # qemu-img's streamOptimized has neither footer nor end of stream; ours has both.

@@ -289,7 +289,7 @@ def test_tables_name_the_grains_that_came() -> None:
     assert check(changed(table + 4, "<I", 1)) != b"", "1 stands for a grain of zeros"
 
 
-def test_what_follows_the_end_of_stream_is_not_looked_at() -> None:
+def test_bytes_after_the_end_of_stream_are_ignored() -> None:
     file = FILE + struct.pack("<QII", 7, 0, 9).ljust(SECTOR, b"\0")
     assert check(file) == file
 

@@ -89,7 +89,7 @@ def test_stream_optimized_passes_unchanged(tables: str) -> None:
 
 
 @pytest.mark.parametrize("image", CONVERTED.values(), ids=CONVERTED.keys())
-def test_what_is_not_stream_optimized_becomes_so(image: FakeImage) -> None:
+def test_other_formats_become_stream_optimized(image: FakeImage) -> None:
     with open_disk(image.image(), FakeImageSource(image)) as disk:
         assert disk.length is None
         assert disk.capacity_bytes == image.capacity_bytes
@@ -195,7 +195,7 @@ def test_an_unknown_size_is_fine_where_the_file_knows_its_own() -> None:
 
 @pytest.mark.parametrize("image", [STREAM, SPARSE, as_flat(DISK), as_ova(STREAM)],
                          ids=["stream", "sparse", "flat", "ova"])  # fmt: skip
-def test_a_file_of_which_nothing_comes_is_missing(image: FakeImage) -> None:
+def test_an_image_without_any_byte_is_missing(image: FakeImage) -> None:
     lengths = f"promised {len(image.file_bytes)} bytes but sent none"
     with pytest.raises(ImageDataMissing, match=lengths):
         received(truncated(image, keep_bytes=0))
