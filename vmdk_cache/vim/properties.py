@@ -35,10 +35,6 @@ _OBJECTS_PER_REQUEST = 500
 _pc = vmodl.query.PropertyCollector
 
 
-class _Restart(Exception):
-    """The session was renewed while pages were read."""
-
-
 def read(
     session: Session, type_name: str, morefs: Iterable[str], paths: Sequence[str]
 ) -> dict[str, Row]:
@@ -144,32 +140,25 @@ def retrieve(session: Session, spec: Any) -> dict[ObjectKey, Row]:
 
     :raises VCenterError: see :mod:`vmdk_cache.vim.faults`
     """
-    for attempt in (1, 2):
-        generation = session.generation
-        try:
-            found = {
-                key_of(item.obj): _row(item)
-                for item in _objects(session, spec)
-                if not _is_gone(item)
-            }
-        except _Restart:
-            continue
-        except errors.SessionExpired as refused:
-            if attempt == 2:
-                raise
-            session.renew(generation, refused)
-            continue
-        if found or attempt == 2 or not _has_expired(session, generation):
+    generation = session.generation
+    try:
+        found = _rows(session, spec)
+        if found or not _has_expired(session, generation):
             return found
-    raise errors.SessionExpired(
-        "the session ended twice while properties were being read", method="RetrievePropertiesEx"
-    )
+    except errors.SessionExpired as refused:
+        session.renew(generation, refused)
+    return _rows(session, spec)
+
+
+def _rows(session: Session, spec: Any) -> dict[ObjectKey, Row]:
+    found = _objects(session, spec)
+    return {key_of(item.obj): _row(item) for item in found if not _is_gone(item)}
 
 
 def _objects(session: Session, spec: Any) -> list[Any]:
     """The ObjectContents of all pages.
 
-    :raises _Restart: the session was renewed meanwhile, so the page's token is invalid
+    :raises SessionExpired: the session was renewed meanwhile, so the page's token is invalid
     """
     collector = session.content.propertyCollector._GetMoId()
     generation = session.generation
@@ -192,7 +181,10 @@ def _objects(session: Session, spec: Any) -> list[Any]:
             )
         except errors.VCenterError as error:
             if session.generation != generation:
-                raise _Restart from error
+                raise errors.SessionExpired(
+                    "the session ended twice while properties were being read",
+                    method="RetrievePropertiesEx",
+                ) from error
             _cancel(session, collector, page.token)
             raise
     return found
