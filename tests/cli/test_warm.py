@@ -331,9 +331,13 @@ def large_image_id(glance: Glance) -> str:
     return glance.upload_image("large", as_stream_optimized(noise(4 * READ_AHEAD_BYTES)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGHUP, signal.SIGTERM]],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "both of a closing terminal"],
+)
 def test_a_signal_ends_imports_and_leaves_nothing(
-    lab: Lab, run: Run, large_image_id: str, tmp_path: pathlib.Path, number: signal.Signals
+    lab: Lab, run: Run, large_image_id: str, tmp_path: pathlib.Path, numbers: list[signal.Signals]
 ) -> None:
     """vCenter does not answer the upload before the command has begun to end."""
     go_on = threading.Event()
@@ -356,8 +360,9 @@ def test_a_signal_ends_imports_and_leaves_nothing(
 
         try:
             wait_until(lambda: ended_or(lab.vcenter.leases), timeout_s=TIMEOUT_S)
-            process.send_signal(number)
-            wait_until(lambda: ended_or(lambda: ABORTING in stderr.read_text()))
+            for number in numbers:
+                process.send_signal(number)
+                wait_until(lambda: ended_or(lambda: ABORTING in stderr.read_text()))
             go_on.set()
             out, _ = process.communicate(timeout=TIMEOUT_S)
         except (AssertionError, subprocess.TimeoutExpired) as failure:

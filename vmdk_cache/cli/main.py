@@ -21,6 +21,8 @@ from typing import Any
 
 from vmdk_cache.cli import exit_code
 
+_TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # As on stderr: an image name must not crash a command, whatever the locale.
             sys.stdout.reconfigure(errors="backslashreplace")
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in _TERMINATING:
             if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
                 signal.signal(number, _interrupt)
         # Imported here, so that Ctrl-C during the import is handled too.
@@ -51,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code.INTERRUPTED
 
 
-def _interrupt(number: int, _: Any) -> None:
+def _interrupt(*_: Any) -> None:
     """Handle the first signal only: a closing terminal may send both, and a second interrupt would
     cut the cleanup short."""
-    signal.signal(number, signal.SIG_IGN)
+    for each in _TERMINATING:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
