@@ -82,8 +82,7 @@ TRUSTED: dict[str, set[str]] = {
         "key",
         "self.address_string()",
     },
-    "cli/observer.py": {"complaint", "self._backend"},
-    "cli/scraper.py": {"complaint"},
+    "cli/scraper.py": {"complaint", "self._backend"},
     "cli/show.py": {"known"},  # the command line shows it through sentence()
     "cli/warm.py": {"sorted(known)"},
     "vmdk/descriptor.py": {

@@ -1,9 +1,7 @@
 """``vmdk-cache exporter``: metrics of the caches, for Prometheus.
 
-    vmdk_cache/cli/metrics.py          the table of all metrics
-    vmdk_cache/cli/measurement.py      what is known -> metrics
-    vmdk_cache/cli/observer.py         looks at a backend's vCenter
-    vmdk_cache/cli/scraper.py          one scrape: looks and ledgers
+    vmdk_cache/cli/metrics.py          the table of all metrics, and their values
+    vmdk_cache/cli/scraper.py          one scrape: looks at each vCenter, reads the ledgers
     vmdk_cache/cli/metrics_server.py   HTTP
 
 The exporter is read-only in vCenter and in the ledger, and runs until SIGTERM, SIGHUP or Ctrl-C. An
@@ -13,11 +11,11 @@ unreachable vCenter shows up as a metric; the exporter starts and runs without i
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
-import queue
 import signal
 import threading
-from collections.abc import Callable
+import time
 from typing import TYPE_CHECKING
 
 from vmdk_cache.cli import command, exit_code
@@ -25,7 +23,8 @@ from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.cli.observer import Observer
+    from vmdk_cache.cli.scraper import Observer
+    from vmdk_cache.locks import Locks
     from vmdk_cache.wiring import RunningCache
 
 #: The port is neither in Prometheus's list of exporters nor one of Linux's ephemeral ports (32768
@@ -72,8 +71,7 @@ class Exporter(command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         from vmdk_cache.cli.metrics_server import MetricsServer, tls_context
-        from vmdk_cache.cli.observer import Observer
-        from vmdk_cache.cli.scraper import Scraper
+        from vmdk_cache.cli.scraper import Observer, Scrape, Scraper
         from vmdk_cache.clock import SystemClock
 
         clock = SystemClock()
@@ -83,34 +81,33 @@ class Exporter(command.Command):
         elif parsed_args.tls_key or parsed_args.tls_client_ca:
             raise command.UsageError("argument --tls-cert: HTTPS requires a certificate")
         observed = [
-            (configured, Observer(configured.name, self._connector(configured), clock))
-            for configured in self.configuration.backends
+            (each, Observer(each.name, functools.partial(_connect, each, self._locks(each)), clock))
+            for each in self.configuration.backends
         ]
         scraper = Scraper(observed, importlib.metadata.version("vmdk-cache"), clock)
         host, port = parsed_args.listen
-        server = MetricsServer(host, port, scraper.within, tls)
-        ended = _on_signals()
-        server.start()
+        server = MetricsServer(host, port, functools.partial(Scrape, scraper), tls)
         try:
+            server.start()
             names = ", ".join(configured.name for configured, _ in observed)
             self.tell(f"serving metrics of {names} at {server.url}")
-            ended.get()
+            while True:  # a signal that arrives just before a wait does not end it
+                time.sleep(1)
+        except KeyboardInterrupt:  # also SIGTERM and SIGHUP (vmdk_cache/cli/main.py)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         finally:
             server.stop()
             _close([observer for _, observer in observed])
         return exit_code.OK
 
-    def _connector(self, configured: BackendConfiguration) -> Callable[[], RunningCache]:
-        locks = self._locks(configured)  # the exporter takes no lock
 
-        def connect() -> RunningCache:
-            # Imported here, so that the exporter serves soon after its start.
-            from vmdk_cache import wiring
-            from vmdk_cache.cache import events
+def _connect(configured: BackendConfiguration, locks: Locks) -> RunningCache:
+    """:param locks: not taken by the exporter"""
+    # Imported here, so that the exporter serves soon after its start.
+    from vmdk_cache import wiring
+    from vmdk_cache.cache import events
 
-            return wiring.build(configured.settings, configured.backend, locks, events=events.log)
-
-        return connect
+    return wiring.build(configured.settings, configured.backend, locks, events=events.log)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -126,17 +123,6 @@ def _address(text: str) -> tuple[str, int]:
             f"{quoted(text)} is not HOST:PORT, e.g. {LISTEN[0]}:{LISTEN[1]}"
         )
     return host, int(port)
-
-
-def _on_signals() -> queue.SimpleQueue[int]:
-    """A queue that receives SIGTERM, SIGINT and SIGHUP; from now on they have no other effect. A
-    signal handler may put into a SimpleQueue at any time; setting an Event while it is being waited
-    for could deadlock."""
-    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
-            signal.signal(number, lambda number, _: ended.put(number))
-    return ended
 
 
 def _close(observers: list[Observer]) -> None:

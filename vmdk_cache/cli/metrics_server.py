@@ -32,7 +32,7 @@ ANSWER_S = 0.5
 CLIENT_TIMEOUT_S = 30.0
 
 
-class MetricsServer:
+class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
     """Bound by the constructor, served from :meth:`start` to :meth:`stop`.
 
     :param host: name or address, IPv4 or IPv6
@@ -41,6 +41,8 @@ class MetricsServer:
     :raises ConfigError: it cannot listen on that address
     """
 
+    daemon_threads = True
+
     def __init__(
         self,
         host: str,
@@ -48,23 +50,23 @@ class MetricsServer:
         collector: Callable[[float], Collector],
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            family, _, _, _, address = found[0]
-            self._server = _Server(address, family, tls)
+            found: list[Any] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self.address_family, _, _, _, address = found[0]
+            super().__init__(address, _Handler)
         except OSError as failure:
             raise errors.ConfigError(
                 f"--listen {host}:{port}: {sentence(failure.strerror or failure)}; choose an "
                 "address of this host and a free port"
             ) from failure
-        self._server.set_app(_Application(collector))
-        self._tls = tls is not None
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self.set_app(_application(collector))
+        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
 
     @property
     def url(self) -> str:
         """URL of the metrics."""
-        host, port = self._server.server_address[:2]
+        host, port = self.server_address[:2]
         name = f"[{host!s}]" if ":" in str(host) else host
         return f"{'https' if self._tls else 'http'}://{name!s}:{port}/metrics"
 
@@ -74,9 +76,28 @@ class MetricsServer:
 
     def stop(self) -> None:
         """Accept no further requests; does not wait for running ones."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
         self._thread.join()
+
+    def server_bind(self) -> None:
+        # HTTPServer's method would ask the DNS for a name that is not needed.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self._tls is not None:
+            # The first read does the handshake, in the request's own thread.
+            connection = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log at DEBUG only: clients disconnect, or do not speak HTTP or TLS."""
+        LOG.debug("Request of %s failed", client_address, exc_info=True)
 
 
 def tls_context(
@@ -110,24 +131,23 @@ def tls_context(
     return context
 
 
-class _Application:
+def _application(collector: Callable[[float], Collector]) -> Any:
     """The WSGI application: the metrics, and a page that points to them."""
 
-    def __init__(self, collector: Callable[[float], Collector]) -> None:
-        self._collector = collector
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
             registry = CollectorRegistry()
-            registry.register(self._collector(_time_to_answer(environ)))
-            answer: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
-            return answer
+            registry.register(collector(_time_to_answer(environ)))
+            metrics: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
+            return metrics
         start_response(
             "200 OK" if path == "/" else "404 Not Found",
             [("Content-Type", "text/plain; charset=utf-8")],
         )
         return [b"vmdk-cache exporter: the metrics are at /metrics\n"]
+
+    return answer
 
 
 def _time_to_answer(environ: dict[str, Any]) -> float:
@@ -146,31 +166,3 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         LOG.debug("%s: %s", self.address_string(), sentence(format % args))
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def __init__(self, address: Any, family: socket.AddressFamily, tls: ssl.SSLContext | None):
-        self.address_family = family
-        self._tls = tls
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's method would ask the DNS for a name that is not needed.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-        self.setup_environ()
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        if self._tls is not None:
-            # The first read does the handshake, in the request's own thread.
-            connection = self._tls.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
-        return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log at DEBUG only: clients disconnect, or do not speak HTTP or TLS."""
-        LOG.debug("Request of %s failed", client_address, exc_info=True)

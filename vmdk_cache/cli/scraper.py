@@ -1,4 +1,14 @@
-"""One scrape: looks at all backends concurrently and returns what has arrived when time is up.
+"""What a scrape of the exporter takes: the state of each vCenter, and the ledgers' counts.
+
+A scrape looks at all backends concurrently and returns what has arrived when time is up:
+
+    no look in progress  start a thread for one
+    a look in progress   share it: a hundred concurrent scrapes cause one look
+    it takes too long    the scrape continues without it, and the look ends by itself
+
+The first successful look opens the connection, and later ones reuse it. The session
+(vim/session.py) and the change stream (vim/change_stream.py) recover by themselves when vCenter
+comes up later, restarts or ends the session.
 
 Each scrape opens the ledgers anew, which takes about a millisecond: it finds files that were
 created or replaced since, and holds no lock on them between scrapes.
@@ -6,20 +16,141 @@ created or replaced since, and holds no lock on them between scrapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import concurrent.futures
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from oslo_log import log as logging
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 from vmdk_cache import errors
 from vmdk_cache.cli.configuration import BackendConfiguration
-from vmdk_cache.cli.measurement import Measurement, Tally, families
-from vmdk_cache.cli.metrics import METRICS
-from vmdk_cache.cli.observer import Observer
+from vmdk_cache.cli.metrics import METRICS, Look, Measurement, Tally, families
 from vmdk_cache.clock import Clock
 from vmdk_cache.ledger import Ledger
+from vmdk_cache.quoting import sentence
+from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
+
+if TYPE_CHECKING:
+    from vmdk_cache.wiring import RunningCache
 
 LOG = logging.getLogger(__name__)
+
+#: Pause after a refusal that a retry cannot cure; as long as the session's own pause.
+REFUSED_PAUSE_S = LOGIN_REFUSED_PAUSE_S
+_REFUSALS = (errors.LoginRefused, errors.NoPermission, errors.ConfigError)
+
+PendingLook = concurrent.futures.Future["Look | None"]
+
+
+class Observer:
+    """Observes one backend; thread-safe. Starts no thread and sends no request before the first
+    look.
+
+    :param backend: its name, for the log
+    :param connect: opens the connection; raises VmdkCacheError
+    """
+
+    def __init__(self, backend: str, connect: Callable[[], RunningCache], clock: Clock) -> None:
+        self._backend = backend
+        self._connect = connect
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._under_way: PendingLook | None = None
+        self._cache: RunningCache | None = None
+        self._closed = False
+        self._refused_at: float | None = None
+        self._complaint: str | None = None
+
+    def look(self) -> PendingLook:
+        """A future with vCenter's current state; its result is None if vCenter does not answer."""
+        look: PendingLook = concurrent.futures.Future()
+        name = f"look-{self._backend}"
+        try:
+            with self._lock:
+                if self._under_way is None:
+                    threading.Thread(target=self._run, args=(look,), name=name, daemon=True).start()
+                    self._under_way = look
+                return self._under_way
+        except RuntimeError as failure:  # no thread could be started
+            self._tell(str(failure))
+            look.set_result(None)
+            return look
+
+    def answer(self, look: PendingLook, within_s: float) -> Look | None:
+        """The result of :meth:`look`, or None if it takes longer than ``within_s`` seconds."""
+        try:
+            return look.result(max(0.0, within_s))
+        except TimeoutError:
+            self._tell("it did not answer in time")
+            return None
+
+    def close(self) -> None:
+        """Log out; never raises. A look in progress ends without an answer."""
+        with self._lock:
+            self._closed = True
+            cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.close()
+
+    def _run(self, look: PendingLook) -> None:
+        found: Look | None = None
+        try:
+            found = self._look_now()
+            if found is not None:
+                self._tell(None)
+        except errors.VmdkCacheError as failure:
+            self._tell(str(failure))
+        except Exception as failure:
+            # A bug here must not stop the other backends' metrics, or later looks at this one.
+            LOG.debug("A look at %s failed", self._backend, exc_info=True)
+            self._tell(sentence(repr(failure)))
+        finally:
+            with self._lock:
+                self._under_way = None
+            look.set_result(found)
+
+    def _look_now(self) -> Look | None:
+        cache = self._connected()
+        if cache is None:
+            return None
+        entries = cache.store.entries()
+        return Look(entries, cache.placement.spaces(), cache.placement.datastore_names())
+
+    def _connected(self) -> RunningCache | None:
+        """The cache; None during the pause after a refusal, and after :meth:`close`."""
+        with self._lock:
+            if self._cache is not None or self._closed:
+                return self._cache
+        refused_at = self._refused_at
+        if refused_at is not None and self._clock.monotonic() - refused_at < REFUSED_PAUSE_S:
+            return None
+        try:
+            cache = self._connect()
+        except _REFUSALS:
+            # Timed from the end of the attempt, so that the session's own pause ends earlier.
+            self._refused_at = self._clock.monotonic()
+            raise
+        with self._lock:
+            if not self._closed:
+                self._cache = cache
+                return cache
+        cache.close()
+        return None
+
+    def _tell(self, complaint: str | None) -> None:
+        """Log a line when the state has changed."""
+        with self._lock:
+            before, self._complaint = self._complaint, complaint
+        if complaint == before or self._closed:
+            return
+        if complaint is None:
+            LOG.info("vCenter of backend %s is answering again.", self._backend)
+        else:
+            LOG.warning("No vCenter metrics for backend %s: %s", self._backend, complaint)
 
 
 class Scraper:
@@ -40,12 +171,8 @@ class Scraper:
         self._clock = clock
         self._complaints: dict[str, str] = {}
 
-    def within(self, seconds: float) -> _Scrape:
-        """A collector for one scrape that takes at most about ``seconds``."""
-        return _Scrape(self, seconds)
-
     def scrape(self, within_s: float) -> list[Metric]:
-        """Every metric that has a value."""
+        """Every metric that has a value; takes at most about ``within_s`` seconds."""
         began_at = self._clock.monotonic()
         looks = [(configured, observer, observer.look()) for configured, observer in self._backends]
         tallies = self._tallies()
@@ -66,7 +193,7 @@ class Scraper:
         return families(measurements, self._version)
 
     def _tallies(self) -> dict[str, Tally]:
-        """Tallies by backend; backends whose ledger cannot be read are left out."""
+        """Tallies by backend; those whose ledger cannot be read are left out, with a warning."""
         tallies: dict[str, Tally] = {}
         paths = [(configured.ledger_path, configured.name) for configured, _ in self._backends]
         for path in dict.fromkeys(path for path, _ in paths if path is not None):
@@ -77,7 +204,9 @@ class Scraper:
                 finally:
                     ledger.close()
             except errors.VmdkCacheError as failure:
-                self._complain(path, str(failure))
+                if self._complaints.get(path) != str(failure):  # once
+                    LOG.warning("No counters from the ledger: %s", failure)
+                self._complaints[path] = str(failure)
                 continue
             self._complaints.pop(path, None)
             for name in (name for its_path, name in paths if its_path == path):
@@ -87,23 +216,17 @@ class Scraper:
                 )
         return tallies
 
-    def _complain(self, path: str, complaint: str) -> None:
-        """Log a complaint once, until the ledger can be read again."""
-        if self._complaints.get(path) != complaint:
-            LOG.warning("No counters from the ledger: %s", complaint)
-        self._complaints[path] = complaint
 
+@dataclass(frozen=True)
+class Scrape(Collector):
+    """One scrape, which takes at most about ``within_s`` seconds."""
 
-class _Scrape:
-    """A collector for one registry; see :class:`prometheus_client.registry.Collector`."""
-
-    def __init__(self, scraper: Scraper, within_s: float) -> None:
-        self._scraper = scraper
-        self._within_s = within_s
+    scraper: Scraper
+    within_s: float
 
     def describe(self) -> Iterable[Metric]:
         """All metrics that may be collected, so that a request can select some (``?name[]=``)."""
         return [definition.family() for definition in METRICS.values()]
 
     def collect(self) -> Iterable[Metric]:
-        return self._scraper.scrape(self._within_s)
+        return self.scraper.scrape(self.within_s)

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.ports import Space
-from vmdk_cache.cli.observer import REFUSED_PAUSE_S, Observer
+from vmdk_cache.cli.scraper import REFUSED_PAUSE_S, Observer
 from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 
 #: Time limit for events in another thread that do happen.
@@ -189,6 +189,17 @@ def test_the_log_says_once_that_it_is_away_and_once_that_it_is_back(
     assert [record.getMessage() for record in caplog.records] == [
         "No vCenter metrics for backend b1: connection refused",
         "vCenter of backend b1 is answering again.",
+    ]
+
+
+def test_the_log_does_not_say_that_it_is_back_during_the_pause_after_a_refusal(
+    connect: Connector, observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "vmdk_cache")
+    connect.failures = [errors.LoginRefused("wrong password")]
+    assert not seen(observer) and not seen(observer)
+    assert [record.getMessage() for record in caplog.records] == [
+        "No vCenter metrics for backend b1: wrong password"
     ]
 
 
