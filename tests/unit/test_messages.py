@@ -73,7 +73,6 @@ TRUSTED: dict[str, set[str]] = {
     "cli/file_owner.py": {"_name_of(owner)", "directory", "option"},
     "cli/glance.py": {"self._asking.source"},
     "cli/identity.py": {"names", "what"},
-    "cli/image_file.py": {"self._path"},
     "cli/metrics_server.py": {
         "certificate",
         "client_address",
@@ -84,7 +83,7 @@ TRUSTED: dict[str, set[str]] = {
     },
     "cli/scraper.py": {"complaint", "self._backend"},
     "cli/show.py": {"known"},  # the command line shows it through sentence()
-    "cli/warm.py": {"sorted(known)"},
+    "cli/warm.py": {"path", "self._path", "sorted(known)"},
     "vmdk/descriptor.py": {
         "name",  # one of _FILE_SETTINGS
         "oddity",  # shows its values through quoting

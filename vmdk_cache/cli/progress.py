@@ -1,8 +1,8 @@
 """Progress of imports on stderr: bars on a terminal, plain lines elsewhere, nothing with ``-q``.
 
-Bars     one bar for each import: bytes, rate, time left
-Lines    one line for each change of state and each tenth of the bytes
-Silent   nothing
+Bars       one bar for each import: bytes, rate, time left
+Lines      one line for each change of state and each tenth of the bytes
+Progress   nothing
 
 Output errors (a closed terminal or pipe) are ignored: they do not abort an import.
 """
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Self, TextIO
 
 from vmdk_cache.cache.events import as_text
 from vmdk_cache.clock import Clock
@@ -21,12 +20,15 @@ from vmdk_cache.clock import Clock
 TENTH = 0.1
 
 
-class Progress(Protocol):
-    """Used by many threads; a context manager, because it has to restore the terminal."""
+class Progress:
+    """Used by many threads; a context manager, because it may have to restore the terminal. This
+    one shows nothing."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *exc: object) -> None: ...
+    def __exit__(self, *exc: object) -> None:
+        pass
 
     def state(self, what: str, state: str) -> None:
         """Show the new ``state`` of ``what``, in a few words."""
@@ -36,29 +38,7 @@ class Progress(Protocol):
         read."""
 
 
-@contextlib.contextmanager
-def _to_whom_it_may_concern() -> Iterator[None]:
-    with contextlib.suppress(OSError):
-        yield
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-    def state(self, what: str, state: str) -> None:
-        pass
-
-    def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
-        pass
-
-
-class Lines:
+class Lines(Progress):
     """Plain lines, for a log."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
@@ -67,12 +47,6 @@ class Lines:
         self._lock = threading.Lock()
         self._began: dict[str, float] = {}
         self._tenths: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        pass
 
     def state(self, what: str, state: str) -> None:
         with self._lock:
@@ -93,12 +67,12 @@ class Lines:
             speed = f", {as_text(int(rate))}/s" if rate else ""
             self._print(f"{what}: {share}{as_text(bytes_read)}{speed}")
 
-    @_to_whom_it_may_concern()
     def _print(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(OSError):
+            print(text, file=self._stream, flush=True)
 
 
-class Bars:
+class Bars(Progress):
     """Progress bars, for a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -136,27 +110,26 @@ class Bars:
         self._bars.start()
         return self
 
-    @_to_whom_it_may_concern()
     def __exit__(self, *exc: object) -> None:
-        self._bars.stop()
+        with contextlib.suppress(OSError):
+            self._bars.stop()
 
-    @_to_whom_it_may_concern()
     def state(self, what: str, state: str) -> None:
-        self._bars.update(self._task(what), state=state)
+        self._update(what, state=state)
 
-    @_to_whom_it_may_concern()
     def read(self, what: str, bytes_read: int, size_bytes: int) -> None:
-        self._bars.update(self._task(what), completed=bytes_read, total=size_bytes or None)
+        self._update(what, completed=bytes_read, total=size_bytes or None)
 
-    def _task(self, what: str) -> Any:
-        with self._lock:
-            if what not in self._tasks:
-                self._tasks[what] = self._bars.add_task(what, total=None, state="")
-            return self._tasks[what]
+    def _update(self, what: str, **changes: Any) -> None:
+        with contextlib.suppress(OSError):
+            with self._lock:
+                if what not in self._tasks:
+                    self._tasks[what] = self._bars.add_task(what, total=None, state="")
+            self._bars.update(self._tasks[what], **changes)
 
 
 def progress(stream: TextIO, clock: Clock, *, quiet: bool) -> Progress:
     """Return the progress display for ``stream``, normally stderr."""
     if quiet:
-        return Silent()
+        return Progress()
     return Bars(stream) if stream.isatty() else Lines(stream, clock)

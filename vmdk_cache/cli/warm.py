@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vmdk_cache import errors
 from vmdk_cache.cli import command, exit_code
 from vmdk_cache.cli.columns import Plain, Seconds, Size
-from vmdk_cache.quoting import quoted
+from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
     from vmdk_cache.cli.glance import Glance, NamedImage
-    from vmdk_cache.cli.warm_run import Errand
-    from vmdk_cache.image import ImageSource
+    from vmdk_cache.cli.warm_run import Errand, Target
+    from vmdk_cache.image import Image, ImageSource
     from vmdk_cache.wiring import RunningCache
 
 COLUMNS = ("Image", "Name", "Backend", "Datastore", "Status", "Read", "Took", "Detail")
 PARALLEL = 2
+_CHUNK_BYTES = 1 << 20
 
 
 class Warm(command.Lister):
@@ -68,9 +70,8 @@ class Warm(command.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
         from vmdk_cache.cli import glance
-        from vmdk_cache.cli.image_file import ImageFile
         from vmdk_cache.cli.progress import progress
-        from vmdk_cache.cli.warm_run import WarmRun
+        from vmdk_cache.cli.warm_run import SUCCESSES, WarmRun
         from vmdk_cache.clock import SystemClock
 
         if parsed_args.from_file is not None and len(parsed_args.image) > 1:
@@ -79,13 +80,12 @@ class Warm(command.Lister):
         source = asked = glance.connect(self.configuration.options, os.environ)
         images = self._found(asked, parsed_args.image)
         if parsed_args.from_file is not None:
-            source = file = ImageFile(parsed_args.from_file)
-            file.check(images[0].image)
+            source = _ImageFile(parsed_args.from_file, images[0].image)
         caches = self._enabled()
         keeping = [cache for configured, cache in caches if configured.settings.auto_warm]
-        marked = asked.marked() if keeping else []
+        marked = {image.id for image in asked.marked()} if keeping else set()
         for cache in keeping:
-            cache.kept.set(image.id for image in marked)
+            cache.kept.set(marked)
         errands = _errands(images, caches, parsed_args.datastore)
         clock, quiet = SystemClock(), self.app.options.verbose_level == 0
         run = WarmRun(
@@ -100,8 +100,13 @@ class Warm(command.Lister):
             self.tell("nothing was imported")
         elif not run.run():
             self.fail(exit_code.INTERRUPTED)
-        self._judge(errands)
-        return COLUMNS, [row for errand in errands for row in _rows(errand)]
+        targets = [target for errand in errands for target in errand.targets]
+        for target in targets:
+            if target.failure is not None:
+                self.fail(exit_code.of(target.failure))
+            elif target.status not in SUCCESSES:
+                self.fail()
+        return COLUMNS, [_row(target) for target in targets]
 
     def _enabled(self) -> list[tuple[BackendConfiguration, RunningCache]]:
         """The caches of enabled backends. Backends with a disabled cache are included only if
@@ -135,17 +140,6 @@ class Warm(command.Lister):
         if missing:
             raise command.CommandFailedError("nothing was imported")
         return list(found.values())
-
-    def _judge(self, errands: Sequence[Errand]) -> None:
-        """Raise the exit code for every target that did not succeed."""
-        from vmdk_cache.cli.warm_run import SUCCESSES
-
-        for errand in errands:
-            for target in errand.targets:
-                if target.failure is not None:
-                    self.fail(exit_code.of(target.failure))
-                if target.status not in SUCCESSES:
-                    self.fail()
 
 
 def _errands(
@@ -186,19 +180,53 @@ def _errands(
     return errands
 
 
-def _rows(errand: Errand) -> list[list[Any]]:
+class _ImageFile:
+    """An :class:`~vmdk_cache.image.ImageSource` of one file that must be identical to Glance's
+    image: its length is compared here, its hash during the import (vmdk_cache/vmdk/read_ahead.py).
+
+    :raises ConfigError: the file does not exist or cannot be read
+    :raises ImageCorrupt: the file differs from the image
+    :raises ImageFormatError: Glance has no hash to compare the file with
+    """
+
+    def __init__(self, path: pathlib.Path, image: Image) -> None:
+        self._path = path
+        try:
+            with path.open("rb"):
+                size_bytes = path.stat().st_size
+        except OSError as failure:
+            raise errors.ConfigError(f"argument --from-file: {sentence(failure)}") from failure
+        if not (image.os_hash_value or image.checksum):
+            raise errors.ImageFormatError(
+                f"Glance has no hash of {image}, so {path} cannot be verified: import the image "
+                "without --from-file"
+            )
+        if image.size_bytes and size_bytes != image.size_bytes:
+            raise errors.ImageCorrupt(
+                f"{path} has {size_bytes} bytes, but {image} has {image.size_bytes} bytes in "
+                "Glance: it is a different file"
+            )
+
+    def open(self, image: Image) -> Iterator[bytes]:
+        """:raises SourceUnavailable: the file cannot be read"""
+        try:
+            with self._path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+        except OSError as failure:
+            raise errors.SourceUnavailable(f"{self._path}: {sentence(failure)}") from failure
+
+
+def _row(target: Target) -> list[Any]:
     return [
-        [
-            target.image.id,
-            Plain(target.name or None),
-            target.backend,
-            Plain(target.datastore_name or target.found_in),
-            target.status.value,
-            Size(target.bytes_read),
-            Seconds(target.seconds),
-            Plain(str(target.failure) if target.failure else None),
-        ]
-        for target in errand.targets
+        target.image.id,
+        Plain(target.name or None),
+        target.backend,
+        Plain(target.datastore_name or target.found_in),
+        target.status.value,
+        Size(target.bytes_read),
+        Seconds(target.seconds),
+        Plain(str(target.failure) if target.failure else None),
     ]
 
 

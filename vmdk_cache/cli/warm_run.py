@@ -92,9 +92,8 @@ class Errand:
     is_reading: bool = False
     is_over: bool = False
 
-    def name_of(self, datastore: str | None) -> str | None:
-        """The name of a datastore that the backend may use, otherwise its managed object id."""
-        return self.cache.placement.datastore_names().get(datastore or "", datastore)
+    def at_work(self) -> list[Target]:
+        return [target for target in self.targets if target.status is Status.AT_WORK]
 
 
 class WarmRun:
@@ -136,8 +135,11 @@ class WarmRun:
                     )
                 except (errors.NotCacheable, errors.ImageError, errors.NoPlacement) as refusal:
                     self._end(target, Status.REFUSED, refusal)
-        every = (target for errand in self._errands for target in errand.targets)
-        return all(target.status is not Status.REFUSED for target in every)
+        return all(
+            target.status is not Status.REFUSED
+            for errand in self._errands
+            for target in errand.targets
+        )
 
     def run(self) -> bool:
         """Run; return True when finished, False after Ctrl-C."""
@@ -156,12 +158,15 @@ class WarmRun:
                 return True
             except KeyboardInterrupt:
                 self._stopped = True
-            self._say_what_is_waited_for()
+            for errand in self._errands:
+                if errand.is_reading:
+                    for target in errand.at_work():
+                        self._progress.state(target.what, "aborting, cleaning up")
             # A second Ctrl-C ends this wait too; vCenter then removes unfinished imports.
             self._await(lambda errand: errand.is_over or not errand.is_reading, CLEANED_UP_WITHIN_S)
         for errand in self._errands:
-            if not errand.is_over:
-                self._break_off(errand)
+            for target in errand.at_work():
+                self._end(target, Status.BROKEN_OFF)
         return False
 
     def _await(self, is_done: Callable[[Errand], bool], within_s: float = math.inf) -> None:
@@ -170,17 +175,6 @@ class WarmRun:
         with self._changed:
             while not all(map(is_done, self._errands)) and self._clock.monotonic() < ends_at:
                 self._changed.wait(_LOOK_AGAIN_S)
-
-    def _say_what_is_waited_for(self) -> None:
-        for errand in self._errands:
-            for target in errand.targets:
-                if errand.is_reading and target.status is Status.AT_WORK:
-                    self._progress.state(target.what, "aborting, cleaning up")
-
-    def _break_off(self, errand: Errand) -> None:
-        for target in errand.targets:
-            if target.status is Status.AT_WORK:
-                self._end(target, Status.BROKEN_OFF)
 
     def _work(self) -> None:
         while True:
@@ -206,14 +200,15 @@ class WarmRun:
             entry, how = errand.cache.images.warm(
                 target.image, errand.adapter_type, source, target.datastore
             )
-            target.found_in = errand.name_of(entry.datastore)
+            names = errand.cache.placement.datastore_names()
+            target.found_in = names.get(entry.datastore or "", entry.datastore)
         except errors.VmdkCacheError as failure:
-            refused = isinstance(failure, errors.NotCacheable)
-            status = Status.REFUSED if refused else Status.FAILED
             if self._stopped:
                 self._end(target, Status.BROKEN_OFF)
+            elif isinstance(failure, errors.NotCacheable):
+                self._end(target, Status.REFUSED, failure)
             else:
-                self._end(target, status, failure)
+                self._end(target, Status.FAILED, failure)
         except Exception as failure:
             # A bug must not keep the other images from being warmed.
             defect = errors.VmdkCacheError(f"bug in vmdk-cache: {sentence(repr(failure))}")
@@ -232,48 +227,44 @@ class WarmRun:
         why = f": {failure}" if failure is not None else ""
         self._progress.state(target.what, f"{status}{seconds}{why}")
 
-    def opened(self, errand: Errand) -> None:
-        """Note that the import starts to read bytes.
+    def begin_reading(self, errand: Errand) -> None:
+        """Note that the import of an errand starts to read bytes.
 
         :raises SourceUnavailable: the run was aborted
         """
         with self._changed:
-            self.go_on()
+            self._go_on()
             errand.is_reading = True
 
-    def go_on(self) -> None:
-        """:raises SourceUnavailable: the run was aborted"""
+    def read(self, target: Target, image: Image) -> Iterator[bytes]:
+        """The image's bytes, counted as those of ``target``.
+
+        :raises SourceUnavailable: the source failed, or the run was aborted
+        """
+        target.bytes_read = 0
+        with contextlib.closing(_closable(self._source.open(image))) as chunks:
+            for chunk in chunks:
+                self._go_on()
+                target.bytes_read += len(chunk)
+                self._progress.read(target.what, target.bytes_read, image.size_bytes)
+                yield chunk
+
+    def _go_on(self) -> None:
         if self._stopped:
             raise errors.SourceUnavailable("aborted by Ctrl-C")
 
-    def counted(self, target: Target, size_bytes: int) -> None:
-        """Add ``size_bytes`` to the bytes read."""
-        target.bytes_read += size_bytes
-        self._progress.read(target.what, target.bytes_read, target.image.size_bytes)
 
-    def source(self, image: Image) -> Iterator[bytes]:
-        return self._source.open(image)
-
-
+@dataclass(frozen=True)
 class _WatchedSource:
     """The run's source, with the progress and the abort of one target."""
 
-    def __init__(self, run: WarmRun, errand: Errand, target: Target) -> None:
-        self._run = run
-        self._errand = errand
-        self._target = target
+    run: WarmRun
+    errand: Errand
+    target: Target
 
     def open(self, image: Image) -> Iterator[bytes]:
-        self._run.opened(self._errand)
-        self._target.bytes_read = 0
-        return self._chunks(image)
-
-    def _chunks(self, image: Image) -> Iterator[bytes]:
-        with contextlib.closing(_closable(self._run.source(image))) as chunks:
-            for chunk in chunks:
-                self._run.go_on()
-                self._run.counted(self._target, len(chunk))
-                yield chunk
+        self.run.begin_reading(self.errand)
+        return self.run.read(self.target, image)
 
 
 def _closable(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:

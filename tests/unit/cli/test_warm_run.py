@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.clock import ManualClock
-from vmdk_cache.cli.progress import Silent
+from vmdk_cache.cli.progress import Progress
 from vmdk_cache.cli.warm_run import CLEANED_UP_WITHIN_S, Errand, Status, Target, WarmRun
 from vmdk_cache.image import Image
 
@@ -64,7 +64,7 @@ def test_a_silent_glance_does_not_prevent_the_end_of_a_run() -> None:
         [Errand(cache, "lsiLogic", [target])],
         glance,
         parallel=1,
-        progress=Silent(),
+        progress=Progress(),
         clock=FastClock(),
     )
     try:
