@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from keystoneauth1 import noauth, session
 from oslo_config import cfg
 from urllib3.exceptions import IncompleteRead
 
+from tests.unit.cache.conftest import image
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.glance import Glance, connect
 from vmdk_cache.cli.identity import ENVIRONMENT, GLANCE_USER, SERVICE_USER, Identity, identity
@@ -28,9 +30,9 @@ from vmdk_cache.errors import (
     SourceUnavailable,
     VmdkCacheError,
 )
-from vmdk_cache.image import Image
 
-ID = "11111111-2222-4333-8444-555555555555"
+IMAGE = image(os_hash_value=None)
+ID = IMAGE.id
 USER = {
     "OS_AUTH_URL": "http://keystone.example/v3",
     "OS_USERNAME": "operator",
@@ -228,10 +230,6 @@ def glance(*answers: Any, source: str | None = None) -> Glance:
     return Glance([Client(answer) for answer in answers], asking)
 
 
-def image(**known: Any) -> Image:
-    return Image(id=ID, size_bytes=4, disk_format="vmdk", container_format="bare", **known)
-
-
 TROUBLE = [
     (ksa_exc.Unauthorized("no"), SourceUnavailable, "401"),
     (glance_exc.HTTPUnauthorized("no"), SourceUnavailable, "401"),
@@ -257,7 +255,7 @@ def test_every_trouble_is_one_line_that_names_the_option(
         lambda one: one.find("debian"),
         lambda one: one.describe(ID),
         lambda one: one.marked(),
-        lambda one: list(one.open(image())),
+        lambda one: list(one.open(IMAGE)),
     ]
     for ask in asks:
         with pytest.raises(kind) as told:
@@ -300,7 +298,7 @@ def test_bytes_hashed_by_the_reader_are_not_hashed_by_the_client(
 ) -> None:
     client = Client(Body(iter([b"ab", b"cd"])))
     asking = Identity(session.Session(), noauth.NoAuth(), None)
-    assert b"".join(Glance([client], asking).open(image(**known))) == b"abcd"
+    assert b"".join(Glance([client], asking).open(dataclasses.replace(IMAGE, **known))) == b"abcd"
     assert client.images.asked == [(ID, checked)]
 
 
@@ -311,7 +309,7 @@ def test_bytes_hashed_by_the_reader_are_not_hashed_by_the_client(
 )
 def test_an_image_without_data_is_reported_as_one(answer: Any) -> None:
     with pytest.raises(ImageDataMissing, match=ID):
-        list(glance(answer).open(image()))
+        list(glance(answer).open(IMAGE))
 
 
 @pytest.mark.parametrize(
@@ -324,7 +322,7 @@ def test_an_image_whose_data_is_not_found(shown: Any, kind: type[VmdkCacheError]
     client.images.data_answer = glance_exc.HTTPNotFound("gone")
     asking = Identity(session.Session(), noauth.NoAuth(), None)
     with pytest.raises(SourceUnavailable) as told:
-        list(Glance([client], asking).open(image()))
+        list(Glance([client], asking).open(IMAGE))
     assert type(told.value) is kind
 
 
@@ -343,7 +341,7 @@ def test_a_short_answer_is_distinguished_from_a_broken_connection(
         raise requests.exceptions.ChunkedEncodingError("broken") from cause
 
     with pytest.raises(SourceUnavailable) as told:
-        list(glance(Body(chunks())).open(image()))
+        list(glance(Body(chunks())).open(IMAGE))
     assert type(told.value) is kind
 
 
@@ -353,7 +351,7 @@ def test_bytes_that_only_the_client_can_check_are_corrupt_and_not_broken_off() -
         raise OSError(32, "Corrupt image download. Hash was 1 expected 0")
 
     with pytest.raises(ImageCorrupt, match=ID):
-        list(glance(Body(chunks())).open(image()))
+        list(glance(Body(chunks())).open(IMAGE))
 
 
 def test_a_reader_that_stops_early_closes_the_stream() -> None:
@@ -366,7 +364,7 @@ def test_a_reader_that_stops_early_closes_the_stream() -> None:
         finally:
             closed.append(True)
 
-    stream = glance(Body(chunks())).open(image())
+    stream = glance(Body(chunks())).open(IMAGE)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert closed == [True]
