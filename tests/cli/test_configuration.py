@@ -18,7 +18,7 @@ from tests.cli.conftest import TIMEOUT_S, Lab
 from vmdk_cache import errors
 from vmdk_cache.backend import MANAGED_BY
 from vmdk_cache.cli import cinder_options
-from vmdk_cache.cli.configuration import read
+from vmdk_cache.cli.configuration import KNOWN_OPTIONS, read
 
 #: Reads the file as cinder-volume would, holds one lock, and releases it at the end of stdin.
 CINDER = """
@@ -185,12 +185,11 @@ def test_every_option_of_cinder_is_known() -> None:
     objects.register_all()
     from cinder.volume import driver, manager
 
-    from vmdk_cache.cli.option_names import KNOWN
     from vmdk_cache.preflight.configuration import strange_options
 
-    assert {option.dest for option in vmdk.vmdk_opts} <= KNOWN
+    assert {option.dest for option in vmdk.vmdk_opts} <= KNOWN_OPTIONS
     groups = [value for name, value in vars(driver).items() if name.endswith("_opts")]
     groups += [manager.volume_manager_opts, manager.volume_backend_opts]
     sections = {"vmware1": set(every(*groups))}
     assert "image_volume_cache_enabled" in sections["vmware1"], "a name much like ours"
-    assert [found.seen for found in strange_options("vmware1", sections, KNOWN)] == []
+    assert [found.seen for found in strange_options("vmware1", sections, KNOWN_OPTIONS)] == []

@@ -60,17 +60,18 @@ TRUSTED: dict[str, set[str]] = {
     "cli/command.py": {"parsed_args.columns", "column_names", "option"},
     "cinder/workers.py": {"self.wanted"},  # a number
     "cli/configuration.py": {
+        "directory",
         "enabled",
         "failure.config_files",
         "_where(options)",
         "driver",
         "known",
         "name",
+        "option",
         "required",
         "what",
     },
     "cli/exporter.py": {"LISTEN[0]", "LISTEN[1]"},
-    "cli/file_owner.py": {"_name_of(owner)", "directory", "option"},
     "cli/glance.py": {"self._asking.source"},
     "cli/identity.py": {"names", "what"},
     "cli/metrics_server.py": {

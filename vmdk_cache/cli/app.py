@@ -1,7 +1,7 @@
 """The commands of vmdk-cache and the options that they share.
 
-Each command is an entry in :data:`COMMANDS`. Its module is imported when the command runs, so
-``vmdk-cache --help`` does not import the vCenter client.
+A command's module is imported when the command runs, so ``vmdk-cache --help`` does not import the
+vCenter client.
 """
 
 from __future__ import annotations
@@ -11,36 +11,24 @@ import importlib.metadata
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from cliff import app, commandmanager, help
 
 from vmdk_cache.cli import exit_code
 from vmdk_cache.quoting import quoted
 
-#: Name -> (target, help text).
+#: Name -> help text. The command ``list`` is the class ``List`` in vmdk_cache/cli/list.py, etc.
 COMMANDS = {
-    "list": ("vmdk_cache.cli.list:List", "list the templates"),
-    "warm": ("vmdk_cache.cli.warm:Warm", "import images before the first volume asks for them"),
-    "show": ("vmdk_cache.cli.show:Show", "show everything about one image's templates"),
-    "purge": (
-        "vmdk_cache.cli.purge:PurgeTemplates",
-        "delete templates: expired ones, or those asked for",
-    ),
-    "check": ("vmdk_cache.cli.check:Check", "find what is not as it should be, and put it right"),
-    "preflight": (
-        "vmdk_cache.cli.preflight:Preflight",
-        "check vCenter, the account and the configuration, read-only",
-    ),
-    "capacity": (
-        "vmdk_cache.cli.capacity:ShowCapacity",
-        "show the space that templates use, and how close the limits are",
-    ),
-    "history": (
-        "vmdk_cache.cli.history:History",
-        "show counts of hits, misses, imports and other events",
-    ),
-    "exporter": ("vmdk_cache.cli.exporter:Exporter", "serve metrics to Prometheus"),
+    "list": "list the templates",
+    "warm": "import images before the first volume asks for them",
+    "show": "show everything about one image's templates",
+    "purge": "delete templates: expired ones, or those asked for",
+    "check": "find what is not as it should be, and put it right",
+    "preflight": "check vCenter, the account and the configuration, read-only",
+    "capacity": "show the space that templates use, and how close the limits are",
+    "history": "show counts of hits, misses, imports and other events",
+    "exporter": "serve metrics to Prometheus",
 }
 
 _EXAMPLES = """\
@@ -94,7 +82,8 @@ class App(app.App):
 
     def __init__(self) -> None:
         manager = commandmanager.CommandManager("")
-        for name, (target, _) in COMMANDS.items():
+        for name in COMMANDS:
+            target = f"vmdk_cache.cli.{name}:{name.capitalize()}"
             manager.commands[name] = importlib.metadata.EntryPoint(name, target, "vmdk_cache.cli")
         super().__init__(
             description="Inspect and manage the image caches of Cinder's VMware backends.",
@@ -156,28 +145,24 @@ class App(app.App):
             logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
     def initialize_app(self, argv: Sequence[str]) -> None:
-        if not argv and not self.options.deferred_help:
-            self.parser.print_help(self.stderr)
-            raise SystemExit(exit_code.USAGE)
-
-    def print_help_if_requested(self) -> None:
-        if self.options.deferred_help:
-            self.parser.print_help(self.stdout)
-            raise SystemExit(exit_code.OK)
+        if not argv:
+            asked = self.options.deferred_help
+            self.parser.print_help(self.stdout if asked else self.stderr)
+            raise SystemExit(exit_code.OK if asked else exit_code.USAGE)
 
     def run_subcommand(self, argv: list[str]) -> int:
+        named = argv[1:] if argv[0] == "help" else argv
         try:
-            self.command_manager.find_command(argv)
+            if named:
+                self.command_manager.find_command(named)
         except ValueError:
-            self.refuse(argv[0])
+            if named[0].startswith("-"):
+                self.parser.error(
+                    f"unknown option {named[0]}; put a command's options after its name"
+                )
+            known = ", ".join(sorted(self.command_manager.commands))
+            self.parser.error(f"unknown command {quoted(named[0])}: use one of {known}")
         return super().run_subcommand(argv)
-
-    def refuse(self, name: str) -> NoReturn:
-        """Exit with a usage error: the command or option does not exist."""
-        if name.startswith("-"):
-            self.parser.error(f"unknown option {name}; put a command's options after its name")
-        known = ", ".join(sorted(self.command_manager.commands))
-        self.parser.error(f"unknown command {quoted(name)}: use one of {known}")
 
 
 class _Help(help.HelpCommand):
@@ -185,11 +170,6 @@ class _Help(help.HelpCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.cmd:
-            try:
-                self.app.command_manager.find_command(parsed_args.cmd)
-            except ValueError:
-                assert isinstance(self.app, App)
-                self.app.refuse(parsed_args.cmd[0])
             return super().take_action(parsed_args)
         self.app.parser.print_help(sys.stdout)
         return exit_code.OK
@@ -197,7 +177,7 @@ class _Help(help.HelpCommand):
 
 def _epilog() -> str:
     every = {
-        **{name: says for name, (_, says) in COMMANDS.items()},
+        **COMMANDS,
         "complete": "print a completion script for bash",
         "help": "print help, in general or for one command",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
@@ -12,7 +12,8 @@ from vmdk_cache.cli import command
 from vmdk_cache.cli.columns import Percent, Plain, Size
 
 if TYPE_CHECKING:
-    from vmdk_cache.cache.capacity import Capacity
+    from vmdk_cache.cache import capacity
+    from vmdk_cache.cli.configuration import BackendConfiguration
     from vmdk_cache.conf import Settings
     from vmdk_cache.vim.inventory import Datastore
     from vmdk_cache.wiring import RunningCache
@@ -48,7 +49,7 @@ class Limits(columns.FormattableColumn[list[dict[str, Any]]]):
         return f"{limit['option']}: {limit['used']:g} {of} {limit['limit']:g}"
 
 
-class ShowCapacity(command.Lister):
+class Capacity(command.Lister):
     """Show the space that templates use on each datastore, and how close the limits are.
 
     The row "(all)" of a backend shows the totals, and extra_provisioned_capacity_gb as the
@@ -56,77 +57,70 @@ class ShowCapacity(command.Lister):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        rows = []
-        for configured, cache in self.caches():
-            with self.reporting(f"backend {configured.name}"):
-                rows += _rows(configured.name, configured.settings, cache)
-        return COLUMNS, rows
+        return COLUMNS, self.collect(_rows)
 
 
-def _rows(backend: str, settings: Settings, cache: RunningCache) -> list[list[Any]]:
+def _rows(configured: BackendConfiguration, cache: RunningCache) -> list[list[Any]]:
     from vmdk_cache.cache.capacity import provisioned_gib
 
-    used = cache.capacity()
+    settings, used = configured.settings, cache.capacity()
     names = cache.placement.datastore_names()
-    datastores = {datastore.moref: datastore for datastore in cache.placement.datastores()}
-    by_moref = {each.datastore: each for each in used}
-    morefs = {*datastores, *(each.datastore for each in used)}
+    datastores = cache.placement.datastores()
+    morefs = {*(each.moref for each in datastores), *(each.datastore for each in used)}
     rows = []
     for name, moref in sorted((names.get(moref or "", str(moref)), moref) for moref in morefs):
-        datastore = datastores.get(moref or "")
-        space = [datastore] if datastore else []
+        here = [each for each in used if each.datastore == moref]
+        space = [each for each in datastores if each.moref == moref]
         limits = []
         if space and settings.min_free_percent:
-            free = _free(space)
+            free = _free_percent(space)
             limits = [_limit("image_cache_min_free_percent", free, settings.min_free_percent)]
-        here = [by_moref[moref]] if moref in by_moref else []
-        rows.append([backend, name, *_taken(here), *_space(space), Limits(limits), Plain(None)])
-    everywhere = list(datastores.values())
+        rows.append([configured.name, name, *_numbers(here, space), Limits(limits), Plain(None)])
+    numbers, limits = _numbers(used, datastores), _limits(settings, used, datastores)
     gib = provisioned_gib([each.provisioned_bytes for each in used])
-    limits = _limits(settings, used, everywhere)
-    return [*rows, [backend, WHOLE, *_taken(used), *_space(everywhere), Limits(limits), Plain(gib)]]
+    return [*rows, [configured.name, WHOLE, *numbers, Limits(limits), Plain(gib)]]
 
 
-def _taken(used: Iterable[Capacity]) -> list[Any]:
-    used = list(used)
+def _numbers(used: Sequence[capacity.Capacity], datastores: Sequence[Datastore]) -> list[Any]:
+    """The columns from Templates to Free %; without datastores, the backend uses none any more."""
+    space = [Size(None), Size(None), Percent(None)]
+    if datastores:
+        space = [
+            Size(sum(each.capacity_bytes for each in datastores)),
+            Size(sum(each.free_bytes for each in datastores)),
+            Percent(_free_percent(datastores)),
+        ]
     return [
         sum(each.templates for each in used),
         sum(each.imports for each in used),
         Size(sum(each.provisioned_bytes for each in used)),
         Size(sum(each.unshared_bytes for each in used)),
+        *space,
     ]
 
 
-def _space(datastores: list[Datastore]) -> list[Any]:
-    if not datastores:
-        # The backend no longer uses this datastore.
-        return [Size(None), Size(None), Percent(None)]
-    return [
-        Size(sum(each.capacity_bytes for each in datastores)),
-        Size(sum(each.free_bytes for each in datastores)),
-        Percent(_free(datastores)),
-    ]
+def _free_percent(datastores: Sequence[Datastore]) -> float:
+    return _percent(sum(each.free_bytes for each in datastores), datastores)
 
 
-def _free(datastores: list[Datastore]) -> float:
-    capacity = sum(each.capacity_bytes for each in datastores)
-    return 100 * sum(each.free_bytes for each in datastores) / capacity if capacity else 0.0
+def _percent(part_bytes: int, datastores: Sequence[Datastore]) -> float:
+    capacity_bytes = sum(each.capacity_bytes for each in datastores)
+    return 100 * part_bytes / capacity_bytes if capacity_bytes else 0.0
 
 
 def _limits(
-    settings: Settings, used: Iterable[Capacity], datastores: list[Datastore]
+    settings: Settings, used: Sequence[capacity.Capacity], datastores: Sequence[Datastore]
 ) -> list[dict[str, Any]]:
     """The limits of the whole backend that are set."""
-    used = list(used)
     provisioned = sum(each.provisioned_bytes for each in used)
-    capacity = sum(each.capacity_bytes for each in datastores)
-    percent = 100 * provisioned / capacity if capacity else 0.0
-    count = sum(each.templates + each.imports for each in used)
-    total_gb = settings.max_total_bytes / GIB
     every = [
-        _limit("image_cache_max_count", count, settings.max_count),
-        _limit("image_cache_max_total_gb", provisioned / GIB, total_gb),
-        _limit("image_cache_max_percent", percent, settings.max_percent),
+        _limit(
+            "image_cache_max_count",
+            sum(each.templates + each.imports for each in used),
+            settings.max_count,
+        ),
+        _limit("image_cache_max_total_gb", provisioned / GIB, settings.max_total_bytes / GIB),
+        _limit("image_cache_max_percent", _percent(provisioned, datastores), settings.max_percent),
     ]
     return [limit for limit in every if limit["limit"]]
 

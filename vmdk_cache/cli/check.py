@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from vmdk_cache.cache.findings import Finding
     from vmdk_cache.cli.cinder_api import Cinder
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.periodic.orphaned_backings import Orphans
     from vmdk_cache.vim.volume_backing import Backing
     from vmdk_cache.wiring import RunningCache
 
@@ -22,6 +21,13 @@ if TYPE_CHECKING:
 CINDER_TIMEOUT_S = 60
 
 COLUMNS = ("Backend", "Finding", "Name", "Where", "Fixed", "What To Do")
+
+_NO_GLANCE_USER = (
+    "cinder-volume has no Glance credentials of its own: templates of images that were "
+    "deleted, changed or deactivated stay until they expire, and image_cache_auto_warm has "
+    "no effect; set send_service_user_token = true, auth_type and the credentials of a "
+    "user with the admin role (or auth_type and such credentials in [glance])"
+)
 
 
 class Check(command.Lister):
@@ -66,8 +72,6 @@ class Check(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        from vmdk_cache.cache.findings import LEFT_ALONE
-
         if parsed_args.remove_directories:
             if not parsed_args.directories:
                 raise command.UsageError(
@@ -78,33 +82,30 @@ class Check(command.Lister):
                 parsed_args, "Permanently delete orphaned directories from the datastores?"
             )
         rows = self._of_configuration()
-        for configured, cache in self.caches():
-            with self.reporting(f"backend {configured.name}"):
-                report = cache.reconcile.check(
-                    fix=parsed_args.fix,
-                    directories=parsed_args.directories,
-                    remove_directories=parsed_args.remove_directories,
-                )
-                if report.skipped:
-                    self.fail()
-                    self.tell(
-                        f"backend {configured.name}: another process is running this check, "
-                        "try again"
-                    )
-                for found in (*report.findings, *self._backings(parsed_args, configured, cache)):
-                    if not found.fixed and found.kind not in LEFT_ALONE:
-                        self.fail()
-                    rows.append(
-                        [
-                            configured.name,
-                            found.kind.value,
-                            found.name,
-                            found.where,
-                            found.fixed,
-                            found.says,
-                        ]
-                    )
+        rows += self.collect(functools.partial(self._of_backend, parsed_args))
         return COLUMNS, sorted(rows)
+
+    def _of_backend(
+        self, wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache
+    ) -> list[list[Any]]:
+        from vmdk_cache.cache.findings import LEFT_ALONE
+
+        backend = configured.name
+        report = cache.reconcile.check(
+            fix=wanted.fix,
+            directories=wanted.directories,
+            remove_directories=wanted.remove_directories,
+        )
+        if report.skipped:
+            self.fail()
+            self.tell(f"backend {backend}: another process is running this check, try again")
+        found = [*report.findings, *self._backings(wanted, configured, cache)]
+        if any(not each.fixed and each.kind not in LEFT_ALONE for each in found):
+            self.fail()
+        return [
+            [backend, each.kind.value, each.name, each.where, each.fixed, each.says]
+            for each in found
+        ]
 
     def _backings(
         self, wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache
@@ -116,14 +117,15 @@ class Check(command.Lister):
 
         if wanted.backings is False:
             return []
-        folder = configured.backend.folder[-1]
+        backend, folder = f"backend {configured.name}", configured.backend.folder[-1]
+        server = configured.backend.endpoint.server
 
         def look() -> list[Backing]:
             return [
                 backing
                 for datacenter in cache.placement.datacenters()
                 for backing in volume_backing.backings_in(cache.session, datacenter, folder)
-                if (configured.backend.endpoint.server, backing.moref) not in self._seen
+                if (server, backing.moref) not in self._seen
             ]
 
         try:
@@ -135,24 +137,18 @@ class Check(command.Lister):
         except (errors.ConfigError, errors.SourceUnavailable) as failure:
             if wanted.backings:
                 self.fail()
-            self.tell(
-                f"backend {configured.name}: did not look for virtual machines without a volume: "
-                f"{failure}"
-            )
+            self.tell(f"{backend}: did not look for virtual machines without a volume: {failure}")
             return []
-        self._seen |= {(configured.backend.endpoint.server, each.where) for each in found.findings}
-        self._tell_of_others(configured.name, found)
-        return list(found.findings)
-
-    def _tell_of_others(self, backend: str, found: Orphans) -> None:
+        self._seen |= {(server, each.where) for each in found.findings}
         if found.left_out:
-            self.tell(f"backend {backend}: {found.left_out} more virtual machines without a volume")
+            self.tell(f"{backend}: {found.left_out} more virtual machines without a volume")
         if found.not_judged:
             self.tell(
-                f"backend {backend}: {found.not_judged} virtual machines without a volume are in "
+                f"{backend}: {found.not_judged} virtual machines without a volume are in "
                 "folders of projects that do not exist in Keystone (another cloud's, or deleted "
                 "ones); they are not listed"
             )
+        return list(found.findings)
 
     @functools.cached_property
     def _seen(self) -> set[tuple[str, str]]:
@@ -168,10 +164,10 @@ class Check(command.Lister):
 
     def _of_configuration(self) -> list[list[Any]]:
         """Rows for problems in cinder.conf that concern all backends."""
-        from vmdk_cache.cli.configuration_findings import findings
+        from vmdk_cache.cli.identity import cinder_has_its_own
 
-        where = ", ".join(self.configuration.files)
-        found = list(findings(self.configuration.options))
-        if found:
-            self.fail()
-        return [["", each.kind.value, each.name, where, False, each.says] for each in found]
+        if cinder_has_its_own(self.configuration.options):
+            return []
+        self.fail()
+        where = ", ".join(self.configuration.options.config_file or ())
+        return [["", "no-glance-user", "[service_user]", where, False, _NO_GLANCE_USER]]

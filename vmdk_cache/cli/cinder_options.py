@@ -13,6 +13,7 @@ from oslo_config import cfg
 DRIVER = "vmdk_cache.cinder.driver.ImageCacheVmdkDriver"
 #: The driver that a backend may have been switched back to; its templates still exist.
 PLAIN_DRIVER = "cinder.volume.drivers.vmware.vmdk.VMwareVcVmdkDriver"
+DRIVERS = (DRIVER, PLAIN_DRIVER)
 
 DEFAULT = [
     cfg.StrOpt("state_path", default="/var/lib/cinder"),
@@ -58,32 +59,15 @@ BACKEND = [
     cfg.StrOpt("max_over_subscription_ratio", default="20.0", regex=r"^(auto|\d*\.\d+|\d+)$"),
 ]
 
-#: Names of all options of Cinder's VMware driver, in any Cinder release that this package supports.
-VMWARE = frozenset(
-    {
-        "vmware_adapter_type",
-        "vmware_api_retry_count",
-        "vmware_ca_file",
-        "vmware_cluster_name",
-        "vmware_connection_pool_size",
-        "vmware_datastore_regex",
-        "vmware_enable_volume_stats",
-        "vmware_host_ip",
-        "vmware_host_password",
-        "vmware_host_port",
-        "vmware_host_username",
-        "vmware_host_version",
-        "vmware_image_transfer_timeout_secs",
-        "vmware_insecure",
-        "vmware_lazy_create",
-        "vmware_max_objects_retrieval",
-        "vmware_snapshot_format",
-        "vmware_storage_profile",
-        "vmware_task_poll_interval",
-        "vmware_tmp_dir",
-        "vmware_volume_folder",
-        "vmware_wsdl_location",
-    }
+#: Further options of Cinder's VMware driver, in any Cinder release that this package supports.
+OTHER_VMWARE = (
+    "vmware_host_version",
+    "vmware_lazy_create",
+    "vmware_max_objects_retrieval",
+    "vmware_snapshot_format",
+    "vmware_task_poll_interval",
+    "vmware_tmp_dir",
+    "vmware_wsdl_location",
 )
 
 GLANCE = [

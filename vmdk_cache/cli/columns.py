@@ -1,18 +1,23 @@
-"""Sizes, times and other values: rounded in a table, exact in JSON, YAML and CSV."""
+"""The cells of tables: sizes, times and other values, rounded in a table, exact in JSON, YAML and
+CSV."""
 
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
-from cliff import columns
+from cliff.columns import FormattableColumn
+
+from vmdk_cache.quoting import printable
 
 
-class _Column(columns.FormattableColumn[Any]):
-    """Sorts unknown values (None) first."""
+class Plain(FormattableColumn[Any]):
+    """A value that is shown as it is, or as ``-`` in a table if it is unknown (None), which sorts
+    first."""
 
     def __lt__(self, other: object) -> bool:
-        if not isinstance(other, _Column):
+        if not isinstance(other, Plain):
             return NotImplemented
         mine, theirs = self._value, other._value
         if mine is None or theirs is None:
@@ -26,11 +31,7 @@ class _Column(columns.FormattableColumn[Any]):
         return str(self._value)
 
 
-class Plain(_Column):
-    """A value that is shown as it is, or as ``-`` in a table if it is unknown."""
-
-
-class Size(_Column):
+class Size(Plain):
     """Bytes."""
 
     def _human(self) -> str:
@@ -42,7 +43,7 @@ class Size(_Column):
         return f"{size:.4g} TiB"
 
 
-class Time(_Column):
+class Time(Plain):
     """A point in time, aware UTC."""
 
     def _human(self) -> str:
@@ -56,7 +57,7 @@ class Time(_Column):
         return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-class Percent(_Column):
+class Percent(Plain):
     """A percentage, from 0 to 100."""
 
     def _human(self) -> str:
@@ -66,7 +67,7 @@ class Percent(_Column):
         return None if self._value is None else round(self._value, 2)
 
 
-class Seconds(_Column):
+class Seconds(Plain):
     """A duration."""
 
     def _human(self) -> str:
@@ -77,5 +78,22 @@ class Seconds(_Column):
 
 
 def machine_readable(cell: Any) -> Any:
-    """The cell's value in JSON, YAML and CSV."""
-    return cell.machine_readable() if isinstance(cell, columns.FormattableColumn) else cell
+    """The cell's value in JSON and YAML."""
+    return cell.machine_readable() if isinstance(cell, FormattableColumn) else cell
+
+
+def exact(cell: Any) -> Any:
+    """The cell's value in CSV: a list or dictionary becomes JSON, which programs can parse."""
+    value = machine_readable(cell)
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def cleaned(cell: Any) -> Any:
+    """The cell with control characters escaped: users choose the names of images."""
+    if isinstance(cell, FormattableColumn):
+        return type(cell)(cleaned(cell._value))
+    if isinstance(cell, dict):
+        return {key: cleaned(each) for key, each in cell.items()}
+    if isinstance(cell, list):
+        return [cleaned(each) for each in cell]
+    return printable(cell) if isinstance(cell, str) else cell

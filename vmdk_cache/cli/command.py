@@ -3,10 +3,7 @@
     class Warm(command.Lister):                     or command.ShowOne, command.Command
         def get_parser(self, prog_name): ...        its own options, added to super()'s
         def take_action(self, parsed_args):
-            for configured, cache in self.caches():         what cannot be opened is reported
-                with self.reporting(f"backend {configured.name}"):
-                    ...                                     so is what fails here, and it goes on
-            return COLUMNS, rows
+            return COLUMNS, self.collect(rows)      rows(backend, cache), for each backend
 
 Each error that is reported or raised prints one line on stderr. The exit code is the highest of all
 errors (vmdk_cache/cli/exit_code.py). Rows are lists of strings, numbers and the column types of
@@ -18,51 +15,56 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
+import logging
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cliff import command, lister, show
-from cliff.columns import FormattableColumn
 
 from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import add_configuration_options
-from vmdk_cache.quoting import printable, sentence
+from vmdk_cache.cli.columns import cleaned, exact
+from vmdk_cache.quoting import sentence
 
 if TYPE_CHECKING:
-    from vmdk_cache.cache.events import Listener
+    from vmdk_cache.cache.events import Event, Listener
     from vmdk_cache.cache.ports import Catalog
     from vmdk_cache.cli.configuration import BackendConfiguration, Configuration
-    from vmdk_cache.cli.late_ledger import LateLedger
+    from vmdk_cache.ledger import Ledger
     from vmdk_cache.locks import Locks
     from vmdk_cache.wiring import RunningCache
 
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
 
 def add_yes(parser: argparse.ArgumentParser) -> None:
-    """Add ``--yes`` to a command that calls :meth:`confirm <_Base.confirm>`."""
+    """Add ``--yes`` to a command that calls :meth:`Command.confirm`."""
     parser.add_argument("--yes", "-y", action="store_true", help="delete without asking")
 
 
-class UsageError(Exception):
+class CommandFailedError(Exception):
+    """Ends the command; the text says why, and what exists instead."""
+
+    code = exit_code.FAILED
+
+
+class UsageError(CommandFailedError):
     """The command line is wrong; the text says what to write instead."""
 
-
-class CommandFailedError(Exception):
-    """The command ends with exit code 1; the text says why, and what exists instead."""
-
-
-class NotConfirmedError(CommandFailedError):
-    """The user did not confirm."""
+    code = exit_code.USAGE
 
 
 class _AlreadyToldError(Exception):
     """The command cannot continue, and has already reported why."""
 
 
-class _Base(command.Command):
-    """Common to all commands; see the module docstring."""
+class Command(command.Command):
+    """Common to all commands; see the module docstring. By itself, a command that returns its exit
+    code."""
 
     #: Set by :meth:`report`; a command may raise it for its own findings.
     result = exit_code.OK
@@ -85,33 +87,26 @@ class _Base(command.Command):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the command and return its exit code; errors become messages."""
-        code = exit_code.OK
         try:
             with contextlib.ExitStack() as self._opened:
-                code = super().run(parsed_args)
-        except UsageError as wrong:
-            self.tell(str(wrong))
-            code = exit_code.USAGE
-        except errors.VmdkCacheError as failure:
+                self.fail(super().run(parsed_args))
+        except (CommandFailedError, errors.VmdkCacheError) as failure:
             self.report(failure)
-        except CommandFailedError as wrong:
-            self.tell(str(wrong))
-            code = exit_code.FAILED
         except _AlreadyToldError:
             pass
         except BrokenPipeError:
             raise  # handled by vmdk_cache/cli/main.py
         except KeyboardInterrupt:
             self.tell("interrupted")
-            code = exit_code.INTERRUPTED
+            self.fail(exit_code.INTERRUPTED)
         except Exception as failure:
             self._trace(failure)
             self.tell(
                 f"{type(failure).__name__}: {sentence(failure)} - this is a bug in vmdk-cache, "
                 "please report it with the output of --debug"
             )
-            code = exit_code.FAILED
-        return max(code, self.result)
+            self.fail()
+        return self.result
 
     @functools.cached_property
     def configuration(self) -> Configuration:
@@ -123,6 +118,19 @@ class _Base(command.Command):
 
         options: Any = self.app_args
         return configuration.read(options.config_file, options.config_dir, options.backend)
+
+    def collect(
+        self,
+        found_in: Callable[[BackendConfiguration, RunningCache], Iterable[T]],
+        catalog: Catalog | None = None,
+    ) -> list[T]:
+        """What ``found_in`` returns for each cache. Its errors are reported, and the next backend
+        follows; parameters and errors otherwise as for :meth:`caches`."""
+        found: list[T] = []
+        for configured, cache in self.caches(catalog):
+            with self.reporting(f"backend {configured.name}"):
+                found += found_in(configured, cache)
+        return found
 
     def caches(
         self, catalog: Catalog | None = None
@@ -154,33 +162,29 @@ class _Base(command.Command):
         """
         # Imported here because it takes as long as importing the rest of the command.
         from vmdk_cache import wiring
+        from vmdk_cache.cache import events
 
+        listener: Listener = events.log
+        if configured.ledger_path is not None:
+            listener = events.to_all(events.log, self._ledger(configured.ledger_path))
         cache = wiring.build(
             configured.settings,
             configured.backend,
             self._locks(configured),
-            events=self._events(configured.ledger_path),
+            events=listener,
             catalog=catalog,
         )
         self._opened.callback(cache.close)
         return cache
 
-    def _events(self, ledger_path: str | None) -> Listener:
-        """The log, and the ledger if one is configured. The first event opens the ledger, so
-        read-only commands create no file."""
-        from vmdk_cache.cache import events
-
-        if ledger_path is None:
-            return events.log
-        from vmdk_cache.cli.late_ledger import LateLedger
-
-        if ledger_path not in self._ledgers:
-            self._ledgers[ledger_path] = LateLedger(ledger_path)
-            self._opened.callback(self._ledgers[ledger_path].close)
-        return events.to_all(events.log, self._ledgers[ledger_path])
+    def _ledger(self, path: str) -> _LateLedger:
+        if path not in self._ledgers:
+            self._ledgers[path] = _LateLedger(path)
+            self._opened.callback(self._ledgers[path].close)
+        return self._ledgers[path]
 
     @functools.cached_property
-    def _ledgers(self) -> dict[str, LateLedger]:
+    def _ledgers(self) -> dict[str, _LateLedger]:
         return {}
 
     @functools.cached_property
@@ -197,21 +201,24 @@ class _Base(command.Command):
     def confirm(self, parsed_args: argparse.Namespace, question: str) -> None:
         """Ask on the terminal, unless ``--yes`` was given.
 
-        :raises NotConfirmedError: the answer is not yes; ends the command unless caught
+        :raises CommandFailedError: the answer is not yes
         """
         if parsed_args.yes:
             return
         print(f"{question} [y/N] ", end="", file=self.app.stderr, flush=True)
         if self.app.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise NotConfirmedError("not confirmed: nothing was deleted")
+            raise CommandFailedError("not confirmed: nothing was deleted")
 
-    def report(self, failure: errors.VmdkCacheError, what: str = "") -> None:
+    def report(self, failure: errors.VmdkCacheError | CommandFailedError, what: str = "") -> None:
         """Print ``failure`` in one line, and let it raise the exit code.
 
         :param what: the object that failed, e.g. ``image 4f0c...``
         """
-        self.fail(exit_code.of(failure))
-        self._trace(failure)
+        if isinstance(failure, CommandFailedError):
+            self.fail(failure.code)
+        else:
+            self.fail(exit_code.of(failure))
+            self._trace(failure)
         self.tell(f"{what}: {failure}" if what else str(failure))
 
     @contextlib.contextmanager
@@ -219,7 +226,7 @@ class _Base(command.Command):
         """Report an error raised in the block, then continue; see :meth:`report`."""
         try:
             yield
-        except errors.VmdkCacheError as failure:
+        except (CommandFailedError, errors.VmdkCacheError) as failure:
             self.report(failure, what)
 
     def fail(self, code: int = exit_code.FAILED) -> None:
@@ -236,7 +243,7 @@ class _Base(command.Command):
             traceback.print_exception(failure, file=self.app.stderr)
 
 
-class _DisplayBase(_Base):
+class _DisplayBase(Command):
     """Common to commands whose output cliff formats."""
 
     def _generate_columns_and_selector(
@@ -267,10 +274,6 @@ class _DisplayBase(_Base):
         return code
 
 
-class Command(_Base):
-    """A command that returns its exit code."""
-
-
 class Lister(_DisplayBase, lister.Lister):
     """A command that returns a table: column names and rows."""
 
@@ -282,28 +285,11 @@ class Lister(_DisplayBase, lister.Lister):
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:
             return self.result  # the rows are unknown: an empty table would mislead
-        rows = [[_clean(value) for value in row] for row in rows]
+        rows = [[cleaned(value) for value in row] for row in rows]
         if parsed_args.formatter == "csv":
             # cliff writes "None", and numbers in quotes.
-            rows = [[_exact(value) for value in row] for row in rows]
+            rows = [[exact(value) for value in row] for row in rows]
         return super().produce_output(parsed_args, column_names, rows)
-
-
-def _clean(value: Any) -> Any:
-    """The cell with control characters escaped: users choose the names of images."""
-    if isinstance(value, FormattableColumn):
-        return type(value)(_clean(value._value))
-    if isinstance(value, dict):
-        return {key: _clean(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_clean(each) for each in value]
-    return printable(value) if isinstance(value, str) else value
-
-
-def _exact(value: Any) -> Any:
-    exact = value.machine_readable() if isinstance(value, FormattableColumn) else value
-    # A list in a cell becomes JSON, which programs can parse.
-    return json.dumps(exact) if isinstance(exact, list | dict) else exact
 
 
 class ShowOne(_DisplayBase, show.ShowOne):
@@ -312,4 +298,39 @@ class ShowOne(_DisplayBase, show.ShowOne):
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
     ) -> int:
-        return super().produce_output(parsed_args, column_names, [_clean(value) for value in data])
+        return super().produce_output(parsed_args, column_names, [cleaned(value) for value in data])
+
+
+class _LateLedger:
+    """A ledger that the first event opens, so that read-only commands create no file. If that
+    fails, it logs a warning and counts nothing. Thread-safe.
+
+    :param path: path of the file, see :class:`~vmdk_cache.ledger.Ledger`
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._ledger: Ledger | None = None
+        self._failed = False
+
+    def __call__(self, event: Event, /) -> None:
+        from vmdk_cache.cli.configuration import check_owner
+        from vmdk_cache.ledger import Ledger
+
+        with self._lock:
+            if self._ledger is None and not self._failed:
+                try:
+                    check_owner(self._path, "image_cache_ledger")
+                    self._ledger = Ledger.open(self._path)
+                except errors.ConfigError as failure:
+                    self._failed = True
+                    LOG.warning("Events of this command are not counted: %s", failure)
+        if self._ledger is not None:
+            self._ledger(event)
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        with self._lock:
+            if self._ledger is not None:
+                self._ledger.close()

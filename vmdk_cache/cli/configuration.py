@@ -6,13 +6,16 @@ and so on). Environment variables (``OS_<SECTION>__<OPTION>``) override them. An
 missing from a backend's section comes from ``[backend_defaults]``, as in Cinder
 (cinder/volume/configuration.py).
 
-Locks are those of cinder-volume: the same coordinator, the same names. The coordinator is opened
-with the first lock, so read-only commands do not need one.
+Locks are those of cinder-volume: the same coordinator, the same names.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import glob
+import os
+import pwd
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +27,6 @@ from oslo_config import cfg
 from vmdk_cache import conf, deployment, errors
 from vmdk_cache.backend import Backend
 from vmdk_cache.cli import cinder_options
-from vmdk_cache.cli.file_owner import check_owner
 from vmdk_cache.locks import Locks, ToozLocks, coordinator
 from vmdk_cache.quoting import quoted, sentence
 
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
     from vmdk_cache.preflight.target import Scheduling, Volumes
 
 SHARED_SECTION = "backend_defaults"
+#: Options of Cinder's VMware driver and of this package that a backend's section may hold.
+KNOWN_OPTIONS = frozenset(
+    {
+        *cinder_options.OTHER_VMWARE,
+        *(option.dest for option in cinder_options.BACKEND),
+        *(option.dest for group in conf.list_opts() for option in group[1]),
+    }
+)
+_SECRETS = frozenset(option.name for option in cinder_options.BACKEND if option.secret)
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class BackendConfiguration:
     :ivar settings: settings of its cache
     :ivar backend: its vCenter, and the cache's place in it
     :ivar adapter_type: adapter type of volumes that do not set one
+    :ivar storage_profiles: those that are configured for its volumes
     :ivar ledger_path: path of the ledger; None if nothing is counted
     """
 
@@ -49,6 +61,7 @@ class BackendConfiguration:
     settings: conf.Settings
     backend: Backend
     adapter_type: str
+    storage_profiles: tuple[str, ...]
     ledger_path: str | None
 
 
@@ -61,6 +74,12 @@ class Section:
     def __init__(self, options: cfg.ConfigOpts, name: str) -> None:
         self._options = options
         self._name = name
+        every = [*cinder_options.BACKEND, *conf.OPTIONS]
+        options.register_opts(every, group=SHARED_SECTION)
+        options.register_opts(every, group=name)
+        for option in every:
+            # Otherwise the option's default would hide the value in [backend_defaults].
+            options.set_default(option.name, None, group=name)
 
     def __getattr__(self, option: str) -> Any:
         with _clear_errors(f"[{self._name}] {option}", secret=option in _SECRETS):
@@ -72,21 +91,34 @@ class Section:
 class Configuration:
     """The configuration that was read; see :func:`read`.
 
-    :ivar files: in reading order
     :ivar backends: the selected backends, in the order of ``enabled_backends``
     :ivar options: oslo.config's object, on which further options may be registered
     """
 
-    files: tuple[str, ...]
     backends: tuple[BackendConfiguration, ...]
     options: cfg.ConfigOpts = field(repr=False)
 
     @contextlib.contextmanager
     def locks(self) -> Iterator[Callable[[BackendConfiguration], Locks]]:
-        """Yield a function that returns the locks that cinder-volume uses for a backend."""
-        with _LazyCoordinator(self.options) as opened:
+        """Yield a function that returns the locks that cinder-volume uses for a backend. The first
+        lock opens the coordinator, so read-only commands need none."""
+        opening = threading.Lock()
+        with contextlib.ExitStack() as stack:
+
+            @functools.cache
+            def opened() -> Callable[[str], Any]:
+                url = self.coordination_url
+                if url.startswith("file://"):
+                    check_owner(url.removeprefix("file://"), "[coordination] backend_url")
+                return stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
+
+            def get_lock(name: str) -> Any:
+                with opening:  # several threads may ask for the first lock
+                    get = opened()
+                return get(name)
+
             yield lambda chosen: ToozLocks(
-                opened.get_lock, chosen.backend.lock_scope, opened.backend_url
+                get_lock, chosen.backend.lock_scope, lambda: self.coordination_url
             )
 
     @property
@@ -97,13 +129,6 @@ class Configuration:
         """
         with _clear_errors("[coordination] backend_url", secret=True):
             return str(self.options.coordination.backend_url)
-
-    def storage_profiles(self, backend: str) -> tuple[str, ...]:
-        """``vmware_storage_profile`` of a backend.
-
-        :raises ConfigError: the value is invalid
-        """
-        return tuple(_section(self.options, backend).vmware_storage_profile or ())
 
     @property
     def workers(self) -> int | None:
@@ -129,19 +154,16 @@ class Configuration:
 
         options = self.options
         options.register_opts([*cinder_options.SCHEDULER, *conf.SCHEDULER_OPTIONS])
-        section = _section(options, backend)
-        with _clear_errors("[DEFAULT] enabled_backends"):
-            enabled = tuple(filter(None, options.enabled_backends or ()))
-        drivers = (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER)
-        vmware = {name for name in enabled if _section(options, name).volume_driver in drivers}
-        others = (_section(options, name) for name in enabled if name != backend)
+        section = Section(options, backend)
+        enabled = _enabled(options)
+        others = (Section(options, name) for name in enabled if name != backend)
         with _clear_errors("[DEFAULT] of the scheduler's options"):
             return Scheduling(
                 backend_name=section.volume_backend_name or None,
                 other_names=frozenset(
                     other.volume_backend_name or DEFAULT_POOL for other in others
                 ),
-                vmware_backends=len(vmware),
+                vmware_backends=sum(_may_have_cache(options, name) for name in enabled),
                 stats=section.vmware_enable_volume_stats,
                 extra_capabilities=section.extra_capabilities,
                 ratio=section.max_over_subscription_ratio,
@@ -151,38 +173,6 @@ class Configuration:
                 multiplier=options.image_cache_weight_multiplier,
                 volumes=volumes,
             )
-
-
-class _LazyCoordinator:
-    """Opens Cinder's coordinator when any thread asks for the first lock."""
-
-    def __init__(self, options: cfg.ConfigOpts) -> None:
-        self._options = options
-        self._stack = contextlib.ExitStack()
-        self._opening = threading.Lock()
-        self._get_lock: Callable[[str], Any] | None = None
-
-    def __enter__(self) -> _LazyCoordinator:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
-
-    def get_lock(self, name: str) -> Any:
-        with self._opening:
-            if self._get_lock is None:
-                self._get_lock = self._opened()
-        return self._get_lock(name)
-
-    def backend_url(self) -> str:
-        with _clear_errors("[coordination] backend_url", secret=True):
-            return str(self._options.coordination.backend_url)
-
-    def _opened(self) -> Callable[[str], Any]:
-        url = self.backend_url()
-        if url.startswith("file://"):
-            check_owner(url.removeprefix("file://"), "[coordination] backend_url")
-        return self._stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
 
 
 def read(
@@ -198,11 +188,57 @@ def read(
     :raises ConfigError: a file cannot be read, a value is invalid, or a backend does not exist
     """
     options = _loaded(files, directories)
-    chosen = tuple(dict.fromkeys(names)) or _enabled(options)
+    chosen = tuple(dict.fromkeys(names)) or _enabled_with_cache(options)
     return Configuration(
-        tuple(options.config_file or ()),
         tuple(_backend(options, name, by_name=bool(names)) for name in chosen),
         options,
+    )
+
+
+def option_names(files: Sequence[str], directories: Sequence[str]) -> dict[str, frozenset[str]]:
+    """The names of all options that are set, known or unknown, by section. Files that cannot be
+    read or parsed are skipped.
+
+    :param files: if empty, those that are read without ``--config-file``
+    :param directories: of ``*.conf`` files, as ``--config-dir`` takes them
+    """
+    found: dict[str, set[str]] = {}
+    inside = [path for each in directories for path in glob.glob(os.path.join(each, "*.conf"))]
+    for path in (*(files or cfg.find_config_files("cinder", "cinder-volume")), *inside):
+        sections: dict[str, dict[str, list[str]]] = {}
+        try:
+            cfg.ConfigParser(path, sections).parse()
+        except (cfg.ParseError, OSError, UnicodeDecodeError):
+            continue
+        for section, options in sections.items():
+            found.setdefault(section, set()).update(options)
+    return {section: frozenset(names) for section, names in found.items()}
+
+
+def check_owner(path: str, option: str) -> None:
+    """Refuse to run as root if the directory belongs to another user.
+
+    Every process opens lock files and the ledger for writing. cinder-volume could not open files
+    that root created, and its cache would stop working.
+
+    :param path: a directory, or a file in it that need not exist
+    :param option: the option that sets the path, for the error
+    :raises ConfigError: run the command as the directory's owner
+    """
+    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    try:
+        owner = os.stat(directory).st_uid
+    except OSError:
+        return  # opening it will fail with a better message
+    if os.geteuid() != 0 or owner == 0:
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    raise errors.ConfigError(
+        f"{option}: {directory} belongs to {name}, who cannot use files that root creates there: "
+        f"run this command as that user, e.g. sudo -u {name} vmdk-cache"
     )
 
 
@@ -222,12 +258,10 @@ def _loaded(files: Sequence[str], directories: Sequence[str]) -> cfg.ConfigOpts:
     return options
 
 
-def _enabled(options: cfg.ConfigOpts) -> tuple[str, ...]:
-    """The enabled backends with our driver."""
-    with _clear_errors("[DEFAULT] enabled_backends"):
-        enabled = tuple(dict.fromkeys(filter(None, options.enabled_backends or ())))
+def _enabled_with_cache(options: cfg.ConfigOpts) -> tuple[str, ...]:
+    enabled = _enabled(options)
     ours = tuple(
-        name for name in enabled if _section(options, name).volume_driver == cinder_options.DRIVER
+        name for name in enabled if Section(options, name).volume_driver == cinder_options.DRIVER
     )
     if not ours:
         raise errors.ConfigError(
@@ -240,14 +274,23 @@ def _enabled(options: cfg.ConfigOpts) -> tuple[str, ...]:
 
 def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendConfiguration:
     if by_name and name not in options.list_all_sections():
-        known = ", ".join(sorted(_candidates(options))) or "none"
+        others = ("DEFAULT", SHARED_SECTION, "coordination")
+        known = ", ".join(
+            sorted(
+                section
+                for section in options.list_all_sections()
+                if not section.startswith("_")
+                and section not in others
+                and _may_have_cache(options, section)
+            )
+        )
         raise errors.ConfigError(
             f"no backend {quoted(name)} in {_where(options)}; backends that may have a cache: "
-            f"{known}"
+            f"{known or 'none'}"
         )
-    section = _section(options, name)
+    section = Section(options, name)
     driver = section.volume_driver
-    if driver not in (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER):
+    if driver not in cinder_options.DRIVERS:
         raise errors.ConfigError(
             f"backend {quoted(name)} has no image cache: its volume_driver is {driver}, not "
             f"{cinder_options.DRIVER}"
@@ -264,30 +307,18 @@ def _backend(options: cfg.ConfigOpts, name: str, *, by_name: bool) -> BackendCon
             lambda: deployment.derived_id(options.config_file or (), options.config_dir or ()),
         ),
         adapter_type=section.vmware_adapter_type,
+        storage_profiles=tuple(section.vmware_storage_profile or ()),
         ledger_path=section.image_cache_ledger or None,
     )
 
 
-def _candidates(options: cfg.ConfigOpts) -> Iterator[str]:
-    for name in options.list_all_sections():
-        if name.startswith("_") or name in ("DEFAULT", SHARED_SECTION, "coordination"):
-            continue
-        driver = _section(options, name).volume_driver
-        if driver in (cinder_options.DRIVER, cinder_options.PLAIN_DRIVER):
-            yield name
+def _enabled(options: cfg.ConfigOpts) -> tuple[str, ...]:
+    with _clear_errors("[DEFAULT] enabled_backends"):
+        return tuple(dict.fromkeys(filter(None, options.enabled_backends or ())))
 
 
-def _section(options: cfg.ConfigOpts, name: str) -> Section:
-    every = [*cinder_options.BACKEND, *conf.OPTIONS]
-    options.register_opts(every, group=SHARED_SECTION)
-    options.register_opts(every, group=name)
-    for option in every:
-        # Otherwise the option's default would hide the value in [backend_defaults].
-        options.set_default(option.name, None, group=name)
-    return Section(options, name)
-
-
-_SECRETS = frozenset(option.name for option in cinder_options.BACKEND if option.secret)
+def _may_have_cache(options: cfg.ConfigOpts, name: str) -> bool:
+    return Section(options, name).volume_driver in cinder_options.DRIVERS
 
 
 def _where(options: cfg.ConfigOpts) -> str:

@@ -62,10 +62,7 @@ def identity(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Identity:
     :param environ: :data:`os.environ`
     :raises ConfigError: credentials are missing or incomplete; the text names the option
     """
-    options.register_opts(cinder_options.GLANCE)
-    for section in _SECTIONS:
-        loading.register_auth_conf_options(options, section)
-        loading.register_session_conf_options(options, section)
+    _register(options)
     with _naming("cinder.conf"):
         if environ.get("OS_AUTH_URL") or environ.get("OS_AUTH_TYPE"):
             return Identity(_session(options, environ), _from_environment(environ), ENVIRONMENT)
@@ -82,13 +79,31 @@ def identity(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Identity:
     )
 
 
+def cinder_has_its_own(options: cfg.ConfigOpts) -> bool:
+    """Whether cinder-volume has Glance credentials of its own, or needs none.
+
+    :raises ConfigError: the value of an option is invalid
+    """
+    _register(options)
+    options.register_opts(cinder_options.SERVICE_USER, group="service_user")
+    with _naming("cinder.conf"):
+        user = options.service_user
+        as_service = user.send_service_user_token and user.auth_type
+        return options.auth_strategy != "keystone" or bool(as_service or options.glance.auth_type)
+
+
+def _register(options: cfg.ConfigOpts) -> None:
+    options.register_opts(cinder_options.GLANCE)
+    for section in _SECTIONS:
+        loading.register_auth_conf_options(options, section)
+        loading.register_session_conf_options(options, section)
+
+
 def _from_environment(environ: Mapping[str, str]) -> plugin.BaseAuthPlugin:
     name = environ.get("OS_AUTH_TYPE") or "password"
 
     def value_of(option: loading.Opt) -> str | None:
-        names = (option.dest, *(old.dest for old in option.deprecated))
-        values = (environ.get(f"OS_{name.upper()}") for name in names)
-        return next(filter(None, values), None)
+        return next(filter(None, map(environ.get, option.argparse_envvars)), None)
 
     if name not in loading.get_available_plugin_names():  # otherwise stevedore logs an error
         raise ConfigError(

@@ -6,8 +6,8 @@ A table shows only the columns that fit a terminal; other formats, and ``-c``, h
 from __future__ import annotations
 
 import argparse
+import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache.cli import command
@@ -15,9 +15,9 @@ from vmdk_cache.cli.columns import Plain, Size, Time
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.entry import CacheEntry
-    from vmdk_cache.cache.eviction_plan import Verdict
     from vmdk_cache.cache.key import CacheKey
-    from vmdk_cache.conf import Settings
+    from vmdk_cache.cli.configuration import BackendConfiguration
+    from vmdk_cache.wiring import RunningCache
 
 COLUMNS = (
     "Backend",
@@ -72,17 +72,7 @@ class List(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        rows = []
-        for configured, cache in self.caches():
-            with self.reporting(f"backend {configured.name}"):
-                plan = cache.purge.plan()
-                rows += _rows(
-                    configured.name,
-                    (*plan.keep, *plan.remove),
-                    cache.placement.datastore_names(),
-                    configured.settings,
-                    parsed_args,
-                )
+        rows = self.collect(functools.partial(_rows, parsed_args))
         columns = (*COLUMNS, "Why") if parsed_args.all else COLUMNS
         if parsed_args.formatter == "table" and not (parsed_args.columns or parsed_args.all):
             # Set as if by -c, so that --sort-column still accepts the others.
@@ -91,29 +81,30 @@ class List(command.Lister):
 
 
 def _rows(
-    backend: str,
-    verdicts: Iterable[Verdict],
-    datastores: Mapping[str, str],
-    settings: Settings,
-    wanted: argparse.Namespace,
+    wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache
 ) -> list[list[Any]]:
     from vmdk_cache.cache.eviction_plan import expires_at
 
-    every = sorted(verdicts, key=lambda verdict: (verdict.entry.image_id or "", verdict.entry.name))
+    plan = cache.purge.plan()
+    datastores = cache.placement.datastore_names()
+    every = sorted(
+        (*plan.keep, *plan.remove),
+        key=lambda verdict: (verdict.entry.image_id or "", verdict.entry.name),
+    )
     copies = Counter(_key(verdict.entry) for verdict in every)
     rows = []
     for verdict in every:
         entry = verdict.entry
         datastore = datastores.get(entry.datastore or "", entry.datastore)
-        if not wanted.all and not is_ours(entry):
-            continue
-        if wanted.image and entry.image_id not in wanted.image:
-            continue
-        if wanted.datastore and datastore not in wanted.datastore:
-            continue
         ours = is_ours(entry)
+        if not (
+            (ours or wanted.all)
+            and (not wanted.image or entry.image_id in wanted.image)
+            and (not wanted.datastore or datastore in wanted.datastore)
+        ):
+            continue
         row = [
-            backend,
+            configured.name,
             Plain(entry.image_id if ours else None),
             entry.name,
             entry.phase.value,
@@ -123,7 +114,7 @@ def _rows(
             Plain(entry.record.key.adapter_type if ours and entry.record else None),
             Time(entry.created_at if ours else entry.made_at),
             Time(entry.used_at),
-            Time(expires_at(entry, settings) if ours else None),
+            Time(expires_at(entry, configured.settings) if ours else None),
             copies[_key(entry)] if ours else 0,
         ]
         rows.append([*row, verdict.reason] if wanted.all else row)

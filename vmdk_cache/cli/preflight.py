@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib.metadata
 import os
+import platform
 import socket
+import stat
 import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,17 +21,18 @@ from vmdk_cache.quoting import sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.cli.report_file import ReportFile
     from vmdk_cache.locks import Locks
     from vmdk_cache.preflight.live_target import LiveTarget
     from vmdk_cache.preflight.probe import Result
-    from vmdk_cache.preflight.target import Images, Surroundings, Target, Volumes
+    from vmdk_cache.preflight.target import Surroundings, Target
 
 COLUMNS = ("Backend", "Probe", "Object", "Result", "Seen", "What To Do", "Seconds")
 #: A probe that takes longer is announced on stderr.
 _PATIENCE_S = 2.0
 _TIMEOUT_S = 30
 _CONNECT_TIMEOUT_S = 10
+#: Packages whose versions the report states.
+_PACKAGES = ("vmdk-cache", "pyvmomi", "oslo.config", "tooz")
 
 
 class Preflight(command.Lister):
@@ -38,7 +42,7 @@ class Preflight(command.Lister):
     or not tried, with what was seen and what to do. The exit code is 0 if nothing failed.
     """
 
-    _report: ReportFile | None = None
+    _report: _Report | None = None
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -71,7 +75,8 @@ class Preflight(command.Lister):
         if parsed_args.report is not None:
             if len(backends) > 1:
                 raise command.UsageError("argument --report: select one backend with --backend")
-            self._report = self._report_file(parsed_args.report, rows)
+            self._report = _Report(parsed_args.report)
+            self._opened.callback(self._write_report, self._report, rows)
         for configured in backends:
             with self.reporting(f"backend {configured.name}"):
                 target = self._target(configured, parsed_args.timeout)
@@ -82,45 +87,34 @@ class Preflight(command.Lister):
                         self._count(configured.name, result)
         return COLUMNS, rows
 
-    def _report_file(self, path: str, rows: list[list[Any]]) -> ReportFile:
-        """A report that is written when the command ends, with the rows collected by then."""
-        from vmdk_cache.cli.report_file import ReportFile
-
-        def results() -> list[dict[str, Any]]:
-            return [dict(zip(COLUMNS, map(machine_readable, row), strict=True)) for row in rows]
-
-        made = ReportFile(path, results)
-        self._opened.callback(self._finish, made)
-        return made
-
-    def _finish(self, made: ReportFile) -> None:
+    def _write_report(self, report: _Report, rows: list[list[Any]]) -> None:
         try:
-            made.write()
+            report.write(
+                [dict(zip(COLUMNS, map(machine_readable, row), strict=True)) for row in rows]
+            )
         except OSError as failure:
             self.tell(f"argument --report: cannot write the report: {sentence(failure)}")
             self.fail()
 
     def _backends(self) -> tuple[BackendConfiguration, ...]:
+        """The selected backends. If the configuration is invalid, misspelt option names are
+        printed too, because they may be the reason."""
+        from vmdk_cache.cli.configuration import KNOWN_OPTIONS, option_names
+        from vmdk_cache.preflight.configuration import strange_options
+
         try:
             return self.configuration.backends
         except errors.ConfigError:
-            self._name_strange_options()
+            options: Any = self.app_args
+            sections = option_names(options.config_file, options.config_dir)
+            lines = [
+                f"{found.seen}: {found.to_do}"
+                for section in options.backend or sections
+                for found in strange_options(section, sections, KNOWN_OPTIONS)
+            ]
+            for line in dict.fromkeys(lines):
+                self.tell(line)
             raise
-
-    def _name_strange_options(self) -> None:
-        """Print misspelt option names, which may be the reason why the configuration is invalid."""
-        from vmdk_cache.cli.option_names import KNOWN, cinder_files, option_names
-        from vmdk_cache.preflight.configuration import strange_options
-
-        options: Any = self.app_args
-        sections = option_names(options.config_file or cinder_files(), options.config_dir)
-        lines = [
-            f"{found.seen}: {found.to_do}"
-            for section in options.backend or sections
-            for found in strange_options(section, sections, KNOWN)
-        ]
-        for line in dict.fromkeys(lines):
-            self.tell(line)
 
     def _target(self, configured: BackendConfiguration, timeout_s: float) -> Target:
         from vmdk_cache.clock import SystemClock
@@ -140,22 +134,23 @@ class Preflight(command.Lister):
         return self._opened.enter_context(made)
 
     def _surroundings(self, configured: BackendConfiguration, timeout_s: float) -> Surroundings:
-        from vmdk_cache.cli.option_names import KNOWN, option_names
+        from vmdk_cache.cli import cinder_api, glance
+        from vmdk_cache.cli.configuration import KNOWN_OPTIONS, option_names
         from vmdk_cache.preflight.target import Surroundings
 
         options: Any = self.configuration.options
         return Surroundings(
             sections=option_names(options.config_file or (), options.config_dir or ()),
-            known_options=KNOWN,
+            known_options=KNOWN_OPTIONS,
             coordination_url=self.configuration.coordination_url,
             locks=lambda: self._briefly(configured),
             workers=self.configuration.workers,
-            storage_profiles=self.configuration.storage_profiles(configured.name),
+            storage_profiles=configured.storage_profiles,
             ledger_path=configured.ledger_path,
-            images=lambda: self._glance(timeout_s),
+            images=lambda: glance.connect(options, os.environ, timeout_s),
             host_name=socket.gethostname(),
             scheduling=self.configuration.scheduling(
-                configured.name, lambda: self._cinder(timeout_s)
+                configured.name, lambda: cinder_api.connect(options, os.environ, timeout_s)
             ),
         )
 
@@ -164,16 +159,6 @@ class Preflight(command.Lister):
         """The backend's locks, from a coordinator that is closed after the block."""
         with self.configuration.locks() as locks:
             yield locks(configured)
-
-    def _glance(self, timeout_s: float) -> Images:
-        from vmdk_cache.cli import glance
-
-        return glance.connect(self.configuration.options, os.environ, timeout_s)
-
-    def _cinder(self, timeout_s: float) -> Volumes:
-        from vmdk_cache.cli import cinder_api
-
-        return cinder_api.connect(self.configuration.options, os.environ, timeout_s)
 
     def _results(
         self, configured: BackendConfiguration, target: Target, *, live: bool
@@ -227,14 +212,14 @@ class Preflight(command.Lister):
         from vmdk_cache.preflight.live_target import SETTINGS, LiveNames, LiveTarget, live_backend
 
         listener = None if self._report is None else self._report.exchanges
-        live = dataclasses.replace(configured, backend=live_backend(target.backend, listener))
-        locks = self._locks(live)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(locks.hold("live", 0))
-            cache = wiring.build(SETTINGS, live.backend, locks, events=events.log)
-            stack.callback(cache.close)
-            names = LiveNames.new(target.surroundings.host_name)
-            made = stack.enter_context(LiveTarget(target, cache, names, configured.adapter_type))
+        backend = live_backend(target.backend, listener)
+        locks = self._locks(dataclasses.replace(configured, backend=backend))
+        names, adapter = LiveNames.new(target.surroundings.host_name), configured.adapter_type
+        with (
+            locks.hold("live", 0),
+            contextlib.closing(wiring.build(SETTINGS, backend, locks, events=events.log)) as cache,
+            LiveTarget(target, cache, names, adapter) as made,
+        ):
             try:
                 yield made
             except KeyboardInterrupt:
@@ -268,13 +253,57 @@ class Preflight(command.Lister):
         from vmdk_cache.preflight.probe import Status
 
         failure = result.finding.failure
-        if failure is not None:
-            if exit_code.of(failure) >= exit_code.CONFIGURATION:
-                self.report(failure, f"backend {backend}: {result.probe}")
-            else:
-                self.fail(exit_code.of(failure))
-        elif result.finding.status is Status.FAILED:
+        if failure is not None and exit_code.of(failure) >= exit_code.CONFIGURATION:
+            self.report(failure, f"backend {backend}: {result.probe}")
+        elif failure is not None or result.finding.status is Status.FAILED:
             self.fail()
+
+
+class _Report:
+    """The file of ``--report``, readable only by its owner (mode 0600): opened before the first
+    request, written last.
+
+    :raises UsageError: the file cannot be opened for writing
+    :ivar exchanges: records each SOAP request of the live run
+    :ivar target: the target of the probes; None until it is known
+    :ivar product: vCenter's product name; '' until the log-in
+    """
+
+    def __init__(self, path: str) -> None:
+        from vmdk_cache.preflight.report import Exchanges
+
+        self.exchanges = Exchanges()
+        self.target: Target | None = None
+        self.product = ""
+        try:
+            # Otherwise opening a pipe without a reader would block.
+            how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+            opened = os.open(path, how, 0o600)
+            os.set_blocking(opened, True)
+            if stat.S_ISREG(os.fstat(opened).st_mode):
+                os.fchmod(opened, 0o600)  # an existing file keeps its mode
+        except OSError as failure:
+            raise command.UsageError(f"argument --report: {sentence(failure)}") from failure
+        self._file = os.fdopen(opened, "w", encoding="utf-8")
+
+    def write(self, results: list[dict[str, Any]]) -> None:
+        """Write the report; call it once.
+
+        :param results: rows of the checklist
+        :raises OSError: the file cannot be written
+        """
+        from vmdk_cache.preflight.redaction import Redaction
+        from vmdk_cache.preflight.report import report
+
+        target = self.target
+        redaction = Redaction(
+            [] if target is None else target.machines(),
+            [] if target is None else [target.backend.endpoint.user],
+        )
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        versions |= {"python": platform.python_version(), "system": platform.platform()}
+        with self._file:
+            self._file.write(report(versions, self.product, results, self.exchanges, redaction))
 
 
 def _row(backend: str, result: Result) -> list[Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
@@ -15,6 +16,7 @@ from vmdk_cache.quoting import identifier
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.eviction_plan import EvictionPlan, Verdict
+    from vmdk_cache.cli.configuration import BackendConfiguration
     from vmdk_cache.cli.glance import Glance
     from vmdk_cache.image import Image
     from vmdk_cache.wiring import RunningCache
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason")
 
 
-class PurgeTemplates(command.Lister):
+class Purge(command.Lister):
     """Delete templates: what the periodic purge would delete now, or what is asked for.
 
     Safe while services are running: it takes the same locks and checks each template again before
@@ -65,43 +67,18 @@ class PurgeTemplates(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        wanted = bool(parsed_args.image or parsed_args.all)
-        image_ids = None if parsed_args.all else frozenset(parsed_args.image or ())
-        if wanted and not parsed_args.dry_run:
+        selected = bool(parsed_args.image or parsed_args.all)
+        if selected and not parsed_args.dry_run:
             self.check_can_confirm(parsed_args, "--all" if parsed_args.all else "--image")
-        catalog = self._catalog(wanted) if parsed_args.ask_glance else None
-        rows, seen = [], set()
-        for configured, cache in self.caches(catalog):
-            if catalog is not None and configured.settings.auto_warm:
-                cache.kept.set(catalog.marked)
+        if selected and parsed_args.ask_glance:
+            raise command.UsageError("--ask-glance goes with --expired only")
+        catalog = None
+        if parsed_args.ask_glance:
+            from vmdk_cache.cli import glance
 
-            def plan(cache: RunningCache = cache) -> EvictionPlan:
-                return cache.purge.plan_requested(image_ids) if wanted else cache.purge.plan()
-
-            try:
-                planned = plan()
-                table = _Table(configured.name, cache.placement.datastore_names())
-                held_up = [v for v in planned.keep if wanted and _is_asked_for(v, image_ids)]
-                seen |= {v.entry.image_id for v in (*planned.remove, *held_up)}
-                if parsed_args.dry_run:
-                    rows += [table.row(v, "would be removed") for v in planned.remove]
-                    rows += [table.row(v, "would stay") for v in held_up]
-                    continue
-                if wanted and planned.remove:
-                    self.confirm(parsed_args, _question(configured.name, planned.remove))
-                rows += self._carried_out(cache, plan, table, planned)
-                rows += [table.row(v, "stayed") for v in held_up]
-                if held_up:
-                    self.fail()
-            except command.NotConfirmedError as refused:
-                # Concerns this backend only; show what was removed from the previous ones.
-                self.fail()
-                self.tell(f"backend {configured.name}: {refused}")
-            except errors.LockTimeout:
-                self.fail()
-                self.tell(f"backend {configured.name}: another process is purging, try again later")
-            except errors.VmdkCacheError as failure:
-                self.report(failure, f"backend {configured.name}")
+            catalog = _Catalog(glance.connect(self.configuration.options, os.environ))
+        seen: set[str | None] = set()
+        rows = self.collect(functools.partial(self._purge, parsed_args, catalog, seen), catalog)
         if catalog is not None and catalog.failure is not None:
             self.report(
                 catalog.failure, "templates that Glance could not confirm as stale were kept"
@@ -112,31 +89,77 @@ class PurgeTemplates(command.Lister):
                 self.tell(f"no template of image {identifier(image_id)}")
         return COLUMNS, sorted(rows, key=lambda row: (row[0], row[2]))
 
-    def _catalog(self, wanted: bool) -> _Catalog:
-        from vmdk_cache.cli import glance
+    def _purge(
+        self,
+        wanted: argparse.Namespace,
+        catalog: _Catalog | None,
+        seen: set[str | None],
+        configured: BackendConfiguration,
+        cache: RunningCache,
+    ) -> list[list[Any]]:
+        """The rows of one backend; adds the ids of images that have templates to ``seen``.
 
-        if wanted:
-            raise command.UsageError("--ask-glance goes with --expired only")
-        return _Catalog(glance.connect(self.configuration.options, os.environ))
+        :raises VmdkCacheError: the plan could not be made or carried out
+        :raises CommandFailedError: not confirmed, or another process is purging
+        """
+        from vmdk_cache.cache.entry import Phase
+
+        if catalog is not None and configured.settings.auto_warm:
+            cache.kept.set(catalog.marked)
+        selected = bool(wanted.image or wanted.all)
+        image_ids = None if wanted.all else frozenset(wanted.image or ())
+        plan = cache.purge.plan
+        if selected:
+            plan = functools.partial(cache.purge.plan_requested, image_ids)
+        planned = plan()
+        held_up = [  # selected, but they cannot be deleted now
+            verdict
+            for verdict in planned.keep
+            if selected
+            and verdict.entry.phase is not Phase.FOREIGN
+            and (image_ids is None or verdict.entry.image_id in image_ids)
+        ]
+        seen |= {verdict.entry.image_id for verdict in (*planned.remove, *held_up)}
+        row = functools.partial(_row, configured.name, cache.placement.datastore_names())
+        if wanted.dry_run:
+            rows = [row(verdict, "would be removed") for verdict in planned.remove]
+            return rows + [row(verdict, "would stay") for verdict in held_up]
+        rows = []
+        if planned.remove:
+            if selected:
+                self.confirm(wanted, _question(configured.name, planned.remove))
+            rows = self._carried_out(cache, plan, planned, row)
+        if held_up:
+            self.fail()
+        return rows + [row(verdict, "stayed") for verdict in held_up]
 
     def _carried_out(
         self,
         cache: RunningCache,
         plan: Callable[[], EvictionPlan],
-        table: _Table,
-        planned: EvictionPlan,
+        agreed: EvictionPlan,
+        row: Callable[..., list[Any]],
     ) -> list[list[Any]]:
-        if not planned.remove:
-            return []
         # Templates that joined the plan after the confirmation wait for the next purge.
-        agreed = {verdict.entry.moref for verdict in planned.remove}
-        done = cache.purge.carry_out(lambda: _only(plan(), agreed))
-        rows = [table.row(verdict, "removed") for verdict in done.removed]
-        for verdict, why in done.stayed:
-            rows.append(table.row(verdict, "gone" if why.gone else "stayed", why.reason))
-            if not why.gone:
-                self.fail()
-        return rows
+        morefs = {verdict.entry.moref for verdict in agreed.remove}
+
+        def still_agreed() -> EvictionPlan:
+            now = plan()
+            remove = tuple(verdict for verdict in now.remove if verdict.entry.moref in morefs)
+            return dataclasses.replace(now, remove=remove)
+
+        try:
+            done = cache.purge.carry_out(still_agreed)
+        except errors.LockTimeout:
+            raise command.CommandFailedError(
+                "another process is purging, try again later"
+            ) from None
+        if not all(why.gone for _, why in done.stayed):
+            self.fail()
+        return [row(verdict, "removed") for verdict in done.removed] + [
+            row(verdict, "gone" if why.gone else "stayed", why.reason)
+            for verdict, why in done.stayed
+        ]
 
 
 class _Catalog:
@@ -163,37 +186,23 @@ class _Catalog:
             return frozenset()
 
 
-class _Table:
-    def __init__(self, backend: str, datastores: dict[str, str]) -> None:
-        self._backend = backend
-        self._datastores = datastores
-
-    def row(self, verdict: Verdict, outcome: str, reason: str | None = None) -> list[Any]:
-        entry = verdict.entry
-        return [
-            self._backend,
-            Plain(entry.image_id),
-            entry.name,
-            Plain(self._datastores.get(entry.datastore or "", entry.datastore)),
-            Size(entry.unshared_bytes),
-            outcome,
-            reason or verdict.reason,
-        ]
-
-
-def _is_asked_for(verdict: Verdict, image_ids: frozenset[str] | None) -> bool:
-    """Whether the plan keeps a template that was selected for deletion but cannot be deleted
-    now."""
-    from vmdk_cache.cache.entry import Phase
-
+def _row(
+    backend: str,
+    datastores: Mapping[str, str],
+    verdict: Verdict,
+    outcome: str,
+    reason: str | None = None,
+) -> list[Any]:
     entry = verdict.entry
-    return entry.phase is not Phase.FOREIGN and (image_ids is None or entry.image_id in image_ids)
-
-
-def _only(plan: EvictionPlan, morefs: set[str]) -> EvictionPlan:
-    from vmdk_cache.cache.eviction_plan import EvictionPlan
-
-    return EvictionPlan(plan.keep, tuple(v for v in plan.remove if v.entry.moref in morefs))
+    return [
+        backend,
+        Plain(entry.image_id),
+        entry.name,
+        Plain(datastores.get(entry.datastore or "", entry.datastore)),
+        Size(entry.unshared_bytes),
+        outcome,
+        reason or verdict.reason,
+    ]
 
 
 def _question(backend: str, verdicts: Iterable[Verdict]) -> str:

@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from cliff import columns
 
 from vmdk_cache.cli import command
-from vmdk_cache.cli.columns import Plain, Size, Time
+from vmdk_cache.cli.columns import Plain, Size, Time, machine_readable
 from vmdk_cache.cli.list import is_ours
 from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
+    from vmdk_cache.cache.entry import CacheEntry
     from vmdk_cache.cache.eviction_plan import Verdict
+    from vmdk_cache.cli.configuration import BackendConfiguration
     from vmdk_cache.conf import Settings
+    from vmdk_cache.wiring import RunningCache
 
 FIELDS = ("Image", "Copies", "Virtual Size", "Freed By Deletion", "Last Used", "Templates")
-
-
-@dataclass(frozen=True)
-class _Found:
-    """:ivar backend: name
-    :ivar goes: whether the purge would remove it
-    :ivar datastores: names by managed object id
-    """
-
-    backend: str
-    verdict: Verdict
-    goes: bool
-    settings: Settings
-    datastores: Mapping[str, str]
-
-    @property
-    def names(self) -> frozenset[str | None]:
-        """The ids and names that select it."""
-        entry = self.verdict.entry
-        return frozenset({entry.image_id if is_ours(entry) else None, entry.name, entry.moref})
 
 
 class Templates(columns.FormattableColumn[list[dict[str, Any]]]):
@@ -47,20 +30,13 @@ class Templates(columns.FormattableColumn[list[dict[str, Any]]]):
     def human_readable(self) -> str:
         blocks = []
         for template in self._value:
-            lines = [str(template["Name"])]
-            for key, value in template.items():
-                if key != "Name":
-                    human = value.human_readable() if hasattr(value, "human_readable") else value
-                    lines.append(f"  {key}: {human}")
-            blocks.append("\n".join(lines))
+            name, *fields = template.items()
+            blocks.append("\n".join([name[1], *(f"  {key}: {value}" for key, value in fields)]))
         return "\n\n".join(blocks)
 
     def machine_readable(self) -> list[dict[str, Any]]:
         return [
-            {
-                key: value.machine_readable() if hasattr(value, "machine_readable") else value
-                for key, value in template.items()
-            }
+            {key: machine_readable(value) for key, value in template.items()}
             for template in self._value
         ]
 
@@ -83,49 +59,58 @@ class Show(command.ShowOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        everything = self._everything()
-        found = [each for each in everything if parsed_args.what in each.names]
+        everything = self.collect(_described)
+        what = parsed_args.what
+        found = [
+            (entry, template)
+            for entry, template in everything
+            if what in (entry.name, entry.moref) or (is_ours(entry) and what == entry.image_id)
+        ]
         if not found:
-            entries = [each.verdict.entry for each in everything]
-            known = sorted({str(entry.image_id) for entry in entries if is_ours(entry)})
+            known = sorted({str(entry.image_id) for entry, _ in everything if is_ours(entry)})
             raise command.CommandFailedError(
-                f"no template of {quoted(parsed_args.what)}; "
+                f"no template of {quoted(what)}; "
                 + (f"images in the cache: {', '.join(known)}" if known else "the cache is empty")
             )
-        entries = [each.verdict.entry for each in found]
+        entries = [entry for entry, _ in found]
         used = [entry.used_at for entry in entries if entry.used_at is not None]
         images = {entry.image_id for entry in entries if is_ours(entry)}
+        templates = sorted((each for _, each in found), key=itemgetter("Backend", "Name"))
         return FIELDS, [
             Plain(images.pop() if len(images) == 1 else None),
             len(found),
             Size(max(entry.size_bytes for entry in entries)),
             Size(sum(entry.unshared_bytes for entry in entries)),
             Time(max(used, default=None)),
-            Templates([_template(each) for each in found]),
+            Templates(templates),
         ]
 
-    def _everything(self) -> list[_Found]:
-        found = []
-        for configured, cache in self.caches():
-            with self.reporting(f"backend {configured.name}"):
-                plan, names = cache.purge.plan(), cache.placement.datastore_names()
-                settings = configured.settings
-                found += [_Found(configured.name, v, False, settings, names) for v in plan.keep]
-                found += [_Found(configured.name, v, True, settings, names) for v in plan.remove]
-        return sorted(found, key=lambda each: (each.backend, each.verdict.entry.name))
+
+def _described(
+    configured: BackendConfiguration, cache: RunningCache
+) -> list[tuple[CacheEntry, dict[str, Any]]]:
+    plan, names = cache.purge.plan(), cache.placement.datastore_names()
+    settings = configured.settings
+    return [
+        (verdict.entry, _template(configured.name, verdict, fate, names, settings))
+        for verdicts, fate in ((plan.keep, "keep"), (plan.remove, "remove"))
+        for verdict in verdicts
+    ]
 
 
-def _template(found: _Found) -> dict[str, Any]:
+def _template(
+    backend: str, verdict: Verdict, fate: str, datastores: Mapping[str, str], settings: Settings
+) -> dict[str, Any]:
     from vmdk_cache.cache.eviction_plan import expires_at
 
-    entry, ours = found.verdict.entry, is_ours(found.verdict.entry)
+    entry, ours = verdict.entry, is_ours(verdict.entry)
     record = entry.record if ours else None
     return {
         "Name": entry.name,
-        "Backend": found.backend,
+        "Backend": backend,
         "Managed Object": entry.moref,
         "Phase": entry.phase.value,
-        "Datastore": Plain(found.datastores.get(entry.datastore or "", entry.datastore)),
+        "Datastore": Plain(datastores.get(entry.datastore or "", entry.datastore)),
         "Host": Plain(entry.host),
         "Accessible": entry.accessible,
         "Virtual Size": Size(entry.size_bytes),
@@ -138,8 +123,8 @@ def _template(found: _Found) -> dict[str, Any]:
         "Created": Time(entry.created_at if ours else entry.made_at),
         "Last Used": Time(entry.used_at),
         "Last Warmed": Time(entry.warmed_at),
-        "Expires": Time(expires_at(entry, found.settings) if ours else None),
-        "Verdict": "remove" if found.goes else "keep",
-        "Rule": Plain(found.verdict.rule and found.verdict.rule.value),
-        "Reason": found.verdict.reason,
+        "Expires": Time(expires_at(entry, settings) if ours else None),
+        "Verdict": fate,
+        "Rule": Plain(verdict.rule and verdict.rule.value),
+        "Reason": verdict.reason,
     }
