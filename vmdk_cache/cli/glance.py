@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import glanceclient
 from glanceclient import exc as glance_exc
 from oslo_config import cfg
+from oslo_utils.uuidutils import is_uuid_like
 
 from vmdk_cache import glance_errors
 from vmdk_cache.cache.admission import DISK_FORMAT
@@ -108,7 +108,7 @@ class Glance:
 
         :raises SourceUnavailable: Glance is unreachable or refuses
         """
-        if _is_id(name_or_id):
+        if is_uuid_like(name_or_id):
             found = self._show(name_or_id)
             if found is not None:
                 return [found]
@@ -204,13 +204,6 @@ class Glance:
 def _named(meta: Mapping[str, Any]) -> NamedImage:
     # Any user may have chosen the name, so control characters must not reach the terminal.
     return NamedImage(describe(meta), printable(str(meta.get("name") or "")))
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False
 
 
 def _url(server: str) -> str:

@@ -86,9 +86,10 @@ def cinder_has_its_own(options: cfg.ConfigOpts) -> bool:
     """
     _register(options)
     options.register_opts(cinder_options.SERVICE_USER, group="service_user")
+    with _naming("[service_user] send_service_user_token"):
+        sends_token = options.service_user.send_service_user_token
     with _naming("cinder.conf"):
-        user = options.service_user
-        as_service = user.send_service_user_token and user.auth_type
+        as_service = sends_token and options.service_user.auth_type
         return options.auth_strategy != "keystone" or bool(as_service or options.glance.auth_type)
 
 

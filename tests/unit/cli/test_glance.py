@@ -21,7 +21,14 @@ from urllib3.exceptions import IncompleteRead
 from tests.unit.cache.conftest import image
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.glance import Glance, connect
-from vmdk_cache.cli.identity import ENVIRONMENT, GLANCE_USER, SERVICE_USER, Identity, identity
+from vmdk_cache.cli.identity import (
+    ENVIRONMENT,
+    GLANCE_USER,
+    SERVICE_USER,
+    Identity,
+    cinder_has_its_own,
+    identity,
+)
 from vmdk_cache.errors import (
     ConfigError,
     ImageCorrupt,
@@ -93,6 +100,30 @@ def test_the_environment_comes_before_the_section(
     assert identity(options(SECTION + GLANCE), {}).source == GLANCE_USER
     assert identity(options(GLANCE), {}).source == GLANCE_USER
     assert identity(options("auth_strategy = noauth\n"), {}).source is None
+
+
+@pytest.mark.parametrize(
+    ("text", "has"),
+    [
+        ("", False),
+        (SECTION, False),
+        (f"{SECTION}send_service_user_token = true\n", True),
+        (GLANCE, True),
+        ("auth_strategy = noauth\n", True),
+    ],
+    ids=["nothing", "token not sent", "token sent", "[glance]", "noauth"],
+)
+def test_cinder_has_its_own_credentials_if_it_uses_those_that_are_configured(
+    options: Callable[[str], cfg.ConfigOpts], text: str, has: bool
+) -> None:
+    assert cinder_has_its_own(options(text)) is has
+
+
+def test_an_invalid_value_about_cinders_credentials_names_its_option(
+    options: Callable[[str], cfg.ConfigOpts],
+) -> None:
+    with pytest.raises(ConfigError, match=r"^\[service_user\] send_service_user_token is invalid"):
+        cinder_has_its_own(options(f"{SECTION}send_service_user_token = maybe\n"))
 
 
 def test_the_section_of_the_user_sets_the_trusted_ca(
