@@ -118,6 +118,7 @@ class Kind(enum.StrEnum):
     replica         seconds
     evict           bytes that counted as provisioned; detail: the rule
                     (:class:`~vmdk_cache.cache.events.Rule`)
+    not-kept-warm   a round of the warm-up left a marked image without a template; detail: why
     """
 
     HIT = "hit"
@@ -128,6 +129,7 @@ class Kind(enum.StrEnum):
     IMPORT_FAILED = "import-failed"
     REPLICA = "replica"
     EVICT = "evict"
+    NOT_KEPT_WARM = "not-kept-warm"
 
 
 @dataclass(frozen=True)
@@ -337,6 +339,8 @@ def _entry(event: events.Event) -> tuple[Kind, str, float, int] | None:
             return Kind.REPLICA, "", event.seconds, 0
         case events.Evicted():
             return Kind.EVICT, event.rule.value, 0.0, event.size_bytes
+        case events.NotKeptWarm():
+            return Kind.NOT_KEPT_WARM, event.error, 0.0, 0
     return None
 
 

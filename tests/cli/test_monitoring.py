@@ -11,7 +11,7 @@ import pathlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from vmdk_cache import conf
 from vmdk_cache.cache import events
 from vmdk_cache.cli.app import COMMANDS
 from vmdk_cache.cli.metrics import SERIES
+from vmdk_cache.image import KEEP_WARM
 from vmdk_cache.ledger import Ledger
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,14 +43,14 @@ TARGETS = [
 ]
 
 
-def promtool(*arguments: str, given: str = "") -> str:
-    """Run promtool, which must succeed; returns its output."""
+def ran_promtool(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run promtool; its stdout is both its outputs."""
     program = shutil.which("promtool")
     if program is None:
         if os.environ.get("VMDK_CACHE_REQUIRE_ALL") == "1":
             pytest.fail("promtool is missing: install Debian's package prometheus")
         pytest.skip("promtool is missing: install Debian's package prometheus")
-    done = subprocess.run(
+    return subprocess.run(
         [program, *arguments],
         input=given,
         stdout=subprocess.PIPE,
@@ -57,6 +58,11 @@ def promtool(*arguments: str, given: str = "") -> str:
         text=True,
         timeout=120,
     )
+
+
+def promtool(*arguments: str, given: str = "") -> str:
+    """Run promtool, which must succeed; returns its output."""
+    done = ran_promtool(*arguments, given=given)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -86,6 +92,7 @@ def scrape(disk_image: FakeImage, tmp_path_factory: pytest.TempPathFactory) -> I
         ledger(events.VolumeFailed(*about, "v", "VolumeTooSmall"))
         ledger(events.ImportFailed(*about, "Unreachable", 1.0))
         ledger(events.Replicated(*about, "t", "DC0_DS1", 1.0))
+        ledger(events.NotKeptWarm(*about, "no-room"))
         ledger(events.Evicted(*about, "t", events.Rule.EXPIRED, "old", MIB))
         ledger.close()
         with exporting(Run(directory, list)) as exporter:
@@ -125,11 +132,15 @@ def test_an_alert_names_metrics_commands_and_options_that_exist(rule: dict[str, 
     assert rule["for"] and rule["labels"]["severity"] in ("critical", "warning", "info")
     description = " ".join(rule["annotations"]["description"].split())
     options = set(re.findall(r"\b(?:enable_image_cache|image_cache_\w+)", description))
-    assert options <= {option.name for option in conf.OPTIONS}
+    assert options <= {option.name for option in conf.OPTIONS} | {KEEP_WARM}
     commands = set(re.findall(r"`vmdk-cache (\w+)", description))
     assert commands <= COMMANDS.keys()
     assert options | commands, "it names nothing to act on"
     assert rule["annotations"]["summary"]
+    named = re.fullmatch(r"docs/(\w+\.rst), section (\w+)", rule["annotations"]["runbook"])
+    assert named
+    title = f"\n{named[2]}\n{'-' * len(named[2])}\n"
+    assert title in (ROOT / "docs" / named[1]).read_text()
     page = (ROOT / "docs" / "metrics.rst").read_text()
     assert f"``{rule['alert']}``\n     - {rule['labels']['severity']}\n" in page
 
@@ -171,47 +182,147 @@ def test_a_panel_shows_metrics_that_exist_from_the_chosen_source(
     assert names_in(target["expr"]) and names_in(target["expr"]) <= SERIES
     assert target["datasource"]["uid"] == panel["datasource"]["uid"] == "${datasource}"
     assert panel["description"]
-    named = set(re.findall(r"\bimage_cache_\w+\w", panel["description"]))
+    named = set(re.findall(r"\bimage_cache_\w+\w", panel["description"])) - {KEEP_WARM}
     assert all(any(o.name.startswith(name) for o in conf.OPTIONS) for name in named), named
 
 
-def test_every_panel_shows_data(scrape: str, tmp_path: pathlib.Path) -> None:
-    """Each query returns a number half an hour into a time in which every counter of the scrape
-    rises by one a minute. promtool evaluates the queries as alerts, and all must fire."""
+def series_of(scrape: str, *, rising: bool) -> list[dict[str, str]]:
+    """The scrape as promtool's input: an hour in which nothing changes, or in which every counter
+    rises by one a minute."""
     series = []
     for line in scrape.splitlines():
         if line.startswith("#"):
             continue
         sample, value = line.rsplit(" ", 1)
-        labels = sample.partition("{")[2].rstrip("}")
-        name = sample.partition("{")[0]
-        rises = name.endswith(("_total", "_bucket", "_sum", "_count"))
-        of = f'{labels},job="j",instance="i"' if labels else 'job="j",instance="i"'
-        series.append({"series": f"{name}{{{of}}}", "values": f"{float(value)}+{float(rises)}x60"})
-    rules, checks = [], []
-    for panel, target in (param.values for param in TARGETS):
-        assert isinstance(panel, dict) and isinstance(target, dict)
-        expression = (
-            target["expr"]
-            .replace("$backend", ".*")
-            .replace("$__rate_interval", "5m")
-            .replace("$__range", "30m")
-        )
-        assert "$" not in expression
-        name = f"panel_{panel['id']}_{target['refId']}"
-        # NaN does not equal itself.
-        rules.append({"alert": name, "expr": f"count(({expression}) == ({expression})) > 0"})
-        checks.append({"eval_time": "30m", "alertname": name, "exp_alerts": [{"exp_labels": {}}]})
-    (tmp_path / "panels.yaml").write_text(
+        name, _, labels = sample.partition("{")
+        step = int(rising and name.endswith(("_total", "_bucket", "_sum", "_count")))
+        of = ",".join(filter(None, [labels.rstrip("}"), 'job="j",instance="i"']))
+        series.append({"series": f"{name}{{{of}}}", "values": f"{float(value)}+{step}x60"})
+    return series
+
+
+def expression_of(target: dict[str, Any]) -> str:
+    """The query with the values that Grafana would insert."""
+    expression: str = target["expr"]
+    for variable, value in (
+        ("$backend", ".*"),
+        ("$__rate_interval", "5m"),
+        ("$__range", "30m"),
+    ):
+        expression = expression.replace(variable, value)
+    assert "$" not in expression
+    return expression
+
+
+def panels_that_fire(
+    condition: str, series: list[dict[str, str]], directory: pathlib.Path
+) -> set[str]:
+    """The queries for which ``condition`` holds half an hour into the series, as promtool
+    evaluates it: ``condition`` contains ``QUERY``."""
+    rules = [
+        {
+            "record": "fires",
+            "labels": {"panel": f"{panel['title']}-{panel['id']}-{target['refId']}"},
+            "expr": condition.replace("QUERY", f"({expression_of(target)})"),
+        }
+        for panel, target in (param.values for param in TARGETS)
+    ]
+    (directory / "panels.yaml").write_text(
         yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]})
     )
-    (tmp_path / "test.yaml").write_text(
+    test = {
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [
+            {"expr": "count by (panel) (fires)", "eval_time": "30m", "exp_samples": []}
+        ],
+    }
+    path = directory / "test.yaml"
+    path.write_text(
         yaml.safe_dump(
-            {
-                "rule_files": ["panels.yaml"],
-                "evaluation_interval": "1m",
-                "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": checks}],
-            }
+            {"rule_files": ["panels.yaml"], "evaluation_interval": "1m", "tests": [test]}
         )
     )
-    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "test.yaml"))
+    done = ran_promtool("test", "rules", str(path))
+    found = set(re.findall(r'panel="([^"]+)"', done.stdout))
+    assert done.returncode == (1 if found else 0), done.stdout
+    return found
+
+
+def names_of(targets: Iterable[Any]) -> set[str]:
+    return {f"{panel['title']}-{panel['id']}-{target['refId']}" for panel, target in targets}
+
+
+def test_every_panel_shows_data(scrape: str, tmp_path: pathlib.Path) -> None:
+    # NaN does not equal itself.
+    shown = panels_that_fire("count(QUERY == QUERY)", series_of(scrape, rising=True), tmp_path)
+    assert shown == names_of(param.values for param in TARGETS)
+
+
+def test_no_panel_shows_nan_in_a_quiet_hour(scrape: str, tmp_path: pathlib.Path) -> None:
+    """Nothing is divided by the number of volumes of an hour without volumes."""
+    quiet = series_of(scrape, rising=False)
+    assert panels_that_fire("count(QUERY != QUERY)", quiet, tmp_path) == set()
+    assert panels_that_fire("count(abs(QUERY) == Inf)", quiet, tmp_path) == set()
+
+
+def test_a_count_is_0_before_the_first_scrape(tmp_path: pathlib.Path) -> None:
+    shown = panels_that_fire("count(QUERY == 0)", [], tmp_path)
+    assert shown == names_of(
+        param.values
+        for param in TARGETS
+        if expression_of(param.values[1]).endswith("or vector(0)")  # type: ignore[arg-type]
+    )
+    titles = {name.partition("-")[0] for name in shown}
+    assert titles >= {"Time saved", "Downloads saved", "Bypassed", "Volumes per minute"}
+
+
+def test_health_comes_first() -> None:
+    first, *_ = DASHBOARD["panels"]
+    assert (first["type"], first["title"], first["gridPos"]["y"]) == ("row", "Health", 0)
+    assert PANELS[0]["title"] == "vCenter answers"
+
+
+def test_hit_miss_and_bypass_have_the_same_colour_everywhere() -> None:
+    seen: dict[str, set[str]] = {}
+    for panel in PANELS:
+        config = panel["fieldConfig"]
+        overridden = {
+            each["matcher"]["options"]: value["value"]["fixedColor"]
+            for each in config["overrides"]
+            if each["matcher"]["id"] == "byName"
+            for value in each["properties"]
+            if value["id"] == "color" and value["value"]["mode"] == "fixed"
+        }
+        for target in panel["targets"]:
+            if (outcome := target["legendFormat"]) in ("hit", "miss", "bypass"):
+                fixed = config["defaults"].get("color", {}).get("fixedColor")
+                seen.setdefault(outcome, set()).add(overridden.get(outcome, fixed))
+    colours = [colour for each in seen.values() for colour in each]
+    assert len(seen) == len(colours) == len(set(colours)) == 3, seen
+    assert None not in colours
+
+
+@pytest.mark.parametrize("title", ["Templates", "Provisioned"])
+def test_templates_are_stacked_and_the_limit_is_a_line_above_them(title: str) -> None:
+    (panel,) = (panel for panel in PANELS if panel["title"] == title)
+    config = panel["fieldConfig"]
+    assert config["defaults"]["custom"]["stacking"]["mode"] == "normal"
+    templates, *limits = panel["targets"]
+    assert templates["legendFormat"] == "{{datastore}}" and limits
+    lines = {
+        each["matcher"]["options"]: {value["id"]: value["value"] for value in each["properties"]}
+        for each in config["overrides"]
+        if each["matcher"]["id"] == "byFrameRefID"
+    }
+    for limit in limits:
+        assert "vmdk_cache_limit_" in limit["expr"]
+        assert lines[limit["refId"]]["custom.stacking"]["mode"] == "none"
+        assert lines[limit["refId"]]["custom.fillOpacity"] == 0
+    # One backend's templates against its own limit.
+    rows = [each for each in DASHBOARD["panels"] if each["type"] == "row"]
+    above = max(
+        (row for row in rows if row["gridPos"]["y"] < panel["gridPos"]["y"]),
+        key=lambda row: int(row["gridPos"]["y"]),
+    )
+    assert above["repeat"] == "backend"

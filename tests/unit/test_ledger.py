@@ -112,6 +112,7 @@ def test_each_kind_of_event_is_counted_as_documented(path: str, clock: ManualClo
         events.ImportFailed("b1", "i1", "NoSpace", 4.0),
         events.Replicated("b2", "i1", "t", "ds2", 6.0),
         events.Evicted("b2", "", "t", events.Rule.EXPIRED, "2 s old, more than 1 s", 1 << 30),
+        events.NotKeptWarm("b1", "i1", "no-room"),
     ]:
         ledger(event)
     told = [(c.backend, c.image_id, c.kind, c.detail, c.count, c.seconds, c.bytes)
@@ -123,6 +124,7 @@ def test_each_kind_of_event_is_counted_as_documented(path: str, clock: ManualClo
         ("b1", "i1", "import", "", 1, 9.0, 5000),
         ("b1", "i1", "import-failed", "NoSpace", 1, 4.0, 0),
         ("b1", "i1", "miss", "", 1, 20.0, 0),
+        ("b1", "i1", "not-kept-warm", "no-room", 1, 0.0, 0),
         ("b2", "", "evict", "expired", 1, 0.0, 1 << 30),
         ("b2", "i1", "replica", "", 1, 6.0, 0),
     ]

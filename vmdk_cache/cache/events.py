@@ -3,6 +3,7 @@
     a volume      Hit | Miss | Bypassed, then VolumeFailed if the attempt ends without a volume
     an import     ImportStarted -> Imported | ImportFailed; ImportFailed may also come alone
     a template    Replicated, Evicted
+    a marked image without a template   NotKeptWarm, in each round of the warm-up
 
 Nothing here names a user or a project.
 """
@@ -230,6 +231,21 @@ class Evicted(Event):
             f"{identifier(self.image_id or 'unknown')}, "
             f"{as_text(self.size_bytes)}, {self.rule}: {self.reason}"
         )
+
+
+@dataclass(frozen=True)
+class NotKeptWarm(Event):
+    """A round of the warm-up ended, and a marked image has no current template.
+
+    :ivar image_id: empty if the round could not find out which images are marked
+    :ivar error: why the image cannot be cached, or the name of the exception's class
+    """
+
+    error: str
+
+    def __str__(self) -> str:
+        what = f"marked image {identifier(self.image_id)}" if self.image_id else "marked images"
+        return f"warm-up: {what} without a template, {self.error}"
 
 
 class Listener(Protocol):

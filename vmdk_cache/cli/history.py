@@ -34,7 +34,7 @@ SUMS = (
     "Evictions",
 )
 #: Events that have a reason for ``--by reason``.
-_EXPLAINED = ("bypass", "failed", "import-failed", "evict")
+_EXPLAINED = ("bypass", "failed", "import-failed", "evict", "not-kept-warm")
 
 
 class History(command.Lister):
@@ -67,7 +67,8 @@ class History(command.Lister):
             choices=["day", "image", "reason"],
             default="day",
             help="one row for each day (default), for each image, or for each reason why a volume "
-            "bypassed the cache or failed, an import failed, or a template was deleted",
+            "bypassed the cache or failed, an import failed, a template was deleted, or a marked "
+            "image has none",
         )
         return parser
 

@@ -165,6 +165,9 @@ METRICS = _table(
      "Bytes that Glance sent for successful imports."),
     ("import_failures_total", "counter", _LEDGER, "backend",
      "Imports that failed."),
+    ("not_kept_warm_total", "counter", _LEDGER, "backend",
+     "Images to keep warm (image_cache_auto_warm) that had no current template when a round ended; "
+     "one for a round that could not ask Glance for them."),
     ("clone_seconds", "histogram", _LEDGER, "backend",
      "Time that vCenter took to clone a volume, without the time in the queue."),
     ("queue_seconds", "histogram", _LEDGER, "backend",
@@ -361,6 +364,7 @@ def _add_counts(sheet: _Sheet, backend: str, counts: Iterable[Count]) -> None:
     sheet.add("saved_bytes_total", size["hit"], backend)
     sheet.add("imported_bytes_total", size["import"], backend)
     sheet.add("import_failures_total", number["import-failed"], backend)
+    sheet.add("not_kept_warm_total", number["not-kept-warm"], backend)
     sheet.add("replicas_made_total", number["replica"], backend)
     for reason, times in reasons.items():
         sheet.add("bypasses_total", times, backend, reason)

@@ -11,7 +11,7 @@ images eviction must spare (cache/context.py); while Glance is away, the last an
 A warm-up may evict images that are not marked, never marked ones: if the limits leave no room for
 all marked images, those imported first stay. The log says once why an image is not kept warm, and
 again when the reason changes. An image whose data cannot become a disk is not imported again until
-its data change.
+its data change. In each round, an event counts every marked image that has no template.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.entry import CacheEntry, Phase
+from vmdk_cache.cache.events import NotKeptWarm
 from vmdk_cache.cache.eviction_plan import expires_at
 from vmdk_cache.cache.key import CacheKey, fingerprint
 from vmdk_cache.cache.ports import MarkedImages
@@ -94,7 +95,7 @@ class WarmUp:
         self._adapter_type = adapter_type
         self._closed = False
         self._told: dict[str, str] = {}  # by image id; of all of them: an empty one
-        self._unusable: dict[str, str] = {}  # image id: fingerprint
+        self._unusable: dict[str, tuple[str, str]] = {}  # image id: fingerprint, error
 
     def run(self) -> None:
         """One round; never raises, because the next round tries again. While the warm-up is
@@ -112,6 +113,7 @@ class WarmUp:
             LOG.debug("Another process keeps the marked images warm.")
         except Exception as failure:
             self._tell("", f"The marked images cannot be kept warm now: {sentence(failure)}")
+            self._count("", _name(failure))
         else:
             self._told.pop("", None)
 
@@ -132,13 +134,21 @@ class WarmUp:
             context.settings(),
             self._adapter_type,
         )
+        absent = {image.id for image in plan.absent}
         for image in (*plan.due, *plan.absent):
             if self._closed or not self._is_on():
                 return
-            if self._unusable.get(image.id) != fingerprint(image):
-                self._warm_one(image)
+            error = self._known_error(image) or self._warm_one(image)
+            if error and image.id in absent and not self._closed:
+                self._count(image.id, error)
 
-    def _warm_one(self, image: Image) -> None:
+    def _known_error(self, image: Image) -> str | None:
+        """The error that an import of the same data has ended with."""
+        data, error = self._unusable.get(image.id, (None, None))
+        return error if data == fingerprint(image) else None
+
+    def _warm_one(self, image: Image) -> str | None:
+        """The name of the error, if it failed."""
         try:
             # Without it, Glance would start to send an image without room for it in each round.
             self._images.check_warm(image, self._adapter_type)
@@ -146,16 +156,20 @@ class WarmUp:
         except Exception as failure:
             # On any error, the other images must still be kept warm.
             if isinstance(failure, errors.ImageError):
-                self._unusable[image.id] = fingerprint(image)
+                self._unusable[image.id] = fingerprint(image), _name(failure)
             if not self._closed:
                 why = failure if isinstance(failure, errors.VmdkCacheError) else repr(failure)
                 self._tell(
                     image.id,
                     f"Image {identifier(image.id)} is marked and not kept warm: {sentence(why)}",
                 )
-        else:
-            self._told.pop(image.id, None)
-            LOG.debug("Image %s is warm.", identifier(image.id))
+            return _name(failure)
+        self._told.pop(image.id, None)
+        LOG.debug("Image %s is warm.", identifier(image.id))
+        return None
+
+    def _count(self, image_id: str, error: str) -> None:
+        self._context.events(NotKeptWarm(self._context.backend, image_id, error))
 
     def _tell(self, about: str, text: str) -> None:
         if self._told.get(about) != text:
@@ -167,3 +181,10 @@ class WarmUp:
         for memory in (self._told, self._unusable):
             for image_id in memory.keys() - there - {""}:
                 del memory[image_id]
+
+
+def _name(failure: Exception) -> str:
+    """A name with few values, for the counts."""
+    if isinstance(failure, errors.NotCacheable):
+        return str(failure.reason)
+    return type(failure).__name__

@@ -54,6 +54,10 @@ EVERY_EVENT: dict[type[events.Event], tuple[events.Event, str]] = {
             "Image cache eviction: template 'vmware1_image_cache (image-1)' of image unknown, "
             "3 TiB, broken: files-lost [vmware1]",
         ),
+        (
+            events.NotKeptWarm(BACKEND, IMAGE, "no-room"),
+            "Image cache warm-up: marked image image-1 without a template, no-room [vmware1]",
+        ),
     ]
 }
 

@@ -231,6 +231,8 @@ def test_counts_of_days_and_images_are_summed_up() -> None:
                 count("import", 1, seconds=20.0, size=700),
                 count("import-failed", 5, "Unreachable", seconds=1.0),
                 count("replica", 6, seconds=1.0),
+                count("not-kept-warm", 2, "no-room"),
+                count("not-kept-warm", 1, "ImageCorrupt"),
                 count("evict", 7, "expired", size=70),
                 count("evict", 1, "limit", size=10),
             ],
@@ -244,6 +246,7 @@ def test_counts_of_days_and_images_are_summed_up() -> None:
     assert found["bypasses_total{fault}"] == 4
     assert (found["volume_failures_total"], found["import_failures_total"]) == (2, 5)
     assert found["replicas_made_total"] == 6
+    assert found["not_kept_warm_total"] == 3
     assert found["evictions_total{expired}"] == 7
     assert found["evicted_bytes_total{limit}"] == 10
 

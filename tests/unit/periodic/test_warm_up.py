@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.memory import MemoryLocks
 from tests.unit.cache.conftest import GIB, World, image, volume
 from vmdk_cache import conf, errors
+from vmdk_cache.cache.events import NotKeptWarm
 from vmdk_cache.cache.eviction_plan import plan_eviction
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
@@ -243,6 +244,45 @@ def test_a_temporary_fault_is_retried_and_reported_once(
         rounds.run()
     assert cached(world) == {image(1).id}
     assert len(warnings(caplog)) == 1
+
+
+def counted(world: World) -> list[tuple[str, str]]:
+    return [(e.image_id, e.error) for e in world.events if isinstance(e, NotKeptWarm)]
+
+
+def test_each_round_counts_the_marked_images_that_have_no_template(world: World) -> None:
+    glance = Glance(*map(image, range(1, 5)))
+    glance.broken[image(1).id] = errors.ImageCorrupt("other bytes than promised")
+    glance.broken[image(2).id] = errors.SourceUnavailable("reset")
+    rounds = warm_up(world, glance, dataclasses.replace(SETTINGS, max_count=1))
+    absent = [(image(1).id, "ImageCorrupt"), (image(2).id, "SourceUnavailable")]
+    room = [(image(4).id, "no-room")]
+    rounds.run()
+    assert counted(world) == [*absent, *room]
+    glance.broken.clear()
+    rounds.run()
+    full = [(image(2).id, "no-room"), *room]
+    assert counted(world) == [*absent, *room, absent[0], *full]
+    glance.images = [image(3)]
+    rounds.run()
+    assert len(counted(world)) == 6
+
+
+def test_a_template_whose_timer_cannot_be_reset_is_a_template(world: World) -> None:
+    rounds = warm_up(world, Glance(image(1)))
+    rounds.run()
+    world.clock.advance(AGE_S * 0.6)
+    world.store.faults["touch"] = [errors.Unreachable("reset")]
+    rounds.run()
+    assert world.store.faults["touch"] == [], "no timer was reset"
+    assert counted(world) == []
+
+
+def test_a_round_that_cannot_ask_glance_counts_one(world: World) -> None:
+    glance = Glance(image(1))
+    glance.fault = errors.SourceUnavailable("down")
+    warm_up(world, glance).run()
+    assert counted(world) == [("", "SourceUnavailable")]
 
 
 def test_while_glance_is_away_nothing_that_was_marked_makes_room(
