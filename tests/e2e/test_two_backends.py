@@ -20,6 +20,7 @@ from tests.e2e.stack.glance import Glance
 from tests.e2e.stack.service_process import wait_until
 from tests.fakes.images import as_stream_optimized, filesystem_disk, not_a_vmdk
 from vmdk_cache.cache.record import Notes
+from vmdk_cache.cinder import cached_images
 
 IMAGE = as_stream_optimized(filesystem_disk(16 << 20))
 CACHED = {
@@ -70,7 +71,7 @@ def pools_with(running: Cloud, image_id: str) -> list[str]:
     return [
         pool["name"]
         for pool in running.cinder.pools()
-        if image_id in pool["capabilities"].get("cached_image_ids", ())
+        if cached_images.holds(pool["capabilities"], image_id)
     ]
 
 

@@ -17,6 +17,7 @@ from tests.fakes import account
 from tests.fakes.vcenter import VCenter
 from tests.scenario.conftest import Lab, volume
 from vmdk_cache import errors
+from vmdk_cache.cinder.cached_images import as_text
 
 GROUP = "vmdk_cache_driver_tests"
 
@@ -222,7 +223,7 @@ def test_stats_carry_the_templates_and_belong_to_whoever_asked(
     if real:  # without stats upstream keeps one report for good, and we copy it
         assert "allocated_capacity_gb" not in second
     assert second["extra_provisioned_capacity_gb"] == 0
-    assert second.get("cached_image_ids") == ([] if enabled else None)
+    assert second.get("cached_images") == ("" if enabled else None)
     assert second.get("image_cache_opt_in") == (["metadata"] if enabled else None)
 
 
@@ -260,7 +261,7 @@ def test_a_report_names_the_images_of_its_own_backend_and_costs_one_request(
     driver.get_volume_stats(refresh=True)
     vcenter.request_log.reset()
     stats = driver.get_volume_stats(refresh=True)
-    assert stats["cached_image_ids"] == [lab.image.id]
+    assert stats["cached_images"] == as_text([lab.image.id])
     assert stats["image_cache_opt_in"] == ["image", "volume_type"]
     assert stats["extra_provisioned_capacity_gb"] == 1
     assert vcenter.request_log.total() == 1

@@ -9,7 +9,6 @@ Only this package imports Cinder; everything below it works without Cinder.
 CAPABILITY = "image_cache"
 #: The templates' capacity in GiB, which the driver reports and the host manager adds.
 EXTRA_KEY = "extra_provisioned_capacity_gb"
-#: What the driver reports for the weigher if the cache is enabled: the Glance ids of the cached
-#: images, most recently used first, and the values of ``image_cache_opt_in``.
-IMAGES_KEY = "cached_image_ids"
+#: The values of ``image_cache_opt_in``, which the driver reports for the weigher if the cache is
+#: enabled.
 OPT_IN_KEY = "image_cache_opt_in"

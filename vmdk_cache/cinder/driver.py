@@ -26,8 +26,8 @@ from vmdk_cache.cache import events
 from vmdk_cache.cinder import (
     CAPABILITY,
     EXTRA_KEY,
-    IMAGES_KEY,
     OPT_IN_KEY,
+    cached_images,
     image_service,
     opt_in,
     upstream,
@@ -173,7 +173,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         # A copy, because the manager modifies the report. Upstream may return its last report
         # again, with the keys that the cache added before it was disabled.
         stats = {**(self._stats or {}), **self._pool_name()}
-        for key in (IMAGES_KEY, OPT_IN_KEY):
+        for key in (cached_images.KEY, OPT_IN_KEY):
             stats.pop(key, None)
         self._stats = {**stats, **self._cache_stats()}
 
@@ -194,7 +194,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         settings = self._settings()
         stats[CAPABILITY] = settings.enabled
         if settings.enabled:
-            stats[IMAGES_KEY] = list(report.image_ids)
+            stats[cached_images.KEY] = cached_images.as_text(report.image_ids)
             stats[OPT_IN_KEY] = sorted(settings.opt_in)
         return stats
 

@@ -10,7 +10,7 @@ on the hosts of cinder-scheduler, a volume that requests the cache goes to a bac
 image, if Cinder's filters permit. ``image_cache_weight_multiplier`` weighs this against free
 capacity.
 
-Drivers report their cached images (``cached_image_ids``) and how volumes request the cache
+Drivers report their cached images (``cached_images``) and how volumes request the cache
 (``image_cache_opt_in``) once per ``backend_stats_polling_interval``, so a burst from an image that
 no backend has yet is spread as without the weigher.
 """
@@ -26,7 +26,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from vmdk_cache import conf
-from vmdk_cache.cinder import IMAGES_KEY, OPT_IN_KEY, opt_in
+from vmdk_cache.cinder import OPT_IN_KEY, cached_images, opt_in
 from vmdk_cache.quoting import sentence
 
 LOG = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ def holds_image(capabilities: Mapping[str, Any] | None, wish: Wish) -> bool:
         extra_spec=wish.extra_spec,
         image_properties=_PRESUMED_PROPERTIES,
     )
-    images = capabilities.get(IMAGES_KEY)
-    return asked is True and isinstance(images, list) and wish.image_id in images
+    return asked is True and cached_images.holds(capabilities, wish.image_id)
 
 
 def knows_its_room(host_state: Any) -> bool:

@@ -31,6 +31,7 @@ from vmdk_cache.cache.engine import Outcome
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Reason
 from vmdk_cache.cache.ports import Place, Volume
+from vmdk_cache.cinder.cached_images import as_text
 from vmdk_cache.cinder.driver import ImageCacheVmdkDriver
 from vmdk_cache.cinder.feedback import Feedback
 from vmdk_cache.cinder.workers import OPTION, Workers
@@ -578,7 +579,7 @@ def test_the_cache_is_switched_off_and_on_while_the_service_runs(lab: Lab) -> No
     assert lab.note == "bypass: cache-disabled"
     lab.driver._update_volume_stats()
     assert (lab.driver._stats["image_cache"], lab.cache.closed) == (False, 0)
-    assert "cached_image_ids" not in lab.driver._stats
+    assert "cached_images" not in lab.driver._stats
     change(lab.driver, enable_image_cache=True)
     assert lab.clone() == (None, True)
     assert lab.note == "hit"
@@ -676,7 +677,7 @@ def test_an_unusable_value_at_the_start_disables_only_the_cache(
 def test_the_report_to_the_scheduler_lists_the_cache(lab: Lab) -> None:
     lab.driver._update_volume_stats()
     assert lab.driver._stats["extra_provisioned_capacity_gb"] == 7
-    assert lab.driver._stats["cached_image_ids"] == [IMAGE_ID]
+    assert lab.driver._stats["cached_images"] == as_text([IMAGE_ID])
     assert lab.driver._stats["image_cache_opt_in"] == ["metadata"]
 
 

@@ -15,6 +15,7 @@ from stevedore import extension
 
 from vmdk_cache import conf
 from vmdk_cache.cinder import weigher
+from vmdk_cache.cinder.cached_images import as_text
 from vmdk_cache.cinder.weigher import ImageCacheWeigher, Wish, holds_image, wish_of
 
 IMAGE = "11111111-2222-3333-4444-555555555555"
@@ -23,7 +24,7 @@ ASKS = {"use_image_cache": "true"}
 
 
 def capabilities(*images: str, opt_in: tuple[str, ...] = ("metadata",)) -> dict[str, Any]:
-    return {"cached_image_ids": list(images), "image_cache_opt_in": list(opt_in)}
+    return {"cached_images": as_text(images), "image_cache_opt_in": list(opt_in)}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,11 @@ def test_another_image_or_none_attracts_nothing(wish: Wish) -> None:
         None,
         "nonsense",
         {},
-        {"cached_image_ids": [IMAGE]},
+        {"cached_images": as_text([IMAGE])},
+        {"cached_images": [IMAGE], "image_cache_opt_in": ["metadata"]},
+        {"cached_images": IMAGE, "image_cache_opt_in": ["metadata"]},
+        {"cached_images": as_text([IMAGE])[:-1], "image_cache_opt_in": ["metadata"]},
+        {"cached_images": "", "image_cache_opt_in": ["metadata"]},
         {"cached_image_ids": IMAGE, "image_cache_opt_in": ["metadata"]},
         {"cached_image_ids": None, "image_cache_opt_in": ["metadata"]},
         {"cached_image_ids": {IMAGE: 1}, "image_cache_opt_in": ["metadata"]},
@@ -71,6 +76,12 @@ def test_another_image_or_none_attracts_nothing(wish: Wish) -> None:
 )
 def test_a_senseless_report_counts_for_nothing(reported: Any) -> None:
     assert not holds_image(reported, Wish(IMAGE, ASKS))
+
+
+def test_the_report_of_a_driver_that_is_not_upgraded_is_read() -> None:
+    earlier = {"cached_image_ids": [OTHER, IMAGE], "image_cache_opt_in": ["metadata"]}
+    assert holds_image(earlier, Wish(IMAGE, ASKS))
+    assert not holds_image({**earlier, "cached_image_ids": [OTHER]}, Wish(IMAGE, ASKS))
 
 
 def test_a_report_of_any_length_is_read() -> None:
