@@ -7,9 +7,9 @@
 - A volume is cloned from a copy on its own datastore, and waits for it while that copy is busy or
   still being made. If there is none and none is being made, the volume is cloned from any copy.
 - A copy helps other datastores with one clone at a time, and a datastore is helped by one copy at a
-  time. If copies have only one slot each, volumes on their own datastores come first. While a
-  replica is being made on a datastore, which help delays, a copy on another datastore helps only if
-  fewer volumes are being cloned to its own datastore or wait for it.
+  time. If copies have only one slot each, volumes on their own datastores come first. Help delays
+  the replica that is being made on a datastore, so until then only a copy on a less busy datastore
+  helps: one that fewer volumes are being cloned to or wait for.
 - Images take turns. Waiters of one image are served in order of arrival, except for blocked ones.
 - A waiter that has a free slot, but lacks units on a host or waits for the copy that is being made
   on its datastore, may be overtaken MAX_OVERTAKEN times. Then it precedes all others and may be

@@ -151,7 +151,7 @@ def plan_eviction(
 
     :param spaces: the backend's datastores by moref; needed for the percent limits
     :param stale: moref -> why this copy may not be served any more
-    :param in_use: morefs of templates that are being cloned
+    :param in_use: morefs of templates that are being cloned, or that volumes wait for
     :param kept: ids of the images to keep warm
     """
     everything = list(entries)

@@ -1,7 +1,7 @@
 """Removes one entry: lock, reserve, look again, destroy. Nothing else removes templates.
 
     lock its name        another process is making or removing the entry         -> next time
-    reserve it           this process is cloning from it                         -> next time
+    reserve it           this process is cloning from it, or volumes wait for it -> next time
     look again           gone, imported again, or used since the plan was made   -> not now
     check its datastore  its files seem lost because the datastore is offline    -> next time
     destroy it           vCenter reports that another process is cloning it      -> next time
@@ -36,7 +36,7 @@ class Stayed:
 
     :ivar reason: a sentence
     :ivar gone: another process or an administrator removed it, or moved it out of the cache
-    :ivar busy: it is being cloned, imported or removed
+    :ivar busy: it is being cloned, imported or removed, or volumes wait for it
     """
 
     reason: str
@@ -70,7 +70,9 @@ class Evictor:
                 contextlib.nullcontext()
                 if has_lock
                 else self._context.locks.hold(lock_name(entry.name), 0),
-                self._context.pins.reserve_for_deletion(entry.moref),
+                self._context.pins.reserve_for_deletion(
+                    entry.moref, is_broken=verdict.rule is Rule.BROKEN
+                ),
             ):
                 seen = self._context.store.look_again(entry)
                 if seen is None:

@@ -4,8 +4,8 @@ A clone pins its template. A template is reserved before it is deleted: from the
 pinned, and a pinned template cannot be reserved. Between processes vCenter decides: a clone holds
 the template's shared lock, and deleting it needs the exclusive one (docs/assumptions.rst, A77).
 
-A volume that waits for a slot claims the templates that it may be cloned from. No plan removes
-these, because the image would be imported again at once. A template whose files are lost goes
+A volume that waits for a slot claims the templates that it may be cloned from. They are not
+removed, because the image would be imported again at once. A template that is broken goes
 nevertheless.
 """
 
@@ -48,7 +48,7 @@ class Pins:
 
     @contextlib.contextmanager
     def claim(self, morefs: Collection[str]) -> Iterator[None]:
-        """Keep plans from removing the templates during the block, in which a volume waits."""
+        """Keep the templates during the block, in which a volume waits, unless they are broken."""
         claimed = collections.Counter(morefs)
         with self._lock:
             self._claimed += claimed
@@ -63,25 +63,23 @@ class Pins:
         with self._lock:
             return frozenset(self._pinned.keys() | self._claimed.keys())
 
-    def pinned(self) -> frozenset[str]:
-        """The templates that this process is cloning from."""
-        with self._lock:
-            return frozenset(self._pinned)
-
     def count(self, moref: str) -> int:
         """How many clones of the template this process is making."""
         with self._lock:
             return self._pinned[moref]
 
     @contextlib.contextmanager
-    def reserve_for_deletion(self, moref: str) -> Iterator[None]:
+    def reserve_for_deletion(self, moref: str, *, is_broken: bool = False) -> Iterator[None]:
         """Allow no new pin during the block, which deletes the template.
 
-        :raises InUse: the template is pinned, or already reserved
+        :param is_broken: the template is of no use to the volumes that claim it
+        :raises InUse: the template is pinned, claimed, or already reserved
         """
         with self._lock:
             if moref in self._pinned or moref in self._reserved:
                 raise errors.InUse(f"template {moref} is being cloned or deleted", moref=moref)
+            if moref in self._claimed and not is_broken:
+                raise errors.InUse(f"volumes wait for template {moref}", moref=moref)
             self._reserved.add(moref)
         try:
             yield

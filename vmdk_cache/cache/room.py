@@ -105,11 +105,8 @@ class Room:
             return [one for name, one in self._reserved.items() if name not in counted]
 
     def _remove(self, verdict: Verdict) -> None:
-        if self._evictor.attempt(verdict, self._is_unused) is not None:
+        if self._evictor.attempt(verdict) is not None:
             raise errors.NotCacheable(
                 Reason.NO_ROOM,
                 f"{quoted(verdict.entry.name)} should have made room and could not be removed now",
             )
-
-    def _is_unused(self, entry: CacheEntry) -> bool:
-        return entry.moref not in self._context.pins.in_use()

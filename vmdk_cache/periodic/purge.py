@@ -2,8 +2,8 @@
 
 A template goes when it has expired, is superseded or stale (Glance has deleted, changed or
 deactivated the image), or exceeds a limit. One process purges a backend at a time. A template in
-use is skipped, and the next run plans again: a clone of this process pins the template, a clone of
-another makes vCenter refuse the deletion.
+use is skipped, and the next run plans again: volumes of this process pin the template or claim it
+(cache/pins.py), a clone of another process makes vCenter refuse the deletion.
 
 Listing costs a few requests to vCenter, for any number of templates, and one to Glance for each
 image; only deletions cost requests for each template.

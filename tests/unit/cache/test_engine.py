@@ -1024,7 +1024,7 @@ def test_a_volume_deleted_while_it_waits_is_not_cloned_and_keeps_no_slot(world: 
             second.result(PATIENCE_S)
     assert world.store.volumes.keys() == {"volume-id-1", "volume-id-2", "volume-id-4"}
     assert world.store.calls["clone"] == 3
-    assert world.pins.pinned() == frozenset()
+    assert world.pins.in_use() == frozenset()
 
 
 def _wait(event: threading.Event) -> None:

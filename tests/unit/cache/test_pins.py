@@ -60,15 +60,18 @@ def test_other_templates_do_not_matter() -> None:
         pass
 
 
-def test_a_claimed_template_is_in_use_but_may_be_reserved_for_deletion() -> None:
-    """Its files may be lost."""
+def test_a_claimed_template_is_reserved_for_deletion_only_if_it_is_broken() -> None:
     pins = Pins()
     with pins.claim(["vm-1", "vm-2"]), pins.claim(["vm-1"]), pins.pin("vm-3"):
         assert pins.in_use() == {"vm-1", "vm-2", "vm-3"}
-        assert pins.pinned() == {"vm-3"}
-        with pins.reserve_for_deletion("vm-1"):
+        assert [pins.count(moref) for moref in ("vm-1", "vm-2", "vm-3")] == [0, 0, 1]
+        with pytest.raises(errors.InUse), pins.reserve_for_deletion("vm-1"):
+            pass
+        with pins.reserve_for_deletion("vm-1", is_broken=True):
             pass
     assert pins.in_use() == frozenset()
+    with pins.reserve_for_deletion("vm-1"):
+        pass
 
 
 def test_holders_are_counted_by_template() -> None:
@@ -76,4 +79,3 @@ def test_holders_are_counted_by_template() -> None:
     with pins.pin("vm-1"), pins.pin("vm-1"), pins.pin("vm-2"):
         assert [pins.count(moref) for moref in ("vm-1", "vm-2", "vm-3")] == [2, 1, 0]
     assert pins.count("vm-1") == 0
-    assert pins.pinned() == frozenset()

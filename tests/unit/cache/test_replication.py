@@ -410,7 +410,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     def look() -> None:
         copies = len(world.store.copies(key(1)))
         begun.append(copies)
-        sources.append(world.pins.pinned())
+        sources.append(world.pins.in_use())
         entered.release()
         wait_for(go[copies])
 
@@ -542,7 +542,7 @@ def test_a_copy_whose_host_cannot_read_it_is_no_source(world: World) -> None:
     well = world.store.replicate(world.store.vms[sick.moref], THIRD)
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     from_which: list[str] = []
-    world.store.during["replicate"] = lambda: from_which.extend(world.pins.pinned())
+    world.store.during["replicate"] = lambda: from_which.extend(world.pins.in_use())
     world.ask(key())
     settle()
     assert from_which == [well.moref]
@@ -553,7 +553,7 @@ def test_the_copy_that_fewest_clone_from_is_the_source(world: World) -> None:
     other = world.store.replicate(template, THIRD)
     from_which: list[frozenset[str]] = []
     with world.pins.pin(template.moref):
-        world.store.during["replicate"] = lambda: from_which.append(world.pins.pinned())
+        world.store.during["replicate"] = lambda: from_which.append(world.pins.in_use())
         world.ask(key())
         settle()
     assert from_which == [frozenset({template.moref, other.moref})]
@@ -564,7 +564,7 @@ def test_a_copy_that_a_replica_was_read_from_before_is_a_source_like_any(world: 
     other = world.store.replicate(template, THIRD)
     from_which: list[frozenset[str]] = []
     with world.pins.pin(other.moref):
-        world.store.during["replicate"] = lambda: from_which.append(world.pins.pinned())
+        world.store.during["replicate"] = lambda: from_which.append(world.pins.in_use())
         world.replication.make(key(), SECOND.datastore)
         del world.store.vms[world.queue.changed[-1].moref]
         world.replication.make(key(), SECOND.datastore)
@@ -645,7 +645,7 @@ def test_a_failed_replica_is_a_line_in_the_log_and_is_tried_again_after_a_pause(
     assert str(fault) in line.getMessage()
     assert key().image_id in line.getMessage()
     assert list(world.store.vms) == [template.moref]
-    assert (world.placement.reserved, world.pins.pinned()) == (0, frozenset())
+    assert (world.placement.reserved, world.pins.in_use()) == (0, frozenset())
 
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     world.ask(key(), times=1)
