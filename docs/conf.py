@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import pathlib
 import sys
+
+import vmdk_cache
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "extensions"))
 
 project = "vmdk_cache"
 project_copyright = "the authors of vmdk_cache"
-release = importlib.metadata.version("vmdk-cache")
+release = vmdk_cache.__version__
 
 extensions = ["commands", "oslo_config.sphinxext", "reno.sphinxext", "sphinx_copybutton"]
 exclude_patterns = ["_build"]

@@ -15,3 +15,20 @@ Layers, top to bottom; a layer imports only layers below it (tests/unit/test_arc
     vim/         everything said to vCenter: session, change stream, tasks, templates, leases
     glance_errors.py conf.py errors.py quoting.py clock.py retry.py locks.py
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    #: The version of the installed package.
+    __version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Read ``__version__`` from the package's metadata when asked for: this takes longer than
+    importing the package.
+    """
+    if name == "__version__":
+        import importlib.metadata
+
+        return importlib.metadata.version("vmdk-cache")
+    raise AttributeError(f"module 'vmdk_cache' has no attribute '{name}'")

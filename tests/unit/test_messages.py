@@ -37,6 +37,7 @@ PLAIN = re.compile(
 )
 #: By module: other values that hold no text of a user or of another program.
 TRUSTED: dict[str, set[str]] = {
+    "__init__.py": {"name"},  # of an attribute, written in code
     "cache/admission.py": {
         "_gib(capacity_bytes)",
         "_gib(limit)",
