@@ -10,6 +10,7 @@ from tests.cli.conftest import MIB, Lab, Run
 from tests.cli.test_exporter import exporting
 from tests.fakes.vcenter import Model, VCenter
 from vmdk_cache.cli.app import COMMANDS
+from vmdk_cache.cli.samples import MADE, PURPOSES
 
 
 @pytest.fixture
@@ -66,6 +67,14 @@ def exports(lab: Lab, run: Run) -> None:
     assert sum(templates) == 1
 
 
+def writes_samples(lab: Lab, run: Run) -> None:
+    rows = run.json("samples", str(lab.directory / "samples"))
+    assert (lab.directory / "samples" / "cinder.conf.example").exists()
+    assert [row["File"] for row in rows] == [
+        str(lab.directory / "samples" / name) for name in (*PURPOSES, *MADE)
+    ]
+
+
 DOES: dict[str, Callable[[Lab, Run], None]] = {
     "list": lists,
     "warm": warms,
@@ -76,6 +85,7 @@ DOES: dict[str, Callable[[Lab, Run], None]] = {
     "capacity": counts_capacity,
     "history": tells_history,
     "exporter": exports,
+    "samples": writes_samples,
 }
 
 

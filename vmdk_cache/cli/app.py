@@ -29,6 +29,7 @@ COMMANDS = {
     "capacity": "show the space that templates use, and how close the limits are",
     "history": "show counts of hits, misses, imports and other events",
     "exporter": "serve metrics to Prometheus",
+    "samples": "write sample configuration, dashboard and alerts to files",
 }
 
 _EXAMPLES = """\

@@ -1,0 +1,95 @@
+"""``vmdk-cache samples``: writes the files that come with the package, from a checkout."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.services.program import require
+from vmdk_cache.cli.app import COMMANDS
+from vmdk_cache.cli.samples import MADE, PURPOSES
+
+ETC = pathlib.Path(__file__).parents[2] / "etc"
+
+
+@pytest.fixture
+def run(tmp_path: pathlib.Path) -> Run:
+    """Without a cinder.conf and without a vCenter."""
+    return Run(tmp_path, list)
+
+
+def test_it_writes_every_file_and_says_what_each_is_for(run: Run, tmp_path: pathlib.Path) -> None:
+    rows = run("samples", "new/samples", "-f", "csv", bare=True).stdout.splitlines()[1:]
+    written = {path.name: path.read_bytes() for path in (tmp_path / "new" / "samples").iterdir()}
+    assert len(rows) == len(written)
+    assert written.keys() == PURPOSES.keys() | MADE.keys()
+    for name in PURPOSES:
+        assert written[name] == (ETC / name).read_bytes(), name
+
+
+def test_every_file_of_etc_is_a_sample_or_a_tool_of_the_build() -> None:
+    assert {path.name for path in ETC.iterdir()} - PURPOSES.keys() == {
+        "vmdk-cache-config-generator.conf"
+    }
+
+
+def test_it_overwrites_nothing(run: Run, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "vmdk-cache.1").symlink_to("nowhere")
+    (tmp_path / "cinder.conf.example").write_text("mine")
+    done = run("samples", ".", bare=True, code=1)
+    assert "cinder.conf.example, vmdk-cache.1 already: nothing was written" in done.stderr
+    assert "--force" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"cinder.conf.example", "vmdk-cache.1"}
+    assert (tmp_path / "cinder.conf.example").read_text() == "mine"
+
+
+def test_force_overwrites_a_file_and_replaces_a_link(run: Run, tmp_path: pathlib.Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "cinder.conf.example").write_text("old")
+    (tmp_path / "samples" / "prometheus-alerts.yaml").symlink_to(other)
+    run("samples", "samples", "--force", bare=True)
+    for name in PURPOSES:
+        assert (tmp_path / "samples" / name).read_bytes() == (ETC / name).read_bytes()
+    assert other.read_text() == "mine"
+
+
+def test_a_directory_that_cannot_be_is_named(run: Run, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("samples", "file", bare=True, code=1)
+    assert done.stderr == "vmdk-cache: cannot write 'file': File exists\n"
+    done = run("samples", "file/below", bare=True, code=1)
+    assert "cannot write 'file/below': Not a directory" in done.stderr
+
+
+def test_a_name_with_control_characters_is_quoted(run: Run) -> None:
+    run("samples", "a\x1b[2Jb", bare=True)
+    done = run("samples", "a\x1b[2Jb", bare=True, code=1)
+    assert "\x1b" not in done.stderr and "'a\\x1b[2Jb'" in done.stderr
+
+
+def test_bash_takes_the_completion(run: Run, tmp_path: pathlib.Path) -> None:
+    run("samples", "samples", bare=True)
+    asks = f"source {tmp_path}/samples/vmdk-cache.bash; complete -p"
+    said = output(require("bash", "bash"), "--norc", "-c", asks)
+    assert said == "complete -F _vmdk_cache vmdk-cache\n"
+
+
+def test_groff_finds_no_fault_in_the_man_page(run: Run, tmp_path: pathlib.Path) -> None:
+    run("samples", "samples", bare=True)
+    page = tmp_path / "samples" / "vmdk-cache.1"
+    groff = require("groff", "groff-base")
+    shown = output(groff, "-man", "-ww", "-Tutf8", "-P-cbou", "-rLL=80n", page)
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+    assert [name for name in COMMANDS if f"\n   {name} [options]" not in shown] == []
+
+
+def output(*words: str | pathlib.Path) -> str:
+    """What a program prints; it fails the test if it fails or complains."""
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout

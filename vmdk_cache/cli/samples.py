@@ -1,0 +1,114 @@
+"""``vmdk-cache samples``: writes the files that come with the package to a directory.
+
+The files of etc/ are in the package as vmdk_cache/etc. The man page and the completion script
+are made from the parsers of the running program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vmdk_cache.cli import command
+from vmdk_cache.quoting import quoted, sentence
+
+#: File of etc/ -> what it is for.
+PURPOSES = {
+    "cinder.conf.example": "a complete cinder.conf to start from",
+    "grafana-dashboard.json": "a dashboard: import it into Grafana",
+    "prometheus-alerts.yaml": "alerts: name it in rule_files of prometheus.yml",
+    "vmdk-cache.conf.sample": "every option with its default",
+    "vmdk-cache-exporter.service": "a systemd unit for vmdk-cache exporter",
+}
+#: File -> what it is for.
+MADE = {
+    "vmdk-cache.1": "this program's man page",
+    "vmdk-cache.bash": "completion for bash: /etc/bash_completion.d/vmdk-cache",
+}
+
+
+class Samples(command.Lister):
+    """Write the files that come with the package to a directory.
+
+    These are an example of cinder.conf, a list of all options, a Grafana dashboard, alerts for
+    Prometheus, a systemd unit for the exporter, the man page and a completion script. The command
+    needs no cinder.conf.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "directory",
+            type=Path,
+            metavar="DIRECTORY",
+            help="where to write them; it is created if it does not exist",
+        )
+        parser.add_argument(
+            "--force", action="store_true", help="overwrite files of the same names"
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+        directory: Path = parsed_args.directory
+        samples = {**_shipped(), **self._made()}
+        if not parsed_args.force:
+            _check_absent(directory, samples)
+        _write(directory, samples, overwrite=parsed_args.force)
+        purposes = {**PURPOSES, **MADE}
+        return ("File", "Purpose"), [(str(directory / name), purposes[name]) for name in samples]
+
+    def _made(self) -> dict[str, bytes]:
+        from vmdk_cache.cli import man_page
+
+        return {
+            "vmdk-cache.1": man_page.text(self.app).encode(),
+            "vmdk-cache.bash": self._completion("bash").encode(),
+        }
+
+    def _completion(self, shell: str) -> str:
+        """What ``vmdk-cache complete`` prints."""
+        app: Any = copy.copy(self.app)
+        app.stdout = io.StringIO()
+        complete = self.app.command_manager.find_command(["complete"])[0](app, self.app_args)
+        complete.run(complete.get_parser("complete").parse_args(["--shell", shell]))
+        return str(app.stdout.getvalue())
+
+
+def _shipped() -> dict[str, bytes]:
+    folder = resources.files("vmdk_cache") / "etc"
+    return {name: (folder / name).read_bytes() for name in PURPOSES}
+
+
+def _check_absent(directory: Path, names: Mapping[str, bytes]) -> None:
+    """:raises CommandFailedError: one of the files exists"""
+    present = [name for name in names if os.path.lexists(directory / name)]
+    if present:
+        raise command.CommandFailedError(
+            f"{quoted(directory)} has {', '.join(present)} already: nothing was written. "
+            "Give another directory, or --force to overwrite"
+        )
+
+
+def _write(directory: Path, samples: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """:raises CommandFailedError: a file or the directory cannot be written"""
+    path = directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in samples.items():
+            path = directory / name
+            if overwrite:
+                path.unlink(missing_ok=True)  # a link is replaced, not followed
+            with path.open("xb") as file:
+                file.write(content)
+    except OSError as failure:
+        raise command.CommandFailedError(
+            f"cannot write {quoted(path)}: {sentence(failure.strerror)}"
+        ) from failure
