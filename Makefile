@@ -15,7 +15,7 @@ GOVC   := .tools/govc
 OTHERS := $(addprefix .tools/pyvmomi/,9.0.0.0 9.1.0.0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs bench soak faults format sample contract vcsim fake clean matrix
+.PHONY: help demo test test-all check docs bench soak faults format sample dist contract vcsim fake clean matrix
 
 help:  ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | \
@@ -62,6 +62,17 @@ format: $(READY)  ## let ruff fix what it can
 sample: $(READY)  ## regenerate etc/vmdk-cache.conf.sample
 	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf
 
+# The commits make the changelog; the program itself prints its man page and completion script.
+dist: $(READY)  ## build the wheel and the source distribution into dist/
+	rm -rf dist share .tools/samples
+	$(BIN)/vmdk-cache -q samples .tools/samples >/dev/null
+	install -D -m 644 .tools/samples/vmdk-cache.1 share/man/man1/vmdk-cache.1
+	install -D -m 644 .tools/samples/vmdk-cache.bash share/bash-completion/completions/vmdk-cache
+	mkdir -p share/doc/vmdk-cache
+	$(BIN)/reno -q report --no-show-source --output share/doc/vmdk-cache/CHANGELOG.rst
+	$(BIN)/python -m build $(ARGS)
+	rm -rf *.egg-info
+
 vcsim: $(READY) $(VCSIM)  ## the contract suite on VMware's own simulator, with three inventories (needs Go)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m vcsim $(ARGS)
 
@@ -75,7 +86,7 @@ fake: $(READY)  ## run the fake vCenter by hand until Ctrl-C; ARGS="--help" for 
 	@$(BIN)/python -m tests.fakes.vcenter $(ARGS)
 
 clean:  ## remove what the other commands created
-	rm -rf $(VENV) .tools build .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .tools build dist share .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 
 $(READY): setup.cfg tests/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vmdk_cache needs Python 3.11 or later: make PYTHON=python3.11")'

@@ -32,6 +32,7 @@ SLOW = {
     "tests/hosts": "kills hosts of cinder-volume at random",
     "tests/images": "89 images, each with Cinder's own driver and with this one",
     "tests/matrix": "runs other test suites",
+    "tests/packages": "builds the packages, which takes a minute",
     "tests/recordings/test_pyvmomi_releases.py": "the recordings with other pyvmomi",
     "tests/recordings/test_report.py": "a whole preflight on two vCenters, recorded and replayed",
     "tests/contract/preflight": "live runs, which wait for what vcsim does not do",
