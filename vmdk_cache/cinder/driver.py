@@ -12,7 +12,6 @@ and calls :meth:`~ImageCacheVmdkDriver.take_over_settings`.
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Any
 
 from cinder import interface
@@ -21,6 +20,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_service import loopingcall
 
+import vmdk_cache
 from vmdk_cache import conf, errors, wiring
 from vmdk_cache.cache import events
 from vmdk_cache.cinder import (
@@ -53,7 +53,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
     :cvar CI_WIKI_NAME: None, because VMware's CI system does not test this driver
     """
 
-    VERSION = f"{importlib.metadata.version('vmdk-cache')} (vmdk {vmdk.VMwareVcVmdkDriver.VERSION})"
+    VERSION = f"{vmdk_cache.__version__} (vmdk {vmdk.VMwareVcVmdkDriver.VERSION})"
     CI_WIKI_NAME = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from cliff import app, commandmanager, help
 
+import vmdk_cache
 from vmdk_cache.cli import exit_code
 from vmdk_cache.quoting import quoted
 
@@ -88,7 +89,7 @@ class App(app.App):
             manager.commands[name] = importlib.metadata.EntryPoint(name, target, "vmdk_cache.cli")
         super().__init__(
             description="Inspect and manage the image caches of Cinder's VMware backends.",
-            version=importlib.metadata.version("vmdk-cache"),
+            version=vmdk_cache.__version__,
             command_manager=manager,
             deferred_help=True,
         )

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.metadata
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING
 
+import vmdk_cache
 from vmdk_cache.cli import command, exit_code
 from vmdk_cache.quoting import quoted
 
@@ -84,7 +84,7 @@ class Exporter(command.Command):
             (each, Observer(each.name, functools.partial(_connect, each, self._locks(each)), clock))
             for each in self.configuration.backends
         ]
-        scraper = Scraper(observed, importlib.metadata.version("vmdk-cache"), clock)
+        scraper = Scraper(observed, vmdk_cache.__version__, clock)
         host, port = parsed_args.listen
         server = MetricsServer(host, port, functools.partial(Scrape, scraper), tls)
         try:
