@@ -8,7 +8,7 @@ def draw() -> str:
     _phase(c, 20, 110, "absent", "does not exist")
     _phase(c, 240, 110, "importing", "a VM, held by", "an NFC lease")
     _phase(c, 470, 110, "ready", "a template;", "cloned from", fill=OURS_PALE, edge=OURS)
-    _phase(c, 690, 110, "condemned", "no new clone", "starts")
+    _phase(c, 690, 110, "deleting", "no new clone", "starts")
     _phase(c, 690, 236, "altered", "content changed;", "not cloned from")
     _phase(c, 690, 14, "gone", "does not exist")
     _phase(c, 470, 236, "foreign", "reported,", "left alone")

@@ -203,8 +203,8 @@ class MemoryStore:
             if seen is not None and seen.phase is Phase.READY:
                 self.vms[entry.moref] = dataclasses.replace(seen, was_ready=True)
 
-    def claim(self, entry: CacheEntry) -> None:
-        self.called("claim")
+    def note_owner(self, entry: CacheEntry) -> None:
+        self.called("note_owner")
         with self._lock:
             seen = self.vms.get(entry.moref)
             if seen is not None and seen.owner is Owner.UNKNOWN:

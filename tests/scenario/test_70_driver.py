@@ -57,7 +57,7 @@ def make_driver(vcenter: VCenter, tmp_path: pathlib.Path) -> Iterator[Callable[.
 
     yield make
     for driver in made:
-        for loop in (driver._housekeeping_loop, driver._open_loop):
+        for loop in (driver._housekeeping_loop, driver._reconnect_loop):
             if loop is not None:
                 loop.stop()
         driver._close_cache()

@@ -40,5 +40,5 @@ def test_what_grows_is_named() -> None:
 def test_containers_of_the_packages_objects_are_counted() -> None:
     pins = Pins()
     assert sizes(pins)["Pins._reserved"] == 0
-    with pins.reserve_for_deletion("vm-1"):
+    with pins.deleting("vm-1"):
         assert sizes(pins)["Pins._reserved"] == 1

@@ -78,7 +78,7 @@ class VCenterPlacement:
                 )
             )
         need = dataclasses.replace(self._need(size_bytes, allowed), excluded=frozenset(excluded))
-        with self._claim(size_bytes, lambda pending: self._choose(found, need, pending)) as at:
+        with self._reserve(size_bytes, lambda pending: self._choose(found, need, pending)) as at:
             yield dataclasses.replace(at, profile_id=profile_id)
 
     @contextlib.contextmanager
@@ -95,7 +95,7 @@ class VCenterPlacement:
                     return self._choose(found, self._need(size_bytes, frozenset({near})), load)
             return self._choose(found, anywhere, load)
 
-        with self._claim(size_bytes, choose_place, TEMPLATE_LOAD) as place:
+        with self._reserve(size_bytes, choose_place, TEMPLATE_LOAD) as place:
             yield place
 
     def reader(self, entry: CacheEntry) -> str | None:
@@ -163,13 +163,13 @@ class VCenterPlacement:
         hosts = Counter(vm.host for vm in self._index.vms(INVENTORY_AGE_S).values() if vm.host)
         return Counter({host: SETTLED_TEMPLATE_LOAD * count for host, count in hosts.items()})
 
-    def _claim(
+    def _reserve(
         self,
         size_bytes: int,
         choice: Callable[[Mapping[str, int]], Place],
         host_load: int = 1,
     ) -> contextlib.AbstractContextManager[Place]:
-        return self._reservations.claim(
+        return self._reservations.reserve(
             choice, lambda place: {place.datastore: size_bytes, place.host: host_load}
         )
 

@@ -182,7 +182,7 @@ class VCenterTemplateStore:
         )
         return now
 
-    def claim(self, entry: CacheEntry) -> None:
+    def note_owner(self, entry: CacheEntry) -> None:
         seen = self._entries.look_again(entry)
         if seen is not None and seen.phase is Phase.READY and seen.owner is Owner.UNKNOWN:
             self._note(seen, used_at=seen.used_at, warmed_at=seen.warmed_at)

@@ -1,20 +1,28 @@
 """Which waiter may clone next, and from which copy.
 
 - A copy has a limited number of slots, a host HOST_UNITS. A clone takes one slot, and one unit on
-  each of the source's and the target's host, or two if they are the same host. A host that a
-  replica is read from keeps a unit free for it. Further clones would wait in vCenter's own queue,
-  which is first come, first served and would undo the rules below.
+  each of the source's and the target's host, or two if they are the same host. While a replica of
+  an image is pending (being made, or about to be), the host of each copy of the image keeps a unit
+  free for it. Further clones would wait in vCenter's own queue, which is first come, first served
+  and would undo the rules below.
 - A volume is cloned from a copy on its own datastore, and waits for it while that copy is busy or
-  still being made. If there is none and none is being made, the volume is cloned from any copy.
-- A copy helps other datastores with one clone at a time, and a datastore is helped by one copy at a
-  time. If copies have only one slot each, volumes on their own datastores come first. Help delays
-  the replica that is being made on a datastore, so until then only a copy on a less busy datastore
-  helps: one that fewer volumes are being cloned to or wait for.
-- Images take turns. Waiters of one image are served in order of arrival, except for blocked ones.
-- A waiter that has a free slot, but lacks units on a host or waits for the copy that is being made
-  on its datastore, may be overtaken MAX_OVERTAKEN times. Then it precedes all others and may be
-  helped like any other, and the units and slot that it needs are kept free: for one waiter at a
-  time, so that the slots of at most one clone are idle.
+  pending. If there is none and none is pending, the volume is cloned from any copy.
+- A waiting volume may instead be cloned across datastores, from a copy on another one. A copy makes
+  one such clone at a time, and a datastore gets one at a time. If copies have only one slot each,
+  volumes on their own datastores come first. If the waiting volume's copy is pending, which such
+  clones delay, the other copy's datastore must be less busy: fewer volumes are being cloned to it
+  or wait for it.
+- Images are served in rotation, and the waiters of one image in order of arrival, except for
+  blocked ones.
+- A waiter that has a free slot, but lacks units on a host or waits for the pending copy on its
+  datastore, may be overtaken MAX_OVERTAKEN times. Then it has priority: it precedes all others, may
+  be cloned across datastores like any other, and the units and slot that it needs are kept free:
+  for one waiter at a time, so that the slots of at most one clone are idle.
+
+For example, 100 volumes of a new image are placed on datastores A, B and C, and a copy has 8 slots.
+The import makes a copy on A, and replicas on B and C are pending. The volumes on A use its slots.
+Those on B and C wait, but while A is less busy, one of them at a time is cloned from A's copy. Each
+replica that is ready serves the volumes on its own datastore, 8 at a time.
 """
 
 from __future__ import annotations
@@ -39,13 +47,13 @@ class Needs(NamedTuple):
     """What a waiter needs.
 
     :ivar datastore: where its volume goes, a moref; so is ``host``
-    :ivar unfit: morefs of copies that cannot become its volume; none of them is chosen while there
-        is another
+    :ivar excluded: morefs of copies that cannot become its volume; none of them is chosen while
+        there is another
     """
 
     datastore: str
     host: str
-    unfit: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False)
@@ -76,14 +84,14 @@ class Group:
 class ImageQueue:
     """The waiters of one image.
 
-    :ivar turn: images with a smaller one go first; no two have the same
+    :ivar order: images with a smaller one go first; no two have the same
     :ivar copies: to clone from, by moref; at least one while there are waiters
-    :ivar promised: datastores on which a copy is being made, morefs
+    :ivar pending: datastores on which a copy is being made, or about to be, morefs
     """
 
-    turn: int
+    order: int
     copies: dict[str, CacheEntry] = field(default_factory=dict)
-    promised: set[str] = field(default_factory=set)
+    pending: set[str] = field(default_factory=set)
     groups: dict[Needs, Group] = field(default_factory=dict)
 
     def join(self, waiter: Waiter) -> None:
@@ -148,43 +156,44 @@ def next_grant(
     overtaken: list[Group] = []
     for queue, group, free in sorted(waiting, key=lambda one: _rank(one[0], one[1])):
         needs = group.needs
-        suitable, helpers = _choice(queue, needs, free)
-        is_promised, is_overdue = needs.datastore in queue.promised, _is_overdue(group)
-        if is_promised and not is_overdue:
-            helpers = capacity.less_busy(helpers, needs)
-        elif clones_per_template == 1 and not is_overdue:
-            helpers = _idle(helpers, queue)
-        copy = capacity.best(suitable, needs) or capacity.best_helper(helpers, needs)
+        preferred, others = _choice(queue, needs, free)
+        is_pending, has_priority = needs.datastore in queue.pending, _has_priority(group)
+        if is_pending and not has_priority:
+            others = capacity.less_busy(others, needs)
+        elif clones_per_template == 1 and not has_priority:
+            others = _idle(others, queue)
+        copy = capacity.best(preferred, needs) or capacity.best_across(others, needs)
         if copy is not None:
             across = copy.datastore != needs.datastore
             clone = Running(copy.moref, needs.datastore, across, _hosts(copy, needs))
             return Grant(queue, group.waiters[0], copy, clone, overtaken)
-        if suitable or is_promised:
+        if preferred or is_pending:
             overtaken.append(group)
-        if suitable and is_overdue:
-            capacity.keep(min(suitable, key=lambda one: one.moref), needs)
+        if preferred and has_priority:
+            capacity.keep(min(preferred, key=lambda one: one.moref), needs)
     return None
 
 
 def _rank(queue: ImageQueue, group: Group) -> tuple[int, int, int]:
-    overdue = group.overtaken if _is_overdue(group) else 0
-    return (-overdue, queue.turn, group.waiters[0].ticket)
+    priority = group.overtaken if _has_priority(group) else 0
+    return (-priority, queue.order, group.waiters[0].ticket)
 
 
-def _is_overdue(group: Group) -> bool:
+def _has_priority(group: Group) -> bool:
     return group.overtaken >= MAX_OVERTAKEN
 
 
 def _choice(
     queue: ImageQueue, needs: Needs, free: Sequence[CacheEntry]
 ) -> tuple[Sequence[CacheEntry], Sequence[CacheEntry]]:
-    """The copies with a free slot that suit the volume, and those that may only help."""
-    fit: Collection[CacheEntry] = queue.copies.values()
-    if needs.unfit:
-        fit = [copy for copy in fit if copy.moref not in needs.unfit] or fit
-        free = [copy for copy in free if copy in fit]
+    """The copies with a free slot that the volume waits for, and the others that it may be cloned
+    from instead, across datastores."""
+    usable: Collection[CacheEntry] = queue.copies.values()
+    if needs.excluded:
+        usable = [copy for copy in usable if copy.moref not in needs.excluded] or usable
+        free = [copy for copy in free if copy in usable]
     near = needs.datastore
-    if near not in queue.promised and all(copy.datastore != near for copy in fit):
+    if near not in queue.pending and all(copy.datastore != near for copy in usable):
         return free, ()
     return (
         [copy for copy in free if copy.datastore == near],
@@ -192,10 +201,10 @@ def _choice(
     )
 
 
-def _idle(helpers: Sequence[CacheEntry], queue: ImageQueue) -> Sequence[CacheEntry]:
-    """The helpers whose own datastores no volume of the image waits for."""
+def _idle(copies: Sequence[CacheEntry], queue: ImageQueue) -> Sequence[CacheEntry]:
+    """The copies whose own datastores no volume of the image waits for."""
     waited_for = {needs.datastore for needs in queue.groups}
-    return [copy for copy in helpers if copy.datastore not in waited_for]
+    return [copy for copy in copies if copy.datastore not in waited_for]
 
 
 def _hosts(copy: CacheEntry, needs: Needs) -> tuple[str, ...]:
@@ -204,7 +213,7 @@ def _hosts(copy: CacheEntry, needs: Needs) -> tuple[str, ...]:
 
 
 class _Capacity:
-    """The free slots and units, and the datastores that may be helped."""
+    """The free slots and units, and the datastores that may get a clone from another one."""
 
     def __init__(
         self, queues: Collection[ImageQueue], running: Collection[Running], slots: int
@@ -218,7 +227,7 @@ class _Capacity:
             {
                 copy.host
                 for queue in queues
-                if queue.promised
+                if queue.pending
                 for copy in queue.copies.values()
                 if copy.host
             }
@@ -245,12 +254,12 @@ class _Capacity:
             default=None,
         )
 
-    def best_helper(self, copies: Sequence[CacheEntry], needs: Needs) -> CacheEntry | None:
-        """The best copy that can be cloned now and does not help a datastore yet; None if the
-        volume's datastore is already being helped."""
-        if not copies or needs.datastore in self._helped:
+    def best_across(self, copies: Sequence[CacheEntry], needs: Needs) -> CacheEntry | None:
+        """The best copy that can be cloned across datastores now; None if the volume's datastore
+        already gets such a clone."""
+        if not copies or needs.datastore in self._targets_across:
             return None
-        return self.best((copy for copy in copies if copy.moref not in self._helping), needs)
+        return self.best((copy for copy in copies if copy.moref not in self._sources_across), needs)
 
     def less_busy(self, copies: Sequence[CacheEntry], needs: Needs) -> Sequence[CacheEntry]:
         """The copies whose datastore is less busy than the volume's."""
@@ -273,9 +282,9 @@ class _Capacity:
         return busy
 
     @functools.cached_property
-    def _helping(self) -> set[str]:
+    def _sources_across(self) -> set[str]:
         return {clone.source for clone in self._running if clone.across}
 
     @functools.cached_property
-    def _helped(self) -> set[str]:
+    def _targets_across(self) -> set[str]:
         return {clone.datastore for clone in self._running if clone.across}

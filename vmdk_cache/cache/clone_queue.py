@@ -2,11 +2,11 @@
 
 cache/clone_order.py decides; this module keeps the waiters and the running clones of this process:
 
-    turn()      joins its image's queue -> waits -> has a slot, clones -> leaves, the slot is free
-    promise()   a copy is being made on a datastore: volumes placed there wait for it
-    add()       a copy is available to all waiters of its image; fulfils its promise
-    withdraw()  a promised copy will not be made: volumes no longer wait for it
-    remove()    a copy is no longer given to waiters; the last one stays, and its clone fails
+    slot()           joins its image's queue -> waits -> has a slot, clones -> leaves
+    set_pending()    a copy is being made on a datastore: volumes placed there wait for it
+    add()            a copy is available to all waiters of its image, and no longer pending
+    clear_pending()  a pending copy will not be made: volumes no longer wait for it
+    remove()         a copy is no longer given to waiters; the last one stays, and its clone fails
 
 After each of these events, the queue grants slots, under one lock, until none fits, and then wakes
 the waiters that got one. A waiter checks every CHECK_EVERY_S that its volume is still wanted.
@@ -34,9 +34,9 @@ from vmdk_cache.quoting import identifier
 
 #: How often a waiter checks that its volume is still wanted. Clones take minutes.
 CHECK_EVERY_S = 30.0
-#: How long a volume waits for its turn. Thousands of clones run in a day; if none does, the clones
+#: How long a volume waits for a slot. Thousands of clones run in a day; if none does, the clones
 #: ahead are stuck.
-TURN_WITHIN_S = 24 * 3600.0
+SLOT_WITHIN_S = 24 * 3600.0
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ class CloneQueue:
     """The volumes of one backend that wait to be cloned; safe for use by many threads.
 
     :param clones_per_template: at a time from one copy, at least 1; asked at each decision
-    :param pins: claim the copies that volumes wait for
+    :param pins: note the copies that volumes wait for
     :param check_every_s: see CHECK_EVERY_S; seconds of the machine's time
     """
 
@@ -74,30 +74,30 @@ class CloneQueue:
         self._running: dict[_Waiter, Running] = {}
 
     @contextlib.contextmanager
-    def turn(
+    def slot(
         self,
         key: CacheKey,
         copies: Sequence[CacheEntry],
         place: Place,
         *,
-        unfit: Collection[str] = (),
+        excluded: Collection[str] = (),
         check_wanted: Callable[[], None] = lambda: None,
     ) -> Iterator[CacheEntry]:
         """Wait for a slot; the copy to clone from, and the slot for the block.
 
         :param copies: READY ones of the key, at least one; those that are added later count too
-        :param unfit: morefs of copies not to be given, unless there is no other
+        :param excluded: morefs of copies not to be given, unless there is no other
         :param check_wanted: called every CHECK_EVERY_S; the wait ends with what it raises
-        :raises LockTimeout: it is not its turn within TURN_WITHIN_S
+        :raises LockTimeout: it has no slot within SLOT_WITHIN_S
         """
         assert copies, "a clone needs a copy to be made from"
-        needs = Needs(place.datastore, place.host, frozenset(unfit))
+        needs = Needs(place.datastore, place.host, frozenset(excluded))
         waiter = _Waiter(next(self._numbers), needs)
         try:
             with self._event(key) as queue:
                 queue.copies.update((copy.moref, copy) for copy in copies)
                 queue.join(waiter)
-            with self._pins.claim([copy.moref for copy in copies]):
+            with self._pins.awaited([copy.moref for copy in copies]):
                 self._wait(key, waiter, check_wanted)
             assert waiter.copy is not None
             yield waiter.copy
@@ -106,21 +106,21 @@ class CloneQueue:
                 if self._running.pop(waiter, None) is None:
                     queue.leave(waiter)
 
-    def promise(self, key: CacheKey, datastore: str) -> None:
+    def set_pending(self, key: CacheKey, datastore: str) -> None:
         """A copy is being made, or about to be. In any case, its maker calls ``add`` or
-        ``withdraw`` in the end.
+        ``clear_pending`` in the end.
 
         :param datastore: moref
         """
         with self._event(key) as queue:
-            queue.promised.add(datastore)
+            queue.pending.add(datastore)
 
-    def withdraw(self, key: CacheKey, datastore: str) -> None:
+    def clear_pending(self, key: CacheKey, datastore: str) -> None:
         """The copy is not made, or not now: its waiters get another. Does nothing if the copy is
-        not promised (any more).
+        not pending (any more).
         """
         with self._event(key) as queue:
-            queue.promised.discard(datastore)
+            queue.pending.discard(datastore)
 
     def add(self, copy: CacheEntry) -> None:
         """A copy is READY or has changed: the waiters of its image may get it from now on."""
@@ -128,7 +128,7 @@ class CloneQueue:
             return
         with self._event(copy.record.key) as queue:
             queue.copies[copy.moref] = copy
-            queue.promised -= {copy.datastore}
+            queue.pending -= {copy.datastore}
 
     def remove(self, copy: CacheEntry) -> None:
         """The copy is lost or being deleted: waiters that have another copy no longer get it."""
@@ -145,11 +145,11 @@ class CloneQueue:
             return sum(len(group.waiters) for group in groups)
 
     def _wait(self, key: CacheKey, waiter: _Waiter, check_wanted: Callable[[], None]) -> None:
-        ends_at = self._clock.monotonic() + TURN_WITHIN_S
+        ends_at = self._clock.monotonic() + SLOT_WITHIN_S
         while not waiter.granted.wait(self._check_every_s):
             if self._clock.monotonic() >= ends_at:
                 raise errors.LockTimeout(
-                    f"waited {TURN_WITHIN_S:g} s for a turn to clone image "
+                    f"waited {SLOT_WITHIN_S:g} s for a slot to clone image "
                     f"{identifier(key.image_id)}: look in vCenter for clones that do not end"
                 )
             check_wanted()
@@ -169,7 +169,7 @@ class CloneQueue:
     def _begin(self, grant: Grant) -> None:
         waiter = grant.waiter
         assert isinstance(waiter, _Waiter)
-        grant.queue.turn = next(self._numbers)
+        grant.queue.order = next(self._numbers)
         grant.queue.leave(waiter)
         for group in grant.overtaken:
             group.overtaken += 1
@@ -178,9 +178,9 @@ class CloneQueue:
         waiter.granted.set()
 
     def _forget_idle(self) -> None:
-        """Forget the copies of images without waiters, and images that also have no promise."""
+        """Forget the copies of images without waiters, and images without a pending one as well."""
         for key, queue in list(self._queues.items()):
             if not queue.groups:
                 queue.copies.clear()
-                if not queue.promised:
+                if not queue.pending:
                     del self._queues[key]

@@ -142,7 +142,9 @@ class ImageCache:
         with contextlib.ExitStack() as reserved:
             try:
                 place = reserved.enter_context(
-                    self._context.placement.for_volume(volume, volume.size_bytes, request.full)
+                    self._context.placement.for_volume(
+                        volume, volume.size_bytes, request.excluded_datastores
+                    )
                 )
             except errors.NoPlacement:
                 if request.no_space is None:
@@ -169,7 +171,7 @@ class ImageCache:
                 match self._next_step(failure, request, copies):
                     case Next.ANOTHER_COPY:
                         assert request.copy is not None, "a clone has failed"
-                        request.unfit.add(request.copy.moref)
+                        request.excluded_copies.add(request.copy.moref)
                     case Next.LOOK_AGAIN:
                         self._pause(request)
                         copies = self._fresh_copies(request.key)
@@ -196,23 +198,27 @@ class ImageCache:
         """Wait for a slot, and clone from the copy that it belongs to."""
         choice, volume = self._readable(copies), request.volume
         joined = self._context.clock.monotonic()
-        with self._queue.turn(
-            request.key, choice, place, unfit=request.unfit, check_wanted=volume.check_wanted
+        with self._queue.slot(
+            request.key,
+            choice,
+            place,
+            excluded=request.excluded_copies,
+            check_wanted=volume.check_wanted,
         ) as copy:
             request.copy = copy
             request.queued_s += self._context.clock.monotonic() - joined
             with self._context.pins.pin(copy.moref):
                 self._move_if_unreadable(copy)
-                with volume.deletion_waits():
+                with volume.deletion_lock():
                     volume.check_wanted()
-                    volume.make_way()
+                    volume.remove_old_vm()
                     began = self._context.clock.monotonic()
                     request.in_one_task = self._context.store.clone(copy, volume, place)
                     request.made = (copy, place)
                     request.cloned_s = self._context.clock.monotonic() - began
 
     def _readable(self, copies: Sequence[CacheEntry]) -> Sequence[CacheEntry]:
-        """The copies that can be read now; all copies if there are none."""
+        """The copies that can be read now; if none can, all of them."""
         return self._context.readable(copies) or copies
 
     def _move_if_unreadable(self, entry: CacheEntry) -> None:

@@ -22,10 +22,10 @@ A replica is READY at once: one CloneVM_Task of a READY copy makes it, atomicall
 
 An entry becomes READY once. A note on it (cache/record.py) then records this and the content of its
 disk, so that an entry that an administrator altered is recognized later. A clone pins its entry
-(cache/pins.py); before an entry is deleted it is reserved, so that it cannot be pinned any more. An
-importer works only on the VM that it created, by its moref, so the loser of a race cannot harm the
-winner. vCenter is the heartbeat of an import: a running task locks the VM for as long as the NFC
-lease is renewed, and vCenter removes the VM when the lease runs out.
+(cache/pins.py), and an entry that is being deleted cannot be pinned. An importer works only on the
+VM that it created, by its moref, so the loser of a race cannot harm the winner. vCenter is the
+heartbeat of an import: a running task locks the VM for as long as the NFC lease is renewed, and
+vCenter removes the VM when the lease runs out.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class CacheEntry:
         return self.record.created_at if self.record else self.made_at
 
     @property
-    def last_wanted_at(self) -> datetime.datetime | None:
+    def unused_since(self) -> datetime.datetime | None:
         """The latest of its import, its uses and its warm-ups; None if none is known."""
         return latest(self.created_at, self.used_at, self.warmed_at)
 

@@ -6,8 +6,8 @@
                     BEFORE anything is evicted
 
 Every entry gets a reason, kept or removed. Limits are independent of each other. Within a limit the
-entry used longest ago goes first, but any spare copy goes before the last copy of any image: to
-lose a spare copy costs a clone across datastores, to lose the last one an import. Entries that are
+entry used longest ago goes first, but any spare copy goes before the last copy of any image: losing
+a spare copy costs a clone across datastores, losing the last one an import. Entries that are
 not ours, being imported or in use are never candidates, but an import counts for every limit. A
 replica is an entry like any other: it has its template's age and its own uses.
 
@@ -116,10 +116,10 @@ class _Tally:
             budgets.append(("image_cache_max_percent", capacity * settings.max_percent // 100))
         return budgets
 
-    def exceeded(self, datastore: str | None = None, wanted_bytes: int = 0) -> str | None:
+    def exceeded(self, datastore: str | None = None, new_bytes: int = 0) -> str | None:
         """The option whose limit is exceeded by the whole cache or on this datastore, or None.
 
-        :param wanted_bytes: what the new template will take from the datastore
+        :param new_bytes: what the new template will take from the datastore
         """
         settings = self.settings
         if settings.max_count and self.count > settings.max_count:
@@ -129,7 +129,7 @@ class _Tally:
                 return option
         if settings.min_free_percent and datastore in self.spaces:
             space = self.spaces[datastore]
-            free = space.free_bytes + self.freed_bytes[datastore] - wanted_bytes
+            free = space.free_bytes + self.freed_bytes[datastore] - new_bytes
             if free * 100 < space.capacity_bytes * settings.min_free_percent:
                 return "image_cache_min_free_percent"
         return None
@@ -293,12 +293,12 @@ def _not_removable(entry: CacheEntry, in_use: Collection[str]) -> str | None:
         return "not a template of this cache"
     if entry.phase is Phase.IMPORTING:
         return "import in progress"
-    return "being cloned" if entry.moref in in_use else None
+    return "being cloned or waited for" if entry.moref in in_use else None
 
 
 def _last_use(entry: CacheEntry) -> datetime.datetime:
     """Entries that are not served come before all others."""
-    return _EPOCH if entry.phase in _NOT_SERVED else entry.last_wanted_at or _EPOCH
+    return _EPOCH if entry.phase in _NOT_SERVED else entry.unused_since or _EPOCH
 
 
 def _judge(
@@ -316,9 +316,9 @@ def _judge(
     newer = supersession.of(entry)
     if newer is not None:
         return Rule.SUPERSEDED, f"superseded by {quoted(newer.name)}: the image has changed"
-    twin = supersession.twin_of(entry)
-    if twin is not None:
-        return Rule.SUPERSEDED, f"superfluous: {quoted(twin.name)} is on the same datastore"
+    original = supersession.duplicate_of(entry)
+    if original is not None:
+        return Rule.SUPERSEDED, f"superfluous: {quoted(original.name)} is on the same datastore"
     return _judge_age(entry, now, settings)
 
 
@@ -351,7 +351,7 @@ def expires_at(entry: CacheEntry, settings: Settings) -> datetime.datetime | Non
 
 def _aged_from(entry: CacheEntry, settings: Settings) -> datetime.datetime | None:
     if settings.expiry == conf.EXPIRY_IDLE:
-        return entry.last_wanted_at
+        return entry.unused_since
     return latest(entry.created_at, entry.warmed_at)
 
 
@@ -384,7 +384,7 @@ class Supersession:
                 key = entry.record.key
                 self._newest[key.image_id, key.adapter_type] = entry
 
-    def twin_of(self, entry: CacheEntry) -> CacheEntry | None:
+    def duplicate_of(self, entry: CacheEntry) -> CacheEntry | None:
         """The copy that stays on the datastore in place of ``entry``, which is READY; None if
         ``entry`` stays. All processes choose the same one."""
         if entry.record is None or entry.datastore is None or entry.owner is not Owner.OURS:
@@ -401,11 +401,11 @@ class Supersession:
         if newest is None or newest.record is None or newest.record.key == key:
             return None
         since = newest.created_at or _EPOCH
-        return None if (entry.last_wanted_at or _EPOCH) > since else newest
+        return None if (entry.unused_since or _EPOCH) > since else newest
 
 
 def _preference(entry: CacheEntry) -> tuple[bool, int, str]:
-    """The first of the twins stays: a readable one before others, a template before a replica."""
+    """The first duplicate stays: a readable one before others, a template before a replica."""
     return not entry.accessible, len(entry.name), entry.name
 
 

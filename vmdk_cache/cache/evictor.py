@@ -1,7 +1,7 @@
-"""Removes one entry: lock, reserve, look again, destroy. Nothing else removes templates.
+"""Removes one entry: lock, bar new pins, look again, destroy. Nothing else removes templates.
 
     lock its name        another process is making or removing the entry         -> next time
-    reserve it           this process is cloning from it, or volumes wait for it -> next time
+    bar new pins         this process is cloning from it, or volumes wait for it -> next time
     look again           gone, imported again, or used since the plan was made   -> not now
     check its datastore  its files seem lost because the datastore is offline    -> next time
     destroy it           vCenter reports that another process is cloning it      -> next time
@@ -70,9 +70,7 @@ class Evictor:
                 contextlib.nullcontext()
                 if has_lock
                 else self._context.locks.hold(lock_name(entry.name), 0),
-                self._context.pins.reserve_for_deletion(
-                    entry.moref, is_broken=verdict.rule is Rule.BROKEN
-                ),
+                self._context.pins.deleting(entry.moref, is_broken=verdict.rule is Rule.BROKEN),
             ):
                 seen = self._context.store.look_again(entry)
                 if seen is None:
@@ -118,5 +116,5 @@ def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
     """Whether the entry has not changed since the plan: another process may have deleted it and
     imported it again, completed its import, or used it."""
     return (seen.phase, seen.record) == (planned.phase, planned.record) and (
-        planned.last_wanted_at == latest(seen.last_wanted_at, planned.last_wanted_at)
+        planned.unused_since == latest(seen.unused_since, planned.unused_since)
     )

@@ -5,8 +5,9 @@
     processes that share locks   the key's lock; its holder looks for a copy before it imports
     processes that share none    vCenter refuses a second VM of the same name; the loser waits for
                                  the winner, or removes what a dead importer left
-    an importer that died        the next holder of its lock imports under another name; vCenter
-                                 removes the VM when the NFC lease runs out, within five minutes
+    an importer that died        vCenter removes its VM when the NFC lease runs out, within five
+                                 minutes; until then the next holder of its lock, if that is the
+                                 same lock, imports under another name
 
 An importer whose lock was lost may still be alive: stopped for a while, or cut off from the
 coordinator. So other importers leave its VM alone, and each importer looks for another copy before
@@ -47,7 +48,7 @@ LOG = logging.getLogger(__name__)
 NAME_FREE_WITHIN_S = 60.0
 _CHECKED_BYTES = 1 << 20
 #: Between two looks at another process's import.
-RIVAL_POLL_S = 2.0
+IMPORT_POLL_S = 2.0
 #: The longest pause between two imports that find the name taken: each opens the image again.
 NAME_TAKEN_PAUSE_S = 16.0
 
@@ -106,12 +107,12 @@ class Importer:
         name = template_name(self._context.backend, key, self._context.deployment)
         job = _Job(key, image, source, name, near, only)
 
-        def fly() -> tuple[CacheEntry, bool]:
+        def find_or_import() -> tuple[CacheEntry, bool]:
             with self._context.locks.hold(lock_name(name), settings.lock_timeout_s):
                 return self._find_or_import(job)
 
         (entry, imported), leads = self._flights.run(
-            key, fly, settings.lock_timeout_s, check_wanted
+            key, find_or_import, settings.lock_timeout_s, check_wanted
         )
         return entry, imported and leads
 
@@ -126,10 +127,18 @@ class Importer:
             self._room.check(size_bytes, place)
 
     def _find_or_import(self, job: _Job) -> tuple[CacheEntry, bool]:
-        """Under the key's lock: look again, import, or wait for a process with other locks."""
+        """Under the key's lock: look at what vCenter has, act on it, and look again.
+
+        a READY copy                        take it
+        no VM of the template's name        import. If vCenter says that the name is taken,
+                                            pause; NotCacheable after NAME_FREE_WITHIN_S
+        an import that has lost its lock    import under another name, if there is room for both
+        any other import                    wait until it ends; remove its VM if it is abandoned
+        anything else of that name          NotCacheable
+        """
         deadline = self._context.clock.monotonic() + self._context.settings().lock_timeout_s
         name_free_by: float | None = None
-        pause_s = RIVAL_POLL_S
+        pause_s = IMPORT_POLL_S
         while True:
             copies = self._context.store.copies(job.key, fresh=True)
             if copies:
@@ -147,15 +156,16 @@ class Importer:
                             f"an object that is not a VM, or that this account cannot see, has the "
                             f"template's name in the cache's folder: {taken}",
                         ) from taken
-                # A rival's VM shows up a moment later; the name of a failed import becomes free.
+                # The VM of another import shows up a moment later; the name of a failed import
+                # becomes free.
                 self._context.clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, NAME_TAKEN_PAUSE_S)
             elif entry.phase is Phase.IMPORTING:
                 name_free_by = None
-                beside = self._import_beside(entry, job)
-                if beside is not None:
-                    return beside, True
-                self._wait_for_rival(entry, job.key, deadline)
+                second = self._import_under_another_name(entry, job)
+                if second is not None:
+                    return second, True
+                self._wait_for_other_import(entry, job.key, deadline)
             elif entry.phase is Phase.READY:
                 return entry, False  # the list of copies does not show it yet
             else:
@@ -166,9 +176,9 @@ class Importer:
                     f"template's name: {found.says if found else 'rename or delete it'}",
                 )
 
-    def _import_beside(self, entry: CacheEntry, job: _Job) -> CacheEntry | None:
-        """Import the image beside an import whose lock was lost. None if its lock was not lost, or
-        if there is no room for both."""
+    def _import_under_another_name(self, entry: CacheEntry, job: _Job) -> CacheEntry | None:
+        """Import the image although another import, whose lock was lost, still runs. None if its
+        lock was not lost, or if there is no room for both."""
         if not self._has_lost_its_lock(entry) or not self._context.store.is_importing(entry):
             return None
         names = [one.name for one in self._context.store.entries()]
@@ -204,27 +214,27 @@ class Importer:
                 moref=copy.moref,
             )
 
-    def _settled(self, entry: CacheEntry) -> CacheEntry:
+    def _without_duplicates(self, entry: CacheEntry) -> CacheEntry:
         """The copy that stays, of those that became READY on the datastore at the same moment. A
         purge removes the others if they cannot be removed now.
         """
         assert entry.record is not None, "every import has one"
         try:
             copies = self._context.store.copies(entry.record.key, fresh=True)
-            twins = Supersession(copies)
+            found = Supersession(copies)
             for copy in copies:
-                stays = twins.twin_of(copy)
+                stays = found.duplicate_of(copy)
                 if stays is not None:
                     why = f"{quoted(stays.name)} became ready at the same moment"
                     verdict = Verdict(copy, why, Rule.SUPERSEDED)
                     self._evictor.attempt(verdict, has_lock=copy.moref == entry.moref)
-            return twins.twin_of(entry) or entry
+            return found.duplicate_of(entry) or entry
         except errors.VmdkCacheError as failure:
-            LOG.info("Whether %s is alone is not known: %s", quoted(entry.name), failure)
+            LOG.info("Could not check for other copies of %s: %s", quoted(entry.name), failure)
             return entry
 
     def _import(self, job: _Job) -> CacheEntry:
-        """Import it, and report how it goes."""
+        """Import the image; report its start and outcome."""
         began = self._context.clock.monotonic()
         vm: Import | None = None
         try:
@@ -258,7 +268,7 @@ class Importer:
                 self._context.clock.monotonic() - began,
             )
         )
-        return self._settled(entry)
+        return self._without_duplicates(entry)
 
     @contextlib.contextmanager
     def _begun(self, job: _Job, disk: Disk) -> Iterator[tuple[Import, str]]:
@@ -300,7 +310,7 @@ class Importer:
         except errors.VmdkCacheError as failure:
             LOG.info("%s cannot be checked for damage: %s", job.image, failure)
 
-    def _wait_for_rival(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
+    def _wait_for_other_import(self, entry: CacheEntry, key: CacheKey, deadline: float) -> None:
         """Return when ``entry`` is no longer being imported, or the image has another copy; remove
         ``entry`` if no process is importing it.
 
@@ -326,7 +336,7 @@ class Importer:
             elif now - idle_since >= ABANDONED_AFTER.total_seconds():
                 self._remove_abandoned(entry)
                 return
-            self._context.clock.sleep(RIVAL_POLL_S)
+            self._context.clock.sleep(IMPORT_POLL_S)
 
     def _remove_abandoned(self, entry: CacheEntry) -> None:
         """:raises NotCacheable: the entry cannot be removed now, and keeps the name"""

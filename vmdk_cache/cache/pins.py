@@ -1,12 +1,13 @@
-"""Pins on templates that this process is cloning from, and claims of volumes that wait for one.
+"""Pins: templates that this process is cloning from, or that its volumes wait for.
 
-A clone pins its template. A template is reserved before it is deleted: from then on it cannot be
-pinned, and a pinned template cannot be reserved. Between processes vCenter decides: a clone holds
-the template's shared lock, and deleting it needs the exclusive one (docs/assumptions.rst, A77).
+A clone pins its template: while it is pinned, it is not deleted, and while it is being deleted, it
+cannot be pinned. Between processes vCenter decides: a clone holds the template's shared lock, and
+deleting it needs the exclusive one (docs/assumptions.rst, A77).
 
-A volume that waits for a slot claims the templates that it may be cloned from. They are not
-removed, because the image would be imported again at once. A template that is broken goes
-nevertheless.
+A template that a volume of this process waits for is not removed either, because the image would be
+imported again at once, unless the template is broken. A volume waits for the copies that it knew
+when it joined the queue, not for replicas that were made later: if one of those is removed, the
+volume gets another copy.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ class Pins:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pinned: collections.Counter[str] = collections.Counter()
-        self._claimed: collections.Counter[str] = collections.Counter()
-        self._reserved: set[str] = set()
+        self._awaited: collections.Counter[str] = collections.Counter()
+        self._deleting: set[str] = set()
 
     @contextlib.contextmanager
     def pin(self, moref: str) -> Iterator[None]:
-        """Keep the template for the block.
+        """Prevent deletion of the template during the block.
 
         :raises ObjectNotFound: the template is about to be deleted
         """
         with self._lock:
-            if moref in self._reserved:
+            if moref in self._deleting:
                 raise errors.ObjectNotFound(f"template {moref} is being deleted", moref=moref)
             self._pinned[moref] += 1
         try:
@@ -47,21 +48,21 @@ class Pins:
                     del self._pinned[moref]
 
     @contextlib.contextmanager
-    def claim(self, morefs: Collection[str]) -> Iterator[None]:
+    def awaited(self, morefs: Collection[str]) -> Iterator[None]:
         """Keep the templates during the block, in which a volume waits, unless they are broken."""
-        claimed = collections.Counter(morefs)
+        awaited = collections.Counter(morefs)
         with self._lock:
-            self._claimed += claimed
+            self._awaited += awaited
         try:
             yield
         finally:
             with self._lock:
-                self._claimed -= claimed  # keeps no zeros
+                self._awaited -= awaited  # keeps no zeros
 
     def in_use(self) -> frozenset[str]:
         """The templates that this process is cloning from, or that volumes wait for."""
         with self._lock:
-            return frozenset(self._pinned.keys() | self._claimed.keys())
+            return frozenset(self._pinned.keys() | self._awaited.keys())
 
     def count(self, moref: str) -> int:
         """How many clones of the template this process is making."""
@@ -69,20 +70,20 @@ class Pins:
             return self._pinned[moref]
 
     @contextlib.contextmanager
-    def reserve_for_deletion(self, moref: str, *, is_broken: bool = False) -> Iterator[None]:
-        """Allow no new pin during the block, which deletes the template.
+    def deleting(self, moref: str, *, is_broken: bool = False) -> Iterator[None]:
+        """Allow no new pin during the block, in which the template is deleted.
 
-        :param is_broken: the template is of no use to the volumes that claim it
-        :raises InUse: the template is pinned, claimed, or already reserved
+        :param is_broken: the template is of no use to the volumes that wait for it
+        :raises InUse: the template is pinned, awaited, or already being deleted
         """
         with self._lock:
-            if moref in self._pinned or moref in self._reserved:
+            if moref in self._pinned or moref in self._deleting:
                 raise errors.InUse(f"template {moref} is being cloned or deleted", moref=moref)
-            if moref in self._claimed and not is_broken:
+            if moref in self._awaited and not is_broken:
                 raise errors.InUse(f"volumes wait for template {moref}", moref=moref)
-            self._reserved.add(moref)
+            self._deleting.add(moref)
         try:
             yield
         finally:
             with self._lock:
-                self._reserved.discard(moref)
+                self._deleting.discard(moref)

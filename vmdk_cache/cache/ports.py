@@ -25,7 +25,7 @@ class Volume:
 
     :ivar name: of the VM that backs it
     :ivar instance_uuid: ``config.instanceUuid`` of that VM, and the uuid of its disk
-    :ivar size_bytes: its capacity, at least; larger than the image's: the disk is grown
+    :ivar size_bytes: minimum capacity; a smaller image's disk is grown
     :ivar disk_type: ``thin``, ``thick`` or ``eagerZeroedThick``
     :ivar adapter_type: adapter of its disk
     :ivar storage_profile: name of a storage policy, or None
@@ -35,8 +35,8 @@ class Volume:
     :ivar is_being_created: whether Cinder says now that it is being created; only then may a VM
         with its name and uuid be removed that this request has not made
     :ivar is_wanted: False only if Cinder is known to have deleted it, or to be deleting it
-    :ivar deletion_waits: for a block: Cinder's deletion of it waits until the block ends
-    :ivar make_way: called before each clone: removes the VM that the volume has so far, if any
+    :ivar deletion_lock: Cinder's lock of its deletion, which waits until the block ends
+    :ivar remove_old_vm: called before each clone: removes the VM that a reimage replaces, if any
     """
 
     id: str
@@ -51,10 +51,10 @@ class Volume:
     managed_by: tuple[str, str] | None
     is_being_created: Callable[[], bool] = field(compare=False)
     is_wanted: Callable[[], bool] = field(default=lambda: True, compare=False)
-    deletion_waits: Callable[[], contextlib.AbstractContextManager[None]] = field(
+    deletion_lock: Callable[[], contextlib.AbstractContextManager[None]] = field(
         default=contextlib.nullcontext, compare=False
     )
-    make_way: Callable[[], None] = field(default=lambda: None, compare=False)
+    remove_old_vm: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def check_wanted(self) -> None:
         """:raises VolumeDeleted: the volume has been deleted, or is being deleted"""
@@ -290,7 +290,7 @@ class TemplateStore(Protocol):
         :raises VCenterError: vCenter cannot be asked
         """
 
-    def claim(self, entry: CacheEntry) -> None:
+    def note_owner(self, entry: CacheEntry) -> None:
         """Note on a READY entry of unknown owner that it belongs to this deployment. Does nothing
         if the account may not, or if the owner has become known meanwhile.
 

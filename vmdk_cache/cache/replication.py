@@ -2,10 +2,10 @@
 
     counted    a volume is placed on a datastore that has no copy of its image
     queued     image_cache_replicate_after volumes of the image were placed there before, and there
-               is a copy to clone; the replica is promised to the waiters in the clone queue
+               is a copy to clone; the replica is pending in the clone queue
     running    lock of its name, another look for copies, a usable source, room, CloneVM_Task
-    ended      made or given up: the promise ends and the count starts again, after a failure only
-               after a pause
+    ended      made or given up: it is no longer pending and the count starts again, after a failure
+               only after a pause
 
 Volumes on the datastore of a replica wait for it (cache/clone_order.py). No volume fails because a
 replica fails, and no other template is evicted for a replica. At most as many replicas of a key are
@@ -70,7 +70,7 @@ THREAD_NAME = "image-cache-replica"
 
 
 class _Replica(NamedTuple):
-    """A replica, whether it exists or not. ``datastore`` is a moref."""
+    """A replica, made or still to be made. ``datastore`` is a moref."""
 
     key: CacheKey
     datastore: str
@@ -94,7 +94,7 @@ class _Demand:
 class Replication:
     """Makes the replicas of one backend. Thread-safe.
 
-    :param queue: gets a promise of each replica that is to be made, and each new READY replica
+    :param queue: learns which replicas are pending, and gets each new READY replica
     """
 
     def __init__(self, context: CacheContext, *, room: Room, queue: CloneQueue) -> None:
@@ -112,8 +112,8 @@ class Replication:
     def asked(self, key: CacheKey, copies: Sequence[CacheEntry], place: Place) -> None:
         """Count a volume that is placed on ``place``, and queue the replicas that are due.
 
-        Call it once for each volume, before it is cloned, and before it waits for a shared import,
-        so that a burst gets its replica while it lasts. Neither blocks nor raises.
+        Call it each time a volume is placed, before it is cloned, and before it waits for a shared
+        import, so that a burst gets its replica while it lasts. Neither blocks nor raises.
 
         :param copies: of the key, possibly none yet; one on that datastore is enough
         """
@@ -138,7 +138,7 @@ class Replication:
             self._copies[key] = len(copies)
             for replica in due:
                 self._waiting.append(replica)
-                self._clone_queue.promise(*replica)
+                self._clone_queue.set_pending(*replica)
             self._start_threads()
 
     def make(self, key: CacheKey, datastore: str) -> tuple[CacheEntry, bool]:
@@ -151,11 +151,11 @@ class Replication:
         :raises ObjectNotFound: there is no copy to make it from
         :raises VmdkCacheError: it was not made, and nothing is left of it
         """
-        self._clone_queue.promise(key, datastore)
+        self._clone_queue.set_pending(key, datastore)
         try:
             found, made = self._have(_Replica(key, datastore))
         finally:
-            self._clone_queue.withdraw(key, datastore)
+            self._clone_queue.clear_pending(key, datastore)
         if found is None:
             raise errors.ObjectNotFound(
                 f"image {identifier(key.image_id)} no longer has a template that could be copied"
@@ -243,7 +243,7 @@ class Replication:
                     self._demands.get(replica.key, {}).pop(replica.datastore, None)
                 else:
                     self._put_off(replica)
-                self._clone_queue.withdraw(*replica)
+                self._clone_queue.clear_pending(*replica)
                 self._start_threads()
                 if not self._of_key(replica.key):
                     self._copies.pop(replica.key, None)
@@ -251,7 +251,7 @@ class Replication:
     def _drop_waiting(self) -> None:
         for replica in self._waiting:
             self._put_off(replica)
-            self._clone_queue.withdraw(*replica)
+            self._clone_queue.clear_pending(*replica)
         self._waiting.clear()
 
     def _put_off(self, replica: _Replica) -> None:

@@ -34,7 +34,7 @@ class _Flight(Generic[Result]):
     """
 
     def __init__(self) -> None:
-        self.landed = threading.Event()
+        self.ended = threading.Event()
         self.outcome: tuple[Result] | None = None
         self.error: Exception | None = None
         self.followers = 0
@@ -77,12 +77,14 @@ class SingleFlight(Generic[Key, Result]):
         """
         ends_at = self._clock.monotonic() + timeout_s
         while True:
-            flight, leads = self._board(key)
+            flight, leads = self._join(key)
             if leads:
                 return self._lead(key, flight, work), True
-            while not flight.landed.wait(min(self._check_every_s, self._left_s(ends_at))):
+            while not flight.ended.wait(min(self._check_every_s, self._left_s(ends_at))):
                 if not self._left_s(ends_at):
-                    raise errors.LockTimeout(f"waited {timeout_s:g} s for {sentence(key)}")
+                    raise errors.LockTimeout(
+                        f"waited {timeout_s:g} s for another thread's work on {sentence(key)}"
+                    )
                 check_wanted()
             if flight.error is not None:
                 raise flight.error
@@ -98,7 +100,7 @@ class SingleFlight(Generic[Key, Result]):
             flight = self._flights.get(key)
             return flight.followers if flight is not None else 0
 
-    def _board(self, key: Key) -> tuple[_Flight[Result], bool]:
+    def _join(self, key: Key) -> tuple[_Flight[Result], bool]:
         """The key's flight, and whether this caller leads it."""
         with self._lock:
             flight = self._flights.get(key)
@@ -119,5 +121,5 @@ class SingleFlight(Generic[Key, Result]):
         finally:
             with self._lock:
                 del self._flights[key]
-            flight.landed.set()
+            flight.ended.set()
         return result

@@ -5,8 +5,8 @@
     a host is away                                   another place; if another host can read a copy
                                                      now, and there is a pause left, look again
     the copy's hardware is too new for the host      another copy
-    the copy's files are lost                        look again: the copy is going; another copy, if
-                                                     it could not be removed
+    the copy's files are lost                        look again; the second time the copy is
+                                                     removed; another copy, if it cannot be removed
     the copy is gone, in use, or its files are       look again
     locked: it is being deleted, or was just made
     anything else                                    give up
@@ -30,10 +30,10 @@ from vmdk_cache.image import Image, ImageSource
 
 #: How long a request pauses, in all, for a copy to be deleted, released or unlocked.
 PAUSES_WITHIN_S = 300.0
-#: Pauses before another look double up to the longest: a copy's state need never change.
+#: Pauses before another look double up to the longest: a copy's state may never change.
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
-#: How often a volume is placed: hosts go into maintenance one by one.
+#: At most how many times a volume is placed: hosts go into maintenance one by one.
 PLACES = 3
 #: The files of a template are lost (vSphere API reference, CloneVM_Task).
 FILES_LOST = "vim.fault.FileNotFound"
@@ -68,9 +68,9 @@ class VolumeRequest:
     :ivar copy: the copy that the latest clone was made from; None before there is one: a failure
         then is the importer's
     :ivar places: how often the volume was placed
-    :ivar full: morefs of datastores that turned out to be full; ``no_space`` is the latest failure
-        that said so
-    :ivar unfit: morefs of copies that cannot become the volume at its present place
+    :ivar excluded_datastores: morefs of datastores that turned out to be full
+    :ivar no_space: the latest failure that said so
+    :ivar excluded_copies: morefs of copies that cannot become the volume at its present place
     :ivar lost: morefs of copies whose files vCenter did not find at one clone
     :ivar pause_s: before the next look at what copies there are
     :ivar paused_s: time spent in these pauses, in all
@@ -87,9 +87,9 @@ class VolumeRequest:
     made: tuple[CacheEntry, Place] | None = None
     copy: CacheEntry | None = None
     places: int = 0
-    full: set[str] = field(default_factory=set)
+    excluded_datastores: set[str] = field(default_factory=set)
     no_space: errors.NoSpace | None = None
-    unfit: set[str] = field(default_factory=set)
+    excluded_copies: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     pause_s: float = FIRST_PAUSE_S
     paused_s: float = 0.0
@@ -97,15 +97,15 @@ class VolumeRequest:
     def has_another_copy(self, copies: Sequence[CacheEntry]) -> bool:
         """Whether a copy other than the one that has just failed may become the volume at its
         present place. If that one was excluded before, it was used for lack of another."""
-        if self.copy is None or self.copy.moref in self.unfit:
+        if self.copy is None or self.copy.moref in self.excluded_copies:
             return False
-        return any(copy.moref not in {self.copy.moref, *self.unfit} for copy in copies)
+        return any(copy.moref not in {self.copy.moref, *self.excluded_copies} for copy in copies)
 
     def leave(self, place: Place, failure: errors.VCenterError) -> None:
         """The volume cannot be created on the place."""
-        self.unfit.clear()
+        self.excluded_copies.clear()
         if isinstance(failure, errors.NoSpace):
-            self.full.add(place.datastore)
+            self.excluded_datastores.add(place.datastore)
             self.no_space = failure
 
 

@@ -62,7 +62,7 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         self._settings_known = False
         self._unusable: errors.ConfigError | None = None
         self._ledger: Ledger | None = None
-        self._open_loop: loopingcall.FixedIntervalLoopingCall | None = None
+        self._reconnect_loop: loopingcall.FixedIntervalLoopingCall | None = None
         self._housekeeping_loop: loopingcall.FixedIntervalLoopingCall | None = None
         self._warm_up_loop: loopingcall.DynamicLoopingCall | None = None
 
@@ -113,9 +113,9 @@ class ImageCacheVmdkDriver(VolumeFromImage):
         """Start the periodic tasks, once. The purge also runs if the cache is disabled, because
         templates may remain; the warm-up runs separately, because an import may take an hour."""
         super().check_for_setup_error()
-        if self._open_loop is None:
-            self._open_loop = loopingcall.FixedIntervalLoopingCall(self._connection.open)
-            self._open_loop.start(RETRY_S, initial_delay=RETRY_S, stop_on_exception=False)
+        if self._reconnect_loop is None:
+            self._reconnect_loop = loopingcall.FixedIntervalLoopingCall(self._connection.open)
+            self._reconnect_loop.start(RETRY_S, initial_delay=RETRY_S, stop_on_exception=False)
         if self._housekeeping_loop is None:
             self._start_rounds()
 

@@ -66,14 +66,14 @@ def log_out(driver: Any) -> None:
 
 
 def to_volume(
-    driver: Any, volume: Any, image_adapter_type: str | None, make_way: Callable[[], None]
+    driver: Any, volume: Any, image_adapter_type: str | None, remove_old_vm: Callable[[], None]
 ) -> Volume:
     """Convert the volume for the engine, with the settings of its type and the configuration.
 
     :param driver: the running driver
     :param volume: Cinder's Volume object
     :param image_adapter_type: the image's ``vmware_adaptertype``; it wins over the volume type
-    :param make_way: see :class:`~vmdk_cache.cache.ports.Volume`
+    :param remove_old_vm: see :class:`~vmdk_cache.cache.ports.Volume`
     """
     return Volume(
         id=volume.id,
@@ -88,8 +88,8 @@ def to_volume(
         managed_by=MANAGED_BY,
         is_being_created=lambda: is_being_created(volume.id),
         is_wanted=lambda: is_wanted(volume.id),
-        deletion_waits=lambda: deletion_waits(volume.id),
-        make_way=make_way,
+        deletion_lock=lambda: deletion_lock(volume.id),
+        remove_old_vm=remove_old_vm,
     )
 
 
@@ -140,8 +140,8 @@ def _status(volume_id: str) -> str | None:
 
 
 @contextlib.contextmanager
-def deletion_waits(volume_id: str, timeout_s: float = 0.0) -> Iterator[None]:
-    """Delay Cinder's deletion of the volume until the block ends.
+def deletion_lock(volume_id: str, timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold Cinder's lock of the volume's deletion, so that a deletion waits until the block ends.
 
     Cinder deletes a volume under a lock of its coordinator; the block holds that lock. If a
     deletion holds it, or locks are unavailable, the block runs without the lock and relies on

@@ -7,7 +7,7 @@
 
 The outcomes of each:
 
-    the volume did not request the cache        upstream's method
+    the volume did not request the cache        upstream's method, which may wait (workers.py)
     the cache created the volume                hit or miss, noted on the volume
     the image cannot become this volume         ImageUnacceptable, ImageCopyFailure (volume: error),
                                                 reason noted on the volume
@@ -82,9 +82,9 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         """Create ``volume`` from the image; see the module's table for the outcomes."""
         forget_earlier_note(image_meta)
         arguments = (context, volume, image_location, image_meta, image_service)
-        plainly = functools.partial(super().clone_image, *arguments)
+        plain_import = functools.partial(super().clone_image, *arguments)
         result: tuple[dict[str, Any] | None, bool] | None
-        result = self._through_cache(context, volume, image_meta, image_service, plainly)
+        result = self._through_cache(context, volume, image_meta, image_service, plain_import)
         return (None, True) if result is None else result
 
     def copy_image_to_volume(
@@ -99,17 +99,19 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         for ``os-reimage``, or an encrypted one with an image that is encrypted with the same
         key."""
         arguments = (context, volume, image_service, image_id, disable_sparse)
-        plainly = functools.partial(super().copy_image_to_volume, *arguments)
+        plain_import = functools.partial(super().copy_image_to_volume, *arguments)
         if upstream.is_reimage(volume):
             image_meta = image_service.show(context, image_id)
-            make_way = functools.partial(self.delete_volume, volume)
+            remove_old_vm = functools.partial(self.delete_volume, volume)
             self._feedback.withdraw(context, volume.id)
-            self._through_cache(context, volume, image_meta, image_service, plainly, make_way)
+            self._through_cache(
+                context, volume, image_meta, image_service, plain_import, remove_old_vm
+            )
         elif volume.encryption_key_id is not None:
             image_meta = image_service.show(context, image_id)
-            self._through_cache(context, volume, image_meta, image_service, plainly)
+            self._through_cache(context, volume, image_meta, image_service, plain_import)
         else:
-            plainly()
+            plain_import()
 
     def copy_image_to_encrypted_volume(
         self,
@@ -121,9 +123,9 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
     ) -> None:
         """Upstream's method; if the volume requests the cache, the bypass is noted on it."""
         arguments = (context, volume, image_service, image_id, disable_sparse)
-        plainly = functools.partial(super().copy_image_to_encrypted_volume, *arguments)
+        plain_import = functools.partial(super().copy_image_to_encrypted_volume, *arguments)
         image_meta = image_service.show(context, image_id)
-        self._through_cache(context, volume, image_meta, image_service, plainly)
+        self._through_cache(context, volume, image_meta, image_service, plain_import)
 
     def _through_cache(
         self,
@@ -131,17 +133,17 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         volume: Any,
         image_meta: dict[str, Any],
         image_service: Any,
-        plainly: Callable[[], Any],
-        make_way: Callable[[], None] = _nothing,
+        plain_import: Callable[[], Any],
+        remove_old_vm: Callable[[], None] = _nothing,
     ) -> Any:
         """Create ``volume`` from the image, through the cache or with the plain import.
 
-        :param plainly: the method of Cinder's own driver
-        :param make_way: removes the volume's existing VM, once a clone can start
-        :returns: the result of ``plainly``, None if the cache created the volume
+        :param plain_import: the method of Cinder's own driver
+        :param remove_old_vm: removes the volume's existing VM, once a clone can start
+        :returns: the result of ``plain_import``, None if the cache created the volume
         """
         try:
-            outcome = self._from_cache(context, volume, image_meta, image_service, make_way)
+            outcome = self._from_cache(context, volume, image_meta, image_service, remove_old_vm)
         except errors.ImageError as failure:
             self._feedback.volume_failed(context, volume.id, failure)
             self._tell(events.VolumeFailed, volume, image_meta, type(failure).__name__)
@@ -155,10 +157,10 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             LOG.debug("The image cache did not create volume %s", volume.id, exc_info=True)
         else:
             if outcome is None:
-                return self._import_plainly(volume, plainly)
+                return self._run_plain_import(volume, plain_import)
             self._feedback.outcome(context, volume.id, outcome)
             return None
-        return self._bypass(context, volume, image_meta, reason, why, plainly)
+        return self._bypass(context, volume, image_meta, reason, why, plain_import)
 
     def _bypass(
         self,
@@ -167,9 +169,9 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         image_meta: dict[str, Any],
         reason: events.Reason,
         why: str,
-        plainly: Callable[[], Any],
+        plain_import: Callable[[], Any],
     ) -> Any:
-        """Report why the cache did not create ``volume``, and run ``plainly`` instead.
+        """Report why the cache did not create ``volume``, and run ``plain_import`` instead.
 
         :raises VolumeNotFound: the volume was deleted
         """
@@ -187,7 +189,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             note += f" ({why})"
         self._feedback.outcome(context, volume.id, note)
         try:
-            made = self._import_plainly(volume, plainly)
+            made = self._run_plain_import(volume, plain_import)
         except Exception as failure:
             if not upstream.is_wanted(volume.id):
                 raise exception.VolumeNotFound(volume_id=volume.id) from failure
@@ -196,8 +198,8 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         self._remove_deleted(volume)
         return made
 
-    def _import_plainly(self, volume: Any, plainly: Callable[[], Any]) -> Any:
-        """Run ``plainly`` when a worker may import, and return its result.
+    def _run_plain_import(self, volume: Any, plain_import: Callable[[], Any]) -> Any:
+        """Run ``plain_import`` when a worker may import, and return its result.
 
         :raises VolumeNotFound: the volume was deleted while it waited
         """
@@ -205,14 +207,14 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             if has_waited and not upstream.is_wanted(volume.id):
                 LOG.info("Volume %s was deleted while its import waited", volume.id)
                 raise exception.VolumeNotFound(volume_id=volume.id)
-            return plainly()
+            return plain_import()
 
     def _remove_deleted(self, volume: Any) -> None:
         """Remove a volume that was deleted during its plain import.
 
         :raises VolumeNotFound: the volume was deleted
         """
-        with upstream.deletion_waits(volume.id, DELETED_WITHIN_S):
+        with upstream.deletion_lock(volume.id, DELETED_WITHIN_S):
             if upstream.is_wanted(volume.id):
                 return
             try:
@@ -233,7 +235,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
         volume: Any,
         image_meta: dict[str, Any],
         image_service: Any,
-        make_way: Callable[[], None],
+        remove_old_vm: Callable[[], None],
     ) -> str | None:
         """Clone the volume from the cache. Raises if there is no volume.
 
@@ -245,7 +247,7 @@ class VolumeFromImage(vmdk.VMwareVcVmdkDriver):  # type: ignore[misc]  # Cinder 
             raise errors.NotCacheable(events.Reason.ENCRYPTED, "templates are not encrypted")
         cache = self._running_cache()
         image = describe(image_meta)
-        request = upstream.to_volume(self, volume, image.adapter_type, make_way)
+        request = upstream.to_volume(self, volume, image.adapter_type, remove_old_vm)
         source = GlanceImageSource(context, image_service)
         with self._workers.creating():
             made = cache.images.create_volume(image, request, source)

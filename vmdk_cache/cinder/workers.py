@@ -110,16 +110,16 @@ class Workers:
     def importing(self) -> Iterator[bool]:
         """A block with a plain import; it waits while too many others run. Yields whether it had to
         wait."""
-        turns = self._importing
-        has_turn = turns is None or turns.acquire(blocking=False)
-        has_waited = not has_turn
-        if turns is not None and has_waited:
-            has_turn = turns.acquire(timeout=IMPORT_WITHIN_S)
+        semaphore = self._importing
+        is_acquired = semaphore is None or semaphore.acquire(blocking=False)
+        has_waited = not is_acquired
+        if semaphore is not None and has_waited:
+            is_acquired = semaphore.acquire(timeout=IMPORT_WITHIN_S)
         try:
             yield has_waited
         finally:
-            if turns is not None and has_turn:
-                turns.release()
+            if semaphore is not None and is_acquired:
+                semaphore.release()
 
 
 def _option() -> cfg.Opt:

@@ -153,10 +153,10 @@ class Reservations:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._promised: Counter[str] = Counter()
+        self._reserved: Counter[str] = Counter()
 
     @contextlib.contextmanager
-    def claim(
+    def reserve(
         self,
         choose: Callable[[dict[str, int]], Chosen],
         cost_of: Callable[[Chosen], Mapping[str, int]],
@@ -168,13 +168,13 @@ class Reservations:
             datastore, VMs of a host
         """
         with self._lock:
-            chosen = choose(dict(self._promised))
+            chosen = choose(dict(self._reserved))
             cost = Counter(cost_of(chosen))
             if min(cost.values(), default=0) < 0:
                 raise ValueError(f"cannot reserve {dict(cost)}")
-            self._promised += cost
+            self._reserved += cost
         try:
             yield chosen
         finally:
             with self._lock:
-                self._promised -= cost
+                self._reserved -= cost

@@ -49,7 +49,7 @@ def report_of(entries: Iterable[CacheEntry]) -> BackendReport:
     """The report on these entries; FOREIGN ones do not count."""
     ours = [entry for entry in entries if entry.phase is not Phase.FOREIGN]
     ready = [entry for entry in ours if entry.phase is Phase.READY and entry.accessible]
-    ready.sort(key=lambda entry: entry.last_wanted_at or _EPOCH, reverse=True)
+    ready.sort(key=lambda entry: entry.unused_since or _EPOCH, reverse=True)
     # A dict keeps the order in which its keys came: that of each image's copy used last.
     ids = list(dict.fromkeys(entry.image_id for entry in ready if entry.image_id is not None))
     return BackendReport(

@@ -2,8 +2,8 @@
 
 A template goes when it has expired, is superseded or stale (Glance has deleted, changed or
 deactivated the image), or exceeds a limit. One process purges a backend at a time. A template in
-use is skipped, and the next run plans again: volumes of this process pin the template or claim it
-(cache/pins.py), a clone of another process makes vCenter refuse the deletion.
+use is skipped, and the next run plans again: volumes of this process pin the template or wait for
+it (cache/pins.py), a clone of another process makes vCenter refuse the deletion.
 
 Listing costs a few requests to vCenter, for any number of templates, and one to Glance for each
 image; only deletions cost requests for each template.
@@ -108,19 +108,19 @@ class Purge:
         :raises VCenterError: templates or datastores could not be listed
         """
         try:
-            return [verdict.entry for verdict in self.carry_out(self._claiming_plan).removed]
+            return [verdict.entry for verdict in self.carry_out(self._plan_noting_owners).removed]
         except errors.LockTimeout:
             LOG.debug("Another process is purging the image cache of %s.", self._context.backend)
             return []
 
-    def _claiming_plan(self) -> EvictionPlan:
+    def _plan_noting_owners(self) -> EvictionPlan:
         """As :meth:`plan`; first notes this deployment on entries that are proven to be ours, so
         that their owner is still known when their images are deleted later."""
         entries = self._context.entries()
         images = self._images(images_of(entries))
         for entry in proven_ours(entries, images):
             try:
-                self._context.store.claim(entry)
+                self._context.store.note_owner(entry)
             except errors.VCenterError as failure:
                 LOG.info(
                     "Template %s is not noted as this deployment's yet: %s",

@@ -146,7 +146,7 @@ def test_a_replica_needs_a_host_that_is_there(world: World) -> None:
         assert place.host == world.host("DC0_C1_H1").moref
 
 
-def test_a_volume_counts_what_was_promised_to_a_replica(world: World) -> None:
+def test_a_volume_counts_what_was_reserved_for_a_replica(world: World) -> None:
     """Otherwise both would go to the datastore that looks emptiest, and one would not fit."""
     world.datastore(0).fill(30 * GIB)
     world.datastore(2).fill(90 * GIB)

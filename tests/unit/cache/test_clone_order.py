@@ -31,22 +31,22 @@ def copy(moref: str, datastore: str = "ds-1", host: str | None = "host-1") -> Ca
 
 
 def waiter(
-    ticket: int, datastore: str = "ds-1", host: str = "host-2", unfit: Iterable[str] = ()
+    ticket: int, datastore: str = "ds-1", host: str = "host-2", excluded: Iterable[str] = ()
 ) -> Waiter:
-    return Waiter(ticket, Needs(datastore, host, frozenset(unfit)))
+    return Waiter(ticket, Needs(datastore, host, frozenset(excluded)))
 
 
 def queue_of(
     copies: Iterable[CacheEntry],
     *waiters: Waiter,
-    turn: int = 0,
-    promised: Iterable[str] = (),
+    order: int = 0,
+    pending: Iterable[str] = (),
     overtaken: int = 0,
 ) -> ImageQueue:
     """
     :param overtaken: how often the first of each group was overtaken
     """
-    made = ImageQueue(turn, {copy.moref: copy for copy in copies}, set(promised))
+    made = ImageQueue(order, {copy.moref: copy for copy in copies}, set(pending))
     for waiter in waiters:
         made.join(waiter)
     for group in made.groups.values():
@@ -69,7 +69,7 @@ def grants(
         yield grant
         under_way.append(grant.running)
         grant.queue.leave(grant.waiter)
-        grant.queue.turn = next(turns)
+        grant.queue.order = next(turns)
         for group in grant.overtaken:
             group.overtaken += 1
 
@@ -121,11 +121,11 @@ def test_a_host_that_a_replica_is_read_from_keeps_one_unit_for_it() -> None:
     def waiting(turn: int, **known: Iterable[str]) -> ImageQueue:
         source = copy(f"vm-{turn}", "ds-2", "host-3")
         those = (waiter(100 * turn + n, "ds-2", f"host-{n + 9}") for n in range(20))
-        return queue_of([source], *those, turn=turn, **known)
+        return queue_of([source], *those, order=turn, **known)
 
     assert len(granted(waiting(0), slots=100)) == HOST_UNITS
-    assert len(granted(waiting(0, promised=["ds-1"]), slots=100)) == HOST_UNITS - 1
-    several = [waiting(turn, promised=["ds-1"]) for turn in range(2 * HOST_UNITS)]
+    assert len(granted(waiting(0, pending=["ds-1"]), slots=100)) == HOST_UNITS - 1
+    several = [waiting(turn, pending=["ds-1"]) for turn in range(2 * HOST_UNITS)]
     assert len(granted(*several, slots=100)) == HOST_UNITS - 1
 
 
@@ -149,12 +149,12 @@ def test_a_volume_waits_for_the_full_host_of_the_copy_on_its_own_datastore() -> 
 
 def test_a_volume_waits_for_the_copy_that_is_being_made_on_its_datastore() -> None:
     busy = [run(FAR, f"host-{n}", "ds-2") for n in range(10, 13)]
-    assert granted(queue_of([FAR], waiter(0), promised=["ds-1"]), running=busy) == {}
-    assert granted(queue_of([FAR], waiter(0), promised=["ds-3"]), running=busy) == {0: "vm-far"}
+    assert granted(queue_of([FAR], waiter(0), pending=["ds-1"]), running=busy) == {}
+    assert granted(queue_of([FAR], waiter(0), pending=["ds-3"]), running=busy) == {0: "vm-far"}
 
 
-def test_a_free_copy_on_the_volumes_datastore_is_taken_despite_promises() -> None:
-    assert granted(queue_of([NEAR, FAR], waiter(0), promised=["ds-1"])) == {0: "vm-near"}
+def test_a_free_copy_on_the_volumes_datastore_is_taken_despite_pending_copies() -> None:
+    assert granted(queue_of([NEAR, FAR], waiter(0), pending=["ds-1"])) == {0: "vm-near"}
 
 
 def test_any_copies_share_the_volumes_of_a_datastore_without_one() -> None:
@@ -164,22 +164,22 @@ def test_any_copies_share_the_volumes_of_a_datastore_without_one() -> None:
     assert shares == dict.fromkeys(("vm-0", "vm-1", "vm-2", "vm-3"), 2)
 
 
-def test_an_unfit_copy_is_not_given_while_there_is_another() -> None:
-    queue = queue_of([NEAR, FAR], waiter(0, unfit=["vm-near"]), waiter(1))
+def test_an_excluded_copy_is_not_given_while_there_is_another() -> None:
+    queue = queue_of([NEAR, FAR], waiter(0, excluded=["vm-near"]), waiter(1))
     assert granted(queue) == {0: "vm-far", 1: "vm-near"}
 
 
-def test_a_volume_that_waits_for_the_only_fit_copy_leaves_the_unfit_one_to_others() -> None:
-    queue = queue_of([NEAR, FAR], waiter(0, unfit=["vm-near"]), waiter(1))
+def test_a_volume_that_waits_for_the_only_other_copy_leaves_the_excluded_one_to_others() -> None:
+    queue = queue_of([NEAR, FAR], waiter(0, excluded=["vm-near"]), waiter(1))
     assert granted(queue, running=[run(FAR)], slots=1) == {1: "vm-near"}
 
 
-def test_an_unfit_copy_is_given_when_there_is_no_other() -> None:
-    queue = queue_of([NEAR, FAR], waiter(0, unfit=["vm-near", "vm-far"]))
+def test_an_excluded_copy_is_given_when_there_is_no_other() -> None:
+    queue = queue_of([NEAR, FAR], waiter(0, excluded=["vm-near", "vm-far"]))
     assert granted(queue) == {0: "vm-near"}
 
 
-# -- help across datastores
+# -- clones across datastores
 
 
 def waiting_beside(busy: CacheEntry, number: int, first: int = 0) -> list[Waiter]:
@@ -188,7 +188,7 @@ def waiting_beside(busy: CacheEntry, number: int, first: int = 0) -> list[Waiter
     return [waiter(first + n, datastore, f"host-{first + n + 20}") for n in range(number)]
 
 
-def test_a_copy_helps_another_datastore_with_one_clone_at_a_time() -> None:
+def test_a_copy_makes_one_clone_across_datastores_at_a_time() -> None:
     queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 9))
     busy = [run(NEAR, "host-9", "ds-1")]
     assert granted(queue, running=busy, slots=1) == {0: "vm-far"}
@@ -196,39 +196,39 @@ def test_a_copy_helps_another_datastore_with_one_clone_at_a_time() -> None:
     assert granted(queue, running=busy * 4, slots=4) == {0: "vm-far"}
 
 
-def test_a_datastore_whose_copy_is_being_made_is_helped_as_well() -> None:
-    queue = queue_of([FAR], *waiting_beside(NEAR, 9), promised=["ds-1"])
+def test_a_volume_whose_copy_is_being_made_is_cloned_across_datastores_as_well() -> None:
+    queue = queue_of([FAR], *waiting_beside(NEAR, 9), pending=["ds-1"])
     assert granted(queue) == {0: "vm-far"}
 
 
-def test_a_datastore_is_helped_by_one_copy_at_a_time() -> None:
+def test_a_datastore_gets_one_clone_across_datastores_at_a_time() -> None:
     copies = [NEAR, FAR, copy("vm-third", "ds-3", "host-4")]
     queue = queue_of(copies, *waiting_beside(NEAR, 9))
     assert len(granted(queue, running=[run(NEAR, datastore="ds-1")], slots=1)) == 1
 
 
-def test_a_copy_helps_one_datastore_at_a_time() -> None:
+def test_a_copy_clones_to_one_other_datastore_at_a_time() -> None:
     other = copy("vm-third", "ds-3", "host-4")
     queue = queue_of([NEAR, other, FAR], *waiting_beside(NEAR, 9), *waiting_beside(other, 9, 9))
     busy = [run(NEAR, datastore="ds-1"), run(other, datastore="ds-3")]
     assert granted(queue, running=busy * 4, slots=4) == {0: "vm-far"}
 
 
-@pytest.mark.parametrize(("waiting", "helps"), [(4, False), (5, True)])
-def test_while_its_copy_is_being_made_only_a_busier_datastore_is_helped(
-    waiting: int, helps: bool
+@pytest.mark.parametrize(("waiting", "across"), [(4, False), (5, True)])
+def test_while_its_copy_is_being_made_only_a_busier_datastore_gets_clones_from_others(
+    waiting: int, across: bool
 ) -> None:
-    """Five volumes wait for the copy that could help, or are being cloned there."""
+    """Five volumes wait for the copy on the other datastore, or are being cloned there."""
     queue = queue_of(
-        [FAR], *waiting_beside(NEAR, waiting), *waiting_beside(FAR, 4, 50), promised=["ds-1"]
+        [FAR], *waiting_beside(NEAR, waiting), *waiting_beside(FAR, 4, 50), pending=["ds-1"]
     )
     busy = [run(FAR, datastore="ds-2"), run(copy("vm-c"), datastore="ds-1")]
-    assert granted(queue, running=busy, slots=2) == ({0: "vm-far"} if helps else {50: "vm-far"})
+    assert granted(queue, running=busy, slots=2) == ({0: "vm-far"} if across else {50: "vm-far"})
 
 
 def test_a_copy_that_takes_long_to_be_made_is_not_waited_for_forever() -> None:
     """Volumes of the copy's busier datastore keep arriving."""
-    queue = queue_of([A], waiter(0, "ds-2"), promised=["ds-2"])
+    queue = queue_of([A], waiter(0, "ds-2"), pending=["ds-2"])
     tickets, under_way = itertools.count(1), []
     for _ in range(MAX_OVERTAKEN + 1):
         while len(queue.groups) < 4:
@@ -244,7 +244,7 @@ def test_a_copy_that_takes_long_to_be_made_is_not_waited_for_forever() -> None:
     assert (grant.waiter.ticket, grant.copy) == (0, A)
 
 
-def test_a_datastore_whose_copy_is_busy_is_helped_however_busy_it_is() -> None:
+def test_a_datastore_whose_copy_is_busy_gets_clones_from_others_however_busy_it_is() -> None:
     queue = queue_of([NEAR, FAR], *waiting_beside(NEAR, 1), *waiting_beside(FAR, 4, 50))
     busy = [run(NEAR, datastore="ds-1")] * 2
     assert granted(queue, running=busy, slots=2) == {0: "vm-far", 50: "vm-far"}
@@ -257,23 +257,23 @@ def test_the_only_slot_of_a_copy_is_for_volumes_of_its_own_datastore() -> None:
 
 
 def test_volumes_of_all_images_make_a_datastore_busy() -> None:
-    queue = queue_of([FAR], *waiting_beside(NEAR, 4), promised=["ds-1"])
-    theirs = queue_of([copy("vm-o", "ds-2", "host-5")], *waiting_beside(FAR, 9, 50), turn=1)
+    queue = queue_of([FAR], *waiting_beside(NEAR, 4), pending=["ds-1"])
+    theirs = queue_of([copy("vm-o", "ds-2", "host-5")], *waiting_beside(FAR, 9, 50), order=1)
     busy = [run(copy("vm-o", "ds-2", "host-5"), datastore="ds-2")]
     assert granted(queue, theirs, running=busy, slots=1) == {}
 
 
-# -- whose turn it is
+# -- the order
 
 
 def test_images_take_turns_however_many_wait_for_one() -> None:
     many = queue_of([A], *(waiter(n, host=f"host-{n % 50 + 2}") for n in range(300)))
-    few = queue_of([B], *(waiter(n, host=f"host-{n}") for n in range(300, 303)), turn=1)
+    few = queue_of([B], *(waiter(n, host=f"host-{n}") for n in range(300, 303)), order=1)
     assert list(granted(many, few)) == [0, 300, 1, 301, 2, 302, 3, 4]
 
 
 def test_the_image_whose_turn_it_is_goes_first() -> None:
-    queues = [queue_of([A], waiter(0), turn=7), queue_of([B], waiter(1), turn=3)]
+    queues = [queue_of([A], waiter(0), order=7), queue_of([B], waiter(1), order=3)]
     running = [run(copy("vm-c"), "host-5") for _ in range(HOST_UNITS - 1)]  # on host-1
     assert granted(*queues, running=running) == {1: "vm-b"}
 
@@ -293,7 +293,7 @@ def needs_two_units(**known: int) -> ImageQueue:
 
 def test_a_waiter_that_lacks_units_is_overtaken() -> None:
     full = [run(copy("vm-c"), f"host-{n}") for n in range(10, 10 + HOST_UNITS - 1)]
-    blocked, free = needs_two_units(), queue_of([B], waiter(9, host="host-3"), turn=1)
+    blocked, free = needs_two_units(), queue_of([B], waiter(9, host="host-3"), order=1)
     assert granted(blocked, free, running=full) == {9: "vm-b"}
     (group,) = blocked.groups.values()
     assert group.overtaken == 1
@@ -301,16 +301,16 @@ def test_a_waiter_that_lacks_units_is_overtaken() -> None:
 
 def test_a_waiter_for_a_slot_is_not_overtaken() -> None:
     """The next slot of its copy is reserved for it."""
-    blocked, free = queue_of([A], waiter(0)), queue_of([B], waiter(9, host="host-3"), turn=1)
+    blocked, free = queue_of([A], waiter(0)), queue_of([B], waiter(9, host="host-3"), order=1)
     assert granted(blocked, free, running=[run(A)], slots=1) == {9: "vm-b"}
     (group,) = blocked.groups.values()
     assert group.overtaken == 0
 
 
 def test_a_waiter_for_a_slot_of_its_own_copy_is_not_overtaken() -> None:
-    """The copy with a free slot already helps another datastore."""
+    """The copy with a free slot is already cloned to another datastore."""
     blocked = queue_of([NEAR, FAR], waiter(0))
-    free = queue_of([B], waiter(9, host="host-3"), turn=1)
+    free = queue_of([B], waiter(9, host="host-3"), order=1)
     busy = [run(NEAR, datastore="ds-1"), run(FAR)]
     assert granted(blocked, free, running=[*busy, busy[0]], slots=2) == {9: "vm-b"}
     (group,) = blocked.groups.values()
@@ -322,12 +322,12 @@ def test_units_for_a_waiter_that_was_overtaken_too_often_are_reserved() -> None:
     full = [run(copy("vm-c"), f"host-{n}") for n in range(10, 10 + HOST_UNITS - 1)]
 
     def other() -> ImageQueue:
-        return queue_of([B], waiter(9, host="host-3"), turn=-1)
+        return queue_of([B], waiter(9, host="host-3"), order=-1)
 
     assert granted(needs_two_units(overtaken=MAX_OVERTAKEN - 1), other(), running=full) != {}
-    overdue = needs_two_units(overtaken=MAX_OVERTAKEN)
-    assert granted(overdue, other(), running=full) == {}
-    assert granted(overdue, other(), running=full[1:]) == {0: "vm-a"}
+    first = needs_two_units(overtaken=MAX_OVERTAKEN)
+    assert granted(first, other(), running=full) == {}
+    assert granted(first, other(), running=full[1:]) == {0: "vm-a"}
 
 
 def test_the_slot_of_a_waiter_that_was_overtaken_too_often_is_kept_too() -> None:
@@ -342,11 +342,11 @@ def test_the_slot_of_a_waiter_that_was_overtaken_too_often_is_kept_too() -> None
 def test_of_two_that_were_overtaken_too_often_the_more_often_overtaken_goes_first() -> None:
     """Slots are reserved for one waiter at a time."""
     queues = [
-        queue_of([copy(f"vm-{n}", host="host-9")], waiter(n), turn=n, overtaken=MAX_OVERTAKEN + n)
+        queue_of([copy(f"vm-{n}", host="host-9")], waiter(n), order=n, overtaken=MAX_OVERTAKEN + n)
         for n in range(HOST_UNITS)
     ]
     busy = [run(copy("vm-c", host="host-9"), f"host-{n}") for n in range(20, 20 + HOST_UNITS)]
-    others = queue_of([copy("vm-d", host="host-4")], *map(waiter, range(100, 120)), turn=50)
+    others = queue_of([copy("vm-d", host="host-4")], *map(waiter, range(100, 120)), order=50)
     assert next(iter(granted(*queues, running=busy[1:]))) == HOST_UNITS - 1
     assert len(granted(*queues, others, running=busy)) == HOST_UNITS - 1
 
@@ -381,7 +381,7 @@ class _Unscanned(collections.deque[Waiter]):
 
 
 def test_a_decision_looks_at_groups_and_not_at_each_waiter() -> None:
-    queue = queue_of([NEAR, FAR], promised=["ds-3"])
+    queue = queue_of([NEAR, FAR], pending=["ds-3"])
     for datastore, host in itertools.product(("ds-1", "ds-2", "ds-3"), ("host-1", "host-2")):
         needs = Needs(datastore, host)
         queue.groups[needs] = Group(needs, _Unscanned(Waiter(n, needs) for n in range(100)))
@@ -410,26 +410,26 @@ class World:
     def __init__(self, images: Iterable[tuple[CacheEntry, ...]], slots: int) -> None:
         self.slots = slots
         self.numbers = itertools.count()
-        self.queues = [queue_of(copies, turn=next(self.numbers)) for copies in images]
+        self.queues = [queue_of(copies, order=next(self.numbers)) for copies in images]
         self.running: dict[Waiter, Running] = {}
         self.granted = 0
 
     def arrive(self, image: int, datastore: str, host: str) -> Waiter:
         ticket = next(self.numbers)
         queue = self.queues[image]
-        unfit = [next(iter(queue.copies))] if ticket % 5 == 0 else []
-        arrived = waiter(ticket, datastore, host, unfit)
+        excluded = [next(iter(queue.copies))] if ticket % 5 == 0 else []
+        arrived = waiter(ticket, datastore, host, excluded)
         queue.join(arrived)
         return arrived
 
-    def end_promises(self, image: int, made: bool) -> None:
-        """The promised copies are ready, or will never be."""
+    def end_pending(self, image: int, made: bool) -> None:
+        """The pending copies are ready, or will never be."""
         queue = self.queues[image]
         if made:
-            for datastore in sorted(queue.promised):
+            for datastore in sorted(queue.pending):
                 new = copy(f"vm-{next(self.numbers)}", datastore)
                 queue.copies[new.moref] = new
-        queue.promised.clear()
+        queue.pending.clear()
 
     def end(self, choice: int) -> None:
         """End one of the running clones."""
@@ -440,7 +440,7 @@ class World:
     def settle(self) -> None:
         while grant := next_grant(self.queues, tuple(self.running.values()), self.slots):
             grant.queue.leave(grant.waiter)
-            grant.queue.turn = next(self.numbers)
+            grant.queue.order = next(self.numbers)
             self.running[grant.waiter] = grant.running
             self.granted += 1
             for group in grant.overtaken:
@@ -467,13 +467,13 @@ class World:
         return cloning < self.slots and max(units.values(), default=0) <= HOST_UNITS
 
     def check_no_slot_is_wasted(self) -> None:
-        """A free slot stays free only for a nearer copy, a replica or an overdue waiter."""
-        if any(queue.promised for queue in self.queues):
+        """A free slot stays free only for a nearer copy, a replica or a waiter with priority."""
+        if any(queue.pending for queue in self.queues):
             return
         if any(group.overtaken >= MAX_OVERTAKEN for _queue, group, _one in self.waiting()):
             return
         for queue, _group, one in self.waiting():
-            fit = [c for c in queue.copies.values() if c.moref not in one.needs.unfit]
+            fit = [c for c in queue.copies.values() if c.moref not in one.needs.excluded]
             free = [c for c in fit if self.fits(one.needs, c)]
             near = [c for c in fit if c.datastore == one.needs.datastore]
             assert not any(c in near for c in free), f"{one} waits beside a free copy"
@@ -481,9 +481,9 @@ class World:
 
 
 ARRIVALS = st.tuples(st.integers(0, 2), DATASTORES, HOSTS)
-PROMISES = st.tuples(st.integers(0, 2), DATASTORES)
-ENDED_PROMISES = st.tuples(st.integers(0, 2), st.booleans())
-EVENTS = st.lists(ARRIVALS | st.integers(0, 50) | PROMISES | ENDED_PROMISES, max_size=60)
+PENDING = st.tuples(st.integers(0, 2), DATASTORES)
+ENDED = st.tuples(st.integers(0, 2), st.booleans())
+EVENTS = st.lists(ARRIVALS | st.integers(0, 50) | PENDING | ENDED, max_size=60)
 
 
 @settings(deadline=None)
@@ -501,8 +501,8 @@ def test_limits_hold_no_slot_is_wasted_and_all_are_served(
     crowd_size: int,
     events: list[tuple[int, str, str] | int | tuple[int, str] | tuple[int, bool]],
 ) -> None:
-    """An event is an arrival, the end of a clone, the promise of a copy or the end of an image's
-    promises.
+    """An event is an arrival, the end of a clone, a copy that becomes pending, or the end of all
+    pending copies of an image.
     """
     world = World(images, slots)
     arrivals = list(itertools.islice(itertools.cycle(crowd), crowd_size))
@@ -515,14 +515,14 @@ def test_limits_hold_no_slot_is_wasted_and_all_are_served(
                 world.arrive(image, datastore, host)
                 arrived += 1
             case int(image), str(datastore):
-                world.queues[image].promised.add(datastore)
+                world.queues[image].pending.add(datastore)
             case int(image), bool(made):
-                world.end_promises(image, made)
+                world.end_pending(image, made)
         world.settle()
         world.check_limits()
         world.check_no_slot_is_wasted()
     for image in range(3):
-        world.end_promises(image, made=False)
+        world.end_pending(image, made=False)
     world.settle()
     for _ in range(arrived):
         world.end(0)

@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.clock import ManualClock
 from vmdk_cache import errors
 from vmdk_cache.cache.clone_order import HOST_UNITS
-from vmdk_cache.cache.clone_queue import TURN_WITHIN_S, CloneQueue
+from vmdk_cache.cache.clone_queue import SLOT_WITHIN_S, CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.pins import Pins
@@ -40,7 +40,7 @@ def place(datastore: str = "ds-1", host: str = "host-2") -> Place:
 
 
 class Clone:
-    """A clone in its own thread: waits for its turn, then runs until the test ends it.
+    """A clone in its own thread: waits for its slot, then runs until the test ends it.
 
     :ivar source: moref of the copy that it is cloned from, None while it waits
     """
@@ -62,7 +62,7 @@ class Clone:
         self._thread.start()
 
     def _run(self) -> None:
-        with contextlib.suppress(RuntimeError), self._queue.turn(*self._turn) as entry:
+        with contextlib.suppress(RuntimeError), self._queue.slot(*self._turn) as entry:
             self.source = entry.moref
             self._started.set()
             assert self._end.wait(SOON_S)
@@ -70,8 +70,8 @@ class Clone:
                 raise self._ending
 
     def runs_from(self) -> str | None:
-        """The copy's moref, once it is its turn."""
-        assert self._started.wait(SOON_S), "it is not its turn"
+        """The copy's moref, once it has a slot."""
+        assert self._started.wait(SOON_S), "it has no slot"
         return self.source
 
     def end(self, failure: BaseException | None = None) -> None:
@@ -148,7 +148,7 @@ def test_a_failed_clone_gives_its_slot_back(volumes: Volumes) -> None:
 def test_the_blocks_own_error_comes_out_as_it_is() -> None:
     queue = CloneQueue(lambda: 1, ManualClock(), Pins())
     failure = RuntimeError("the clone failed")
-    with pytest.raises(RuntimeError) as seen, queue.turn(KEY, [A], place()):
+    with pytest.raises(RuntimeError) as seen, queue.slot(KEY, [A], place()):
         raise failure
     assert seen.value is failure
 
@@ -192,7 +192,7 @@ def test_a_copy_of_another_image_is_given_to_no_volume(volumes: Volumes) -> None
 
 
 def busy(volumes: Volumes) -> None:
-    """Volumes are being cloned to A's own datastore, so A helps no other."""
+    """Volumes are being cloned to A's own datastore, so A is cloned to no other."""
     for _ in range(3):
         volumes.join(A).runs_from()
 
@@ -200,7 +200,7 @@ def busy(volumes: Volumes) -> None:
 @pytest.mark.parametrize("clones_per_template", [5])
 def test_a_volume_waits_for_the_copy_that_is_being_made_on_its_datastore(volumes: Volumes) -> None:
     busy(volumes)
-    volumes.queue.promise(KEY, "ds-2")
+    volumes.queue.set_pending(KEY, "ds-2")
     waiting, elsewhere = volumes.join(A, at=place("ds-2")), volumes.join(A, at=place("ds-3"))
     assert elsewhere.runs_from() == "vm-a"
     assert waiting.source is None
@@ -211,28 +211,28 @@ def test_a_volume_waits_for_the_copy_that_is_being_made_on_its_datastore(volumes
 @pytest.mark.parametrize("clones_per_template", [5])
 def test_no_volume_waits_for_a_copy_that_is_not_made_after_all(volumes: Volumes) -> None:
     busy(volumes)
-    volumes.queue.promise(KEY, "ds-2")
+    volumes.queue.set_pending(KEY, "ds-2")
     waiting = volumes.join(A, at=place("ds-2"))
     assert waiting.source is None
-    volumes.queue.withdraw(OTHER_KEY, "ds-2")
-    volumes.queue.withdraw(KEY, "ds-3")
+    volumes.queue.clear_pending(OTHER_KEY, "ds-2")
+    volumes.queue.clear_pending(KEY, "ds-3")
     assert waiting.source is None
-    volumes.queue.withdraw(KEY, "ds-2")
+    volumes.queue.clear_pending(KEY, "ds-2")
     assert waiting.runs_from() == "vm-a"
-    volumes.queue.withdraw(KEY, "ds-2")
+    volumes.queue.clear_pending(KEY, "ds-2")
 
 
 @pytest.mark.parametrize("clones_per_template", [5])
 def test_a_copy_of_another_image_in_the_making_holds_no_volume_up(volumes: Volumes) -> None:
     busy(volumes)
-    volumes.queue.promise(OTHER_KEY, "ds-2")
+    volumes.queue.set_pending(OTHER_KEY, "ds-2")
     assert volumes.join(A, at=place("ds-2")).runs_from() == "vm-a"
 
 
 @pytest.mark.parametrize("clones_per_template", [5])
-def test_a_copy_that_was_made_is_promised_no_more(volumes: Volumes) -> None:
+def test_a_copy_that_was_made_is_pending_no_more(volumes: Volumes) -> None:
     busy(volumes)
-    volumes.queue.promise(KEY, "ds-2")
+    volumes.queue.set_pending(KEY, "ds-2")
     made = copy("vm-b", "ds-2", "host-4")
     volumes.queue.add(made)
     volumes.queue.remove(made)
@@ -240,18 +240,18 @@ def test_a_copy_that_was_made_is_promised_no_more(volumes: Volumes) -> None:
 
 
 def test_a_copy_that_earlier_volumes_had_is_not_given_to_later_ones(volumes: Volumes) -> None:
-    """It may have been deleted since; a promise outlasts the waiters."""
-    volumes.queue.promise(KEY, "ds-9")
+    """It may have been deleted since; a pending copy outlasts the waiters."""
+    volumes.queue.set_pending(KEY, "ds-9")
     earlier = volumes.join(A)
     earlier.runs_from()
     earlier.end()
     assert volumes.join(B).runs_from() == "vm-b"
 
 
-def test_an_image_without_waiters_and_promises_is_forgotten(volumes: Volumes) -> None:
-    volumes.queue.promise(KEY, "ds-2")
+def test_an_image_without_waiters_and_pending_copies_is_forgotten(volumes: Volumes) -> None:
+    volumes.queue.set_pending(KEY, "ds-2")
     clones = [volumes.join(A) for _ in range(3)]
-    volumes.queue.withdraw(KEY, "ds-2")
+    volumes.queue.clear_pending(KEY, "ds-2")
     volumes.queue.add(copy("vm-o", key=OTHER_KEY))
     volumes.queue.remove(copy("vm-o", key=OTHER_KEY))
     for clone in clones:
@@ -269,7 +269,7 @@ def test_a_volume_behind_clones_that_never_end_is_given_up_after_a_day() -> None
 
     def wait() -> None:
         try:
-            with queue.turn(KEY, [A], place()):
+            with queue.slot(KEY, [A], place()):
                 raise AssertionError("there is no free slot")
         except errors.LockTimeout as failure:
             failures.append(failure)
@@ -277,16 +277,16 @@ def test_a_volume_behind_clones_that_never_end_is_given_up_after_a_day() -> None
     waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
     wait_until(lambda: queue.waiting() == 1)
-    clock.advance(TURN_WITHIN_S - 1)
+    clock.advance(SLOT_WITHIN_S - 1)
     waiting.join(0.1)
     assert waiting.is_alive()
     clock.advance(1)
     waiting.join(SOON_S)
 
-    assert "for a turn to clone image 11111111-2222-3333-4444-555555555555" in str(failures[0])
+    assert "for a slot to clone image 11111111-2222-3333-4444-555555555555" in str(failures[0])
     assert queue.waiting() == 0
     stuck.end()
-    with queue.turn(KEY, [A], place()) as entry:
+    with queue.slot(KEY, [A], place()) as entry:
         assert entry == A
 
 
@@ -301,11 +301,11 @@ def test_a_lost_copy_is_given_to_no_volume_that_has_another(volumes: Volumes) ->
     assert waiting.runs_from() == "vm-b"
 
 
-def test_a_copy_that_was_unfit_is_not_given_again() -> None:
+def test_a_copy_that_is_excluded_is_not_given_again() -> None:
     queue = CloneQueue(lambda: 1, ManualClock(), Pins())
-    with queue.turn(KEY, [A, B], place(), unfit={"vm-a"}) as entry:
+    with queue.slot(KEY, [A, B], place(), excluded={"vm-a"}) as entry:
         assert entry == B
-    with queue.turn(KEY, [A], place(), unfit={"vm-a"}) as entry:
+    with queue.slot(KEY, [A], place(), excluded={"vm-a"}) as entry:
         assert entry == A
 
 
@@ -341,9 +341,9 @@ def test_a_template_that_has_moved_is_charged_to_its_new_host(volumes: Volumes) 
 def test_a_waiter_that_is_cancelled_leaves_the_queue(volumes: Volumes) -> None:
     """A killed green thread gets its exception where it waits."""
     first = volumes.join(A)
-    turn = volumes.queue.turn(KEY, [A], place())
+    slot = volumes.queue.slot(KEY, [A], place())
     with Impatient(), pytest.raises(Impatient.Killed):
-        turn.__enter__()
+        slot.__enter__()
     assert volumes.queue.waiting() == 0
     first.end()
     assert volumes.join(A).runs_from() == "vm-a"
@@ -387,7 +387,7 @@ def test_a_hundred_threads_of_two_images_keep_the_limits_and_are_all_served() ->
         key = KEY if number % 2 else OTHER_KEY
         at = place(f"ds-{number % 3 + 1}", f"host-{number % 4 + 1}")
         begin.wait(SOON_S)
-        with queue.turn(key, images[key], at) as entry:
+        with queue.slot(key, images[key], at) as entry:
             hosts = collections.Counter([str(entry.host), at.host])
             with guard:
                 cloning[entry.moref] += 1
@@ -430,7 +430,7 @@ def test_a_waiter_whose_volume_is_deleted_leaves_though_the_clone_ahead_goes_on(
     deleted, other = Owner(), Owner()
 
     def take_turn(owner: Owner) -> str:
-        with queue.turn(KEY, [A], place(), check_wanted=owner.check) as entry:
+        with queue.slot(KEY, [A], place(), check_wanted=owner.check) as entry:
             return entry.moref
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -449,6 +449,6 @@ def test_a_waiter_whose_volume_is_deleted_leaves_though_the_clone_ahead_goes_on(
 def test_a_volume_that_need_not_wait_is_not_looked_up() -> None:
     queue = CloneQueue(lambda: 1, ManualClock(), Pins(), check_every_s=0.01)
     owner = Owner()
-    with queue.turn(KEY, [A], place(), check_wanted=owner.check):
+    with queue.slot(KEY, [A], place(), check_wanted=owner.check):
         pass
     assert owner.asked == 0

@@ -380,7 +380,7 @@ def test_reservations_end_with_the_request(world: World) -> None:
 
 def test_a_template_under_deletion_is_waited_for_and_then_a_miss(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    reserved = world.pins.reserve_for_deletion(first.entry.moref)
+    reserved = world.pins.deleting(first.entry.moref)
     reserved.__enter__()
 
     def end_of_deletion() -> None:
@@ -403,7 +403,7 @@ def test_a_deletion_that_is_called_off_gives_a_hit(world: World) -> None:
 
 def test_a_deletion_that_never_ends_is_given_up(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    with world.pins.reserve_for_deletion(first.entry.moref), pytest.raises(errors.ObjectNotFound):
+    with world.pins.deleting(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
     assert world.clock.elapsed_s >= PAUSES_WITHIN_S
 
@@ -914,7 +914,7 @@ def test_no_later_error_fails_a_volume_that_exists(
     world.engine = world.process()
     with caplog.at_level("INFO"):
         waits = _unlockable if where == "deletion lock" else contextlib.nullcontext
-        wanted = volume(number, deletion_waits=waits)
+        wanted = volume(number, deletion_lock=waits)
         made = world.engine.create_volume(IMAGE, wanted, world.source)
     assert made.hit == (number == 2)
     assert made.place == PLACE
@@ -994,7 +994,7 @@ class Owner:
         return not self.deleted
 
     @contextlib.contextmanager
-    def deletion_waits(self) -> Iterator[None]:
+    def deletion_lock(self) -> Iterator[None]:
         assert not self.waits
         self.waits = True
         try:
@@ -1003,7 +1003,7 @@ class Owner:
             self.waits = False
 
     def volume(self, number: int) -> Volume:
-        return volume(number, is_wanted=self.is_wanted, deletion_waits=self.deletion_waits)
+        return volume(number, is_wanted=self.is_wanted, deletion_lock=self.deletion_lock)
 
 
 def test_a_volume_deleted_while_it_waits_is_not_cloned_and_keeps_no_slot(world: World) -> None:
@@ -1070,10 +1070,10 @@ def test_the_vm_of_a_volume_that_gets_another_image_goes_before_the_clone_can_be
     owner = Owner()
     seen: list[tuple[bool, int, int]] = []
 
-    def make_way() -> None:
+    def remove_old_vm() -> None:
         seen.append((owner.waits, len(world.store.vms), world.store.calls["clone"]))
 
-    volume_of = dataclasses.replace(owner.volume(1), make_way=make_way)
+    volume_of = dataclasses.replace(owner.volume(1), remove_old_vm=remove_old_vm)
     small = dataclasses.replace(volume_of, size_bytes=1)
     with pytest.raises(errors.VolumeTooSmall):
         world.engine.create_volume(IMAGE, small, world.source)
@@ -1096,7 +1096,7 @@ def test_a_volume_deleted_during_its_clone_is_removed(world: World) -> None:
 
 
 def test_an_import_whose_vm_exists_is_counted_once(world: World) -> None:
-    """It counts as a VM, and no longer as a promise."""
+    """It counts as a VM, and no longer as a reservation."""
     engine = world.process(Settings(enabled=True, max_count=2))
     other = dataclasses.replace(IMAGE, id="22222222-2222-3333-4444-555555555555")
 

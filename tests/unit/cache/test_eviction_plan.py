@@ -638,7 +638,7 @@ def test_an_altered_template_that_is_being_cloned_goes_later() -> None:
     altered = entry("vm-1", phase=Phase.ALTERED)
     assert "altered by hand" in removed(plan_eviction([altered], NOW, limits()))["vm-1"]
     assert kept(plan_eviction([altered], NOW, limits(), in_use={"vm-1"})) == {
-        "vm-1": "being cloned"
+        "vm-1": "being cloned or waited for"
     }
 
 
@@ -678,6 +678,6 @@ def test_only_requested_images_are_removed_however_young(
         >= {
             "vm-4": "import in progress",
             "vm-5": "not a template of this cache",
-            "vm-6": "being cloned",
+            "vm-6": "being cloned or waited for",
         }.items()
     )

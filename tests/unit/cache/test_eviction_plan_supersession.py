@@ -83,32 +83,32 @@ def test_an_adopted_template_is_never_superseded_by_age() -> None:
     assert Supersession([adopted, NEW]).of(adopted) is None
 
 
-def twin(moref: str, suffix: str = "", **changes: Any) -> CacheEntry:
+def duplicate(moref: str, suffix: str = "", **changes: Any) -> CacheEntry:
     return dataclasses.replace(NEW, moref=moref, name=NEW.name + suffix, **changes)
 
 
 def test_of_twins_on_one_datastore_the_template_stays_whatever_the_order() -> None:
-    template, replica, other = twin("vm-1"), twin("vm-2", "-aa"), twin("vm-3", "-bb")
+    template, replica, other = duplicate("vm-1"), duplicate("vm-2", "-aa"), duplicate("vm-3", "-bb")
     for entries in itertools.permutations([template, replica, other]):
         found = Supersession(entries)
-        assert found.twin_of(template) is None
-        assert found.twin_of(replica) == found.twin_of(other) == template
+        assert found.duplicate_of(template) is None
+        assert found.duplicate_of(replica) == found.duplicate_of(other) == template
 
 
 def test_of_twins_one_that_can_be_read_stays() -> None:
-    template, replica = twin("vm-1", accessible=False), twin("vm-2", "-aa")
+    template, replica = duplicate("vm-1", accessible=False), duplicate("vm-2", "-aa")
     found = Supersession([template, replica])
-    assert found.twin_of(template) == replica
-    assert found.twin_of(replica) is None
+    assert found.duplicate_of(template) == replica
+    assert found.duplicate_of(replica) is None
 
 
 def test_copies_on_two_datastores_are_no_twins() -> None:
-    template, replica = twin("vm-1"), twin("vm-2", "-aa", datastore="ds2")
+    template, replica = duplicate("vm-1"), duplicate("vm-2", "-aa", datastore="ds2")
     found = Supersession([template, replica])
-    assert (found.twin_of(template), found.twin_of(replica)) == (None, None)
+    assert (found.duplicate_of(template), found.duplicate_of(replica)) == (None, None)
 
 
 def test_a_copy_on_an_unknown_datastore_has_no_twin() -> None:
-    template, replica = twin("vm-1", datastore=None), twin("vm-2", "-aa", datastore=None)
+    template, replica = duplicate("vm-1", datastore=None), duplicate("vm-2", "-aa", datastore=None)
     found = Supersession([template, replica])
-    assert (found.twin_of(template), found.twin_of(replica)) == (None, None)
+    assert (found.duplicate_of(template), found.duplicate_of(replica)) == (None, None)

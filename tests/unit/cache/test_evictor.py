@@ -94,14 +94,14 @@ def test_an_entry_that_this_process_clones_from_stays(lab: Lab) -> None:
 
 
 def test_an_entry_that_volumes_have_come_to_wait_for_since_the_plan_stays(lab: Lab) -> None:
-    with lab.world.pins.claim([lab.planned.moref]):
+    with lab.world.pins.awaited([lab.planned.moref]):
         lab.assert_stays("volumes wait", busy=True)
     assert lab.store.calls["destroy"] == 0
     assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_a_broken_entry_goes_though_volumes_wait_for_it(lab: Lab) -> None:
-    with lab.world.pins.claim([lab.planned.moref]):
+    with lab.world.pins.awaited([lab.planned.moref]):
         assert lab.evictor.attempt(lab.verdict(Rule.BROKEN)) is None
 
 

@@ -125,7 +125,7 @@ def test_an_importer_gives_way_to_a_copy_that_became_ready_before_its_own(world:
     assert failed.error == "NameTaken"
 
 
-class Twins(MemoryStore):
+class RivalAtCommit(MemoryStore):
     """A rival becomes READY between an importer's last look and its own commit."""
 
     rival: CacheEntry
@@ -136,8 +136,8 @@ class Twins(MemoryStore):
         return super().finish_import(entry)
 
 
-def twins(world: World, rival_name: str, lock_domain: str = "elsewhere") -> CacheEntry:
-    world.store = store = Twins(world.clock)
+def with_rival(world: World, rival_name: str, lock_domain: str = "elsewhere") -> CacheEntry:
+    world.store = store = RivalAtCommit(world.clock)
     world.engine = world.process()
     store.rival = store.put_import(KEY, GIB, rival_name, lock_domain)
     return store.rival
@@ -146,7 +146,7 @@ def twins(world: World, rival_name: str, lock_domain: str = "elsewhere") -> Cach
 def test_of_two_that_became_ready_at_once_the_rival_goes_if_its_name_is_a_replicas(
     world: World,
 ) -> None:
-    rival = twins(world, f"{NAME}-aaaa")
+    rival = with_rival(world, f"{NAME}-aaaa")
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert (made.hit, made.entry.name) == (False, NAME)
     assert ready(world) == [NAME]
@@ -156,7 +156,7 @@ def test_of_two_that_became_ready_at_once_the_rival_goes_if_its_name_is_a_replic
 def test_of_two_that_became_ready_at_once_an_importers_own_goes_if_its_name_is_a_replicas(
     world: World,
 ) -> None:
-    rival = twins(world, NAME, MemoryLocks.domain)
+    rival = with_rival(world, NAME, MemoryLocks.domain)
     made = world.engine.create_volume(IMAGE, volume(), world.source)
     assert made.entry.moref == rival.moref
     assert ready(world) == [NAME]
@@ -179,7 +179,7 @@ def test_every_process_keeps_the_same_one_of_several_copies(
     names = [NAME, f"{NAME}-aaaa", f"{NAME}-bbbb"]
     made = [world.store.finish_import(world.store.put_import(KEY, GIB, name)) for name in names]
     found = Supersession([made[index] for index in order])
-    assert [found.twin_of(copy) for copy in made] == [None, made[0], made[0]]
+    assert [found.duplicate_of(copy) for copy in made] == [None, made[0], made[0]]
 
 
 def test_a_copy_whose_files_are_lost_replaces_no_other(world: World) -> None:
@@ -189,7 +189,7 @@ def test_a_copy_whose_files_are_lost_replaces_no_other(world: World) -> None:
     )
     one = dataclasses.replace(one, accessible=False)
     found = Supersession([one, other])
-    assert [found.twin_of(copy) for copy in (one, other)] == [other, None]
+    assert [found.duplicate_of(copy) for copy in (one, other)] == [other, None]
 
 
 def test_copies_on_other_datastores_or_of_another_content_are_no_twins(world: World) -> None:
@@ -202,4 +202,4 @@ def test_copies_on_other_datastores_or_of_another_content_are_no_twins(world: Wo
     )
     unknown = dataclasses.replace(one, moref="vm-7", name="y" * 99, datastore=None)
     found = Supersession([one, elsewhere, changed, unknown])
-    assert [found.twin_of(copy) for copy in (one, elsewhere, changed, unknown)] == 4 * [None]
+    assert [found.duplicate_of(copy) for copy in (one, elsewhere, changed, unknown)] == 4 * [None]

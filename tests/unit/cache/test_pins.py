@@ -6,21 +6,21 @@ from vmdk_cache import errors
 from vmdk_cache.cache.pins import Pins
 
 
-def test_a_template_that_is_being_cloned_is_not_reserved_for_deletion() -> None:
+def test_a_template_that_is_being_cloned_is_not_deleted() -> None:
     pins = Pins()
     with (
         pins.pin("vm-1"),
         pins.pin("vm-1"),
         pytest.raises(errors.InUse),
-        pins.reserve_for_deletion("vm-1"),
+        pins.deleting("vm-1"),
     ):
         pass
 
 
-def test_a_template_reserved_for_deletion_is_not_pinned() -> None:
+def test_a_template_that_is_being_deleted_is_not_pinned() -> None:
     pins = Pins()
     with (
-        pins.reserve_for_deletion("vm-1"),
+        pins.deleting("vm-1"),
         pytest.raises(errors.ObjectNotFound) as gone,
         pins.pin("vm-1"),
     ):
@@ -31,46 +31,46 @@ def test_a_template_reserved_for_deletion_is_not_pinned() -> None:
 def test_two_purges_do_not_delete_the_same_template() -> None:
     pins = Pins()
     with (
-        pins.reserve_for_deletion("vm-1"),
+        pins.deleting("vm-1"),
         pytest.raises(errors.InUse),
-        pins.reserve_for_deletion("vm-1"),
+        pins.deleting("vm-1"),
     ):
         pass
 
 
 def test_a_failed_deletion_gives_the_template_back() -> None:
     pins = Pins()
-    with pytest.raises(KeyError), pins.reserve_for_deletion("vm-1"):
+    with pytest.raises(KeyError), pins.deleting("vm-1"):
         raise KeyError
     with pins.pin("vm-1"):
         pass
 
 
-def test_a_failed_clone_gives_its_lease_back() -> None:
+def test_a_failed_clone_gives_its_pin_back() -> None:
     pins = Pins()
     with pytest.raises(KeyError), pins.pin("vm-1"):
         raise KeyError
-    with pins.reserve_for_deletion("vm-1"):
+    with pins.deleting("vm-1"):
         pass
 
 
 def test_other_templates_do_not_matter() -> None:
     pins = Pins()
-    with pins.pin("vm-1"), pins.reserve_for_deletion("vm-2"):
+    with pins.pin("vm-1"), pins.deleting("vm-2"):
         pass
 
 
-def test_a_claimed_template_is_reserved_for_deletion_only_if_it_is_broken() -> None:
+def test_an_awaited_template_is_deleted_only_if_it_is_broken() -> None:
     pins = Pins()
-    with pins.claim(["vm-1", "vm-2"]), pins.claim(["vm-1"]), pins.pin("vm-3"):
+    with pins.awaited(["vm-1", "vm-2"]), pins.awaited(["vm-1"]), pins.pin("vm-3"):
         assert pins.in_use() == {"vm-1", "vm-2", "vm-3"}
         assert [pins.count(moref) for moref in ("vm-1", "vm-2", "vm-3")] == [0, 0, 1]
-        with pytest.raises(errors.InUse), pins.reserve_for_deletion("vm-1"):
+        with pytest.raises(errors.InUse), pins.deleting("vm-1"):
             pass
-        with pins.reserve_for_deletion("vm-1", is_broken=True):
+        with pins.deleting("vm-1", is_broken=True):
             pass
     assert pins.in_use() == frozenset()
-    with pins.reserve_for_deletion("vm-1"):
+    with pins.deleting("vm-1"):
         pass
 
 

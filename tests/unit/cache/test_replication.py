@@ -57,25 +57,25 @@ class RecordingQueue(CloneQueue):
     """A queue without waiters.
 
     :ivar changed: copies that were added
-    :ivar promised: datastores that have a promised copy
+    :ivar pending: datastores that have a pending copy
     """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(lambda: 1, clock, Pins())
         self.changed: list[CacheEntry] = []
-        self.promised: set[str] = set()
+        self.pending: set[str] = set()
 
     def add(self, copy: CacheEntry) -> None:
         super().add(copy)
         self.changed.append(copy)
 
-    def promise(self, key: CacheKey, datastore: str) -> None:
-        super().promise(key, datastore)
-        self.promised.add(datastore)
+    def set_pending(self, key: CacheKey, datastore: str) -> None:
+        super().set_pending(key, datastore)
+        self.pending.add(datastore)
 
-    def withdraw(self, key: CacheKey, datastore: str) -> None:
-        super().withdraw(key, datastore)
-        self.promised.discard(datastore)
+    def clear_pending(self, key: CacheKey, datastore: str) -> None:
+        super().clear_pending(key, datastore)
+        self.pending.discard(datastore)
 
 
 class World:
@@ -419,7 +419,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     for place in (SECOND, THIRD, FOURTH):
         world.ask(key(1), place)
     assert entered.acquire(timeout=60)
-    assert world.queue.promised == {SECOND.datastore, THIRD.datastore, FOURTH.datastore}
+    assert world.queue.pending == {SECOND.datastore, THIRD.datastore, FOURTH.datastore}
     other = world.template(key(2))
     world.ask(key(2), FIFTH)
     assert entered.acquire(timeout=60)
@@ -433,7 +433,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     go[2].set()
     settle()
     assert world.replicas() == [SECOND.datastore, THIRD.datastore, FOURTH.datastore, "datastore-5"]
-    assert world.queue.promised == set()
+    assert world.queue.pending == set()
 
 
 def test_a_replica_without_a_new_source_waits_without_taking_a_turn(world: World) -> None:
@@ -472,19 +472,19 @@ def test_replicas_for_waiting_volumes_begin_when_the_import_ends(world: World) -
     assert world.replicas() == [SECOND.datastore]
 
 
-def test_a_promise_ends_with_the_replica_or_with_the_attempt(world: World) -> None:
+def test_a_replica_is_pending_until_it_is_made_or_given_up(world: World) -> None:
     world.template(key())
-    promised: list[set[str]] = []
-    world.store.during["replicate"] = lambda: promised.append(set(world.queue.promised))
+    pending: list[set[str]] = []
+    world.store.during["replicate"] = lambda: pending.append(set(world.queue.pending))
     world.store.faults["replicate"] = [errors.NoSpace("full")]
     world.ask(key())
     settle()
-    assert world.queue.promised == set()
+    assert world.queue.pending == set()
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     world.ask(key())
     settle()
-    assert world.queue.promised == set()
-    assert promised[-1] == {SECOND.datastore}
+    assert world.queue.pending == set()
+    assert pending[-1] == {SECOND.datastore}
 
 
 def test_waiting_volumes_get_a_copy_that_another_process_made_meanwhile(world: World) -> None:
@@ -494,7 +494,7 @@ def test_waiting_volumes_get_a_copy_that_another_process_made_meanwhile(world: W
         world.replication.asked(key(), [template], SECOND)
     settle()
     assert [entry.moref for entry in world.queue.changed] == [made.moref]
-    assert world.queue.promised == set()
+    assert world.queue.pending == set()
 
 
 def test_asking_does_not_wait_for_a_replica(world: World) -> None:
@@ -594,7 +594,7 @@ def test_neither_source_nor_replica_is_deleted_during_replication(world: World) 
     def try_to_delete() -> None:
         entries = (template, unfinished)
         removed.extend(world.evictor.attempt(Verdict(entry, "")) is None for entry in entries)
-        with pytest.raises(errors.InUse), world.pins.reserve_for_deletion(template.moref):
+        with pytest.raises(errors.InUse), world.pins.deleting(template.moref):
             pass
 
     world.store.during["replicate"] = try_to_delete
@@ -603,7 +603,7 @@ def test_neither_source_nor_replica_is_deleted_during_replication(world: World) 
     assert removed == [False, False]
     assert world.replicas() == [SECOND.datastore]
     lock = lock_name(replica_name("b1", key(), SECOND.datastore))
-    with world.locks.hold(lock, 0), world.pins.reserve_for_deletion(template.moref):
+    with world.locks.hold(lock, 0), world.pins.deleting(template.moref):
         pass
 
 
@@ -788,7 +788,7 @@ def test_a_requested_replica_that_is_not_made_has_a_reason(world: World) -> None
     world.store.faults["replicate"] = [errors.NoSpace("full")]
     with pytest.raises(errors.NoSpace):
         world.replication.make(key(), SECOND.datastore)
-    assert world.queue.promised == set()
+    assert world.queue.pending == set()
     assert world.replication.make(key(), SECOND.datastore)[1]  # not put off
 
 

@@ -97,7 +97,7 @@ def test_a_burst_of_imports_over_processes_never_exceeds_the_limit(world: World)
     assert len(world.store.vms) <= 3
 
 
-def test_space_promised_to_a_replica_is_not_given_to_an_import(world: World) -> None:
+def test_space_reserved_for_a_replica_is_not_given_to_an_import(world: World) -> None:
     settings = Settings(enabled=True, max_count=2)
     engine, room = world.process(settings), world.room
     fill(world, engine, 1)
@@ -133,7 +133,7 @@ def test_a_replica_takes_no_room_that_another_template_has_to_make(world: World)
         pytest.fail("there was no room")
     assert refusal.value.reason == Reason.NO_ROOM
     assert cached(world) == [image(1).id]
-    engine.create_volume(image(2), volume(2), world.source)  # no promise is left
+    engine.create_volume(image(2), volume(2), world.source)  # no reservation is left
 
 
 def test_without_limits_nothing_is_counted(world: World) -> None:

@@ -102,7 +102,7 @@ class StubImages:
     def create_volume(self, image: Image, volume: Volume, source: Any) -> Outcome:
         self.asked.append((image, volume, source))
         if not isinstance(self.answer, BaseException) or self.fails_late:
-            volume.make_way()
+            volume.remove_old_vm()
         if isinstance(self.answer, BaseException):
             raise self.answer
         entry = CacheEntry("vm-1", "t", Phase.READY, None, "datastore-1", 2000, 1 << 30)
@@ -296,7 +296,7 @@ def make_lab(tmp_path: pathlib.Path) -> Iterator[Callable[..., Lab]]:
     yield make
     for lab in made:
         driver = lab.driver
-        for loop in (driver._open_loop, driver._housekeeping_loop, driver._warm_up_loop):
+        for loop in (driver._reconnect_loop, driver._housekeeping_loop, driver._warm_up_loop):
             if loop is not None:
                 loop.stop()
     for option in list(cfg.CONF[GROUP]):

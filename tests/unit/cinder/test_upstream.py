@@ -309,7 +309,7 @@ def test_a_deletion_waits_until_the_block_ends(coordinator: None) -> None:
     deletion = Deletion()
     deletion.go_on.set()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        with upstream.deletion_waits("v1"):
+        with upstream.deletion_lock("v1"):
             deleted = pool.submit(deletion.delete_volume, SimpleNamespace(id="v1"))
             assert not deletion.entered.wait(0.3)
             deletion.delete_volume(SimpleNamespace(id="v2"))
@@ -323,11 +323,11 @@ def test_a_block_waits_for_a_deletion_only_on_request(coordinator: None) -> None
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         deleted = pool.submit(deletion.delete_volume, SimpleNamespace(id="v1"))
         assert deletion.entered.wait(60)
-        with upstream.deletion_waits("v1"):
+        with upstream.deletion_lock("v1"):
             assert not deleted.done()
 
         def wait() -> bool:
-            with upstream.deletion_waits("v1", 30):
+            with upstream.deletion_lock("v1", 30):
                 return deletion.go_on.is_set()
 
         waits = pool.submit(wait)
@@ -336,7 +336,7 @@ def test_a_block_waits_for_a_deletion_only_on_request(coordinator: None) -> None
 
 
 def test_without_a_coordinator_the_block_runs() -> None:
-    with upstream.deletion_waits("v1"), pytest.raises(KeyError):
+    with upstream.deletion_lock("v1"), pytest.raises(KeyError):
         raise KeyError
 
 

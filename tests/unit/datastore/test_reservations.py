@@ -1,4 +1,4 @@
-"""Promises neither leak nor are made twice."""
+"""Reservations neither leak nor are made twice."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from vmdk_cache.datastore.selection import Reservations
 def reserve(
     reservations: Reservations, moref: str, amount: int
 ) -> contextlib.AbstractContextManager[str]:
-    return reservations.claim(lambda pending: moref, lambda chosen: {chosen: amount})
+    return reservations.reserve(lambda pending: moref, lambda chosen: {chosen: amount})
 
 
-def promised(reservations: Reservations) -> dict[str, int]:
-    """The promises that the next choice would see."""
-    with reservations.claim(lambda pending: pending, lambda pending: {}) as seen:
+def reserved(reservations: Reservations) -> dict[str, int]:
+    """The reservations that the next choice would see."""
+    with reservations.reserve(lambda pending: pending, lambda pending: {}) as seen:
         return {moref: amount for moref, amount in seen.items() if amount}
 
 
-def test_a_promise_ends_with_its_block_even_on_error() -> None:
+def test_a_reservation_ends_with_its_block_even_on_error() -> None:
     reservations = Reservations()
     with pytest.raises(RuntimeError), reserve(reservations, "ds-1", 10):
         with reserve(reservations, "ds-1", 5), reserve(reservations, "ds-2", 1):
-            assert promised(reservations) == {"ds-1": 15, "ds-2": 1}
-        assert promised(reservations) == {"ds-1": 10}
+            assert reserved(reservations) == {"ds-1": 15, "ds-2": 1}
+        assert reserved(reservations) == {"ds-1": 10}
         raise RuntimeError
-    assert promised(reservations) == {}
+    assert reserved(reservations) == {}
 
 
 def test_a_negative_promise_is_refused() -> None:
@@ -38,7 +38,7 @@ def test_a_negative_promise_is_refused() -> None:
 
 
 def test_choosing_sees_every_promise_made_before_it() -> None:
-    """100 threads, two datastores with room for 50 each: no datastore is promised twice over."""
+    """100 threads, two datastores with room for 50 each: no datastore is reserved twice over."""
     reservations = Reservations()
     most: list[int] = []
     held = threading.Barrier(100)
@@ -47,9 +47,9 @@ def test_choosing_sees_every_promise_made_before_it() -> None:
         return min(("ds-1", "ds-2"), key=lambda moref: pending.get(moref, 0))
 
     def create() -> None:
-        with reservations.claim(emptiest, lambda moref: {moref: 1}):
+        with reservations.reserve(emptiest, lambda moref: {moref: 1}):
             held.wait(timeout=60)
-            most.append(max(promised(reservations).values(), default=0))
+            most.append(max(reserved(reservations).values(), default=0))
             held.wait(timeout=60)
 
     threads = [threading.Thread(target=create) for _ in range(100)]
@@ -58,7 +58,7 @@ def test_choosing_sees_every_promise_made_before_it() -> None:
     for thread in threads:
         thread.join()
     assert most == [50] * 100
-    assert promised(reservations) == {}
+    assert reserved(reservations) == {}
 
 
 def test_a_refused_choice_promises_nothing() -> None:
@@ -66,6 +66,6 @@ def test_a_refused_choice_promises_nothing() -> None:
         raise LookupError("nothing fits")
 
     reservations = Reservations()
-    with pytest.raises(LookupError), reservations.claim(refuse, lambda moref: {moref: 1}):
+    with pytest.raises(LookupError), reservations.reserve(refuse, lambda moref: {moref: 1}):
         pass
-    assert promised(reservations) == {}
+    assert reserved(reservations) == {}

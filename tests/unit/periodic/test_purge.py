@@ -299,11 +299,11 @@ def test_a_template_that_volumes_wait_for_stays_until_they_have_been_cloned(worl
     queue = CloneQueue(lambda: 1, world.clock, world.pins)
 
     def clone() -> None:
-        with queue.turn(KEY, [entry], PLACE):
+        with queue.slot(KEY, [entry], PLACE):
             pass
 
     waiter = threading.Thread(target=clone)
-    with queue.turn(KEY, [entry], PLACE):
+    with queue.slot(KEY, [entry], PLACE):
         waiter.start()
         wait_until(lambda: queue.waiting() == 1)
         assert world.pins.count(entry.moref) == 0
@@ -318,7 +318,7 @@ def test_the_operator_learns_why_a_template_stayed(world: World) -> None:
     (entry,) = world.store.entries()
     with world.pins.pin(entry.moref):
         busy = asked.plan_requested(None)
-    assert [verdict.reason for verdict in busy.keep] == ["being cloned"]
+    assert [verdict.reason for verdict in busy.keep] == ["being cloned or waited for"]
     plan = asked.plan_requested(None)
     with world.pins.pin(entry.moref):
         result = asked.carry_out(lambda: plan)
@@ -410,13 +410,13 @@ def test_a_copy_of_unknown_owner_is_ours_once_glance_has_the_very_image(
         glance.images[IMAGE.id] = dataclasses.replace(IMAGE, **change)
     its_purge = purge(world, catalog=glance)
     assert its_purge.plan().remove == ()
-    assert world.store.calls["claim"] == 0, "a plan changes nothing"
+    assert world.store.calls["note_owner"] == 0, "a plan changes nothing"
     assert its_purge.run() == []
     assert world.store.vms[moref].owner is owner
 
 
 def test_a_copy_that_cannot_be_noted_as_ours_stays_and_blocks_no_other(world: World) -> None:
     moref = of_unknown_owner(world)
-    world.store.faults["claim"] = [errors.NoPermission("may not set attributes")]
+    world.store.faults["note_owner"] = [errors.NoPermission("may not set attributes")]
     assert purge(world, catalog=Glance(IMAGE)).run() == []
     assert world.store.vms[moref].owner is Owner.UNKNOWN
