@@ -65,7 +65,7 @@ class Place:
 
 
 class CountingSession(Session):
-    """Counts its requests by method; thread-safe."""
+    """Counts its requests by method, without long polls; thread-safe."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint)
@@ -73,11 +73,20 @@ class CountingSession(Session):
         self.asked: Counter[str] = Counter()
 
     def invoke(
-        self, type_name: str, moref: str, method: str, /, *, safe: bool = False, **args: Any
+        self,
+        type_name: str,
+        moref: str,
+        method: str,
+        /,
+        *,
+        safe: bool = False,
+        poll: bool = False,
+        **args: Any,
     ) -> Any:
-        with self._lock:
-            self.asked[method] += 1
-        return super().invoke(type_name, moref, method, safe=safe, **args)
+        if not poll:
+            with self._lock:
+                self.asked[method] += 1
+        return super().invoke(type_name, moref, method, safe=safe, poll=poll, **args)
 
 
 @pytest.fixture
