@@ -244,6 +244,19 @@ class Ledger:
         )
         return [Count(None, *values) for values in rows]
 
+    def daily(self, since: datetime.date) -> list[Count]:
+        """The counts of each day, backend and kind from ``since`` on, UTC, oldest first: the sums
+        of :meth:`counts` over images and details, computed by the database.
+
+        :raises ConfigError: the file cannot be read
+        """
+        rows = self._read(
+            "SELECT day, backend, '', kind, '', sum(count), sum(seconds), sum(bytes) FROM counts "
+            "WHERE day >= ? GROUP BY day, backend, kind ORDER BY day",
+            (since.isoformat(),),
+        )
+        return [Count(datetime.date.fromisoformat(day), *values) for day, *values in rows]
+
     def histograms(self) -> list[Histogram]:
         """One histogram of each kind for each backend with any durations.
 

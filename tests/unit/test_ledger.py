@@ -133,6 +133,23 @@ def test_each_kind_of_event_is_counted_as_documented(path: str, clock: ManualClo
     ledger.close()
 
 
+def test_days_are_summed_over_images_and_details(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    ledger(HIT)
+    clock.advance(86400)
+    ledger(HIT)
+    ledger(dataclasses.replace(HIT, image_id="i2", in_one_task=True))
+    ledger(events.Bypassed("b2", "i1", "v", events.Reason.NO_ROOM))
+    tomorrow = TODAY + datetime.timedelta(days=1)
+    assert [(c.day, c.backend, c.kind, c.count, c.bytes) for c in ledger.daily(TODAY)] == [
+        (TODAY, "b1", "hit", 1, 100),
+        (tomorrow, "b1", "hit", 2, 200),
+        (tomorrow, "b2", "bypass", 1, 0),
+    ]
+    assert {count.day for count in ledger.daily(tomorrow)} == {tomorrow}
+    ledger.close()
+
+
 def test_times_are_counted_in_cumulative_buckets(path: str, clock: ManualClock) -> None:
     ledger = Ledger.open(path, clock=clock)
     ledger(HIT)

@@ -29,7 +29,7 @@ COMMANDS = {
     "preflight": "check vCenter, the account and the configuration, read-only",
     "capacity": "show the space that templates use, and how close the limits are",
     "history": "show counts of hits, misses, imports and other events",
-    "exporter": "serve metrics to Prometheus",
+    "exporter": "serve metrics to Prometheus, and a status page",
     "samples": "write sample configuration, dashboard and alerts to files",
 }
 

@@ -1,7 +1,8 @@
-"""``vmdk-cache exporter``: metrics of the caches, for Prometheus.
+"""``vmdk-cache exporter``: metrics of the caches, for Prometheus, and a status page.
 
     vmdk_cache/cli/metrics.py          the table of all metrics, and their values
     vmdk_cache/cli/scraper.py          one scrape: looks at each vCenter, reads the ledgers
+    vmdk_cache/cli/status_page.py      the page at /
     vmdk_cache/cli/metrics_server.py   HTTP
 
 The exporter is read-only in vCenter and in the ledger, and runs until SIGTERM, SIGHUP or Ctrl-C. An
@@ -11,7 +12,9 @@ unreachable vCenter shows up as a metric; the exporter starts and runs without i
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
+import platform
 import signal
 import threading
 import time
@@ -23,22 +26,27 @@ from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.cli.scraper import Observer
+    from vmdk_cache.cli.metrics_server import Page
+    from vmdk_cache.cli.scraper import Observer, Scraper
     from vmdk_cache.locks import Locks
     from vmdk_cache.wiring import RunningCache
 
 #: The port is neither in Prometheus's list of exporters nor one of Linux's ephemeral ports (32768
 #: and up).
 LISTEN = ("127.0.0.1", 19273)
+#: How long the pages wait for vCenter; a first log-in takes seconds.
+PAGE_WITHIN_S = 5.0
 #: Time limit for the log-out; vCenter ends an idle session by itself.
 CLOSED_WITHIN_S = 5.0
 
 
 class Exporter(command.Command):
-    """Serve metrics of the image caches to Prometheus until terminated.
+    """Serve metrics of the image caches to Prometheus, and a status page, until terminated.
 
-    The metrics are at /metrics. They contain names of backends and datastores, and no secrets.
-    Everyone who can reach the address can read them; by default that is only this host.
+    The metrics are at /metrics, a status page at /, and /healthz answers 200, or 503 if a vCenter
+    does not answer or a ledger cannot be read. They contain names of backends, datastores and
+    templates, and no secrets. Everyone who can reach the address can read them; by default that
+    is only this host.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -86,7 +94,11 @@ class Exporter(command.Command):
         ]
         scraper = Scraper(observed, vmdk_cache.__version__, clock)
         host, port = parsed_args.listen
-        server = MetricsServer(host, port, functools.partial(Scrape, scraper), tls)
+        pages = {
+            "/": functools.partial(_status, scraper),
+            "/healthz": functools.partial(_health, scraper),
+        }
+        server = MetricsServer(host, port, functools.partial(Scrape, scraper), tls, pages)
         try:
             server.start()
             names = ", ".join(configured.name for configured, _ in observed)
@@ -99,6 +111,29 @@ class Exporter(command.Command):
             server.stop()
             _close([observer for _, observer in observed])
         return exit_code.OK
+
+
+def _status(scraper: Scraper) -> Page:
+    """The page at /; costs vCenter what a scrape does."""
+    from vmdk_cache.cli.metrics_server import Page
+    from vmdk_cache.cli.status_page import DAYS, POLICY, status_page
+
+    measured = scraper.measure(PAGE_WITHIN_S)
+    now = datetime.datetime.now(datetime.UTC)
+    days = scraper.daily(now.date() - datetime.timedelta(days=DAYS - 1))
+    text = status_page(measured, days, now, vmdk_cache.__version__, platform.node())
+    return Page(text, content_type="text/html; charset=utf-8", policy=POLICY)
+
+
+def _health(scraper: Scraper) -> Page:
+    """The answer at /healthz: a line for each backend."""
+    from vmdk_cache.cli.metrics_server import Page
+    from vmdk_cache.cli.status_page import problems
+
+    found = {each.backend: problems(each) for each in scraper.measure(PAGE_WITHIN_S)}
+    lines = [f"{name}: {'; '.join(wrong) or 'ok'}\n" for name, wrong in found.items()]
+    status = "503 Service Unavailable" if any(found.values()) else "200 OK"
+    return Page("".join(lines), status)
 
 
 def _connect(configured: BackendConfiguration, locks: Locks) -> RunningCache:

@@ -216,6 +216,7 @@ class Measurement:
     :ivar look_s: seconds that the scrape waited for it
     :ivar has_ledger: False if the ledger is disabled
     :ivar tally: None if there is no ledger or it cannot be read
+    :ivar deployment: id of this cloud
     """
 
     backend: str
@@ -224,6 +225,7 @@ class Measurement:
     look_s: float
     has_ledger: bool
     tally: Tally | None
+    deployment: str = ""
 
 
 def families(measurements: Iterable[Measurement], version: str) -> list[Metric]:
@@ -286,7 +288,7 @@ def _add_limits(sheet: _Sheet, backend: str, settings: Settings) -> None:
 
 
 def _add_look(sheet: _Sheet, backend: str, settings: Settings, look: Look) -> None:
-    label_of = _labels(look)
+    label_of = datastore_labels(look)
     _add_templates(sheet, backend, look, label_of)
     for moref, space in look.spaces.items():
         sheet.add("datastore_capacity_bytes", space.capacity_bytes, backend, label_of[moref])
@@ -325,7 +327,7 @@ def _add_templates(
     sheet.add("replicas", copies.total() - len(copies), backend)
 
 
-def _labels(look: Look) -> dict[str | None, str]:
+def datastore_labels(look: Look) -> dict[str | None, str]:
     """The label of each datastore that is used or holds an entry: its name. Names are unique only
     within a datacenter, so labels of equal names also contain the managed object id."""
     morefs: set[str | None] = {*look.spaces, *(entry.datastore for entry in look.entries)}

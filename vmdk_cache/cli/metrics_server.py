@@ -1,4 +1,4 @@
-"""An HTTP server for metrics: GET /metrics, one thread for each request, optionally TLS.
+"""An HTTP server for metrics and a few pages, one thread for each request, optionally TLS.
 
 It replaces prometheus_client's own server. That one does TLS handshakes in its only accepting
 thread, so a client that connects and sends nothing blocks Prometheus. It also does not pass on how
@@ -11,7 +11,9 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -32,12 +34,27 @@ ANSWER_S = 0.5
 CLIENT_TIMEOUT_S = 30.0
 
 
+@dataclass(frozen=True)
+class Page:
+    """An answer.
+
+    :ivar status: as in HTTP, such as ``200 OK``
+    :ivar policy: its ``Content-Security-Policy``
+    """
+
+    text: str
+    status: str = "200 OK"
+    content_type: str = "text/plain; charset=utf-8"
+    policy: str = "default-src 'none'"
+
+
 class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
     """Bound by the constructor, served from :meth:`start` to :meth:`stop`.
 
     :param host: name or address, IPv4 or IPv6
     :param port: 0 for any free port
     :param collector: returns the collector of one scrape, given the seconds that it may take
+    :param pages: by path, what makes each other page
     :raises ConfigError: it cannot listen on that address
     """
 
@@ -49,6 +66,7 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
         port: int,
         collector: Callable[[float], Collector],
         tls: ssl.SSLContext | None = None,
+        pages: Mapping[str, Callable[[], Page]] = types.MappingProxyType({}),
     ) -> None:
         self._tls = tls
         try:
@@ -60,7 +78,7 @@ class MetricsServer(socketserver.ThreadingMixIn, WSGIServer):
                 f"--listen {host}:{port}: {sentence(failure.strerror or failure)}; choose an "
                 "address of this host and a free port"
             ) from failure
-        self.set_app(_application(collector))
+        self.set_app(_application(collector, pages))
         self._thread = threading.Thread(target=self.serve_forever, daemon=True)
 
     @property
@@ -131,8 +149,10 @@ def tls_context(
     return context
 
 
-def _application(collector: Callable[[float], Collector]) -> Any:
-    """The WSGI application: the metrics, and a page that points to them."""
+def _application(
+    collector: Callable[[float], Collector], pages: Mapping[str, Callable[[], Page]]
+) -> Any:
+    """The WSGI application: the metrics at /metrics, and the pages."""
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -141,13 +161,34 @@ def _application(collector: Callable[[float], Collector]) -> Any:
             registry.register(collector(_time_to_answer(environ)))
             metrics: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
             return metrics
-        start_response(
-            "200 OK" if path == "/" else "404 Not Found",
-            [("Content-Type", "text/plain; charset=utf-8")],
-        )
-        return [b"vmdk-cache exporter: the metrics are at /metrics\n"]
+        method = environ.get("REQUEST_METHOD")
+        if method not in ("GET", "HEAD"):
+            page = Page("Only GET is served here.\n", "405 Method Not Allowed")
+        elif path in pages:
+            page = _made(pages[path])
+        else:
+            page = Page("Nothing is here. The metrics are at /metrics\n", "404 Not Found")
+        headers = [
+            ("Content-Type", page.content_type),
+            ("Content-Security-Policy", page.policy),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-store"),
+        ]
+        start_response(page.status, headers)
+        return [] if method == "HEAD" else [page.text.encode(errors="replace")]
 
     return answer
+
+
+def _made(make: Callable[[], Page]) -> Page:
+    try:
+        return make()
+    except Exception as failure:
+        # A defect costs this answer, and neither the metrics nor a traceback on stderr.
+        LOG.warning("A page could not be made: %s", sentence(repr(failure)))
+        LOG.debug("A page could not be made", exc_info=True)
+        return Page("The log of the exporter says what went wrong.\n", "500 Internal Server Error")
 
 
 def _time_to_answer(environ: dict[str, Any]) -> float:

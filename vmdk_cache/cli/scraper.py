@@ -17,10 +17,11 @@ created or replaced since, and holds no lock on them between scrapes.
 from __future__ import annotations
 
 import concurrent.futures
+import datetime
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from oslo_log import log as logging
 from prometheus_client.core import Metric
@@ -30,7 +31,7 @@ from vmdk_cache import errors
 from vmdk_cache.cli.configuration import BackendConfiguration
 from vmdk_cache.cli.metrics import METRICS, Look, Measurement, Tally, families
 from vmdk_cache.clock import Clock
-from vmdk_cache.ledger import Ledger
+from vmdk_cache.ledger import Count, Ledger
 from vmdk_cache.quoting import sentence
 from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
 
@@ -43,6 +44,7 @@ LOG = logging.getLogger(__name__)
 REFUSED_PAUSE_S = LOGIN_REFUSED_PAUSE_S
 _REFUSALS = (errors.LoginRefused, errors.NoPermission, errors.ConfigError)
 
+_Read = TypeVar("_Read")
 PendingLook = concurrent.futures.Future["Look | None"]
 
 
@@ -173,6 +175,10 @@ class Scraper:
 
     def scrape(self, within_s: float) -> list[Metric]:
         """Every metric that has a value; takes at most about ``within_s`` seconds."""
+        return families(self.measure(within_s), self._version)
+
+    def measure(self, within_s: float) -> list[Measurement]:
+        """What is known of each backend; takes at most about ``within_s`` seconds."""
         began_at = self._clock.monotonic()
         looks = [(configured, observer, observer.look()) for configured, observer in self._backends]
         tallies = self._tallies()
@@ -188,19 +194,39 @@ class Scraper:
                     self._clock.monotonic() - began_at,
                     configured.ledger_path is not None,
                     tallies.get(configured.name),
+                    configured.backend.deployment,
                 )
             )
-        return families(measurements, self._version)
+        return measurements
+
+    def daily(self, since: datetime.date) -> dict[str, list[Count]]:
+        """By backend, what was counted on each day from ``since`` on, UTC; backends whose ledger
+        cannot be read are left out, with a warning."""
+        return {
+            name: [each for each in counts if each.backend == name]
+            for name, counts in self._read_ledgers(lambda ledger: ledger.daily(since)).items()
+        }
 
     def _tallies(self) -> dict[str, Tally]:
         """Tallies by backend; those whose ledger cannot be read are left out, with a warning."""
-        tallies: dict[str, Tally] = {}
+        read = self._read_ledgers(lambda ledger: (ledger.totals(), ledger.histograms()))
+        return {
+            name: Tally(
+                [each for each in totals if each.backend == name],
+                [each for each in histograms if each.backend == name],
+            )
+            for name, (totals, histograms) in read.items()
+        }
+
+    def _read_ledgers(self, read: Callable[[Ledger], _Read]) -> dict[str, _Read]:
+        """By backend, what ``read`` reads from its ledger; each file is opened once."""
+        found: dict[str, _Read] = {}
         paths = [(configured.ledger_path, configured.name) for configured, _ in self._backends]
         for path in dict.fromkeys(path for path, _ in paths if path is not None):
             try:
                 ledger = Ledger.open(path, read_only=True)
                 try:
-                    totals, histograms = ledger.totals(), ledger.histograms()
+                    content = read(ledger)
                 finally:
                     ledger.close()
             except errors.VmdkCacheError as failure:
@@ -209,12 +235,8 @@ class Scraper:
                 self._complaints[path] = str(failure)
                 continue
             self._complaints.pop(path, None)
-            for name in (name for its_path, name in paths if its_path == path):
-                tallies[name] = Tally(
-                    [each for each in totals if each.backend == name],
-                    [each for each in histograms if each.backend == name],
-                )
-        return tallies
+            found |= {name: content for its_path, name in paths if its_path == path}
+        return found
 
 
 @dataclass(frozen=True)

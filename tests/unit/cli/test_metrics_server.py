@@ -16,7 +16,7 @@ import trustme
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from vmdk_cache import errors
-from vmdk_cache.cli.metrics_server import MetricsServer, tls_context
+from vmdk_cache.cli.metrics_server import MetricsServer, Page, tls_context
 
 #: Time limit for events in another thread that do happen.
 SOON_S = 60.0
@@ -47,9 +47,20 @@ class Collector:
         return [GaugeMetricFamily(name, "text", value=1) for name in ("one", "two")]
 
 
+def _broken() -> Page:
+    raise RuntimeError("made up")
+
+
+PAGES = {
+    "/": lambda: Page("<p>\ud800</p>", content_type="text/html", policy="sandbox"),
+    "/ill": lambda: Page("ill\n", "503 Service Unavailable"),
+    "/broken": _broken,
+}
+
+
 @contextlib.contextmanager
 def serving(collector: Collector, tls: ssl.SSLContext | None = None) -> Iterator[MetricsServer]:
-    server = MetricsServer("127.0.0.1", 0, collector.within, tls)
+    server = MetricsServer("127.0.0.1", 0, collector.within, tls, PAGES)
     server.start()
     try:
         yield server
@@ -77,11 +88,41 @@ def server(collector: Collector) -> Iterator[MetricsServer]:
 
 def test_metrics_are_at_their_path_and_nowhere_else(server: MetricsServer) -> None:
     assert "one 1.0" in get(server.url)
-    assert "/metrics" in get(server.url.removesuffix("metrics"))
-    with pytest.raises(urllib.error.HTTPError, match="404"):
+    with pytest.raises(urllib.error.HTTPError, match="404") as refused:
         get(server.url + "/secret")
+    assert b"/metrics" in refused.value.read()
     with pytest.raises(urllib.error.HTTPError, match="405"):
         urllib.request.urlopen(server.url, data=b"x", timeout=SOON_S)
+
+
+def test_a_page_comes_with_its_type_and_policy(server: MetricsServer) -> None:
+    url = server.url.removesuffix("metrics")
+    with urllib.request.urlopen(url, timeout=SOON_S) as answer:
+        assert answer.read() == b"<p>?</p>"
+        assert answer.headers["Content-Type"] == "text/html"
+        assert answer.headers["Content-Security-Policy"] == "sandbox"
+        assert answer.headers["Cache-Control"] == "no-store"
+    head = urllib.request.Request(url, method="HEAD")
+    with urllib.request.urlopen(head, timeout=SOON_S) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+    with pytest.raises(urllib.error.HTTPError, match="405"):
+        urllib.request.urlopen(url, data=b"x", timeout=SOON_S)
+
+
+def test_a_page_may_be_an_error(server: MetricsServer) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="503") as answer:
+        get(server.url.removesuffix("metrics") + "ill")
+    assert answer.value.read() == b"ill\n"
+
+
+def test_a_defect_of_a_page_is_logged_and_costs_no_metrics(
+    server: MetricsServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        get(server.url.removesuffix("metrics") + "broken")
+    assert "made up" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
+    assert "one 1.0" in get(server.url)
 
 
 def test_a_part_can_be_asked_for(server: MetricsServer) -> None:
