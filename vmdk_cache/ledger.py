@@ -458,7 +458,8 @@ def _is_busy(failure: BaseException) -> bool:
     """Whether another process is at work on the file."""
     return (
         isinstance(failure, sqlite3.OperationalError)
-        and failure.sqlite_errorcode == sqlite3.SQLITE_BUSY
+        # The lowest byte, because the code is an extended one, such as SQLITE_BUSY_RECOVERY.
+        and failure.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
     )
 
 

@@ -50,6 +50,16 @@ for number in range(int(sys.argv[3])):
     ledger(Hit("b1", sys.argv[2], "v", "ds", 1.0, 0.25, 0.5, 10))
 ledger.close()
 """
+#: Holds the locks of a process that recovers the write-ahead log: bytes 120 to 122 of the file
+#: -shm, and 128 as every user of it (SQLite's documentation, "WAL-mode File Format").
+RECOVERING = """
+import fcntl, sys, time
+with open(sys.argv[1], "r+b") as shm:
+    fcntl.lockf(shm, fcntl.LOCK_SH, 1, 128)
+    fcntl.lockf(shm, fcntl.LOCK_EX, 3, 120)
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
 
 
 @pytest.fixture
@@ -243,6 +253,19 @@ def test_processes_that_start_at_once_make_one_file_and_lose_nothing(path: str) 
         "queue": 1200,
     }
     ledger.close()
+
+
+def test_a_file_that_another_process_recovers_is_opened_afterwards(path: str) -> None:
+    Ledger.open(path).close()
+    pathlib.Path(f"{path}-shm").write_bytes(bytes(32768))  # an index that is not made yet
+    with subprocess.Popen(
+        [sys.executable, "-c", RECOVERING, f"{path}-shm", str(4 * BUSY_S)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        Ledger.open(path).close()
 
 
 def test_a_process_that_is_killed_leaves_a_whole_file(path: str) -> None:
