@@ -333,8 +333,20 @@ def large_image_id(glance: Glance) -> str:
 
 @pytest.mark.parametrize(
     "numbers",
-    [[signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP], [signal.SIGHUP, signal.SIGTERM]],
-    ids=["SIGINT", "SIGTERM", "SIGHUP", "both of a closing terminal"],
+    [
+        [signal.SIGINT],
+        [signal.SIGTERM],
+        [signal.SIGHUP],
+        [signal.SIGHUP, signal.SIGTERM],
+        [signal.SIGINT, signal.SIGHUP],
+    ],
+    ids=[
+        "SIGINT",
+        "SIGTERM",
+        "SIGHUP",
+        "both of a closing terminal",
+        "Ctrl-C, then the terminal is closed",
+    ],
 )
 def test_a_signal_ends_imports_and_leaves_nothing(
     lab: Lab, run: Run, large_image_id: str, tmp_path: pathlib.Path, numbers: list[signal.Signals]

@@ -7,7 +7,7 @@
 
 Every run ends with an exit code of vmdk_cache/cli/exit_code.py; an error also prints one line on
 stderr, and a traceback with ``--debug``. SIGTERM and SIGHUP act like Ctrl-C: the command cleans up
-before it exits.
+before it exits. Only a further Ctrl-C cuts the cleanup short.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in _TERMINATING:
             if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
                 signal.signal(number, _interrupt)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background
+            signal.signal(signal.SIGINT, _interrupt)
         # Imported here, so that Ctrl-C during the import is handled too.
         from vmdk_cache.cli.app import App
 
@@ -54,8 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(*_: Any) -> None:
-    """Handle the first signal only: a closing terminal may send both, and a second interrupt would
-    cut the cleanup short."""
+    """Handle the first signal only: a closing terminal may send both, also after a Ctrl-C, and a
+    second interrupt would cut the cleanup short."""
     for each in _TERMINATING:
         signal.signal(each, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     raise KeyboardInterrupt
