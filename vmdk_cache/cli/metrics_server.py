@@ -168,15 +168,19 @@ def _application(
             page = _made(pages[path])
         else:
             page = Page("Nothing is here. The metrics are at /metrics\n", "404 Not Found")
+        body = page.text.encode(errors="replace")
         headers = [
             ("Content-Type", page.content_type),
             ("Content-Security-Policy", page.policy),
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
             ("Cache-Control", "no-store"),
+            ("Content-Length", str(len(body))),
         ]
+        if page.status.startswith("405"):
+            headers.append(("Allow", "GET, HEAD"))
         start_response(page.status, headers)
-        return [] if method == "HEAD" else [page.text.encode(errors="replace")]
+        return [] if method == "HEAD" else [body]
 
     return answer
 

@@ -105,8 +105,10 @@ def test_a_page_comes_with_its_type_and_policy(server: MetricsServer) -> None:
     head = urllib.request.Request(url, method="HEAD")
     with urllib.request.urlopen(head, timeout=SOON_S) as answer:
         assert (answer.status, answer.read()) == (200, b"")
-    with pytest.raises(urllib.error.HTTPError, match="405"):
+        assert answer.headers["Content-Length"] == str(len(b"<p>?</p>"))
+    with pytest.raises(urllib.error.HTTPError, match="405") as refused:
         urllib.request.urlopen(url, data=b"x", timeout=SOON_S)
+    assert refused.value.headers["Allow"] == "GET, HEAD"
 
 
 def test_a_page_may_be_an_error(server: MetricsServer) -> None:
