@@ -28,8 +28,8 @@ from vmdk_cache.cache.record import ATTRIBUTE
 SHORT = (
     "tests/contract/cache/test_engine.py",
     "tests/contract/cache/test_placement.py",
-    "tests/contract/cache/test_template_store.py::test_a_use_by_who_read_the_entry_long_ago_does_not_"
-    "undo_a_warm_up",
+    "tests/contract/cache/test_template_store.py::"
+    "test_a_use_from_an_outdated_entry_does_not_undo_a_warm_up",
     "tests/contract/vim/test_07_custom_attribute.py",
     "tests/contract/vim/test_08_datastore_browser.py",
 )
