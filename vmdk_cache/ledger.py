@@ -455,7 +455,7 @@ def _make(connection: sqlite3.Connection) -> None:
 
 
 def _is_busy(failure: BaseException) -> bool:
-    """Whether another process is at work on the file."""
+    """Whether another process uses the file."""
     return (
         isinstance(failure, sqlite3.OperationalError)
         # The lowest byte, because the code is an extended one, such as SQLITE_BUSY_RECOVERY.

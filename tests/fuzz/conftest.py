@@ -1,4 +1,4 @@
-"""Fuzzing: inputs by the hundred that nobody would write, and what must hold for all of them.
+"""Fuzzing: hundreds of generated inputs, and what must hold for all of them.
 
 ``pytest tests/fuzz`` tries the same inputs each time, and with ``--hypothesis-profile=long`` twenty
 times as many, others each time. Both end with a table of how many each test tried.

@@ -1,4 +1,4 @@
-"""What a Glance, or what stands in its place, may answer the command line: it is told, not raised.
+"""Any answer of Glance, or of a proxy before it: the command line reports it without a traceback.
 
 Only the body, the status and the headers are made up; that bytes of an image are not what Glance
 promised is tests/fuzz/test_vmdk.py's.

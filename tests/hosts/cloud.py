@@ -122,7 +122,7 @@ class Cloud:
     :ivar downloads: by image
     :ivar kills: how many there were; ``kills_of_importers``: of hosts that were importing
     :ivar retries: how many volumes were cast again after a kill
-    :ivar complaints: what failed although nobody was killed for it
+    :ivar complaints: failures that no kill explains
     :ivar doubled: templates that were seen twice on one datastore
     """
 

@@ -1,4 +1,4 @@
-"""One host's process: it makes the volumes that it is told of, each in a thread of its own, and
+"""One host's process: it creates the requested volumes, each in a thread of its own, and
 keeps house meanwhile, as cinder-volume does.
 
     to it      (number, image)             make that volume of that image
@@ -129,7 +129,7 @@ def serve(part: Part, pipe: Connection) -> None:
 def received(pipe: Connection) -> tuple[int, int] | None:
     try:
         request: tuple[int, int] | None = pipe.recv()
-    except EOFError:  # whoever started us is gone
+    except EOFError:  # the parent process has ended
         return None
     return request
 

@@ -1,4 +1,4 @@
-"""Mass creation: one import, whoever asks."""
+"""Mass creation: one import for all threads and processes."""
 
 from __future__ import annotations
 

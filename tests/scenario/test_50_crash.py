@@ -331,7 +331,7 @@ def next_purge(lab: Lab) -> None:
 
 
 def reconcile(lab: Lab) -> None:
-    """Two looks at an import that nobody goes on with, and something in between."""
+    """Two looks at an abandoned import, with an action in between."""
     lab.cache.reconcile.check(fix=True)
     lab.vcenter.clock.advance(61)
     lab.cache.reconcile.check(fix=True)

@@ -145,7 +145,7 @@ def test_without_room_for_two_imports_the_second_waits(lab: Lab) -> None:
 
 
 def test_an_importer_with_locks_of_its_own_is_waited_for(lab: Lab, tmp_path: pathlib.Path) -> None:
-    """Nobody here can know whether it is dead."""
+    """This process cannot know whether the importer is dead."""
     elsewhere = tmp_path / "another host"
     elsewhere.mkdir()
     importer = Importer(lab, f"file://{elsewhere}")
@@ -196,7 +196,7 @@ def cut_off(lab: Lab) -> wiring.RunningCache:
 
 
 class Paused:
-    """An image whose download stops in the middle until it is told to go on."""
+    """An image whose download stops in the middle until the test lets it continue."""
 
     def __init__(self, lab: Lab) -> None:
         self.half_sent, self.go_on = threading.Event(), threading.Event()

@@ -140,7 +140,7 @@ class Server(abc.ABC):
         self._processes.clear()
 
     def close(self) -> None:
-        """End it; nobody needs its data."""
+        """Kill it; its data is not needed."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -15,7 +15,7 @@ CALLS = (
     "RefreshStorageInfo", "RetrievePropertiesEx", "SetField", "WaitForUpdatesEx", "nfc:POST",
 )  # fmt: skip
 TASKS = ("CloneVM_Task", "ReconfigVM_Task", "Destroy_Task")
-#: A fault far away in the batch may find nobody left to hit.
+#: A fault late in the batch may find no request left to hit.
 WITHIN = 30
 
 

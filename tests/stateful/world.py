@@ -56,7 +56,7 @@ class Killed(BaseException):
 
 
 class MortalClock(SharedClock):
-    """The clock of one process. Who waits on it after its death ends there."""
+    """The clock of one process; it ends the threads that wait on it after that process died."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -452,7 +452,7 @@ class World:
 
     def _check_volumes(self, entries: list[CacheEntry]) -> None:
         found = {vm.name for vm in self.vcenter.vms()} - {entry.name for entry in entries}
-        assert found == set(self.volumes), "volumes that nobody has, or that somebody misses"
+        assert found == set(self.volumes), "volumes without an owner, or missing volumes"
         usage = [f.key for f in self.vcenter.custom_fields.field if f.name == ATTRIBUTE]
         for name, wanted in self.volumes.items():
             vm = self.vcenter.find_vm(name)

@@ -190,7 +190,7 @@ def plan_requested(
     *,
     in_use: Collection[str] = (),
 ) -> EvictionPlan:
-    """As :func:`plan_eviction`, for an operator who wants images out of the cache at any age.
+    """As :func:`plan_eviction`, for images that an operator removes at any age.
 
     :param image_ids: None: all
     """
