@@ -21,7 +21,7 @@ help:  ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | \
 	  awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-demo: $(READY)  ## 20 volumes from one image with Cinder's own driver, then with this one (under 90 s)
+demo: $(READY)  ## 20 volumes from one image with Cinder's own driver, then with this one (two minutes)
 	@$(BIN)/python -m demo
 
 test: $(READY)  ## whether a change is right, in under 5 minutes on two cores; tests/README.md says what is left out
