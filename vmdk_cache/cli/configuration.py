@@ -237,7 +237,7 @@ def check_owner(path: str, option: str) -> None:
     except KeyError:
         name = f"#{owner}"
     raise errors.ConfigError(
-        f"{option}: {directory} belongs to {name}, who cannot use files that root creates there: "
+        f"{option}: {directory} belongs to {name}, and files that root creates there lock it out: "
         f"run this command as that user, e.g. sudo -u {name} vmdk-cache"
     )
 
