@@ -39,6 +39,6 @@ def test_what_grows_is_named() -> None:
 
 def test_containers_of_the_packages_objects_are_counted() -> None:
     pins = Pins()
-    assert sizes(pins)["Pins._reserved"] == 0
+    assert sizes(pins)["Pins._deleting"] == 0
     with pins.deleting("vm-1"):
-        assert sizes(pins)["Pins._reserved"] == 1
+        assert sizes(pins)["Pins._deleting"] == 1
