@@ -22,6 +22,7 @@ class Image:
     """Glance's description of an image.
 
     :ivar id: Glance image id
+    :ivar name: as a user chose it: not unique, any characters, '' if unset
     :ivar size_bytes: length of the file in Glance, 0 if unknown
     :ivar virtual_size_bytes: capacity of the disk as inspected by Glance, 0 if unknown
     :ivar disk_format: ``vmdk`` for all images that the cache accepts
@@ -51,6 +52,7 @@ class Image:
     virtual_size_bytes: int = 0
     status: str = ACTIVE
     keep_warm: bool = False
+    name: str = ""
 
     def __str__(self) -> str:
         """The image's name in messages: ``image 4f0c...``."""
@@ -70,9 +72,9 @@ class ImageSource(Protocol):
 def describe(image_meta: Mapping[str, Any]) -> Image:
     """The image that a dict of Glance or Cinder describes; missing values are None, 0 or empty.
 
-    :param image_meta: ``id`` (the only mandatory key), ``size`` in bytes, ``disk_format``,
-        ``container_format``, ``checksum``, ``os_hash_algo``, ``os_hash_value``, ``updated_at``
-        (datetime or text), ``status``. Custom properties are under ``properties``
+    :param image_meta: ``id`` (the only mandatory key), ``name``, ``size`` in bytes,
+        ``disk_format``, ``container_format``, ``checksum``, ``os_hash_algo``, ``os_hash_value``,
+        ``updated_at`` (datetime or text), ``status``. Custom properties are under ``properties``
         (``GlanceImageService.show`` of Cinder) or beside the others (Image API v2)
     """
     nested = image_meta.get("properties")
@@ -91,6 +93,7 @@ def describe(image_meta: Mapping[str, Any]) -> Image:
         virtual_size_bytes=_size_bytes(image_meta.get("virtual_size")),
         status=_text(image_meta.get("status")) or ACTIVE,
         keep_warm=strutils.bool_from_string(properties.get(KEEP_WARM)),
+        name=_text(image_meta.get("name")) or "",
     )
 
 

@@ -82,9 +82,11 @@ class MemoryStore:
 
     @contextlib.contextmanager
     def begin_import(
-        self, key: CacheKey, name: str, capacity_bytes: int, place: Place
+        self, key: CacheKey, name: str, image_name: str, capacity_bytes: int, place: Place
     ) -> Iterator[MemoryImport]:
-        begun = MemoryImport(self, self.put_import(key, capacity_bytes, name))
+        begun = MemoryImport(
+            self, self.put_import(key, capacity_bytes, name, image_name=image_name)
+        )
         try:
             yield begun
         finally:
@@ -97,6 +99,7 @@ class MemoryStore:
         capacity_bytes: int,
         name: str | None = None,
         lock_domain: str = "",
+        image_name: str = "",
     ) -> CacheEntry:
         """Add an import that stopped half-way, as it looks when another process made it."""
         name = name or template_name(self._backend, key)
@@ -105,7 +108,7 @@ class MemoryStore:
                 if entry.name == name:
                     raise errors.NameTaken(f"{name} exists", moref=entry.moref)
             record = Record(self._backend, key, capacity_bytes, self._clock.now(), "host:1")
-            record = dataclasses.replace(record, lock_domain=lock_domain)
+            record = dataclasses.replace(record, lock_domain=lock_domain, image_name=image_name)
             moref = f"vm-{next(self._ids)}"
             entry = CacheEntry(
                 moref, name, Phase.IMPORTING, record, PLACE.datastore, None, capacity_bytes

@@ -83,7 +83,7 @@ class VCenterTemplateStore:
 
     @contextlib.contextmanager
     def begin_import(
-        self, key: CacheKey, name: str, capacity_bytes: int, place: Place
+        self, key: CacheKey, name: str, image_name: str, capacity_bytes: int, place: Place
     ) -> Iterator[TemplateImport]:
         record = Record(
             backend=self._backend,
@@ -93,6 +93,7 @@ class VCenterTemplateStore:
             owner=_this_process(),
             deployment=self._deployment,
             lock_domain=self._lock_domain(),
+            image_name=image_name,
         )
         request = import_spec.ImportRequest(
             name=name,

@@ -118,6 +118,11 @@ class CacheEntry:
         return self.record.key.image_id if self.record else image_id_in(self.name)
 
     @property
+    def image_name(self) -> str:
+        """The image's name when it was imported, as its user chose it; '' if unknown."""
+        return self.record.image_name if self.record else ""
+
+    @property
     def created_at(self) -> datetime.datetime | None:
         """When its import began, by its record; without a record, as vCenter says."""
         return self.record.created_at if self.record else self.made_at

@@ -38,6 +38,8 @@ RECORD_KEY = "vmdk_cache.record"
 #: The custom attribute of the notes.
 ATTRIBUTE = "vmdk_cache.usage"
 SCHEMA = 2
+#: Characters of an image's name that a record keeps; Glance allows 255.
+IMAGE_NAME_LENGTH = 128
 _FIRST_SCHEMA = 1
 _UNKNOWN_TIME = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
@@ -53,6 +55,9 @@ class Record:
     :ivar owner: host and process id of the importer, for operators to read
     :ivar deployment: the cloud that it belongs to; '' if the record does not name it
     :ivar lock_domain: of the locks that the importer holds (:attr:`~vmdk_cache.locks.Locks.domain`)
+    :ivar image_name: the image's name when it was imported, without what exceeds
+        :data:`IMAGE_NAME_LENGTH`; '' if unknown. It serves people only: names are not unique,
+        and change
     :ivar schema: which fields the record has; if it is later than ours, the other fields are empty
     """
 
@@ -64,6 +69,7 @@ class Record:
     deployment: str = ""
     schema: int = SCHEMA
     lock_domain: str = ""
+    image_name: str = ""
 
     @property
     def is_of_later_version(self) -> bool:
@@ -84,6 +90,7 @@ class Record:
                 "created_at": self.created_at.isoformat(),
                 "owner": self.owner,
                 "lock_domain": self.lock_domain,
+                "image_name": self.image_name[:IMAGE_NAME_LENGTH],
             },
             sort_keys=True,
         )
@@ -115,6 +122,7 @@ class Record:
                 deployment=_text(data["deployment"]) if schema >= SCHEMA else "",
                 schema=schema,
                 lock_domain=_text(data.get("lock_domain", "")),  # earlier versions write none
+                image_name=_text(data.get("image_name", ""))[:IMAGE_NAME_LENGTH],  # nor this
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # Written by hand or by another program, or cut off.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import glanceclient
@@ -24,19 +23,11 @@ from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.identity import Identity, identity
 from vmdk_cache.errors import ConfigError, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image, describe
-from vmdk_cache.quoting import identifier, printable, quoted
+from vmdk_cache.quoting import identifier, quoted
 
 T = TypeVar("T")
 
 _PAGE_SIZE = 500
-
-
-@dataclass(frozen=True)
-class NamedImage:
-    """An image with its name, which is printable and need not be unique."""
-
-    image: Image
-    name: str
 
 
 def connect(
@@ -103,7 +94,7 @@ class Glance:
         with self._errors("its images"):
             return self._asking.sees_every_image()
 
-    def find(self, name_or_id: str) -> list[NamedImage]:
+    def find(self, name_or_id: str) -> list[Image]:
         """The images with that id or, if there is none, with that name.
 
         :raises SourceUnavailable: Glance is unreachable or refuses
@@ -121,7 +112,7 @@ class Glance:
         """
         found = self._show(image_id)
         if found is not None:
-            return found.image
+            return found
         with self._errors(f"image {identifier(image_id)}"):
             if self._asking.sees_every_image():
                 return None
@@ -136,9 +127,7 @@ class Glance:
         :raises SourceUnavailable: the request failed
         """
         listed = self._listed({"status": ACTIVE, "disk_format": DISK_FORMAT})
-        return sorted(
-            (found.image for found in listed if found.image.keep_warm), key=lambda image: image.id
-        )
+        return sorted((image for image in listed if image.keep_warm), key=lambda image: image.id)
 
     def open(self, image: Image) -> Iterator[bytes]:
         """Chunks of the image's file; the first ``next`` sends the request.
@@ -166,18 +155,18 @@ class Glance:
                 if callable(close):
                     close()
 
-    def _show(self, image_id: str) -> NamedImage | None:
+    def _show(self, image_id: str) -> Image | None:
         with self._errors(f"image {identifier(image_id)}"):
             try:
-                return _named(dict(self._call(lambda client: client.images.get(image_id))))
+                return describe(dict(self._call(lambda client: client.images.get(image_id))))
             except glance_exc.HTTPNotFound:
                 return None
 
-    def _listed(self, filters: dict[str, str]) -> list[NamedImage]:
-        def listed(client: Any) -> list[NamedImage]:
+    def _listed(self, filters: dict[str, str]) -> list[Image]:
+        def listed(client: Any) -> list[Image]:
             # A copy for each server, because the client changes it.
             images = client.images.list(filters=dict(filters), page_size=_PAGE_SIZE)
-            return [_named(image) for image in images]
+            return [describe(image) for image in images]
 
         with self._errors("its images"):
             return self._call(listed)
@@ -199,11 +188,6 @@ class Glance:
     ) -> contextlib.AbstractContextManager[None]:
         where = self._asking.source or "auth_strategy of cinder.conf"
         return glance_errors.translated(what, f"the user of {where}", is_stream=is_stream)
-
-
-def _named(meta: Mapping[str, Any]) -> NamedImage:
-    # Any user may have chosen the name, so control characters must not reach the terminal.
-    return NamedImage(describe(meta), printable(str(meta.get("name") or "")))
 
 
 def _url(server: str) -> str:

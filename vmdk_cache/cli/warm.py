@@ -15,7 +15,7 @@ from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.cli.glance import Glance, NamedImage
+    from vmdk_cache.cli.glance import Glance
     from vmdk_cache.cli.warm_run import Errand, Target
     from vmdk_cache.image import Image, ImageSource
     from vmdk_cache.wiring import RunningCache
@@ -80,7 +80,7 @@ class Warm(command.Lister):
         source = asked = glance.connect(self.configuration.options, os.environ)
         images = self._found(asked, parsed_args.image)
         if parsed_args.from_file is not None:
-            source = _ImageFile(parsed_args.from_file, images[0].image)
+            source = _ImageFile(parsed_args.from_file, images[0])
         caches = self._enabled()
         keeping = [cache for configured, cache in caches if configured.settings.auto_warm]
         marked = {image.id for image in asked.marked()} if keeping else set()
@@ -115,21 +115,21 @@ class Warm(command.Lister):
         every = list(self.caches())
         return [each for each in every if each[0].settings.enabled or options.backend] or every
 
-    def _found(self, source: Glance, wanted: Sequence[str]) -> list[NamedImage]:
+    def _found(self, source: Glance, wanted: Sequence[str]) -> list[Image]:
         """Return each image once, in command-line order; print every image that is not found.
 
         :raises CommandFailedError: an image is not found, or its name is ambiguous
         :raises SourceUnavailable: the request to Glance failed
         """
-        found: dict[str, NamedImage] = {}
+        found: dict[str, Image] = {}
         missing = 0
         for name in wanted:
             matches = source.find(name)
             if len(matches) == 1:
-                found[matches[0].image.id] = matches[0]
+                found[matches[0].id] = matches[0]
                 continue
             missing += 1
-            ids = ", ".join(sorted(match.image.id for match in matches))
+            ids = ", ".join(sorted(match.id for match in matches))
             self.tell(
                 f"{len(matches)} images have the name {quoted(name)}: use the id of one of them, "
                 f"{ids}"
@@ -143,7 +143,7 @@ class Warm(command.Lister):
 
 
 def _errands(
-    images: Sequence[NamedImage],
+    images: Sequence[Image],
     caches: Sequence[tuple[BackendConfiguration, RunningCache]],
     datastores: Sequence[str],
 ) -> list[Errand]:
@@ -167,12 +167,12 @@ def _errands(
                 f"use {', '.join(sorted(known)) or 'none'}"
             )
     errands = []
-    for named in images:
+    for image in images:
         for configured, cache in caches:
             names = usable[configured.name]
             places = [(name, names[name]) for name in wanted if name in names]
             targets = [
-                Target(named.image, named.name, moref, name, configured.name)
+                Target(image, moref, name, configured.name)
                 for name, moref in (places if wanted else [(None, None)])
             ]
             if targets:
@@ -220,7 +220,7 @@ class _ImageFile:
 def _row(target: Target) -> list[Any]:
     return [
         target.image.id,
-        Plain(target.name or None),
+        Plain(target.image.name or None),
         target.backend,
         Plain(target.datastore_name or target.found_in),
         target.status.value,

@@ -56,7 +56,6 @@ SUCCESSES = frozenset({Status.IMPORTED, Status.REPLICATED, Status.THERE})
 class Target:
     """A requested copy.
 
-    :ivar name: the image's name
     :ivar datastore: managed object id; None: any
     :ivar datastore_name: its name; None: any
     :ivar found_in: name of the datastore that holds the copy in the end
@@ -65,7 +64,6 @@ class Target:
     """
 
     image: Image
-    name: str
     datastore: str | None
     datastore_name: str | None
     backend: str
@@ -79,7 +77,7 @@ class Target:
     def what(self) -> str:
         """Its name in messages."""
         place = self.datastore_name or self.backend
-        return f"{self.name or identifier(self.image.id)} on {place}"
+        return f"{identifier(self.image.name or self.image.id)} on {place}"
 
 
 @dataclass

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmdk_cache.cache.key import CacheKey
-from vmdk_cache.cache.record import Record
+from vmdk_cache.cache.record import IMAGE_NAME_LENGTH, Record
 
 RECORD = Record(
     backend="b1",
@@ -19,6 +19,7 @@ RECORD = Record(
     owner="host:1",
     deployment="here",
     lock_domain="0123456789abcdef",
+    image_name="Ubuntu 24.04 \x00\U0001f427",
 )
 JSON = json.loads(RECORD.to_json())
 
@@ -41,6 +42,18 @@ def test_a_record_of_the_first_schema_names_no_deployment() -> None:
 def test_a_record_of_an_earlier_version_names_no_locks() -> None:
     earlier = {name: value for name, value in JSON.items() if name != "lock_domain"}
     assert Record.from_json(json.dumps(earlier)) == dataclasses.replace(RECORD, lock_domain="")
+
+
+def test_a_record_of_an_earlier_version_does_not_name_the_image() -> None:
+    earlier = {name: value for name, value in JSON.items() if name != "image_name"}
+    assert Record.from_json(json.dumps(earlier)) == dataclasses.replace(RECORD, image_name="")
+
+
+def test_a_long_name_of_an_image_is_cut() -> None:
+    long = dataclasses.replace(RECORD, image_name="x" * 300)
+    kept = dataclasses.replace(RECORD, image_name="x" * IMAGE_NAME_LENGTH)
+    assert Record.from_json(long.to_json()) == kept
+    assert Record.from_json(json.dumps({**JSON, "image_name": "x" * 300})) == kept
 
 
 def test_a_record_is_a_value_that_threads_may_share() -> None:
@@ -73,7 +86,7 @@ def test_one_altered_field_never_crashes(field: str, value: object) -> None:
     Record.from_json(json.dumps({**JSON, field: value}))
 
 
-@pytest.mark.parametrize("field", sorted(JSON.keys() - {"lock_domain"}))
+@pytest.mark.parametrize("field", sorted(JSON.keys() - {"lock_domain", "image_name"}))
 def test_a_record_without_one_of_its_fields_is_no_record(field: str) -> None:
     assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
 

@@ -305,7 +305,7 @@ def test_only_a_user_who_sees_every_image_knows_that_one_is_deleted() -> None:
 def test_the_next_server_is_asked_only_when_one_is_away() -> None:
     shown = {"id": ID, "name": "debian", "vmware_disktype": "sparse"}
     found = glance(glance_exc.CommunicationError("gone"), shown).find(ID)
-    assert [(each.name, each.image.disk_type) for each in found] == [("debian", "sparse")]
+    assert [(each.name, each.disk_type) for each in found] == [("debian", "sparse")]
     with pytest.raises(SourceUnavailable, match="403"):
         glance(glance_exc.HTTPForbidden("no"), shown).find(ID)
 
