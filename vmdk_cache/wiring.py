@@ -138,7 +138,7 @@ def build(
     )
     evictor = Evictor(context)
     room = Room(context, evictor)
-    queue = CloneQueue(lambda: live().clones_per_template, clock, context.pins)
+    queue = CloneQueue(lambda: live().clones_per_template, clock, context.templates_in_use)
     replication = Replication(context, room=room, queue=queue)
     images = ImageCache(
         context,

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.soak.readings import Reading, growth, sizes
-from vmdk_cache.cache.pins import Pins
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 
 
 @pytest.mark.timeout(900)
@@ -38,7 +38,7 @@ def test_what_grows_is_named() -> None:
 
 
 def test_containers_of_the_packages_objects_are_counted() -> None:
-    pins = Pins()
-    assert sizes(pins)["Pins._deleting"] == 0
-    with pins.deleting("vm-1"):
-        assert sizes(pins)["Pins._deleting"] == 1
+    templates = TemplatesInUse()
+    assert sizes(templates)["TemplatesInUse._deleting"] == 0
+    with templates.deleting("vm-1"):
+        assert sizes(templates)["TemplatesInUse._deleting"] == 1

@@ -8,7 +8,7 @@ room.py            the limits hold before an import
 clone_queue.py     waits for a slot and a copy; clone_order.py decides
 replication.py     further copies, made in the background
 eviction_plan.py   which templates to remove, and why
-evictor.py         removes one of them; pins.py protects those in use
+evictor.py         removes one of them; templates_in_use.py protects those in use
 entry.py           a VM in the cache's folder, and its life; key.py names it
 record.py          what is written on it; usage.py notes its uses
 findings.py        what can be wrong with it

@@ -27,8 +27,8 @@ from vmdk_cache.cache import clone_order
 from vmdk_cache.cache.clone_order import Grant, ImageQueue, Needs, Running, next_grant
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import CacheKey
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 from vmdk_cache.clock import Clock
 from vmdk_cache.quoting import identifier
 
@@ -53,7 +53,7 @@ class CloneQueue:
     """The volumes of one backend that wait to be cloned; safe for use by many threads.
 
     :param clones_per_template: at a time from one copy, at least 1; asked at each decision
-    :param pins: note the copies that volumes wait for
+    :param in_use: notes the copies that volumes wait for
     :param check_every_s: see CHECK_EVERY_S; seconds of the machine's time
     """
 
@@ -61,12 +61,12 @@ class CloneQueue:
         self,
         clones_per_template: Callable[[], int],
         clock: Clock,
-        pins: Pins,
+        in_use: TemplatesInUse,
         check_every_s: float = CHECK_EVERY_S,
     ) -> None:
         self._clones_per_template = clones_per_template
         self._clock = clock
-        self._pins = pins
+        self._in_use = in_use
         self._check_every_s = check_every_s
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -97,7 +97,7 @@ class CloneQueue:
             with self._event(key) as queue:
                 queue.copies.update((copy.moref, copy) for copy in copies)
                 queue.join(waiter)
-            with self._pins.awaited([copy.moref for copy in copies]):
+            with self._in_use.awaited([copy.moref for copy in copies]):
                 self._wait(key, waiter, check_wanted)
             assert waiter.copy is not None
             yield waiter.copy

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.events import Listener
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Placement, Space, TemplateStore
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 from vmdk_cache.cache.usage import Usage
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
@@ -43,7 +43,7 @@ class CacheContext:
     :ivar usage: the uses of templates that this process has seen
     :ivar clock: measures waits and durations
     :ivar server_time: returns vCenter's time, as in the records: this host's clock may differ
-    :ivar pins: the templates that this process is cloning from, or that volumes wait for
+    :ivar templates_in_use: those that this process is cloning from, or that volumes wait for
     :ivar kept: the images to keep warm
     """
 
@@ -57,7 +57,7 @@ class CacheContext:
     events: Listener
     clock: Clock
     server_time: Callable[[], datetime.datetime]
-    pins: Pins = field(default_factory=Pins)
+    templates_in_use: TemplatesInUse = field(default_factory=TemplatesInUse)
     kept: KeptImages = field(default_factory=KeptImages)
 
     def readable(self, copies: Iterable[CacheEntry]) -> list[CacheEntry]:

@@ -6,7 +6,7 @@
       copies         READY copies of the image, in memory?      -> hit
       importer       else one thread of one process imports it, the others wait   -> miss
       queue          decides which copy the clone is made from, and when
-      clone          from that copy, which is pinned
+      clone          from that copy, which is in use until then
       next step      after a failure (cache/volume_request.py): another copy, another look at the
                      copies, another place, or give up
 
@@ -207,7 +207,7 @@ class ImageCache:
         ) as copy:
             request.copy = copy
             request.queued_s += self._context.clock.monotonic() - joined
-            with self._context.pins.pin(copy.moref):
+            with self._context.templates_in_use.use(copy.moref):
                 self._move_if_unreadable(copy)
                 with volume.deletion_lock():
                     volume.check_wanted()

@@ -21,11 +21,11 @@
 A replica is READY at once: one CloneVM_Task of a READY copy makes it, atomically.
 
 An entry becomes READY once. A note on it (cache/record.py) then records this and the content of its
-disk, so that an entry that an administrator altered is recognized later. A clone pins its entry
-(cache/pins.py), and an entry that is being deleted cannot be pinned. An importer works only on the
-VM that it created, by its moref, so the loser of a race cannot harm the winner. vCenter is the
-heartbeat of an import: a running task locks the VM for as long as the NFC lease is renewed, and
-vCenter removes the VM when the lease runs out.
+disk, so that an entry that an administrator altered is recognized later. An entry that a clone uses
+(cache/templates_in_use.py) is not deleted, and no clone starts from an entry that is being deleted.
+An importer works only on the VM that it created, by its moref, so the loser of a race cannot harm
+the winner. vCenter is the heartbeat of an import: a running task locks the VM for as long as the
+NFC lease is renewed, and vCenter removes the VM when the lease runs out.
 """
 
 from __future__ import annotations

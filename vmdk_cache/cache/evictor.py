@@ -1,7 +1,7 @@
-"""Removes one entry: lock, bar new pins, look again, destroy. Nothing else removes templates.
+"""Removes one entry: lock, bar new clones, look again, destroy. Nothing else removes templates.
 
     lock its name        another process is making or removing the entry         -> next time
-    bar new pins         this process is cloning from it, or volumes wait for it -> next time
+    bar new clones       this process is cloning from it, or volumes wait for it -> next time
     look again           gone, imported again, or used since the plan was made   -> not now
     check its datastore  its files seem lost because the datastore is offline    -> next time
     destroy it           vCenter reports that another process is cloning it      -> next time
@@ -59,7 +59,7 @@ class Evictor:
     ) -> Stayed | None:
         """Remove the entry and its files, with an Evicted event; returns why if it stays.
 
-        :param still: called under the entry's lock, while it is not pinned, with the entry as it is
+        :param still: called under the entry's lock, while nothing uses it, with the entry as it is
             now; returns whether it still has to go
         :param has_lock: the caller holds the lock of the entry's name
         :raises LockUnavailable: the coordinator failed
@@ -70,7 +70,9 @@ class Evictor:
                 contextlib.nullcontext()
                 if has_lock
                 else self._context.locks.hold(lock_name(entry.name), 0),
-                self._context.pins.deleting(entry.moref, is_broken=verdict.rule is Rule.BROKEN),
+                self._context.templates_in_use.deleting(
+                    entry.moref, is_broken=verdict.rule is Rule.BROKEN
+                ),
             ):
                 seen = self._context.store.look_again(entry)
                 if seen is None:

@@ -23,9 +23,10 @@ twice. Other operations on the key continue, and each of them is safe:
 
     an import       of the key needs that there is no copy. The source exists until the replica
                     does, because vCenter keeps it while it is read; so no import begins.
-    a removal       of the source is refused, in this process by the pin, in others by vCenter. If
-                    it comes first, there is nothing to clone, and the replica is given up. The
-                    replica is not READY before it is complete; then it is a copy like any other.
+    a removal       of the source is refused: in this process because it is in use, in others by
+                    vCenter. If it comes first, there is nothing to clone, and the replica is given
+                    up. The replica is not READY before it is complete; then it is a copy like any
+                    other.
     a reconcile     finds a VM without configuration, but the lock of its name is held.
 
 Between processes without a shared lock, vCenter refuses a second VM of the name, and the removal of
@@ -335,7 +336,7 @@ class Replication:
     @contextlib.contextmanager
     def _source(self, copies: Sequence[CacheEntry]) -> Iterator[CacheEntry]:
         """A copy whose own host can read it: the one that the fewest replicas and then the fewest
-        clones are made from; pinned, as for a volume.
+        clones are made from; in use, as for a volume.
 
         :raises HostUnavailable: there is none; only volumes move a template to another host
         """
@@ -344,11 +345,15 @@ class Replication:
             raise errors.HostUnavailable("no copy is on a host that can read it now")
         with self._lock:
             source = min(
-                fit, key=lambda c: (self._readers[c.moref], self._context.pins.count(c.moref))
+                fit,
+                key=lambda c: (
+                    self._readers[c.moref],
+                    self._context.templates_in_use.count(c.moref),
+                ),
             )
             self._readers[source.moref] += 1
         try:
-            with self._context.pins.pin(source.moref):
+            with self._context.templates_in_use.use(source.moref):
                 yield source
         finally:
             with self._lock:

@@ -94,7 +94,7 @@ class Room:
             place.datastore,
             settings,
             spaces=self._context.spaces(),
-            in_use=self._context.pins.in_use(),
+            in_use=self._context.templates_in_use.morefs(),
             kept=self._context.kept(),
         )
 

@@ -2,8 +2,8 @@
 
 A template goes when it has expired, is superseded or stale (Glance has deleted, changed or
 deactivated the image), or exceeds a limit. One process purges a backend at a time. A template in
-use is skipped, and the next run plans again: volumes of this process pin the template or wait for
-it (cache/pins.py), a clone of another process makes vCenter refuse the deletion.
+use is skipped, and the next run plans again: volumes of this process use the template or wait for
+it (cache/templates_in_use.py), a clone of another process makes vCenter refuse the deletion.
 
 Listing costs a few requests to vCenter, for any number of templates, and one to Glance for each
 image; only deletions cost requests for each template.
@@ -79,7 +79,7 @@ class Purge:
         :raises VCenterError: templates could not be listed
         """
         entries = self._context.entries()
-        return plan_requested(entries, image_ids, in_use=self._context.pins.in_use())
+        return plan_requested(entries, image_ids, in_use=self._context.templates_in_use.morefs())
 
     def carry_out(self, plan: Callable[[], EvictionPlan]) -> Purged:
         """Remove the entries of a plan; one that cannot be removed does not block the others.
@@ -138,7 +138,7 @@ class Purge:
             self._context.settings(),
             spaces=self._context.spaces(),
             stale=stale_copies(entries, images),
-            in_use=self._context.pins.in_use(),
+            in_use=self._context.templates_in_use.morefs(),
             kept=self._context.kept(),
         )
 

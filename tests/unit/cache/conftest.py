@@ -21,10 +21,10 @@ from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Event
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Volume
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image
 
@@ -71,7 +71,7 @@ class World:
         self.placement = MemoryPlacement()
         self.transfer = MemoryTransfer(GIB)
         self.source = MemorySource()
-        self.pins = Pins()
+        self.templates_in_use = TemplatesInUse()
         self.events: list[Event] = []
         self.kept = KeptImages()
         self.engine = self.process()
@@ -86,7 +86,7 @@ class World:
             "placement": self.placement,
             "events": self.events.append,
             "clock": self.clock,
-            "pins": self.pins,
+            "templates_in_use": self.templates_in_use,
             "kept": self.kept,
         }
         return memory_context(settings, **{**shared, **parts})
@@ -97,7 +97,9 @@ class World:
         evictor = Evictor(context)
         self.room = Room(context, evictor)
         importer = Importer(context, transfer=self.transfer, room=self.room, evictor=evictor)
-        queue = CloneQueue(lambda: context.settings().clones_per_template, self.clock, context.pins)
+        queue = CloneQueue(
+            lambda: context.settings().clones_per_template, self.clock, context.templates_in_use
+        )
         replication = Replication(context, room=self.room, queue=queue)
         return ImageCache(
             context, importer=importer, queue=queue, replication=replication, evictor=evictor

@@ -17,9 +17,9 @@ from vmdk_cache.cache.clone_order import HOST_UNITS
 from vmdk_cache.cache.clone_queue import SLOT_WITHIN_S, CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.record import Record
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 
 GIB = 1 << 30
 KEY = CacheKey("11111111-2222-3333-4444-555555555555", "f" * 32, "lsiLogic")
@@ -86,7 +86,7 @@ class Volumes:
     """A queue whose clones arrive one after the other, so a test knows their order."""
 
     def __init__(self, clones_per_template: int) -> None:
-        self.queue = CloneQueue(lambda: clones_per_template, ManualClock(), Pins())
+        self.queue = CloneQueue(lambda: clones_per_template, ManualClock(), TemplatesInUse())
         self.clones: list[Clone] = []
 
     def join(
@@ -146,7 +146,7 @@ def test_a_failed_clone_gives_its_slot_back(volumes: Volumes) -> None:
 
 
 def test_the_blocks_own_error_comes_out_as_it_is() -> None:
-    queue = CloneQueue(lambda: 1, ManualClock(), Pins())
+    queue = CloneQueue(lambda: 1, ManualClock(), TemplatesInUse())
     failure = RuntimeError("the clone failed")
     with pytest.raises(RuntimeError) as seen, queue.slot(KEY, [A], place()):
         raise failure
@@ -262,7 +262,7 @@ def test_an_image_without_waiters_and_pending_copies_is_forgotten(volumes: Volum
 
 def test_a_volume_behind_clones_that_never_end_is_given_up_after_a_day() -> None:
     clock = ManualClock()
-    queue = CloneQueue(lambda: 1, clock, Pins(), check_every_s=0.01)
+    queue = CloneQueue(lambda: 1, clock, TemplatesInUse(), check_every_s=0.01)
     stuck = Clone(queue, A)
     assert stuck.runs_from() == "vm-a"
     failures: list[errors.LockTimeout] = []
@@ -302,7 +302,7 @@ def test_a_lost_copy_is_given_to_no_volume_that_has_another(volumes: Volumes) ->
 
 
 def test_a_copy_that_is_excluded_is_not_given_again() -> None:
-    queue = CloneQueue(lambda: 1, ManualClock(), Pins())
+    queue = CloneQueue(lambda: 1, ManualClock(), TemplatesInUse())
     with queue.slot(KEY, [A, B], place(), excluded={"vm-a"}) as entry:
         assert entry == B
     with queue.slot(KEY, [A], place(), excluded={"vm-a"}) as entry:
@@ -372,7 +372,7 @@ class Impatient:
 
 def test_a_hundred_threads_of_two_images_keep_the_limits_and_are_all_served() -> None:
     slots = 3
-    queue = CloneQueue(lambda: slots, ManualClock(), Pins())
+    queue = CloneQueue(lambda: slots, ManualClock(), TemplatesInUse())
     images = {
         KEY: [A, FAR],
         OTHER_KEY: [copy("vm-o", "ds-1", "host-1", OTHER_KEY)],
@@ -424,7 +424,7 @@ class Owner:
 
 
 def test_a_waiter_whose_volume_is_deleted_leaves_though_the_clone_ahead_goes_on() -> None:
-    queue = CloneQueue(lambda: 1, ManualClock(), Pins(), check_every_s=0.01)
+    queue = CloneQueue(lambda: 1, ManualClock(), TemplatesInUse(), check_every_s=0.01)
     ahead = Clone(queue, A)
     ahead.runs_from()
     deleted, other = Owner(), Owner()
@@ -447,7 +447,7 @@ def test_a_waiter_whose_volume_is_deleted_leaves_though_the_clone_ahead_goes_on(
 
 
 def test_a_volume_that_need_not_wait_is_not_looked_up() -> None:
-    queue = CloneQueue(lambda: 1, ManualClock(), Pins(), check_every_s=0.01)
+    queue = CloneQueue(lambda: 1, ManualClock(), TemplatesInUse(), check_every_s=0.01)
     owner = Owner()
     with queue.slot(KEY, [A], place(), check_wanted=owner.check):
         pass

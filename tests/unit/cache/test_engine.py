@@ -38,8 +38,8 @@ from vmdk_cache.cache.events import (
 )
 from vmdk_cache.cache.importer import NAME_FREE_WITHIN_S
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place, Volume
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 from vmdk_cache.cache.volume_request import FILES_LOST, LONGEST_PAUSE_S, PAUSES_WITHIN_S, PLACES
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import Image, ImageSource
@@ -380,7 +380,7 @@ def test_reservations_end_with_the_request(world: World) -> None:
 
 def test_a_template_under_deletion_is_waited_for_and_then_a_miss(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    reserved = world.pins.deleting(first.entry.moref)
+    reserved = world.templates_in_use.deleting(first.entry.moref)
     reserved.__enter__()
 
     def end_of_deletion() -> None:
@@ -403,7 +403,7 @@ def test_a_deletion_that_is_called_off_gives_a_hit(world: World) -> None:
 
 def test_a_deletion_that_never_ends_is_given_up(world: World) -> None:
     first = world.engine.create_volume(IMAGE, volume(1), world.source)
-    with world.pins.deleting(first.entry.moref), pytest.raises(errors.ObjectNotFound):
+    with world.templates_in_use.deleting(first.entry.moref), pytest.raises(errors.ObjectNotFound):
         world.engine.create_volume(IMAGE, volume(2), world.source)
     assert world.clock.elapsed_s >= PAUSES_WITHIN_S
 
@@ -881,10 +881,10 @@ class _Overdrawn(MemoryPlacement):
         raise _DefectError("a defect")
 
 
-class _Forgetful(Pins):
+class _Forgetful(TemplatesInUse):
     @contextlib.contextmanager
-    def pin(self, moref: str) -> Iterator[None]:
-        with super().pin(moref):
+    def use(self, moref: str) -> Iterator[None]:
+        with super().use(moref):
             yield
         raise _DefectError("a defect")
 
@@ -895,7 +895,9 @@ def _unlockable() -> Iterator[None]:
     raise errors.Unreachable("the lock of the volume's deletion cannot be released")
 
 
-@pytest.mark.parametrize("where", ["usage", "events", "placement", "pins", "deletion lock"])
+@pytest.mark.parametrize(
+    "where", ["usage", "events", "placement", "templates_in_use", "deletion lock"]
+)
 @pytest.mark.parametrize("number", [1, 2], ids=["miss", "hit"])
 def test_no_later_error_fails_a_volume_that_exists(
     world: World, where: str, number: int, caplog: pytest.LogCaptureFixture
@@ -907,8 +909,8 @@ def test_no_later_error_fails_a_volume_that_exists(
         world.store.faults["touch"] = [_DefectError("a defect")]
     elif where == "placement":
         world.placement = _Overdrawn()
-    elif where == "pins":
-        world.pins = _Forgetful()
+    elif where == "templates_in_use":
+        world.templates_in_use = _Forgetful()
     if where == "events":
         world.events = _DeafTo(Hit, Miss)  # type: ignore[assignment]
     world.engine = world.process()
@@ -1024,7 +1026,7 @@ def test_a_volume_deleted_while_it_waits_is_not_cloned_and_keeps_no_slot(world: 
             second.result(PATIENCE_S)
     assert world.store.volumes.keys() == {"volume-id-1", "volume-id-2", "volume-id-4"}
     assert world.store.calls["clone"] == 3
-    assert world.pins.in_use() == frozenset()
+    assert world.templates_in_use.morefs() == frozenset()
 
 
 def _wait(event: threading.Event) -> None:

@@ -87,21 +87,21 @@ def test_the_holder_of_the_lock_removes_without_taking_it_again(lab: Lab) -> Non
 
 
 def test_an_entry_that_this_process_clones_from_stays(lab: Lab) -> None:
-    with lab.world.pins.pin(lab.planned.moref):
+    with lab.world.templates_in_use.use(lab.planned.moref):
         lab.assert_stays("in use", busy=True)
     assert lab.store.calls["destroy"] == 0
     assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_an_entry_that_volumes_have_come_to_wait_for_since_the_plan_stays(lab: Lab) -> None:
-    with lab.world.pins.awaited([lab.planned.moref]):
+    with lab.world.templates_in_use.awaited([lab.planned.moref]):
         lab.assert_stays("volumes wait", busy=True)
     assert lab.store.calls["destroy"] == 0
     assert lab.evictor.attempt(lab.verdict()) is None
 
 
 def test_a_broken_entry_goes_though_volumes_wait_for_it(lab: Lab) -> None:
-    with lab.world.pins.awaited([lab.planned.moref]):
+    with lab.world.templates_in_use.awaited([lab.planned.moref]):
         assert lab.evictor.attempt(lab.verdict(Rule.BROKEN)) is None
 
 
@@ -113,14 +113,14 @@ def test_an_entry_that_another_process_clones_from_stays(lab: Lab) -> None:
 def test_no_clone_begins_while_the_entry_is_destroyed(lab: Lab) -> None:
     refused = []
 
-    def pin() -> None:
+    def use() -> None:
         try:
-            with lab.world.pins.pin(lab.planned.moref):
+            with lab.world.templates_in_use.use(lab.planned.moref):
                 pass
         except errors.VmdkCacheError as failure:
             refused.append(failure)
 
-    lab.store.during["destroy"] = pin
+    lab.store.during["destroy"] = use
     assert lab.evictor.attempt(lab.verdict()) is None
     assert len(refused) == 1
 

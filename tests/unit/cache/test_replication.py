@@ -28,7 +28,6 @@ from vmdk_cache.cache.key import (
     lock_name,
     replica_name,
 )
-from vmdk_cache.cache.pins import Pins
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.replication import (
     AT_ONCE,
@@ -38,6 +37,7 @@ from vmdk_cache.cache.replication import (
     Replication,
 )
 from vmdk_cache.cache.room import Room
+from vmdk_cache.cache.templates_in_use import TemplatesInUse
 from vmdk_cache.clock import Clock
 from vmdk_cache.conf import Settings
 
@@ -61,7 +61,7 @@ class RecordingQueue(CloneQueue):
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(lambda: 1, clock, Pins())
+        super().__init__(lambda: 1, clock, TemplatesInUse())
         self.changed: list[CacheEntry] = []
         self.pending: set[str] = set()
 
@@ -86,20 +86,20 @@ class World:
         self.store = MemoryStore(self.clock)
         self.placement = MemoryPlacement(PLACE, SECOND, THIRD, FOURTH, FIFTH)
         self.locks = MemoryLocks()
-        self.pins = Pins()
+        self.templates_in_use = TemplatesInUse()
         self.events: list[Event] = []
         self.queue = RecordingQueue(self.clock)
         self.replication = self.process()
 
     def process(self, **options: Any) -> Replication:
-        """Another process that shares vCenter, locks and pins."""
+        """Another process that shares vCenter, locks and the templates in use."""
         settings = Settings(enabled=True, replicate_after=AFTER, **options)
         context = memory_context(
             settings,
             store=self.store,
             placement=self.placement,
             locks=self.locks,
-            pins=self.pins,
+            templates_in_use=self.templates_in_use,
             events=self.events.append,
             clock=self.clock,
         )
@@ -410,7 +410,7 @@ def test_replicas_of_a_key_double_while_others_go_on(world: World) -> None:
     def look() -> None:
         copies = len(world.store.copies(key(1)))
         begun.append(copies)
-        sources.append(world.pins.in_use())
+        sources.append(world.templates_in_use.morefs())
         entered.release()
         wait_for(go[copies])
 
@@ -542,7 +542,7 @@ def test_a_copy_whose_host_cannot_read_it_is_no_source(world: World) -> None:
     well = world.store.replicate(world.store.vms[sick.moref], THIRD)
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     from_which: list[str] = []
-    world.store.during["replicate"] = lambda: from_which.extend(world.pins.in_use())
+    world.store.during["replicate"] = lambda: from_which.extend(world.templates_in_use.morefs())
     world.ask(key())
     settle()
     assert from_which == [well.moref]
@@ -552,8 +552,8 @@ def test_the_copy_that_fewest_clone_from_is_the_source(world: World) -> None:
     template = world.template(key())
     other = world.store.replicate(template, THIRD)
     from_which: list[frozenset[str]] = []
-    with world.pins.pin(template.moref):
-        world.store.during["replicate"] = lambda: from_which.append(world.pins.in_use())
+    with world.templates_in_use.use(template.moref):
+        world.store.during["replicate"] = lambda: from_which.append(world.templates_in_use.morefs())
         world.ask(key())
         settle()
     assert from_which == [frozenset({template.moref, other.moref})]
@@ -563,8 +563,8 @@ def test_a_copy_that_a_replica_was_read_from_before_is_a_source_like_any(world: 
     template = world.template(key())
     other = world.store.replicate(template, THIRD)
     from_which: list[frozenset[str]] = []
-    with world.pins.pin(other.moref):
-        world.store.during["replicate"] = lambda: from_which.append(world.pins.in_use())
+    with world.templates_in_use.use(other.moref):
+        world.store.during["replicate"] = lambda: from_which.append(world.templates_in_use.morefs())
         world.replication.make(key(), SECOND.datastore)
         del world.store.vms[world.queue.changed[-1].moref]
         world.replication.make(key(), SECOND.datastore)
@@ -594,7 +594,7 @@ def test_neither_source_nor_replica_is_deleted_during_replication(world: World) 
     def try_to_delete() -> None:
         entries = (template, unfinished)
         removed.extend(world.evictor.attempt(Verdict(entry, "")) is None for entry in entries)
-        with pytest.raises(errors.InUse), world.pins.deleting(template.moref):
+        with pytest.raises(errors.InUse), world.templates_in_use.deleting(template.moref):
             pass
 
     world.store.during["replicate"] = try_to_delete
@@ -603,7 +603,7 @@ def test_neither_source_nor_replica_is_deleted_during_replication(world: World) 
     assert removed == [False, False]
     assert world.replicas() == [SECOND.datastore]
     lock = lock_name(replica_name("b1", key(), SECOND.datastore))
-    with world.locks.hold(lock, 0), world.pins.deleting(template.moref):
+    with world.locks.hold(lock, 0), world.templates_in_use.deleting(template.moref):
         pass
 
 
@@ -645,7 +645,7 @@ def test_a_failed_replica_is_a_line_in_the_log_and_is_tried_again_after_a_pause(
     assert str(fault) in line.getMessage()
     assert key().image_id in line.getMessage()
     assert list(world.store.vms) == [template.moref]
-    assert (world.placement.reserved, world.pins.in_use()) == (0, frozenset())
+    assert (world.placement.reserved, world.templates_in_use.morefs()) == (0, frozenset())
 
     world.clock.advance(PAUSE_AFTER_FAILURE_S)
     world.ask(key(), times=1)

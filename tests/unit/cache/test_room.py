@@ -67,7 +67,7 @@ def test_a_template_in_use_is_not_removed_for_another(world: World) -> None:
     engine = world.process(Settings(enabled=True, max_count=1))
     fill(world, engine, 1)
     (moref,) = world.store.vms
-    with world.pins.pin(moref), pytest.raises(errors.NotCacheable) as refusal:
+    with world.templates_in_use.use(moref), pytest.raises(errors.NotCacheable) as refusal:
         engine.create_volume(image(2), volume(2), world.source)
     assert refusal.value.reason == Reason.NO_ROOM
     assert cached(world) == [image(1).id]
@@ -103,7 +103,7 @@ def test_space_reserved_for_a_replica_is_not_given_to_an_import(world: World) ->
     fill(world, engine, 1)
     (only,) = world.store.vms.values()
     with room.free_for("replica", GIB, PLACE):
-        with world.pins.pin(only.moref), pytest.raises(errors.NotCacheable) as refusal:
+        with world.templates_in_use.use(only.moref), pytest.raises(errors.NotCacheable) as refusal:
             engine.create_volume(image(2), volume(2), world.source)
         assert refusal.value.reason == Reason.NO_ROOM
     engine.create_volume(image(2), volume(2), world.source)

@@ -96,7 +96,7 @@ def test_age_zero_means_never(world: World) -> None:
 def test_a_template_that_is_being_cloned_stays_until_the_next_run(world: World) -> None:
     world.clock.advance(101)
     (moref,) = world.store.vms
-    with world.pins.pin(moref):
+    with world.templates_in_use.use(moref):
         assert purge(world).run() == []
     assert len(purge(world).run()) == 1
 
@@ -105,7 +105,7 @@ def test_a_template_that_another_process_clones_stays(world: World) -> None:
     world.clock.advance(101)
     world.store.in_use = set(world.store.vms)
     assert purge(world).run() == []
-    with world.pins.pin(*world.store.vms):  # not reserved forever
+    with world.templates_in_use.use(*world.store.vms):  # not reserved forever
         pass
 
 
@@ -296,7 +296,7 @@ def test_a_template_that_volumes_wait_for_stays_until_they_have_been_cloned(worl
     """Otherwise the image is imported again for them at once."""
     world.clock.advance(101)
     (entry,) = world.store.entries()
-    queue = CloneQueue(lambda: 1, world.clock, world.pins)
+    queue = CloneQueue(lambda: 1, world.clock, world.templates_in_use)
 
     def clone() -> None:
         with queue.slot(KEY, [entry], PLACE):
@@ -306,7 +306,7 @@ def test_a_template_that_volumes_wait_for_stays_until_they_have_been_cloned(worl
     with queue.slot(KEY, [entry], PLACE):
         waiter.start()
         wait_until(lambda: queue.waiting() == 1)
-        assert world.pins.count(entry.moref) == 0
+        assert world.templates_in_use.count(entry.moref) == 0
         assert purge(world).run() == []
     waiter.join()
     assert purge(world).run() == [entry]
@@ -316,11 +316,11 @@ def test_the_operator_learns_why_a_template_stayed(world: World) -> None:
     """It is in use, or another client has removed it between the plan and the deletion."""
     asked = purge(world)
     (entry,) = world.store.entries()
-    with world.pins.pin(entry.moref):
+    with world.templates_in_use.use(entry.moref):
         busy = asked.plan_requested(None)
     assert [verdict.reason for verdict in busy.keep] == ["being cloned or waited for"]
     plan = asked.plan_requested(None)
-    with world.pins.pin(entry.moref):
+    with world.templates_in_use.use(entry.moref):
         result = asked.carry_out(lambda: plan)
     ((_, why),) = result.stayed
     assert why.reason.startswith("it is in use") and not why.gone

@@ -1,8 +1,8 @@
-"""Pins: templates that this process is cloning from, or that its volumes wait for.
+"""Templates that this process is cloning from, or that its volumes wait for.
 
-A clone pins its template: while it is pinned, it is not deleted, and while it is being deleted, it
-cannot be pinned. Between processes vCenter decides: a clone holds the template's shared lock, and
-deleting it needs the exclusive one (docs/assumptions.rst, A77).
+While this process clones from a template, it does not delete it. While it deletes a template, it
+starts no clone of it. Between processes vCenter decides: a clone holds the template's shared lock,
+and deleting it needs the exclusive one (docs/assumptions.rst, A77).
 
 A template that a volume of this process waits for is not removed either, because the image would be
 imported again at once, unless the template is broken. A volume waits for the copies that it knew
@@ -20,17 +20,17 @@ from collections.abc import Collection, Iterator
 from vmdk_cache import errors
 
 
-class Pins:
-    """Pins by moref. Thread-safe."""
+class TemplatesInUse:
+    """By moref. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pinned: collections.Counter[str] = collections.Counter()
+        self._cloned: collections.Counter[str] = collections.Counter()
         self._awaited: collections.Counter[str] = collections.Counter()
         self._deleting: set[str] = set()
 
     @contextlib.contextmanager
-    def pin(self, moref: str) -> Iterator[None]:
+    def use(self, moref: str) -> Iterator[None]:
         """Prevent deletion of the template during the block.
 
         :raises ObjectNotFound: the template is about to be deleted
@@ -38,14 +38,14 @@ class Pins:
         with self._lock:
             if moref in self._deleting:
                 raise errors.ObjectNotFound(f"template {moref} is being deleted", moref=moref)
-            self._pinned[moref] += 1
+            self._cloned[moref] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._pinned[moref] -= 1
-                if not self._pinned[moref]:
-                    del self._pinned[moref]
+                self._cloned[moref] -= 1
+                if not self._cloned[moref]:
+                    del self._cloned[moref]
 
     @contextlib.contextmanager
     def awaited(self, morefs: Collection[str]) -> Iterator[None]:
@@ -59,25 +59,25 @@ class Pins:
             with self._lock:
                 self._awaited -= awaited  # keeps no zeros
 
-    def in_use(self) -> frozenset[str]:
+    def morefs(self) -> frozenset[str]:
         """The templates that this process is cloning from, or that volumes wait for."""
         with self._lock:
-            return frozenset(self._pinned.keys() | self._awaited.keys())
+            return frozenset(self._cloned.keys() | self._awaited.keys())
 
     def count(self, moref: str) -> int:
         """How many clones of the template this process is making."""
         with self._lock:
-            return self._pinned[moref]
+            return self._cloned[moref]
 
     @contextlib.contextmanager
     def deleting(self, moref: str, *, is_broken: bool = False) -> Iterator[None]:
-        """Allow no new pin during the block, in which the template is deleted.
+        """Start no clone of the template during the block, in which the template is deleted.
 
         :param is_broken: the template is of no use to the volumes that wait for it
-        :raises InUse: the template is pinned, awaited, or already being deleted
+        :raises InUse: the template is being cloned, awaited, or already being deleted
         """
         with self._lock:
-            if moref in self._pinned or moref in self._deleting:
+            if moref in self._cloned or moref in self._deleting:
                 raise errors.InUse(f"template {moref} is being cloned or deleted", moref=moref)
             if moref in self._awaited and not is_broken:
                 raise errors.InUse(f"volumes wait for template {moref}", moref=moref)
