@@ -7,6 +7,7 @@ projects.
     a day's counts      by backend, image, kind and detail, for DAYS_KEPT days
     older ones          folded into one row by backend, kind and detail, so that totals never fall
     times               of imports, clones and the queue before them, as histograms, permanently
+    the last purge      of each backend by a service of this host
 
 An event whose write fails is kept, aggregated, and written with a later one; only what a process
 cannot write before it ends is lost. A write waits at most BUSY_S for a file that another process
@@ -29,7 +30,7 @@ import os
 import pathlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,13 @@ _TABLES = (
     ) WITHOUT ROWID""",
 )
 
+#: Added after the first version, which ignores it: so files of both versions have one schema.
+_PURGES = """CREATE TABLE IF NOT EXISTS purges (
+    backend TEXT NOT NULL PRIMARY KEY,
+    began_at TEXT NOT NULL,
+    error TEXT NOT NULL
+) WITHOUT ROWID"""
+
 _ADD = """ ON CONFLICT DO UPDATE SET
     count = count + excluded.count, seconds = seconds + excluded.seconds,
     bytes = bytes + excluded.bytes"""
@@ -104,6 +112,7 @@ _FOLD = f"""INSERT INTO counts
 _FORGET = "DELETE FROM counts WHERE day <> '' AND day < ?"
 _TIME = """INSERT INTO times VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     count = count + excluded.count, sum_s = sum_s + excluded.sum_s"""
+_PURGE = "INSERT OR REPLACE INTO purges VALUES (?, ?, ?)"
 
 
 class Kind(enum.StrEnum):
@@ -165,6 +174,18 @@ class Histogram:
     sum_s: float
 
 
+@dataclass(frozen=True)
+class LastPurge:
+    """The last periodic purge of a backend by a service of this host.
+
+    :ivar began_at: aware UTC, by the clock of this host
+    :ivar error: see :class:`~vmdk_cache.cache.events.PurgeEnded`
+    """
+
+    began_at: datetime.datetime
+    error: str
+
+
 _CountKey = tuple[str, str, str, str, str]  # day, backend, image_id, kind, detail
 _TimeKey = tuple[str, str, float]  # backend, kind, le_s
 
@@ -179,6 +200,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._counts: dict[_CountKey, tuple[int, float, int]] = {}
         self._times: dict[_TimeKey, tuple[int, float]] = {}
+        self._purges: dict[str, LastPurge] = {}
         self._folded_on: datetime.date | None = None
         self._not_before = -_INF
         self._failing = False
@@ -271,6 +293,19 @@ class Ledger:
             for kind in _BUCKETS_S
         ]
 
+    def last_purges(self) -> dict[str, LastPurge]:
+        """The last purge by backend; backends without one are left out.
+
+        :raises ConfigError: the file cannot be read
+        """
+        if not self._read("SELECT 1 FROM sqlite_schema WHERE name = 'purges'", ()):
+            return {}  # only earlier versions have written to it
+        rows = self._read("SELECT backend, began_at, error FROM purges", ())
+        return {
+            backend: LastPurge(datetime.datetime.fromisoformat(began_at), error)
+            for backend, began_at, error in rows
+        }
+
     def _read(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._lock, _naming_the_option(self._path):
             return self._connection.execute(query, values).fetchall()
@@ -279,6 +314,10 @@ class Ledger:
 
     def _add(self, event: events.Event) -> bool:
         """Add the event; return whether it is counted."""
+        if isinstance(event, events.PurgeEnded):
+            began_at = self._clock.now() - datetime.timedelta(seconds=event.seconds)
+            self._purges[event.backend] = LastPurge(began_at, event.error)
+            return True
         entry = _entry(event)
         if entry is None:
             return False
@@ -299,7 +338,7 @@ class Ledger:
     def _write(self) -> None:
         """Write all pending counts, or none; in that case they stay pending."""
         now = self._clock.monotonic()
-        if not self._counts or now < self._not_before:
+        if not (self._counts or self._purges) or now < self._not_before:
             return
         try:
             self._transact()
@@ -316,6 +355,7 @@ class Ledger:
             return
         self._counts.clear()
         self._times.clear()
+        self._purges.clear()
         if self._failing:
             LOG.info("Events of the image cache are counted again in %r", self._path)
         self._failing = False
@@ -326,6 +366,10 @@ class Ledger:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_COUNT, [(*key, *n) for key, n in self._counts.items()])
             connection.executemany(_TIME, [(*key, *n) for key, n in self._times.items()])
+            purges = self._purges.items()
+            connection.executemany(
+                _PURGE, [(name, last.began_at.isoformat(), last.error) for name, last in purges]
+            )
             if self._folded_on != today:
                 oldest = (today - datetime.timedelta(days=DAYS_KEPT)).isoformat()
                 connection.execute(_FOLD, (oldest,))
@@ -395,19 +439,26 @@ def _connect(path: str, clock: Clock, *, read_only: bool) -> sqlite3.Connection:
         )
         try:
             if not read_only:
-                retry.call(  # a change to write-ahead logging does not wait for others by itself
-                    lambda: _make(connection),
-                    when=_is_busy,
-                    within_s=MADE_WITHIN_S,
-                    first_wait_s=MADE_PAUSE_S,
-                    max_wait_s=MADE_PAUSE_S,
-                    clock=clock,
-                )
+                _retry_while_busy(lambda: _make(connection), clock)
             _check(connection, path)
+            if not read_only:
+                _retry_while_busy(lambda: connection.execute(_PURGES), clock)
             return connection
         except BaseException:
             connection.close()
             raise
+
+
+def _retry_while_busy(change: Callable[[], object], clock: Clock) -> None:
+    """Change the file's structure: that does not wait for other processes by itself."""
+    retry.call(
+        change,
+        when=_is_busy,
+        within_s=MADE_WITHIN_S,
+        first_wait_s=MADE_PAUSE_S,
+        max_wait_s=MADE_PAUSE_S,
+        clock=clock,
+    )
 
 
 def _reading_mode(file: pathlib.Path) -> str:

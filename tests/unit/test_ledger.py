@@ -33,6 +33,7 @@ from vmdk_cache.ledger import (
     Count,
     Histogram,
     Kind,
+    LastPurge,
     Ledger,
 )
 
@@ -452,6 +453,40 @@ def test_a_reader_does_not_block_the_owners_writes(reader: int) -> None:
         assert (read.stdout, read.stderr) == ("1\n", "")
         assert counting(path, "i1", 1, uid=65534).wait(60) == 0
         assert hits(Ledger.open(path, read_only=True)) == 2
+
+
+# -- the last purge
+
+
+def test_the_last_purge_of_each_backend_is_kept(path: str, clock: ManualClock) -> None:
+    ledger = Ledger.open(path, clock=clock)
+    ledger(events.PurgeEnded("b1", "", 2.0, 3))
+    clock.advance(600)
+    ledger(events.PurgeEnded("b1", "", 5.0, 0, "Unreachable"))
+    ledger(events.PurgeEnded("b2", "", 0.0))
+    began_at = clock.now() - datetime.timedelta(seconds=5)
+    assert ledger.last_purges() == {
+        "b1": LastPurge(began_at, "Unreachable"),
+        "b2": LastPurge(clock.now(), ""),
+    }
+    assert ledger.counts() == []
+    ledger.close()
+
+
+def test_the_last_purge_is_added_to_the_file_of_an_earlier_version(
+    path: str, clock: ManualClock
+) -> None:
+    earlier = Ledger.open(path, clock=clock)
+    earlier(HIT)
+    earlier._connection.execute("DROP TABLE purges")
+    earlier.close()
+    reader = Ledger.open(path, read_only=True)
+    assert (reader.last_purges(), hits(reader)) == ({}, 1)
+    reader.close()
+    ledger = Ledger.open(path, clock=clock)
+    ledger(events.PurgeEnded("b1", "", 0.0))
+    assert ledger.last_purges() == {"b1": LastPurge(clock.now(), "")}
+    ledger.close()
 
 
 # -- a file that is not a ledger

@@ -4,6 +4,7 @@
     an import     ImportStarted -> Imported | ImportFailed; ImportFailed may also come alone
     a template    Replicated, Evicted
     a marked image without a template   NotKeptWarm, in each round of the warm-up
+    a periodic purge   PurgeEnded, also if it failed
 
 Nothing here names a user or a project.
 """
@@ -246,6 +247,26 @@ class NotKeptWarm(Event):
     def __str__(self) -> str:
         what = f"marked image {identifier(self.image_id)}" if self.image_id else "marked images"
         return f"warm-up: {what} without a template, {self.error}"
+
+
+@dataclass(frozen=True)
+class PurgeEnded(Event):
+    """A periodic purge ended.
+
+    :ivar image_id: empty: a purge concerns all images
+    :ivar seconds: how long it took
+    :ivar deleted: number of templates that it deleted
+    :ivar error: name of the exception's class if it failed, ``LockTimeout`` if another process was
+        purging; empty if it succeeded
+    """
+
+    seconds: float
+    deleted: int = 0
+    error: str = ""
+
+    def __str__(self) -> str:
+        ended = f"failed, {self.error}" if self.error else f"{self.deleted} templates deleted"
+        return f"purge: {ended} in {self.seconds:.2f} s"
 
 
 class Listener(Protocol):

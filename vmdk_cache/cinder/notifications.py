@@ -14,7 +14,7 @@ image/cache.py); the others follow Cinder's names for starts and ends.
 
 Publisher: ``volume.<host>``. Payload: ``image_id`` and ``host`` (host@backend), as with the generic
 cache, ``backend``, and the event's other fields (vmdk_cache/cache/events.py). Cinder itself sends
-notifications about failed volumes. NotKeptWarm recurs with each round of the warm-up and has none.
+notifications about failed volumes. NotKeptWarm and PurgeEnded recur with each round and have none.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from oslo_log import log as logging
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.events import PurgeEnded
 from vmdk_cache.cache.eviction_plan import (
     EvictionPlan,
     Verdict,
@@ -103,15 +104,28 @@ class Purge:
         return Purged(tuple(removed), tuple(stayed))
 
     def run(self) -> list[CacheEntry]:
-        """Carry out a new plan; returns the entries that were deleted.
+        """Carry out a new plan, and report the outcome; returns the entries that were deleted.
 
         :raises VCenterError: templates or datastores could not be listed
         """
+        began = self._context.clock.monotonic()
+        deleted: list[CacheEntry] = []
+        error = ""
         try:
-            return [verdict.entry for verdict in self.carry_out(self._plan_noting_owners).removed]
-        except errors.LockTimeout:
+            removed = self.carry_out(self._plan_noting_owners).removed
+            deleted = [verdict.entry for verdict in removed]
+        except errors.LockTimeout as busy:
+            error = type(busy).__name__
             LOG.debug("Another process is purging the image cache of %s.", self._context.backend)
-            return []
+        except Exception as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            seconds = self._context.clock.monotonic() - began
+            self._context.events(
+                PurgeEnded(self._context.backend, "", seconds, len(deleted), error)
+            )
+        return deleted
 
     def _plan_noting_owners(self) -> EvictionPlan:
         """As :meth:`plan`; first notes this deployment on entries that are proven to be ours, so

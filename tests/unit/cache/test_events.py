@@ -58,6 +58,10 @@ EVERY_EVENT: dict[type[events.Event], tuple[events.Event, str]] = {
             events.NotKeptWarm(BACKEND, IMAGE, "no-room"),
             "Image cache warm-up: marked image image-1 without a template, no-room [vmware1]",
         ),
+        (
+            events.PurgeEnded(BACKEND, "", 0.5, 2),
+            "Image cache purge: 2 templates deleted in 0.50 s [vmware1]",
+        ),
     ]
 }
 

@@ -116,7 +116,7 @@ def test_a_failing_bus_fails_no_volume(bus: Any, caplog: pytest.LogCaptureFixtur
 
 
 def test_every_event_is_notified_except_failed_volumes_and_what_recurs() -> None:
-    without = {events.VolumeFailed, events.NotKeptWarm}
+    without = {events.VolumeFailed, events.NotKeptWarm, events.PurgeEnded}
     assert {*events.Event.__subclasses__()} - _NAMES.keys() == without
     assert {type(event) for event in EVENTS} == _NAMES.keys()
 

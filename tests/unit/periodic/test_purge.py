@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache.clone_queue import CloneQueue
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
-from vmdk_cache.cache.events import Evicted
+from vmdk_cache.cache.events import Evicted, PurgeEnded
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
 from vmdk_cache.cache.ports import Space
@@ -73,7 +73,7 @@ def test_an_expired_template_goes_and_a_young_one_stays(world: World) -> None:
     world.events.clear()
     (gone,) = purge(world).run()
     assert [e.record.key.adapter_type for e in world.store.vms.values() if e.record] == ["ide"]
-    (event,) = world.events
+    (event,) = (each for each in world.events if isinstance(each, Evicted))
     assert isinstance(event, Evicted)
     assert (event.template, event.size_bytes) == (gone.name, GIB)
     assert "more than 100 s" in event.reason
@@ -154,6 +154,15 @@ def test_two_processes_do_not_purge_at_once(world: World) -> None:
     with locks.hold(LOCK, 1):
         assert purge(world, locks=locks).run() == []
     assert len(purge(world, locks=locks).run()) == 1
+    purges = [event for event in world.events if isinstance(event, PurgeEnded)]
+    assert [(event.deleted, event.error) for event in purges] == [(0, "LockTimeout"), (1, "")]
+
+
+def test_a_purge_that_fails_is_reported(world: World) -> None:
+    world.store.faults["entries"] = [errors.Unreachable("down")]
+    with pytest.raises(errors.Unreachable):
+        purge(world).run()
+    assert world.events == [PurgeEnded("b1", "", 0.0, 0, "Unreachable")]
 
 
 def test_a_template_whose_import_lock_is_held_stays(world: World) -> None:
@@ -187,7 +196,7 @@ def test_a_template_of_the_prior_art_expires_under_the_lock_of_its_name(world: W
     with locks.hold(name, 1):
         assert purge(world, locks=locks).run() == []
     assert purge(world, locks=locks).run() == [old]
-    (event,) = world.events
+    (event,) = (each for each in world.events if isinstance(each, Evicted))
     assert event.image_id == IMAGE.id
 
 
@@ -224,7 +233,7 @@ def test_a_copy_of_an_image_that_is_gone_or_changed_goes(
     glance = Glance()
     glance.images[IMAGE.id] = now
     assert len(purge(world, catalog=glance).run()) == 1
-    (event,) = world.events
+    (event,) = (each for each in world.events if isinstance(each, Evicted))
     assert why in event.reason  # type: ignore[attr-defined]
 
 
