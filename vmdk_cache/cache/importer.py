@@ -275,8 +275,22 @@ class Importer:
         """The import, and the name of its datastore; an error in the block removes its VM."""
         size_bytes = disk.capacity_bytes
         admission.check_limit(job.image, size_bytes, self._context.settings())
+        with contextlib.ExitStack() as begun:
+            try:
+                found = begun.enter_context(self._begun_at(job, size_bytes, job.near))
+            except errors.NotCacheable as refused:
+                if job.near is None or refused.reason != Reason.NO_ROOM:
+                    raise
+                # A limit may hold for that datastore alone.
+                found = begun.enter_context(self._begun_at(job, size_bytes, None))
+            yield found
+
+    @contextlib.contextmanager
+    def _begun_at(
+        self, job: _Job, size_bytes: int, near: str | None
+    ) -> Iterator[tuple[Import, str]]:
         with (
-            self._context.placement.for_template(size_bytes, job.near, only=job.only) as place,
+            self._context.placement.for_template(size_bytes, near, only=job.only) as place,
             contextlib.ExitStack() as begun,
         ):
             with self._room.make(size_bytes, place):

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.memory import MemoryLocks, MemoryPlacement, MemorySource
+from tests.fakes.memory import PLACE, MemoryLocks, MemoryPlacement, MemorySource
 from tests.unit.cache.conftest import GIB, IMAGE, World, image
 from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.events import ImportStarted, Reason
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
 from vmdk_cache.cache.key import CacheKey, is_copy_name, lock_name, template_name
-from vmdk_cache.cache.ports import Place
+from vmdk_cache.cache.ports import Place, Space
 from vmdk_cache.cache.room import Room
 from vmdk_cache.conf import Settings
 
@@ -237,6 +237,29 @@ def test_a_disk_larger_than_the_limit_is_refused_before_a_place_is_asked_for(lab
         lab.ready(small)
     assert refused.value.reason == Reason.IMAGE_TOO_LARGE
     assert lab.sizes == []
+    assert lab.names() == []
+
+
+def test_an_image_without_room_beside_its_volume_is_imported_elsewhere(lab: Lab) -> None:
+    beside = dataclasses.replace(PLACE, datastore="datastore-2", datastore_name="full")
+    lab.world.placement = MemoryPlacement(PLACE, beside)
+    lab.world.placement.sizes = {
+        beside.datastore: Space(capacity_bytes=100 * GIB, free_bytes=20 * GIB),
+        PLACE.datastore: Space(capacity_bytes=100 * GIB, free_bytes=90 * GIB),
+    }
+    process = lab.process(Settings(enabled=True, min_free_percent=20))
+    _, imported = process.ready(KEY, IMAGE, lab.world.source, near=beside.datastore)
+    assert imported
+    (begun,) = [event for event in lab.world.events if isinstance(event, ImportStarted)]
+    assert begun.datastore == PLACE.datastore_name
+
+
+def test_an_image_without_room_anywhere_is_refused(lab: Lab) -> None:
+    lab.world.placement.sizes = {PLACE.datastore: Space(100 * GIB, 20 * GIB)}
+    process = lab.process(Settings(enabled=True, min_free_percent=20))
+    with pytest.raises(errors.NotCacheable) as refused:
+        process.ready(KEY, IMAGE, lab.world.source, near=PLACE.datastore)
+    assert refused.value.reason == Reason.NO_ROOM
     assert lab.names() == []
 
 
