@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vmdk_cache import conf
-from vmdk_cache.cache.events import Reason
+from vmdk_cache.cache.events import Reason, Rule
 
 pytest.importorskip("cliff")
 
@@ -82,3 +84,51 @@ def test_exit_codes_are_those_of_the_page() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_file_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in _FILE.findall(page.read_text()) if not (ROOT / name).exists()] == []
+
+
+def _text_of(node: ast.expr) -> str | None:
+    """The string of a node as a regular expression in which values are ``.+``."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return ".+".join(re.escape(part) for part in _VALUE.split(text))
+        case ast.JoinedStr(values=parts):
+            return "".join(
+                re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in parts
+            )
+    return None
+
+
+_VALUE = re.compile(r"%[-+.\d]*[a-z]")
+#: What stands before a message on stderr and in a note, and what follows one in the log.
+_AROUND = re.compile(r"(?:vmdk-cache: )?(?:backend vmware1: )?(?:failed: )?(.+?)(?: \[vmware1\])?")
+
+
+@functools.cache
+def messages() -> re.Pattern[str]:
+    """Every text of the package that is long enough to be a message."""
+    found = set()
+    for module in (ROOT / "vmdk_cache").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            text = _text_of(node) if isinstance(node, ast.expr) else None
+            if text and len(text.replace(".+", "")) > 12:
+                found.add(text)
+    return re.compile("|".join(f"(?:{text})" for text in sorted(found)))
+
+
+def shown_messages() -> list[str]:
+    page = (ROOT / "docs" / "troubleshooting.rst").read_text()
+    blocks = re.findall(r"\.\. code-block:: text\n\n((?: +.+\n)+)", page)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", shown_messages())
+def test_each_message_that_troubleshooting_shows_is_one_of_the_package(line: str) -> None:
+    found = _AROUND.fullmatch(line)
+    assert found is not None
+    message = found[1].removeprefix("Image cache ")  # of each event in the log
+    assert messages().fullmatch(message), f"nothing in vmdk_cache prints {message!r}"
+
+
+def test_troubleshooting_says_what_to_do_for_each_reason_and_deletion() -> None:
+    page = (ROOT / "docs" / "troubleshooting.rst").read_text()
+    assert {value.value for value in (*Reason, *Rule) if f"``{value}``" not in page} == set()
