@@ -82,10 +82,10 @@ class MemoryStore:
 
     @contextlib.contextmanager
     def begin_import(
-        self, key: CacheKey, name: str, image_name: str, capacity_bytes: int, place: Place
+        self, key: CacheKey, name: str, image: Image, capacity_bytes: int, place: Place
     ) -> Iterator[MemoryImport]:
         begun = MemoryImport(
-            self, self.put_import(key, capacity_bytes, name, image_name=image_name)
+            self, self.put_import(key, capacity_bytes, name, image_name=image.name)
         )
         try:
             yield begun

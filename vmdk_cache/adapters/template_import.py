@@ -42,6 +42,7 @@ class TemplateImport:
     """See :class:`~vmdk_cache.cache.ports.Import`.
 
     :param name: of the VM
+    :param image_bytes: size of the image's file, 0 if unknown
     :param capacity_bytes: virtual size of the image
     :param timeout_s: how long the upload may take
     """
@@ -53,6 +54,7 @@ class TemplateImport:
         lease: ImportLease,
         *,
         name: str,
+        image_bytes: int,
         capacity_bytes: int,
         timeout_s: float,
     ) -> None:
@@ -61,13 +63,19 @@ class TemplateImport:
         self._entries = entries
         self._lease = lease
         self._name = name
+        self._image_bytes = image_bytes
         self._capacity_bytes = capacity_bytes
         self._timeout_s = timeout_s
         self._ends_at = session.clock.monotonic() + timeout_s
         self._vm: virtual_machine.VmInfo | None = None
 
     def upload(self, disk: Disk) -> None:
-        uploaded_bytes = self._lease.upload(disk, disk.length, self._check_time)
+        uploaded_bytes = self._lease.upload(
+            disk,
+            disk.length,
+            self._check_time,
+            percent=lambda sent_bytes: percent_done(disk, sent_bytes, self._image_bytes),
+        )
         disk.finish()
         self._lease.complete()
         self._vm = self._checked(uploaded_bytes)
@@ -212,6 +220,15 @@ def check_capacity(disks_bytes: Sequence[int], image_bytes: int) -> None:
         raise errors.TaskFailed(
             f"vCenter made a disk of {made_bytes} bytes of an image of {image_bytes}"
         )
+
+
+def percent_done(disk: Disk, sent_bytes: int, image_bytes: int) -> int:
+    """How much of an upload is done, from 0 to 99, because only its end shows success; 0 if
+    unknown. An image that is converted on the way has a known length in Glance alone."""
+    done, whole = (
+        (disk.bytes_read, image_bytes) if disk.length is None else (sent_bytes, disk.length)
+    )
+    return min(99, done * 100 // whole) if whole else 0
 
 
 def seems_empty(committed_bytes: int, uploaded_bytes: int) -> bool:

@@ -26,6 +26,7 @@ from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, SCHEMA, Notes, Record
+from vmdk_cache.image import Image
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import clone_spec, import_lease, import_spec, recent_task, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
@@ -83,7 +84,7 @@ class VCenterTemplateStore:
 
     @contextlib.contextmanager
     def begin_import(
-        self, key: CacheKey, name: str, image_name: str, capacity_bytes: int, place: Place
+        self, key: CacheKey, name: str, image: Image, capacity_bytes: int, place: Place
     ) -> Iterator[TemplateImport]:
         record = Record(
             backend=self._backend,
@@ -93,7 +94,8 @@ class VCenterTemplateStore:
             owner=_this_process(),
             deployment=self._deployment,
             lock_domain=self._lock_domain(),
-            image_name=image_name,
+            image_name=image.name,
+            image_bytes=image.size_bytes,
         )
         request = import_spec.ImportRequest(
             name=name,
@@ -116,6 +118,7 @@ class VCenterTemplateStore:
                 self._entries,
                 lease,
                 name=name,
+                image_bytes=image.size_bytes,
                 capacity_bytes=capacity_bytes,
                 timeout_s=self._task_timeout_s,
             )

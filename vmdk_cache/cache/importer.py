@@ -296,7 +296,7 @@ class Importer:
             with self._room.make(size_bytes, place):
                 vm = begun.enter_context(
                     self._context.store.begin_import(
-                        job.key, job.name, job.image.name, size_bytes, place
+                        job.key, job.name, job.image, size_bytes, place
                     )
                 )
             datastore = place.datastore_name

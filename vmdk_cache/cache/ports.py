@@ -238,7 +238,7 @@ class TemplateStore(Protocol):
         """All VMs in the cache's folders; creates no folder."""
 
     def begin_import(
-        self, key: CacheKey, name: str, image_name: str, capacity_bytes: int, place: Place
+        self, key: CacheKey, name: str, image: Image, capacity_bytes: int, place: Place
     ) -> contextlib.AbstractContextManager[Import]:
         """Make a VM with an empty disk, which is among the entries from then on.
 
@@ -247,7 +247,7 @@ class TemplateStore(Protocol):
         unreachable at that point.
 
         :param name: see :func:`~vmdk_cache.cache.key.template_name`
-        :param image_name: for people, see :class:`~vmdk_cache.cache.record.Record`
+        :param image: what is imported
         :raises NameTaken: another import of this key is under way or done
         :raises VCenterError: vCenter refused, or cannot be reached
         """

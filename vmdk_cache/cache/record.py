@@ -58,6 +58,7 @@ class Record:
     :ivar image_name: the image's name when it was imported, without what exceeds
         :data:`IMAGE_NAME_LENGTH`; '' if unknown. It serves people only: names are not unique,
         and change
+    :ivar image_bytes: size of the image's file in Glance, 0 if unknown
     :ivar schema: which fields the record has; if it is later than ours, the other fields are empty
     """
 
@@ -70,6 +71,7 @@ class Record:
     schema: int = SCHEMA
     lock_domain: str = ""
     image_name: str = ""
+    image_bytes: int = 0
 
     @property
     def is_of_later_version(self) -> bool:
@@ -91,6 +93,7 @@ class Record:
                 "owner": self.owner,
                 "lock_domain": self.lock_domain,
                 "image_name": self.image_name[:IMAGE_NAME_LENGTH],
+                "image_bytes": self.image_bytes,
             },
             sort_keys=True,
         )
@@ -123,6 +126,7 @@ class Record:
                 schema=schema,
                 lock_domain=_text(data.get("lock_domain", "")),  # earlier versions write none
                 image_name=_text(data.get("image_name", ""))[:IMAGE_NAME_LENGTH],  # nor this
+                image_bytes=_size_bytes(data.get("image_bytes", 0)),  # nor this
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # Written by hand or by another program, or cut off.
@@ -189,6 +193,10 @@ def _text(value: object) -> str:
     text = str(value)
     text.encode()
     return text
+
+
+def _size_bytes(value: object) -> int:
+    return value if type(value) is int and value >= 0 else 0
 
 
 def _text_or_none(value: object) -> str | None:

@@ -149,6 +149,8 @@ class ImportLease:
         stream: Readable,
         length: int | None = None,
         on_progress: Callable[[int], None] = lambda sent_bytes: None,
+        *,
+        percent: Callable[[int], int] = lambda sent_bytes: 0,
     ) -> int:
         """Upload the disk as a streamOptimized VMDK; the number of bytes sent.
 
@@ -156,6 +158,7 @@ class ImportLease:
             that sends nothing must not keep a lost import waiting
         :param length: of the stream in bytes, None if unknown
         :param on_progress: called after each MiB or so with the number of bytes sent so far
+        :param percent: for the same number, what vCenter is told with the next renewal, 0 to 100
         :raises LeaseLost: the lease could not be renewed meanwhile
         :raises UploadRefused: the ESXi host refused the data
         :raises VCenterError: the host refused for another reason, or is unreachable
@@ -163,10 +166,9 @@ class ImportLease:
         """
         upload = NfcUpload(self._session, *self._disk_url())
         self._upload = upload
-        whole = max(1, length if length is not None else self._request.capacity_bytes)
 
         def sent(total: int) -> None:
-            self._percent = min(99, total * 100 // whole)
+            self._percent = percent(total)
             on_progress(total)
 
         try:

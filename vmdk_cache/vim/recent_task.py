@@ -8,8 +8,10 @@ ManagedEntity.recentTask).
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from pyVmomi import vim, vmodl
 
 from vmdk_cache import errors
 from vmdk_cache.vim import properties
@@ -22,7 +24,17 @@ CLONE = "VirtualMachine.clone"
 #: ``descriptionId`` of the task that runs as long as an ImportVApp lease exists:
 #: docs/assumptions.rst, A40.
 IMPORT = "ResourcePool.ImportVAppLRO"
+_IMPORT_PATHS = [
+    "info.descriptionId",
+    "info.state",
+    "info.entity",
+    "info.progress",
+    "info.startTime",
+    "info.queueTime",
+]
 _PATHS = ["info.descriptionId", "info.state", "info.queueTime", "info.result"]
+
+_pc = vmodl.query.PropertyCollector
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,18 @@ class RecentTask:
     entity_name: str
 
 
+@dataclass(frozen=True)
+class ImportProgress:
+    """An import under way, as its importer last reported it: docs/assumptions.rst, A40 and A95.
+
+    :ivar percent: of the image, 0 to 100; 0 until the first report
+    :ivar began_at: by vCenter's clock, aware, UTC; None if vCenter does not say
+    """
+
+    percent: int
+    began_at: datetime.datetime | None
+
+
 def of_vm(session: Session, vm: str, operation: str) -> list[RecentTask]:
     """The recent tasks of that operation on a VM or template, in one request.
 
@@ -59,6 +83,33 @@ def is_importing(session: Session, vm: str) -> bool:
     """Whether any process is importing into the VM: vCenter's import task runs as long as the
     lease exists."""
     return any(task.is_under_way for task in of_vm(session, vm, IMPORT))
+
+
+def imports(session: Session, vms: Collection[str]) -> dict[str, ImportProgress]:
+    """The imports under way into these VMs, by VM; any session may ask. One request, or none.
+
+    :param vms: morefs; objects that are gone, and that nothing is imported into, are left out
+    """
+    if not vms:
+        return {}
+    to_tasks = _pc.TraversalSpec(type=vim.VirtualMachine, path="recentTask")
+    spec = _pc.FilterSpec(
+        objectSet=[
+            _pc.ObjectSpec(obj=vim.VirtualMachine(vm), skip=True, selectSet=[to_tasks])
+            for vm in vms
+        ],
+        propSet=properties.property_specs({"Task": _IMPORT_PATHS}),
+        reportMissingObjectsInResults=True,
+    )
+    found = properties.retrieve(session, spec)
+    return {
+        str(row.get("info.entity")): ImportProgress(
+            percent=int(row.get("info.progress") or 0),
+            began_at=in_utc(row.get("info.startTime") or row.get("info.queueTime")),
+        )
+        for row in found.values()
+        if _task(row).operation == IMPORT and _task(row).is_under_way
+    }
 
 
 def of_moref(session: Session, task: str) -> list[RecentTask]:

@@ -31,7 +31,9 @@ def import_(subject: Subject, key: CacheKey = KEY, image: FakeImage = IMAGE) -> 
 
 def imported(subject: Subject, key: CacheKey, disk: Disk) -> CacheEntry:
     name = template_name(subject.backend, key)
-    with subject.store.begin_import(key, name, "", disk.capacity_bytes, subject.place) as begun:
+    with subject.store.begin_import(
+        key, name, IMAGE.image(), disk.capacity_bytes, subject.place
+    ) as begun:
         begun.upload(disk)
         return begun.commit()
 
@@ -61,7 +63,9 @@ def test_ready_templates_and_running_imports_are_listed(subject: Subject) -> Non
     name = template_name(subject.backend, other)
     with (
         open_disk(IMAGE.image(), FakeImageSource(IMAGE)) as disk,
-        subject.store.begin_import(other, name, "", disk.capacity_bytes, subject.place) as begun,
+        subject.store.begin_import(
+            other, name, IMAGE.image(), disk.capacity_bytes, subject.place
+        ) as begun,
     ):
         seen = {entry.moref: entry.phase for entry in subject.store.entries()}
         begun.upload(disk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
 
@@ -44,11 +45,20 @@ def adapter_of(session: Session, moref: str) -> str:
 
 
 def opened(
-    session: Session, waiter: TaskWaiter, place: Place, name: str = "image"
+    session: Session,
+    waiter: TaskWaiter,
+    place: Place,
+    name: str = "image",
+    renew_every_s: float = import_lease.RENEW_EVERY_S,
 ) -> import_lease.ImportLease:
-    request = import_request(place, name)
     return import_lease.open_import(
-        session, waiter, place.host.pool, place.folder, place.host.moref, request
+        session,
+        waiter,
+        place.host.pool,
+        place.folder,
+        place.host.moref,
+        import_request(place, name),
+        renew_every_s=renew_every_s,
     )
 
 
@@ -179,6 +189,30 @@ def test_an_import_is_seen_while_it_runs_and_not_after(
 
     wait_until(lambda: not recent_task.is_importing(session, held.vm))
     assert not recent_task.is_importing(session, NO_VM)
+
+
+def test_every_session_sees_how_far_an_import_is(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place
+) -> None:
+    """vcsim runs no task for an import."""
+    if target.is_vcsim:
+        pytest.skip("vcsim: ImportVApp has no task")
+    before = session.server_time()
+    with (
+        opened(session, waiter, place, renew_every_s=0.2) as held,
+        Session(target.endpoint()) as other,
+    ):
+        (importing,) = recent_task.imports(other, [held.vm, NO_VM]).values()
+        assert importing.percent == 0
+        assert importing.began_at is not None
+        assert importing.began_at - before < datetime.timedelta(minutes=5)
+        size = len(IMAGE.file_bytes)
+        held.upload(io.BytesIO(IMAGE.file_bytes), size, percent=lambda sent: 42)
+        wait_until(lambda: recent_task.imports(other, [held.vm])[held.vm].percent == 42)
+        held.complete()
+
+    wait_until(lambda: recent_task.imports(session, [held.vm]) == {})
+    assert recent_task.imports(session, []) == {}
 
 
 @pytest.mark.parametrize("adapter", ["lsiLogic", "busLogic", "lsiLogicsas", "paraVirtual", "ide"])

@@ -9,6 +9,7 @@ from vmdk_cache.adapters.template_import import (
     SIZEABLE_BYTES,
     check_capacity,
     declared_capacity,
+    percent_done,
     seems_empty,
 )
 
@@ -68,3 +69,35 @@ def test_a_disk_seems_empty_below_a_hundredth_of_a_sizeable_upload(
 
 def test_a_sizeable_upload_is_much_larger_than_a_vms_own_files() -> None:
     assert SIZEABLE_BYTES == 64 * MIB
+
+
+class HalfRead:
+    """A Disk of which Glance has sent a half."""
+
+    capacity_bytes = 8 * MIB
+    bytes_read = 3 * MIB
+
+    def __init__(self, length: int | None) -> None:
+        self.length = length
+
+    def read(self, n: int = -1, /) -> bytes:
+        raise AssertionError("not read here")
+
+    def finish(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("length", "sent", "image", "percent"),
+    [
+        (6 * MIB, MIB, 6 * MIB, 16),  # what is read ahead does not count
+        (6 * MIB, 6 * MIB, 6 * MIB, 99),
+        (None, MIB, 6 * MIB, 50),  # zeros of a raw image are read and not sent
+        (None, MIB, 3 * MIB, 99),
+        (None, MIB, 0, 0),
+        (0, 0, 0, 0),
+    ],
+)
+def test_progress_is_that_of_the_image(
+    length: int | None, sent: int, image: int, percent: int
+) -> None:
+    assert percent_done(HalfRead(length), sent, image) == percent

@@ -20,6 +20,7 @@ RECORD = Record(
     deployment="here",
     lock_domain="0123456789abcdef",
     image_name="Ubuntu 24.04 \x00\U0001f427",
+    image_bytes=600 << 20,
 )
 JSON = json.loads(RECORD.to_json())
 
@@ -47,6 +48,14 @@ def test_a_record_of_an_earlier_version_names_no_locks() -> None:
 def test_a_record_of_an_earlier_version_does_not_name_the_image() -> None:
     earlier = {name: value for name, value in JSON.items() if name != "image_name"}
     assert Record.from_json(json.dumps(earlier)) == dataclasses.replace(RECORD, image_name="")
+
+
+@pytest.mark.parametrize("size", [None, -1, "12", True])
+def test_a_record_of_an_earlier_version_does_not_say_how_large_the_image_is(size: object) -> None:
+    earlier = {name: value for name, value in JSON.items() if name != "image_bytes"}
+    unknown = dataclasses.replace(RECORD, image_bytes=0)
+    assert Record.from_json(json.dumps(earlier)) == unknown
+    assert Record.from_json(json.dumps({**earlier, "image_bytes": size})) == unknown
 
 
 def test_a_long_name_of_an_image_is_cut() -> None:
@@ -86,7 +95,9 @@ def test_one_altered_field_never_crashes(field: str, value: object) -> None:
     Record.from_json(json.dumps({**JSON, field: value}))
 
 
-@pytest.mark.parametrize("field", sorted(JSON.keys() - {"lock_domain", "image_name"}))
+@pytest.mark.parametrize(
+    "field", sorted(JSON.keys() - {"lock_domain", "image_name", "image_bytes"})
+)
 def test_a_record_without_one_of_its_fields_is_no_record(field: str) -> None:
     assert Record.from_json(json.dumps({k: v for k, v in JSON.items() if k != field})) is None
 
