@@ -9,4 +9,5 @@ descriptor.py         the text inside a VMDK
 sparse_extent.py      a VMDK's header, one compressed grain, a tally of grains
 stream_optimized.py   check a streamOptimized VMDK as it passes; read one back; write one
 front_tables.py       the grains of a VMDK whose tables precede them
+disk_digest.py        whether two disks have the same content
 """

@@ -12,7 +12,7 @@ OVFManagerImportLocalVApp. One pass, constant memory, no file on disk.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -32,6 +32,9 @@ from vmdk_cache.vmdk.image_format import FLAT_DISK_TYPES, Format, read_head, sni
 from vmdk_cache.vmdk.ova import Ova
 from vmdk_cache.vmdk.read_ahead import READ_AHEAD_BYTES, STALL_TIMEOUT_S, ReadAhead
 from vmdk_cache.vmdk.sparse_extent import HEADER_BYTES, MAX_CAPACITY_BYTES, SECTOR, GrainTally
+
+#: Takes the byte offset on the disk and the data of a part of it.
+Found = Callable[[int, bytes], None]
 
 
 def open_disk(
@@ -70,7 +73,8 @@ class DiskStream:
     """A streamOptimized VMDK to be uploaded; a context manager that ends the download.
 
     Read it to the end, then call `finish`: only then is the whole image verified. Do not complete
-    an upload before that. Errors are sticky: further reads raise the same error.
+    an upload before that. Or call `read_content`, to compare the disk with another one. Errors are
+    sticky: further reads raise the same error.
 
     :ivar capacity_bytes: size of the virtual disk
     :ivar length: bytes that `read` will return in total, None if unknown in advance
@@ -82,7 +86,7 @@ class DiskStream:
         self._image = image
         self._reader = reader
         self._stream = stream
-        self._finish = plan.finish
+        self._plan = plan
         self._output = ByteStream(plan.output)
         self._error: Exception | None = None
 
@@ -117,9 +121,24 @@ class DiskStream:
         if self.read(1):
             raise RuntimeError("finish() before the last byte of the disk was read")
         with self._sticky():
-            self._finish()
-            while self._stream.read_some():
-                pass
+            self._read_rest()
+
+    def read_content(self, found: Found) -> None:
+        """Read the content of the disk, instead of a VMDK, and check the whole image.
+
+        :param found: called with the byte offset on the disk and the data of each part that the
+            image stores; everything else is zeros
+        :raises ImageCorrupt, ImageFormatError, NotCacheable, SourceUnavailable: same as `read` and
+            `finish`; what was found so far is then not verified
+        """
+        with self._sticky():
+            self._plan.read_content(found)
+            self._read_rest()
+
+    def _read_rest(self) -> None:
+        self._plan.finish()
+        while self._stream.read_some():
+            pass
 
     def close(self) -> None:
         """End the download, complete or not; may be called repeatedly.
@@ -171,10 +190,12 @@ def _judged(image: Image, reader: ReadAhead) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to convert a stream to a VMDK: the output, and what to do after it."""
+    """How to read a stream, once: as a VMDK or as the content of the disk; and what to do after
+    it."""
 
     capacity_bytes: int
     output: Iterator[bytes]
+    read_content: Callable[[Found], None]
     length: int | None = None
     finish: Callable[[], None] = lambda: None
 
@@ -207,8 +228,13 @@ def _plan_vmdk(stream: ByteStream, length: int | None, adapter: str | None, infl
     header, descriptor = read_head(stream)
     in_front = header.directory_offset and header.directory_offset < header.data_offset
     if header.compressed and not in_front:
+
+        def read_content(found: Found) -> None:
+            for _ in stream_optimized.checked(stream, header, inflate=True, found=found):
+                pass
+
         checked = stream_optimized.checked(stream, header, inflate=inflate)
-        return _Plan(header.capacity_bytes, checked, length)
+        return _Plan(header.capacity_bytes, checked, read_content, length)
     stream.skip_to(header.descriptor_offset + header.descriptor_bytes)
     if header.compressed:
         # As written by qemu-img: without the footer and the end-of-stream marker that the format
@@ -216,13 +242,13 @@ def _plan_vmdk(stream: ByteStream, length: int | None, adapter: str | None, infl
         tally = GrainTally()
         front_tables.read_tables(stream, header, tally)
         grains = front_tables.compressed_grains(stream, header, tally, inflate=inflate)
+        parts = ((at, header.inflated(data, at)) for at, data in grains)
         grain_bytes = header.grain_bytes
     else:
         places = front_tables.GrainMap(header.grain_bytes)
         front_tables.read_tables(stream, header, places)
-        grains = stream_optimized.compressed(
-            front_tables.uncompressed_grains(stream, header, places)
-        )
+        parts = front_tables.uncompressed_grains(stream, header, places)
+        grains = stream_optimized.compressed(parts)
         grain_bytes = stream_optimized.GRAIN_BYTES
     output = stream_optimized.written(
         header.capacity_bytes,
@@ -230,7 +256,7 @@ def _plan_vmdk(stream: ByteStream, length: int | None, adapter: str | None, infl
         grain_bytes=grain_bytes,
         adapter=adapter or descriptor.adapter,
     )
-    return _Plan(header.capacity_bytes, output)
+    return _Plan(header.capacity_bytes, output, _each(parts))
 
 
 def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
@@ -248,9 +274,19 @@ def _plan_flat(image: Image, stream: ByteStream) -> _Plan:
         raise UnusualFormat(
             f"{image} is a raw disk of {capacity_bytes} bytes, not a multiple of {SECTOR}"
         )
-    grains = stream_optimized.compressed(_flat_pieces(stream, capacity_bytes))
-    output = stream_optimized.written(capacity_bytes, grains, adapter=image.adapter_type)
-    return _Plan(capacity_bytes, output)
+    parts = _flat_pieces(stream, capacity_bytes)
+    output = stream_optimized.written(
+        capacity_bytes, stream_optimized.compressed(parts), adapter=image.adapter_type
+    )
+    return _Plan(capacity_bytes, output, _each(parts))
+
+
+def _each(parts: Iterable[tuple[int, bytes]]) -> Callable[[Found], None]:
+    def read_content(found: Found) -> None:
+        for offset, data in parts:
+            found(offset, data)
+
+    return read_content
 
 
 def _flat_pieces(stream: ByteStream, capacity_bytes: int) -> Iterator[tuple[int, bytes]]:
