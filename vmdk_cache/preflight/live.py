@@ -19,10 +19,10 @@ from vmdk_cache.preflight.probe import Finding, Probe, Status, failed, not_tried
 from vmdk_cache.preflight.target import Target
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vim import datastore_browser, properties, recent_task
+from vmdk_cache.vim.export_lease import open_export
 from vmdk_cache.vim.import_lease import ImportLease, open_import
 from vmdk_cache.vim.import_spec import ImportRequest
 from vmdk_cache.vim.inventory import Datastore
-from vmdk_cache.vim.nfc_lease import open_export
 from vmdk_cache.vim.virtual_machine import VmInfo
 from vmdk_cache.vmdk.stream_optimized import read_disk
 

@@ -11,7 +11,6 @@ template, which is complete. A lease changes only the VM that it created, by mor
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +23,13 @@ from vmdk_cache.vim import properties, recent_task, template
 from vmdk_cache.vim.datastore_path import in_each_way
 from vmdk_cache.vim.folder import find_child
 from vmdk_cache.vim.import_spec import ImportRequest, config_spec
-from vmdk_cache.vim.nfc_lease import GONE, NfcLease
+from vmdk_cache.vim.nfc_lease import GONE, RENEW_EVERY_S, NfcLease, Renewal
 from vmdk_cache.vim.nfc_transfer import NfcUpload, Readable
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
 
 LOG = logging.getLogger(__name__)
 
-RENEW_EVERY_S = 30.0
 #: A lease that is ready may still be held by another operation for a moment.
 _COMPLETE_ATTEMPTS = 6
 _CREATE_ATTEMPTS = 3
@@ -88,7 +86,7 @@ def open_import(
             first_wait_s=1.0,
             clock=session.clock,
         )
-        lease = NfcLease(session, moref)
+        lease = NfcLease(session, moref, "ImportVApp")
         try:
             return ImportLease(session, waiter, lease, lease.until_ready(), request, renew_every_s)
         except BaseException:
@@ -124,17 +122,13 @@ class ImportLease:
         self._lease = lease
         self._request = request
         self._devices = list(info.deviceUrl or ())
-        self._percent = 0
         self._lost: errors.LeaseLost | None = None
         self._upload: NfcUpload | None = None
         self._held = True
         self._kept = False
-        self._stop = threading.Event()
-        pause_s = min(renew_every_s, (info.leaseTimeout or 300) / 4)
-        self._renewer = threading.Thread(
-            target=self._renew, args=(pause_s,), name=f"lease-{self.vm}", daemon=True
+        self._renewal = Renewal(
+            lease, info, f"lease-{self.vm}", self._renewal_failed, renew_every_s
         )
-        self._renewer.start()
 
     def __enter__(self) -> ImportLease:
         return self
@@ -168,7 +162,7 @@ class ImportLease:
         self._upload = upload
 
         def sent(total: int) -> None:
-            self._percent = percent(total)
+            self._renewal.percent = percent(total)
             on_progress(total)
 
         try:
@@ -190,7 +184,7 @@ class ImportLease:
         """
         if not self._held:
             return
-        self._stop.set()
+        self._renewal.stop()
         self._check_lost()
         retry.call(
             self._complete_once,
@@ -210,7 +204,7 @@ class ImportLease:
         lease has ended."""
         if self._held:
             self._held = False
-            self._stop.set()
+            self._renewal.stop()
             self._lease.abort()
 
     def _disk_url(self) -> tuple[str, str]:
@@ -219,21 +213,13 @@ class ImportLease:
                 return device.url, device.sslThumbprint or ""
         raise self._lease_lost("has no disk to upload to")
 
-    def _renew(self, pause_s: float) -> None:
-        """Renew until stopped, in a separate thread; a failed renewal cancels the upload."""
-        while not self._stop.wait(pause_s):
-            try:
-                self._lease.renew(self._percent)
-            except Exception as error:
-                if self._stop.is_set():
-                    return
-                self._lost = self._lease_lost(
-                    f"could not be renewed: {error}", fault=getattr(error, "fault", None)
-                )
-                upload = self._upload
-                if upload is not None:
-                    upload.cancel()
-                return
+    def _renewal_failed(self, error: Exception) -> None:
+        self._lost = self._lease_lost(
+            f"could not be renewed: {error}", fault=getattr(error, "fault", None)
+        )
+        upload = self._upload
+        if upload is not None:
+            upload.cancel()
 
     def _check_lost(self, cause: BaseException | None = None) -> None:
         if self._lost is not None:

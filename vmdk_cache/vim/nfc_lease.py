@@ -5,27 +5,32 @@ vCenter drops a lease that is not renewed for 300 s (docs/assumptions.rst, A38 a
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from vmdk_cache import errors, retry
 from vmdk_cache.vim import faults, properties
-from vmdk_cache.vim.nfc_transfer import download
 from vmdk_cache.vim.properties import Row
 from vmdk_cache.vim.session import Session
 
 #: State of a lease that vCenter no longer knows.
 GONE = "gone"
+RENEW_EVERY_S = 30.0
 _READY_WITHIN_S = 600.0
+#: Of a lease whose info names no time-out.
+_TIMEOUT_S = 300.0
 
 
 class NfcLease:
-    """:param moref: as returned by ImportVApp or ExportVm"""
+    """:param moref: as returned by the method
+    :param method: ImportVApp or ExportVm
+    """
 
-    def __init__(self, session: Session, moref: str) -> None:
+    def __init__(self, session: Session, moref: str, method: str) -> None:
         self._session = session
         self._moref = moref
+        self._method = method
 
     def until_ready(self) -> Any:
         """Poll until the lease is ready, which takes milliseconds to seconds; its
@@ -46,7 +51,7 @@ class NfcLease:
         )
         state, fault = values.get("state"), values.get("error")
         if state == "error" and fault is not None:
-            raise faults.translate(fault, method="ImportVApp")
+            raise faults.translate(fault, method=self._method)
         if state == "error":
             raise errors.LeaseLost("the lease failed; vCenter gave no reason")
         if state != "ready" or values.get("info") is None:
@@ -83,26 +88,45 @@ def _is_settled(lease: Row) -> bool:
     return state in ("error", "done") or (state == "ready" and lease.get("info") is not None)
 
 
-@contextlib.contextmanager
-def open_export(session: Session, vm: str) -> Iterator[Iterator[bytes]]:
-    """Chunks of the first disk of a powered-off VM, as a streamOptimized VMDK.
+class Renewal:
+    """Renews a lease until :meth:`stop`, in a thread of its own.
 
-    The lease ends with the block and is not renewed, so this is only for disks of a few MiB.
-
-    :param vm: moref
-    :raises LeaseLost: the lease did not become ready, or has no disk
-    :raises Unreachable, CertificateRefused, TaskFailed: an error of the host, with its name
-    :raises VCenterError: any other fault
+    :param info: the lease's HttpNfcLeaseInfo
+    :param name: of the thread
+    :param failed: called once, in that thread, with the error of a renewal
+    :ivar percent: of the transfer, which vCenter shows for its task; 0 to 100
     """
-    lease = NfcLease(session, str(session.invoke("VirtualMachine", vm, "ExportVm")))
-    try:
-        devices = lease.until_ready().deviceUrl or ()
-        disk = next((device for device in devices if device.disk), None)
-        if disk is None:
-            raise errors.LeaseLost("the lease has no disk to download", moref=vm)
-        with contextlib.closing(download(session, disk.url, disk.sslThumbprint or "")) as chunks:
-            yield chunks
-        lease.complete()
-    except BaseException:
-        lease.abort()
-        raise
+
+    def __init__(
+        self,
+        lease: NfcLease,
+        info: Any,
+        name: str,
+        failed: Callable[[Exception], None],
+        renew_every_s: float = RENEW_EVERY_S,
+    ) -> None:
+        self.percent = 0
+        self._lease = lease
+        self._failed = failed
+        self._pause_s = min(renew_every_s, (info.leaseTimeout or _TIMEOUT_S) / 4)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the lease is still being renewed."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Renew no more; a renewal under way is ignored."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause_s):
+            try:
+                self._lease.renew(self.percent)
+            except Exception as error:
+                if not self._stop.is_set():
+                    self._failed(error)
+                return

@@ -41,7 +41,45 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class NfcUpload:
+class _Transfer:
+    """A transfer that another thread can cancel.
+
+    :param method: the operation, for errors
+    """
+
+    def __init__(self, session: Session, url: str, thumbprint: str, method: str) -> None:
+        self._address = _Address(session, url, thumbprint, method)
+        self._method = method
+        self._connection: HTTPConnection | None = None
+        self._cancelled = threading.Event()
+
+    @property
+    def server(self) -> str:
+        """``host:port`` of the transfer."""
+        return self._address.server
+
+    def cancel(self) -> None:
+        """Make the transfer fail soon."""
+        self._cancelled.set()
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            try:
+                _shut_down(connection.sock)
+            except OSError:
+                pass  # it has already ended
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise errors.LeaseLost("the transfer was cancelled", method=self._method)
+
+    def _connect(self) -> HTTPConnection:
+        def made(connection: HTTPConnection) -> None:
+            self._connection = connection
+
+        return self._address.connect(made)
+
+
+class NfcUpload(_Transfer):
     """One upload; ``cancel`` ends it from another thread, even while it is blocked in a send, or in
     a read of a stream that has ``close``.
 
@@ -50,15 +88,8 @@ class NfcUpload:
     """
 
     def __init__(self, session: Session, url: str, thumbprint: str) -> None:
-        self._address = _Address(session, url, thumbprint, _UPLOAD)
-        self._connection: HTTPConnection | None = None
+        super().__init__(session, url, thumbprint, _UPLOAD)
         self._stream: Readable | None = None
-        self._cancelled = threading.Event()
-
-    @property
-    def server(self) -> str:
-        """``host:port`` of the upload."""
-        return self._address.server
 
     def send(self, stream: Readable, length: int | None, sent: Callable[[int], None]) -> int:
         """POST the whole stream and check the host's answer; the number of bytes sent.
@@ -83,29 +114,13 @@ class NfcUpload:
 
     def cancel(self) -> None:
         """Make a running ``send`` fail soon, and close its stream."""
-        self._cancelled.set()
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
-            try:
-                _shut_down(connection.sock)
-            except OSError:
-                pass  # it has already ended
+        super().cancel()
         close = getattr(self._stream, "close", None)
         if callable(close):
             try:
                 close()
             except Exception:  # safe for any error of a stream: its reader checks the flag
                 LOG.debug("closing the stream of a cancelled upload", exc_info=True)
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled.is_set():
-            raise errors.LeaseLost("the upload was cancelled", method=_UPLOAD)
-
-    def _connect(self) -> HTTPConnection:
-        def made(connection: HTTPConnection) -> None:
-            self._connection = connection
-
-        return self._address.connect(made)
 
     def _start(self, connection: HTTPConnection, length: int | None) -> None:
         with faults.translated(method=_UPLOAD, server=self.server):
@@ -164,29 +179,40 @@ class NfcUpload:
             )
 
 
-def download(session: Session, url: str, thumbprint: str) -> Generator[bytes, None, None]:
-    """Chunks of the disk; connects when the first one is read.
+class NfcDownload(_Transfer):
+    """One download: iterate over it once for the chunks of the disk. ``cancel`` ends it from
+    another thread, even while it is blocked in a read.
 
     :param url: of the lease's device; the host ``*`` means vCenter's own host
     :param thumbprint: of the host's certificate, '' if vCenter does not report it
-    :raises Unreachable, CertificateRefused, TaskFailed: errors of the host, with its name
     """
-    address = _Address(session, url, thumbprint, _DOWNLOAD)
-    connection = address.connect()
-    try:
-        with faults.translated(method=_DOWNLOAD, server=address.server):
-            connection.request("GET", address.path)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise errors.TaskFailed(
-                    f"{address.server} refused the download: HTTP {answer.status} "
-                    f"{sentence(answer.reason)}",
-                    method=_DOWNLOAD,
-                )
-            while chunk := answer.read(_CHUNK_BYTES):
-                yield chunk
-    finally:
-        connection.close()
+
+    def __init__(self, session: Session, url: str, thumbprint: str) -> None:
+        super().__init__(session, url, thumbprint, _DOWNLOAD)
+
+    def __iter__(self) -> Generator[bytes, None, None]:
+        """Connects when the first chunk is read.
+
+        :raises Unreachable, CertificateRefused, TaskFailed: errors of the host, with its name
+        :raises LeaseLost: the download was cancelled
+        """
+        self._check_cancelled()
+        connection = self._connect()
+        try:
+            with faults.translated(method=_DOWNLOAD, server=self.server):
+                connection.request("GET", self._address.path)
+                answer = connection.getresponse()
+                if answer.status != 200:
+                    raise errors.TaskFailed(
+                        f"{self.server} refused the download: HTTP {answer.status} "
+                        f"{sentence(answer.reason)}",
+                        method=_DOWNLOAD,
+                    )
+                while chunk := answer.read(_CHUNK_BYTES):
+                    yield chunk
+            self._check_cancelled()
+        finally:
+            connection.close()
 
 
 class _Address:

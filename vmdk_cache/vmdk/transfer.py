@@ -242,7 +242,9 @@ def _plan_vmdk(stream: ByteStream, length: int | None, adapter: str | None, infl
         tally = GrainTally()
         front_tables.read_tables(stream, header, tally)
         grains = front_tables.compressed_grains(stream, header, tally, inflate=inflate)
-        parts = ((at, header.inflated(data, at)) for at, data in grains)
+        parts: Iterable[tuple[int, bytes]] = (
+            (at, header.inflated(data, at)) for at, data in grains
+        )
         grain_bytes = header.grain_bytes
     else:
         places = front_tables.GrainMap(header.grain_bytes)

@@ -23,7 +23,7 @@ from vmdk_cache.vim import (
     template,
     virtual_machine,
 )
-from vmdk_cache.vim.nfc_lease import open_export
+from vmdk_cache.vim.export_lease import open_export
 from vmdk_cache.vim.session import Endpoint, Session
 from vmdk_cache.vim.task import TaskWaiter
 from vmdk_cache.vmdk.stream_optimized import read_disk

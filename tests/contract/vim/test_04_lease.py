@@ -16,15 +16,18 @@ from tests.contract.vim.conftest import (
     NO_VM,
     RECORD_KEY,
     Place,
+    clone_request,
     content_of,
     import_request,
     import_vm,
 )
 from tests.waiting import wait_until
 from vmdk_cache import errors
-from vmdk_cache.vim import import_lease, properties, recent_task, virtual_machine
+from vmdk_cache.vim import import_lease, properties, recent_task, template, virtual_machine
+from vmdk_cache.vim.export_lease import open_export
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.task import TaskWaiter
+from vmdk_cache.vim.virtual_machine import VmInfo
 
 CONTROLLERS = {
     "lsiLogic": vim.vm.device.VirtualLsiLogicController,
@@ -227,3 +230,21 @@ def test_the_disk_hangs_on_the_adapter_that_was_requested(
         held.complete()
 
     assert adapter_of(session, held.vm) == adapter
+
+
+def test_a_template_is_exported_and_is_cloned_but_not_deleted_meanwhile(
+    target: Target, session: Session, waiter: TaskWaiter, place: Place, source: VmInfo
+) -> None:
+    if target.is_vcsim:
+        pytest.skip("govmomi's simulator has no ExportVm")
+
+    with open_export(session, source.moref):
+        with pytest.raises(errors.InUse):
+            template.destroy(session, waiter, source.moref)
+        request = clone_request(place, source, "clone")
+        template.clone(session, waiter, source.moref, request, timeout_s=600)
+
+    assert hashlib.sha256(content_of(session, source.moref)).hexdigest() == IMAGE.disk_sha256
+    template.destroy(session, waiter, source.moref)
+    found = virtual_machine.list_vms(session, place.folder, RECORD_KEY)
+    assert [vm.name for vm in found] == [place.named("clone")]

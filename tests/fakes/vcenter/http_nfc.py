@@ -176,10 +176,12 @@ def _download(exchange: HttpExchange, lease: HttpNfcLease, device: LeaseDevice) 
             device.sha1, device.sha256 = sha1.hexdigest(), sha256.hexdigest()
         exchange.start(200, size_bytes, "application/x-vnd.vmware-streamVmdk")
         if exchange.method == "GET":
-            _send(exchange, spool)
+            _send(exchange, lease, spool)
 
 
-def _send(exchange: HttpExchange, spool: IO[bytes]) -> None:
+def _send(exchange: HttpExchange, lease: HttpNfcLease, spool: IO[bytes]) -> None:
     spool.seek(0)
     while piece := spool.read(_PIECE_BYTES):
+        if not lease.is_open:
+            exchange.drop()
         exchange.write(piece)

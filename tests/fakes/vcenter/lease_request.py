@@ -33,7 +33,11 @@ def import_vapp(pool: Any, ctx: Context, spec: Any, folder: Any, host: Any) -> H
 
 
 def export_vm(vm: VirtualMachine, ctx: Context) -> HttpNfcLease:
-    """VirtualMachine.ExportVm; InvalidPowerState if it runs, TaskInProgress if it is busy."""
+    """VirtualMachine.ExportVm; InvalidPowerState if it runs, TaskInProgress if it is busy,
+    NotSupported for a template (switch).
+    """
+    if vm.config.template and not vm.vcenter.switches.exports_templates:
+        raise vmodl.fault.NotSupported(msg="The operation is not supported on the object.")
     require_powered_off(vm)
     lease = HttpNfcLease(ctx, "export")
     try:

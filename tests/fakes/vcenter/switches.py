@@ -54,6 +54,10 @@ class Switches:
     :param nfc_host: host name in a lease's URLs (None: the name by which the client called
         vCenter); a real lease names an ESXi host
     :param nfc_thumbprint: thumbprint of the host's certificate in the lease (None: the right one)
+    :param exports_templates: whether ExportVm takes a template, or fails with NotSupported. The API
+        reference names no such fault for ExportVm, as it does for other methods, and Packer
+        (hashicorp/packer-plugin-vsphere, builder/vsphere/iso) exports after MarkAsTemplate; users
+        who looked for a way found none (vmware/pyvmomi-community-samples#706)
     :param extended_disks_show_at_once: whether a VM shows the new capacity of a disk that
         ExtendVirtualDisk_Task has extended; otherwise only after Reload, which SAP's nova fork
         calls for this reason (unconfirmed)
@@ -90,6 +94,7 @@ class Switches:
     refused_stream_fails_lease: bool = False
     nfc_host: str | None = None
     nfc_thumbprint: str | None = None
+    exports_templates: bool = True
     extended_disks_show_at_once: bool = True
     datastore_paths: Literal["escaped", "plain"] = "escaped"
     long_poll_keeps_session: bool = True

@@ -350,7 +350,7 @@ def test_a_lost_lease_is_not_completed(vc: VCenter, importing: Importing) -> Non
         pytest.raises(errors.LeaseLost, match="could not be renewed"),
         importing.open() as held,
     ):
-        wait_until(lambda: rule.hits and not held._renewer.is_alive())
+        wait_until(lambda: rule.hits and not held._renewal.is_running)
         held.complete()
 
     assert vc.request_log.count("HttpNfcLeaseComplete") == 0
@@ -413,7 +413,7 @@ def test_an_upload_whose_lease_cannot_be_asked_fails_with_its_own_error(
 def test_a_lost_lease_is_lost_before_an_upload_as_well(vc: VCenter, importing: Importing) -> None:
     vc.fault_rules.add("HttpNfcLeaseProgress", vim.fault.Timedout())
     with pytest.raises(errors.LeaseLost) as lost, importing.open() as held:
-        wait_until(lambda: not held._renewer.is_alive())
+        wait_until(lambda: not held._renewal.is_running)
         held.upload(io.BytesIO(IMAGE.file_bytes), len(IMAGE.file_bytes))
     assert (lost.value.moref, lost.value.fault) == (held.vm, "vim.fault.Timedout")
     assert vc.request_log.count("nfc:POST") == 0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.images import FakeImageSource, noise
 from vmdk_cache.image import Image
+from vmdk_cache.vmdk.disk_digest import DiskDigest, segment_bytes
 from vmdk_cache.vmdk.transfer import open_disk
 
 GIB = 1 << 30
@@ -67,4 +68,25 @@ def test_converting_2_gib_takes_a_few_mib(chunks: object, disk_type: str) -> Non
     finally:
         tracemalloc.stop()
     assert sent > 2048 * len(NOISE), "the disk's data must have passed"
+    assert peak_bytes < LIMIT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("chunks", "disk_type"), [(flat_chunks, "preallocated"), (sparse_chunks, "sparse")]
+)
+def test_so_does_the_digest_of_2_gib(chunks: object, disk_type: str) -> None:
+    size_bytes = sum(len(chunk) for chunk in chunks())  # type: ignore[operator]
+    image = Image("an-image", size_bytes, "vmdk", "bare", disk_type)
+    source = FakeImageSource(chunks)  # type: ignore[arg-type]
+    digest, other = DiskDigest(segment_bytes(2 * GIB)), DiskDigest(segment_bytes(2 * GIB))
+    tracemalloc.start()
+    try:
+        with open_disk(image, source, read_ahead_bytes=READ_AHEAD_BYTES) as disk:
+            disk.read_content(digest.add)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for number in range(2048):
+        other.add(number << 20, NOISE)
+    assert digest.first_difference(other) is None
     assert peak_bytes < LIMIT_BYTES
