@@ -7,6 +7,7 @@ engine in this process, which reads the same file.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -108,14 +109,15 @@ class Lab:
             finally:
                 running.close()
 
-    def image(self, number: int = 1) -> Image:
-        return self.disk_image.image(f"00000000-0000-4000-8000-{number:012}")
+    def image(self, number: int = 1, name: str = "") -> Image:
+        image = self.disk_image.image(f"00000000-0000-4000-8000-{number:012}")
+        return dataclasses.replace(image, name=name)
 
-    def warm(self, number: int = 1, backend: str = "vmware1") -> CacheEntry:
+    def warm(self, number: int = 1, backend: str = "vmware1", *, name: str = "") -> CacheEntry:
         """Cache the image with that number."""
         with self.cache(backend) as cache:
             source = FakeImageSource(self.disk_image)
-            return cache.images.warm(self.image(number), "lsiLogic", source)[0]
+            return cache.images.warm(self.image(number, name), "lsiLogic", source)[0]
 
     def write_record(self, entry: CacheEntry, text: str) -> None:
         """Overwrite the template's record, as an administrator could."""

@@ -15,6 +15,7 @@ from pyVmomi import vim
 from tests.cli.conftest import TIMEOUT_S, Lab, Run
 from tests.fakes.web_server import Handler, web_server
 from vmdk_cache.cache.key import lock_name
+from vmdk_cache.cli.columns import Size
 
 
 def outcomes(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -39,10 +40,54 @@ def test_only_expired_templates_are_purged_by_default(lab: Lab, run: Run) -> Non
 def test_a_requested_image_is_purged_however_young(lab: Lab, run: Run) -> None:
     lab.warm(1)
     other = lab.warm(2)
-    done = run("purge", "--image", lab.image(1).id, lab.image(9).id, "--yes", code=1)
-    assert "removed" in done.stdout and lab.image(1).id in done.stdout
-    assert f"no template of image {lab.image(9).id}" in done.stderr
+    done = run("purge", "--image", lab.image(1).id, lab.image(9).id, "--yes", "-f", "json", code=1)
+    assert outcomes(json.loads(done.stdout)) == {lab.image(1).id: "removed"}
+    assert f"no image '{lab.image(9).id}' in the cache of vmware1; did you mean" in done.stderr
     assert lab.templates() == [other.name]
+
+
+def test_an_image_is_selected_by_name_or_prefix(lab: Lab, run: Run) -> None:
+    lab.warm(1, name="debian-13")
+    lab.warm(2, name="ubuntu-24.04")
+    for text, number in (("debian-13", 1), ("ubun", 2)):
+        [row] = run.json("purge", "--image", text, "--dry-run")
+        assert (row["Image"], row["Outcome"]) == (lab.image(number).id, "would be removed")
+    done = run("purge", "--image", "debian-12", "--yes", code=1)
+    assert "did you mean 'debian-13'" in done.stderr and done.stdout == ""
+    assert "nothing was deleted" in done.stderr and len(lab.templates()) == 2
+
+
+def test_the_question_names_what_it_deletes(lab: Lab, run: Run) -> None:
+    """At most five images, in quotes because a user chose the names."""
+    lab.warm(1, name="web's \x1b[2J disk")
+    done = on_a_terminal(run, "n\n", "purge", "--all")
+    [template] = run.json("list")
+    size = Size(template["Freed By Deletion"]).human_readable()
+    where = f"on {template['Datastore']} from the cache of vmware1, {size}? [y/N]"
+    assert f"Delete 1 template of 'web\\'s \\x1b[2J disk' ({lab.image().id}) {where}" in done.stderr
+    for number in range(2, 8):
+        lab.warm(number)
+    done = on_a_terminal(run, "n\n", "purge", "--all")
+    assert "Delete 7 templates of " in done.stderr and " and 2 more on DC0_DS" in done.stderr
+
+
+def test_a_dry_run_without_anything_to_delete_says_so(lab: Lab, run: Run) -> None:
+    lab.warm()
+    done = run("purge", "--dry-run")
+    assert "nothing to delete in the cache of vmware1" in done.stderr
+    assert run.json("purge", "--dry-run") == []
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_table_fits_the_terminal(lab: Lab, run: Run, columns: int) -> None:
+    made = lab.warm(1, name="ubuntu-24.04-server-cloudimg-amd64-with-a-long-name")
+    lab.vcenter.clock.advance(90_000)
+    table = run("purge", "--dry-run", env={"COLUMNS": str(columns)}).stdout
+    assert max(map(len, table.splitlines())) <= columns
+    assert "| 00000000 |" in table and "ubuntu-24.04" in table and "…" in table
+    assert ("would be removed" in table) == (columns == 100)
+    assert made.name not in table
+    assert made.name in run("purge", "--dry-run", "-c", "Name").stdout
 
 
 def test_only_confirmed_templates_are_deleted(lab: Lab, run: Run) -> None:
@@ -70,7 +115,7 @@ def on_a_terminal(run: Run, answer: str, *arguments: str) -> subprocess.Complete
     try:
         os.write(ours, answer.encode())
         command = run.command(*arguments)
-        return subprocess.run(
+        done = subprocess.run(
             command,
             stdin=theirs,
             stderr=theirs,
@@ -79,6 +124,8 @@ def on_a_terminal(run: Run, answer: str, *arguments: str) -> subprocess.Complete
             timeout=TIMEOUT_S,
             env=run.environment(),
         )
+        done.stderr = os.read(ours, 1 << 16).decode()
+        return done
     finally:
         os.close(ours)
         os.close(theirs)

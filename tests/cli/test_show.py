@@ -29,8 +29,18 @@ def test_the_purges_verdict_and_its_reason_are_shown(lab: Lab, run: Run) -> None
     assert made.name in table and "Verdict: remove" in table and "None" not in table
 
 
-def test_an_unknown_image_is_an_error_that_lists_the_known_ones(lab: Lab, run: Run) -> None:
-    lab.warm()
-    done = run("show", "no-such-image", code=1)
-    assert "'no-such-image'" in done.stderr and lab.image().id in done.stderr
+@pytest.mark.parametrize("by", ["debian-13", "debi"])
+def test_an_image_is_found_by_its_name_or_a_prefix(lab: Lab, run: Run, by: str) -> None:
+    lab.warm(1, name="debian-13")
+    lab.warm(2, name="ubuntu-24.04")
+    shown = run.json("show", by)
+    assert (shown["Image"], shown["Image Name"]) == (lab.image(1).id, "debian-13")
+    assert len(shown["Templates"]) == 1
+
+
+def test_an_unknown_image_is_an_error_that_offers_the_nearest_ones(lab: Lab, run: Run) -> None:
+    lab.warm(1, name="debian-13")
+    done = run("show", "debian-12", code=1)
+    offer = f"did you mean 'debian-13' ({lab.image().id})?"
+    assert f"no image 'debian-12' in the cache of vmware1; {offer}" in done.stderr
     assert done.stdout == ""

@@ -118,6 +118,13 @@ class CacheEntry:
         return self.record.key.image_id if self.record else image_id_in(self.name)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is or will be a template of this cache: neither a foreign VM in our folder,
+        nor made by a later version of this package, whose record cannot be interpreted."""
+        later = self.record is not None and self.record.is_of_later_version
+        return self.phase is not Phase.FOREIGN and not later
+
+    @property
     def image_name(self) -> str:
         """The image's name when it was imported, as its user chose it; '' if unknown."""
         return self.record.image_name if self.record else ""

@@ -3,12 +3,14 @@ CSV."""
 
 from __future__ import annotations
 
+import copy
 import datetime
 import json
 from typing import Any
 
 from cliff.columns import FormattableColumn
 
+from vmdk_cache.cli import now as relative
 from vmdk_cache.quoting import printable
 
 
@@ -37,10 +39,10 @@ class Size(Plain):
     def _human(self) -> str:
         size = float(self._value)
         for unit in ("B", "KiB", "MiB", "GiB"):
-            if float(f"{size:.4g}") < 1024:
-                return f"{size:.4g} {unit}"
+            if round(size) < 1024:
+                return f"{_three_digits(size)} {unit}"
             size /= 1024
-        return f"{size:.4g} TiB"
+        return f"{_three_digits(size)} TiB"
 
 
 class Time(Plain):
@@ -55,6 +57,34 @@ class Time(Plain):
             return None
         moment: datetime.datetime = self._value.astimezone(datetime.UTC)
         return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Ago(Time):
+    """A point in the past, relative to now in a table; "never" if there is none.
+
+    :param now: aware
+    """
+
+    def __init__(self, value: datetime.datetime | None, now: datetime.datetime) -> None:
+        super().__init__(value)
+        self._now = now
+
+    def human_readable(self) -> str:
+        return "never" if self._value is None else relative.ago(self._value, self._now)
+
+
+class Until(Time):
+    """A point in the future, relative to now in a table, or "expired".
+
+    :param now: aware
+    """
+
+    def __init__(self, value: datetime.datetime | None, now: datetime.datetime) -> None:
+        super().__init__(value)
+        self._now = now
+
+    def _human(self) -> str:
+        return relative.until(self._value, self._now)
 
 
 class Percent(Plain):
@@ -91,9 +121,21 @@ def exact(cell: Any) -> Any:
 def cleaned(cell: Any) -> Any:
     """The cell with control characters escaped: users choose the names of images."""
     if isinstance(cell, FormattableColumn):
-        return type(cell)(cleaned(cell._value))
+        clean = copy.copy(cell)
+        clean._value = cleaned(cell._value)
+        return clean
     if isinstance(cell, dict):
         return {key: cleaned(each) for key, each in cell.items()}
     if isinstance(cell, list):
         return [cleaned(each) for each in cell]
     return printable(cell) if isinstance(cell, str) else cell
+
+
+def text(cell: Any) -> str:
+    """What a table shows of the cell."""
+    shown = cell.human_readable() if isinstance(cell, FormattableColumn) else cell
+    return shown if isinstance(shown, str) else str(shown)
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 99.95 else f"{number:.3g}"

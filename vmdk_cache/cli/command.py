@@ -18,7 +18,7 @@ import functools
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cliff import command, lister, show
@@ -27,7 +27,7 @@ from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import add_configuration_options
 from vmdk_cache.cli.columns import cleaned, exact
-from vmdk_cache.quoting import sentence
+from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.events import Event, Listener
@@ -44,6 +44,11 @@ T = TypeVar("T")
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """Add ``--yes`` to a command that calls :meth:`Command.confirm`."""
     parser.add_argument("--yes", "-y", action="store_true", help="delete without asking")
+
+
+def the_caches(backends: Sequence[str]) -> str:
+    """The caches in messages: ``the cache of vmware1``."""
+    return f"the cache{'s' if len(backends) > 1 else ''} of {', '.join(backends)}"
 
 
 class CommandFailedError(Exception):
@@ -123,14 +128,24 @@ class Command(command.Command):
         self,
         found_in: Callable[[BackendConfiguration, RunningCache], Iterable[T]],
         catalog: Catalog | None = None,
+        *,
+        opened: Iterable[tuple[BackendConfiguration, RunningCache]] | None = None,
     ) -> list[T]:
         """What ``found_in`` returns for each cache. Its errors are reported, and the next backend
-        follows; parameters and errors otherwise as for :meth:`caches`."""
+        follows; parameters and errors otherwise as for :meth:`caches`.
+
+        :param opened: what :meth:`caches` has yielded; None: call it
+        """
         found: list[T] = []
-        for configured, cache in self.caches(catalog):
+        for configured, cache in self.caches(catalog) if opened is None else opened:
             with self.reporting(f"backend {configured.name}"):
                 found += found_in(configured, cache)
         return found
+
+    def end_if_unknown(self, found: Collection[Any]) -> None:
+        """End the command if nothing was found because no backend answered, which was reported."""
+        if not found and self.result >= exit_code.CONFIGURATION:
+            raise _AlreadyToldError
 
     def caches(
         self, catalog: Catalog | None = None
@@ -249,15 +264,23 @@ class _DisplayBase(Command):
     def _generate_columns_and_selector(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str]
     ) -> Any:
-        try:
-            return super()._generate_columns_and_selector(  # type: ignore[misc]
-                parsed_args, column_names
-            )
-        except ValueError:
-            raise UsageError(
-                f"argument -c: unknown column {' or '.join(parsed_args.columns)}; the columns are "
-                f"{', '.join(column_names)}"
-            ) from None
+        self._check_columns("-c", parsed_args.columns, column_names)
+        return super()._generate_columns_and_selector(  # type: ignore[misc]
+            parsed_args, column_names
+        )
+
+    def _check_columns(
+        self, option: str, wanted: Iterable[str], column_names: Sequence[str]
+    ) -> None:
+        """:raises UsageError: a column does not exist"""
+        normalized: Any = self._normalize_column_name  # type: ignore[attr-defined]
+        known = {normalized(column) for column in column_names}
+        for column in wanted:
+            if normalized(column) not in known:
+                raise UsageError(
+                    f"argument {option}: unknown column {quoted(column)}; the columns are "
+                    f"{', '.join(column_names)}"
+                )
 
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
@@ -277,11 +300,33 @@ class _DisplayBase(Command):
 class Lister(_DisplayBase, lister.Lister):
     """A command that returns a table: column names and rows."""
 
+    def is_for_people(self, parsed_args: argparse.Namespace) -> bool:
+        """Whether the output is a table whose columns the command chooses."""
+        chosen = parsed_args.columns or parsed_args.sort_columns
+        return parsed_args.formatter == "table" and not chosen
+
+    def fitted(
+        self,
+        parsed_args: argparse.Namespace,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        **how: Any,
+    ) -> tuple[Sequence[str], list[list[Any]]]:
+        """The table in the width of the terminal, or in that of ``--max-width``.
+
+        :param how: see :func:`~vmdk_cache.cli.narrow_table.fit`
+        """
+        from vmdk_cache.cli import narrow_table
+
+        parsed_args.max_width = parsed_args.max_width or narrow_table.width()
+        return narrow_table.fit(columns, rows, parsed_args.max_width, **how)
+
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
     ) -> int:
         # Otherwise cliff prints an empty line for a table without rows, which looks like a fault.
         parsed_args.print_empty = True
+        self._check_columns("--sort-column", parsed_args.sort_columns, column_names)
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:
             return self.result  # the rows are unknown: an empty table would mislead

@@ -9,15 +9,33 @@ Anything else is an error that offers the nearest ids and names.
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from vmdk_cache.cli.command import CommandFailedError
 from vmdk_cache.quoting import identifier, quoted
 
+if TYPE_CHECKING:
+    from vmdk_cache.cache.entry import CacheEntry
+
 #: A shorter text that an operator mistyped would select an image by accident.
 SHORTEST_PREFIX = 4
 MOST_CANDIDATES = 5
+#: Characters of an id that a table shows, if they are enough to tell it from the others.
+SHORT = 8
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+
+
+def names_of(entries: Iterable[CacheEntry]) -> dict[str, str]:
+    """The images that have templates: id -> name at the latest import, '' if unknown."""
+    names: dict[str, str] = {}
+    for entry in sorted(entries, key=lambda entry: entry.created_at or _EPOCH):
+        if entry.is_ours and entry.image_id is not None:
+            names[entry.image_id] = entry.image_name or names.get(entry.image_id, "")
+    return names
 
 
 def chosen(text: str, names: Mapping[str, str], where: str = "the cache") -> str:
@@ -39,6 +57,16 @@ def chosen(text: str, names: Mapping[str, str], where: str = "the cache") -> str
                 + _listed(found, names)
             )
     raise CommandFailedError(f"no image {quoted(text)} in {where}{_offer(text, names)}")
+
+
+def short_ids(image_ids: Iterable[str]) -> dict[str, str]:
+    """Id -> its first characters, as many as tell all of these ids apart, :data:`SHORT` or more."""
+    ids = set(image_ids)
+    for length in itertools.count(SHORT):
+        short = {each: each[:length] for each in ids}
+        if len(set(short.values())) == len(ids):
+            break
+    return short
 
 
 def shown(image_id: str, name: str) -> str:

@@ -96,7 +96,7 @@ def _rows(
     for verdict in every:
         entry = verdict.entry
         datastore = datastores.get(entry.datastore or "", entry.datastore)
-        ours = is_ours(entry)
+        ours = entry.is_ours
         if not (
             (ours or wanted.all)
             and (not wanted.image or entry.image_id in wanted.image)
@@ -119,15 +119,6 @@ def _rows(
         ]
         rows.append([*row, verdict.reason] if wanted.all else row)
     return rows
-
-
-def is_ours(entry: CacheEntry) -> bool:
-    """Whether the entry is or will be a template of this cache: neither a foreign VM in our folder,
-    nor made by a later version of this package, whose record cannot be interpreted."""
-    from vmdk_cache.cache.entry import Phase
-
-    later = entry.record is not None and entry.record.is_of_later_version
-    return entry.phase is not Phase.FOREIGN and not later
 
 
 def _key(entry: CacheEntry) -> CacheKey | str | None:

@@ -6,11 +6,11 @@ import argparse
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command
+from vmdk_cache.cli import command, exit_code, image_choice
 from vmdk_cache.cli.columns import Plain, Size
 from vmdk_cache.quoting import identifier
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from vmdk_cache.image import Image
     from vmdk_cache.wiring import RunningCache
 
-COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason")
+COLUMNS = ("Backend", "Image", "Name", "Datastore", "Freed", "Outcome", "Reason", "Image Name")
+#: The columns of a table, in their order; "Name" would take half a terminal.
+_IN_A_TABLE = ("Backend", "Image", "Image Name", "Datastore", "Freed", "Outcome", "Reason")
+_FLEXIBLE = {"Outcome": 8, "Reason": 12, "Image Name": 16, "Datastore": 9}
+_WRAPPED = ("Outcome", "Reason")
+#: A question names at most this many images.
+MOST_NAMED = 5
 
 
 class Purge(command.Lister):
@@ -50,8 +56,9 @@ class Purge(command.Lister):
             "--image",
             nargs="+",
             action="extend",
-            metavar="ID",
-            help="every template of these images, whatever its age",
+            metavar="IMAGE",
+            help="every template of these images, whatever its age: ids, names, or prefixes that "
+            "no other image has (4 characters or more)",
         )
         which.add_argument("--all", action="store_true", help="every template of the backends")
         parser.add_argument(
@@ -66,7 +73,7 @@ class Purge(command.Lister):
         command.add_yes(parser)
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
         selected = bool(parsed_args.image or parsed_args.all)
         if selected and not parsed_args.dry_run:
             self.check_can_confirm(parsed_args, "--all" if parsed_args.all else "--image")
@@ -77,27 +84,50 @@ class Purge(command.Lister):
             from vmdk_cache.cli import glance
 
             catalog = _Catalog(glance.connect(self.configuration.options, os.environ))
-        seen: set[str | None] = set()
-        rows = self.collect(functools.partial(self._purge, parsed_args, catalog, seen), catalog)
+        opened = list(self.caches(catalog))
+        if parsed_args.image:
+            parsed_args.image = self._chosen(parsed_args.image, opened)
+        rows = self.collect(functools.partial(self._purge, parsed_args, catalog), opened=opened)
         if catalog is not None and catalog.failure is not None:
             self.report(
                 catalog.failure, "templates that Glance could not confirm as stale were kept"
             )
-        for image_id in dict.fromkeys(parsed_args.image or ()):
-            if image_id not in seen:
-                self.fail()
-                self.tell(f"no template of image {identifier(image_id)}")
-        return COLUMNS, sorted(rows, key=lambda row: (row[0], row[2]))
+        if not rows and parsed_args.dry_run and self.result == exit_code.OK:
+            where = command.the_caches([configured.name for configured, _ in opened])
+            self.tell(f"nothing to delete in {where}")
+        rows.sort(key=lambda row: (row[0], row[2]))
+        if self.is_for_people(parsed_args):
+            columns, rows = _readable(rows)
+            return self.fitted(parsed_args, columns, rows, flexible=_FLEXIBLE, wrapped=_WRAPPED)
+        return COLUMNS, rows
+
+    def _chosen(
+        self, texts: Iterable[str], opened: Iterable[tuple[BackendConfiguration, RunningCache]]
+    ) -> list[str]:
+        """The ids of the images that these texts select. Reports the texts that select none.
+
+        :raises CommandFailedError: none of them selects an image
+        """
+        entries = self.collect(lambda _, cache: cache.store.entries(), opened=opened)
+        self.end_if_unknown(entries)
+        names = image_choice.names_of(entries)
+        where = command.the_caches([configured.name for configured, _ in opened])
+        found = []
+        for each in dict.fromkeys(texts):
+            with self.reporting(""):
+                found.append(image_choice.chosen(each, names, where))
+        if not found:
+            raise command.CommandFailedError("nothing was deleted")
+        return found
 
     def _purge(
         self,
         wanted: argparse.Namespace,
         catalog: _Catalog | None,
-        seen: set[str | None],
         configured: BackendConfiguration,
         cache: RunningCache,
     ) -> list[list[Any]]:
-        """The rows of one backend; adds the ids of images that have templates to ``seen``.
+        """The rows of one backend.
 
         :raises VmdkCacheError: the plan could not be made or carried out
         :raises CommandFailedError: not confirmed, or another process is purging
@@ -119,15 +149,15 @@ class Purge(command.Lister):
             and verdict.entry.phase is not Phase.FOREIGN
             and (image_ids is None or verdict.entry.image_id in image_ids)
         ]
-        seen |= {verdict.entry.image_id for verdict in (*planned.remove, *held_up)}
-        row = functools.partial(_row, configured.name, cache.placement.datastore_names())
+        datastores = cache.placement.datastore_names()
+        row = functools.partial(_row, configured.name, datastores)
         if wanted.dry_run:
             rows = [row(verdict, "would be removed") for verdict in planned.remove]
             return rows + [row(verdict, "would stay") for verdict in held_up]
         rows = []
         if planned.remove:
             if selected:
-                self.confirm(wanted, _question(configured.name, planned.remove))
+                self.confirm(wanted, _question(configured.name, datastores, planned.remove))
             rows = self._carried_out(cache, plan, planned, row)
         if held_up:
             self.fail()
@@ -202,14 +232,35 @@ def _row(
         Size(entry.unshared_bytes),
         outcome,
         reason or verdict.reason,
+        Plain(entry.image_name or None),
     ]
 
 
-def _question(backend: str, verdicts: Iterable[Verdict]) -> str:
+def _readable(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """The table that people read: without the backend if there is only one."""
+    ids = image_choice.short_ids(row[1].machine_readable() or "" for row in rows)
+    several = len({row[0] for row in rows}) > 1
+    columns = _IN_A_TABLE if several else _IN_A_TABLE[1:]
+    shown = []
+    for row in rows:
+        cells = dict(zip(COLUMNS, row, strict=True))
+        cells["Image"] = Plain(ids[row[1].machine_readable() or ""] or None)
+        shown.append([cells[column] for column in columns])
+    return list(columns), shown
+
+
+def _question(backend: str, datastores: Mapping[str, str], verdicts: Iterable[Verdict]) -> str:
+    """What to confirm: the images by name and id, where they are, and what is freed."""
     entries = [verdict.entry for verdict in verdicts]
-    images = {entry.image_id for entry in entries}
+    named = image_choice.names_of(entries)
+    images = sorted(image_choice.shown(*each) for each in named.items())
+    listed = ", ".join(images[:MOST_NAMED])
+    if len(images) > MOST_NAMED:
+        listed += f" and {len(images) - MOST_NAMED} more"
+    names = {datastores.get(entry.datastore or "", entry.datastore) for entry in entries}
+    where = ", ".join(sorted(identifier(name) for name in names if name))
     freed = Size(sum(entry.unshared_bytes for entry in entries))
     return (
-        f"Delete {len(entries)} template(s) of {len(images)} image(s) from the cache of {backend}, "
-        f"{freed}?"
+        f"Delete {len(entries)} template{'s' if len(entries) > 1 else ''} of {listed} on {where} "
+        f"from the cache of {backend}, {freed}?"
     )

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cliff import columns
 
-from vmdk_cache.cli import command
+from vmdk_cache.cli import command, image_choice
 from vmdk_cache.cli.columns import Plain, Size, Time, machine_readable
-from vmdk_cache.cli.list import is_ours
-from vmdk_cache.quoting import quoted
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.entry import CacheEntry
@@ -21,7 +19,15 @@ if TYPE_CHECKING:
     from vmdk_cache.conf import Settings
     from vmdk_cache.wiring import RunningCache
 
-FIELDS = ("Image", "Copies", "Virtual Size", "Freed By Deletion", "Last Used", "Templates")
+FIELDS = (
+    "Image",
+    "Image Name",
+    "Copies",
+    "Virtual Size",
+    "Freed By Deletion",
+    "Last Used",
+    "Templates",
+)
 
 
 class Templates(columns.FormattableColumn[list[dict[str, Any]]]):
@@ -53,31 +59,30 @@ class Show(command.ShowOne):
         parser.add_argument(
             "what",
             metavar="IMAGE",
-            help="id of an image, or the name or managed object id of a virtual machine in the "
-            "cache's folder",
+            help="id or name of an image, or a prefix that no other image has (4 characters or "
+            "more); or the name or managed object id of a virtual machine in the cache's folder",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        everything = self.collect(_described)
+        opened = list(self.caches())
+        everything = self.collect(_described, opened=opened)
+        self.end_if_unknown(everything)
         what = parsed_args.what
-        found = [
-            (entry, template)
-            for entry, template in everything
-            if what in (entry.name, entry.moref) or (is_ours(entry) and what == entry.image_id)
-        ]
+        found = [each for each in everything if what in (each[0].name, each[0].moref)]
         if not found:
-            known = sorted({str(entry.image_id) for entry, _ in everything if is_ours(entry)})
-            raise command.CommandFailedError(
-                f"no template of {quoted(what)}; "
-                + (f"images in the cache: {', '.join(known)}" if known else "the cache is empty")
-            )
+            names = image_choice.names_of(entry for entry, _ in everything)
+            where = command.the_caches([configured.name for configured, _ in opened])
+            chosen = image_choice.chosen(what, names, where)
+            found = [each for each in everything if each[0].is_ours and each[0].image_id == chosen]
         entries = [entry for entry, _ in found]
         used = [entry.used_at for entry in entries if entry.used_at is not None]
-        images = {entry.image_id for entry in entries if is_ours(entry)}
+        images = image_choice.names_of(entries)
+        [(image_id, name)] = images.items() if len(images) == 1 else [(None, "")]
         templates = sorted((each for _, each in found), key=itemgetter("Backend", "Name"))
         return FIELDS, [
-            Plain(images.pop() if len(images) == 1 else None),
+            Plain(image_id),
+            Plain(name or None),
             len(found),
             Size(max(entry.size_bytes for entry in entries)),
             Size(sum(entry.unshared_bytes for entry in entries)),
@@ -103,7 +108,7 @@ def _template(
 ) -> dict[str, Any]:
     from vmdk_cache.cache.eviction_plan import expires_at
 
-    entry, ours = verdict.entry, is_ours(verdict.entry)
+    entry, ours = verdict.entry, verdict.entry.is_ours
     record = entry.record if ours else None
     return {
         "Name": entry.name,

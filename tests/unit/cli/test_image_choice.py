@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from tests.fakes.entries import entry
+from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cli.command import CommandFailedError
-from vmdk_cache.cli.image_choice import MOST_CANDIDATES, chosen
+from vmdk_cache.cli.image_choice import MOST_CANDIDATES, chosen, names_of, short_ids
 
 UBUNTU, DEBIAN, WEB = "2f6c0f0e-1111", "2f6c9a00-2222", "cafe0000-3333"
 NAMES = {UBUNTU: "ubuntu-24.04", DEBIAN: "debian-13", WEB: "debian-13-web"}
@@ -69,3 +73,26 @@ def test_a_hostile_name_is_shown_in_quotes() -> None:
         chosen("evil", {"1": "evil\x1b[2J", "2": "evil\n"})
     assert "\x1b" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_image_has_the_name_of_its_latest_import() -> None:
+    def template(name: str, age_s: float) -> CacheEntry:
+        made = entry("vm-1", age_s, image=UBUNTU)
+        assert made.record is not None
+        return dataclasses.replace(made, record=dataclasses.replace(made.record, image_name=name))
+
+    new, old = template("ubuntu-24.04", 10), template("noble", 60)
+    unnamed = template("", 1)  # of an earlier version of this package
+    assert names_of([new, unnamed, old]) == {UBUNTU: "ubuntu-24.04"}
+    foreign = entry("vm-2", image=DEBIAN, phase=Phase.FOREIGN)
+    assert names_of([foreign, entry("vm-3", image=WEB, phase=Phase.ADOPTED)]) == {}
+
+
+def test_a_short_id_tells_an_image_from_the_others() -> None:
+    assert short_ids([UBUNTU, DEBIAN]) == {UBUNTU: "2f6c0f0e", DEBIAN: "2f6c9a00"}
+    assert short_ids(["aaaaaaaa-1", "aaaaaaaa-2"]) == {
+        "aaaaaaaa-1": "aaaaaaaa-1",
+        "aaaaaaaa-2": "aaaaaaaa-2",
+    }
+    assert short_ids(["short", UBUNTU, UBUNTU]) == {"short": "short", UBUNTU: "2f6c0f0e"}
+    assert short_ids([]) == {}
