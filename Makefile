@@ -15,7 +15,7 @@ GOVC   := .tools/govc
 OTHERS := $(addprefix .tools/pyvmomi/,9.0.0.0 9.1.0.0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs bench soak faults format sample dist contract vcsim fake clean matrix
+.PHONY: help demo test test-all check docs links bench soak faults format sample dist contract vcsim fake clean matrix
 
 help:  ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | \
@@ -27,7 +27,7 @@ demo: $(READY)  ## 20 volumes from one image with Cinder's own driver, then with
 test: $(READY)  ## whether a change is right, in under 5 minutes on two cores; tests/README.md says what is left out
 	$(PYTEST) -m "not slow and not vcsim_inventories" $(ARGS)
 
-test-all: $(READY) $(OTHERS)  ## every test (30 minutes), JOBS=3 files at a time, and the time of each suite
+test-all: $(READY) $(OTHERS) $(DOCS)  ## every test (30 minutes), JOBS=3 files at a time, and the time of each suite
 	$(PYTEST) -m "not vcsim_inventories" $(ARGS)
 
 check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the docs build
@@ -45,6 +45,9 @@ check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the do
 docs: $(DOCS)  ## build the documentation into .tools/docs; a warning is an error
 	$(BIN)/sphinx-build -q -b html -n -W --keep-going -d .tools/doctrees docs .tools/docs
 	@echo "Open .tools/docs/index.html"
+
+links: $(DOCS)  ## check the documentation's links to other sites (needs the internet)
+	$(BIN)/sphinx-build -q -b linkcheck -d .tools/doctrees docs .tools/links
 
 bench: $(BENCH)  ## measure everything (about 15 minutes); ARGS="requests import" measures some
 	$(BIN)/python -m benchmarks $(ARGS); missed=$$?; $(BIN)/python -m benchmarks.document && $(BIN)/python -m docs.pictures && exit $$missed

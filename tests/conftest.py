@@ -23,6 +23,7 @@ settings.load_profile("unhurried")
 #: A directory or a file -> why ``make test`` leaves it out. ``@pytest.mark.slow(reason=...)`` does
 #: the same for a single test.
 SLOW = {
+    "tests/book": "builds the documentation and shows each page in a browser",
     "tests/cli": "hundreds of processes; test_each_command.py runs each command once",
     "tests/clients": "clients of other projects, which test the fake vCenter and not the package",
     "tests/contract_run": "runs the contract suite as a process, several times",

@@ -8,7 +8,7 @@ _STORES = ("DS 1", "DS 2", "DS 3", "DS 4")
 def draw() -> str:
     c = Canvas(820, 330, "Copies spread over four datastores while 100 volumes are created at once")
     _moment(c, 16, "1. import", "one download; all volumes wait", importing=(0,))
-    _moment(c, 216, "2. first copy", "clones on DS 1; DS 1 -> DS 2 is copied", copies=(0,),
+    _moment(c, 216, "2. first copy", "clones on DS 1; a copy for DS 2", copies=(0,),
             replicas=((0, 1),), clones=(3, 0, 0, 0))  # fmt: skip
     _moment(c, 416, "3. two copies", "each copy makes another", copies=(0, 1),
             replicas=((0, 2), (1, 3)), clones=(3, 3, 0, 0))  # fmt: skip
@@ -35,7 +35,7 @@ def _moment(
     clones: tuple[int, ...] = (0, 0, 0, 0),
 ) -> None:
     c.text(x + 94, 34, title, bold=True)
-    c.text(x + 94, 54, note, size=9.5)
+    c.text(x + 94, 54, note, size=11)
     making = {*importing, *(to for _, to in replicas)}
     for number, name in enumerate(_STORES):
         y = 70 + 54 * number

@@ -2,43 +2,44 @@
 
 from docs.pictures.canvas import BYPASS, HIT, INK, LINE, MISS, PAPER, Canvas
 
-_WHO = {"Cinder": 70, "cache": 230, "Glance": 390, "vCenter": 550, "ESXi": 710}
+_WHO = {"Cinder": 70, "cache": 270, "Glance": 430, "vCenter": 590, "ESXi": 740}
 
 
 def draw() -> str:
-    c = Canvas(780, 690, "The requests of a miss, a hit and a bypass, in order")
+    c = Canvas(810, 742, "The requests of a miss, a hit and a bypass, in order")
     for name, x in _WHO.items():
-        c.line((x, 46), (x, 676), colour=LINE, dashed=True)
+        c.line((x, 46), (x, 728), colour=LINE, dashed=True)
         c.box(x - 50, 16, 100, 30)
         c.text(x, 36, name, bold=True)
-    y = _section(c, 64, MISS, "miss: the first volume from an image")
+    y = _section(c, 64, MISS, "miss: the first volume from an image imports it")
     y = _steps(c, y, MISS, [
         ("Cinder", "cache", "create volume from image"),
-        ("cache", "Glance", "download, once for all waiters"),
-        ("cache", "vCenter", "ImportVApp: a virtual machine, held by an NFC lease"),
+        ("cache", "Glance", "download, once for all"),
+        ("cache", "vCenter", "ImportVApp: a virtual machine, held by a lease"),
         ("cache", "ESXi", "upload while downloading; Glance's hash is checked"),
         ("cache", "vCenter", "HttpNfcLeaseComplete, MarkAsTemplate: ready"),
         ("cache", "vCenter", "CloneVM_Task, ReconfigVM_Task: the volume"),
-        ("cache", "Cinder", "volume, note image_cache=miss"),
+        ("cache", "Cinder", "volume, image_cache=miss"),
     ])  # fmt: skip
-    y = _section(c, y, HIT, "hit: every further volume, in parallel")
+    y = _section(c, y, HIT, "hit: every further volume is a clone; no download")
     y = _steps(c, y, HIT, [
         ("Cinder", "cache", "create volume from image"),
-        ("cache", "vCenter", "CloneVM_Task, ReconfigVM_Task (one task where vCenter allows)"),
-        ("cache", "Cinder", "volume, note image_cache=hit"),
+        ("cache", "vCenter", "CloneVM_Task, ReconfigVM_Task: the volume"),
+        ("cache", "Cinder", "volume, image_cache=hit"),
     ])  # fmt: skip
-    y = _section(c, y, BYPASS, "bypass: the cache cannot or must not serve the volume")
+    y = _section(c, y, BYPASS, "bypass: without the cache, a download for this volume alone")
     _steps(c, y, BYPASS, [
         ("Cinder", "cache", "create volume from image"),
-        ("cache", "Cinder", "the reason; nothing is left in vCenter"),
+        ("cache", "Cinder", "no, and why; nothing is left"),
         ("Cinder", "Glance", "Cinder's own driver downloads the image"),
-        ("Cinder", "ESXi", "and uploads it, for this volume alone"),
+        ("Cinder", "vCenter", "ImportVApp: a virtual machine for this volume"),
+        ("Cinder", "ESXi", "upload; the volume then has image_cache=bypass: REASON"),
     ])  # fmt: skip
     return c.svg()
 
 
 def _section(c: Canvas, y: float, colour: str, title: str) -> float:
-    c.box(16, y, 748, 24, fill=colour, edge=colour)
+    c.box(16, y, 778, 24, fill=colour, edge=colour)
     c.text(26, y + 17, title, bold=True, colour=PAPER, anchor="start")
     return y + 48
 

@@ -27,6 +27,8 @@ OTHER_NAMES = {"image_cache_warm"}
 #: In a sentence or a block: the command with everything after it.
 _COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#>|\n]+)?)", re.M)
 _OPTION = re.compile(r"\b((?:enable_)?image_cache_?[a-z_]*[a-z])\b(?!\.)")
+_SECTION = re.compile(r"\*([^*]+)\*\s+in\s+:doc:`([a-z-]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FILE = re.compile(r"``((?:docs|etc|tests|vmdk_cache|benchmarks|demo|releasenotes)/[\w./-]+)``")
 
 
@@ -132,3 +134,40 @@ def test_each_message_that_troubleshooting_shows_is_one_of_the_package(line: str
 def test_troubleshooting_says_what_to_do_for_each_reason_and_deletion() -> None:
     page = (ROOT / "docs" / "troubleshooting.rst").read_text()
     assert {value.value for value in (*Reason, *Rule) if f"``{value}``" not in page} == set()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.rst")), ids=lambda page: page.name)
+def test_each_page_begins_with_what_it_is_for(page: Path) -> None:
+    title, line, below = page.read_text().partition("\n\n")
+    assert title.splitlines()[-1].strip("=") == "", "a page begins with its title"
+    first = below.lstrip().partition("\n\n")[0]
+    assert line and not first.startswith(".. ") and not re.search(r"^[=-]{3,}$", first, re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_section_that_a_page_names_exists(page: Path) -> None:
+    for title, name in _SECTION.findall(page.read_text()):
+        other = (ROOT / "docs" / f"{name}.rst").read_text()
+        title = " ".join(title.split())
+        heading = rf"^{re.escape(title)}\n[=-]{{{len(title)}}}$|\*{re.escape(title)}\.\*"
+        assert re.search(heading, other, re.M), title
+
+
+def relative_links() -> list[tuple[Path, str]]:
+    """Of each page that a forge shows: (page, path with its anchor)."""
+    pages = [
+        path for path in ROOT.rglob("*.md") if not path.relative_to(ROOT).parts[0].startswith(".")
+    ]
+    found = [(page, link) for page in pages for link in _LINK.findall(page.read_text())]
+    return [(page, link) for page, link in found if "://" not in link]
+
+
+@pytest.mark.parametrize(("page", "link"), relative_links())
+def test_each_relative_link_leads_to_a_file_and_a_heading_in_it(page: Path, link: str) -> None:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    assert target.exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+        slugs = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+        assert anchor in slugs

@@ -1,0 +1,1 @@
+"""The book that ``make docs`` builds, as readers see it."""
