@@ -16,11 +16,13 @@ from vmdk_cache.cache.events import Reason, Rule
 
 pytest.importorskip("cliff")
 
+from benchmarks.rows import all_rows
 from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import COMMANDS, App
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("docs/*.rst"), ROOT / "README.md"])
+README = ROOT / "README.md"
+PAGES = sorted([*ROOT.glob("docs/*.rst"), README])
 OPTIONS = {option.dest for _, options in conf.list_opts() for option in options}
 #: They begin like an option but are none: properties of images and volumes, keys, names in code.
 OTHER_NAMES = {"image_cache_warm"}
@@ -29,6 +31,8 @@ _COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#>|
 _OPTION = re.compile(r"\b((?:enable_)?image_cache_?[a-z_]*[a-z])\b(?!\.)")
 _SECTION = re.compile(r"\*([^*]+)\*\s+in\s+:doc:`([a-z-]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+#: As documents write them: 22.00, 10,971, 20.
+_FIGURE = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _FILE = re.compile(r"``((?:docs|etc|tests|vmdk_cache|benchmarks|demo|releasenotes)/[\w./-]+)``")
 
 
@@ -171,3 +175,16 @@ def test_each_relative_link_leads_to_a_file_and_a_heading_in_it(page: Path, link
         headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
         slugs = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
         assert anchor in slugs
+
+
+def readme_figures() -> list[tuple[str, str]]:
+    """(figure, row of the benchmark that prints it) of README's table."""
+    rows = re.findall(r"^\|(.+)\|(.+)\| `make bench ARGS=(\w+)` \|$", README.read_text(), re.M)
+    return [(figure, row) for ours, other, row in rows for figure in _FIGURE.findall(ours + other)]
+
+
+@pytest.mark.parametrize(("figure", "row"), readme_figures())
+def test_each_figure_of_the_readme_is_one_that_was_measured(figure: str, row: str) -> None:
+    assert row in all_rows()
+    measured = re.sub(r"(\.\d)0\b", r"\1", (ROOT / "docs" / "performance.rst").read_text())
+    assert figure.replace(".00", ".0") in _FIGURE.findall(measured)
