@@ -13,7 +13,7 @@ Layers, top to bottom; a layer imports only layers below it (tests/unit/test_arc
     vmdk/        how an image's stream becomes a disk
     datastore/   where a volume goes
     vim/         everything said to vCenter: session, change stream, tasks, templates, leases
-    glance_errors.py conf.py errors.py quoting.py clock.py retry.py locks.py
+    glance_errors.py conf.py errors.py quoting.py clock.py retry.py patience.py locks.py
 """
 
 from typing import TYPE_CHECKING

@@ -10,8 +10,10 @@ import contextlib
 import errno
 import http.client
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from glanceclient import exc as glance_exc
@@ -130,5 +132,15 @@ def ended_early(failure: BaseException) -> bool:
 
 
 def plain(failure: Exception) -> str:
-    """The text of the error in one line, without the HTML of Glance or a proxy."""
+    """The text of the error in one line, without the HTML of Glance or a proxy, and without the
+    errors between a connection that was refused and the client."""
+    request: Any = None
+    cause: BaseException | None = failure
+    while cause is not None:
+        request = getattr(cause, "request", None) or request
+        if isinstance(cause, ConnectionRefusedError | socket.gaierror) and request is not None:
+            url = urlsplit(request.url)
+            host = url.netloc.rpartition("@")[2]
+            return sentence(f"{url.scheme}://{host}: {cause.strerror}")
+        cause = cause.__cause__ or cause.__context__
     return sentence(re.sub(r"<[^<>]*>", " ", str(failure) or repr(failure)))

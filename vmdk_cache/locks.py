@@ -14,7 +14,9 @@ import os
 import pathlib
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -22,12 +24,17 @@ import tenacity
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.patience import Patience, is_hopeless
 from vmdk_cache.quoting import identifier, quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
 #: A new id at each start of the kernel (random(4)).
 _BOOT_ID: Final = pathlib.Path("/proc/sys/kernel/random/boot_id")
+#: A command looks why a coordinator has not answered after this time.
+_LOOKED_AT_AFTER_S: Final = 1.0
+#: tooz's redis driver tries a refused connection for a minute.
+_REDIS_PORT: Final = 6379
 
 
 class Locks(Protocol):
@@ -115,12 +122,15 @@ def _release(lock: Any, name: str) -> None:
 
 
 @contextlib.contextmanager
-def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], Any]]:
+def coordinator(
+    backend_url: str, prefix: str = "", patience: Patience | None = None
+) -> Iterator[Callable[[str], Any]]:
     """Open a coordinator, for processes other than Cinder's; yields its ``get_lock``.
 
     :param backend_url: as Cinder's ``[coordination] backend_url``, e.g. ``file:///var/lib/x``
     :param prefix: prefix of every lock's name; with ``cinder-`` they are the locks of Cinder's
         coordinator
+    :param patience: None: tooz's drivers alone decide how long to wait
     :raises LockUnavailable: it cannot be reached; the text does not quote the URL, which may
         contain a password
     """
@@ -129,15 +139,18 @@ def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], 
     from tooz import coordination
 
     member = f"vmdk-cache-{socket.gethostname()}-{os.getpid()}".encode()
-    try:
-        opened = coordination.get_coordinator(backend_url, member)
-        opened.start(start_heart=True)
-    except Exception as failure:
-        # tooz's drivers raise errors of tooz, of their clients and of the system.
-        raise errors.LockUnavailable(
-            f"{sentence(_missing(backend_url))}, see [coordination] backend_url: "
-            f"{sentence(_reason(failure, backend_url))}"
-        ) from failure
+
+    def start() -> Any:
+        started = coordination.get_coordinator(backend_url, member)
+        started.start(start_heart=True)
+        return started
+
+    if patience is None:
+        with _naming(backend_url):
+            opened = start()
+    else:
+        with patience.asking(), _naming(backend_url):
+            opened = _in_time(start, backend_url, patience.wait_s)
     try:
         yield lambda name: opened.get_lock(f"{prefix}{name}".encode("ascii"))
     finally:
@@ -146,6 +159,63 @@ def coordinator(backend_url: str, prefix: str = "") -> Iterator[Callable[[str], 
         except Exception as failure:
             # The work under its locks is done, and the server drops members that are gone.
             LOG.warning("Could not leave the lock coordinator: %s", type(failure).__name__)
+
+
+@contextlib.contextmanager
+def _naming(backend_url: str) -> Iterator[None]:
+    """Translate errors of tooz's drivers: they raise errors of tooz, of their clients and of the
+    system.
+
+    :raises LockUnavailable: any error of the block
+    """
+    try:
+        yield
+    except Exception as failure:
+        raise errors.LockUnavailable(
+            f"{sentence(_missing(backend_url))}, see [coordination] backend_url: "
+            f"{sentence(_reason(failure, backend_url))}"
+        ) from failure
+
+
+def _in_time(start: Callable[[], Any], backend_url: str, within_s: float) -> Any:
+    """What ``start`` returns, in a thread of its own: some of tooz's drivers wait for minutes.
+
+    :raises OSError: nothing listens at the coordinator's address, or it does not answer in time
+    :raises Exception: errors of ``start``
+    """
+    # Not the thread's join(), which never returns if the thread is the first to import eventlet, as
+    # with tooz's drivers: eventlet's copy of the threading module takes it for the main thread.
+    attempt: futures.Future[Any] = futures.Future()
+
+    def run() -> None:
+        try:
+            attempt.set_result(start())
+        except BaseException as failure:
+            attempt.set_exception(failure)
+
+    threading.Thread(target=run, name="coordinator", daemon=True).start()
+    first_s = min(_LOOKED_AT_AFTER_S, within_s)
+    if not futures.wait([attempt], first_s).done:
+        obstacle = _obstacle(backend_url, within_s)
+        if obstacle is not None:
+            raise obstacle
+        if not futures.wait([attempt], within_s - first_s).done:
+            raise TimeoutError(f"it did not answer within {within_s:g} s")
+    return attempt.result()
+
+
+def _obstacle(backend_url: str, within_s: float) -> OSError | None:
+    """Why no connection to the coordinator can be made; None if that is unknown."""
+    host, port = server_of(backend_url) or (None, None)
+    if port is None and backend_url.startswith("redis"):
+        port = _REDIS_PORT
+    if host is None or port is None or "sentinel_fallback" in backend_url:
+        return None
+    try:
+        socket.create_connection((host, port), within_s).close()
+    except OSError as failure:
+        return failure if is_hopeless(failure) else None
+    return None
 
 
 def server_of(backend_url: str) -> tuple[str, int | None] | None:

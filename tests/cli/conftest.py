@@ -216,9 +216,11 @@ class Run:
         env: Mapping[str, str] | None = None,
         stdin: str = "",
         bare: bool = False,
+        within_s: float = TIMEOUT_S,
     ) -> subprocess.CompletedProcess[str]:
         """:param code: expected exit code, None for any
         :param bare: without ``--config-file``
+        :param within_s: the test fails if the command takes longer
         """
         command = [str(SCRIPT), *arguments] if bare else self.command(*arguments)
         done = subprocess.run(
@@ -226,7 +228,7 @@ class Run:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=within_s,
             env=self.environment(**(env or {})),
             cwd=self._directory,
         )

@@ -49,8 +49,13 @@ OS_<BACKEND>__VMWARE_HOST_PASSWORD. It cannot be given as an option.
 _CONSOLE_LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}
 
 
-def add_configuration_options(parser: argparse._ActionsContainer) -> None:
-    """Add the options that select the caches."""
+#: How long a command waits for a server that does not answer.
+TIMEOUT_S = 60.0
+_LONGEST_TIMEOUT_S = 3600
+
+
+def add_shared_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that select the caches, and the time limit."""
     parser.add_argument(
         "--config-file",
         action="append",
@@ -73,6 +78,13 @@ def add_configuration_options(parser: argparse._ActionsContainer) -> None:
         metavar="NAME",
         help="section name of a backend; may be repeated (default: every backend in "
         "enabled_backends that has an image cache)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_timeout,
+        metavar="SECONDS",
+        help="how long to wait for a server that does not answer: vCenter, Keystone, Glance, "
+        f"Cinder or the lock coordinator (default: {TIMEOUT_S:g}; preflight: 30 for each request)",
     )
 
 
@@ -114,7 +126,7 @@ class App(app.App):
                 **(argparse_kwargs or {}),
             },
         )
-        add_configuration_options(parser)
+        add_shared_options(parser)
         for action in parser._actions:
             if action.dest == "version":
                 action.version = f"{self.NAME} {version}"  # type: ignore[attr-defined]
@@ -145,6 +157,8 @@ class App(app.App):
         if not self.options.debug:
             # Deprecation warnings of other packages do not concern operators.
             logging.getLogger("py.warnings").setLevel(logging.ERROR)
+            # It warns that it will try again, and the error that follows says more.
+            logging.getLogger("keystoneauth.identity").setLevel(logging.ERROR)
 
     def initialize_app(self, argv: Sequence[str]) -> None:
         if not argv:
@@ -175,6 +189,16 @@ class _Help(help.HelpCommand):
             return super().take_action(parsed_args)
         self.app.parser.print_help(sys.stdout)
         return exit_code.OK
+
+
+def _timeout(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _LONGEST_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {_LONGEST_TIMEOUT_S}")
+    return seconds
+
+
+_timeout.__name__ = "number of seconds"  # argparse's name for it: "invalid ... value"
 
 
 def _epilog() -> str:

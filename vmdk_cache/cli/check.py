@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from vmdk_cache.vim.volume_backing import Backing
     from vmdk_cache.wiring import RunningCache
 
-#: Timeout of one response of Cinder's API: a page of a thousand volumes takes a while.
-CINDER_TIMEOUT_S = 60
-
 COLUMNS = ("Backend", "Finding", "Name", "Where", "Fixed", "What To Do")
 
 _NO_GLANCE_USER = (
@@ -160,7 +157,9 @@ class Check(command.Lister):
         """:raises ConfigError: no Cinder credentials are configured"""
         from vmdk_cache.cli import cinder_api
 
-        return cinder_api.connect(self.configuration.options, os.environ, CINDER_TIMEOUT_S)
+        return cinder_api.connect(
+            self.configuration.options, os.environ, self.timeout_s, self.patience_with_url
+        )
 
     def _of_configuration(self) -> list[list[Any]]:
         """Rows for problems in cinder.conf that concern all backends."""

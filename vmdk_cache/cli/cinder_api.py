@@ -8,7 +8,7 @@ region, page by page until an empty one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from oslo_config import cfg
 from vmdk_cache.cli.identity import Identity, identity
 from vmdk_cache.deployment import configured_region
 from vmdk_cache.errors import ConfigError, SourceUnavailable
+from vmdk_cache.patience import Patience
 from vmdk_cache.periodic.orphaned_backings import KnownVolumes
 from vmdk_cache.quoting import sentence
 
@@ -30,14 +31,20 @@ _PROJECT = "os-vol-tenant-attr:tenant_id"
 _NAME_ID = "os-vol-mig-status-attr:name_id"
 
 
-def connect(options: cfg.ConfigOpts, environ: Mapping[str, str], timeout_s: float) -> Cinder:
+def connect(
+    options: cfg.ConfigOpts,
+    environ: Mapping[str, str],
+    timeout_s: float,
+    patience: Callable[[str], Patience] | None = None,
+) -> Cinder:
     """Return a client of the Cinder API in the service catalog; sends no request yet.
 
     :param options: oslo.config's object, with the parsed cinder.conf
     :param environ: :data:`os.environ`
+    :param patience: with each server, by its URL
     :raises ConfigError: no credentials are configured, or there is no Keystone
     """
-    asking = identity(options, environ)
+    asking = identity(options, environ, patience)
     if asking.source is None:
         raise ConfigError("without Keystone there is no service catalog to find Cinder's API in")
     asking.session.timeout = timeout_s

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import logging
+import os
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -25,14 +27,16 @@ from cliff import command, lister, show
 
 from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
-from vmdk_cache.cli.app import add_configuration_options
+from vmdk_cache.cli.app import TIMEOUT_S, add_shared_options
 from vmdk_cache.cli.columns import cleaned, exact
+from vmdk_cache.patience import LimitedPatience, Patience
 from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cache.events import Event, Listener
     from vmdk_cache.cache.ports import Catalog
     from vmdk_cache.cli.configuration import BackendConfiguration, Configuration
+    from vmdk_cache.cli.glance import Glance
     from vmdk_cache.ledger import Ledger
     from vmdk_cache.locks import Locks
     from vmdk_cache.wiring import RunningCache
@@ -73,13 +77,15 @@ class Command(command.Command):
 
     #: Set by :meth:`report`; a command may raise it for its own findings.
     result = exit_code.OK
+    #: If ``--timeout`` is not given.
+    default_timeout_s = TIMEOUT_S
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         group = parser.add_argument_group(
-            "configuration", "which caches; also allowed before the command's name"
+            "shared options", "also allowed before the command's name"
         )
-        add_configuration_options(group)
+        add_shared_options(group)
         return parser
 
     def get_epilog(self) -> str:
@@ -179,12 +185,16 @@ class Command(command.Command):
         from vmdk_cache import wiring
         from vmdk_cache.cache import events
 
+        endpoint = configured.backend.endpoint
+        patience = self.patience(f"vCenter {endpoint.server}", (errors.Unreachable,))
+        endpoint = dataclasses.replace(endpoint, patience=patience)
+
         listener: Listener = events.log
         if configured.ledger_path is not None:
             listener = events.to_all(events.log, self._ledger(configured.ledger_path))
         cache = wiring.build(
             configured.settings,
-            configured.backend,
+            dataclasses.replace(configured.backend, endpoint=endpoint),
             self._locks(configured),
             events=listener,
             catalog=catalog,
@@ -204,7 +214,47 @@ class Command(command.Command):
 
     @functools.cached_property
     def _locks(self) -> Callable[[BackendConfiguration], Locks]:
-        return self._opened.enter_context(self.configuration.locks())
+        patience = self.patience("the lock coordinator", (errors.LockUnavailable,))
+        return self._opened.enter_context(self.configuration.locks(patience))
+
+    @property
+    def timeout_s(self) -> float:
+        """How long to wait for a server that does not answer."""
+        options: Any = self.app_args
+        return float(options.timeout or self.default_timeout_s)
+
+    def patience(self, server: str, silence: tuple[type[Exception], ...]) -> Patience:
+        """The patience with one server, which everything that asks it shares.
+
+        :param server: its name in the message that it does not answer
+        :param silence: the errors that mean that it did not answer
+        """
+        if server not in self._patience:
+            self._patience[server] = LimitedPatience(
+                server, self.timeout_s, self._tell_unless_quiet, silence
+            )
+        return self._patience[server]
+
+    def patience_with_url(self, url: str) -> Patience:
+        """The patience with a server of OpenStack, for the clients in vmdk_cache/cli."""
+        from vmdk_cache.cli.identity import SILENCE
+
+        return self.patience(url, SILENCE)
+
+    @functools.cached_property
+    def _patience(self) -> dict[str, Patience]:
+        return {}
+
+    def glance(self) -> Glance:
+        """Glance, not asked anything yet.
+
+        :raises ConfigError: no credentials are configured, or an option cannot be used
+        """
+        from vmdk_cache.cli import glance
+
+        return glance.connect(
+            self.configuration.options, os.environ, patience=self.patience_with_url
+        )
 
     def check_can_confirm(self, parsed_args: argparse.Namespace, option: str) -> None:
         """Refuse ``option`` up front if there is no terminal to ask on and ``--yes`` is missing."""
@@ -251,6 +301,11 @@ class Command(command.Command):
     def tell(self, text: str) -> None:
         """Print one line on stderr."""
         print(f"vmdk-cache: {sentence(text, errors.MESSAGE_LENGTH)}", file=self.app.stderr)
+
+    def _tell_unless_quiet(self, text: str) -> None:
+        options: Any = self.app_args
+        if options.verbose_level:
+            self.tell(text)
 
     def _trace(self, failure: Exception) -> None:
         options: Any = self.app_args

@@ -28,6 +28,7 @@ from vmdk_cache import conf, deployment, errors
 from vmdk_cache.backend import Backend
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.locks import Locks, ToozLocks, coordinator
+from vmdk_cache.patience import Patience
 from vmdk_cache.quoting import quoted, sentence
 
 if TYPE_CHECKING:
@@ -99,9 +100,14 @@ class Configuration:
     options: cfg.ConfigOpts = field(repr=False)
 
     @contextlib.contextmanager
-    def locks(self) -> Iterator[Callable[[BackendConfiguration], Locks]]:
+    def locks(
+        self, patience: Patience | None = None
+    ) -> Iterator[Callable[[BackendConfiguration], Locks]]:
         """Yield a function that returns the locks that cinder-volume uses for a backend. The first
-        lock opens the coordinator, so read-only commands need none."""
+        lock opens the coordinator, so read-only commands need none.
+
+        :param patience: with the coordinator; None: as long as its driver waits
+        """
         opening = threading.Lock()
         with contextlib.ExitStack() as stack:
 
@@ -110,7 +116,7 @@ class Configuration:
                 url = self.coordination_url
                 if url.startswith("file://"):
                     check_owner(url.removeprefix("file://"), "[coordination] backend_url")
-                return stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX))
+                return stack.enter_context(coordinator(url, cinder_options.LOCK_PREFIX, patience))
 
             def get_lock(name: str) -> Any:
                 with opening:  # several threads may ask for the first lock

@@ -23,6 +23,7 @@ from vmdk_cache.cli import cinder_options
 from vmdk_cache.cli.identity import Identity, identity
 from vmdk_cache.errors import ConfigError, SourceUnavailable
 from vmdk_cache.image import ACTIVE, Image, describe
+from vmdk_cache.patience import Patience
 from vmdk_cache.quoting import identifier, quoted
 
 T = TypeVar("T")
@@ -31,16 +32,20 @@ _PAGE_SIZE = 500
 
 
 def connect(
-    options: cfg.ConfigOpts, environ: Mapping[str, str], timeout_s: float | None = None
+    options: cfg.ConfigOpts,
+    environ: Mapping[str, str],
+    timeout_s: float | None = None,
+    patience: Callable[[str], Patience] | None = None,
 ) -> Glance:
     """The Glance of a cinder.conf; sends no request yet.
 
     :param options: oslo.config's, already read; Cinder's options about Glance are registered on it
     :param environ: :data:`os.environ`
     :param timeout_s: for each answer, instead of ``glance_request_timeout``
+    :param patience: with each server, by its URL
     :raises ConfigError: an option is missing or cannot be used
     """
-    asking = identity(options, environ)
+    asking = identity(options, environ, patience)
     if timeout_s is not None:
         asking.session.timeout = timeout_s
     options.register_opts(cinder_options.GLANCE_SECTION, group="glance")

@@ -11,15 +11,19 @@ Passwords are read only from the environment and cinder.conf, and appear in no m
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 from keystoneauth1 import exceptions as ksa_exc
 from keystoneauth1 import loading, noauth, plugin, session
 from oslo_config import cfg
 
 from vmdk_cache.cli import cinder_options
 from vmdk_cache.errors import ConfigError
+from vmdk_cache.patience import Patience
 from vmdk_cache.quoting import quoted
 
 ENVIRONMENT = "the OS_* variables of the environment"
@@ -55,23 +59,34 @@ class Identity:
         return access is not None and _ADMIN_ROLE in access(self.session).role_names
 
 
-def identity(options: cfg.ConfigOpts, environ: Mapping[str, str]) -> Identity:
+#: The errors of ``requests`` that mean that a server did not answer.
+SILENCE = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+
+
+def identity(
+    options: cfg.ConfigOpts,
+    environ: Mapping[str, str],
+    patience: Callable[[str], Patience] | None = None,
+) -> Identity:
     """The credentials of the first line of the module's table that applies; sends no request yet.
 
     :param options: the parsed cinder.conf
     :param environ: :data:`os.environ`
+    :param patience: with each server, by its URL; None: the session's timeout is the only limit
     :raises ConfigError: credentials are missing or incomplete; the text names the option
     """
     _register(options)
+    sending = None if patience is None else PatientSession(patience)
     with _naming("cinder.conf"):
         if environ.get("OS_AUTH_URL") or environ.get("OS_AUTH_TYPE"):
-            return Identity(_session(options, environ), _from_environment(environ), ENVIRONMENT)
+            session = _session(options, environ, sending=sending)
+            return Identity(session, _from_environment(environ), ENVIRONMENT)
         for section, source in _SECTIONS.items():
             if options[section].auth_type:
-                session = _session(options, {}, section)
+                session = _session(options, {}, section, sending)
                 return Identity(session, _from_section(options, section), source)
         if options.auth_strategy != "keystone":
-            return Identity(_session(options, {}), noauth.NoAuth(), None)
+            return Identity(_session(options, {}, sending=sending), noauth.NoAuth(), None)
     raise ConfigError(
         "no Glance credentials are configured: set OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and so on "
         "(source an openrc file), or auth_type and the credentials in [service_user] or [glance] "
@@ -123,7 +138,10 @@ def _from_section(options: cfg.ConfigOpts, section: str) -> plugin.BaseAuthPlugi
 
 
 def _session(
-    options: cfg.ConfigOpts, environ: Mapping[str, str], section: str = "service_user"
+    options: cfg.ConfigOpts,
+    environ: Mapping[str, str],
+    section: str = "service_user",
+    sending: requests.Session | None = None,
 ) -> session.Session:
     """The session for Keystone and Glance: a CA file may hold the certificates of both."""
     ca_file = (
@@ -134,10 +152,35 @@ def _session(
     )
     cert, key = options.glance_certfile, options.glance_keyfile
     return session.Session(
+        session=sending,
         verify=False if options.glance_api_insecure else ca_file,
         cert=(cert, key) if cert and key else cert,
         timeout=options.glance_request_timeout or cinder_options.GLANCE_TIMEOUT_S,
     )
+
+
+class PatientSession(requests.Session):
+    """Waits no longer for a server than the user of the command wants to.
+
+    :param patience: with each server, by its URL without a path
+    """
+
+    def __init__(self, patience: Callable[[str], Patience]) -> None:
+        super().__init__()
+        self._patience = patience
+        for scheme in list(self.adapters):
+            self.mount(scheme, session.TCPKeepAliveAdapter())  # as keystoneauth's own
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        url = urlsplit(request.url or "")
+        patience = self._patience(f"{url.scheme}://{url.netloc.rpartition('@')[2]}")
+        with patience.asking():
+            timeout_s: float = options.get("timeout") or patience.wait_s
+            connect_s = answer_s = min(timeout_s, patience.wait_s)
+            if url.path.endswith("/file"):
+                # Glance may pause in the middle of an image; the download has its own timeout.
+                answer_s = timeout_s
+            return super().send(request, **{**options, "timeout": (connect_s, answer_s)})
 
 
 @contextlib.contextmanager

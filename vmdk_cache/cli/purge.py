@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +80,7 @@ class Purge(command.Lister):
             raise command.UsageError("--ask-glance goes with --expired only")
         catalog = None
         if parsed_args.ask_glance:
-            from vmdk_cache.cli import glance
-
-            catalog = _Catalog(glance.connect(self.configuration.options, os.environ))
+            catalog = _Catalog(self.glance())
         opened = list(self.caches(catalog))
         if parsed_args.image:
             parsed_args.image = self._chosen(parsed_args.image, opened)

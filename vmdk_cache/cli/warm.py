@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -69,7 +68,6 @@ class Warm(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        from vmdk_cache.cli import glance
         from vmdk_cache.cli.progress import progress
         from vmdk_cache.cli.warm_run import SUCCESSES, WarmRun
         from vmdk_cache.clock import SystemClock
@@ -77,7 +75,7 @@ class Warm(command.Lister):
         if parsed_args.from_file is not None and len(parsed_args.image) > 1:
             raise command.UsageError("argument --from-file: only one IMAGE is allowed")
         source: ImageSource
-        source = asked = glance.connect(self.configuration.options, os.environ)
+        source = asked = self.glance()
         images = self._found(asked, parsed_args.image)
         if parsed_args.from_file is not None:
             source = _ImageFile(parsed_args.from_file, images[0])

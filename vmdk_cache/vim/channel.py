@@ -61,7 +61,10 @@ class Cookie:
 
 
 class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
-    """Thread-safe. ``close`` closes idle connections; the others close after their request."""
+    """Thread-safe. ``close`` closes idle connections; the others close after their request.
+
+    :param grace_s: how late vCenter may answer without being silent: the duration of long polls
+    """
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
         version: str,
         ssl_context: ssl.SSLContext,
         read_timeout_s: float,
+        grace_s: float = 0.0,
         path: str = "/sdk",
         request_context: dict[str, str] | None = None,
     ) -> None:
@@ -88,7 +92,9 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
         self._address = (endpoint.host.strip("[]"), endpoint.port)
         self._ssl_context = ssl_context
         self._connect_timeout_s = endpoint.connect_timeout_s
-        self._read_timeout_s = read_timeout_s
+        self._read_timeout_s = read_timeout_s + grace_s
+        self._grace_s = grace_s
+        self._patience = endpoint.patience
         self._listener = endpoint.listener
         self._slots = threading.BoundedSemaphore(endpoint.pool_size)
         self.request_count = 0
@@ -121,12 +127,14 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
             if connection is None:
                 return self._connect()
             if connection.sock is not None and not _is_readable(connection.sock):
+                connection.sock.settimeout(self._may_take_s())
                 return connection
             connection.close()
 
     def _connect(self) -> HTTPSConnection:
         host, port = self._address
-        options: dict[str, Any] = {"timeout": self._connect_timeout_s, "context": self._ssl_context}
+        timeout_s = min(self._connect_timeout_s, self._patience.wait_s)
+        options: dict[str, Any] = {"timeout": timeout_s, "context": self._ssl_context}
         connection = (
             HTTPSConnection(host, port, **options)
             if self._listener is None
@@ -135,11 +143,15 @@ class Channel(SoapStubAdapter):  # type: ignore[misc]  # pyVmomi ships no types
         try:
             connection.connect()
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.sock.settimeout(self._read_timeout_s)
+            connection.sock.settimeout(self._may_take_s())
         except (OSError, HTTPException) as error:
             connection.close()
             raise NotSent from error
         return connection
+
+    def _may_take_s(self) -> float:
+        """How long vCenter may take for the next part of an answer."""
+        return min(self._read_timeout_s, self._grace_s + self._patience.wait_s)
 
     def close(self) -> None:
         self.DropConnections()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import errors
+from vmdk_cache.patience import Patience
 from vmdk_cache.quoting import quoted, sentence
 
 
@@ -40,6 +41,7 @@ class Endpoint:
     :ivar api_retry_count: total attempts of a call that got no answer and may be repeated, because
         it is safe or was never sent; no attempt starts more than two minutes after the first
         failure
+    :ivar patience: limits these times further, for commands
     """
 
     host: str
@@ -53,6 +55,7 @@ class Endpoint:
     listener: Listener | None = field(default=None, repr=False, compare=False)
     connect_timeout_s: float = 30.0
     read_timeout_s: float = 180.0
+    patience: Patience = field(default=Patience(), repr=False, compare=False)
 
     @property
     def server(self) -> str:

@@ -8,7 +8,8 @@ Life:  new -> open() -> generation 1 -> (session expired) -> generation 2 ... ->
   NFC leases of the old one are gone, and their owners notice and recreate them. An account that
   lacks a privilege may also get NotAuthenticated, so the session is checked before a new log-in.
 - A call that got no answer may have taken effect. It is repeated only if it is ``safe``, or if
-  connecting failed, so that nothing was sent; for two minutes at most.
+  connecting failed, so that nothing was sent; for two minutes at most, and for a command no longer
+  than its user wants to wait (vmdk_cache/patience.py).
 - vCenter ends a session after 30 idle minutes. Nothing breaks (see above), and a running
   :class:`~vmdk_cache.vim.task.TaskWaiter` calls :meth:`Session.keep_alive`, so that this needs no
   separate thread.
@@ -189,13 +190,19 @@ class Session:
             return without_references(getattr(target, method)(**args))
 
         try:
-            return self.guarded(once, method=method, moref=moref, safe=safe)
+            return self.guarded(once, method=method, moref=moref, safe=safe, poll=poll)
         except errors.ObjectNotFound as error:
             self.forget_folder(error.moref)
             raise
 
     def guarded(
-        self, function: Callable[[], T], *, method: str, moref: str | None = None, safe: bool
+        self,
+        function: Callable[[], T],
+        *,
+        method: str,
+        moref: str | None = None,
+        safe: bool,
+        poll: bool = False,
     ) -> T:
         """Run ``function()`` under the session's rules: translate errors, log in again, retry.
 
@@ -214,7 +221,7 @@ class Session:
                 self.renew(generation, refused)
             return once()
 
-        return self._persistently(logged_in, safe=safe)
+        return self._persistently(logged_in, safe=safe, poll=poll)
 
     def renew(self, generation: int, refused: errors.SessionExpired | None = None) -> None:
         """Log in again, because vCenter no longer knows the session of this generation.
@@ -237,19 +244,23 @@ class Session:
             if folder == moref:
                 self.folders.pop(path, None)
 
-    def _persistently(self, function: Callable[[], T], *, safe: bool) -> T:
-        def again(error: BaseException) -> bool:
-            return isinstance(error, errors.Unreachable) and (
-                safe or isinstance(error.__cause__, faults.NotSent)
-            )
+    def _persistently(self, function: Callable[[], T], *, safe: bool, poll: bool = False) -> T:
+        with self.endpoint.patience.asking(LONG_POLL_S if poll else 0) as wait:
 
-        return retry.call(
-            function,
-            attempts=self.endpoint.api_retry_count,
-            when=again,
-            within_s=_REPEAT_WITHIN_S,
-            clock=self.clock,
-        )
+            def again(error: BaseException) -> bool:
+                return (
+                    isinstance(error, errors.Unreachable)
+                    and (safe or isinstance(error.__cause__, faults.NotSent))
+                    and wait.lasts(error)
+                )
+
+            return retry.call(
+                function,
+                attempts=self.endpoint.api_retry_count,
+                when=again,
+                within_s=_REPEAT_WITHIN_S,
+                clock=self.clock,
+            )
 
     def _open_wire(self) -> _Wire:
         wire = self._wire
@@ -290,8 +301,8 @@ class Session:
     def _log_in(self) -> _Wire:
         """Send 2 requests on a new connection: RetrieveContent for the API version, and Login."""
         cookie = Cookie()
-        calls = self._channel(cookie, self.endpoint.read_timeout_s)
-        polls = self._channel(cookie, LONG_POLL_S + self.endpoint.read_timeout_s)
+        calls = self._channel(cookie)
+        polls = self._channel(cookie, grace_s=LONG_POLL_S)
         instance: Any = vim.ServiceInstance("ServiceInstance", calls)
         with faults.translated(method="Login", server=self.endpoint.server):
             content = instance.RetrieveContent()
@@ -315,11 +326,12 @@ class Session:
         self._last_call = self.clock.monotonic()
         return _Wire(calls, polls, cookie, content)
 
-    def _channel(self, cookie: Cookie, read_timeout_s: float) -> Channel:
+    def _channel(self, cookie: Cookie, grace_s: float = 0.0) -> Channel:
         return Channel(
             self.endpoint,
             cookie=cookie,
             version=OLDEST_VERSION,
             ssl_context=self.ssl_context,
-            read_timeout_s=read_timeout_s,
+            read_timeout_s=self.endpoint.read_timeout_s,
+            grace_s=grace_s,
         )

@@ -11,9 +11,11 @@ import pytest
 
 from tests.contract.vcenters import Target
 from tests.contract.vim.conftest import Place
+from tests.fakes.clock import ManualClock
 from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import ClientClock
 from vmdk_cache import errors
+from vmdk_cache.patience import LimitedPatience
 from vmdk_cache.vim.session import Session
 
 
@@ -106,3 +108,12 @@ def test_a_call_that_is_never_sent_is_given_up_after_the_bound(
     assert door.refused == through_the_door.endpoint.api_retry_count
     assert vc.request_log.count("CreateFolder") == before
     door.shut(0)
+
+
+def test_a_command_does_not_try_a_refused_log_in_again(target: Target) -> None:
+    clock = ManualClock()
+    patience = LimitedPatience("vCenter", 60, pytest.fail, (errors.Unreachable,), clock)
+    endpoint = target.endpoint(host="127.0.0.1", port=1, api_retry_count=10, patience=patience)
+    with pytest.raises(errors.Unreachable, match="refused"):
+        Session(endpoint, clock).open()
+    assert clock.slept == []
