@@ -238,7 +238,7 @@ def test_help_needs_neither_a_configuration_nor_pyvmomi(run: Run) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S
     )
     assert done.returncode == 0, done.stderr
-    assert "exit codes:" in done.stdout and "141" in done.stdout and "purge" in done.stdout
+    assert "purge" in done.stdout
     assert run("--version", bare=True).stdout.startswith("vmdk-cache ")
     assert "IMAGE" in run("show", "--help", bare=True).stdout
     script = run("complete", bare=True).stdout

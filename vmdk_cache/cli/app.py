@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import logging
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cliff import app, commandmanager, help
+from cliff import app, commandmanager
+from cliff.help import HelpCommand
 
 import vmdk_cache
-from vmdk_cache.cli import exit_code
+from vmdk_cache.cli import exit_code, help
 from vmdk_cache.quoting import quoted
 
 #: Name -> help text. The command ``list`` is the class ``List`` in vmdk_cache/cli/list.py, etc.
@@ -126,6 +126,13 @@ class App(app.App):
                 **(argparse_kwargs or {}),
             },
         )
+        parser.add_argument(
+            "--help-all",
+            action=_HelpAll,
+            nargs=0,
+            default=False,
+            help="show the help with everything in it, and exit",
+        )
         add_shared_options(parser)
         for action in parser._actions:
             if action.dest == "version":
@@ -163,7 +170,7 @@ class App(app.App):
     def initialize_app(self, argv: Sequence[str]) -> None:
         if not argv:
             asked = self.options.deferred_help
-            self.parser.print_help(self.stdout if asked else self.stderr)
+            print(self.help(), end="", file=self.stdout if asked else self.stderr)
             raise SystemExit(exit_code.OK if asked else exit_code.USAGE)
 
     def run_subcommand(self, argv: list[str]) -> int:
@@ -180,15 +187,31 @@ class App(app.App):
             self.parser.error(f"unknown command {quoted(named[0])}: use one of {known}")
         return super().run_subcommand(argv)
 
+    def help(self, named: Sequence[str] = ()) -> str:
+        """The help that was asked for: of a command or, without a name, of the program."""
+        if not named:
+            if self.options.help_all:
+                return self.parser.format_help()
+            return help.of_program(self.parser, _commands())
+        factory, name, _ = self.command_manager.find_command(list(named))
+        parser = factory(self, self.options).get_parser(f"{self.NAME} {name}")
+        return parser.format_help() if self.options.help_all else help.of_command(parser)
 
-class _Help(help.HelpCommand):
+
+class _Help(HelpCommand):
     """print help, in general or for one command"""
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        if parsed_args.cmd:
-            return super().take_action(parsed_args)
-        self.app.parser.print_help(sys.stdout)
+        app: Any = self.app
+        print(app.help(parsed_args.cmd), end="", file=app.stdout)
         return exit_code.OK
+
+
+class _HelpAll(argparse.Action):
+    """Like ``--help``, for which cliff's App looks after it has parsed the command line."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, *values: Any) -> None:
+        namespace.deferred_help = namespace.help_all = True
 
 
 def _timeout(text: str) -> float:
@@ -201,12 +224,16 @@ def _timeout(text: str) -> float:
 _timeout.__name__ = "number of seconds"  # argparse's name for it: "invalid ... value"
 
 
-def _epilog() -> str:
+def _commands() -> str:
     every = {
         **COMMANDS,
         "complete": "print a completion script for bash",
         "help": "print help, in general or for one command",
     }
-    commands = "\n".join(f"  {name:<10}{says}" for name, says in every.items())
+    lines = "\n".join(f"  {name:<10}{says}" for name, says in every.items())
+    return f"commands:\n{lines}"
+
+
+def _epilog() -> str:
     codes = (exit_code.__doc__ or "").split("\n\n")[1].replace("    ", "  ")
-    return f"commands:\n{commands}\n\nexit codes:\n{codes}\n\n{_EXAMPLES}"
+    return f"{_commands()}\n\nexit codes:\n{codes}\n\n{_EXAMPLES}"

@@ -48,22 +48,21 @@ class Check(command.Lister):
             "--directories",
             action=argparse.BooleanOptionalAction,
             default=True,
-            help="search the datastores for directories that contain no virtual machine's files "
-            "(each search is a task in vCenter)",
+            help="search the datastores for directories without files of virtual machines; each "
+            "search is a task in vCenter",
         )
         parser.add_argument(
             "--backings",
             action=argparse.BooleanOptionalAction,
             default=None,
-            help="look for virtual machines whose volumes do not exist in Cinder (default: look, "
-            "but only print a message if Cinder's API cannot be used; with --backings that is a "
-            "failure)",
+            help="look for virtual machines whose volumes do not exist in Cinder; with "
+            "--backings, it is a failure if Cinder's API cannot be used",
         )
         parser.add_argument(
             "--remove-directories",
             action="store_true",
-            help="permanently delete those directories; first make sure that no other vCenter with "
-            "a backend of the same name uses the datastore, which this command cannot detect",
+            help="permanently delete them; first make sure that no other vCenter with a backend of "
+            "the same name uses the datastore: the command cannot detect that",
         )
         command.add_yes(parser)
         return parser

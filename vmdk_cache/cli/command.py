@@ -29,6 +29,7 @@ from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import TIMEOUT_S, add_shared_options
 from vmdk_cache.cli.columns import cleaned, exact
+from vmdk_cache.cli.help import SHARED, Formatter
 from vmdk_cache.patience import LimitedPatience, Patience
 from vmdk_cache.quoting import quoted, sentence
 
@@ -82,9 +83,8 @@ class Command(command.Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        group = parser.add_argument_group(
-            "shared options", "also allowed before the command's name"
-        )
+        parser.formatter_class = Formatter
+        group = parser.add_argument_group(SHARED, "also allowed before the command's name")
         add_shared_options(group)
         return parser
 
