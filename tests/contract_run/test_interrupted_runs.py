@@ -67,7 +67,7 @@ def test_two_runs_of_a_checkout_do_not_remove_each_others_things() -> None:
             second = command({**server.variables, "VCENTER_PASSWORD": PASSWORD})
             _, said = second.communicate(timeout=120)
             assert second.returncode == 2
-            assert "from this checkout is under way" in said
+            assert "from this checkout is in progress" in said
         finally:
             for pid in tests:
                 os.kill(pid, signal.SIGKILL)
