@@ -19,8 +19,9 @@ from vmdk_cache.cache.engine import ImageCache
 from vmdk_cache.cache.events import Listener, to_all
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.importer import Importer
+from vmdk_cache.cache.pinning import Pinning
 from vmdk_cache.cache.ports import Catalog, MarkedImages
-from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
+from vmdk_cache.cache.record import ATTRIBUTES, RECORD_KEY
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
 from vmdk_cache.cache.usage import Usage
@@ -49,6 +50,7 @@ class RunningCache:
     :ivar images: creates volumes from images
     :ivar replication: makes further copies of templates, in threads of its own
     :ivar purge: deletes templates that have expired, are stale or exceed a limit
+    :ivar pinning: pins images for operators
     :ivar reconcile: finds and repairs what is wrong in the cache's folder
     :ivar housekeeping: runs both at each ``image_cache_purge_interval``
     :ivar reporter: the report to Cinder's scheduler
@@ -64,6 +66,7 @@ class RunningCache:
     images: ImageCache
     replication: Replication
     purge: Purge
+    pinning: Pinning
     reconcile: Reconcile
     housekeeping: Housekeeping
     reporter: BackendReporter
@@ -116,7 +119,7 @@ def build(
         folder=backend.folder[:-1],
         record_key=RECORD_KEY,
         cluster_names=backend.clusters,
-        attributes=[ATTRIBUTE],
+        attributes=ATTRIBUTES,
     )
     store = VCenterTemplateStore(
         session, waiter, index, backend=backend, lock_domain=lambda: locks.domain
@@ -158,6 +161,7 @@ def build(
         images,
         replication,
         purge,
+        Pinning(context),
         reconcile,
         Housekeeping(purge, reconcile, clock),
         BackendReporter(context),

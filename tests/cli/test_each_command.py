@@ -37,6 +37,17 @@ def shows(lab: Lab, run: Run) -> None:
     assert lab.templates()[0] in run("show", lab.image().id).stdout
 
 
+def pins(lab: Lab, run: Run) -> None:
+    [row] = run.json("pin", lab.image().id)
+    assert (row["Image"], row["Outcome"]) == (lab.image().id, "pinned")
+
+
+def unpins(lab: Lab, run: Run) -> None:
+    run("pin", lab.image().id)
+    [row] = run.json("unpin", lab.image().id)
+    assert (row["Image"], row["Outcome"]) == (lab.image().id, "unpinned")
+
+
 def purges(lab: Lab, run: Run) -> None:
     [row] = run.json("purge", "--all", "--yes")
     assert row["Image"] == lab.image().id
@@ -79,6 +90,8 @@ DOES: dict[str, Callable[[Lab, Run], None]] = {
     "list": lists,
     "warm": warms,
     "show": shows,
+    "pin": pins,
+    "unpin": unpins,
     "purge": purges,
     "check": checks,
     "preflight": preflights,

@@ -24,7 +24,7 @@ from tests.contract.given import PLAN, Given, Plan, Problem, in_variables, read
 from tests.contract.ground import Choice, Ground, ground
 from tests.contract.journal import Journal
 from tests.contract.run import Run
-from tests.contract.sweep import Sweep, will_define_the_caches_attribute
+from tests.contract.sweep import Sweep, will_define_the_caches_attributes
 from vmdk_cache import errors
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import authorization, inventory, properties
@@ -141,7 +141,7 @@ def _prepared(given: Given, session: Session, state: Path, run: Run) -> Plan:
         except errors.VmdkCacheError as failure:
             raise Problem(f"VCENTER: {in_variables(failure)}") from failure
     _swept(session, state, lambda each: each.machine == run.machine and each != run, before=True)
-    will_define_the_caches_attribute(session, run)
+    will_define_the_caches_attributes(session, run)
     about = session.content.about
     _say(
         f"{about.fullName} at {given.server}, as {given.user}: datacenter "

@@ -16,7 +16,7 @@ from tests.contract.ground import WITHOUT_NAMES
 from tests.contract.journal import sessions_in
 from tests.contract.run import PREFIX, Run, run_of
 from vmdk_cache import errors, retry
-from vmdk_cache.cache.record import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTES
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import datastore_browser, inventory, properties, template
 from vmdk_cache.vim.custom_attribute import CustomAttributes
@@ -27,25 +27,26 @@ from vmdk_cache.vim.task import TaskWaiter
 _ATTEMPTS = 6
 _AT_ONCE = 8
 _TASK_TIMEOUT_S = 600.0
-#: Suffix of the attribute that records that a run has defined the cache's own attribute.
-_DEFINED = f"defined {ATTRIBUTE}"
+#: The cache's own attributes, each with the suffix of one that records that a run has defined it.
+_DEFINED = {name: f"defined {name}" for name in ATTRIBUTES}
 
 Mine = Callable[[Run], bool]
 
 
-def will_define_the_caches_attribute(session: Session, run: Run) -> None:
-    """If vCenter lacks the cache's custom attribute, record that there: the tests define it, and a
-    sweep removes it again."""
-    if CustomAttributes.of(session).field_key(ATTRIBUTE) is not None:
-        return
+def will_define_the_caches_attributes(session: Session, run: Run) -> None:
+    """If vCenter lacks one of the cache's custom attributes, record that there: the tests define
+    it, and a sweep removes it again."""
     manager = session.content.customFieldsManager._GetMoId()
-    try:
-        session.invoke(
-            "CustomFieldsManager", manager, "AddCustomFieldDef",
-            name=run.named(_DEFINED), moType=vim.VirtualMachine,
-        )  # fmt: skip
-    except errors.NoPermission:
-        pass  # then the tests cannot define it either
+    for name, marker in _DEFINED.items():
+        if CustomAttributes.of(session).field_key(name) is not None:
+            continue
+        try:
+            session.invoke(
+                "CustomFieldsManager", manager, "AddCustomFieldDef",
+                name=run.named(marker), moType=vim.VirtualMachine,
+            )  # fmt: skip
+        except errors.NoPermission:
+            return  # then the tests cannot define it either
 
 
 class Sweep:
@@ -193,13 +194,16 @@ class Sweep:
         found = {str(each.name): int(each.key) for each in self._definitions()}
         doomed = {name: key for name, key in found.items() if _is_of(name, mine)}
         kept = [name for name in found if name not in doomed and run_of(name) is not None]
-        defined = [name for name in doomed if name.endswith(_DEFINED)]
-        others = any(name.endswith(_DEFINED) for name in kept)
-        key = found.get(ATTRIBUTE)
-        if defined and not others and key is not None and not self._is_used(key):
-            doomed = {ATTRIBUTE: key, **doomed}
-        # The marker of the cache's attribute goes last.
-        for name in sorted(doomed, key=lambda name: name in defined):
+        markers = []
+        for attribute, marker in _DEFINED.items():
+            defined = [name for name in doomed if name.endswith(marker)]
+            others = any(name.endswith(marker) for name in kept)
+            key = found.get(attribute)
+            if defined and not others and key is not None and not self._is_used(key):
+                doomed = {attribute: key, **doomed}
+            markers += defined
+        # The markers of the cache's attributes go last.
+        for name in sorted(doomed, key=lambda name: name in markers):
             try:
                 self._remove_definition(doomed[name])
             except errors.ObjectNotFound:

@@ -22,6 +22,7 @@ from vmdk_cache.cache.context import CacheContext
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.events import to_all
 from vmdk_cache.cache.key import CacheKey, is_copy_name, replica_name, template_name
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Directory, Disk, Place, Space, Volume
 from vmdk_cache.cache.record import Record
 from vmdk_cache.cache.usage import Usage
@@ -176,6 +177,7 @@ class MemoryStore:
                 host=place.host,
                 used_at=None,
                 warmed_at=None,
+                pinned=None,
             )
             return self.vms[moref]
 
@@ -212,6 +214,13 @@ class MemoryStore:
             seen = self.vms.get(entry.moref)
             if seen is not None and seen.owner is Owner.UNKNOWN:
                 self.vms[entry.moref] = dataclasses.replace(seen, owner=Owner.OURS)
+
+    def set_pin(self, entry: CacheEntry, pin: Pin | None) -> None:
+        self.called("set_pin")
+        with self._lock:
+            if entry.moref not in self.vms:
+                raise errors.ObjectNotFound("gone", moref=entry.moref)
+            self.vms[entry.moref] = dataclasses.replace(self.vms[entry.moref], pinned=pin)
 
     def destroy(self, entry: CacheEntry) -> None:
         self.called("destroy")

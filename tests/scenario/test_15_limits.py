@@ -9,7 +9,8 @@ from pyVmomi import vim
 
 from tests.fakes.images import FakeImageSource, as_stream_optimized, filesystem_disk
 from tests.scenario.conftest import MIB, Lab, volume
-from vmdk_cache.cache.record import ATTRIBUTE
+from vmdk_cache.cache.pinning import Outcome
+from vmdk_cache.cache.record import ATTRIBUTES
 from vmdk_cache.conf import Settings
 
 DAY_S = 86400
@@ -48,8 +49,10 @@ def test_an_account_without_the_privilege_still_caches(lab: Lab) -> None:
     assert lab.cache.purge.run() == []
 
 
-def test_no_clone_shows_when_its_template_was_used(lab: Lab) -> None:
+def test_no_clone_shows_when_its_template_was_used_or_who_pinned_it(lab: Lab) -> None:
     lab.create(1)
+    [pinned] = lab.cache.pinning.pin(lab.image.id, "alice", "ctl1")
+    assert pinned.outcome is Outcome.PINNED
     lab.create(2)
     names = {field.key: field.name for field in lab.vcenter.custom_fields.field}
     shown = {
@@ -57,7 +60,7 @@ def test_no_clone_shows_when_its_template_was_used(lab: Lab) -> None:
         for vm in lab.vcenter.vms()
     }
     (template,) = lab.templates()
-    assert shown.pop(template) == [ATTRIBUTE]
+    assert sorted(shown.pop(template)) == sorted(ATTRIBUTES)
     assert set(map(tuple, shown.values())) == {()}
 
 

@@ -30,7 +30,7 @@ from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.events import Event, Reason
 from vmdk_cache.cache.key import CacheKey, name_prefix, template_name
 from vmdk_cache.cache.ports import Place, Volume
-from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
+from vmdk_cache.cache.record import ATTRIBUTES, RECORD_KEY
 from vmdk_cache.cache.replication import THREAD_NAME
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 from vmdk_cache.image import Image
@@ -453,7 +453,7 @@ class World:
     def _check_volumes(self, entries: list[CacheEntry]) -> None:
         found = {vm.name for vm in self.vcenter.vms()} - {entry.name for entry in entries}
         assert found == set(self.volumes), "volumes without an owner, or missing volumes"
-        usage = [f.key for f in self.vcenter.custom_fields.field if f.name == ATTRIBUTE]
+        usage = [f.key for f in self.vcenter.custom_fields.field if f.name in ATTRIBUTES]
         for name, wanted in self.volumes.items():
             vm = self.vcenter.find_vm(name)
             (disk,) = vm.disks

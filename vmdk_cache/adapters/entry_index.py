@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, classify
 from vmdk_cache.cache.key import CacheKey, template_name
-from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, Notes, Record
+from vmdk_cache.cache.pin import Pin
+from vmdk_cache.cache.record import ATTRIBUTE, ATTRIBUTES, PIN_ATTRIBUTE, RECORD_KEY, Notes, Record
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import virtual_machine
 from vmdk_cache.vim.inventory_index import FollowedVm, InventoryIndex
@@ -52,7 +53,7 @@ class _State:
 class EntryIndex:
     """Thread-safe.
 
-    :param index: follows the cache's folders, with :data:`RECORD_KEY` and :data:`ATTRIBUTE`
+    :param index: follows the cache's folders, with :data:`RECORD_KEY` and :data:`ATTRIBUTES`
     :param backend: whose templates they are
     :param deployment: in which cloud, see vmdk_cache/deployment.py
     :param folder: name of the folder that new ones go into
@@ -104,7 +105,7 @@ class EntryIndex:
 
         :raises ObjectNotFound: it is gone already
         """
-        made = virtual_machine.get_vm(self._session, moref, RECORD_KEY, attributes=[ATTRIBUTE])
+        made = virtual_machine.get_vm(self._session, moref, RECORD_KEY, attributes=ATTRIBUTES)
         if made is None:
             raise errors.ObjectNotFound(
                 f"template {quoted(name)} was deleted as soon as it was made", moref=moref
@@ -156,6 +157,7 @@ class EntryIndex:
             deployment=deployment,
             accessible=vm.connection_state not in LOST_STATES,
             has_config=vm.has_config,
+            pinned=Pin.from_json(vm.custom_values.get(PIN_ATTRIBUTE), vm.moref),
         )
 
     def _owner(self, deployment: str) -> Owner:
@@ -169,7 +171,7 @@ class EntryIndex:
         importing = [entry.moref for entry in entries if entry.phase is Phase.IMPORTING]
         if not importing:
             return entries
-        read = virtual_machine.get_vms(self._session, importing, RECORD_KEY, attributes=[ATTRIBUTE])
+        read = virtual_machine.get_vms(self._session, importing, RECORD_KEY, attributes=ATTRIBUTES)
         return [
             entry if entry.moref not in importing else self.entry_of(read[entry.moref])
             for entry in entries

@@ -24,8 +24,9 @@ from vmdk_cache.adapters.volume_clone import VolumeClone
 from vmdk_cache.backend import Backend
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Place, Volume
-from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY, SCHEMA, Notes, Record
+from vmdk_cache.cache.record import ATTRIBUTE, PIN_ATTRIBUTE, RECORD_KEY, SCHEMA, Notes, Record
 from vmdk_cache.image import Image
 from vmdk_cache.quoting import quoted
 from vmdk_cache.vim import clone_spec, import_lease, import_spec, recent_task, template
@@ -214,6 +215,10 @@ class VCenterTemplateStore:
         seen = self._entries.look_again(entry)
         if seen is not None and seen.phase is Phase.READY and not seen.was_ready:
             note_content(self._session, seen)
+
+    def set_pin(self, entry: CacheEntry, pin: Pin | None) -> None:
+        text = "" if pin is None else pin.to_json(entry.moref)
+        CustomAttributes.of(self._session).set_or_refuse(entry.moref, PIN_ATTRIBUTE, text)
 
     def destroy(self, entry: CacheEntry) -> None:
         with self._changing():

@@ -32,7 +32,7 @@ from vmdk_cache.adapters.clone_calls import LOST, CloneCalls
 from vmdk_cache.adapters.disk_in_clone import DiskInClone, trials_of
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.ports import Place, Volume
-from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
+from vmdk_cache.cache.record import ATTRIBUTES, RECORD_KEY
 from vmdk_cache.quoting import quoted, sentence
 from vmdk_cache.vim import clone_spec, template, virtual_disk, virtual_machine
 from vmdk_cache.vim.folder import ensure_folder
@@ -215,7 +215,7 @@ class VolumeClone:
                 None if grows_eagerly else self._capacity_bytes,
                 self._request.instance_uuid,
                 forbidden_key=RECORD_KEY,
-                forbidden_attributes=[ATTRIBUTE],
+                forbidden_attributes=ATTRIBUTES,
                 look=self._disk.look,
             ),
             attempts=ATTEMPTS,

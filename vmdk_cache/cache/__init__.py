@@ -11,6 +11,7 @@ eviction_plan.py   which templates to remove, and why
 evictor.py         removes one of them; templates_in_use.py protects those in use
 entry.py           a VM in the cache's folder, and its life; key.py names it
 record.py          what is written on it; usage.py notes its uses
+pin.py             an operator's wish to keep an image; pinning.py notes it
 findings.py        what can be wrong with it
 ports.py           what the engine needs of vCenter and Glance
 context.py         what all parts share

@@ -32,9 +32,11 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vmdk_cache.cache.key import image_id_in, is_copy_name
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.record import Record
 
 #: Without an NFC lease, an import lacks only MarkAsTemplate, which takes seconds. After this long
@@ -90,6 +92,8 @@ class CacheEntry:
     :ivar accessible: False if vCenter reports its files as lost or out of reach
     :ivar has_config: False if vCenter has no configuration of it: its files are lost, or it is
         being created
+    :ivar pinned: the operator's pin noted on this copy; :func:`pins_of` says which images are
+        pinned
     """
 
     moref: str
@@ -111,6 +115,7 @@ class CacheEntry:
     deployment: str = ""
     accessible: bool = True
     has_config: bool = True
+    pinned: Pin | None = None
 
     @property
     def image_id(self) -> str | None:
@@ -138,6 +143,22 @@ class CacheEntry:
     def unused_since(self) -> datetime.datetime | None:
         """The latest of its import, its uses and its warm-ups; None if none is known."""
         return latest(self.created_at, self.used_at, self.warmed_at)
+
+
+def pins_of(entries: Iterable[CacheEntry]) -> dict[str, Pin]:
+    """The pinned images, those with a pin on any copy: Glance id -> its oldest pin.
+
+    A copy that was altered by hand is no longer served, but what the operator wanted still holds
+    for the others.
+    """
+    pins: dict[str, Pin] = {}
+    for entry in entries:
+        if entry.pinned is None or entry.image_id is None:
+            continue
+        if entry.phase in (Phase.READY, Phase.ALTERED):
+            known = pins.get(entry.image_id, entry.pinned)
+            pins[entry.image_id] = min(known, entry.pinned, key=lambda pin: pin.at)
+    return pins
 
 
 def latest(*times: datetime.datetime | None) -> datetime.datetime | None:

@@ -11,6 +11,10 @@ a spare copy costs a clone across datastores, losing the last one an import. Ent
 not ours, being imported or in use are never candidates, but an import counts for every limit. A
 replica is an entry like any other: it has its template's age and its own uses.
 
+A pinned image (cache/pin.py) keeps its templates, whatever their age and whatever the limits; they
+count for the limits. A pin makes no template useful that can no longer be served: what is altered,
+stale or superseded goes.
+
 Images to keep warm (cache/context.py) go last. A limit that is exceeded takes the last copy of such
 an image only when no other candidate is left. An import never does, because the image would be
 imported again at once. So when the marked images exceed a limit, those that were imported first
@@ -33,9 +37,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vmdk_cache import conf, errors
-from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, latest
+from vmdk_cache.cache.entry import CacheEntry, Owner, Phase, latest, pins_of
 from vmdk_cache.cache.events import Reason, Rule
 from vmdk_cache.cache.key import CacheKey, fingerprint
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 from vmdk_cache.image import ACTIVE, Image
@@ -157,6 +162,7 @@ def plan_eviction(
     everything = list(entries)
     stale = stale or {}
     supersession = Supersession(entry for entry in everything if entry.moref not in stale)
+    pins = pins_of(everything)
     keep: list[Verdict] = []
     remove: list[Verdict] = []
     candidates: list[CacheEntry] = []
@@ -166,6 +172,9 @@ def plan_eviction(
         rule, reason = (
             (None, why_not) if why_not else _judge(entry, now, settings, stale, supersession)
         )
+        pin = _pin_on(entry, pins)
+        if pin is not None and rule in (None, Rule.EXPIRED):
+            rule, reason, why_not = None, str(pin), why_not or str(pin)
         if rule is not None:
             remove.append(Verdict(entry, reason, rule))
             tally.free(entry)
@@ -194,11 +203,15 @@ def plan_requested(
 
     :param image_ids: None: all
     """
+    everything = list(entries)
+    pins = pins_of(everything)
     keep: list[Verdict] = []
     remove: list[Verdict] = []
-    for entry in entries:
+    for entry in everything:
         if why_not := _not_removable(entry, in_use):
             keep.append(Verdict(entry, why_not))
+        elif pin := _pin_on(entry, pins):
+            keep.append(Verdict(entry, f"{pin}: unpin it first"))
         elif image_ids is None or entry.image_id in image_ids:
             remove.append(Verdict(entry, "asked for", Rule.REQUESTED))
         else:
@@ -232,9 +245,10 @@ def plan_room(
     for entry in everything:
         tally.add_entry(entry)
     tally.add(size_bytes)
-    candidates = sorted(
-        (entry for entry in everything if _not_removable(entry, in_use) is None), key=_last_use
-    )
+    pins = pins_of(everything)
+    removable = [entry for entry in everything if _not_removable(entry, in_use) is None]
+    candidates = sorted((e for e in removable if _pin_on(e, pins) is None), key=_last_use)
+    pinned = len(removable) - len(candidates)
     removed: list[Verdict] = []
     while exceeded := tally.exceeded(datastore, size_bytes):
         oldest = _next(candidates, exceeded, datastore, tally, kept)
@@ -242,7 +256,8 @@ def plan_room(
             raise errors.NotCacheable(
                 Reason.NO_ROOM,
                 f"a template of {size_bytes / 2**30:.4g} GiB would exceed {exceeded}, and "
-                f"{'nothing more' if oldest is None else 'too little'} can be removed for it",
+                f"{'nothing more' if oldest is None else 'too little'} can be removed for it"
+                + (f" while {_counted(pinned)} pinned" if pinned and oldest is None else ""),
             )
         candidates.remove(oldest)
         tally.take_away(oldest)
@@ -294,6 +309,15 @@ def _not_removable(entry: CacheEntry, in_use: Collection[str]) -> str | None:
     if entry.phase is Phase.IMPORTING:
         return "import in progress"
     return "being cloned or waited for" if entry.moref in in_use else None
+
+
+def _counted(templates: int) -> str:
+    return "1 template is" if templates == 1 else f"{templates} templates are"
+
+
+def _pin_on(entry: CacheEntry, pins: Mapping[str, Pin]) -> Pin | None:
+    """The pin that protects the entry: its image's, if volumes can be cloned from the entry."""
+    return pins.get(entry.image_id or "") if entry.phase is Phase.READY else None
 
 
 def _last_use(entry: CacheEntry) -> datetime.datetime:

@@ -4,6 +4,7 @@
     bar new clones       this process is cloning from it, or volumes wait for it -> next time
     look again           gone, imported again, or used since the plan was made   -> not now
     check its datastore  its files seem lost because the datastore is offline    -> next time
+    hand on its pin      the image's other copies stay pinned
     destroy it           vCenter reports that another process is cloning it      -> next time
 
 Callers are the purge, the reconcile, an import that needs room, an import that finds an abandoned
@@ -21,11 +22,11 @@ from oslo_log import log as logging
 
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
-from vmdk_cache.cache.entry import CacheEntry, latest
+from vmdk_cache.cache.entry import CacheEntry, Phase, latest
 from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.key import lock_name
-from vmdk_cache.quoting import quoted
+from vmdk_cache.quoting import quoted, sentence
 
 LOG = logging.getLogger(__name__)
 
@@ -78,9 +79,10 @@ class Evictor:
                 if seen is None:
                     return Stayed("it is gone already", gone=True)
                 if not (_is_same(seen, entry) and still(seen)):
-                    return Stayed("it was used, or altered, since it was listed")
+                    return Stayed("it was used, altered or pinned since it was listed")
                 if not self._is_in_reach(seen, verdict.rule):
                     return Stayed("its datastore is not accessible")
+                self._hand_on_pin(seen)
                 self._context.store.destroy(seen)
         except (errors.LockTimeout, errors.InUse, errors.FileLocked) as busy:
             LOG.debug("Template %s is in use, the next run retries: %s", quoted(entry.name), busy)
@@ -106,6 +108,30 @@ class Evictor:
         )
         return None
 
+    def _hand_on_pin(self, entry: CacheEntry) -> None:
+        """Pin the image's other copies, because the pin of ``entry`` goes with it. A failure does
+        not stop the removal: ``entry`` is of no use, pinned or not."""
+        if entry.pinned is None:
+            return
+        heirs = 0
+        try:
+            for other in self._context.store.entries():
+                if (other.image_id, other.phase) != (entry.image_id, Phase.READY):
+                    continue
+                if other.moref != entry.moref:
+                    if other.pinned is None:
+                        self._context.store.set_pin(other, entry.pinned)
+                    heirs += 1
+        except errors.VCenterError as failure:
+            LOG.info("The pin of %s is not handed on: %s", quoted(entry.name), failure)
+        if not heirs:
+            LOG.warning(
+                "Template %s was %s. It cannot be served any more and is deleted, and the pin with "
+                "it: pin the image again once it has a new template.",
+                quoted(entry.name),
+                sentence(str(entry.pinned)),
+            )
+
     def _is_in_reach(self, entry: CacheEntry, rule: Rule | None) -> bool:
         """Whether unreadable files are really lost. While the datastore is out of reach, perhaps
         for an hour, that is unknown."""
@@ -116,7 +142,8 @@ class Evictor:
 
 def _is_same(seen: CacheEntry, planned: CacheEntry) -> bool:
     """Whether the entry has not changed since the plan: another process may have deleted it and
-    imported it again, completed its import, or used it."""
-    return (seen.phase, seen.record) == (planned.phase, planned.record) and (
+    imported it again, completed its import, used it or pinned it."""
+    same = (planned.phase, planned.record, planned.pinned)
+    return (seen.phase, seen.record, seen.pinned) == same and (
         planned.unused_since == latest(seen.unused_since, planned.unused_since)
     )

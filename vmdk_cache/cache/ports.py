@@ -15,6 +15,7 @@ from typing import Protocol
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import CacheKey
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.image import Image, ImageSource
 from vmdk_cache.quoting import identifier
 
@@ -296,6 +297,13 @@ class TemplateStore(Protocol):
         if the account may not, or if the owner has become known meanwhile.
 
         :raises VCenterError: vCenter cannot be asked
+        """
+
+    def set_pin(self, entry: CacheEntry, pin: Pin | None) -> None:
+        """Note an operator's pin on the entry, for all processes to see; None removes it.
+
+        :raises NoPermission: the account may not, or vCenter has no such attribute for VMs
+        :raises ObjectNotFound: the entry is gone
         """
 
     def destroy(self, entry: CacheEntry) -> None:

@@ -37,6 +37,9 @@ from vmdk_cache.cache.key import CacheKey
 RECORD_KEY = "vmdk_cache.record"
 #: The custom attribute of the notes.
 ATTRIBUTE = "vmdk_cache.usage"
+#: The custom attribute of an operator's pin (cache/pin.py).
+PIN_ATTRIBUTE = "vmdk_cache.pin"
+ATTRIBUTES = (ATTRIBUTE, PIN_ATTRIBUTE)
 SCHEMA = 2
 #: Characters of an image's name that a record keeps; Glance allows 255.
 IMAGE_NAME_LENGTH = 128

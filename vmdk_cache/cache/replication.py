@@ -331,7 +331,7 @@ class Replication:
                 within_s=volume_request.PAUSES_WITHIN_S,
                 clock=self._context.clock,
             )
-            return self._with_times(made, source), place
+            return self._with_pin(self._with_times(made, source), source), place
 
     @contextlib.contextmanager
     def _source(self, copies: Sequence[CacheEntry]) -> Iterator[CacheEntry]:
@@ -368,3 +368,18 @@ class Replication:
         except errors.VmdkCacheError as failure:
             LOG.info("The use of replica %s was not noted: %s", quoted(made.name), failure)
             return made
+
+    def _with_pin(self, made: CacheEntry, source: CacheEntry) -> CacheEntry:
+        """The replica with its source's pin, which then outlives the source. Without it, the
+        replica is protected as long as the source is there."""
+        if source.pinned is None:
+            return made
+        try:
+            seen = self._context.store.look_again(source)  # it may have been unpinned meanwhile
+            if seen is None or seen.pinned is None:
+                return made
+            self._context.store.set_pin(made, seen.pinned)
+        except errors.VmdkCacheError as failure:
+            LOG.info("Replica %s is not pinned itself: %s", quoted(made.name), failure)
+            return made
+        return dataclasses.replace(made, pinned=seen.pinned)

@@ -24,6 +24,8 @@ COMMANDS = {
     "list": "list the templates",
     "warm": "import images before the first volume asks for them",
     "show": "show everything about one image's templates",
+    "pin": "keep images in the cache, whatever their age and the limits",
+    "unpin": "let pinned images expire and be evicted again",
     "purge": "delete templates: expired ones, or those asked for",
     "check": "find what is not as it should be, and put it right",
     "preflight": "check vCenter, the account and the configuration, read-only",

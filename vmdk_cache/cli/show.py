@@ -129,6 +129,8 @@ def _template(
         "Last Used": Time(entry.used_at),
         "Last Warmed": Time(entry.warmed_at),
         "Expires": Time(expires_at(entry, settings) if ours else None),
+        "Pinned By": Plain(entry.pinned and entry.pinned.by),
+        "Pinned At": Time(entry.pinned and entry.pinned.at),
         "Verdict": fate,
         "Rule": Plain(verdict.rule and verdict.rule.value),
         "Reason": verdict.reason,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from vmdk_cache import errors
-from vmdk_cache.cache.record import ATTRIBUTE
+from vmdk_cache.cache.record import ATTRIBUTE, PIN_ATTRIBUTE
 from vmdk_cache.datastore.selection import NAME_DIFFERS
 from vmdk_cache.preflight.probe import Finding, Status, failed, not_tried, ok, warning
 from vmdk_cache.preflight.target import GIB, Target
@@ -181,18 +181,25 @@ def profiles(target: Target) -> Iterator[Finding]:
 
 
 def attribute(target: Target) -> Iterator[Finding]:
-    """Check the custom attribute that records a template's last use."""
-    for_vms = CustomAttributes.of(target.session).is_for_vms(ATTRIBUTE)
-    if for_vms is None:
-        yield ok(f"{ATTRIBUTE} is not defined yet; the first import defines it")
-    elif for_vms:
-        yield ok(f"{ATTRIBUTE} is defined for virtual machines")
-    else:
-        yield warning(
-            f"{ATTRIBUTE} is defined for another type of object",
-            "rename that definition, or make it global; until then only one process knows a "
-            "template's last use and changes of its disk",
-        )
+    """Check the custom attributes that record a template's last use, and who pinned it."""
+    for name, first, lost in (
+        (
+            ATTRIBUTE,
+            "import",
+            "only one process knows a template's last use and changes of its disk",
+        ),
+        (PIN_ATTRIBUTE, "pin", "no image can be pinned"),
+    ):
+        for_vms = CustomAttributes.of(target.session).is_for_vms(name)
+        if for_vms is None:
+            yield ok(f"{name} is not defined yet; the first {first} defines it")
+        elif for_vms:
+            yield ok(f"{name} is defined for virtual machines")
+        else:
+            yield warning(
+                f"{name} is defined for another type of object",
+                f"rename that definition, or make it global; until then {lost}",
+            )
 
 
 def _listed(names: list[str]) -> str:

@@ -104,8 +104,16 @@ PRIVILEGES: tuple[Privilege, ...] = (
             _DATASTORE,
             "DeleteDatastoreFile_Task; ExtendVirtualDisk_Task of an eagerZeroedThick volume",
         ),
-        ("Global.SetCustomField", (_TEMPLATE, _VM), "SetField: when the template was last used"),
-        ("Global.ManageCustomFields", _VCENTER, "AddCustomFieldDef, once per vCenter"),
+        (
+            "Global.SetCustomField",
+            (_TEMPLATE, _VM),
+            "SetField: its last use, who pinned it",
+        ),
+        (
+            "Global.ManageCustomFields",
+            _VCENTER,
+            "AddCustomFieldDef, once per attribute",
+        ),
         ("Global.CancelTask", _VM, "CancelTask"),
         ("StorageProfile.View", _VCENTER, "ids of storage policies and their datastores"),
     ),

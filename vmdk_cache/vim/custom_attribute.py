@@ -99,6 +99,18 @@ class CustomAttributes:
             self._warned.discard(name)
         return True
 
+    def set_or_refuse(self, moref: str, name: str, value: str) -> None:
+        """As :meth:`set`, for a caller who has asked for it: also tries after a refusal.
+
+        :raises NoPermission: this account or this vCenter does not allow it
+        """
+        try:
+            self._set(moref, name, value)
+        except _Unusable as reason:
+            raise errors.NoPermission(
+                f"cannot set the custom attribute {quoted(name)}: {reason}", moref=moref
+            ) from reason
+
     def field_key(self, name: str) -> int | None:
         """Key of the attribute, None if vCenter shows no attribute of that name.
 

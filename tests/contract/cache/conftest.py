@@ -18,7 +18,7 @@ from vmdk_cache.backend import Backend
 from vmdk_cache.cache.entry import CacheEntry
 from vmdk_cache.cache.key import replica_name
 from vmdk_cache.cache.ports import Place, TemplateStore
-from vmdk_cache.cache.record import ATTRIBUTE, RECORD_KEY
+from vmdk_cache.cache.record import ATTRIBUTES, RECORD_KEY
 from vmdk_cache.vim import inventory
 from vmdk_cache.vim.inventory_index import InventoryIndex
 from vmdk_cache.vim.session import Session
@@ -72,7 +72,7 @@ def on_vcenter(target: Target) -> Iterator[Subject]:
                 folder=folder,
                 record_key=RECORD_KEY,
                 cluster_names=target.choice.clusters,
-                attributes=[ATTRIBUTE],
+                attributes=ATTRIBUTES,
             ),
             backend=Backend(backend, target.endpoint(), folder, task_timeout_s=120),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Iterable
 
@@ -16,12 +17,14 @@ from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cache.entry import CacheEntry, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Disk, Volume
 from vmdk_cache.vmdk.transfer import open_disk
 
 MIB = 1 << 20
 IMAGE = as_stream_optimized(noise(MIB))
 KEY = CacheKey.of(IMAGE.image(), "lsiLogic")
+PIN = Pin("alice@ctl1", datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
 
 
 def import_(subject: Subject, key: CacheKey = KEY, image: FakeImage = IMAGE) -> CacheEntry:
@@ -152,6 +155,36 @@ def test_a_use_from_an_outdated_entry_does_not_undo_a_warm_up(subject: Subject) 
     subject.store.touch(read_long_ago, warmed=True)
     (seen,) = subject.store.copies(KEY, fresh=True)
     assert seen.used_at == used_at
+
+
+def test_a_pin_is_seen_until_it_is_removed(subject: Subject) -> None:
+    if subject.is_vcsim:
+        pytest.skip("vcsim reports a SetField to no filter")
+    made = import_(subject)
+    subject.store.touch(made)
+    subject.store.set_pin(made, PIN)
+    (seen,) = subject.store.copies(KEY, fresh=True)
+    assert seen.pinned == PIN
+    assert seen.used_at is not None, "the two attributes do not disturb each other"
+    subject.store.set_pin(made, None)
+    (seen,) = subject.store.copies(KEY, fresh=True)
+    assert seen.pinned is None
+
+
+def test_a_replica_has_no_pin_of_its_own(subject: Subject) -> None:
+    made = import_(subject)
+    subject.store.set_pin(made, PIN)
+    assert subject.replicate(made, subject.elsewhere).pinned is None
+
+
+def test_a_template_that_is_gone_cannot_be_pinned(subject: Subject) -> None:
+    if subject.is_vcsim:
+        pytest.skip("vcsim crashes at a SetField on an unknown object")
+    made = import_(subject)
+    subject.store.set_pin(made, PIN)
+    subject.store.destroy(made)
+    with pytest.raises(errors.ObjectNotFound):
+        subject.store.set_pin(made, PIN)
 
 
 def test_a_replica_is_another_ready_copy_where_it_was_asked_for(subject: Subject) -> None:

@@ -121,6 +121,21 @@ def test_a_name_that_belongs_to_hosts_is_refused_once_and_for_a_while(
     assert "another type of object" in warning.getMessage()
 
 
+def test_who_asks_for_a_value_is_told_why_it_is_refused(
+    target: Target, session: Session, attributes: CustomAttributes, source: VmInfo, name: str
+) -> None:
+    if target.is_vcsim:
+        pytest.skip("vcsim accepts any definition on any object")
+    definition = session.content.customFieldsManager.AddCustomFieldDef(name, vim.HostSystem)
+    with pytest.raises(errors.NoPermission, match="another type of object"):
+        attributes.set_or_refuse(source.moref, name, "x")
+
+    session.content.customFieldsManager.RemoveCustomFieldDef(definition.key)
+    attributes.set_or_refuse(source.moref, name, "x")
+
+    assert values(session, source.moref, name) == {name: "x"}
+
+
 def test_an_attribute_for_all_types_is_used(
     target: Target, session: Session, attributes: CustomAttributes, source: VmInfo, name: str
 ) -> None:

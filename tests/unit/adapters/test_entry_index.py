@@ -13,7 +13,8 @@ from tests.unit.cache.conftest import GIB, IMAGE
 from vmdk_cache.adapters.entry_index import A_MOMENT_S, EntryIndex
 from vmdk_cache.cache.entry import CacheEntry, Owner, Phase
 from vmdk_cache.cache.key import CacheKey, replica_name, template_name
-from vmdk_cache.cache.record import ATTRIBUTE, Notes, Record
+from vmdk_cache.cache.pin import Pin
+from vmdk_cache.cache.record import ATTRIBUTE, PIN_ATTRIBUTE, Notes, Record
 from vmdk_cache.vim.inventory_index import FollowedVm, InventoryIndex
 from vmdk_cache.vim.session import Session
 from vmdk_cache.vim.virtual_disk import VirtualDisk
@@ -104,7 +105,18 @@ def test_an_entry_says_what_vcenter_record_and_notes_say() -> None:
         "deployment": "",
         "accessible": True,
         "has_config": True,
+        "pinned": None,
     }
+
+
+def test_an_entry_has_its_own_pin_and_no_inherited_one() -> None:
+    pin = Pin("alice@ctl1", NOW)
+    inherited = vm(moref="vm-2", name=replica_name("b1", KEY, "datastore-2"))
+    index, _ = index_of(
+        vm(custom_values={PIN_ATTRIBUTE: pin.to_json("vm-1")}),
+        dataclasses.replace(inherited, custom_values={PIN_ATTRIBUTE: pin.to_json("vm-1")}),
+    )
+    assert {entry.moref: entry.pinned for entry in index.entries()} == {"vm-1": pin, "vm-2": None}
 
 
 def test_the_only_disk_of_an_entry_is_known_without_a_refresh() -> None:

@@ -18,8 +18,10 @@ from vmdk_cache.cache.events import Evicted, Rule
 from vmdk_cache.cache.eviction_plan import Verdict
 from vmdk_cache.cache.evictor import Evictor
 from vmdk_cache.cache.key import CacheKey, lock_name, template_name
+from vmdk_cache.cache.pin import Pin
 
 KEY = CacheKey.of(IMAGE, "lsiLogic")
+PIN = Pin("alice@ctl1", datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
 
 
 class Lab:
@@ -215,3 +217,41 @@ def test_a_replica_has_a_lock_of_its_own(lab: Lab) -> None:
     replica = lab.store.replicate(lab.planned, dataclasses.replace(PLACE, datastore="datastore-2"))
     with lab.locks.hold(lock_name(replica.name), 0):
         assert lab.evictor.attempt(lab.verdict()) is None
+
+
+# -- pins
+
+
+def test_an_entry_that_was_pinned_since_the_plan_stays(lab: Lab) -> None:
+    lab.store.set_pin(lab.planned, PIN)
+    lab.assert_stays("pinned")
+
+
+def test_the_other_copies_of_its_image_stay_pinned(lab: Lab) -> None:
+    elsewhere = dataclasses.replace(PLACE, datastore="datastore-2")
+    replica = lab.store.replicate(lab.planned, elsewhere)
+    other = lab.store.finish_import(
+        lab.store.put_import(dataclasses.replace(KEY, image_id="another"), GIB)
+    )
+    lab.planned = lab.change(pinned=PIN)
+    assert lab.evictor.attempt(lab.verdict(Rule.SUPERSEDED)) is None
+    pins = {moref: entry.pinned for moref, entry in lab.store.vms.items()}
+    assert pins == {replica.moref: PIN, other.moref: None}
+
+
+def test_the_log_says_that_a_pin_ends_with_its_image(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.planned = lab.change(pinned=PIN)
+    assert lab.evictor.attempt(lab.verdict(Rule.STALE)) is None
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "pinned by alice@ctl1 since 2026-01-02 00:00:00 UTC" in warning
+    assert "pin the image again" in warning
+
+
+def test_a_pin_that_cannot_be_handed_on_stops_no_removal(lab: Lab) -> None:
+    lab.store.replicate(lab.planned, dataclasses.replace(PLACE, datastore="datastore-2"))
+    lab.planned = lab.change(pinned=PIN)
+    lab.store.faults["set_pin"] = [errors.NoPermission("no")]
+    assert lab.evictor.attempt(lab.verdict(Rule.SUPERSEDED)) is None
+    assert lab.planned.moref not in lab.store.vms

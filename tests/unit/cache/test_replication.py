@@ -28,6 +28,7 @@ from vmdk_cache.cache.key import (
     lock_name,
     replica_name,
 )
+from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Place
 from vmdk_cache.cache.replication import (
     AT_ONCE,
@@ -795,3 +796,41 @@ def test_a_requested_replica_that_is_not_made_has_a_reason(world: World) -> None
 def test_a_replica_without_a_source_is_an_error(world: World) -> None:
     with pytest.raises(errors.ObjectNotFound, match=key().image_id):
         world.replication.make(key(), SECOND.datastore)
+
+
+# -- pins
+
+
+def pinned(world: World, template: CacheEntry) -> Pin:
+    pin = Pin("alice@ctl1", world.clock.now())
+    world.store.set_pin(template, pin)
+    return pin
+
+
+def test_a_replica_of_a_pinned_copy_is_pinned(world: World) -> None:
+    pin = pinned(world, world.template(key(1)))
+    made, is_new = world.replication.make(key(1), SECOND.datastore)
+    assert is_new
+    assert made.pinned == world.store.vms[made.moref].pinned == pin
+
+
+def test_a_replica_is_not_pinned_if_its_source_was_unpinned_meanwhile(world: World) -> None:
+    template = world.template(key(1))
+    pinned(world, template)
+    world.store.during["replicate"] = lambda: world.store.set_pin(template, None)
+    made, _ = world.replication.make(key(1), SECOND.datastore)
+    assert made.pinned is None
+
+
+def test_a_replica_that_cannot_be_pinned_is_still_a_replica(world: World) -> None:
+    pinned(world, world.template(key(1)))
+    world.store.faults["set_pin"] = [errors.NoPermission("no")]
+    made, is_new = world.replication.make(key(1), SECOND.datastore)
+    assert is_new
+    assert made.pinned is None
+
+
+def test_a_replica_of_an_unpinned_copy_costs_nothing_more(world: World) -> None:
+    world.template(key(1))
+    world.replication.make(key(1), SECOND.datastore)
+    assert world.store.calls["set_pin"] == world.store.calls["look_again"] == 0
