@@ -26,6 +26,12 @@ _BEYOND_THE_EDGE = """
   return true;
 }).map(element => element.tagName + " " + element.textContent.trim().slice(0, 60))
 """
+#: What the theme shows in red instead of, or before, what it does not like.
+_OBJECTIONS = """
+[...document.querySelectorAll("article *")]
+  .map(element => getComputedStyle(element, "::before").content)
+  .filter(text => text.includes("ERROR"))
+"""
 _SCALES = "[...document.images].map(image => [image.alt, image.width / image.naturalWidth])"
 
 
@@ -60,6 +66,7 @@ def test_no_page_is_wider_than_what_shows_it(
         if wide > width or beyond:
             found[page.name] = (wide, beyond)
         assert browser.complaints == [], page.name
+        assert browser.ask(_OBJECTIONS) == [], page.name
     assert found == {}
 
 
