@@ -37,7 +37,8 @@ class TokenAuth:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        user, project, role = [*environ.get("HTTP_X_AUTH_TOKEN", "").split(":"), "member"][:3]
+        parts = environ.get("HTTP_X_AUTH_TOKEN", "").split(":")
+        user, project, role = [*parts, *("", "", "member")[len(parts) :]][:3]
         if not user or not project or role not in _IMPLIED:
             start_response("401 Unauthorized", [("Content-Type", "text/plain")])
             return [b"no such token\n"]
