@@ -5,6 +5,7 @@ JOBS   ?= 3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PLAY   := $(VENV)/.ready-play
 BENCH  := $(VENV)/.ready-bench
 DOCS   := $(VENV)/.ready-docs
 # In the order of the directories: the short files of tests/unit come last and fill the gaps.
@@ -15,7 +16,7 @@ GOVC   := .tools/govc
 OTHERS := $(addprefix .tools/pyvmomi/,9.0.0.0 9.1.0.0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs links bench soak faults format sample dist contract vcsim fake clean matrix
+.PHONY: help demo play test test-all check docs links bench soak faults format sample dist contract vcsim fake clean matrix
 
 help:  ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | \
@@ -24,10 +25,13 @@ help:  ## print this
 demo: $(READY)  ## 20 volumes from one image with Cinder's own driver, then with this one (two minutes)
 	@$(BIN)/python -m demo
 
+play: $(PLAY)  ## that Cinder and Glance for you to use: openstack and vmdk-cache, until Ctrl-C
+	@$(BIN)/python -m demo.play $(ARGS)
+
 test: $(READY)  ## whether a change is right, in under 5 minutes on two cores; tests/README.md says what is left out
 	$(PYTEST) -m "not slow and not vcsim_inventories" $(ARGS)
 
-test-all: $(READY) $(OTHERS) $(DOCS)  ## every test (30 minutes), JOBS=3 files at a time, and the time of each suite
+test-all: $(READY) $(PLAY) $(OTHERS) $(DOCS)  ## every test (30 minutes), JOBS=3 files at a time, and the time of each suite
 	$(PYTEST) -m "not vcsim_inventories" $(ARGS)
 
 check: $(READY) docs  ## ruff, mypy --strict, generated files up to date, the docs build
@@ -103,6 +107,10 @@ $(READY): setup.cfg tests/constraints.txt
 	rm -rf $@.part
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
 	  --target $@.part pyvmomi==$* && mv $@.part $@
+
+$(PLAY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[play]'
+	touch $@
 
 $(BENCH): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c tests/constraints.txt -e '.[bench]'

@@ -141,8 +141,8 @@ class Screen:
             self._console.print("[bold red]Not all of it held.[/bold red]")
 
     def plain(self, text: str) -> None:
-        """Print text of other programs (logs, errors) unchanged."""
-        self._console.print(text, markup=False)
+        """Print text of other programs (logs, errors) unchanged: not even wrapped."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 def _cells(row: Row | None) -> tuple[str, str, str, str]:

@@ -14,22 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from demo import large_burst, proofs
+from demo.costs import BYTES_SCALE, COSTS, DISK_BYTES
 from demo.screen import Row, Screen
 from tests.e2e.cloud import OUR_DRIVER, UPSTREAM_DRIVER, USE_CACHE, Cloud, cloud, outcome
 from tests.e2e.stack.cinder import Threads
 from tests.e2e.stack.service_process import StackError, wait_until
 from tests.fakes.images import FakeImage, as_stream_optimized, filesystem_disk
-from tests.fakes.vcenter import CostModel, Model
+from tests.fakes.vcenter import Model
 
-DISK_BYTES = 32 << 20
 VOLUME_GB = 1
 AGE_S = 3600
 """image_cache_age_seconds. The demo advances vCenter's clock by it once the volumes are gone, so no
 template expires before that, however slow the machine."""
 STEP_TIMEOUT_S = 180.0
 STOCK = "stock"
-#: Each byte that moves counts as this many: the image of 3 MiB takes as long as one of 300 MiB.
-BYTES_SCALE = 96
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def tell(plan: Plan, screen: Screen) -> bool:
                     {STOCK: (UPSTREAM_DRIVER, {}), proofs.CACHED: (OUR_DRIVER, options)},
                     model=Model(datastores=2),
                     threads=plan.threads,
-                    cost_model=CostModel(enabled=True, vaai=True, bytes_scale=BYTES_SCALE),
+                    cost_model=COSTS,
                 )
             )
             for name in (STOCK, proofs.CACHED):

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.stack.cinder import Threads
@@ -136,6 +137,7 @@ def cloud(
     property_protections: str = "",
     password: str = DEFAULT_PASSWORD,
     cost_model: CostModel | None = None,
+    directory: Path | None = None,
 ) -> Iterator[Cloud]:
     """A running cloud.
 
@@ -147,6 +149,7 @@ def cloud(
     :param property_protections: text of the new Glance's file property-protections.conf
     :param password: of the vCenter account
     :param cost_model: what work takes in vCenter; by default, no time
+    :param directory: as of :class:`OpenStack`
     """
     with contextlib.ExitStack() as stack:
         vcenter = stack.enter_context(VCenter(model, password=password, cost_model=cost_model))
@@ -163,6 +166,7 @@ def cloud(
                 await_backends=await_backends,
                 projects=projects,
                 property_protections=property_protections,
+                directory=directory,
             )
         )
         yield Cloud(vcenter, openstack, threads)

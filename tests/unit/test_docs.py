@@ -27,7 +27,7 @@ OPTIONS = {option.dest for _, options in conf.list_opts() for option in options}
 #: They begin like an option but are none: properties of images and volumes, keys, names in code.
 OTHER_NAMES = {"image_cache_warm"}
 #: In a sentence or a block: the command with everything after it.
-_COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#>|\n]+)?)", re.M)
+_COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#<>|\n]+)?)", re.M)
 _OPTION = re.compile(r"\b((?:enable_)?image_cache_?[a-z_]*[a-z])\b(?!\.)")
 _SECTION = re.compile(r"\*([^*]+)\*\s+in\s+:doc:`([a-z-]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -26,6 +26,7 @@ class OpenStack:
     :param defaults: options of Cinder's ``[DEFAULT]``
     :param projects: the new Glance has projects, and Cinder passes it the user's token
     :param property_protections: of the new Glance, see there
+    :param directory: a path where nothing is yet; by default, in the directory of temporary files
     """
 
     def __init__(
@@ -38,8 +39,13 @@ class OpenStack:
         await_backends: bool = True,
         projects: bool = False,
         property_protections: str = "",
+        directory: Path | None = None,
     ) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="vmdk-cache-stack-"))
+        if directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="vmdk-cache-stack-"))
+        else:
+            directory.mkdir()
+        self.directory = directory
         self._await_backends = await_backends
         for name in ("glance", "cinder"):
             (self.directory / name).mkdir()
