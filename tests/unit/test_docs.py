@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from oslo_config import cfg
 
 from vmdk_cache import conf
 from vmdk_cache.cache.events import Reason, Rule
@@ -17,19 +18,42 @@ from vmdk_cache.cache.events import Reason, Rule
 pytest.importorskip("cliff")
 
 from benchmarks.rows import all_rows
-from vmdk_cache.cli import exit_code
+from vmdk_cache.cli import cinder_options, exit_code
 from vmdk_cache.cli.app import COMMANDS, App
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("docs/*.rst"), README])
+MARKDOWN = [
+    ROOT / path
+    for path in ("README.md", "CONTRIBUTING.md", "tests/README.md", "tests/fakes/vcenter/README.md")
+]
+ALL_PAGES = sorted({*PAGES, *MARKDOWN})
 OPTIONS = {option.dest for _, options in conf.list_opts() for option in options}
 #: They begin like an option but are none: properties of images and volumes, keys, names in code.
 OTHER_NAMES = {"image_cache_warm"}
+#: Options of Cinder that this package reads; a test compares them with Cinder's own.
+OPTIONS_OF_CINDER = set(cinder_options.OTHER_VMWARE) | {
+    option.dest
+    for listed in vars(cinder_options).values()
+    if isinstance(listed, list)
+    for option in listed
+    if isinstance(option, cfg.Opt)
+}
+#: Of cinder-api, of Glance's property-protections.conf, and of systemd.
+OTHER_KEYS = {
+    "reserved_image_namespaces",
+    *("create", "read", "update", "delete"),
+    *("ExecStart", "ReadWritePaths"),
+}
+_INI = re.compile(r"code-block:: ini\n((?:\n| +.*\n)+)|^```ini\n((?:[^`].*\n|\n)+)", re.M)
 #: In a sentence or a block: the command with everything after it.
 _COMMAND = re.compile(r"(?:``|`|^\s+(?:\$ )?|exec \S+ |-- )(vmdk-cache(?: [^`#<>|\n]+)?)", re.M)
 _OPTION = re.compile(r"\b((?:enable_)?image_cache_?[a-z_]*[a-z])\b(?!\.)")
 _SECTION = re.compile(r"\*([^*]+)\*\s+in\s+:doc:`([a-z-]+)`")
+#: In a sentence, or at the beginning of a line of a block.
+_TARGET = re.compile(r"(?:`|^\s+(?:\$ )?)make ([a-z][\w-]*)", re.M)
+_DOTTED = re.compile(r"\b(vmdk_cache(?:\.\w+){2,})\b(?!\.?[/-])")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 #: As documents write them: 22.00, 10,971, 20.
 _FIGURE = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
@@ -68,6 +92,13 @@ def test_each_option_that_a_page_names_exists(page: Path) -> None:
     named = {name for name in _OPTION.findall(page.read_text()) if "image_cache_" in name}
     named = {name for name in named if not name.endswith(("image_cache_max", "_vmdk"))}
     assert named <= OPTIONS | OTHER_NAMES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_line_for_a_configuration_file_sets_an_option_that_exists(page: Path) -> None:
+    blocks = "".join(either for found in _INI.findall(page.read_text()) for either in found)
+    keys = set(re.findall(r"^ *(\w+) *=", blocks, re.M))
+    assert keys - OPTIONS - OPTIONS_OF_CINDER - OTHER_KEYS == set()
 
 
 def test_each_option_is_in_the_sample() -> None:
@@ -175,6 +206,22 @@ def test_each_relative_link_leads_to_a_file_and_a_heading_in_it(page: Path, link
         headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
         slugs = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
         assert anchor in slugs
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_make_target_that_a_page_names_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(_TARGET.findall(page.read_text()))
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_class_and_module_that_a_page_names_exists(page: Path) -> None:
+    for name in set(_DOTTED.findall(page.read_text())):
+        module, _, last = name.rpartition(".")
+        whole = ROOT / (name.replace(".", "/") + ".py")
+        defining = ROOT / (module.replace(".", "/") + ".py")
+        assert whole.exists() or re.search(rf"^(class|def) {last}\b", defining.read_text(), re.M)
 
 
 def readme_figures() -> list[tuple[str, str]]:
