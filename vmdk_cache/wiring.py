@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from vmdk_cache.adapters.placement import VCenterPlacement
 from vmdk_cache.adapters.template_directories import VCenterDirectories
+from vmdk_cache.adapters.template_export import TemplateExport
 from vmdk_cache.adapters.template_store import VCenterTemplateStore
 from vmdk_cache.backend import Backend
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
@@ -54,6 +55,7 @@ class RunningCache:
     :ivar reconcile: finds and repairs what is wrong in the cache's folder
     :ivar housekeeping: runs both at each ``image_cache_purge_interval``
     :ivar reporter: the report to Cinder's scheduler
+    :ivar export: reads the disks of templates
     :ivar kept: images whose last copy is not evicted to make room
     :ivar warm_up: keeps marked images warm while the settings say so; None without Glance. Run it
         in a thread of its own, because it may import
@@ -70,6 +72,7 @@ class RunningCache:
     reconcile: Reconcile
     housekeeping: Housekeeping
     reporter: BackendReporter
+    export: TemplateExport
     kept: KeptImages
     warm_up: WarmUp | None = None
 
@@ -165,6 +168,7 @@ def build(
         reconcile,
         Housekeeping(purge, reconcile, clock),
         BackendReporter(context),
+        TemplateExport(session, store, locks, context.templates_in_use),
         context.kept,
         None if marked is None else WarmUp(context, images, marked, adapter_type),
     )

@@ -33,6 +33,12 @@ def warms(lab: Lab, run: Run) -> None:
     assert len(lab.templates()) == 2
 
 
+def verifies(lab: Lab, run: Run) -> None:
+    """Glance does not have the image of the template."""
+    [row] = run.json("-q", "verify", "--all", code=1)
+    assert (row["Image"], row["Status"]) == (lab.image().id, "not verified")
+
+
 def shows(lab: Lab, run: Run) -> None:
     assert lab.templates()[0] in run("show", lab.image().id).stdout
 
@@ -89,6 +95,7 @@ def writes_samples(lab: Lab, run: Run) -> None:
 DOES: dict[str, Callable[[Lab, Run], None]] = {
     "list": lists,
     "warm": warms,
+    "verify": verifies,
     "show": shows,
     "pin": pins,
     "unpin": unpins,

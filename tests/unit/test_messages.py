@@ -50,6 +50,7 @@ TRUSTED: dict[str, set[str]] = {
     },
     "cache/eviction_plan.py": {"exceeded", "option", "_counted(pinned)"},  # options; a number
     "cache/importer.py": {"found.says"},  # shows its names through quoting
+    "adapters/template_export.py": {"again", "refused"},  # shown where they are created
     "adapters/disk_in_clone.py": {"disk_type", "now.uuid"},  # of DISK_TYPES; an Answer
     "cache/replication.py": {"replica.datastore"},  # a managed object id
     "cinder/cache_connection.py": {"failure"},  # an error of this package
@@ -87,6 +88,8 @@ TRUSTED: dict[str, set[str]] = {
     "cli/samples.py": {"present"},  # names of files of this package
     "cli/scraper.py": {"complaint", "self._backend"},
     "cli/show.py": {"known"},  # the command line shows it through sentence()
+    "cli/verify.py": {"listed", "where"},  # quoted where it is created
+    "cli/verify_run.py": {"failure"},  # an error of this package
     "cli/warm.py": {"path", "self._path", "sorted(known)"},
     "vmdk/descriptor.py": {
         "name",  # one of _FILE_SETTINGS

@@ -2,6 +2,7 @@
 
 template_store.py        the templates: find, import, clone, replicate, delete
 template_import.py       one import: upload, check, MarkAsTemplate
+template_export.py       reading the disk of a template
 entry_index.py           the entries of the cache's folder, kept in memory
 volume_clone.py          one volume cloned from a template, through every failure
 clone_calls.py           its CloneVM_Task calls, and the wait for those with unknown outcome

@@ -23,6 +23,7 @@ from vmdk_cache.quoting import quoted
 COMMANDS = {
     "list": "list the templates",
     "warm": "import images before the first volume asks for them",
+    "verify": "compare the disks of templates with Glance's images",
     "show": "show everything about one image's templates",
     "pin": "keep images in the cache, whatever their age and the limits",
     "unpin": "let pinned images expire and be evicted again",

@@ -1,6 +1,7 @@
-"""Progress of imports on stderr: bars on a terminal, plain lines elsewhere, nothing with ``-q``.
+"""Progress of imports, and of disks that are read, on stderr: bars on a terminal, plain lines
+elsewhere, nothing with ``-q``.
 
-Bars       one bar for each import: bytes, rate, time left
+Bars       one bar for each: bytes, rate, time left
 Lines      one line for each change of state and each tenth of the bytes
 Progress   nothing
 
