@@ -28,6 +28,8 @@ linkcheck_ignore = [
 linkcheck_timeout = 20
 linkcheck_retries = 2
 
+highlight_language = "console"  # of blocks that name none: commands, mostly
+
 html_theme = "furo"
 html_title = "vmdk_cache"
 html_static_path = ["_static"]
