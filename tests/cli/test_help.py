@@ -80,7 +80,7 @@ def test_the_options_for_help_may_be_before_the_name_and_the_command_help_is_the
 
 def test_a_description_that_does_not_fit_says_where_its_end_is() -> None:
     assert "More about this command: --help-all\n" in shown("check", "--help")
-    assert "More about this command" not in shown("list", "--help")
+    assert "More about this command" not in shown("capacity", "--help")
 
 
 def test_the_man_page_keeps_everything() -> None:

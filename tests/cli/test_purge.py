@@ -71,11 +71,13 @@ def test_the_question_names_what_it_deletes(lab: Lab, run: Run) -> None:
     assert "Delete 7 templates of " in done.stderr and " and 2 more on DC0_DS" in done.stderr
 
 
-def test_a_dry_run_without_anything_to_delete_says_so(lab: Lab, run: Run) -> None:
+def test_a_purge_without_anything_to_delete_says_so(lab: Lab, run: Run) -> None:
     lab.warm()
-    done = run("purge", "--dry-run")
-    assert "nothing to delete in the cache of vmware1" in done.stderr
-    assert run.json("purge", "--dry-run") == []
+    for arguments in (("purge", "--dry-run"), ("purge",)):
+        done = run(*arguments)
+        assert done.stderr == "vmdk-cache: nothing to delete in the cache of vmware1\n"
+        assert done.stdout == ""
+        assert run.json(*arguments) == []
 
 
 @pytest.mark.parametrize("columns", [80, 100])

@@ -69,10 +69,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class EvictionPlan:
-    """Every entry is in exactly one of the two."""
+    """Every entry is in exactly one of the two.
+
+    :ivar made_at: vCenter's time that ages were judged at, aware UTC; None if none was
+    """
 
     keep: tuple[Verdict, ...]
     remove: tuple[Verdict, ...]
+    made_at: datetime.datetime | None = None
 
 
 @dataclass
@@ -190,6 +194,7 @@ def plan_eviction(
     return EvictionPlan(
         tuple(verdict for verdict in keep if verdict.entry.moref not in gone),
         (*remove, *surplus),
+        now,
     )
 
 

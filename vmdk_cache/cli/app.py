@@ -142,6 +142,9 @@ class App(app.App):
                 action.version = f"{self.NAME} {version}"  # type: ignore[attr-defined]
         return parser
 
+    def run(self, argv: Sequence[str]) -> int:
+        return super().run(_ids_of_list(list(argv)))
+
     def configure_logging(self) -> None:
         """Log WARNING and above to stderr, INFO with ``-v``, everything with ``-vv`` or
         ``--debug``. A log file gets everything. Other packages log only warnings and errors: their
@@ -199,6 +202,15 @@ class App(app.App):
         factory, name, _ = self.command_manager.find_command(list(named))
         parser = factory(self, self.options).get_parser(f"{self.NAME} {name}")
         return parser.format_help() if self.options.help_all else help.of_command(parser)
+
+
+def _ids_of_list(argv: list[str]) -> list[str]:
+    """The arguments with ``list ... -q`` as ``list ... --ids``: as in docker, after the command's
+    name. The application's parser would take it for ``--quiet``, wherever it stands."""
+    if "list" not in argv:
+        return argv
+    at = argv.index("list")
+    return argv[:at] + ["--ids" if each == "-q" else each for each in argv[at:]]
 
 
 class _Help(HelpCommand):

@@ -78,6 +78,8 @@ class Command(command.Command):
 
     #: Set by :meth:`report`; a command may raise it for its own findings.
     result = exit_code.OK
+    #: Whether :meth:`tell` has printed something.
+    has_told = False
     #: If ``--timeout`` is not given.
     default_timeout_s = TIMEOUT_S
 
@@ -300,6 +302,7 @@ class Command(command.Command):
 
     def tell(self, text: str) -> None:
         """Print one line on stderr."""
+        self.has_told = True
         print(f"vmdk-cache: {sentence(text, errors.MESSAGE_LENGTH)}", file=self.app.stderr)
 
     def _tell_unless_quiet(self, text: str) -> None:
@@ -385,6 +388,8 @@ class Lister(_DisplayBase, lister.Lister):
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:
             return self.result  # the rows are unknown: an empty table would mislead
+        if not rows and parsed_args.formatter == "table" and self.has_told:
+            return self.result  # a line says it better than an empty table
         rows = [[cleaned(value) for value in row] for row in rows]
         if parsed_args.formatter == "csv":
             # cliff writes "None", and numbers in quotes.

@@ -50,14 +50,16 @@ def fit(
         column: max([cell_len(column), *(_len(row[index]) for row in rows)])
         for index, column in enumerate(columns)
     }
-    least = {column: min(needed[column], size) for column, size in flexible.items()}
+    least = {
+        column: min(needed[column], size) for column, size in flexible.items() if column in needed
+    }
     kept = list(columns)
 
     def room() -> int:
         return width - _FRAME - sum(_FRAME_OF_COLUMN + {**needed, **least}[each] for each in kept)
 
     for column in optional:
-        if room() < 0:
+        if room() < 0 and column in kept:
             kept.remove(column)
     left = max(0, room())
     sizes = dict(needed)

@@ -89,7 +89,7 @@ class Purge(command.Lister):
             self.report(
                 catalog.failure, "templates that Glance could not confirm as stale were kept"
             )
-        if not rows and parsed_args.dry_run and self.result == exit_code.OK:
+        if not rows and self.result == exit_code.OK:
             where = command.the_caches([configured.name for configured, _ in opened])
             self.tell(f"nothing to delete in {where}")
         rows.sort(key=lambda row: (row[0], row[2]))
