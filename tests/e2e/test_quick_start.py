@@ -7,6 +7,7 @@ starts here with the page's configuration.
 from __future__ import annotations
 
 import argparse
+import itertools
 import pathlib
 import re
 import shlex
@@ -15,7 +16,7 @@ import sys
 
 from oslo_config import iniparser
 
-from tests.cli.test_tour import Step, steps
+from tests.cli.test_tour import Step, blocks
 from tests.e2e.cloud import Cloud, cloud
 from tests.e2e.stack.glance import Glance
 from tests.fakes.images import as_stream_optimized, filesystem_disk
@@ -112,7 +113,7 @@ def test_whoever_follows_the_quick_start_sees_a_miss_and_then_a_hit(glance: Glan
     model = Model(datastores=2, host_names=("127.0.0.1", "localhost"))  # preflight looks them up
     with cloud({backend: (driver, options)}, glance=glance, model=model) as running:
         reader = Reader(running)
-        for step in steps(page):
+        for step in itertools.chain(*blocks(page)):
             reader.follow(step)
         assert sorted(reader.volumes) == ["first", "second"]
         assert running.vcenter.errors == []
