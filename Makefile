@@ -69,12 +69,14 @@ format: $(READY)  ## let ruff fix what it can
 sample: $(READY)  ## regenerate etc/vmdk-cache.conf.sample
 	$(BIN)/oslo-config-generator --config-file etc/vmdk-cache-config-generator.conf
 
-# The commits make the changelog; the program itself prints its man page and completion script.
+# The commits make the changelog; the program itself prints its man page and completion scripts.
 dist: $(READY)  ## build the wheel and the source distribution into dist/
 	rm -rf dist share .tools/samples
 	$(BIN)/vmdk-cache -q samples .tools/samples >/dev/null
 	install -D -m 644 .tools/samples/vmdk-cache.1 share/man/man1/vmdk-cache.1
 	install -D -m 644 .tools/samples/vmdk-cache.bash share/bash-completion/completions/vmdk-cache
+	install -D -m 644 .tools/samples/vmdk-cache.zsh share/zsh/site-functions/_vmdk-cache
+	install -D -m 644 .tools/samples/vmdk-cache.fish share/fish/vendor_completions.d/vmdk-cache.fish
 	mkdir -p share/doc/vmdk-cache
 	$(BIN)/reno -q report --no-show-source --output share/doc/vmdk-cache/CHANGELOG.rst
 	$(BIN)/python -m build $(ARGS)

@@ -19,7 +19,7 @@ _NOT_OURS = ("complete", "help")
 PROGRAM = "vmdk-cache"
 #: Options that every command with a table takes.
 _SHARED = [
-    *("--help", "--config-file", "--config-dir", "--backend"),
+    *("--help", "--config-file", "--config-dir", "--backend", "--timeout"),
     *("--format", "--column", "--sort-column", "--sort-ascending", "--sort-descending"),
     *("--quote", "--noindent", "--prefix", "--print-empty", "--max-width", "--fit-width"),
 ]

@@ -20,6 +20,8 @@ SHARE = (
     "share/bash-completion/completions/vmdk-cache",
     "share/doc/vmdk-cache/CHANGELOG.rst",
     "share/man/man1/vmdk-cache.1",
+    "share/zsh/site-functions/_vmdk-cache",
+    "share/fish/vendor_completions.d/vmdk-cache.fish",
 )
 
 

@@ -109,6 +109,10 @@ class App(app.App):
             deferred_help=True,
         )
         manager.add_command("help", _Help)
+        # Instead of cliff's, which knows only bash.
+        manager.commands["complete"] = importlib.metadata.EntryPoint(
+            "complete", "vmdk_cache.cli.complete:Complete", "vmdk_cache.cli"
+        )
 
     def build_option_parser(
         self,
@@ -239,13 +243,17 @@ def _timeout(text: str) -> float:
 _timeout.__name__ = "number of seconds"  # argparse's name for it: "invalid ... value"
 
 
-def _commands() -> str:
-    every = {
+def every_command() -> dict[str, str]:
+    """Like :data:`COMMANDS`, with those that concern no cache."""
+    return {
         **COMMANDS,
-        "complete": "print a completion script for bash",
+        "complete": "print a completion script for bash, zsh or fish",
         "help": "print help, in general or for one command",
     }
-    lines = "\n".join(f"  {name:<10}{says}" for name, says in every.items())
+
+
+def _commands() -> str:
+    lines = "\n".join(f"  {name:<10}{says}" for name, says in every_command().items())
     return f"commands:\n{lines}"
 
 

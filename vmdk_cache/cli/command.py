@@ -30,6 +30,7 @@ from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import TIMEOUT_S, add_shared_options
 from vmdk_cache.cli.columns import cleaned, exact
 from vmdk_cache.cli.help import SHARED, Formatter
+from vmdk_cache.clock import SystemClock
 from vmdk_cache.patience import LimitedPatience, Patience
 from vmdk_cache.quoting import quoted, sentence
 
@@ -202,7 +203,32 @@ class Command(command.Command):
             catalog=catalog,
         )
         self._opened.callback(cache.close)
+        if self.app.stderr.isatty():  # otherwise nobody presses TAB
+            self._opened.push(functools.partial(self._remember_names, configured, cache))
         return cache
+
+    def _remember_names(
+        self,
+        configured: BackendConfiguration,
+        cache: RunningCache,
+        kind: type[BaseException] | None,
+        *_: object,
+    ) -> None:
+        """For completion, unless the command ends with an error; costs vCenter a request."""
+        from vmdk_cache.cli import known_names
+
+        patience = self.patience(f"vCenter {configured.backend.endpoint.server}", ())
+        if kind is not None or patience.wait_s < self.timeout_s:
+            return
+        with contextlib.suppress(errors.VmdkCacheError):
+            entries = cache.store.entries()
+            known_names.remember(
+                known_names.path(),
+                configured.backend.lock_scope,
+                {each.image_id: each.image_name for each in entries if each.image_id},
+                cache.placement.datastore_names().values(),
+                SystemClock().now().timestamp(),
+            )
 
     def _ledger(self, path: str) -> _LateLedger:
         if path not in self._ledgers:

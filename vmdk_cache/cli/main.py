@@ -39,11 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 signal.signal(number, _interrupt)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in the background
             signal.signal(signal.SIGINT, _interrupt)
+        arguments = list(sys.argv[1:] if argv is None else argv)
         # Imported here, so that Ctrl-C during the import is handled too.
+        if arguments[:1] == ["__complete"]:  # see completion.py
+            from vmdk_cache.cli import completion
+
+            return completion.main(arguments[1:])
         from vmdk_cache.cli.app import App
 
         try:
-            return App().run(list(sys.argv[1:] if argv is None else argv))
+            return App().run(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

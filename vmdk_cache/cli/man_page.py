@@ -19,7 +19,7 @@ from cliff import command as cliff_command
 import vmdk_cache
 from vmdk_cache.cli import command
 
-#: Commands of cliff, which the list of commands describes.
+#: Commands that the list of commands describes.
 _NOT_OURS = ("complete", "help")
 _FILES = {
     "/etc/cinder/cinder.conf": "read if --config-file names no other",

@@ -1,21 +1,19 @@
 """``vmdk-cache samples``: writes the files that come with the package to a directory.
 
-The files of etc/ are in the package as vmdk_cache/etc. The man page and the completion script
-are made from the parsers of the running program.
+The files of etc/ are in the package as vmdk_cache/etc. The man page is made from the
+parsers of the running program.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import io
 import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from vmdk_cache.cli import command
+from vmdk_cache.cli.completion import SHELLS, script
 from vmdk_cache.quoting import quoted, sentence
 
 #: File of etc/ -> what it is for.
@@ -30,6 +28,8 @@ PURPOSES = {
 MADE = {
     "vmdk-cache.1": "this program's man page",
     "vmdk-cache.bash": "completion for bash: /etc/bash_completion.d/vmdk-cache",
+    "vmdk-cache.zsh": "completion for zsh: _vmdk-cache in a directory of $fpath",
+    "vmdk-cache.fish": "completion for fish: /etc/fish/completions/vmdk-cache.fish",
 }
 
 
@@ -37,7 +37,7 @@ class Samples(command.Lister):
     """Write the files that come with the package to a directory.
 
     These are an example of cinder.conf, a list of all options, a Grafana dashboard, alerts for
-    Prometheus, a systemd unit for the exporter, the man page and a completion script. The command
+    Prometheus, a systemd unit for the exporter, the man page and completion scripts. The command
     needs no cinder.conf.
     """
 
@@ -70,16 +70,8 @@ class Samples(command.Lister):
 
         return {
             "vmdk-cache.1": man_page.text(self.app).encode(),
-            "vmdk-cache.bash": self._completion("bash").encode(),
+            **{f"vmdk-cache.{shell}": script(shell).encode() for shell in SHELLS},
         }
-
-    def _completion(self, shell: str) -> str:
-        """What ``vmdk-cache complete`` prints."""
-        app: Any = copy.copy(self.app)
-        app.stdout = io.StringIO()
-        complete = self.app.command_manager.find_command(["complete"])[0](app, self.app_args)
-        complete.run(complete.get_parser("complete").parse_args(["--shell", shell]))
-        return str(app.stdout.getvalue())
 
 
 def _shipped() -> dict[str, bytes]:
