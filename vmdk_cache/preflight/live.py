@@ -283,6 +283,20 @@ def read_back(target: LiveTarget) -> Iterator[Finding]:
         yield _compared(target, form, target.seen()[name].moref)
 
 
+def export(target: LiveTarget) -> Iterator[Finding]:
+    """Read the bytes of a template itself, as ``vmdk-cache verify`` does."""
+    form = Form.STREAM_OPTIMIZED
+    try:
+        yield _compared(target, form, target.templates[form].moref)
+    except errors.NotSupported as refused:
+        if target.read.is_simulator:
+            raise
+        yield warning(
+            f"vCenter does not export a template: {refused}",
+            "vmdk-cache verify cannot compare templates with images on this vCenter; " + _REPORT,
+        )
+
+
 def deletion(target: LiveTarget) -> Iterator[Finding]:
     """Delete everything, and check that nothing is left."""
     stay = target.remove_all()
@@ -430,6 +444,7 @@ LIVE: tuple[Probe[LiveTarget], ...] = tuple(
         ("live.last-use", last_use, _IMPORTED),
         ("live.content-id", content_id, _IMPORTED),
         ("live.read-back", read_back, _CLONED),
+        ("live.export", export, _IMPORTED),
         ("live.deletion", deletion, ()),
     )
 )
