@@ -30,6 +30,7 @@ from vmdk_cache.clock import Clock, SystemClock
 from vmdk_cache.conf import LiveSettings, Settings
 from vmdk_cache.locks import Locks
 from vmdk_cache.periodic.backend_report import BackendReporter
+from vmdk_cache.periodic.evacuation import Evacuation
 from vmdk_cache.periodic.housekeeping import Housekeeping
 from vmdk_cache.periodic.purge import Purge
 from vmdk_cache.periodic.reconcile import Reconcile
@@ -51,6 +52,7 @@ class RunningCache:
     :ivar images: creates volumes from images
     :ivar replication: makes further copies of templates, in threads of its own
     :ivar purge: deletes templates that have expired, are stale or exceed a limit
+    :ivar evacuation: takes the templates off datastores for operators
     :ivar pinning: pins images for operators
     :ivar reconcile: finds and repairs what is wrong in the cache's folder
     :ivar housekeeping: runs both at each ``image_cache_purge_interval``
@@ -68,6 +70,7 @@ class RunningCache:
     images: ImageCache
     replication: Replication
     purge: Purge
+    evacuation: Evacuation
     pinning: Pinning
     reconcile: Reconcile
     housekeeping: Housekeeping
@@ -164,6 +167,7 @@ def build(
         images,
         replication,
         purge,
+        Evacuation(context, replication=replication, room=room, evictor=evictor, purge=purge),
         Pinning(context),
         reconcile,
         Housekeeping(purge, reconcile, clock),

@@ -388,13 +388,18 @@ class MemoryPlacement:
 
     @contextlib.contextmanager
     def for_template(
-        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+        self,
+        size_bytes: int,
+        near: str | None = None,
+        *,
+        only: str | None = None,
+        excluded: Collection[str] = (),
     ) -> Iterator[Place]:
-        places = {place.datastore: place for place in self._places}
-        if only is not None and only not in places:
+        places = {p.datastore: p for p in self._places if p.datastore not in excluded}
+        if not places or (only is not None and only not in places):
             raise errors.NoPlacement(f"{only} does not fit")
         with self._reserve(size_bytes):
-            yield places.get(only or near or "", self._places[0])
+            yield places.get(only or near or "", next(iter(places.values())))
 
     @contextlib.contextmanager
     def _reserve(self, size_bytes: int) -> Iterator[None]:

@@ -83,10 +83,16 @@ class VCenterPlacement:
 
     @contextlib.contextmanager
     def for_template(
-        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+        self,
+        size_bytes: int,
+        near: str | None = None,
+        *,
+        only: str | None = None,
+        excluded: Collection[str] = (),
     ) -> Iterator[Place]:
         found, templates = self._inventory(), self._templates_of_hosts()
         anywhere = self._need(size_bytes, None if only is None else frozenset({only}))
+        anywhere = dataclasses.replace(anywhere, excluded=frozenset(excluded))
 
         def choose_place(pending: Mapping[str, int]) -> Place:
             load = templates + Counter(pending)

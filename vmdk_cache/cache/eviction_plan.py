@@ -2,6 +2,7 @@
 
     plan_eviction   what a purge removes: altered, expired, superseded, stale, over a limit
     plan_requested  what an operator wants removed
+    plan_evacuation what an operator wants removed from some datastores
     plan_room       what to evict so that one more template fits; refuses an image that never fits
                     BEFORE anything is evicted
 
@@ -77,6 +78,18 @@ class EvictionPlan:
     keep: tuple[Verdict, ...]
     remove: tuple[Verdict, ...]
     made_at: datetime.datetime | None = None
+
+
+@dataclass(frozen=True)
+class EvacuationPlan(EvictionPlan):
+    """A plan that takes templates off datastores.
+
+    :ivar needed: morefs of those to remove that go only once their image has a copy elsewhere
+    :ivar copy_first: the keys of these that have none yet
+    """
+
+    needed: frozenset[str] = frozenset()
+    copy_first: frozenset[CacheKey] = frozenset()
 
 
 @dataclass
@@ -217,11 +230,65 @@ def plan_requested(
             keep.append(Verdict(entry, why_not))
         elif pin := _pin_on(entry, pins):
             keep.append(Verdict(entry, f"{pin}: unpin it first"))
-        elif image_ids is None or entry.image_id in image_ids:
+        elif _is_of(entry, image_ids):
             remove.append(Verdict(entry, "asked for", Rule.REQUESTED))
         else:
             keep.append(Verdict(entry, "not asked for"))
     return EvictionPlan(tuple(keep), tuple(remove))
+
+
+def plan_evacuation(
+    entries: Iterable[CacheEntry],
+    datastores: Collection[str],
+    image_ids: Collection[str] | None = None,
+    *,
+    replicate: bool,
+    due: Mapping[str, str],
+    in_use: Collection[str] = (),
+) -> EvacuationPlan:
+    """What to remove so that no template is left on ``datastores``. Of a pinned image, a copy goes
+    only if there is one elsewhere.
+
+    :param datastores: morefs
+    :param image_ids: only the templates of these images; None: of all
+    :param replicate: no image is lost: the last copies of all are replicated elsewhere first
+    :param due: moref -> why the next purge would remove it: nobody needs a copy of that
+    """
+    everything = list(entries)
+    pins = pins_of(everything)
+    elsewhere = {
+        entry.record.key
+        for entry in everything
+        if entry.record is not None
+        and entry.phase is Phase.READY
+        and entry.accessible
+        and entry.datastore not in datastores
+    }
+    keep: list[Verdict] = []
+    remove: list[Verdict] = []
+    needed: dict[str, CacheKey] = {}
+    for entry in everything:
+        pin = None if entry.moref in due else _pin_on(entry, pins)
+        key = entry.record.key if entry.record is not None else None
+        if entry.datastore not in datastores or not _is_of(entry, image_ids):
+            keep.append(Verdict(entry, "not asked for"))
+        elif why_not := _not_removable(entry, in_use):
+            keep.append(Verdict(entry, why_not))
+        elif pin is not None and key not in elsewhere and not replicate:
+            keep.append(
+                Verdict(entry, f"{pin}, and no other datastore has a copy: replicate or unpin it")
+            )
+        else:
+            remove.append(Verdict(entry, due.get(entry.moref, "asked for"), Rule.REQUESTED))
+            is_good = entry.phase is Phase.READY and entry.moref not in due
+            if key is not None and is_good and (replicate or pin is not None):
+                needed[entry.moref] = key
+    return EvacuationPlan(
+        tuple(keep),
+        tuple(remove),
+        needed=frozenset(needed),
+        copy_first=frozenset(needed.values()) - elsewhere,
+    )
 
 
 def plan_room(
@@ -314,6 +381,10 @@ def _not_removable(entry: CacheEntry, in_use: Collection[str]) -> str | None:
     if entry.phase is Phase.IMPORTING:
         return "import in progress"
     return "being cloned or waited for" if entry.moref in in_use else None
+
+
+def _is_of(entry: CacheEntry, image_ids: Collection[str] | None) -> bool:
+    return image_ids is None or entry.image_id in image_ids
 
 
 def _counted(templates: int) -> str:

@@ -142,12 +142,18 @@ class Placement(Protocol):
         """
 
     def for_template(
-        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+        self,
+        size_bytes: int,
+        near: str | None = None,
+        *,
+        only: str | None = None,
+        excluded: Collection[str] = (),
     ) -> contextlib.AbstractContextManager[Place]:
         """A place for a template.
 
         :param near: moref of the datastore to choose if it has the space
         :param only: moref of the datastore to choose in any case
+        :param excluded: morefs of datastores not to choose
         :raises NoPlacement: no datastore fits, or not that one
         """
 

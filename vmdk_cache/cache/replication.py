@@ -40,7 +40,7 @@ import collections
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from oslo_log import log as logging
@@ -142,19 +142,23 @@ class Replication:
                 self._clone_queue.set_pending(*replica)
             self._start_threads()
 
-    def make(self, key: CacheKey, datastore: str) -> tuple[CacheEntry, bool]:
+    def make(
+        self, key: CacheKey, datastore: str, instead_of: Collection[str] = ()
+    ) -> tuple[CacheEntry, bool]:
         """A READY copy of the key on that datastore, and whether this call made it.
 
         For callers that wait for the replica: made regardless of ``image_cache_replicas``, of a
         recent failure, and of the number of replicas that are being made.
 
         :param datastore: moref
+        :param instead_of: morefs of templates that will be removed for it: they do not count for
+            the limits
         :raises ObjectNotFound: there is no copy to make it from
         :raises VmdkCacheError: it was not made, and nothing is left of it
         """
         self._clone_queue.set_pending(key, datastore)
         try:
-            found, made = self._have(_Replica(key, datastore))
+            found, made = self._have(_Replica(key, datastore), instead_of)
         finally:
             self._clone_queue.clear_pending(key, datastore)
         if found is None:
@@ -277,7 +281,9 @@ class Replication:
             return False
         return True
 
-    def _have(self, replica: _Replica) -> tuple[CacheEntry | None, bool]:
+    def _have(
+        self, replica: _Replica, instead_of: Collection[str] = ()
+    ) -> tuple[CacheEntry | None, bool]:
         """The replica, None if there is no copy to make it from; and whether this call made it."""
         started = self._context.clock.monotonic()
         of = (self._context.backend, replica.key, replica.datastore)
@@ -296,7 +302,7 @@ class Replication:
             name = free_replica_name(*of, taken, self._context.deployment)
             if name != usual_name:
                 locks.enter_context(self._context.locks.hold(lock_name(name), LOCK_WAIT_S))
-            made, place = self._replicate(replica, name, copies)
+            made, place = self._replicate(replica, name, copies, instead_of)
         with self._lock:
             if replica.key in self._copies:
                 self._copies[replica.key] = len(copies) + 1
@@ -313,7 +319,11 @@ class Replication:
         return made, True
 
     def _replicate(
-        self, replica: _Replica, name: str, copies: Sequence[CacheEntry]
+        self,
+        replica: _Replica,
+        name: str,
+        copies: Sequence[CacheEntry],
+        instead_of: Collection[str],
     ) -> tuple[CacheEntry, Place]:
         """The new copy and its place."""
         with (
@@ -321,7 +331,7 @@ class Replication:
             self._context.placement.for_template(
                 source.size_bytes, only=replica.datastore
             ) as place,
-            self._room.free_for(name, source.size_bytes, place),
+            self._room.free_for(name, source.size_bytes, place, instead_of),
         ):
             made = retry.call(
                 lambda: self._context.store.replicate(source, place, name),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
@@ -56,15 +56,18 @@ class Room:
         self._plan(size_bytes, place)
 
     @contextlib.contextmanager
-    def free_for(self, name: str, size_bytes: int, place: Place) -> Iterator[None]:
+    def free_for(
+        self, name: str, size_bytes: int, place: Place, instead_of: Collection[str] = ()
+    ) -> Iterator[None]:
         """Reserve free room for a replica of ``size_bytes`` at ``place``, for the block that makes
         it.
 
         :param name: the replica's
+        :param instead_of: morefs of templates that it replaces, which do not count
         :raises NotCacheable: there is no room, or another template would have to be evicted
         """
         with self._locked():
-            if plan := self._plan(size_bytes, place):
+            if plan := self._plan(size_bytes, place, instead_of):
                 raise errors.NotCacheable(
                     Reason.NO_ROOM, f"{quoted(plan[0].entry.name)} would have to make room for it"
                 )
@@ -83,11 +86,13 @@ class Room:
             return self._context.locks.hold(LOCK, LOCK_TIMEOUT_S)
         return contextlib.nullcontext()
 
-    def _plan(self, size_bytes: int, place: Place) -> tuple[Verdict, ...]:
+    def _plan(
+        self, size_bytes: int, place: Place, instead_of: Collection[str] = ()
+    ) -> tuple[Verdict, ...]:
         settings = self._context.settings()
         if not settings.has_limits:
             return ()
-        entries = self._context.entries()
+        entries = [e for e in self._context.entries() if e.moref not in instead_of]
         return plan_room(
             [*entries, *self._reservations(entries)],
             size_bytes,

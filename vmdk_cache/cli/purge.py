@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command, exit_code, image_choice
+from vmdk_cache.cli import command, evacuation, exit_code, image_choice
 from vmdk_cache.cli.columns import Plain, Size
 from vmdk_cache.quoting import identifier
 
@@ -36,6 +36,9 @@ class Purge(command.Lister):
     deleting it. A template that is in use or being imported stays, and the exit code is then 1.
     Volumes are not affected: they share nothing with the template that they were cloned from.
 
+    With --datastore, the command takes templates off a datastore; with --replicate, it copies those
+    that are needed first. Where a copy fails, the original stays.
+
     Only with --ask-glance does the command ask Glance which images have changed and which are to be
     kept warm, with the same credentials as "warm". Without it, templates of images that were
     deleted in Glance remain until the services' own purge, and a limit evicts the least recently
@@ -60,6 +63,7 @@ class Purge(command.Lister):
             "no other image has (4 characters or more)",
         )
         which.add_argument("--all", action="store_true", help="every template of the backends")
+        evacuation.add_options(parser)
         parser.add_argument(
             "--dry-run", action="store_true", help="show what would be deleted, delete nothing"
         )
@@ -73,23 +77,29 @@ class Purge(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
-        selected = bool(parsed_args.image or parsed_args.all)
+        evacuation.check(parsed_args)
+        options = [o for o in ("all", "datastore", "image") if getattr(parsed_args, o)]
+        selected = bool(options)
         if selected and not parsed_args.dry_run:
-            self.check_can_confirm(parsed_args, "--all" if parsed_args.all else "--image")
+            self.check_can_confirm(parsed_args, f"--{options[0]}")
         if selected and parsed_args.ask_glance:
             raise command.UsageError("--ask-glance goes with --expired only")
         catalog = None
         if parsed_args.ask_glance:
             catalog = _Catalog(self.glance())
         opened = list(self.caches(catalog))
+        evacuation.check_names(parsed_args.datastore, opened)
         if parsed_args.image:
             parsed_args.image = self._chosen(parsed_args.image, opened)
-        rows = self.collect(functools.partial(self._purge, parsed_args, catalog), opened=opened)
+        rows_of = functools.partial(self._purge, parsed_args, catalog)
+        if parsed_args.datastore:
+            rows_of = functools.partial(self._evacuate, parsed_args)
+        rows = self.collect(rows_of, opened=opened)
         if catalog is not None and catalog.failure is not None:
             self.report(
                 catalog.failure, "templates that Glance could not confirm as stale were kept"
             )
-        if not rows and self.result == exit_code.OK:
+        if not (rows or parsed_args.datastore) and self.result == exit_code.OK:
             where = command.the_caches([configured.name for configured, _ in opened])
             self.tell(f"nothing to delete in {where}")
         rows.sort(key=lambda row: (row[0], row[2]))
@@ -116,6 +126,20 @@ class Purge(command.Lister):
         if not found:
             raise command.CommandFailedError("nothing was deleted")
         return found
+
+    def _evacuate(
+        self, wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache
+    ) -> list[list[Any]]:
+        """The rows of one backend; errors as for :meth:`_purge`."""
+        datastores = cache.placement.datastore_names()
+        return evacuation.Evacuator(
+            self,
+            wanted,
+            configured,
+            cache,
+            row=functools.partial(_row, configured.name, datastores),
+            question=functools.partial(_question, configured.name, datastores),
+        ).rows()
 
     def _purge(
         self,

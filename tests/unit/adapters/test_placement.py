@@ -115,6 +115,17 @@ def test_a_replica_goes_to_its_datastore_alone() -> None:
         pass
 
 
+def test_no_template_goes_to_a_datastore_that_is_evacuated() -> None:
+    placed = placement(world(datastore(1, free_gib=100), datastore(2, free_gib=10)))
+    with placed.for_template(GIB, excluded=["datastore-1"]) as place:
+        assert place.datastore == "datastore-2"
+    with (
+        pytest.raises(errors.NoPlacement, match="excluded"),
+        placed.for_template(GIB, excluded=["datastore-1", "datastore-2"]),
+    ):
+        pass
+
+
 def test_only_datastores_that_the_regex_matches_are_used() -> None:
     placed = placement(regex="ds2$")
     assert list(placed.spaces()) == ["datastore-2"]

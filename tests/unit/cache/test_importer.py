@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 
@@ -36,10 +36,15 @@ class _Noting(MemoryPlacement):
 
     @contextlib.contextmanager
     def for_template(
-        self, size_bytes: int, near: str | None = None, *, only: str | None = None
+        self,
+        size_bytes: int,
+        near: str | None = None,
+        *,
+        only: str | None = None,
+        excluded: Collection[str] = (),
     ) -> Iterator[Place]:
         self._sizes.append(size_bytes)
-        with super().for_template(size_bytes, near, only=only) as place:
+        with super().for_template(size_bytes, near, only=only, excluded=excluded) as place:
             yield place
 
 
