@@ -127,18 +127,20 @@ class Screen:
             self._console.print(f"{name:<26}[{colour}]{bar}[/{colour}] {duration(each_s)}")
 
     def proof(self, proof: Proof) -> None:
-        mark = "[green]ok[/green]    " if proof.holds else "[red]FAILED[/red]"
+        mark, colour = ("ok", "green") if proof.holds else ("FAILED", "red")
         first, *further = proof.text.splitlines()
-        self._console.print(f"{mark:<{LABEL_WIDTH}} {first}")
+        self._console.print(f"[{colour}]{mark:<{LABEL_WIDTH}}[/{colour}] {first}")
         for line in further:
             self._console.print(f"{'':<{LABEL_WIDTH}} {line}")
 
     def end(self, holds: bool) -> None:
         seconds = time.monotonic() - self._started_at
         if holds:
-            self._console.print(f"[bold green]All of it held[/bold green], in {seconds:.0f} s.")
+            verdict = "[bold green]Every check passed[/bold green]"
+            self._console.print(f"\n{verdict}, in {seconds:.0f} s.")
+            self._console.print("To use this driver yourself, on such a stack: make play")
         else:
-            self._console.print("[bold red]Not all of it held.[/bold red]")
+            self._console.print("\n[bold red]The demo failed.[/bold red]")
 
     def plain(self, text: str) -> None:
         """Print text of other programs (logs, errors) unchanged: not even wrapped."""

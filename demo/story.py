@@ -93,7 +93,7 @@ def _tell(plan: Plan, screen: Screen, running: Cloud, image: FakeImage) -> bool:
     )
     screen.say(
         "Costs",
-        f"the fake vCenter takes as long as for "
+        f"each byte counts as {BYTES_SCALE}: the fake vCenter takes as long as for "
         f"{len(image.file_bytes) * BYTES_SCALE / (1 << 20):.0f} MiB",
     )
     screen.chapter("Cinder's own driver")
