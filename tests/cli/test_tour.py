@@ -49,6 +49,7 @@ _VARIES = [
     (re.compile(r"\b(vm|host)-\d+"), r"\1-N"),
     (re.compile(r"(Imported By: )\S+"), r"\1PROCESS"),
     (re.compile(r"\b\d+ s old"), "N s old"),
+    (re.compile(r"\b\d+\.\d+ s\b"), "N s"),
     (re.compile(r"\bjust now\b|\b\d+ (s|min) ago\b"), "AGO"),
     (re.compile(r"\d+\.\d+ MiB"), "N MiB"),  # the compressed size of the file system's times
     (re.compile(r"-{2,}"), "-"),
