@@ -27,6 +27,11 @@ def lists(lab: Lab, run: Run) -> None:
     assert (row["Image"], row["Virtual Size"]) == (lab.image().id, 16 * MIB)
 
 
+def tells_status(lab: Lab, run: Run) -> None:
+    [row] = run.json("status")
+    assert (row["Templates"], row["Provisioned"], row["Needs Attention"]) == (1, 16 * MIB, [])
+
+
 def warms(lab: Lab, run: Run) -> None:
     [row] = run.json("-q", "warm", "debian-13")
     assert row["Status"] == "imported"
@@ -93,6 +98,7 @@ def writes_samples(lab: Lab, run: Run) -> None:
 
 
 DOES: dict[str, Callable[[Lab, Run], None]] = {
+    "status": tells_status,
     "list": lists,
     "warm": warms,
     "verify": verifies,

@@ -21,6 +21,7 @@ from vmdk_cache.quoting import quoted
 
 #: Name -> help text. The command ``list`` is the class ``List`` in vmdk_cache/cli/list.py, etc.
 COMMANDS = {
+    "status": "show on one screen how the caches are",
     "list": "list the templates",
     "warm": "import images before the first volume asks for them",
     "verify": "compare the disks of templates with Glance's images",

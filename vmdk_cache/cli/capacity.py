@@ -14,11 +14,9 @@ from vmdk_cache.cli.columns import Percent, Plain, Size
 if TYPE_CHECKING:
     from vmdk_cache.cache import capacity
     from vmdk_cache.cli.configuration import BackendConfiguration
-    from vmdk_cache.conf import Settings
     from vmdk_cache.vim.inventory import Datastore
     from vmdk_cache.wiring import RunningCache
 
-GIB = 1 << 30
 #: Value of the column Datastore in the row of the whole backend.
 WHOLE = "(all)"
 COLUMNS = (
@@ -62,6 +60,7 @@ class Capacity(command.Lister):
 
 def _rows(configured: BackendConfiguration, cache: RunningCache) -> list[list[Any]]:
     from vmdk_cache.cache.capacity import provisioned_gib
+    from vmdk_cache.cli.backend_status import limits_of
 
     settings, used = configured.settings, cache.capacity()
     names = cache.placement.datastore_names()
@@ -74,11 +73,13 @@ def _rows(configured: BackendConfiguration, cache: RunningCache) -> list[list[An
         limits = []
         if space and settings.min_free_percent:
             free = _free_percent(space)
-            limits = [_limit("image_cache_min_free_percent", free, settings.min_free_percent)]
+            limits = [as_dict("image_cache_min_free_percent", free, settings.min_free_percent)]
         rows.append([configured.name, name, *_numbers(here, space), Limits(limits), Plain(None)])
-    numbers, limits = _numbers(used, datastores), _limits(settings, used, datastores)
+    found = limits_of(settings, used, cache.placement.spaces().values())
+    limits = [as_dict(each.option, each.used, each.limit) for each in found]
     gib = provisioned_gib([each.provisioned_bytes for each in used])
-    return [*rows, [configured.name, WHOLE, *numbers, Limits(limits), Plain(gib)]]
+    whole = [configured.name, WHOLE, *_numbers(used, datastores)]
+    return [*rows, [*whole, Limits(limits), Plain(gib)]]
 
 
 def _numbers(used: Sequence[capacity.Capacity], datastores: Sequence[Datastore]) -> list[Any]:
@@ -100,30 +101,11 @@ def _numbers(used: Sequence[capacity.Capacity], datastores: Sequence[Datastore])
 
 
 def _free_percent(datastores: Sequence[Datastore]) -> float:
-    return _percent(sum(each.free_bytes for each in datastores), datastores)
-
-
-def _percent(part_bytes: int, datastores: Sequence[Datastore]) -> float:
     capacity_bytes = sum(each.capacity_bytes for each in datastores)
-    return 100 * part_bytes / capacity_bytes if capacity_bytes else 0.0
+    free_bytes = sum(each.free_bytes for each in datastores)
+    return 100 * free_bytes / capacity_bytes if capacity_bytes else 0.0
 
 
-def _limits(
-    settings: Settings, used: Sequence[capacity.Capacity], datastores: Sequence[Datastore]
-) -> list[dict[str, Any]]:
-    """The limits of the whole backend that are set."""
-    provisioned = sum(each.provisioned_bytes for each in used)
-    every = [
-        _limit(
-            "image_cache_max_count",
-            sum(each.templates + each.imports for each in used),
-            settings.max_count,
-        ),
-        _limit("image_cache_max_total_gb", provisioned / GIB, settings.max_total_bytes / GIB),
-        _limit("image_cache_max_percent", _percent(provisioned, datastores), settings.max_percent),
-    ]
-    return [limit for limit in every if limit["limit"]]
-
-
-def _limit(option: str, used: float, limit: float) -> dict[str, Any]:
+def as_dict(option: str, used: float, limit: float) -> dict[str, Any]:
+    """A limit for :class:`Limits`."""
     return {"option": option, "used": round(used, 3), "limit": limit}

@@ -121,7 +121,8 @@ def _status(scraper: Scraper) -> Page:
     measured = scraper.measure(PAGE_WITHIN_S)
     now = datetime.datetime.now(datetime.UTC)
     days = scraper.daily(now.date() - datetime.timedelta(days=DAYS - 1))
-    text = status_page(measured, days, now, vmdk_cache.__version__, platform.node())
+    purges = scraper.last_purges()
+    text = status_page(measured, days, purges, now, vmdk_cache.__version__, platform.node())
     return Page(text, content_type="text/html; charset=utf-8", policy=POLICY)
 
 

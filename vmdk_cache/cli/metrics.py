@@ -15,10 +15,11 @@ first event: Prometheus sees no increase in a counter that first appears as 1.
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -36,6 +37,7 @@ from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 from vmdk_cache.ledger import IN_ONE_TASK, Count, Histogram
+from vmdk_cache.vim.recent_task import ImportProgress
 
 PREFIX = "vmdk_cache_"
 
@@ -193,11 +195,17 @@ class Look:
 
     :ivar spaces: the datastores that the backend uses, by managed object id
     :ivar names: names of datastores by managed object id, including others that are known
+    :ivar version: of vCenter
+    :ivar imports: imports under way, by the managed object id of their virtual machine
+    :ivar taken_at: when ``imports`` was read, by vCenter's clock; None if no entry is an import
     """
 
     entries: Sequence[CacheEntry]
     spaces: Mapping[str, Space]
     names: Mapping[str, str]
+    version: str = ""
+    imports: Mapping[str, ImportProgress] = field(default_factory=dict)
+    taken_at: datetime.datetime | None = None
 
 
 @dataclass(frozen=True)

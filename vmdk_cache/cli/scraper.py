@@ -28,12 +28,15 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from vmdk_cache import errors
+from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cli.configuration import BackendConfiguration
 from vmdk_cache.cli.metrics import METRICS, Look, Measurement, Tally, families
 from vmdk_cache.clock import Clock
-from vmdk_cache.ledger import Count, Ledger
+from vmdk_cache.ledger import Count, LastPurge, Ledger
 from vmdk_cache.quoting import sentence
+from vmdk_cache.vim import recent_task
 from vmdk_cache.vim.account import LOGIN_REFUSED_PAUSE_S
+from vmdk_cache.vim.recent_task import ImportProgress
 
 if TYPE_CHECKING:
     from vmdk_cache.wiring import RunningCache
@@ -46,6 +49,29 @@ _REFUSALS = (errors.LoginRefused, errors.NoPermission, errors.ConfigError)
 
 _Read = TypeVar("_Read")
 PendingLook = concurrent.futures.Future["Look | None"]
+
+
+def look_at(cache: RunningCache) -> Look:
+    """vCenter's current state: a request for what has changed, and two more while images are
+    imported.
+
+    :raises VCenterError: vCenter does not answer, or refuses
+    """
+    entries = cache.store.entries()
+    importing = [entry.moref for entry in entries if entry.phase is Phase.IMPORTING]
+    imports: dict[str, ImportProgress] = {}
+    taken_at = None
+    if importing:
+        imports = recent_task.imports(cache.session, importing)
+        taken_at = cache.session.server_time()
+    return Look(
+        entries,
+        cache.placement.spaces(),
+        cache.placement.datastore_names(),
+        str(cache.session.content.about.version),
+        imports,
+        taken_at,
+    )
 
 
 class Observer:
@@ -117,10 +143,7 @@ class Observer:
 
     def _look_now(self) -> Look | None:
         cache = self._connected()
-        if cache is None:
-            return None
-        entries = cache.store.entries()
-        return Look(entries, cache.placement.spaces(), cache.placement.datastore_names())
+        return None if cache is None else look_at(cache)
 
     def _connected(self) -> RunningCache | None:
         """The cache; None during the pause after a refusal, and after :meth:`close`."""
@@ -206,6 +229,12 @@ class Scraper:
             name: [each for each in counts if each.backend == name]
             for name, counts in self._read_ledgers(lambda ledger: ledger.daily(since)).items()
         }
+
+    def last_purges(self) -> dict[str, LastPurge]:
+        """By backend, its last purge by a service of this host; backends without one, or whose
+        ledger cannot be read, are left out."""
+        read = self._read_ledgers(lambda ledger: ledger.last_purges())
+        return {name: last[name] for name, last in read.items() if name in last}
 
     def _tallies(self) -> dict[str, Tally]:
         """Tallies by backend; those whose ledger cannot be read are left out, with a warning."""

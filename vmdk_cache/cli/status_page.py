@@ -15,27 +15,30 @@ import datetime
 import hashlib
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from vmdk_cache.cache.capacity import Capacity, capacity_by_datastore
-from vmdk_cache.cache.entry import Phase
 from vmdk_cache.cache.events import as_text
-from vmdk_cache.cache.findings import LEFT_ALONE, Kind, diagnose
+from vmdk_cache.cache.findings import LEFT_ALONE, Finding
+from vmdk_cache.cli import backend_status
+from vmdk_cache.cli.backend_status import (
+    NEAR,
+    BackendStatus,
+    Contents,
+    Limit,
+    status_of,
+)
 from vmdk_cache.cli.metrics import Look, Measurement, datastore_labels
-from vmdk_cache.ledger import Count
+from vmdk_cache.ledger import Count, LastPurge
 from vmdk_cache.quoting import sentence
 
 #: Days in a sparkline, with today.
 DAYS = 14
-#: Most datastores, and most findings, of a backend.
+#: Most datastores, imports and findings of a backend, each.
 MOST_ROWS = 25
 NAME_LENGTH = 80
-#: Whether these are abandoned or under way, only a check can say: it looks twice.
-_PERHAPS_UNDER_WAY = (Kind.HALF_IMPORTED, Kind.WITHOUT_CONFIG)
 #: Seconds after which a browser loads the page again.
 RELOADED_AFTER_S = 60
-#: A limit of which more is used is shown in the colour of a warning.
-NEAR = 0.9
 
 _STYLE = """
 :root { color-scheme: light dark; --back: #f6f7f9; --card: #fff; --text: #1b1f24; --dim: #5b6470;
@@ -86,6 +89,7 @@ POLICY = (
 def status_page(
     measurements: Iterable[Measurement],
     days: Mapping[str, Sequence[Count]],
+    purges: Mapping[str, LastPurge],
     now: datetime.datetime,
     version: str,
     host: str,
@@ -93,9 +97,13 @@ def status_page(
     """The page.
 
     :param days: by backend, what the ledger counted on each of the last days, UTC
+    :param purges: by backend, the last purge
     :param now: UTC
     """
-    sections = [_section(each, days.get(each.backend), now.date()) for each in measurements]
+    sections = [
+        _section(each, days.get(each.backend), purges.get(each.backend), now)
+        for each in measurements
+    ]
     title = f"Image caches on {_name(host)}"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -120,55 +128,81 @@ def problems(measurement: Measurement) -> list[str]:
     return found
 
 
-def _section(measured: Measurement, days: Sequence[Count] | None, today: datetime.date) -> str:
+def _section(
+    measured: Measurement,
+    days: Sequence[Count] | None,
+    purge: LastPurge | None,
+    now: datetime.datetime,
+) -> str:
+    status = status_of(
+        measured.backend,
+        measured.settings,
+        measured.deployment,
+        measured.look,
+        days,
+        purge,
+        now,
+    )
     on = _badge("on", "good") if measured.settings.enabled else _badge("off", "warn")
     answers = (
         _badge("vCenter does not answer", "bad")
-        if measured.look is None
+        if status.contents is None
         else _badge("vCenter answers", "good")
     )
     parts = [f'<div class="head"><h2>{_name(measured.backend)}</h2>{on}{answers}</div>']
-    parts.append(_activity(measured, days, today))
-    if measured.look is None:
+    parts.append(_attention(status))
+    parts.append(_activity(measured, status, days, now.date()))
+    if measured.look is None or status.contents is None:
         parts.append(
             '<p class="bad">Templates and space are unknown: the log of the exporter says why, and '
             f"<code>vmdk-cache check --backend {_name(measured.backend)}</code>.</p>"
         )
     else:
-        parts += [_limits(measured, measured.look), _datastores(measured, measured.look)]
-        parts.append(_findings(measured, measured.look))
+        parts += [
+            _imports(status.contents, now),
+            _limits(status.contents),
+            _datastores(measured, measured.look),
+            _findings(status.contents.findings),
+        ]
+    parts.append(f"<h3>Purge</h3><p>{_text(backend_status.purge_text(status))}</p>")
     return f'<section id="{_name(measured.backend)}">{"".join(parts)}</section>'
 
 
 # -- what was counted
 
 
-def _activity(measured: Measurement, days: Sequence[Count] | None, today: datetime.date) -> str:
+def _attention(status: BackendStatus) -> str:
+    found = "".join(f"<li>{_text(each)}</li>" for each in status.needs_attention)
+    return f'<h3>Needs attention</h3><ul class="warn">{found}</ul>' if found else ""
+
+
+def _activity(
+    measured: Measurement,
+    status: BackendStatus,
+    days: Sequence[Count] | None,
+    date: datetime.date,
+) -> str:
     if not measured.has_ledger:
         return '<p class="dim">Nothing is counted: image_cache_ledger is empty.</p>'
-    if days is None:
+    if days is None or status.today is None:
         return (
             '<p class="bad">Hits and misses are unknown: the ledger (image_cache_ledger) cannot be '
             "read; the log of the exporter says why.</p>"
         )
-    number = Counter({"hit": 0, "miss": 0, "bypass": 0})
+    today = status.today
     hits: Counter[datetime.date] = Counter()
-    saved_bytes = 0
     for count in days:
         if count.kind == "hit" and count.day is not None:
             hits[count.day] += count.count
-        if count.day == today:
-            number[count.kind] += count.count
-            saved_bytes += count.bytes if count.kind == "hit" else 0
     figures = [
-        _figure("hits today", str(number["hit"]), "hit"),
-        _figure("misses today", str(number["miss"]), "miss"),
-        _figure("bypasses today", str(number["bypass"]), "bypass"),
-        _figure("not downloaded today", as_text(saved_bytes), ""),
+        _figure("hits today", str(today.hits), "hit"),
+        _figure("misses today", str(today.misses), "miss"),
+        _figure("bypasses today", str(today.bypasses), "bypass"),
+        _figure("not downloaded today", as_text(today.saved_bytes), ""),
     ]
     return (
         f'<div class="figures">{"".join(figures)}</div>'
-        f"<h3>Hits a day, the last {DAYS} days (UTC)</h3>{_sparkline(hits, today)}"
+        f"<h3>Hits a day, the last {DAYS} days (UTC)</h3>{_sparkline(hits, date)}"
     )
 
 
@@ -198,36 +232,37 @@ def _sparkline(hits: Mapping[datetime.date, int], today: datetime.date) -> str:
 # -- what is in vCenter
 
 
-def _limits(measured: Measurement, look: Look) -> str:
-    settings = measured.settings
-    sums = capacity_by_datastore(look.entries)
-    imports = sum(each.imports for each in sums)
-    templates = sum(each.templates for each in sums)
-    provisioned = sum(each.provisioned_bytes for each in sums)
-    capacity = sum(space.capacity_bytes for space in look.spaces.values())
-    rows = [
-        _limit("of image_cache_max_count", templates + imports, settings.max_count, str),
-        _limit("of image_cache_max_total_gb", provisioned, settings.max_total_bytes,
-               as_text),
-        _limit(f"of image_cache_max_percent ({settings.max_percent})", provisioned,
-               capacity * settings.max_percent // 100, as_text),
-    ]  # fmt: skip
-    ready = {e.image_id for e in look.entries if e.phase is Phase.READY}
-    said = f"{_plural(templates, 'template')} of {_plural(len(ready), 'image')}, "
-    said += f"{as_text(provisioned)}; {_plural(imports, 'import')} under way"
-    bars = "".join(rows)
+def _imports(contents: Contents, now: datetime.datetime) -> str:
+    if not contents.imports:
+        return ""
+    rows = []
+    for each in contents.imports[:MOST_ROWS]:
+        name = _name(each.image_name or each.image_id)
+        said = backend_status.progress_text(each, now)
+        bar = (
+            "<span></span>" if each.percent is None else _bar([("ours", each.percent / 100)], said)
+        )
+        rows.append(_row(f"{name} on {_name(each.datastore)}", bar, said))
+    more = _more(len(contents.imports), "imports: vmdk-cache status -f json lists all")
+    return f'<h3>Imports under way</h3><div class="rows">{"".join(rows)}</div>{more}'
+
+
+def _limits(contents: Contents) -> str:
+    said = f"{_plural(contents.templates, 'template')} of {_plural(contents.images, 'image')}, "
+    said += f"{as_text(contents.provisioned_bytes)}; "
+    said += f"{_plural(contents.under_way, 'import')} under way"
+    bars = "".join(_limit(each) for each in contents.limits)
     shown = f'<div class="rows">{bars}</div>' if bars else '<p class="dim">No limit is set.</p>'
     return f"<h3>Templates</h3><p>{said}</p>{shown}"
 
 
-def _limit(label: str, used: int, limit: int, show: Callable[[int], str]) -> str:
-    """A row with a bar; none if the limit is off."""
-    if not limit:
-        return ""
-    share = used / limit
-    kind = "over" if share > 1 else "near" if share > NEAR else "ours"
-    said = f"{show(used)} of {show(limit)} ({share:.0%})"
-    return _row(label, _bar([(kind, share)], said), said)
+def _limit(limit: Limit) -> str:
+    kind = "over" if limit.share > 1 else "near" if limit.share > NEAR else "ours"
+    said = f"{backend_status.limit_text(limit)} ({limit.share:.0%})"
+    label = f"of {limit.option}"
+    if limit.option == "image_cache_max_percent":
+        label += f" ({limit.limit:g})"
+    return _row(label, _bar([(kind, limit.share)], said), said)
 
 
 def _datastores(measured: Measurement, look: Look) -> str:
@@ -250,16 +285,12 @@ def _datastores(measured: Measurement, look: Look) -> str:
     return f'<h3>Datastores</h3><div class="rows">{"".join(rows)}</div>{more}'
 
 
-def _findings(measured: Measurement, look: Look) -> str:
-    found = []
-    for entry in look.entries:
-        diagnosis = diagnose(entry, measured.backend, measured.deployment)
-        if diagnosis is not None and diagnosis.kind not in _PERHAPS_UNDER_WAY:
-            kind = "dim" if diagnosis.kind in LEFT_ALONE else "warn"
-            found.append(
-                f'<li><b class="{kind}">{diagnosis.kind}</b> {_name(entry.name)}: '
-                f"{_text(diagnosis.says)}</li>"
-            )
+def _findings(findings: Sequence[Finding]) -> str:
+    found = [
+        f'<li><b class="{"dim" if each.kind in LEFT_ALONE else "warn"}">{each.kind}</b> '
+        f"{_name(each.name)}: {_text(each.says)}</li>"
+        for each in findings
+    ]
     if not found:
         return '<h3>Findings</h3><p class="good">None</p>'
     more = _more(len(found), "findings: vmdk-cache check lists all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ class Cache:
 
     def __init__(self) -> None:
         self.store = self.placement = self
+        about = types.SimpleNamespace(version="8.0.3")
+        self.session = types.SimpleNamespace(content=types.SimpleNamespace(about=about))
         self.looks = 0
         self.closed = 0
         self.gate = threading.Event()

@@ -18,7 +18,8 @@ from vmdk_cache.cache.ports import Space
 from vmdk_cache.cli.metrics import Look, Measurement, Tally
 from vmdk_cache.cli.status_page import DAYS, MOST_ROWS, POLICY, problems, status_page
 from vmdk_cache.conf import Settings
-from vmdk_cache.ledger import Count
+from vmdk_cache.ledger import Count, LastPurge
+from vmdk_cache.vim.recent_task import ImportProgress
 
 NAMES = {"ds1": "gold", "ds2": "silver"}
 SPACES = {"ds1": Space(100 * GIB, 40 * GIB), "ds2": Space(200 * GIB, 80 * GIB)}
@@ -85,19 +86,27 @@ def day(kind: str, times: int, ago: int = 0, size: int = 0) -> Count:
     return Count(TODAY - datetime.timedelta(days=ago), "b1", "", kind, "", times, 0.0, size)
 
 
-def html_of(of: Measurement, days: Sequence[Count] | None = ()) -> str:
-    return status_page([of], {} if days is None else {of.backend: days}, NOW, "1.2", "host<1>")
+def html_of(
+    of: Measurement, days: Sequence[Count] | None = (), purge: LastPurge | None = None
+) -> str:
+    counted = {} if days is None else {of.backend: days}
+    purges = {} if purge is None else {of.backend: purge}
+    return status_page([of], counted, purges, NOW, "1.2", "host<1>")
 
 
-def parsed(of: Measurement, days: Sequence[Count] | None = ()) -> Parser:
+def parsed(
+    of: Measurement, days: Sequence[Count] | None = (), purge: LastPurge | None = None
+) -> Parser:
     parser = Parser()
-    parser.feed(html_of(of, days))
+    parser.feed(html_of(of, days, purge))
     parser.close()
     return parser
 
 
-def text_of(of: Measurement, days: Sequence[Count] | None = ()) -> str:
-    return " ".join(" ".join(parsed(of, days).text).split())
+def text_of(
+    of: Measurement, days: Sequence[Count] | None = (), purge: LastPurge | None = None
+) -> str:
+    return " ".join(" ".join(parsed(of, days, purge).text).split())
 
 
 # -- what it loads
@@ -215,6 +224,40 @@ def test_a_datastore_shows_templates_others_and_free_space() -> None:
 def test_a_datastore_without_a_size_is_shown_without_a_bar() -> None:
     said = text_of(measured(entry("vm-1", datastore="ds9"), spaces={"ds1": Space(0, 0)}))
     assert "ds9 templates" in said and "gold templates" in said
+
+
+def test_running_imports_have_a_bar() -> None:
+    importing = entry("vm-1", 65, phase=Phase.IMPORTING)
+    assert importing.record is not None
+    record = dataclasses.replace(importing.record, image_bytes=4 * GIB, image_name="<b>debian")
+    look = Look(
+        [dataclasses.replace(importing, record=record)],
+        SPACES,
+        NAMES,
+        "8.0.3",
+        {"vm-1": ImportProgress(25, NOW - datetime.timedelta(seconds=60))},
+        NOW,
+    )
+    of = dataclasses.replace(measured(), look=look)
+    said = "1 GiB of 4 GiB (25%), 17.1 MiB/s, done in 3 min"
+    assert f"Imports under way <b>debian on gold {said}" in text_of(of)
+    page = parsed(of)
+    (bar,) = (place for place, (_, a) in enumerate(page.tags) if a.get("aria-label") == said)
+    assert page.tags[bar + 2][1]["width"] == "25.00"
+
+
+def test_the_page_says_when_the_next_purge_is_due() -> None:
+    purge = LastPurge(NOW - datetime.timedelta(seconds=180), "")
+    assert "Purge 3 min ago; next in 7 min" in text_of(measured(), purge=purge)
+    assert "Purge unknown, every 600 s" in text_of(measured())
+
+
+def test_what_needs_attention_comes_before_the_figures() -> None:
+    purge = LastPurge(NOW, "Unreachable")
+    said = text_of(measured(), purge=purge)
+    assert "Needs attention the last purge failed (Unreachable)" in said
+    assert said.index("Needs attention") < said.index("hits today")
+    assert "Needs attention" not in text_of(measured())
 
 
 def test_findings_are_those_of_a_check_without_imports() -> None:
