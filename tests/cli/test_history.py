@@ -68,6 +68,26 @@ def test_counts_by_day_image_and_reason(lab: Lab, run: Run) -> None:
     assert "90.0 %" in table and "36 MiB" in table and "None" not in table
 
 
+@pytest.mark.usefixtures("counted")
+def test_an_image_is_selected_by_a_prefix_or_by_its_name_in_the_cache(lab: Lab, run: Run) -> None:
+    wanted = run.json("history", "--image", lab.image(1).id)
+    ambiguous = run("history", "--image", lab.image(1).id[:8], code=1)
+    assert "fits 2 images in the counts: use an id" in ambiguous.stderr
+    unknown = run("history", "--image", "debian-13", code=1)
+    assert "backend vmware1: no names of images are known" in unknown.stderr
+    assert "no image 'debian-13' in the counts; it holds 2 images" in unknown.stderr
+    lab.configure(vmware_host_port=lab.vcenter.port)
+    lab.warm(1, name="debian-13")
+    assert run.json("history", "--image", "debian-13") == wanted
+
+
+def test_nothing_counted_lately_is_a_line(lab: Lab, run: Run, tmp_path: Path) -> None:
+    Ledger.open(str(tmp_path / "vmdk-cache.sqlite")).close()
+    done = run("history", "--days", "3")
+    assert done.stderr == "vmdk-cache: nothing was counted in the last 3 days\n"
+    assert done.stdout == ""
+
+
 def test_nothing_counted_yet_is_no_error_and_makes_no_file(
     lab: Lab, run: Run, tmp_path: Path
 ) -> None:

@@ -175,6 +175,20 @@ def test_a_watch_shows_changes_and_failures_until_ctrl_c(lab: Lab, run: Run) -> 
     assert "Traceback" not in terminal.seen
 
 
+def test_a_watch_of_an_image_goes_on_when_the_image_goes(lab: Lab, run: Run) -> None:
+    made = lab.warm(1, name="debian-13")
+    command = run.command("list", "--image", "debian-13", "--watch", "1")
+    with Terminal(command, run.environment(COLUMNS="100")) as terminal:
+        terminal.wait_for(f"| {str(made.image_id)[:8]}")
+        lab.forget(made)
+        terminal.wait_for("no image 'debian-13' in the cache of vmware1")
+        terminal.interrupt()
+    assert terminal.code == 0
+    with Terminal(command, run.environment()) as terminal:
+        terminal.wait_for("no image 'debian-13' in the cache of vmware1")
+    assert terminal.code == 1
+
+
 def test_a_watch_needs_a_terminal_and_a_table(run: Run) -> None:
     assert "--watch needs a terminal" in run("list", "--watch", code=2).stderr
     assert "goes with neither" in run("list", "--watch", "2", "-f", "json", code=2).stderr

@@ -31,8 +31,9 @@ def test_an_image_is_imported_once_and_the_second_time_its_age_counts_again(
     lab: Lab, run: Run, glance: Glance, image_id: str
 ) -> None:
     before = glance.downloads(image_id)
-    done = run("warm", "debian-13")
-    assert "imported" in done.stdout and image_id in done.stdout
+    done = run("warm", "debian-13", env={"COLUMNS": "80"})
+    assert f"| {image_id[:8]} | debian-13 | DC0_DS" in done.stdout and "imported" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert "debian-13 on vmware1: imported in " in done.stderr
     first = run.json("list")[0]
     lab.vcenter.clock.advance(1000)

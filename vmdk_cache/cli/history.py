@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command
+from vmdk_cache.cli import command, exit_code, image_choice
 from vmdk_cache.cli.columns import Percent, Plain, Seconds, Size
 from vmdk_cache.quoting import quoted, sentence
 
@@ -40,11 +41,11 @@ _EXPLAINED = ("bypass", "failed", "import-failed", "evict", "not-kept-warm")
 class History(command.Lister):
     """Show counts of what the caches did; users are not recorded.
 
-    The counts are those of this host, from the file set by image_cache_ledger; vCenter is not
-    contacted. Days are in UTC. Counts by day and image cover the last 90 days; older counts are
-    summed in one row without day or image. Hit rate: hits as a share of hits and misses. In one
-    task: hits and misses for which vCenter needed no second task. Bytes saved: bytes that Glance
-    did not have to send.
+    The counts are those of this host, from the file set by image_cache_ledger; vCenter is asked
+    only for the name of an image. Days are in UTC. Counts by day and image cover the last 90 days;
+    older counts are summed in one row without day or image. Hit rate: hits as a share of hits and
+    misses. In one task: hits and misses for which vCenter needed no second task. Bytes saved: bytes
+    that Glance did not have to send.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -59,8 +60,10 @@ class History(command.Lister):
             "--image",
             action="append",
             default=[],
-            metavar="ID",
-            help="counts of this image only; may be repeated",
+            metavar="IMAGE",
+            help="counts of this image only: its id, or a prefix of 4 characters or more that no "
+            "other image has; or, if vCenter answers, the name of an image in the cache; may be "
+            "repeated",
         )
         parser.add_argument(
             "--by",
@@ -78,11 +81,41 @@ class History(command.Lister):
             with self.reporting(f"backend {configured.name}"):
                 counts += self._counts(configured, parsed_args.days)
         if parsed_args.image:
-            counts = [count for count in counts if count.image_id in parsed_args.image]
+            counts = self._of_images(parsed_args.image, counts)
+        if not counts and self.result == exit_code.OK and not self.has_told:
+            days = f" in the last {parsed_args.days} days" if parsed_args.days else ""
+            self.tell(f"nothing was counted{days}")
         if parsed_args.by == "reason":
             return ("Backend", "Event", "Reason", "Count"), _reasons(counts)
         first = "Day" if parsed_args.by == "day" else "Image"
         return ("Backend", first, *SUMS), _sums(counts, by_day=parsed_args.by == "day")
+
+    def _of_images(self, texts: Iterable[str], counts: list[Count]) -> list[Count]:
+        """The counts of the images that the texts select.
+
+        :raises CommandFailedError: a text selects none; says which ones it may mean
+        """
+        counted = {count.image_id: "" for count in counts if count.image_id}
+        chosen = set()
+        for text in texts:
+            try:
+                chosen.add(image_choice.chosen(text, counted, "the counts"))
+            except command.CommandFailedError:
+                # The ledger knows no names.
+                names = {id_: self._names.get(id_, "") for id_ in counted}
+                chosen.add(image_choice.chosen(text, names, "the counts"))
+        return [count for count in counts if count.image_id in chosen]
+
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        """The names of the images in the caches that can be listed now."""
+        names: dict[str, str] = {}
+        for configured in self.configuration.backends:
+            try:
+                names |= image_choice.names_of(self.open(configured).store.entries())
+            except errors.VmdkCacheError as failure:
+                self.tell(f"backend {configured.name}: no names of images are known: {failure}")
+        return names
 
     def _counts(self, configured: BackendConfiguration, days: int | None) -> list[Count]:
         from vmdk_cache.ledger import Ledger

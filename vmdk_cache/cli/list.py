@@ -19,7 +19,7 @@ from vmdk_cache.cli import command, image_choice, listing
 from vmdk_cache.cli.columns import cleaned
 from vmdk_cache.cli.screen import Screen
 from vmdk_cache.clock import SystemClock
-from vmdk_cache.quoting import identifier, quoted
+from vmdk_cache.quoting import identifier, quoted, sentence
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.configuration import BackendConfiguration
@@ -206,25 +206,36 @@ class List(command.Lister):
         return _Listed(columns, cells, ids, f"{total}; times are UTC")
 
     def _watch(self, wanted: argparse.Namespace) -> None:
-        """Show the table again and again, until Ctrl-C; a refresh that fails does not end it.
+        """Show the table again and again, until Ctrl-C. A refresh that fails does not end it, but
+        the first one does, if no backend can be listed.
 
         :raises UsageError: the output is no terminal, or not to be a table
         :raises CommandFailedError: a filter matches nothing
-        :raises VmdkCacheError: no backend can be listed at the first attempt
         """
         if wanted.ids or wanted.formatter != "table":
             raise command.UsageError("--watch shows a table: it goes with neither -q nor -f")
         if not self.app.stdout.isatty():
             raise command.UsageError("--watch needs a terminal: the output goes elsewhere")
         screen, clock, last = Screen(self.app.stdout), SystemClock(), dict[str, _Seen]()
-        caches = list(self._opened_caches())
+        caches, is_drawn = list(self._opened_caches()), False
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 failures = _refresh(caches, last)
+                if not last:
+                    for name, failure in failures.items():
+                        self.report(failure, f"backend {name}")
+                    return
                 lines = [f"vmdk-cache list, every {wanted.watch:g} s: {clock.now():%H:%M:%S} UTC"]
                 lines += [f"backend {name}: {failure}" for name, failure in failures.items()]
                 # A table has four more lines than rows, and the total follows it.
-                screen.draw(lines + self._lines(wanted, last, screen.height - len(lines) - 5))
+                try:
+                    lines += self._lines(wanted, last, screen.height - len(lines) - 5)
+                except command.CommandFailedError as failure:
+                    if not is_drawn:
+                        raise
+                    lines.append(sentence(failure))  # what was asked for has gone
+                screen.draw(lines)
+                is_drawn = True
                 clock.sleep(wanted.watch)
 
     def _opened_caches(self) -> Iterator[tuple[str, _Look]]:
@@ -257,7 +268,6 @@ def _refresh(
     """List each backend anew; returns the errors of those that cannot be listed now.
 
     :param last: what was listed last; a backend that fails keeps that
-    :raises VmdkCacheError: none has ever been listed
     """
     failures = {}
     for name, look in caches:
@@ -265,9 +275,6 @@ def _refresh(
             last[name] = look()
         except errors.VmdkCacheError as failure:
             failures[name] = failure
-    for each in failures.values():
-        if not last:
-            raise each
     return failures
 
 

@@ -7,10 +7,10 @@ import argparse
 import os
 import pwd
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vmdk_cache.cli import command, exit_code, image_choice
+from vmdk_cache.cli import command, exit_code, image_arguments, image_table
 from vmdk_cache.cli.columns import Plain
 from vmdk_cache.quoting import identifier
 
@@ -41,7 +41,9 @@ class Marking(command.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
         opened = list(self.caches())
-        image_ids = self._chosen(parsed_args.image, opened)
+        image_ids = image_arguments.chosen(
+            self, parsed_args.image, opened, otherwise="nothing was changed"
+        )
         found: set[str] = set()
 
         def marked(configured: BackendConfiguration, cache: RunningCache) -> list[list[Any]]:
@@ -63,10 +65,9 @@ class Marking(command.Lister):
                     "from: vmdk-cache warm imports it"
                 )
         rows.sort(key=lambda row: (row[0], row[2]))
-        if self.is_for_people(parsed_args):
-            columns, rows = _readable(rows)
-            return self.fitted(parsed_args, columns, rows, flexible=_FLEXIBLE, wrapped=["Reason"])
-        return COLUMNS, rows
+        return image_table.output(
+            self, parsed_args, COLUMNS, rows, _IN_A_TABLE, flexible=_FLEXIBLE, wrapped=["Reason"]
+        )
 
     @abc.abstractmethod
     def mark(self, cache: RunningCache, image_id: str) -> list[Marked]:
@@ -74,25 +75,6 @@ class Marking(command.Lister):
 
         :raises VmdkCacheError: the templates could not be listed
         """
-
-    def _chosen(
-        self, texts: Iterable[str], opened: Iterable[tuple[BackendConfiguration, RunningCache]]
-    ) -> list[str]:
-        """The ids of the images that the texts select. Reports the texts that select none.
-
-        :raises CommandFailedError: none of them selects an image
-        """
-        entries = self.collect(lambda _, cache: cache.store.entries(), opened=opened)
-        self.end_if_unknown(entries)
-        names = image_choice.names_of(entries)
-        where = command.the_caches([configured.name for configured, _ in opened])
-        found = []
-        for text in dict.fromkeys(texts):
-            with self.reporting(""):
-                found.append(image_choice.chosen(text, names, where))
-        if not found:
-            raise command.CommandFailedError("nothing was changed")
-        return list(dict.fromkeys(found))
 
 
 class Pin(Marking):
@@ -132,15 +114,3 @@ def _row(backend: str, datastores: Mapping[str, str], marked: Marked) -> list[An
         Plain(marked.says or None),
         Plain(entry.image_name or None),
     ]
-
-
-def _readable(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
-    """The table that people read: without the backend if there is only one."""
-    ids = image_choice.short_ids(row[1].machine_readable() or "" for row in rows)
-    columns = _IN_A_TABLE if len({row[0] for row in rows}) > 1 else _IN_A_TABLE[1:]
-    shown = []
-    for row in rows:
-        cells = dict(zip(COLUMNS, row, strict=True))
-        cells["Image"] = Plain(ids[row[1].machine_readable() or ""] or None)
-        shown.append([cells[column] for column in columns])
-    return list(columns), shown

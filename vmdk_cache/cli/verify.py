@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vmdk_cache.cli import command, exit_code
+from vmdk_cache.cli import command, exit_code, image_table
 from vmdk_cache.cli.columns import Plain, Seconds, Size
 from vmdk_cache.quoting import quoted
 
@@ -78,11 +78,8 @@ class Verify(command.Lister):
             elif target.status is not Status.OK and target.detail != INTERRUPTED:
                 self.fail()
         rows = [_row(target) for target in targets]
-        if not self.is_for_people(parsed_args):
-            return COLUMNS, rows
-        columns, rows = _readable(rows)
         how = {"flexible": _FLEXIBLE, "wrapped": ("Detail",), "optional": _OPTIONAL}
-        return self.fitted(parsed_args, columns, rows, **how)
+        return image_table.output(self, parsed_args, COLUMNS, rows, COLUMNS, **how)
 
     def _targets(self, images: Sequence[str], datastores: Collection[str]) -> list[Target]:
         """The chosen copies, by image and datastore.
@@ -126,17 +123,6 @@ class Verify(command.Lister):
         return sorted(
             chosen, key=lambda each: (each.image_name, each.image_id, each.datastore_name)
         )
-
-
-def _readable(rows: Sequence[list[Any]]) -> tuple[Sequence[str], list[list[Any]]]:
-    """The table for people: short ids, and the backend only if there are several."""
-    from vmdk_cache.cli import image_choice
-
-    ids = image_choice.short_ids(row[0] for row in rows)
-    several = len({row[2] for row in rows}) > 1
-    kept = [index for index, column in enumerate(COLUMNS) if several or column != "Backend"]
-    short = [[ids[row[0]], *row[1:]] for row in rows]
-    return [COLUMNS[index] for index in kept], [[row[index] for index in kept] for row in short]
 
 
 def _row(target: Target) -> list[Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command, exit_code
+from vmdk_cache.cli import command, exit_code, image_table
 from vmdk_cache.cli.columns import Plain, Seconds, Size
 from vmdk_cache.quoting import quoted, sentence
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vmdk_cache.wiring import RunningCache
 
 COLUMNS = ("Image", "Name", "Backend", "Datastore", "Status", "Read", "Took", "Detail")
+_FLEXIBLE = {"Detail": 24, "Name": 16, "Datastore": 9}
 PARALLEL = 2
 _CHUNK_BYTES = 1 << 20
 
@@ -67,7 +68,7 @@ class Warm(command.Lister):
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
         from vmdk_cache.cli.progress import progress
         from vmdk_cache.cli.warm_run import SUCCESSES, WarmRun
         from vmdk_cache.clock import SystemClock
@@ -104,7 +105,11 @@ class Warm(command.Lister):
                 self.fail(exit_code.of(target.failure))
             elif target.status not in SUCCESSES:
                 self.fail()
-        return COLUMNS, [_row(target) for target in targets]
+        rows = [_row(target) for target in targets]
+        shown = COLUMNS if any(target.failure for target in targets) else COLUMNS[:-1]
+        return image_table.output(
+            self, parsed_args, COLUMNS, rows, shown, flexible=_FLEXIBLE, wrapped=["Detail"]
+        )
 
     def _enabled(self) -> list[tuple[BackendConfiguration, RunningCache]]:
         """The caches of enabled backends. Backends with a disabled cache are included only if
