@@ -179,6 +179,13 @@ def test_a_download_from_glance_that_breaks_off_is_no_difference(
 
 
 @pytest.mark.usefixtures("two_copies")
+def test_without_glance_no_copy_is_read(lab: Lab, run: Run) -> None:
+    lab.configure("DEFAULT", glance_api_servers="http://127.0.0.1:9")
+    assert "glance_api_servers" in not_verified(run.json("verify", "--all", code=4))
+    assert lab.vcenter.request_log.count("ExportVm") == 0
+
+
+@pytest.mark.usefixtures("two_copies")
 def test_a_vcenter_that_exports_no_templates_costs_no_download(
     lab: Lab, run: Run, glance: Glance, image_id: str
 ) -> None:

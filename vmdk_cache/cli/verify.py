@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,6 @@ class Verify(command.Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
-        from vmdk_cache.cli import glance
         from vmdk_cache.cli.progress import progress
         from vmdk_cache.cli.verify_run import INTERRUPTED, Status, VerifyRun
         from vmdk_cache.clock import SystemClock
@@ -61,12 +59,12 @@ class Verify(command.Lister):
             raise command.UsageError("name the images to verify, or use --datastore or --all")
         if parsed_args.image and parsed_args.all:
             raise command.UsageError("argument --all: not allowed with IMAGE")
-        source = glance.connect(self.configuration.options, os.environ)
+        glance = self.glance()
         targets = self._targets(parsed_args.image, parsed_args.datastore)
         clock, quiet = SystemClock(), self.app.options.verbose_level == 0
         run = VerifyRun(
             targets,
-            source,
+            glance,
             progress=progress(self.app.stderr, clock, quiet=quiet),
             clock=clock,
         )
