@@ -26,5 +26,9 @@ def test_sums_limits_and_the_schedulers_figure(lab: Lab, run: Run) -> None:
     [*_, sums] = csv.DictReader(io.StringIO(run("capacity", "-f", "csv").stdout))
     assert json.loads(sums["Limits"]) == whole["Limits"]
     table = run("capacity").stdout
-    assert "image_cache_max_count: 2 of 10" in table and "32 MiB" in table
-    assert re.search(r"image_cache_min_free_percent: [\d.]+ free of at least \d+ ", table)
+    assert "| max_count: 2 of 10 " in table and "32 MiB" in table
+    assert re.search(r"\| min_free_percent: [\d.]+ free, at least \d+ ", table)
+    for columns in (80, 100):
+        table = run("capacity", env={"COLUMNS": str(columns)}).stdout
+        assert max(map(len, table.splitlines())) <= columns
+        assert "| min_free_percent:" in table

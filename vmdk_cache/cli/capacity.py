@@ -32,10 +32,16 @@ COLUMNS = (
     "Limits",
     "Extra Provisioned GB",
 )
+#: Shorter names for a table.
+_SHORT = {"Freed By Deletion": "Used", "Extra Provisioned GB": "Extra GB"}
+#: Left out first in a narrow terminal.
+_OPTIONAL = ("Extra GB", "Imports", "Capacity", "Free", "Free %")
+_FLEXIBLE = {"Limits": 20, "Datastore": 9}
 
 
 class Limits(columns.FormattableColumn[list[dict[str, Any]]]):
-    """Limits with their current use; for image_cache_min_free_percent, the free space."""
+    """Limits with their current use; for image_cache_min_free_percent, the free space. A table
+    shows the options without "image_cache_"."""
 
     def human_readable(self) -> str:
         return "\n".join(map(self._text, self._value))
@@ -43,8 +49,9 @@ class Limits(columns.FormattableColumn[list[dict[str, Any]]]):
     @staticmethod
     def _text(limit: dict[str, Any]) -> str:
         # The only lower limit.
-        of = "free of at least" if limit["option"] == "image_cache_min_free_percent" else "of"
-        return f"{limit['option']}: {limit['used']:g} {of} {limit['limit']:g}"
+        of = "free, at least" if limit["option"] == "image_cache_min_free_percent" else "of"
+        name = limit["option"].removeprefix("image_cache_")
+        return f"{name}: {limit['used']:.4g} {of} {limit['limit']:g}"
 
 
 class Capacity(command.Lister):
@@ -54,8 +61,15 @@ class Capacity(command.Lister):
     scheduler sees it: the virtual sizes of all templates and running imports, in GiB, rounded up.
     """
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
-        return COLUMNS, self.collect(_rows)
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
+        rows = self.collect(_rows)
+        if not self.is_for_people(parsed_args):
+            return COLUMNS, rows
+        first = 0 if len({row[0] for row in rows}) > 1 else 1
+        columns = [_SHORT.get(column, column) for column in COLUMNS[first:]]
+        shown = [row[first:] for row in rows]
+        how = {"flexible": _FLEXIBLE, "wrapped": ("Limits",), "optional": _OPTIONAL}
+        return self.fitted(parsed_args, columns, shown, **how)
 
 
 def _rows(configured: BackendConfiguration, cache: RunningCache) -> list[list[Any]]:

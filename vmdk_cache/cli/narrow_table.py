@@ -14,8 +14,7 @@ from typing import Any
 from cliff.columns import FormattableColumn
 from rich.cells import cell_len, set_cell_size
 
-from vmdk_cache.cli.columns import text
-from vmdk_cache.quoting import printable
+from vmdk_cache.cli.columns import cleaned, text
 
 #: If neither the terminal nor COLUMNS says how wide it is.
 DEFAULT_WIDTH = 80
@@ -46,6 +45,7 @@ def fit(
     :param wrapped: the flexible columns that are wrapped rather than cut
     :param optional: columns to leave out, in this order, until the flexible ones have their width
     """
+    rows = [[cleaned(cell) for cell in row] for row in rows]
     needed = {
         column: max([cell_len(column), *(_len(row[index]) for row in rows)])
         for index, column in enumerate(columns)
@@ -80,13 +80,13 @@ class _Wrapped(FormattableColumn[list[str]]):
 
 
 def _len(cell: Any) -> int:
-    return cell_len(printable(text(cell)))
+    return max(map(cell_len, text(cell).split("\n")))
 
 
 def _fitted(cell: Any, size: int, is_wrapped: bool) -> Any:
     if _len(cell) <= size:
         return cell
-    shown = printable(text(cell))
+    lines = text(cell).split("\n")
     if is_wrapped:
-        return _Wrapped(textwrap.wrap(shown, size))
-    return set_cell_size(shown, size - 1).rstrip() + _CUT
+        return _Wrapped([part for line in lines for part in textwrap.wrap(line, size)])
+    return set_cell_size(" ".join(lines), size - 1).rstrip() + _CUT

@@ -4,10 +4,11 @@ import io
 from typing import Any
 
 import pytest
+from cliff.columns import FormattableColumn
 from cliff.formatters.table import TableFormatter
 from rich.cells import cell_len
 
-from vmdk_cache.cli.columns import Size
+from vmdk_cache.cli.columns import Size, text
 from vmdk_cache.cli.narrow_table import fit
 
 COLUMNS = ["Image", "Image Name", "Size", "Used"]
@@ -60,6 +61,18 @@ def test_a_wrapped_cell_keeps_all_its_words() -> None:
     assert max(map(len, lines)) <= 25
     shown = " ".join(line.split("|")[2].strip() for line in lines[3:-1])
     assert shown == rows[0][1] and len(lines) > 5
+
+
+def test_a_cell_of_several_lines_is_as_wide_as_its_longest_line() -> None:
+    limits = Lines(["max_count: 3 of 10", "max_percent: 7 of 50"])
+    assert fit(["Limits"], [[limits]], 24, flexible={"Limits": 8}) == (["Limits"], [[limits]])
+    _, [[cell]] = fit(["Limits"], [[limits]], 16, flexible={"Limits": 8}, wrapped=["Limits"])
+    assert text(cell).split("\n") == ["max_count: 3", "of 10", "max_percent:", "7 of 50"]
+
+
+class Lines(FormattableColumn[list[str]]):
+    def human_readable(self) -> str:
+        return "\n".join(self._value)
 
 
 def test_escapes_count_as_they_are_shown() -> None:
