@@ -135,7 +135,7 @@ TRUSTED: dict[str, set[str]] = {
     "vim/export_lease.py": {"error", "failure", "state"},
     "vim/import_lease.py": {"error", "failure", "state", "what"},
     "vim/nfc_lease.py": {"fault", "state"},
-    "vim/nfc_transfer.py": {"answer.status", "self.server"},
+    "vim/nfc_transfer.py": {"answer.length", "answer.status", "self.server"},
     "vim/session.py": {"refused"},  # an error of this package
     "vim/properties.py": {"fault", "type_name"},
     "vim/server_certificate.py": {"server"},

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -199,20 +199,31 @@ class NfcDownload(_Transfer):
         self._check_cancelled()
         connection = self._connect()
         try:
-            with faults.translated(method=_DOWNLOAD, server=self.server):
-                connection.request("GET", self._address.path)
-                answer = connection.getresponse()
-                if answer.status != 200:
-                    raise errors.TaskFailed(
-                        f"{self.server} refused the download: HTTP {answer.status} "
-                        f"{sentence(answer.reason)}",
-                        method=_DOWNLOAD,
-                    )
-                while chunk := answer.read(_CHUNK_BYTES):
-                    yield chunk
+            yield from self._chunks(connection)
+        except errors.VCenterError:
             self._check_cancelled()
+            raise
         finally:
             connection.close()
+
+    def _chunks(self, connection: HTTPConnection) -> Iterator[bytes]:
+        with faults.translated(method=_DOWNLOAD, server=self.server):
+            connection.request("GET", self._address.path)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise errors.TaskFailed(
+                    f"{self.server} refused the download: HTTP {answer.status} "
+                    f"{sentence(answer.reason)}",
+                    method=_DOWNLOAD,
+                )
+            while chunk := answer.read(_CHUNK_BYTES):
+                yield chunk
+            # http.client does not compare the number of bytes with Content-Length.
+            if answer.length:
+                raise errors.Unreachable(
+                    f"{self.server} ended the download {answer.length} bytes too early",
+                    method=_DOWNLOAD,
+                )
 
 
 class _Address:

@@ -1,4 +1,4 @@
-"""An upload on the wire: what the host receives, and what its answer means."""
+"""Transfers on the wire: what the host receives or sends, and what its answer means."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from tests.fakes.vcenter import VCenter
 from tests.unit.vim.conftest import Background
 from tests.waiting import wait_until
 from vmdk_cache import errors
-from vmdk_cache.vim.nfc_transfer import NfcUpload, _http_chunk
+from vmdk_cache.vim.nfc_transfer import NfcDownload, NfcUpload, _http_chunk
 from vmdk_cache.vim.session import Endpoint, Session
 
 MIB = 1 << 20
 
 
 class Host(ThreadingHTTPServer):
-    """An ESXi host without TLS that takes one upload.
+    """An ESXi host without TLS that takes one upload, or sends a disk.
 
     :ivar status: of its answer
     :ivar reads: whether it reads the body before it answers
+    :ivar disk: what it sends
+    :ivar chunked: whether it sends the disk without a length
+    :ivar breaks_off_after: bytes of the disk; None: it sends all
+    :ivar go_on: a disk that breaks off does so only then
     """
 
     daemon_threads = True
@@ -43,6 +47,11 @@ class Host(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
         self.body = b""
         self.received = 0
+        self.disk = b""
+        self.chunked = False
+        self.breaks_off_after: int | None = None
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     @property
     def port(self) -> int:
@@ -70,6 +79,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+    def do_GET(self) -> None:
+        host = self.server
+        host.path = self.path
+        self.send_response(host.status)
+        if host.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(host.disk)))
+        self.end_headers()
+        sent = host.disk[: host.breaks_off_after]
+        if sent:
+            self.wfile.write(_http_chunk(sent) if host.chunked else sent)
+        if host.breaks_off_after is not None:
+            host.go_on.wait()
+            self.close_connection = True
+        elif host.chunked:
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *args: Any) -> None:
         """Print nothing."""
@@ -310,3 +337,50 @@ def test_a_host_that_does_not_exist_is_named(open_session: Session) -> None:
 
 def certificate_of(vc: VCenter) -> str:
     return ssl.get_server_certificate((vc.host, vc.port))
+
+
+# -- downloads
+
+
+def download_from(host: Host, session: Session) -> NfcDownload:
+    return NfcDownload(session, f"http://127.0.0.1:{host.port}/nfc/1/disk-0.vmdk?ticket=a", "")
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
+@pytest.mark.parametrize("size", [1, MIB, 2 * MIB + 7])
+def test_a_download_is_what_the_host_sends(
+    host: Host, open_session: Session, size: int, chunked: bool
+) -> None:
+    host.disk, host.chunked = bytes(range(256)) * (size // 256) + b"x" * (size % 256), chunked
+    download = download_from(host, open_session)
+    assert b"".join(download) == host.disk
+    assert host.path == "/nfc/1/disk-0.vmdk?ticket=a"
+    assert download._connection is not None
+    assert download._connection.sock is None
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
+@pytest.mark.parametrize("after", [0, 1000])
+def test_a_download_that_breaks_off_does_not_look_complete(
+    host: Host, open_session: Session, after: int, chunked: bool
+) -> None:
+    host.disk, host.chunked, host.breaks_off_after = b"x" * MIB, chunked, after
+    with pytest.raises(errors.Unreachable, match=f"127.0.0.1:{host.port}"):
+        b"".join(download_from(host, open_session))
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
+def test_a_download_that_waits_can_be_cancelled(
+    host: Host, open_session: Session, chunked: bool
+) -> None:
+    host.disk, host.chunked, host.breaks_off_after = b"x" * MIB, chunked, 1000
+    host.go_on.clear()
+    download = download_from(host, open_session)
+    reading = Background(lambda: b"".join(download))
+    wait_until(lambda: host.path)
+    download.cancel()
+    try:
+        with pytest.raises(errors.LeaseLost, match="cancelled"):
+            reading.join()
+    finally:
+        host.go_on.set()
