@@ -48,7 +48,7 @@ _WIDE = (
 )
 _FLEXIBLE = {"Image Name": 16, "Datastore": 12, "Backend": 8}
 #: Left out first: the datastore's "+2" tells the number of copies, too.
-_OPTIONAL = ("Copies", "Used")
+_OPTIONAL = ("Copies", "Used", "Size")
 #: More than any terminal has.
 _UNLIMITED = 1 << 16
 #: A message lists at most this many datastores.

@@ -41,7 +41,7 @@ def fit(
     are not flexible need more.
 
     :param flexible: column -> width that its cells keep, if they have it; the first ones get what
-        is left
+        is left, and give way last if no optional column is left
     :param wrapped: the flexible columns that are wrapped rather than cut
     :param optional: columns to leave out, in this order, until the flexible ones have their width
     """
@@ -61,6 +61,9 @@ def fit(
     for column in optional:
         if room() < 0 and column in kept:
             kept.remove(column)
+    for column in reversed(least):
+        if room() < 0 and column in kept:
+            least[column] = max(cell_len(column), least[column] + room())
     left = max(0, room())
     sizes = dict(needed)
     for column, size in least.items():

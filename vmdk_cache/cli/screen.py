@@ -24,8 +24,9 @@ class Screen:
 
     @property
     def height(self) -> int:
-        """Lines that can be drawn: the cursor takes the last one."""
-        return shutil.get_terminal_size(_DEFAULT_SIZE).lines - 1
+        """Lines that can be drawn. Two are left for the cursor, and for a message on stderr, which
+        would otherwise scroll the terminal."""
+        return shutil.get_terminal_size(_DEFAULT_SIZE).lines - 2
 
     def draw(self, lines: Iterable[str]) -> None:
         """Replace what is shown; what exceeds the terminal is cut off.

@@ -44,6 +44,15 @@ def test_columns_are_left_out_in_order_until_the_others_have_their_width() -> No
     assert kept(30) == ["Image", "Image Name"]
 
 
+def test_flexible_columns_give_way_if_nothing_else_can() -> None:
+    rows = [["2f6c0f0e", "ubuntu-24.04-server", "nfs-rack-12-east"]]
+    flexible = {"Image Name": 12, "Datastore": 12}
+    _, [row] = fit(["Image", "Image Name", "Datastore"], rows, 40, flexible=flexible)
+    assert row == ["2f6c0f0e", "ubuntu-24.0…", "nfs-rack-…"]
+    _, [row] = fit(["Image", "Image Name", "Datastore"], rows, 20, flexible=flexible)
+    assert row == ["2f6c0f0e", "ubuntu-24…", "nfs-rack…"]  # as wide as the names of the columns
+
+
 def test_no_cell_changes_in_a_wide_terminal() -> None:
     assert fit(COLUMNS, ROWS, 200, flexible={"Image Name": 12}) == (COLUMNS, ROWS)
 

@@ -10,7 +10,7 @@ from vmdk_cache.cli.screen import Screen
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "10")
-    monkeypatch.setenv("LINES", "4")
+    monkeypatch.setenv("LINES", "5")
 
 
 def test_text_is_drawn_from_the_first_line_and_the_rest_is_erased() -> None:
