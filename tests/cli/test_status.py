@@ -73,7 +73,7 @@ def add_templates(lab: Lab, count: int) -> None:
     backend = configured.backend
     records = []
     for number in range(count):
-        key = CacheKey.of(lab.image(number), "lsiLogic")
+        key = CacheKey.of(lab.image(1000 + number), "lsiLogic")
         now = datetime.datetime.now(datetime.UTC)
         record = Record(backend.name, key, MIB, now, "host:1", backend.deployment)
         records.append((template_name(backend.name, key, backend.deployment), record.to_json()))
@@ -188,7 +188,7 @@ def test_a_vcenter_that_does_not_answer_hides_no_other(lab: Lab, run: Run) -> No
     assert (second["vCenter"], second["Templates"], second["Imports"]) == (None, None, [])
     assert f":{EMPTY_PORT}" in second["vCenter Error"]
     table = run("status", code=4).stdout
-    assert "vCenter does not answer: " in table and "1 of 1 images" in table
+    assert "vCenter does not answer: " in table and "1, from 1 images" in table
 
 
 def test_what_only_another_host_knows_is_unknown(lab: Lab, run: Run) -> None:
@@ -234,7 +234,7 @@ def test_two_hundred_templates_fit_the_terminal(lab: Lab, run: Run, width: int) 
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) <= 24
-    assert "200 of 200 images" in done.stdout and "200 of 210 (95%)" in done.stdout
+    assert "200, from 200 images" in done.stdout and "200 of 210 (95%)" in done.stdout
     assert "95% of image_cache_max_count" in done.stdout
 
 

@@ -297,7 +297,7 @@ def to_all(*listeners: Listener) -> Listener:
 def as_text(size_bytes: int) -> str:
     """A size for people to read: ``3.1 MiB``, ``20 GiB``, ``512 B``."""
     size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and len(units) > 1:
+    while round(size, 1) >= 1024 and len(units) > 1:
         size /= 1024
         units.pop(0)
     return f"{size:.1f}".removesuffix(".0") + f" {units[0]}"

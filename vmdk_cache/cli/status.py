@@ -253,7 +253,7 @@ def _of_vcenter(contents: Contents, now: datetime.datetime) -> Iterable[tuple[st
     yield (
         "Templates",
         [
-            f"{contents.templates} of {contents.images} images, "
+            f"{contents.templates}, from {contents.images} images, "
             f"{as_text(contents.provisioned_bytes)} provisioned"
         ],
     )

@@ -105,7 +105,7 @@ def test_a_listener_that_fails_blocks_no_other(
         (1023, "1023 B"),
         (1024, "1 KiB"),
         (1536, "1.5 KiB"),
-        ((1 << 30) - 1, "1024 MiB"),
+        ((1 << 30) - 1, "1 GiB"),
         (1 << 30, "1 GiB"),
         (5 << 50, "5120 TiB"),
     ],
