@@ -88,8 +88,10 @@ def test_with_replicate_the_image_is_served_from_elsewhere(
     second = one.warm_on_the_same(2)
     options = ("purge", "--datastore", one.name, "--replicate")
     planned = run.json(*options, "--dry-run")
-    assert {row["Outcome"].split(" to ")[0] for row in planned} == {"would be replicated"}
-    assert all(row["Outcome"].endswith(", then removed") for row in planned)
+    assert {row["Outcome"] for row in planned} == {"would be removed"}
+    assert {row["Reason"] for row in planned} <= {
+        f"replicated to {name} first" for name in one.others
+    }
     assert one.where() == [one.name]
     done = run(*options, "--yes", "-f", "json")
     assert f"{lab.image(2).id} on {one.name}: copying to another datastore" in done.stderr

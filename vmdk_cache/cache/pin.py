@@ -40,7 +40,7 @@ class Pin:
         return cls(by[:_BY_LENGTH], at)
 
     def __str__(self) -> str:
-        return f"pinned by {identifier(self.by)} since {self.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"pinned by {identifier(self.by)} since {self.at:%Y-%m-%d %H:%M} UTC"
 
     def to_json(self, moref: str) -> str:
         """:param moref: of the VM that it is noted on"""

@@ -144,7 +144,8 @@ class Evacuator:
                 rows.append(self._row(verdict, "would stay", why))
             else:
                 where = identifier(place.datastore_name)
-                rows.append(self._row(verdict, f"would be replicated to {where}, then removed"))
+                why = f"replicated to {where} first"
+                rows.append(self._row(verdict, "would be removed", why))
         return rows
 
     def _needs_copy(self, verdict: Verdict, plan: EvacuationPlan) -> bool:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 COLUMNS = ("Backend", "Image", "Name", "Datastore", "Outcome", "Reason", "Image Name")
 #: The columns of a table, in their order; "Name" would take half a terminal.
 _IN_A_TABLE = ("Backend", "Image", "Image Name", "Datastore", "Outcome", "Reason")
-_FLEXIBLE = {"Reason": 24, "Image Name": 16, "Datastore": 9}
+_FLEXIBLE = {"Outcome": 8, "Reason": 12, "Image Name": 16, "Datastore": 9}
+_WRAPPED = ("Outcome", "Reason")
 
 
 class Marking(command.Lister):
@@ -66,7 +67,7 @@ class Marking(command.Lister):
                 )
         rows.sort(key=lambda row: (row[0], row[2]))
         return image_table.output(
-            self, parsed_args, COLUMNS, rows, _IN_A_TABLE, flexible=_FLEXIBLE, wrapped=["Reason"]
+            self, parsed_args, COLUMNS, rows, _IN_A_TABLE, flexible=_FLEXIBLE, wrapped=_WRAPPED
         )
 
     @abc.abstractmethod

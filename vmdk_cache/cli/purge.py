@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command, evacuation, exit_code, image_choice
+from vmdk_cache.cli import command, evacuation, exit_code, image_choice, image_table
 from vmdk_cache.cli.columns import Plain, Size
 from vmdk_cache.quoting import identifier
 
@@ -103,10 +103,12 @@ class Purge(command.Lister):
             where = command.the_caches([configured.name for configured, _ in opened])
             self.tell(f"nothing to delete in {where}")
         rows.sort(key=lambda row: (row[0], row[2]))
-        if self.is_for_people(parsed_args):
-            columns, rows = _readable(rows)
-            return self.fitted(parsed_args, columns, rows, flexible=_FLEXIBLE, wrapped=_WRAPPED)
-        return COLUMNS, rows
+        # A table about one datastore need not name it.
+        hidden = {"Datastore"} if len(parsed_args.datastore) == 1 else set()
+        shown = [column for column in _IN_A_TABLE if column not in hidden]
+        return image_table.output(
+            self, parsed_args, COLUMNS, rows, shown, flexible=_FLEXIBLE, wrapped=_WRAPPED
+        )
 
     def _chosen(
         self, texts: Iterable[str], opened: Iterable[tuple[BackendConfiguration, RunningCache]]
@@ -255,19 +257,6 @@ def _row(
         reason or verdict.reason,
         Plain(entry.image_name or None),
     ]
-
-
-def _readable(rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
-    """The table that people read: without the backend if there is only one."""
-    ids = image_choice.short_ids(row[1].machine_readable() or "" for row in rows)
-    several = len({row[0] for row in rows}) > 1
-    columns = _IN_A_TABLE if several else _IN_A_TABLE[1:]
-    shown = []
-    for row in rows:
-        cells = dict(zip(COLUMNS, row, strict=True))
-        cells["Image"] = Plain(ids[row[1].machine_readable() or ""] or None)
-        shown.append([cells[column] for column in columns])
-    return list(columns), shown
 
 
 def _question(backend: str, datastores: Mapping[str, str], verdicts: Iterable[Verdict]) -> str:

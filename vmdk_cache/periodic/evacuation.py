@@ -10,6 +10,7 @@ vCenter makes a whole replica or none, and the original goes last.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -103,13 +104,18 @@ class Evacuation:
     ) -> dict[CacheKey, Place | errors.VmdkCacheError]:
         """Where the replicas would go that the plan needs now, or why there is no place."""
         found: dict[CacheKey, Place | errors.VmdkCacheError] = {}
-        for key, verdicts in _by_key(plan).items():
-            if isinstance(key, CacheKey) and key in plan.copy_first:
-                found[key] = self._place_for(key, verdicts, datastores)
+        with contextlib.ExitStack() as reserved:  # so that they spread, as the replicas will
+            for key, verdicts in _by_key(plan).items():
+                if isinstance(key, CacheKey) and key in plan.copy_first:
+                    found[key] = self._place_for(key, verdicts, datastores, reserved)
         return found
 
     def _place_for(
-        self, key: CacheKey, verdicts: list[Verdict], datastores: Collection[str]
+        self,
+        key: CacheKey,
+        verdicts: list[Verdict],
+        datastores: Collection[str],
+        reserved: contextlib.ExitStack,
     ) -> Place | errors.VmdkCacheError:
         size_bytes = verdicts[0].entry.size_bytes
         leaving = {verdict.entry.moref for verdict in verdicts}
@@ -119,7 +125,11 @@ class Evacuation:
                 return place
 
         try:
-            return self._somewhere(key, size_bytes, datastores, checked)
+            place = self._somewhere(key, size_bytes, datastores, checked)
+            reserved.enter_context(
+                self._context.placement.for_template(size_bytes, only=place.datastore)
+            )
+            return place
         except errors.VmdkCacheError as failure:
             return failure
 

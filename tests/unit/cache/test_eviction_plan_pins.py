@@ -17,7 +17,7 @@ from vmdk_cache.cache.ports import Space
 from vmdk_cache.conf import Settings
 
 PIN = Pin("alice@ctl1", datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC))
-SAYS = "pinned by alice@ctl1 since 2026-01-02 00:00:00 UTC"
+SAYS = "pinned by alice@ctl1 since 2026-01-02 00:00 UTC"
 SPACES = {"ds1": Space(100 * GIB, 5 * GIB)}
 
 

@@ -245,7 +245,7 @@ def test_the_log_says_that_a_pin_ends_with_its_image(
     lab.planned = lab.change(pinned=PIN)
     assert lab.evictor.attempt(lab.verdict(Rule.STALE)) is None
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "pinned by alice@ctl1 since 2026-01-02 00:00:00 UTC" in warning
+    assert "pinned by alice@ctl1 since 2026-01-02 00:00 UTC" in warning
     assert "pin the image again" in warning
 
 

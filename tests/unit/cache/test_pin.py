@@ -22,7 +22,7 @@ JSON = {"vm": "vm-1", "by": "alice@ctl1", "at": "2026-01-02T03:04:05+00:00"}
 def test_a_pin_is_read_as_it_was_written() -> None:
     assert json.loads(PIN.to_json("vm-1")) == JSON
     assert Pin.from_json(PIN.to_json("vm-1"), "vm-1") == PIN
-    assert str(PIN) == "pinned by alice@ctl1 since 2026-01-02 03:04:05 UTC"
+    assert str(PIN) == "pinned by alice@ctl1 since 2026-01-02 03:04 UTC"
 
 
 def test_a_user_cannot_forge_the_sentence_that_names_them() -> None:
