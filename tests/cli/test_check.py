@@ -108,4 +108,19 @@ def test_where_cinder_cannot_be_asked_the_check_says_so(lab: Lab, run: Run) -> N
     done = run("check", "--no-directories")
     assert "did not look for virtual machines without a volume: without Keystone" in done.stderr
     assert "did not look for" in run("check", "--no-directories", "--backings", code=1).stderr
-    assert run("check", "--no-directories", "--no-backings").stderr == ""
+    assert "did not look" not in run("check", "--no-directories", "--no-backings").stderr
+
+
+def test_it_says_last_what_it_looked_at(lab: Lab, run: Run) -> None:
+    lab.warm()
+    looked_at = "vmdk-cache: backend vmware1: looked at 1 template"
+    said = run("check", "--no-backings")
+    assert said.stderr == f"{looked_at} and 2 datastores: nothing to report\n"
+    lab.write_record(lab.warm(2), "{}")
+    said = run("check", "--no-backings", "--no-directories", code=1)
+    assert said.stderr == "vmdk-cache: backend vmware1: looked at 2 templates: 1 finding\n"
+
+
+def test_programs_and_the_quiet_do_not_read_what_it_looked_at(lab: Lab, run: Run) -> None:
+    assert run("check", "--no-backings", "-f", "json").stderr == ""
+    assert run("-q", "check", "--no-backings").stderr == ""

@@ -78,10 +78,14 @@ class Report:
     """The findings of a check.
 
     :ivar skipped: another process was checking, so this one checked nothing
+    :ivar templates: how many of the cache's templates and imports it looked at
+    :ivar datastores: how many datastores it searched for directories
     """
 
     findings: tuple[Finding, ...]
     skipped: bool = False
+    templates: int = 0
+    datastores: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
 from vmdk_cache.cli import command
 
 if TYPE_CHECKING:
-    from vmdk_cache.cache.findings import Finding
+    from vmdk_cache.cache.findings import Finding, Report
     from vmdk_cache.cli.cinder_api import Cinder
     from vmdk_cache.cli.configuration import BackendConfiguration
     from vmdk_cache.vim.volume_backing import Backing
@@ -98,6 +99,11 @@ class Check(command.Lister):
         found = [*report.findings, *self._backings(wanted, configured, cache)]
         if any(not each.fixed and each.kind not in LEFT_ALONE for each in found):
             self.fail()
+        if not report.skipped:
+            machines = self._machines.get(backend)
+            self._summaries.append(
+                f"backend {backend}: {summary(wanted, report, machines, len(found))}"
+            )
         return [
             [backend, each.kind.value, each.name, each.where, each.fixed, each.says]
             for each in found
@@ -124,13 +130,19 @@ class Check(command.Lister):
                 if (server, backing.moref) not in self._seen
             ]
 
+        def counted() -> list[Backing]:
+            there = look()
+            self._machines[configured.name] = len(there)
+            return there
+
         try:
             found = orphaned_backings.find(
-                look,
+                counted,
                 lambda some: volume_backing.still_there(cache.session, some),
                 lambda: self._volumes,
             )
         except (errors.ConfigError, errors.SourceUnavailable) as failure:
+            self._machines.pop(configured.name, None)
             if wanted.backings:
                 self.fail()
             self.tell(f"{backend}: did not look for virtual machines without a volume: {failure}")
@@ -145,6 +157,25 @@ class Check(command.Lister):
                 "ones); they are not listed"
             )
         return list(found.findings)
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
+    ) -> int:
+        code = super().produce_output(parsed_args, column_names, data)
+        if parsed_args.formatter == "table":  # for people
+            for line in self._summaries:
+                self.tell_unless_quiet(line)
+        return code
+
+    @functools.cached_property
+    def _summaries(self) -> list[str]:
+        """What each backend's check looked at."""
+        return []
+
+    @functools.cached_property
+    def _machines(self) -> dict[str, int]:
+        """By backend, how many virtual machines were compared with Cinder's volumes."""
+        return {}
 
     @functools.cached_property
     def _seen(self) -> set[tuple[str, str]]:
@@ -169,3 +200,22 @@ class Check(command.Lister):
         self.fail()
         where = ", ".join(self.configuration.options.config_file or ())
         return [["", "no-glance-user", "[service_user]", where, False, _NO_GLANCE_USER]]
+
+
+def summary(wanted: argparse.Namespace, report: Report, machines: int | None, found: int) -> str:
+    """What a check looked at, in one line.
+
+    :param machines: how many virtual machines were compared with Cinder's volumes; None if none was
+    """
+    parts = [_counted(report.templates, "template")]
+    if wanted.directories:
+        parts.append(_counted(report.datastores, "datastore"))
+    if machines is not None:
+        parts.append(f"{_counted(machines, 'virtual machine')} of volumes")
+    *others, last = parts
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return f"looked at {listed}: {_counted(found, 'finding') if found else 'nothing to report'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

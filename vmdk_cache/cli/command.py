@@ -259,7 +259,7 @@ class Command(command.Command):
         """
         if server not in self._patience:
             self._patience[server] = LimitedPatience(
-                server, self.timeout_s, self._tell_unless_quiet, silence
+                server, self.timeout_s, self.tell_unless_quiet, silence
             )
         return self._patience[server]
 
@@ -331,7 +331,8 @@ class Command(command.Command):
         self.has_told = True
         print(f"vmdk-cache: {sentence(text, errors.MESSAGE_LENGTH)}", file=self.app.stderr)
 
-    def _tell_unless_quiet(self, text: str) -> None:
+    def tell_unless_quiet(self, text: str) -> None:
+        """Print one line on stderr that ``-q`` suppresses."""
         options: Any = self.app_args
         if options.verbose_level:
             self.tell(text)

@@ -69,10 +69,12 @@ class Reconcile:
                 if fix:
                     self._note_missing(entries)
                 findings = list(self._check_entries(entries, fix, ends_at))
+                searched: list[str] = []
                 if directories:
                     known = {entry.name for entry in entries}
-                    findings += self._check_datastores(known, remove_directories, ends_at)
-                return Report(tuple(findings))
+                    findings += self._check_datastores(known, remove_directories, ends_at, searched)
+                templates = sum(entry.is_ours for entry in entries)
+                return Report(tuple(findings), templates=templates, datastores=len(searched))
         except errors.LockTimeout:
             LOG.debug("Another process is checking the image cache of %s.", self._context.backend)
             return Report((), skipped=True)
@@ -169,8 +171,9 @@ class Reconcile:
             return True
 
     def _check_datastores(
-        self, known: Collection[str], remove: bool, ends_at: float
+        self, known: Collection[str], remove: bool, ends_at: float, searched: list[str]
     ) -> Iterator[Finding]:
+        """:param searched: gets each datastore that could be searched"""
         prefix = name_prefix(self._context.backend)
         for datastore in self._directories.volumes():
             if self._context.clock.monotonic() >= ends_at:
@@ -188,6 +191,7 @@ class Reconcile:
                     f"Datastore.Browse: {failure}",
                 )
                 continue
+            searched.append(datastore)
             unused = [each for each in unused if _is_ours(each.name, self._context.backend)]
             if remove and unused:
                 self._context.clock.sleep(REGISTERED_WITHIN_S)
