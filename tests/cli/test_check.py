@@ -113,12 +113,12 @@ def test_where_cinder_cannot_be_asked_the_check_says_so(lab: Lab, run: Run) -> N
 
 def test_it_says_last_what_it_looked_at(lab: Lab, run: Run) -> None:
     lab.warm()
-    looked_at = "vmdk-cache: backend vmware1: looked at 1 template"
-    said = run("check", "--no-backings")
-    assert said.stderr == f"{looked_at} and 2 datastores: nothing to report\n"
+    said = run("check", "--no-backings").stderr
+    looked_at = "vmdk-cache: looked at 1 template and 2 datastores of vmware1"
+    assert said == f"{looked_at}: nothing to report\n"
     lab.write_record(lab.warm(2), "{}")
-    said = run("check", "--no-backings", "--no-directories", code=1)
-    assert said.stderr == "vmdk-cache: backend vmware1: looked at 2 templates: 1 finding\n"
+    said = run("check", "--no-backings", "--no-directories", code=1).stderr
+    assert said == "vmdk-cache: looked at 2 templates of vmware1: 1 finding\n"
 
 
 def test_programs_and_the_quiet_do_not_read_what_it_looked_at(lab: Lab, run: Run) -> None:

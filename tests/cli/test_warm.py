@@ -387,8 +387,10 @@ def test_a_signal_ends_imports_and_leaves_nothing(
     err = stderr.read_text()
     run.check(out + err)
     assert process.returncode == 130, (out, err)
-    assert '"broken off"' in out
+    [row] = json.loads(out)
+    assert (row["Status"], row["Read"] > 0, row["Took"] > 0) == ("broken off", True, True)
     assert ABORTING in err
+    assert "vmdk-cache: interrupted: large on vmware1 broken off after " in err.splitlines()[-1]
     assert (lab.vcenter.vms(), lab.vcenter.leases()) == ([], [])
 
 

@@ -120,6 +120,17 @@ def test_wrong_usage_has_an_exit_code_of_its_own(run: Run, arguments: list[str],
     assert says in done.stderr and done.stdout == ""
 
 
+def test_a_wrong_column_is_reported_before_anything_is_changed(
+    lab: Lab, run: Run, tmp_path: pathlib.Path
+) -> None:
+    made = lab.warm()
+    for wrong in ("-c", "--sort-column"):
+        done = run("purge", "--all", "--yes", wrong, "Nonsense", code=2)
+        assert f"argument {wrong}: unknown column 'Nonsense'" in done.stderr
+        run("samples", "samples", wrong, "Nonsense", code=2)
+    assert lab.templates() == [made.name] and not (tmp_path / "samples").exists()
+
+
 def test_the_environment_may_hold_the_password(lab: Lab, run: Run) -> None:
     lab.configure(vmware_host_password=None)
     secret = lab.vcenter.password.replace("$", "$$")

@@ -40,6 +40,8 @@ class Check(command.Lister):
     which require the admin role.
     """
 
+    columns = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -101,9 +103,7 @@ class Check(command.Lister):
             self.fail()
         if not report.skipped:
             machines = self._machines.get(backend)
-            self._summaries.append(
-                f"backend {backend}: {summary(wanted, report, machines, len(found))}"
-            )
+            self._summaries.append(summary(backend, wanted, report, machines, len(found)))
         return [
             [backend, each.kind.value, each.name, each.where, each.fixed, each.says]
             for each in found
@@ -161,10 +161,13 @@ class Check(command.Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
     ) -> int:
-        code = super().produce_output(parsed_args, column_names, data)
-        if parsed_args.formatter == "table":  # for people
-            for line in self._summaries:
-                self.tell_unless_quiet(line)
+        rows = list(data)
+        lines = self._summaries if parsed_args.formatter == "table" else []  # for people
+        if not rows:  # then the lines are all that is shown
+            list(map(self.tell_unless_quiet, lines))
+        code = super().produce_output(parsed_args, column_names, rows)
+        if rows:
+            list(map(self.tell_unless_quiet, lines))
         return code
 
     @functools.cached_property
@@ -202,19 +205,23 @@ class Check(command.Lister):
         return [["", "no-glance-user", "[service_user]", where, False, _NO_GLANCE_USER]]
 
 
-def summary(wanted: argparse.Namespace, report: Report, machines: int | None, found: int) -> str:
+def summary(
+    backend: str, wanted: argparse.Namespace, report: Report, machines: int | None, found: int
+) -> str:
     """What a check looked at, in one line.
 
-    :param machines: how many virtual machines were compared with Cinder's volumes; None if none was
+    :param machines: how many virtual machines of volumes it compared with Cinder's; None if it
+        could not, or was not to
     """
     parts = [_counted(report.templates, "template")]
     if wanted.directories:
         parts.append(_counted(report.datastores, "datastore"))
     if machines is not None:
-        parts.append(f"{_counted(machines, 'virtual machine')} of volumes")
+        parts.append(_counted(machines, "volume"))
     *others, last = parts
     listed = f"{', '.join(others)} and {last}" if others else last
-    return f"looked at {listed}: {_counted(found, 'finding') if found else 'nothing to report'}"
+    result = _counted(found, "finding") if found else "nothing to report"
+    return f"looked at {listed} of {backend}: {result}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -102,6 +102,7 @@ class Command(command.Command):
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the command and return its exit code; errors become messages."""
         try:
+            self.check_usage(parsed_args)
             with contextlib.ExitStack() as self._opened:
                 self.fail(super().run(parsed_args))
         except (CommandFailedError, errors.VmdkCacheError) as failure:
@@ -121,6 +122,12 @@ class Command(command.Command):
             )
             self.fail()
         return self.result
+
+    def check_usage(self, parsed_args: argparse.Namespace) -> None:
+        """Called before anything else.
+
+        :raises UsageError: the command line is wrong
+        """
 
     @functools.cached_property
     def configuration(self) -> Configuration:
@@ -259,7 +266,7 @@ class Command(command.Command):
         """
         if server not in self._patience:
             self._patience[server] = LimitedPatience(
-                server, self.timeout_s, self.tell_unless_quiet, silence
+                server, self.timeout_s, self._announce, silence
             )
         return self._patience[server]
 
@@ -329,7 +336,16 @@ class Command(command.Command):
     def tell(self, text: str) -> None:
         """Print one line on stderr."""
         self.has_told = True
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         print(f"vmdk-cache: {sentence(text, errors.MESSAGE_LENGTH)}", file=self.app.stderr)
+
+    def _announce(self, text: str) -> None:
+        """Tell that a server is late, which says nothing about the command's result."""
+        options: Any = self.app_args
+        if options.verbose_level:
+            self._print(text)
 
     def tell_unless_quiet(self, text: str) -> None:
         """Print one line on stderr that ``-q`` suppresses."""
@@ -345,6 +361,15 @@ class Command(command.Command):
 
 class _DisplayBase(Command):
     """Common to commands whose output cliff formats."""
+
+    #: The columns of a command that changes something: a wrong one is reported before it does.
+    columns: Sequence[str] = ()
+
+    def check_usage(self, parsed_args: argparse.Namespace) -> None:
+        if self.columns:
+            self._check_columns("-c", parsed_args.columns, self.columns)
+            sort_columns = getattr(parsed_args, "sort_columns", ())
+            self._check_columns("--sort-column", sort_columns, self.columns)
 
     def _generate_columns_and_selector(
         self, parsed_args: argparse.Namespace, column_names: Sequence[str]
@@ -411,6 +436,7 @@ class Lister(_DisplayBase, lister.Lister):
     ) -> int:
         # Otherwise cliff prints an empty line for a table without rows, which looks like a fault.
         parsed_args.print_empty = True
+        self._check_columns("-c", parsed_args.columns, column_names)
         self._check_columns("--sort-column", parsed_args.sort_columns, column_names)
         rows = list(data)
         if not rows and self.result >= exit_code.CONFIGURATION:

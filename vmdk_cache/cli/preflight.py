@@ -41,6 +41,8 @@ class Preflight(command.Lister):
     or not tried, with what was seen and what to do. The exit code is 0 if nothing failed.
     """
 
+    columns = COLUMNS
+
     #: For each request, because most probes send a few.
     default_timeout_s = 30.0
     _report: _Report | None = None

@@ -45,6 +45,8 @@ class Purge(command.Lister):
     used templates, including those of images that are to be kept warm.
     """
 
+    columns = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         which = parser.add_mutually_exclusive_group()

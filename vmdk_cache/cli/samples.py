@@ -16,6 +16,7 @@ from vmdk_cache.cli import command
 from vmdk_cache.cli.completion import SHELLS, script
 from vmdk_cache.quoting import quoted, sentence
 
+COLUMNS = ("File", "Purpose")
 #: File of etc/ -> what it is for.
 PURPOSES = {
     "cinder.conf.example": "a complete cinder.conf to start from",
@@ -41,6 +42,8 @@ class Samples(command.Lister):
     needs no cinder.conf.
     """
 
+    columns = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -63,7 +66,7 @@ class Samples(command.Lister):
             _check_absent(directory, samples)
         _write(directory, samples, overwrite=parsed_args.force)
         purposes = {**PURPOSES, **MADE}
-        return ("File", "Purpose"), [(str(directory / name), purposes[name]) for name in samples]
+        return COLUMNS, [(str(directory / name), purposes[name]) for name in samples]
 
     def _made(self) -> dict[str, bytes]:
         from vmdk_cache.cli import man_page

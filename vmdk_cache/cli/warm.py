@@ -38,6 +38,9 @@ class Warm(command.Lister):
     there; refused, failed, broken off, not begun.
     """
 
+    columns = COLUMNS
+    _was_broken_off = False
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -99,17 +102,29 @@ class Warm(command.Lister):
             self.tell("nothing was imported")
         elif not run.run():
             self.fail(exit_code.INTERRUPTED)
+            self._was_broken_off = True
         targets = [target for errand in errands for target in errand.targets]
         for target in targets:
             if target.failure is not None:
                 self.fail(exit_code.of(target.failure))
             elif target.status not in SUCCESSES:
                 self.fail()
+        self._targets = targets
         rows = [_row(target) for target in targets]
         shown = COLUMNS if any(target.failure for target in targets) else COLUMNS[:-1]
         return image_table.output(
             self, parsed_args, COLUMNS, rows, shown, flexible=_FLEXIBLE, wrapped=["Detail"]
         )
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Any
+    ) -> int:
+        from vmdk_cache.cli.warm_run import last_words
+
+        code = super().produce_output(parsed_args, column_names, data)
+        if self._was_broken_off:
+            self.tell(last_words(self._targets))
+        return code
 
     def _enabled(self) -> list[tuple[BackendConfiguration, RunningCache]]:
         """The caches of enabled backends. Backends with a disabled cache are included only if

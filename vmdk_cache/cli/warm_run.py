@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from vmdk_cache import errors
 from vmdk_cache.cache.engine import Warmth
+from vmdk_cache.cache.events import as_text
 from vmdk_cache.cli.progress import Progress
 from vmdk_cache.clock import Clock
 from vmdk_cache.image import Image, ImageSource
@@ -60,6 +61,8 @@ class Target:
     :ivar datastore_name: its name; None: any
     :ivar found_in: name of the datastore that holds the copy in the end
     :ivar bytes_read: bytes of the image read so far, from any source
+    :ivar began_at: when the work on it began, on the run's clock; None: not yet
+    :ivar seconds: how long the work took, whatever its outcome
     :ivar failure: why the target was refused or failed
     """
 
@@ -70,6 +73,7 @@ class Target:
     status: Status = Status.NOT_BEGUN
     found_in: str | None = None
     bytes_read: int = 0
+    began_at: float | None = None
     seconds: float = 0.0
     failure: errors.VmdkCacheError | None = None
 
@@ -78,6 +82,11 @@ class Target:
         """Its name in messages."""
         place = self.datastore_name or self.backend
         return f"{identifier(self.image.name or self.image.id)} on {place}"
+
+    @property
+    def took(self) -> str:
+        """Bytes and time, such as ``1.5 GiB in 12.3 s``."""
+        return f"{as_text(self.bytes_read)} in {self.seconds:.1f} s"
 
 
 @dataclass
@@ -92,6 +101,18 @@ class Errand:
 
     def at_work(self) -> list[Target]:
         return [target for target in self.targets if target.status is Status.AT_WORK]
+
+
+def last_words(targets: Sequence[Target]) -> str:
+    """What a run that was broken off did, and how to go on."""
+    parts = []
+    for status in Status:
+        ended = [target for target in targets if target.status is status]
+        if status is Status.BROKEN_OFF:
+            parts += [f"{target.what} broken off after {target.took}" for target in ended]
+        elif ended:
+            parts.append(f"{len(ended)} {status}")
+    return f"interrupted: {', '.join(parts)}. The same command goes on with the rest"
 
 
 class WarmRun:
@@ -190,7 +211,7 @@ class WarmRun:
                     self._changed.notify_all()
 
     def _warm(self, errand: Errand, target: Target) -> None:
-        began = self._clock.monotonic()
+        target.began_at = self._clock.monotonic()
         target.status = Status.AT_WORK
         self._progress.state(target.what, "looking up")
         source = _WatchedSource(self, errand, target)
@@ -212,7 +233,6 @@ class WarmRun:
             defect = errors.VmdkCacheError(f"bug in vmdk-cache: {sentence(repr(failure))}")
             self._end(target, Status.FAILED, defect)
         else:
-            target.seconds = self._clock.monotonic() - began
             self._end(target, Status(how.value))
         finally:
             errand.is_reading = False
@@ -221,9 +241,15 @@ class WarmRun:
         self, target: Target, status: Status, failure: errors.VmdkCacheError | None = None
     ) -> None:
         target.status, target.failure = status, failure
-        seconds = f" in {target.seconds:.1f} s" if status in SUCCESSES else ""
+        if target.began_at is not None:
+            target.seconds = self._clock.monotonic() - target.began_at
+        took = ""
+        if status in SUCCESSES:
+            took = f" in {target.seconds:.1f} s"
+        elif status is Status.BROKEN_OFF:
+            took = f" after {target.took}"
         why = f": {failure}" if failure is not None else ""
-        self._progress.state(target.what, f"{status}{seconds}{why}")
+        self._progress.state(target.what, f"{status}{took}{why}")
 
     def begin_reading(self, errand: Errand) -> None:
         """Note that the import of an errand starts to read bytes.

@@ -13,10 +13,10 @@ from vmdk_cache.cli.check import summary
 @pytest.mark.parametrize(
     ("directories", "machines", "found", "says"),
     [
-        (True, 230, 0, "12 templates, 2 datastores and 230 virtual machines of volumes: nothing"),
-        (True, None, 0, "12 templates and 2 datastores: nothing to report"),
-        (False, 1, 0, "12 templates and 1 virtual machine of volumes: nothing to report"),
-        (False, None, 3, "12 templates: 3 findings"),
+        (True, 230, 0, "12 templates, 2 datastores and 230 volumes of vmware1: nothing to report"),
+        (True, None, 0, "12 templates and 2 datastores of vmware1: nothing to report"),
+        (False, 1, 0, "12 templates and 1 volume of vmware1: nothing to report"),
+        (False, None, 3, "12 templates of vmware1: 3 findings"),
     ],
 )
 def test_it_names_only_what_it_looked_at(
@@ -24,4 +24,4 @@ def test_it_names_only_what_it_looked_at(
 ) -> None:
     wanted = argparse.Namespace(directories=directories)
     report = Report((), templates=12, datastores=2)
-    assert summary(wanted, report, machines, found).startswith(f"looked at {says}")
+    assert summary("vmware1", wanted, report, machines, found) == f"looked at {says}"

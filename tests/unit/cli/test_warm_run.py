@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import dataclasses
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ import pytest
 
 from tests.fakes.clock import ManualClock
 from vmdk_cache.cli.progress import Progress
-from vmdk_cache.cli.warm_run import CLEANED_UP_WITHIN_S, Errand, Status, Target, WarmRun
+from vmdk_cache.cli.warm_run import (
+    CLEANED_UP_WITHIN_S,
+    Errand,
+    Status,
+    Target,
+    WarmRun,
+    last_words,
+)
 from vmdk_cache.image import Image
 
 IMAGE = Image("a0000000-0000-4000-8000-000000000001", 2, "vmdk", "bare")
@@ -70,5 +78,25 @@ def test_a_silent_glance_does_not_prevent_the_end_of_a_run() -> None:
     try:
         assert run.run() is False
         assert target.status is Status.BROKEN_OFF
+        assert (target.bytes_read, target.seconds > 0) == (1, True)
     finally:
         glance.is_over.set()
+
+
+def test_the_last_words_tell_what_was_done_and_what_it_took() -> None:
+    def target(status: Status, **more: Any) -> Target:
+        image = dataclasses.replace(IMAGE, name="debian")
+        return Target(image, None, None, "vmware1", status=status, **more)
+
+    said = last_words(
+        [
+            target(Status.IMPORTED),
+            target(Status.BROKEN_OFF, bytes_read=3 << 29, seconds=12.34),
+            target(Status.NOT_BEGUN),
+            target(Status.NOT_BEGUN),
+        ]
+    )
+    assert said == (
+        "interrupted: 1 imported, debian on vmware1 broken off after 1.5 GiB in 12.3 s, 2 not "
+        "begun. The same command goes on with the rest"
+    )
