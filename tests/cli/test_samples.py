@@ -66,6 +66,13 @@ def test_a_directory_that_cannot_be_is_named(run: Run, tmp_path: pathlib.Path) -
     assert "cannot write 'file/below': Not a directory" in done.stderr
 
 
+def test_an_empty_name_is_wrong_usage(run: Run, tmp_path: pathlib.Path) -> None:
+    """As when a variable of a script is not set."""
+    done = run("samples", "", bare=True, code=2)
+    assert "argument DIRECTORY: the name of the directory is empty" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_with_control_characters_is_quoted(run: Run) -> None:
     run("samples", "a\x1b[2Jb", bare=True)
     done = run("samples", "a\x1b[2Jb", bare=True, code=1)

@@ -7,6 +7,7 @@ long Prometheus will wait (the header ``X-Prometheus-Scrape-Timeout-Seconds``).
 
 from __future__ import annotations
 
+import io
 import socket
 import socketserver
 import ssl
@@ -156,43 +157,54 @@ def _application(
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        method = environ.get("REQUEST_METHOD", "GET")
         if path == "/metrics":
-            registry = CollectorRegistry()
-            registry.register(collector(_time_to_answer(environ)))
-            metrics: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
-            return metrics
-        method = environ.get("REQUEST_METHOD")
+            try:
+                registry = CollectorRegistry()
+                registry.register(collector(_time_to_answer(environ)))
+                metrics: Iterable[bytes] = make_wsgi_app(registry)(environ, start_response)
+                return metrics
+            except Exception as failure:
+                return _send(_failed("The metrics", failure), method, start_response)
         if method not in ("GET", "HEAD"):
             page = Page("Only GET is served here.\n", "405 Method Not Allowed")
         elif path in pages:
             page = _made(pages[path])
         else:
             page = Page("Nothing is here. The metrics are at /metrics\n", "404 Not Found")
-        body = page.text.encode(errors="replace")
-        headers = [
-            ("Content-Type", page.content_type),
-            ("Content-Security-Policy", page.policy),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-store"),
-            ("Content-Length", str(len(body))),
-        ]
-        if page.status.startswith("405"):
-            headers.append(("Allow", "GET, HEAD"))
-        start_response(page.status, headers)
-        return [] if method == "HEAD" else [body]
+        return _send(page, method, start_response)
 
     return answer
+
+
+def _send(page: Page, method: str, start_response: Any) -> list[bytes]:
+    body = page.text.encode(errors="replace")
+    headers = [
+        ("Content-Type", page.content_type),
+        ("Content-Security-Policy", page.policy),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        ("Cache-Control", "no-store"),
+        ("Content-Length", str(len(body))),
+    ]
+    if page.status.startswith("405"):
+        headers.append(("Allow", "GET, HEAD"))
+    start_response(page.status, headers)
+    return [] if method == "HEAD" else [body]
 
 
 def _made(make: Callable[[], Page]) -> Page:
     try:
         return make()
     except Exception as failure:
-        # A defect costs this answer, and neither the metrics nor a traceback on stderr.
-        LOG.warning("A page could not be made: %s", sentence(repr(failure)))
-        LOG.debug("A page could not be made", exc_info=True)
-        return Page("The log of the exporter says what went wrong.\n", "500 Internal Server Error")
+        return _failed("A page", failure)
+
+
+def _failed(what: str, failure: Exception) -> Page:
+    """A defect costs this answer, and neither the others nor a traceback on stderr."""
+    LOG.warning("%s could not be made: %s", what, sentence(repr(failure)))
+    LOG.debug("%s could not be made", what, exc_info=failure)
+    return Page("The log of the exporter says what went wrong.\n", "500 Internal Server Error")
 
 
 def _time_to_answer(environ: dict[str, Any]) -> float:
@@ -209,5 +221,16 @@ def _time_to_answer(environ: dict[str, Any]) -> float:
 class _Handler(WSGIRequestHandler):
     timeout = CLIENT_TIMEOUT_S
 
+    def get_stderr(self) -> Any:
+        """Where wsgiref prints tracebacks: with TLS, it knows no error of a client that has
+        disconnected."""
+        return _DebugLog()
+
     def log_message(self, format: str, *args: Any) -> None:
         LOG.debug("%s: %s", self.address_string(), sentence(format % args))
+
+
+class _DebugLog(io.TextIOBase):
+    def write(self, text: str) -> int:
+        LOG.debug("%s", text.rstrip())
+        return len(text)

@@ -48,7 +48,7 @@ class Samples(command.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "directory",
-            type=Path,
+            type=_directory,
             metavar="DIRECTORY",
             help="where to write them; it is created if it does not exist",
         )
@@ -75,6 +75,12 @@ class Samples(command.Lister):
             "vmdk-cache.1": man_page.text(self.app).encode(),
             **{f"vmdk-cache.{shell}": script(shell).encode() for shell in SHELLS},
         }
+
+
+def _directory(text: str) -> Path:
+    if not text:  # an unset variable: Path("") would be the current directory
+        raise argparse.ArgumentTypeError("the name of the directory is empty; use . for this one")
+    return Path(text)
 
 
 def _shipped() -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import contextlib
 import pathlib
 import socket
 import ssl
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ import pytest
 import trustme
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from tests.waiting import wait_until
 from vmdk_cache import errors
 from vmdk_cache.cli.metrics_server import MetricsServer, Page, tls_context
 
@@ -259,3 +261,43 @@ def test_files_that_cannot_be_used_are_named_with_their_option(
     (tmp_path / "text.pem").write_text("no PEM")
     with pytest.raises(errors.ConfigError, match="--tls-client-ca"):
         tls_context(pki.both, client_ca=str(tmp_path / "text.pem"))
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "close_notify"])
+def test_a_tls_client_that_breaks_off_leaves_no_traceback(
+    collector: Collector, pki: Pki, capfd: pytest.CaptureFixture[str], how: str
+) -> None:
+    collector.gate.clear()
+    with serving(collector, tls_context(pki.both)) as server:
+        port = int(server.url.split(":")[2].split("/")[0])
+        plain = socket.create_connection(("127.0.0.1", port))
+        client = pki.trust.wrap_socket(plain, server_hostname="127.0.0.1")
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert collector.waiting.acquire(timeout=SOON_S)
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif how == "close_notify":
+            client.settimeout(0.1)
+            with contextlib.suppress(TimeoutError):
+                client.unwrap()
+        client.close()
+        collector.gate.set()
+        wait_until(lambda: not [t for t in threading.enumerate() if "process_request" in t.name])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_defect_of_the_metrics_is_logged_and_is_an_error_for_prometheus(
+    collector: Collector, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(within_s: float) -> Collector:
+        raise RuntimeError("made up")
+
+    server = MetricsServer("127.0.0.1", 0, broken, None, PAGES)
+    server.start()
+    try:
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            get(server.url)
+    finally:
+        server.stop()
+    assert "made up" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
