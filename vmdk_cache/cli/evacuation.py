@@ -27,9 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="every template on this datastore, or those of --image on it; may be repeated. New "
-        "imports may choose the datastore again, unless it is in maintenance or "
-        "vmware_datastore_regex leaves it out",
+        help="every template on this datastore, or those of --image on it; may be repeated",
     )
     parser.add_argument(
         "--replicate",

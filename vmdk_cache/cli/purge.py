@@ -37,7 +37,8 @@ class Purge(command.Lister):
     Volumes are not affected: they share nothing with the template that they were cloned from.
 
     With --datastore, the command takes templates off a datastore; with --replicate, it copies those
-    that are needed first. Where a copy fails, the original stays.
+    that are needed first. Where a copy fails, the original stays. New imports may choose the
+    datastore again, unless it is in maintenance or vmware_datastore_regex leaves it out.
 
     Only with --ask-glance does the command ask Glance which images have changed and which are to be
     kept warm, with the same credentials as "warm". Without it, templates of images that were
@@ -61,8 +62,7 @@ class Purge(command.Lister):
             nargs="+",
             action="extend",
             metavar="IMAGE",
-            help="every template of these images, whatever its age: ids, names, or prefixes that "
-            "no other image has (4 characters or more)",
+            help="every template of these images, whatever its age; by id, name or unique prefix",
         )
         which.add_argument("--all", action="store_true", help="every template of the backends")
         evacuation.add_options(parser)
