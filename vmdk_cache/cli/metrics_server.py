@@ -232,5 +232,5 @@ class _Handler(WSGIRequestHandler):
 
 class _DebugLog(io.TextIOBase):
     def write(self, text: str) -> int:
-        LOG.debug("%s", text.rstrip())
+        LOG.debug("An answer could not be sent: %s", sentence(text))
         return len(text)
