@@ -21,7 +21,7 @@ EXAMPLES = """
     openstack volume create --image ubuntu --size 1 \\
         --property use_image_cache=true first
     openstack volume show first -c status -c properties
-    vmdk-cache list
+    vmdk-cache status
 
 docs/tour.rst goes on from here. With --type stock, Cinder's own driver creates
 the volume. Databases and logs are in {state}.

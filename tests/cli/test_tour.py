@@ -33,8 +33,8 @@ from tests.e2e.stack.service_process import REPOSITORY
 from tests.waiting import wait_until
 
 PAGE = REPOSITORY / "docs" / "tour.rst"
-#: What ``make play`` tells the reader to enter.
-SOURCE = "source .tools/play/play.rc"
+#: What ``make play`` writes to, as seen from the checkout.
+DIRECTORY = ".tools/play"
 DIRECTORY_OF_THE_PAGE = "/home/me/vmdk_cache/.tools/play"
 COLUMNS = 80
 TIMEOUT_S = 120
@@ -94,7 +94,7 @@ class Tour:
         if command == "echo $?":
             return f"{self._code}\n"
         rc = self._directory / playground.RC
-        self._code, said = in_a_terminal(command.replace(SOURCE, f"source {rc}"), rc)
+        self._code, said = in_a_terminal(command.replace(DIRECTORY, str(self._directory)), rc)
         if "openstack volume create" in command:
             wait_until(self._no_volume_is_creating, what="the volume", timeout_s=TIMEOUT_S)
         return said.replace(str(self._directory), DIRECTORY_OF_THE_PAGE).strip("\n") + "\n"
