@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 
 import pytest
+import yaml
 
 from tests.cli.conftest import Run
 from tests.services.program import require
@@ -56,6 +57,25 @@ def test_force_overwrites_a_file_and_replaces_a_link(run: Run, tmp_path: pathlib
     for name in PURPOSES:
         assert (tmp_path / "samples" / name).read_bytes() == (ETC / name).read_bytes()
     assert other.read_text() == "mine"
+
+
+def test_alerts_link_to_the_book_where_it_is_published(run: Run, tmp_path: pathlib.Path) -> None:
+    run("samples", "linked", "--docs", "https://docs.example.com/cache/", bare=True)
+    path = tmp_path / "linked" / "prometheus-alerts.yaml"
+    (group,) = yaml.safe_load(path.read_text())["groups"]
+    (unlinked,) = yaml.safe_load((ETC / path.name).read_text())["groups"]
+    assert len(group["rules"]) == len(unlinked["rules"]) > 0
+    for rule in group["rules"]:
+        anchor = f"https://docs.example.com/cache/metrics.html#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == anchor
+        assert "runbook" not in rule["annotations"]
+
+
+@pytest.mark.parametrize("url", ["docs", "https://", 'https://x/"', "https://x/{{y}}", "ftp://x/"])
+def test_a_wrong_url_of_the_book_is_named(run: Run, tmp_path: pathlib.Path, url: str) -> None:
+    done = run("samples", "linked", "--docs", url, bare=True, code=2)
+    assert "argument --docs: " in done.stderr and "https://docs.example.com" in done.stderr
+    assert not (tmp_path / "linked").exists()
 
 
 def test_a_directory_that_cannot_be_is_named(run: Run, tmp_path: pathlib.Path) -> None:

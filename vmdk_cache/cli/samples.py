@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,11 @@ from vmdk_cache.cli.completion import SHELLS, script
 from vmdk_cache.quoting import quoted, sentence
 
 COLUMNS = ("File", "Purpose")
+_ALERTS = "prometheus-alerts.yaml"
+_RUNBOOK = re.compile(rb"\brunbook: docs/(\w+)\.rst, section (\w+)$", re.MULTILINE)
+#: No quotes and no braces: the URL becomes a part of a YAML text and of Prometheus's template.
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/%\[\]@-]+")
+
 #: File of etc/ -> what it is for.
 PURPOSES = {
     "cinder.conf.example": "a complete cinder.conf to start from",
@@ -55,6 +61,13 @@ class Samples(command.Lister):
         parser.add_argument(
             "--force", action="store_true", help="overwrite files of the same names"
         )
+        parser.add_argument(
+            "--docs",
+            type=_url,
+            metavar="URL",
+            help="where you publish the book that make docs builds: each alert gets a link to its "
+            "runbook (runbook_url)",
+        )
         return parser
 
     def take_action(
@@ -62,6 +75,8 @@ class Samples(command.Lister):
     ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
         directory: Path = parsed_args.directory
         samples = {**_shipped(), **self._made()}
+        if parsed_args.docs:
+            samples[_ALERTS] = _with_links(samples[_ALERTS], parsed_args.docs)
         if not parsed_args.force:
             _check_absent(directory, samples)
         _write(directory, samples, overwrite=parsed_args.force)
@@ -81,6 +96,24 @@ def _directory(text: str) -> Path:
     if not text:  # an unset variable: Path("") would be the current directory
         raise argparse.ArgumentTypeError("the name of the directory is empty; use . for this one")
     return Path(text)
+
+
+def _url(text: str) -> str:
+    if not _URL.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is not the URL of a directory, e.g. https://docs.example.com/vmdk-cache"
+        )
+    return text.rstrip("/")
+
+
+def _with_links(alerts: bytes, docs: str) -> bytes:
+    """The alert rules with a URL of each runbook."""
+
+    def link(named: re.Match[bytes]) -> bytes:
+        page, section = named[1].decode(), named[2].decode()
+        return f'runbook_url: "{docs}/{page}.html#{section.lower()}"'.encode()
+
+    return _RUNBOOK.sub(link, alerts)
 
 
 def _shipped() -> dict[str, bytes]:
