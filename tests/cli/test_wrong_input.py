@@ -158,6 +158,7 @@ def test_ctrl_c_ends_a_command_in_one_line(lab: Lab, run: Run) -> None:
 
 
 def test_a_reader_that_closes_the_pipe_is_no_error(lab: Lab, run: Run) -> None:
+    lab.warm()
     with subprocess.Popen(
         run.command("list", "-f", "json"),
         stdout=subprocess.PIPE,
@@ -256,10 +257,14 @@ def test_help_needs_neither_a_configuration_nor_pyvmomi(run: Run) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_no_defect_of_this_program(run: Run) -> None:
+@pytest.mark.parametrize("arguments", [("list",), ("list", "-q")])
+def test_a_full_disk_is_no_defect_of_this_program(
+    lab: Lab, run: Run, arguments: tuple[str, ...]
+) -> None:
+    lab.warm()
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            run.command("list"),
+            run.command(*arguments),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

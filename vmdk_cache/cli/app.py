@@ -40,9 +40,10 @@ COMMANDS = {
 _EXAMPLES = """\
 examples:
   vmdk-cache list
+  vmdk-cache list --sort used --limit 10
   vmdk-cache list -f json --backend vmware1
   vmdk-cache purge --dry-run
-  vmdk-cache purge --image 2f6c0f0e-... --yes
+  vmdk-cache purge --image ubuntu-24.04
   vmdk-cache history --days 7 --by reason
   vmdk-cache --config-file /etc/kolla/cinder-volume/cinder.conf list
 

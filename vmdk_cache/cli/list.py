@@ -156,6 +156,11 @@ class List(command.Lister):
         seen = self.collect(lambda *each: [_look(*each)])
         self.end_if_unknown(seen)
         self._listed = self._list(parsed_args, seen)
+        if parsed_args.ids:
+            parsed_args.formatter, parsed_args.columns = "value", []
+            ids: Any = self._formatter_plugins["value"].obj
+            self.formatter = ids
+            return ("Image",), [[image_id] for image_id in self._listed.ids]
         return self._listed.columns, self._listed.rows
 
     #: What is printed in the end.
@@ -169,10 +174,6 @@ class List(command.Lister):
         listed = self._listed
         if not listed.rows:
             self.tell(listed.total)
-        if parsed_args.ids:
-            for image_id in listed.ids:
-                print(image_id, file=self.app.stdout)
-            return self.result
         super().produce_output(parsed_args, column_names, data)
         options: Any = self.app_args
         if listed.rows and parsed_args.formatter == "table" and options.verbose_level:

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command, evacuation, exit_code, image_choice, image_table
+from vmdk_cache.cli import (
+    command,
+    evacuation,
+    exit_code,
+    image_arguments,
+    image_choice,
+    image_table,
+)
 from vmdk_cache.cli.columns import Plain, Size
 from vmdk_cache.quoting import identifier
 
@@ -92,7 +99,9 @@ class Purge(command.Lister):
         opened = list(self.caches(catalog))
         evacuation.check_names(parsed_args.datastore, opened)
         if parsed_args.image:
-            parsed_args.image = self._chosen(parsed_args.image, opened)
+            parsed_args.image = image_arguments.chosen(
+                self, parsed_args.image, opened, otherwise="nothing was deleted"
+            )
         rows_of = functools.partial(self._purge, parsed_args, catalog)
         if parsed_args.datastore:
             rows_of = functools.partial(self._evacuate, parsed_args)
@@ -111,25 +120,6 @@ class Purge(command.Lister):
         return image_table.output(
             self, parsed_args, COLUMNS, rows, shown, flexible=_FLEXIBLE, wrapped=_WRAPPED
         )
-
-    def _chosen(
-        self, texts: Iterable[str], opened: Iterable[tuple[BackendConfiguration, RunningCache]]
-    ) -> list[str]:
-        """The ids of the images that these texts select. Reports the texts that select none.
-
-        :raises CommandFailedError: none of them selects an image
-        """
-        entries = self.collect(lambda _, cache: cache.store.entries(), opened=opened)
-        self.end_if_unknown(entries)
-        names = image_choice.names_of(entries)
-        where = command.the_caches([configured.name for configured, _ in opened])
-        found = []
-        for each in dict.fromkeys(texts):
-            with self.reporting(""):
-                found.append(image_choice.chosen(each, names, where))
-        if not found:
-            raise command.CommandFailedError("nothing was deleted")
-        return found
 
     def _evacuate(
         self, wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache
