@@ -156,6 +156,8 @@ class Status(command.Lister):
 
 
 def _row(shown: _Shown) -> list[Any]:
+    from vmdk_cache.cli.capacity import Limits
+
     status = shown.status
     contents, today, purge = status.contents, status.today, status.last_purge
     return [
@@ -166,7 +168,7 @@ def _row(shown: _Shown) -> list[Any]:
         Plain(contents and contents.templates),
         Plain(contents and contents.images),
         Size(contents and contents.provisioned_bytes),
-        Details(_limits(contents) if contents else []),
+        Limits(_limits(contents) if contents else []),
         Plain(today and today.hits),
         Plain(today and today.misses),
         Plain(today and today.bypasses),
@@ -315,10 +317,10 @@ def _tables(every: Sequence[_Shown], width: int) -> list[_Table]:
                 status.backend,
                 "on" if status.settings.enabled else "off",
                 contents.version if contents else "no answer",
-                Plain(contents and contents.templates),
-                Plain(None if fullest is None else f"{fullest:.0%}"),
-                Plain(today and today.hits),
-                Plain(today and today.misses),
+                contents.templates if contents else "-",
+                "-" if fullest is None else f"{fullest:.0%}",
+                today.hits if today else "-",
+                today.misses if today else "-",
                 Plain(until(due_at, status.now, past="due") if due_at else None),
             ]
         )
