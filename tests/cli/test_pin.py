@@ -4,8 +4,8 @@ unpinned.
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
 import re
 import socket
 from typing import Any
@@ -16,8 +16,9 @@ from pyVmomi import vim
 from tests.cli.conftest import Lab, Run
 from tests.fakes.vcenter import VCenter
 from vmdk_cache.cache.record import ATTRIBUTE, PIN_ATTRIBUTE, Notes
+from vmdk_cache.cli.pin import user
 
-BY = re.escape(f"pinned by {getpass.getuser()}@{socket.gethostname()} since 20")
+BY = re.escape(f"pinned by {user(os.getuid(), os.environ)}@{socket.gethostname()} since 20")
 
 
 def outcomes(rows: list[dict[str, Any]]) -> dict[str, str]:

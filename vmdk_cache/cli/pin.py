@@ -92,16 +92,17 @@ class Pin(Marking):
     """
 
     def mark(self, cache: RunningCache, image_id: str) -> list[Marked]:
-        return cache.pinning.pin(image_id, _user(), socket.gethostname())
+        return cache.pinning.pin(image_id, user(os.getuid(), os.environ), socket.gethostname())
 
 
-def _user() -> str:
-    """The name of the user who runs the command, also through sudo."""
+def user(uid: int, environ: Mapping[str, str]) -> str:
+    """The name of the user who runs the command: with sudo, of the one who called it."""
+    if uid == 0 and "SUDO_USER" in environ:
+        return environ["SUDO_USER"]
     try:
-        name = pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(os.getuid())  # in a container, which may lack the user
-    return os.environ.get("SUDO_USER", name) if os.getuid() == 0 else name
+        return str(uid)  # in a container, which may lack the user
 
 
 def _row(backend: str, datastores: Mapping[str, str], marked: Marked) -> list[Any]:
