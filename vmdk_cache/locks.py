@@ -172,8 +172,8 @@ def _naming(backend_url: str) -> Iterator[None]:
         yield
     except Exception as failure:
         raise errors.LockUnavailable(
-            f"{sentence(_missing(backend_url))}, see [coordination] backend_url: "
-            f"{sentence(_reason(failure, backend_url))}"
+            f"cannot reach {sentence(named_coordinator(backend_url))}, "
+            f"see [coordination] backend_url: {sentence(_reason(failure, backend_url))}"
         ) from failure
 
 
@@ -229,12 +229,13 @@ def server_of(backend_url: str) -> tuple[str, int | None] | None:
         return None
 
 
-def _missing(backend_url: str) -> str:
+def named_coordinator(backend_url: str) -> str:
+    """The coordinator in messages, with its host and port if the URL has them."""
     server = server_of(backend_url)
     if server is None:
-        return "cannot reach the lock coordinator"
+        return "the lock coordinator"
     host, port = server
-    return f"cannot reach the lock coordinator at {host}" + ("" if port is None else f":{port:d}")
+    return f"the lock coordinator at {host}" + ("" if port is None else f":{port:d}")
 
 
 def _reason(failure: BaseException, backend_url: str) -> str:

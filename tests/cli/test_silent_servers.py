@@ -240,7 +240,7 @@ def test_a_coordinator_that_hangs_is_announced_once_and_then_given_up(
     lab.configure("coordination", backend_url=f"{scheme}://:s3cret@127.0.0.1:{silent}")
     done = run("check", "--timeout", SHORT_S, code=4)
     said, error = lines(done)
-    assert said == announcement("the lock coordinator")
+    assert said == announcement(f"the lock coordinator at 127.0.0.1:{silent}")
     assert f"127.0.0.1:{silent}" in error and f"did not answer within {SHORT_S} s" in error
     assert "s3cret" not in done.stderr
 

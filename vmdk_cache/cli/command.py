@@ -249,7 +249,13 @@ class Command(command.Command):
 
     @functools.cached_property
     def _locks(self) -> Callable[[BackendConfiguration], Locks]:
-        patience = self.patience("the lock coordinator", (errors.LockUnavailable,))
+        from vmdk_cache.locks import named_coordinator
+
+        try:
+            name = named_coordinator(self.configuration.coordination_url)
+        except errors.ConfigError:
+            name = "the lock coordinator"  # the first lock reports the error
+        patience = self.patience(name, (errors.LockUnavailable,))
         return self._opened.enter_context(self.configuration.locks(patience))
 
     @property
