@@ -79,6 +79,7 @@ class Bars(Progress):
     def __init__(self, stream: TextIO) -> None:
         # Imported here because it takes as long as importing the rest of the command's output.
         from rich import console, progress
+        from rich.table import Column
         from rich.text import Text
 
         class Rate(progress.TransferSpeedColumn):
@@ -98,10 +99,13 @@ class Bars(Progress):
         self._bars = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(bar_width=20),
-            Bytes(binary_units=True),
-            Rate(),
+            Bytes(binary_units=True, table_column=Column(no_wrap=True)),
+            Rate(table_column=Column(no_wrap=True)),
             progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[state]}", markup=False),
+            # If the terminal is narrow, only this wraps.
+            progress.TextColumn(
+                "{task.fields[state]}", markup=False, table_column=Column(no_wrap=False)
+            ),
             console=console.Console(file=stream),
         )
         self._lock = threading.Lock()
