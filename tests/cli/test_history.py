@@ -64,6 +64,11 @@ def test_counts_by_day_image_and_reason(lab: Lab, run: Run) -> None:
     assert [
         (row["Event"], row["Reason"], row["Count"]) for row in run.json("history", "--by", "reason")
     ] == [("bypass", "no-room", 1), ("evict", "expired", 1)]
+    for columns in (80, 100):
+        for by in ("day", "image", "reason"):
+            table = run("history", "--by", by, env={"COLUMNS": str(columns)}).stdout
+            assert max(map(len, table.splitlines())) <= columns
+            assert by == "reason" or "| Hit Rate | " in table
     table = run("history").stdout
     assert "90.0 %" in table and "36 MiB" in table and "None" not in table
 

@@ -7,11 +7,11 @@ import datetime
 import functools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command, exit_code, image_choice
+from vmdk_cache.cli import command, exit_code, image_choice, image_table
 from vmdk_cache.cli.columns import Percent, Plain, Seconds, Size
 from vmdk_cache.quoting import quoted, sentence
 
@@ -34,6 +34,17 @@ SUMS = (
     "Replicas",
     "Evictions",
 )
+#: Left out first in a narrow terminal.
+_OPTIONAL = (
+    "Seconds Per Import",
+    "Imports Failed",
+    "In One Task",
+    "Bytes Imported",
+    "Replicas",
+    "Evictions",
+    "Failed",
+    "Imports",
+)
 #: Events that have a reason for ``--by reason``.
 _EXPLAINED = ("bypass", "failed", "import-failed", "evict", "not-kept-warm")
 
@@ -45,7 +56,7 @@ class History(command.Lister):
     only for the name of an image. Days are in UTC. Counts by day and image cover the last 90 days;
     older counts are summed in one row without day or image. Hit rate: hits as a share of hits and
     misses. In one task: hits and misses for which vCenter needed no second task. Bytes saved: bytes
-    that Glance did not have to send.
+    that Glance did not have to send. A table leaves out columns that do not fit the terminal.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -75,20 +86,27 @@ class History(command.Lister):
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
+        columns: Sequence[str]
         counts: list[Count] = []
         for configured in self.configuration.backends:
             with self.reporting(f"backend {configured.name}"):
                 counts += self._counts(configured, parsed_args.days)
         if parsed_args.image:
             counts = self._of_images(parsed_args.image, counts)
-        if not counts and self.result == exit_code.OK and not self.has_told:
-            days = f" in the last {parsed_args.days} days" if parsed_args.days else ""
-            self.tell(f"nothing was counted{days}")
         if parsed_args.by == "reason":
-            return ("Backend", "Event", "Reason", "Count"), _reasons(counts)
-        first = "Day" if parsed_args.by == "day" else "Image"
-        return ("Backend", first, *SUMS), _sums(counts, by_day=parsed_args.by == "day")
+            columns, rows = ("Backend", "Event", "Reason", "Count"), _reasons(counts)
+        else:
+            by_day = parsed_args.by == "day"
+            columns = ("Backend", "Day" if by_day else "Image", *SUMS)
+            rows = _sums(counts, by_day=by_day)
+        if not rows and self.result == exit_code.OK and not self.has_told:
+            days = f" in the last {parsed_args.days} days" if parsed_args.days else ""
+            what = "nothing that has a reason" if counts else "nothing"
+            self.tell(f"{what} was counted{days}")
+        return image_table.output(
+            self, parsed_args, columns, rows, columns, flexible={}, optional=_OPTIONAL
+        )
 
     def _of_images(self, texts: Iterable[str], counts: list[Count]) -> list[Count]:
         """The counts of the images that the texts select.

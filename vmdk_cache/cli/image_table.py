@@ -15,13 +15,14 @@ def readable(
 ) -> tuple[list[str], list[list[Any]]]:
     """The columns named in ``order``, with short ids, and without the backend if there is only one.
 
-    :param columns: of the rows; "Image" has the ids, None if unknown
+    :param columns: of the rows; "Image", if it is one, has the ids, None if unknown
     """
     every = [dict(zip(columns, row, strict=True)) for row in rows]
-    ids = [machine_readable(cells["Image"]) for cells in every]
+    ids = [machine_readable(cells.get("Image")) for cells in every]
     short = image_choice.short_ids(each for each in ids if each is not None)
     for cells, image_id in zip(every, ids, strict=True):
-        cells["Image"] = Plain(short.get(image_id))
+        if "Image" in cells:
+            cells["Image"] = Plain(short.get(image_id))
     backends = {cells["Backend"] for cells in every}
     kept = [column for column in order if column != "Backend" or len(backends) > 1]
     return kept, [[cells[column] for column in kept] for cells in every]

@@ -29,5 +29,11 @@ def test_ids_are_short_and_the_backend_is_shown_if_there_are_several(backend: st
     ]
 
 
+def test_a_table_may_be_of_something_else() -> None:
+    rows = [["b1", "2026-01-31", 7], ["b1", "2026-02-01", 8]]
+    columns = ("Backend", "Day", "Hits")
+    assert readable(columns, rows, columns) == (["Day", "Hits"], [row[1:] for row in rows])
+
+
 def test_a_table_without_rows_keeps_its_columns() -> None:
     assert readable(COLUMNS, [], ("Image", "Outcome")) == (["Image", "Outcome"], [])
