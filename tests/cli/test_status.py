@@ -189,7 +189,7 @@ def test_a_vcenter_that_does_not_answer_hides_no_other(lab: Lab, run: Run) -> No
     assert (second["vCenter"], second["Templates"], second["Imports"]) == (None, None, [])
     assert f":{EMPTY_PORT}" in second["vCenter Error"]
     table = run("status", code=4).stdout
-    assert "vCenter does not answer: " in table and "1, from 1 images" in table
+    assert "vCenter does not answer: " in table and "1 template of 1 image, " in table
 
 
 def test_what_only_another_host_knows_is_unknown(lab: Lab, run: Run) -> None:
@@ -210,7 +210,7 @@ def test_a_ledger_that_cannot_be_read_is_an_error(
         other.execute("CREATE TABLE somebody_elses (x)")
     done = run("status", code=3)
     assert "database of another program" in done.stderr
-    assert "| Today     | unknown" in done.stdout
+    assert "| Today   | unknown" in done.stdout
 
 
 def test_a_purge_that_failed_needs_attention(lab: Lab, run: Run) -> None:
@@ -235,7 +235,7 @@ def test_two_hundred_templates_fit_the_terminal(lab: Lab, run: Run, width: int) 
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) <= 24
-    assert "200, from 200 images" in done.stdout and "200 of 210 (95%)" in done.stdout
+    assert "200 templates of 200 images" in done.stdout and "200 of 210 (95%)" in done.stdout
     assert "95% of image_cache_max_count" in done.stdout
 
 

@@ -342,6 +342,29 @@ def _near(contents: Contents) -> Iterable[str]:
 # -- in words
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """``1 miss``, ``2 misses``."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def templates_text(contents: Contents) -> str:
+    """``200 templates of 180 images, 3.9 TiB``."""
+    templates = counted(contents.templates, "template", "templates")
+    images = counted(contents.images, "image", "images")
+    return f"{templates} of {images}, {as_text(contents.provisioned_bytes)}"
+
+
+def today_text(of: Today) -> str:
+    """``1207 hits, 1 miss, 0 bypasses, 23.6 TiB not downloaded``."""
+    parts = [
+        counted(of.hits, "hit", "hits"),
+        counted(of.misses, "miss", "misses"),
+        counted(of.bypasses, "bypass", "bypasses"),
+        f"{as_text(of.saved_bytes)} not downloaded",
+    ]
+    return ", ".join(parts)
+
+
 def limit_text(limit: Limit) -> str:
     """``180 of 250``, ``3.9 TiB of 8 TiB``."""
     if limit.used_bytes is None or limit.limit_bytes is None:

@@ -249,16 +249,9 @@ def _block(shown: _Shown, width: int) -> _Table:
 
 
 def _of_vcenter(contents: Contents, now: datetime.datetime) -> Iterable[tuple[str, Iterable[str]]]:
-    from vmdk_cache.cache.events import as_text
     from vmdk_cache.cli import backend_status
 
-    yield (
-        "Templates",
-        [
-            f"{contents.templates}, from {contents.images} images, "
-            f"{as_text(contents.provisioned_bytes)} provisioned"
-        ],
-    )
+    yield "Cache", [f"{backend_status.templates_text(contents)} provisioned"]
     limits = [
         f"{backend_status.limit_text(each)} ({each.share:.0%}): {each.option}"
         for each in contents.limits
@@ -269,7 +262,7 @@ def _of_vcenter(contents: Contents, now: datetime.datetime) -> Iterable[tuple[st
             f"{floor.free:.1f}% free on {floor.datastore}, at least {floor.limit:g}%: "
             "image_cache_min_free_percent"
         )
-    yield "Limits", limits or ["none is set"]
+    yield "Limits", limits or ["none"]
     if contents.imports:
         yield (
             "Imports",
@@ -291,15 +284,12 @@ def _named(of: RunningImport) -> str:
 
 
 def _today(shown: _Shown) -> str:
-    from vmdk_cache.cache.events import as_text
+    from vmdk_cache.cli import backend_status
 
     today = shown.status.today
     if today is None:
         return "unknown" if shown.has_ledger else "not counted: image_cache_ledger is empty"
-    return (
-        f"{today.hits} hits, {today.misses} misses, {today.bypasses} bypasses, "
-        f"{as_text(today.saved_bytes)} not downloaded"
-    )
+    return backend_status.today_text(today)
 
 
 def _tables(every: Sequence[_Shown], width: int) -> list[_Table]:

@@ -248,9 +248,8 @@ def _imports(contents: Contents, now: datetime.datetime) -> str:
 
 
 def _limits(contents: Contents) -> str:
-    said = f"{_plural(contents.templates, 'template')} of {_plural(contents.images, 'image')}, "
-    said += f"{as_text(contents.provisioned_bytes)}; "
-    said += f"{_plural(contents.under_way, 'import')} under way"
+    under_way = backend_status.counted(contents.under_way, "import", "imports")
+    said = f"{backend_status.templates_text(contents)}; {under_way} under way"
     bars = "".join(_limit(each) for each in contents.limits)
     shown = f'<div class="rows">{bars}</div>' if bars else '<p class="dim">No limit is set.</p>'
     return f"<h3>Templates</h3><p>{said}</p>{shown}"
@@ -326,10 +325,6 @@ def _badge(text: str, kind: str) -> str:
 def _more(number: int, what: str) -> str:
     left = number - MOST_ROWS
     return f'<p class="dim">and {left} more {what}</p>' if left > 0 else ""
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _name(name: str) -> str:
