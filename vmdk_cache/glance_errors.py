@@ -132,15 +132,27 @@ def ended_early(failure: BaseException) -> bool:
 
 
 def plain(failure: Exception) -> str:
-    """The text of the error in one line, without the HTML of Glance or a proxy, and without the
-    errors between a connection that was refused and the client."""
+    """The text of the error in one line, without the HTML of Glance or a proxy.
+
+    If no server answered, only the server and the reason: the client and its libraries repeat the
+    request's URL several times.
+    """
     request: Any = None
     cause: BaseException | None = failure
     while cause is not None:
         request = getattr(cause, "request", None) or request
-        if isinstance(cause, ConnectionRefusedError | socket.gaierror) and request is not None:
-            url = urlsplit(request.url)
-            host = url.netloc.rpartition("@")[2]
-            return sentence(f"{url.scheme}://{host}: {cause.strerror}")
+        reason = _reason(cause)
+        if reason and request is not None:
+            url = urlsplit(str(request.url))
+            return sentence(f"{url.scheme}://{url.netloc.rpartition('@')[2]}: {reason}")
         cause = cause.__cause__ or cause.__context__
     return sentence(re.sub(r"<[^<>]*>", " ", str(failure) or repr(failure)))
+
+
+def _reason(cause: BaseException) -> str:
+    """Why a server did not answer; empty if ``cause`` does not say it."""
+    if isinstance(cause, requests.exceptions.Timeout):
+        return "no answer in time"
+    if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+        return str(cause.strerror)
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import socket
 
 import pytest
 import requests
@@ -128,3 +129,19 @@ def test_an_error_without_a_text_shows_its_class() -> None:
 def test_missing_data_is_distinguished_from_truncated_data() -> None:
     assert "no data of image 4f0c" in str(missing(WHAT))
     assert "ended the data of image 4f0c early" in str(cut_short(WHAT, "7 bytes less"))
+
+
+@pytest.mark.parametrize(
+    ("cause", "says"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Connection refused"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not"),
+        (requests.exceptions.ReadTimeout("read"), "no answer in time"),
+    ],
+)
+def test_a_server_that_did_not_answer_is_named_once(cause: Exception, says: str) -> None:
+    request = requests.Request("GET", "http://user:s3cret@glance:9292/v2/images?limit=1").prepare()
+    failure = glance_exc.CommunicationError("Error finding address for http://glance: " * 9)
+    failure.__cause__ = requests.exceptions.ConnectionError("Max retries", request=request)
+    failure.__cause__.__cause__ = cause
+    assert plain(failure).startswith(f"http://glance:9292: {says}")
