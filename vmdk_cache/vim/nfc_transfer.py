@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -51,6 +51,8 @@ class _Transfer:
         self._address = _Address(session, url, thumbprint, method)
         self._method = method
         self._connection: HTTPConnection | None = None
+        #: The connection gives it up to an answer that says "Connection: close".
+        self._socket: Any = None
         self._cancelled = threading.Event()
 
     @property
@@ -61,10 +63,10 @@ class _Transfer:
     def cancel(self) -> None:
         """Make the transfer fail soon."""
         self._cancelled.set()
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
+        connected = self._socket or getattr(self._connection, "sock", None)
+        if connected is not None:
             try:
-                _shut_down(connection.sock)
+                _shut_down(connected)
             except OSError:
                 pass  # it has already ended
 
@@ -76,7 +78,14 @@ class _Transfer:
         def made(connection: HTTPConnection) -> None:
             self._connection = connection
 
-        return self._address.connect(made)
+        connection = self._address.connect(made)
+        self._socket = connection.sock
+        try:
+            self._check_cancelled()  # before there was a socket to shut down
+        except errors.LeaseLost:
+            connection.close()
+            raise
+        return connection
 
 
 class NfcUpload(_Transfer):
@@ -209,21 +218,24 @@ class NfcDownload(_Transfer):
     def _chunks(self, connection: HTTPConnection) -> Iterator[bytes]:
         with faults.translated(method=_DOWNLOAD, server=self.server):
             connection.request("GET", self._address.path)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise errors.TaskFailed(
-                    f"{self.server} refused the download: HTTP {answer.status} "
-                    f"{sentence(answer.reason)}",
-                    method=_DOWNLOAD,
-                )
-            while chunk := answer.read(_CHUNK_BYTES):
-                yield chunk
-            # http.client does not compare the number of bytes with Content-Length.
-            if answer.length:
-                raise errors.Unreachable(
-                    f"{self.server} ended the download {answer.length} bytes too early",
-                    method=_DOWNLOAD,
-                )
+            with connection.getresponse() as answer:
+                yield from self._body(answer)
+
+    def _body(self, answer: HTTPResponse) -> Iterator[bytes]:
+        if answer.status != 200:
+            raise errors.TaskFailed(
+                f"{self.server} refused the download: HTTP {answer.status} "
+                f"{sentence(answer.reason)}",
+                method=_DOWNLOAD,
+            )
+        while chunk := answer.read(_CHUNK_BYTES):
+            yield chunk
+        # http.client does not compare the number of bytes with Content-Length.
+        if answer.length:
+            raise errors.Unreachable(
+                f"{self.server} ended the download {answer.length} bytes too early",
+                method=_DOWNLOAD,
+            )
 
 
 class _Address:

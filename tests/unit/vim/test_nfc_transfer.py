@@ -8,7 +8,7 @@ import io
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,6 +33,7 @@ class Host(ThreadingHTTPServer):
     :ivar reads: whether it reads the body before it answers
     :ivar disk: what it sends
     :ivar chunked: whether it sends the disk without a length
+    :ivar closes: whether it says that it closes the connection after the disk
     :ivar breaks_off_after: bytes of the disk; None: it sends all
     :ivar go_on: a disk that breaks off does so only then
     """
@@ -49,6 +50,7 @@ class Host(ThreadingHTTPServer):
         self.received = 0
         self.disk = b""
         self.chunked = False
+        self.closes = False
         self.breaks_off_after: int | None = None
         self.go_on = threading.Event()
         self.go_on.set()
@@ -88,6 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
         else:
             self.send_header("Content-Length", str(len(host.disk)))
+        if host.closes:
+            self.send_header("Connection", "close")
         self.end_headers()
         sent = host.disk[: host.breaks_off_after]
         if sent:
@@ -369,16 +373,45 @@ def test_a_download_that_breaks_off_does_not_look_complete(
         b"".join(download_from(host, open_session))
 
 
+@pytest.mark.parametrize("closes", [False, True], ids=["kept-alive", "closed"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
 def test_a_download_that_waits_can_be_cancelled(
-    host: Host, open_session: Session, chunked: bool
+    host: Host, open_session: Session, chunked: bool, closes: bool
 ) -> None:
-    host.disk, host.chunked, host.breaks_off_after = b"x" * MIB, chunked, 1000
+    host.disk, host.chunked, host.breaks_off_after = b"x" * 3 * MIB, chunked, 2 * MIB
+    host.closes = closes
     host.go_on.clear()
     download = download_from(host, open_session)
-    reading = Background(lambda: b"".join(download))
-    wait_until(lambda: host.path)
+    first = threading.Event()
+
+    def read() -> None:
+        for _ in download:
+            first.set()
+
+    reading = Background(read)
+    assert first.wait(30)
     download.cancel()
+    try:
+        with pytest.raises(errors.LeaseLost, match="cancelled"):
+            reading.join()
+    finally:
+        host.go_on.set()
+
+
+def test_a_download_that_is_cancelled_while_it_connects_ends(
+    host: Host, open_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.breaks_off_after = 0
+    host.go_on.clear()
+    download = download_from(host, open_session)
+    connect = download._address.connect
+
+    def cancelled(made: Callable[[HTTPConnection], None]) -> HTTPConnection:
+        download.cancel()
+        return connect(made)
+
+    monkeypatch.setattr(download._address, "connect", cancelled)
+    reading = Background(lambda: b"".join(download))
     try:
         with pytest.raises(errors.LeaseLost, match="cancelled"):
             reading.join()
