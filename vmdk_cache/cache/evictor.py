@@ -82,7 +82,7 @@ class Evictor:
                     return Stayed("it was used, altered or pinned since it was listed")
                 if not self._is_in_reach(seen, verdict.rule):
                     return Stayed("its datastore is not accessible")
-                self._hand_on_pin(seen)
+                self._hand_on_pin(seen, verdict.rule)
                 self._context.store.destroy(seen)
         except (errors.LockTimeout, errors.InUse, errors.FileLocked) as busy:
             LOG.debug("Template %s is in use, the next run retries: %s", quoted(entry.name), busy)
@@ -108,9 +108,12 @@ class Evictor:
         )
         return None
 
-    def _hand_on_pin(self, entry: CacheEntry) -> None:
-        """Pin the image's other copies, because the pin of ``entry`` goes with it. A failure does
-        not stop the removal: ``entry`` is of no use, pinned or not."""
+    def _hand_on_pin(self, entry: CacheEntry, rule: Rule | None) -> None:
+        """Pin the image's other copies, because the pin of ``entry`` goes with it.
+
+        :raises VCenterError: another copy could not be pinned, and ``entry`` may still be of use;
+            otherwise that does not stop its removal
+        """
         if entry.pinned is None:
             return
         heirs = 0
@@ -119,10 +122,13 @@ class Evictor:
                 if (other.image_id, other.phase) != (entry.image_id, Phase.READY):
                     continue
                 if other.moref != entry.moref:
-                    if other.pinned is None:
-                        self._context.store.set_pin(other, entry.pinned)
-                    heirs += 1
+                    with contextlib.suppress(errors.ObjectNotFound):
+                        if other.pinned is None:
+                            self._context.store.set_pin(other, entry.pinned)
+                        heirs += 1
         except errors.VCenterError as failure:
+            if rule in (None, Rule.REQUESTED):
+                raise
             LOG.info("The pin of %s is not handed on: %s", quoted(entry.name), failure)
         if not heirs:
             LOG.warning(

@@ -249,6 +249,27 @@ def test_the_log_says_that_a_pin_ends_with_its_image(
     assert "pin the image again" in warning
 
 
+def test_a_copy_that_has_gone_does_not_keep_the_pin_from_the_others(lab: Lab) -> None:
+    for number in (2, 3):
+        at = dataclasses.replace(PLACE, datastore=f"datastore-{number}")
+        last = lab.store.replicate(lab.planned, at)
+    lab.planned = lab.change(pinned=PIN)
+    lab.store.faults["set_pin"] = [errors.ObjectNotFound("gone")]
+    assert lab.evictor.attempt(lab.verdict(Rule.SUPERSEDED)) is None
+    assert lab.store.vms[last.moref].pinned == PIN
+
+
+def test_what_an_operator_removes_stays_if_its_pin_cannot_be_handed_on(lab: Lab) -> None:
+    """An evacuation takes good copies too."""
+    lab.store.replicate(lab.planned, dataclasses.replace(PLACE, datastore="datastore-2"))
+    lab.planned = lab.change(pinned=PIN)
+    lab.store.faults["set_pin"] = [errors.NoPermission("may not set it")]
+    stayed = lab.evictor.attempt(lab.verdict(Rule.REQUESTED))
+    assert stayed is not None
+    assert "may not set it" in stayed.reason
+    assert lab.planned.moref in lab.store.vms
+
+
 def test_a_pin_that_cannot_be_handed_on_stops_no_removal(lab: Lab) -> None:
     lab.store.replicate(lab.planned, dataclasses.replace(PLACE, datastore="datastore-2"))
     lab.planned = lab.change(pinned=PIN)
