@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from vmdk_cache import errors
 from vmdk_cache.cache.context import CacheContext
-from vmdk_cache.cache.entry import CacheEntry
+from vmdk_cache.cache.entry import CacheEntry, latest
 from vmdk_cache.cache.events import Rule
 from vmdk_cache.cache.eviction_plan import EvacuationPlan, Verdict, plan_evacuation
 from vmdk_cache.cache.evictor import Evictor, Stayed
@@ -208,7 +208,7 @@ class Evacuation:
         is_needed = planned.moref in plan.needed
 
         def still(seen: CacheEntry) -> bool:
-            return not is_needed or self._is_elsewhere(seen, datastores)
+            return not is_needed or bool(self._elsewhere(seen, datastores))
 
         try:
             with self._context.locks.hold(LOCK, LOCK_WAIT_S):
@@ -222,20 +222,33 @@ class Evacuation:
                     return Stayed(f"{seen.pinned}: unpin it first")
                 if not still(seen):
                     return Stayed("its image no longer has a copy on another datastore")
+                if is_needed:
+                    self._hand_on_use(seen, datastores)
                 return self._evictor.attempt(dataclasses.replace(verdict, entry=seen), still)
         except errors.LockTimeout:
             return Stayed("another process is purging", busy=True)
         except _ENDS:
             raise
         except errors.VCenterError as failure:
-            return Stayed(f"it could not be looked at: {failure}")
+            return Stayed(f"it could not be removed: {failure}")
 
-    def _is_elsewhere(self, entry: CacheEntry, datastores: Collection[str]) -> bool:
-        """Whether the image has a copy outside ``datastores`` now."""
-        return entry.record is not None and any(
-            copy.accessible and copy.datastore not in datastores
+    def _hand_on_use(self, entry: CacheEntry, datastores: Collection[str]) -> None:
+        """Note a use on a copy elsewhere if all of them were used longer ago than ``entry``: the
+        next purge might find them expired."""
+        copies = self._elsewhere(entry, datastores)
+        used = latest(*(copy.unused_since for copy in copies))
+        if copies and used != latest(used, entry.unused_since):
+            self._context.store.touch(copies[0])
+
+    def _elsewhere(self, entry: CacheEntry, datastores: Collection[str]) -> list[CacheEntry]:
+        """The copies of the image outside ``datastores`` now."""
+        if entry.record is None:
+            return []
+        return [
+            copy
             for copy in self._context.store.copies(entry.record.key, fresh=True)
-        )
+            if copy.accessible and copy.datastore not in datastores
+        ]
 
 
 def _by_key(plan: EvacuationPlan) -> Mapping[CacheKey | str, list[Verdict]]:

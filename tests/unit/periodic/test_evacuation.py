@@ -20,7 +20,7 @@ from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Place, Space
 from vmdk_cache.cache.replication import Replication
 from vmdk_cache.cache.room import Room
-from vmdk_cache.conf import Settings
+from vmdk_cache.conf import EXPIRY_IDLE, Settings
 from vmdk_cache.periodic.evacuation import Evacuation
 from vmdk_cache.periodic.purge import LOCK, Purge
 
@@ -51,7 +51,7 @@ class Lab:
         self.said: list[str] = []
         self.evacuation = self.process()
 
-    def process(self, **options: int) -> Evacuation:
+    def process(self, **options: int | str) -> Evacuation:
         settings = Settings(enabled=True, age_s=1000, **options)  # type: ignore[arg-type]
         context = memory_context(
             settings,
@@ -135,6 +135,31 @@ def test_an_image_with_another_copy_is_not_copied(lab: Lab) -> None:
     assert lab.run(replicate=True) == {"image-1": None}
     assert lab.where() == ["datastore-3"]
     assert lab.store.calls["replicate"] == 0
+
+
+def test_the_copy_that_stays_does_not_expire_before_the_one_that_goes(lab: Lab) -> None:
+    lab.process(expiry=EXPIRY_IDLE)
+    original = lab.template()
+    replica = lab.store.replicate(original, THIRD)
+    lab.clock.sleep(2000)
+    lab.store.touch(original)
+    assert [v.entry.moref for v in lab.purge.plan().remove] == [replica.moref]
+    assert lab.run(replicate=True) == {"image-1": None}
+    assert lab.where() == ["datastore-3"]
+    assert lab.purge.plan().remove == ()
+
+
+def test_an_original_stays_if_its_use_cannot_be_noted_on_the_other_copy(lab: Lab) -> None:
+    lab.process(expiry=EXPIRY_IDLE)
+    original = lab.template()
+    lab.store.replicate(original, THIRD)
+    lab.clock.sleep(2000)
+    lab.store.touch(original)
+    lab.store.faults["touch"] = [errors.TaskFailed("vCenter is busy")]
+    (reason,) = lab.run(replicate=True).values()
+    assert reason is not None
+    assert "vCenter is busy" in reason
+    assert lab.where() == [ONE, "datastore-3"]
 
 
 def test_no_copy_goes_to_a_datastore_that_is_evacuated_too(lab: Lab) -> None:
