@@ -23,7 +23,7 @@ from pyVmomi import vim, vmodl
 from tests.stateful.world import DATASTORES, GIB, IMAGE_IDS, World
 from vmdk_cache import errors
 from vmdk_cache.adapters.entry_index import A_MOMENT_S
-from vmdk_cache.cache.entry import Phase
+from vmdk_cache.cache.entry import Phase, pins_of
 from vmdk_cache.conf import EXPIRY_AGE, EXPIRY_IDLE, Settings
 
 AGE_S = 1000
@@ -146,6 +146,31 @@ class CacheMachine(RuleBasedStateMachine):
     def delete_image(self, image_id: str) -> None:
         self.world.glance.delete(image_id)
 
+    # -- an operator
+
+    @rule(image_id=image_ids, pinned=st.sampled_from([True, True, False]))
+    def pin(self, image_id: str, pinned: bool) -> None:
+        pinning = self.world.cache.pinning
+        if pinned:
+            pinning.pin(image_id, "alice", "ctl1")
+        else:
+            pinning.unpin(image_id)
+            assert image_id not in pins_of(self.world.entries())
+
+    @rule(image_id=image_ids, adapter=adapters)
+    def keep(self, image_id: str, adapter: str) -> None:
+        """Pin an image until it would have expired long ago."""
+        self.create(image_id, adapter)
+        self.pin(image_id, pinned=True)
+        self.tick(3600)
+        self.purge()
+
+    @rule(name=st.sampled_from(DATASTORES), replicate=st.booleans())
+    def evacuate(self, name: str, replicate: bool) -> None:
+        held = self.world.held(pinned_only=not replicate)
+        self.world.evacuate(name, replicate=replicate)
+        assert held <= self.world.held(pinned_only=False), "an evacuation lost an image"
+
     # -- time and the periodic tasks
 
     @rule(seconds=st.sampled_from([10, 400, 1100, 3600]))
@@ -154,8 +179,10 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
+        pinned = self.world.held(pinned_only=True)
         self.world.cache.purge.run()
         self.world.check_purged()
+        assert pinned <= self.world.held(pinned_only=True), "a pinned image was purged"
 
     @rule()
     def reconcile(self) -> None:

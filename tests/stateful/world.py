@@ -26,8 +26,8 @@ from tests.fakes.vcenter import Clock, CostModel, Model, VCenter
 from tests.fakes.vcenter.fault_rules import FaultRule
 from tests.scenario.conftest import FOLDER, volume
 from vmdk_cache import errors, wiring
-from vmdk_cache.cache.entry import CacheEntry, Phase
-from vmdk_cache.cache.events import Event, Reason
+from vmdk_cache.cache.entry import CacheEntry, Phase, pins_of
+from vmdk_cache.cache.events import Event, Reason, Rule
 from vmdk_cache.cache.key import CacheKey, name_prefix, template_name
 from vmdk_cache.cache.ports import Place, Volume
 from vmdk_cache.cache.record import ATTRIBUTES, RECORD_KEY
@@ -483,7 +483,9 @@ class World:
         limits = self.settings
         now = self.vcenter.clock.now()
         kinds = (Phase.READY, Phase.ADOPTED)
-        removable = [e for e in self.entries() if e.phase in kinds]
+        served = [e for e in self.entries() if e.phase in kinds]
+        pins = pins_of(served)
+        removable = [e for e in served if e.phase is not Phase.READY or e.image_id not in pins]
         assert self.keeps_its_limits() or not removable
         provisioned = sum(e.size_bytes for e in self.entries() if e.phase is not Phase.FOREIGN)
         assert self.cache.reporter.latest().extra_provisioned_gib == -(-provisioned // GIB)
@@ -491,11 +493,40 @@ class World:
             times = [entry.created_at, entry.used_at if limits.expiry == EXPIRY_IDLE else None]
             since = max(time for time in times if time is not None)
             assert not limits.age_s or (now - since).total_seconds() <= limits.age_s
+        for entry in served:
             image = self.glance.describe(entry.image_id or "")
             assert image is not None, "a copy of a deleted image"
             if entry.record is not None:
                 key = CacheKey.of(image, entry.record.key.adapter_type)
                 assert entry.record.key == key, "a copy of what the image was"
+
+    def held(self, *, pinned_only: bool) -> set[CacheKey]:
+        """What no purge and no evacuation may lose: of the contents that templates have and Glance
+        still describes so, the pinned ones, or all that the next purge would leave alone."""
+        plan = self.cache.purge.plan()
+        due = {v.entry.moref for v in plan.remove if v.rule is not Rule.LIMIT}
+        entries = [verdict.entry for verdict in (*plan.keep, *plan.remove)]
+        pins = pins_of(entries)
+        return {
+            entry.record.key
+            for entry in entries
+            if entry.phase is Phase.READY
+            and entry.record is not None
+            and entry.moref not in self.robbed
+            and entry.moref not in due
+            and (entry.image_id in pins or not pinned_only)
+            and (image := self.glance.describe(entry.image_id or "")) is not None
+            and entry.record.key == CacheKey.of(image, entry.record.key.adapter_type)
+        }
+
+    def evacuate(self, name: str, *, replicate: bool) -> None:
+        leaving = [self.vcenter.datastore(name).moref]
+        evacuation = self.cache.evacuation
+        plan = evacuation.plan(leaving, replicate=replicate)
+        for done in evacuation.carry_out(plan, leaving):
+            assert done.stayed is not None or done.verdict.entry.moref not in {
+                entry.moref for entry in self.entries()
+            }
 
     def check_reconciled(self) -> None:
         """After a reconcile that met no fault, and time for two looks."""
