@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from demo import playground
+from demo.play import Ended
 from tests.e2e.stack.service_process import REPOSITORY
 from tests.e2e.test_demo import processes_naming
 
@@ -95,6 +97,37 @@ def test_an_interrupted_start_leaves_nothing_behind(tmp_path: Path) -> None:
         process.wait()
     assert list(tmp_path.iterdir()) == []
     assert processes_naming(str(tmp_path)) == []
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restores pytest's signal handlers after the test."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_ends_the_wait_and_disturbs_nothing_when_it_comes_again(
+    how: signal.Signals,
+) -> None:
+    signal.signal(how, signal.SIG_DFL)
+    ended = Ended()
+    signal.raise_signal(how)
+    signal.raise_signal(how)
+    ended.wait()
+    assert ended.arrived
+
+
+@pytest.mark.usefixtures("handlers")
+def test_under_nohup_a_closed_terminal_does_not_end_it() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ended = Ended()
+    signal.raise_signal(signal.SIGHUP)
+    assert not ended.arrived
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
