@@ -44,6 +44,7 @@ _INDENT = "   "
 #: Text that differs between two runs.
 _VARIES = [
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z?"), "TIME"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d\b"), "DAY"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "FINGERPRINT"),
     (re.compile(r"\bauto-[0-9a-f]{12}\b"), "DEPLOYMENT"),
     (re.compile(r"\b(vm|host)-\d+"), r"\1-N"),
