@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from oslo_log import log as logging
@@ -282,15 +282,21 @@ class Importer:
                 if job.near is None or refused.reason != Reason.NO_ROOM:
                     raise
                 # A limit may hold for that datastore alone.
-                found = begun.enter_context(self._begun_at(job, size_bytes, None))
+                elsewhere = self._begun_at(job, size_bytes, None, excluded=(job.near,))
+                try:
+                    found = begun.enter_context(elsewhere)
+                except errors.NoPlacement:
+                    raise refused from None
             yield found
 
     @contextlib.contextmanager
     def _begun_at(
-        self, job: _Job, size_bytes: int, near: str | None
+        self, job: _Job, size_bytes: int, near: str | None, excluded: Collection[str] = ()
     ) -> Iterator[tuple[Import, str]]:
         with (
-            self._context.placement.for_template(size_bytes, near, only=job.only) as place,
+            self._context.placement.for_template(
+                size_bytes, near, only=job.only, excluded=excluded
+            ) as place,
             contextlib.ExitStack() as begun,
         ):
             with self._room.make(size_bytes, place):

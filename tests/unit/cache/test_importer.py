@@ -247,7 +247,7 @@ def test_a_disk_larger_than_the_limit_is_refused_before_a_place_is_asked_for(lab
 
 def test_an_image_without_room_beside_its_volume_is_imported_elsewhere(lab: Lab) -> None:
     beside = dataclasses.replace(PLACE, datastore="datastore-2", datastore_name="full")
-    lab.world.placement = MemoryPlacement(PLACE, beside)
+    lab.world.placement = MemoryPlacement(beside, PLACE)
     lab.world.placement.sizes = {
         beside.datastore: Space(capacity_bytes=100 * GIB, free_bytes=20 * GIB),
         PLACE.datastore: Space(capacity_bytes=100 * GIB, free_bytes=90 * GIB),
