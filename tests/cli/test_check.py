@@ -21,6 +21,17 @@ def test_a_broken_template_is_found_and_then_removed(lab: Lab, run: Run) -> None
     assert lab.templates() == []
 
 
+def test_the_table_fits_a_terminal_and_breaks_no_word(lab: Lab, run: Run) -> None:
+    made = lab.warm()
+    lab.write_record(made, "{}")
+    done = run("check", "--no-directories", code=1, env={"COLUMNS": "80"})
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "| Finding       | Name " in done.stdout and "| record-broken |" in done.stdout
+    assert "Backend" not in done.stdout and "Fixed" not in done.stdout
+    fixed = run("check", "--no-directories", "--fix", env={"COLUMNS": "80"}).stdout
+    assert "| Fixed |" in fixed and max(map(len, fixed.splitlines())) <= 80
+
+
 def test_foreign_vms_are_reported_without_an_error(lab: Lab, run: Run) -> None:
     lab.write_record(lab.warm(), '{"schema": 99}')
     [found] = run.json("check", "--fix", "--no-directories")

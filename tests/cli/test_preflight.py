@@ -69,6 +69,16 @@ def test_a_complete_vcenter_passes(lab: Lab, run: Run) -> None:
     assert lab.vcenter.vms() == []
 
 
+def test_the_checklist_fits_a_terminal_and_breaks_no_name_of_a_probe(lab: Lab, run: Run) -> None:
+    table = run("preflight", env={"COLUMNS": "80"}).stdout
+    assert max(map(len, table.splitlines())) <= 80
+    assert "Backend" not in table and "| privileges.virtual-machine | ok " in table
+    [note] = [line for line in table.splitlines() if "glance.service-user" in line]
+    assert "| warning" in note
+    after = table[table.index(note) :].split("\n", 1)[1]
+    assert "| To do: " in after and "| " in after
+
+
 def test_a_missing_privilege_is_a_failure_of_one_line(lab: Lab, run: Run) -> None:
     as_documented_account(lab, "VApp.Import")
     done = [row for row in run.json("preflight", code=1) if row["Result"] == "failed"]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("Backend", "Finding", "Name", "Where", "Fixed", "What To Do")
 
+#: Columns that are wrapped in a narrow terminal, and the width that they keep.
+_FLEXIBLE = {"What To Do": 24, "Name": 20, "Where": 10}
+
 _NO_GLANCE_USER = (
     "cinder-volume has no Glance credentials of its own: templates of images that were "
     "deleted, changed or deactivated stay until they expire, and image_cache_auto_warm has "
@@ -70,7 +73,7 @@ class Check(command.Lister):
         command.add_yes(parser)
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
         if parsed_args.remove_directories:
             if not parsed_args.directories:
                 raise command.UsageError(
@@ -82,7 +85,19 @@ class Check(command.Lister):
             )
         rows = self._of_configuration()
         rows += self.collect(functools.partial(self._of_backend, parsed_args))
-        return COLUMNS, sorted(rows)
+        rows.sort()
+        if not self.is_for_people(parsed_args):
+            return COLUMNS, rows
+        kept = [
+            index
+            for index, column in enumerate(COLUMNS)
+            if (column != "Backend" or len({row[0] for row in rows}) > 1)
+            and (column != "Fixed" or any(row[index] for row in rows))
+        ]
+        columns = [COLUMNS[index] for index in kept]
+        shown = [[row[index] for index in kept] for row in rows]
+        how = {"flexible": _FLEXIBLE, "wrapped": list(_FLEXIBLE)}
+        return self.fitted(parsed_args, columns, shown, **how)
 
     def _of_backend(
         self, wanted: argparse.Namespace, configured: BackendConfiguration, cache: RunningCache

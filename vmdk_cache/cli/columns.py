@@ -107,6 +107,13 @@ class Seconds(Plain):
         return None if self._value is None else round(self._value, 3)
 
 
+class Lines(FormattableColumn[list[str]]):
+    """Texts, one below the other in a table."""
+
+    def human_readable(self) -> str:
+        return "\n".join(self._value)
+
+
 def machine_readable(cell: Any) -> Any:
     """The cell's value in JSON and YAML."""
     return cell.machine_readable() if isinstance(cell, FormattableColumn) else cell

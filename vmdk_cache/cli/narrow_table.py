@@ -11,10 +11,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cliff.columns import FormattableColumn
 from rich.cells import cell_len, set_cell_size
 
-from vmdk_cache.cli.columns import cleaned, text
+from vmdk_cache.cli.columns import Lines, cleaned, text
 
 #: If neither the terminal nor COLUMNS says how wide it is.
 DEFAULT_WIDTH = 80
@@ -75,13 +74,6 @@ def fit(
     ]
 
 
-class _Wrapped(FormattableColumn[list[str]]):
-    """A cell of several lines."""
-
-    def human_readable(self) -> str:
-        return "\n".join(self._value)
-
-
 def _len(cell: Any) -> int:
     return max(map(cell_len, text(cell).split("\n")))
 
@@ -91,5 +83,5 @@ def _fitted(cell: Any, size: int, is_wrapped: bool) -> Any:
         return cell
     lines = text(cell).split("\n")
     if is_wrapped:
-        return _Wrapped([part for line in lines for part in textwrap.wrap(line, size)])
+        return Lines([part for line in lines for part in textwrap.wrap(line, size)])
     return set_cell_size(" ".join(lines), size - 1).rstrip() + _CUT

@@ -11,12 +11,12 @@ import platform
 import socket
 import stat
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
 from vmdk_cache.cli import command, exit_code
-from vmdk_cache.cli.columns import Seconds, machine_readable
+from vmdk_cache.cli.columns import Lines, Seconds, machine_readable
 from vmdk_cache.quoting import sentence
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vmdk_cache.preflight.target import Surroundings, Target
 
 COLUMNS = ("Backend", "Probe", "Object", "Result", "Seen", "What To Do", "Seconds")
+#: Of the table that people read, whose last column needs the width of the terminal.
+_READABLE = ("Backend", "Probe", "Result", "Seen, What To Do")
 #: A probe that takes longer is announced on stderr.
 _PATIENCE_S = 2.0
 _CONNECT_TIMEOUT_S = 10
@@ -64,7 +66,7 @@ class Preflight(command.Lister):
         )
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], list[Any]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Any]]:
         rows: list[list[Any]] = []
         backends = self._backends()
         if parsed_args.report is not None:
@@ -80,7 +82,13 @@ class Preflight(command.Lister):
                     for result in results:
                         rows.append(_row(configured.name, result))
                         self._count(configured.name, result)
-        return COLUMNS, rows
+        if not self.is_for_people(parsed_args):
+            return COLUMNS, rows
+        first = 0 if len(backends) > 1 else 1
+        shown = [_readable(row)[first:] for row in rows]
+        last = _READABLE[-1]
+        how = {"flexible": {last: 30}, "wrapped": [last]}
+        return self.fitted(parsed_args, _READABLE[first:], shown, **how)
 
     def _write_report(self, report: _Report, rows: list[list[Any]]) -> None:
         try:
@@ -312,3 +320,9 @@ def _row(backend: str, result: Result) -> list[Any]:
         found.to_do,
         Seconds(result.seconds),
     ]
+
+
+def _readable(row: list[Any]) -> list[Any]:
+    backend, probe, subject, result, seen, to_do, _ = row
+    lines = [f"{subject}: {seen}" if subject else seen, *([f"To do: {to_do}"] if to_do else [])]
+    return [backend, probe, result, Lines(lines)]

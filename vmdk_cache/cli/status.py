@@ -22,7 +22,7 @@ from cliff import columns
 
 from vmdk_cache import errors
 from vmdk_cache.cli import command
-from vmdk_cache.cli.columns import Plain, Size, Time, cleaned
+from vmdk_cache.cli.columns import Lines, Plain, Size, Time, cleaned
 
 if TYPE_CHECKING:
     from vmdk_cache.cli.backend_status import BackendStatus, Contents, RunningImport
@@ -63,13 +63,6 @@ class Details(columns.FormattableColumn[list[dict[str, Any]]]):
 
     def human_readable(self) -> str:
         return str(len(self._value))
-
-
-class Lines(columns.FormattableColumn[list[str]]):
-    """Texts, one below the other."""
-
-    def human_readable(self) -> str:
-        return "\n".join(self._value)
 
 
 @dataclass(frozen=True)
