@@ -7,9 +7,10 @@
     hand on its pin      the image's other copies stay pinned
     destroy it           vCenter reports that another process is cloning it      -> next time
 
-Callers are the purge, the reconcile, an import that needs room, an import that finds an abandoned
-one, and a volume whose template has lost its files. The evictor waits only for vCenter, for as long
-as `TemplateStore.destroy` allows: the next plan includes an entry that is busy now.
+Callers are the purge, the evacuation, the reconcile, an import that needs room, an import that
+finds an abandoned one, and a volume whose template has lost its files. The evictor waits only for
+vCenter, for as long as `TemplateStore.destroy` allows: the next plan includes an entry that is busy
+now.
 """
 
 from __future__ import annotations

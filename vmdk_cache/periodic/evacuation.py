@@ -162,8 +162,13 @@ class Evacuation:
                 say(verdict.entry, "removing")
                 yield Evacuated(verdict, self._removed(verdict, plan, datastores), copied_to)
 
-    def _copied(self, key: CacheKey, verdicts: list[Verdict], datastores: Collection[str]) -> str:
-        """Make a replica of the image elsewhere; returns the moref of its datastore."""
+    def _copied(
+        self, key: CacheKey, verdicts: list[Verdict], datastores: Collection[str]
+    ) -> str | None:
+        """Make a replica of the image elsewhere; returns the moref of its datastore, None if the
+        image has got another copy since the plan was made."""
+        if self._elsewhere(verdicts[0].entry, datastores):
+            return None
         leaving = {verdict.entry.moref for verdict in verdicts}
 
         def make(place: Place) -> str:

@@ -137,6 +137,18 @@ def test_an_image_with_another_copy_is_not_copied(lab: Lab) -> None:
     assert lab.store.calls["replicate"] == 0
 
 
+def test_an_image_that_gets_another_copy_meanwhile_is_not_copied(lab: Lab) -> None:
+    """Also when no further datastore is left."""
+    lab.placement = MemoryPlacement(PLACE, SECOND)
+    evacuation = lab.process()
+    original = lab.template()
+    plan = evacuation.plan({ONE}, replicate=True)
+    lab.store.replicate(original, SECOND)
+    (done,) = evacuation.carry_out(plan, {ONE})
+    assert (done.stayed, done.copied_to) == (None, None)
+    assert lab.where() == ["datastore-2"]
+
+
 def test_the_copy_that_stays_does_not_expire_before_the_one_that_goes(lab: Lab) -> None:
     lab.process(expiry=EXPIRY_IDLE)
     original = lab.template()
