@@ -76,7 +76,7 @@ def _size_bytes(cloud: Cloud, vm: Any) -> int:
 def no_template(cloud: Cloud) -> Proof:
     names = [vm.name for vm in cloud.vcenter.vms()]
     files = [path for path, size in cloud.files().items() if size]
-    text = "the purge emptied the cache: no virtual machine, no file left in vCenter"
+    text = "the purge emptied the cache: vCenter has no machine and no file left"
     if names or files:
         text = f"left in vCenter: {', '.join(names + files)}"
     return Proof(text, not names and not files)
