@@ -389,6 +389,10 @@ class Replication:
             if seen is None or seen.pinned is None:
                 return made
             self._context.store.set_pin(made, seen.pinned)
+            again = self._context.store.look_again(source)
+            if again is not None and again.pinned is None:  # an unpin may have missed the replica
+                self._context.store.set_pin(made, None)
+                return made
         except errors.VmdkCacheError as failure:
             LOG.info("Replica %s is not pinned itself: %s", quoted(made.name), failure)
             return made

@@ -822,6 +822,21 @@ def test_a_replica_is_not_pinned_if_its_source_was_unpinned_meanwhile(world: Wor
     assert made.pinned is None
 
 
+def test_a_replica_is_unpinned_if_its_source_was_unpinned_as_the_pin_was_copied(
+    world: World,
+) -> None:
+    """The unpin does not see the pin of a replica that gets it after its last look."""
+    template = world.template(key(1))
+    pinned(world, template)
+
+    def unpin() -> None:
+        world.store.vms[template.moref] = dataclasses.replace(template, pinned=None)
+
+    world.store.during["set_pin"] = unpin
+    made, _ = world.replication.make(key(1), SECOND.datastore)
+    assert made.pinned is world.store.vms[made.moref].pinned is None
+
+
 def test_a_replica_that_cannot_be_pinned_is_still_a_replica(world: World) -> None:
     pinned(world, world.template(key(1)))
     world.store.faults["set_pin"] = [errors.NoPermission("no")]
