@@ -22,7 +22,7 @@ from tests.fakes.web_server import Handler, web_server
 from vmdk_cache.image import Image
 
 #: A value of --timeout that ends soon, but later than the announcement.
-SHORT_S = "4"
+SHORT_S = "3"
 #: A command that ends "soon" is no test of speed: repetitions would take longer than this.
 SOON_S = 25
 #: RFC 6761 reserves the domain: its names have no address.
@@ -65,7 +65,15 @@ def announcement(server: str, timeout_s: str = SHORT_S) -> str:
 # -- vCenter
 
 
-@pytest.mark.parametrize("command", ["list", "capacity", "check", "purge"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list",
+        "check",
+        pytest.param("capacity", marks=pytest.mark.slow(reason="as list")),
+        pytest.param("purge", marks=pytest.mark.slow(reason="as list")),
+    ],
+)
 def test_a_vcenter_that_hangs_is_announced_once_and_then_given_up(
     lab: Lab, run: Run, silent: int, command: str
 ) -> None:
@@ -79,7 +87,7 @@ def test_the_timeout_may_follow_the_name_of_the_command_and_q_means_no_announcem
     lab: Lab, run: Run, silent: int
 ) -> None:
     lab.configure(vmware_host_port=silent)
-    [error] = lines(run("list", "--timeout", SHORT_S, "-q", code=4))
+    [error] = lines(run("check", "--timeout", SHORT_S, "-q", code=4))
     assert "did not answer in time" in error
 
 
