@@ -80,7 +80,7 @@ def test_an_image_is_selected_by_a_prefix_or_by_its_name_in_the_cache(lab: Lab, 
     assert "fits 2 images in the counts: use an id" in ambiguous.stderr
     unknown = run("history", "--image", "debian-13", code=1)
     assert "backend vmware1: no names of images are known" in unknown.stderr
-    assert "no image 'debian-13' in the counts; it holds 2 images" in unknown.stderr
+    assert "no image 'debian-13' in the counts; vmdk-cache history --by image" in unknown.stderr
     lab.configure(vmware_host_port=lab.vcenter.port)
     lab.warm(1, name="debian-13")
     assert run.json("history", "--image", "debian-13") == wanted

@@ -121,6 +121,19 @@ def test_no_image_is_imported_unless_all_can_be(
     assert (lab.templates(), glance.downloads(image_id)) == ([], before)
 
 
+def test_a_prefix_selects_the_image_and_a_misspelt_name_is_answered_with_the_nearest(
+    lab: Lab, run: Run, glance: Glance, disk_image: FakeImage
+) -> None:
+    image_id = glance.upload_image("trixie-golden", disk_image)
+    assert [row["Image"] for row in run.json("warm", "trixie-g")] == [image_id]
+    told = run("warm", "trixie-goldn", code=1).stderr.splitlines()
+    assert told == [
+        "vmdk-cache: no image 'trixie-goldn' in Glance; did you mean 'trixie-golden' "
+        f"({image_id})?",
+        "vmdk-cache: nothing was imported",
+    ]
+
+
 def test_a_name_that_two_images_have_is_answered_with_their_ids(
     lab: Lab, run: Run, glance: Glance, disk_image: FakeImage
 ) -> None:

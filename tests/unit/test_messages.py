@@ -78,7 +78,11 @@ TRUSTED: dict[str, set[str]] = {
     "cli/glance.py": {"self._asking.source"},
     "cli/identity.py": {"names", "what"},
     "cli/image_arguments.py": {"otherwise"},
-    "cli/image_choice.py": {"_listed(found, names)", "_offer(text, names)", "where"},  # by shown()
+    "cli/image_choice.py": {
+        "_listed(found, names)",
+        "_offer(text, names, hint)",
+        "where",
+    },  # by shown()
     "cli/list.py": {  # names through identifier(), sections of cinder.conf, words of ours
         "_some(known)",
         "_some(wanted.datastore)",

@@ -126,13 +126,20 @@ class Glance:
             f"project: that requires a user with the admin role, see {self._asking.source}"
         )
 
-    def marked(self) -> list[Image]:
-        """The active VMDK images to keep warm that this user sees, sorted by id.
+    def importable(self) -> list[Image]:
+        """The active VMDK images that this user sees, sorted by id.
 
         :raises SourceUnavailable: the request failed
         """
         listed = self._listed({"status": ACTIVE, "disk_format": DISK_FORMAT})
-        return sorted((image for image in listed if image.keep_warm), key=lambda image: image.id)
+        return sorted(listed, key=lambda image: image.id)
+
+    def marked(self) -> list[Image]:
+        """Those of :meth:`importable` to keep warm.
+
+        :raises SourceUnavailable: the request failed
+        """
+        return [image for image in self.importable() if image.keep_warm]
 
     def open(self, image: Image) -> Iterator[bytes]:
         """Chunks of the image's file; the first ``next`` sends the request.

@@ -45,6 +45,7 @@ _OPTIONAL = (
     "Failed",
     "Imports",
 )
+_HINT = "vmdk-cache history --by image shows which images were counted"
 #: Events that have a reason for ``--by reason``.
 _EXPLAINED = ("bypass", "failed", "import-failed", "evict", "not-kept-warm")
 
@@ -117,11 +118,11 @@ class History(command.Lister):
         chosen = set()
         for text in texts:
             try:
-                chosen.add(image_choice.chosen(text, counted, "the counts"))
+                chosen.add(image_choice.chosen(text, counted, "the counts", _HINT))
             except command.CommandFailedError:
                 # The ledger knows no names.
                 names = {id_: self._names.get(id_, "") for id_ in counted}
-                chosen.add(image_choice.chosen(text, names, "the counts"))
+                chosen.add(image_choice.chosen(text, names, "the counts", _HINT))
         return [count for count in counts if count.image_id in chosen]
 
     @functools.cached_property

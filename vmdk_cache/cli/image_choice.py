@@ -38,11 +38,14 @@ def names_of(entries: Iterable[CacheEntry]) -> dict[str, str]:
     return names
 
 
-def chosen(text: str, names: Mapping[str, str], where: str = "the cache") -> str:
+def chosen(
+    text: str, names: Mapping[str, str], where: str = "the cache", hint: str | None = None
+) -> str:
     """The id of the image that ``text`` selects.
 
     :param names: image id -> name, '' if unknown
     :param where: what holds these images, for the error
+    :param hint: what lists them, for the error if none resembles ``text``; None: vmdk-cache list
     :raises CommandFailedError: none, or more than one, fits; the message offers candidates
     """
     if text in names:
@@ -56,7 +59,7 @@ def chosen(text: str, names: Mapping[str, str], where: str = "the cache") -> str
                 f"{quoted(text)} fits {len(found)} images in {where}: use an id, "
                 + _listed(found, names)
             )
-    raise CommandFailedError(f"no image {quoted(text)} in {where}{_offer(text, names)}")
+    raise CommandFailedError(f"no image {quoted(text)} in {where}{_offer(text, names, hint)}")
 
 
 def short_ids(image_ids: Iterable[str]) -> dict[str, str]:
@@ -82,14 +85,13 @@ def _begins(text: str, image_id: str, name: str) -> bool:
     return len(text) >= SHORTEST_PREFIX and (image_id.startswith(text) or name.startswith(text))
 
 
-def _offer(text: str, names: Mapping[str, str]) -> str:
-    if not names:
+def _offer(text: str, names: Mapping[str, str], hint: str | None) -> str:
+    if not names and hint is None:
         return ", which is empty"
     near = _near(text, names)
     if near:
         return f"; did you mean {_listed(near, names)}?"
-    count = len(names)
-    return f"; it holds {count} image{'s' if count > 1 else ''}, see vmdk-cache list"
+    return f"; {hint or 'vmdk-cache list shows what is there'}"
 
 
 def _near(text: str, names: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vmdk_cache import errors
-from vmdk_cache.cli import command, exit_code, image_table
+from vmdk_cache.cli import command, exit_code, image_choice, image_table
 from vmdk_cache.cli.columns import Plain, Seconds, Size
 from vmdk_cache.quoting import quoted, sentence
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("Image", "Name", "Backend", "Datastore", "Status", "Read", "Took", "Detail")
 _FLEXIBLE = {"Detail": 24, "Name": 16, "Datastore": 9}
 PARALLEL = 2
+_HINT = "openstack image list shows those that this user sees"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -44,7 +45,11 @@ class Warm(command.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "image", nargs="+", metavar="IMAGE", help="id or unique name of an image"
+            "image",
+            nargs="+",
+            metavar="IMAGE",
+            help="id or name of an image in Glance, or a prefix that no other VMDK image has (4 "
+            "characters or more)",
         )
         parser.add_argument(
             "--datastore",
@@ -140,24 +145,32 @@ class Warm(command.Lister):
         :raises SourceUnavailable: the request to Glance failed
         """
         found: dict[str, Image] = {}
-        missing = 0
-        for name in wanted:
-            matches = source.find(name)
-            if len(matches) == 1:
-                found[matches[0].id] = matches[0]
-                continue
-            missing += 1
-            ids = ", ".join(sorted(match.id for match in matches))
-            self.tell(
-                f"{len(matches)} images have the name {quoted(name)}: use the id of one of them, "
-                f"{ids}"
-                if matches
-                else f"Glance has no image with the id or name {quoted(name)} that is visible to "
-                "this user"
-            )
+        missing = False
+        for text in wanted:
+            try:
+                image = _chosen(source, text)
+                found[image.id] = image
+            except command.CommandFailedError as failure:
+                self.tell(str(failure))
+                missing = True
         if missing:
             raise command.CommandFailedError("nothing was imported")
         return list(found.values())
+
+
+def _chosen(source: Glance, text: str) -> Image:
+    """The image with that id, name or prefix.
+
+    :raises CommandFailedError: none, or more than one, fits
+    :raises SourceUnavailable: the request to Glance failed
+    """
+    matches = source.find(text)
+    if len(matches) == 1:
+        return matches[0]
+    # Glance finds only whole names, so a prefix costs a list of its images.
+    images = {image.id: image for image in matches or source.importable()}
+    names = {image.id: image.name for image in images.values()}
+    return images[image_choice.chosen(text, names, "Glance", _HINT)]
 
 
 def _errands(

@@ -40,8 +40,8 @@ def test_an_id_wins_over_a_name_that_looks_like_it() -> None:
         ("ubu", f"no image 'ubu' in the cache; did you mean 'ubuntu-24.04' ({UBUNTU})?"),
         ("Ubuntu-24.04", f"no image 'Ubuntu-24.04' in the cache; did you mean 'ubuntu-24.04' "
                          f"({UBUNTU})?"),
-        ("windows", "no image 'windows' in the cache; it holds 3 images, see vmdk-cache list"),
-        ("", "no image '' in the cache; it holds 3 images, see vmdk-cache list"),
+        ("windows", "no image 'windows' in the cache; vmdk-cache list shows what is there"),
+        ("", "no image '' in the cache; vmdk-cache list shows what is there"),
     ],
 )  # fmt: skip
 def test_another_text_is_refused_with_the_nearest_images(text: str, says: str) -> None:
@@ -58,6 +58,14 @@ def test_a_name_that_two_images_have_is_refused() -> None:
 def test_an_empty_cache_is_named_as_such() -> None:
     with pytest.raises(CommandFailedError, match="no image 'web' in vmware1, which is empty"):
         chosen("web", {}, "vmware1")
+
+
+def test_another_place_has_a_hint_of_its_own() -> None:
+    for names in (NAMES, {}):
+        with pytest.raises(CommandFailedError) as refused:
+            chosen("windows", names, "Glance", "openstack image list shows the others")
+        said = "no image 'windows' in Glance; openstack image list shows the others"
+        assert str(refused.value) == said
 
 
 def test_a_few_candidates_are_offered_of_many() -> None:
