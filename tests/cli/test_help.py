@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from vmdk_cache.cli import man_page
+from vmdk_cache.cli import exit_code, man_page
 from vmdk_cache.cli.app import COMMANDS, App
 
 #: What fits a window of ordinary size; a command's own options come first, and fit a small one.
@@ -66,6 +66,16 @@ def test_all_of_the_help_of_a_command_has_every_option_and_the_whole_description
     ] == []
     assert parser.description is not None
     assert "".join(parser.description.split()) in "".join(text.split())
+
+
+@pytest.mark.parametrize("wrong", [["--nix"], ["--limit", "0"], ["-f", "nix"], ["surplus"]])
+def test_wrong_usage_shows_the_commands_own_options_alone(wrong: list[str]) -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as err, pytest.raises(SystemExit) as ended:
+        App().run(["list", *wrong])
+    *usage, error = err.getvalue().splitlines()
+    assert ended.value.code == exit_code.USAGE
+    assert usage == shown("list", "--help").splitlines()[: len(usage)] and len(usage) == 2
+    assert error.startswith("vmdk-cache list: error: ") and wrong[-1] in error
 
 
 def test_the_short_help_says_how_to_change_the_output() -> None:

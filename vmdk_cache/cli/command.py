@@ -29,7 +29,7 @@ from vmdk_cache import errors
 from vmdk_cache.cli import exit_code
 from vmdk_cache.cli.app import TIMEOUT_S, add_shared_options
 from vmdk_cache.cli.columns import cleaned, exact
-from vmdk_cache.cli.help import SHARED, Formatter
+from vmdk_cache.cli.help import SHARED, Formatter, refuse
 from vmdk_cache.clock import SystemClock
 from vmdk_cache.patience import LimitedPatience, Patience
 from vmdk_cache.quoting import quoted, sentence
@@ -87,6 +87,7 @@ class Command(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.formatter_class = Formatter
+        parser.error = functools.partial(refuse, parser)  # type: ignore[method-assign]
         group = parser.add_argument_group(SHARED, "also allowed before the command's name")
         add_shared_options(group)
         return parser

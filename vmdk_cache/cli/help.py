@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
+from typing import NoReturn
 
 from cliff import _argparse
 
@@ -27,17 +28,7 @@ class Formatter(_argparse.SmartHelpFormatter):
 
 def of_command(parser: argparse.ArgumentParser) -> str:
     """The short help of a command; changes its parser."""
-    fold(parser, {"help"})
-    output = None
-    has_shared = False
-    for group in parser._action_groups:
-        title = (group.title or "").lower()
-        has_shared |= title == SHARED
-        if title == SHARED or title.endswith(("formatter", "formatters")):
-            group.description = None
-            for action in group._group_actions:
-                output = action if action.dest == "formatter" else output
-                action.help = argparse.SUPPRESS
+    output, has_shared = _fold_common(parser)
     lines = []
     if output is not None:
         choices = sorted(output.choices or (), key=lambda name: (name != output.default, name))
@@ -45,6 +36,12 @@ def of_command(parser: argparse.ArgumentParser) -> str:
     if has_shared:
         lines.append("Also: --backend NAME, --timeout SECONDS, ...; see vmdk-cache --help")
     return _fitting(parser, lines)
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """End the program because of wrong usage, after the short usage of the command."""
+    _fold_common(parser)
+    argparse.ArgumentParser.error(parser, message)
 
 
 def of_program(parser: argparse.ArgumentParser, commands: str) -> str:
@@ -66,6 +63,23 @@ def fold(parser: argparse.ArgumentParser, names: Collection[str]) -> None:
     for action in parser._actions:
         if action.dest in names:
             action.help = argparse.SUPPRESS
+
+
+def _fold_common(parser: argparse.ArgumentParser) -> tuple[argparse.Action | None, bool]:
+    """Hide the options that many commands have. Returns the option of the output's format, if the
+    command has it, and whether it has the shared options."""
+    fold(parser, {"help"})
+    output = None
+    has_shared = False
+    for group in parser._action_groups:
+        title = (group.title or "").lower()
+        has_shared |= title == SHARED
+        if title == SHARED or title.endswith(("formatter", "formatters")):
+            group.description = None
+            for action in group._group_actions:
+                output = action if action.dest == "formatter" else output
+                action.help = argparse.SUPPRESS
+    return output, has_shared
 
 
 def _fitting(parser: argparse.ArgumentParser, footer: list[str]) -> str:
