@@ -31,6 +31,16 @@ def test_it_writes_every_file_and_says_what_each_is_for(run: Run, tmp_path: path
         assert written[name] == (ETC / name).read_bytes(), name
 
 
+def test_people_read_the_directory_once_and_whole_names_of_files(
+    run: Run, tmp_path: pathlib.Path
+) -> None:
+    directory = "a-directory-with-a-rather-long-name/" * 2
+    done = run("samples", directory, bare=True, env={"COLUMNS": "80"})
+    assert done.stderr.startswith(f"vmdk-cache: wrote {len(PURPOSES | MADE)} files to 'a-directory")
+    assert all(f"\n| {name} " in done.stdout for name in PURPOSES | MADE)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_every_file_of_etc_is_a_sample_or_a_tool_of_the_build() -> None:
     assert {path.name for path in ETC.iterdir()} - PURPOSES.keys() == {
         "vmdk-cache-config-generator.conf"

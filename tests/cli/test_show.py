@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.cli.conftest import Lab, Run
@@ -27,6 +29,8 @@ def test_the_purges_verdict_and_its_reason_are_shown(lab: Lab, run: Run) -> None
     assert "more than 86400 s" in template["Reason"]
     table = run("show", lab.image().id).stdout
     assert made.name in table and "Verdict: remove" in table and "None" not in table
+    times = [line for line in table.splitlines() if "Created:" in line or "Expires:" in line]
+    assert len(times) == 2 and all(re.search(r":\d\d UTC +\|$", line) for line in times)
 
 
 @pytest.mark.parametrize("by", ["debian-13", "debi"])

@@ -198,7 +198,7 @@ def test_what_only_another_host_knows_is_unknown(lab: Lab, run: Run) -> None:
     unknown = ("Hits Today", "Misses Today", "Bytes Saved Today", "Last Purge", "Next Purge")
     assert [row[name] for name in unknown] == [None] * len(unknown)
     assert row["Needs Attention"] == []
-    assert "unknown, every 600 s" in run("status").stdout
+    assert "none recorded on this host, due every 600 s" in run("status").stdout
     lab.configure(image_cache_ledger="")
     assert "image_cache_ledger is empty" in run("status").stdout
 

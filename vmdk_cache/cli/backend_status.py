@@ -391,7 +391,7 @@ def purge_text(status: BackendStatus) -> str:
     """``3 min ago, next in 7 min``."""
     purge, due_at = status.last_purge, status.next_purge_at
     if purge is None or due_at is None:
-        return f"unknown, every {status.settings.purge_interval_s} s"
+        return f"none recorded on this host, due every {status.settings.purge_interval_s} s"
     last = ago(purge.began_at, status.now)
     if is_of_another_process(purge):
         last = f"{last}, by another process"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from vmdk_cache.cli import command
 from vmdk_cache.cli.completion import SHELLS, script
@@ -70,9 +71,7 @@ class Samples(command.Lister):
         )
         return parser
 
-    def take_action(
-        self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], list[tuple[str, str]]]:
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[list[Any]]]:
         directory: Path = parsed_args.directory
         samples = {**_shipped(), **self._made()}
         if parsed_args.docs:
@@ -81,7 +80,14 @@ class Samples(command.Lister):
             _check_absent(directory, samples)
         _write(directory, samples, overwrite=parsed_args.force)
         purposes = {**PURPOSES, **MADE}
-        return COLUMNS, [(str(directory / name), purposes[name]) for name in samples]
+        rows = [[str(directory / name), purposes[name]] for name in samples]
+        if not self.is_for_people(parsed_args):
+            return COLUMNS, rows
+        self.tell_unless_quiet(f"wrote {len(rows)} files to {quoted(directory)}")
+        names = [[name, purposes[name]] for name in samples]
+        return self.fitted(
+            parsed_args, COLUMNS, names, flexible={"Purpose": 20}, wrapped=["Purpose"]
+        )
 
     def _made(self) -> dict[str, bytes]:
         from vmdk_cache.cli import man_page

@@ -30,6 +30,13 @@ FIELDS = (
 )
 
 
+class Moment(Time):
+    """A point in time, with its time zone: no column or line below says it."""
+
+    def _human(self) -> str:
+        return f"{super()._human()} UTC"
+
+
 class Templates(columns.FormattableColumn[list[dict[str, Any]]]):
     """One block of lines for each template in a table; a list of objects in other formats."""
 
@@ -86,7 +93,7 @@ class Show(command.ShowOne):
             len(found),
             Size(max(entry.size_bytes for entry in entries)),
             Size(sum(entry.unshared_bytes for entry in entries)),
-            Time(max(used, default=None)),
+            Moment(max(used, default=None)),
             Templates(templates),
         ]
 
@@ -125,12 +132,12 @@ def _template(
         "Deployment": Plain(entry.deployment or None),
         "Imported By": Plain(record.owner if record else None),
         "Record Schema": Plain(entry.record.schema if entry.record else None),
-        "Created": Time(entry.created_at if ours else entry.made_at),
-        "Last Used": Time(entry.used_at),
-        "Last Warmed": Time(entry.warmed_at),
-        "Expires": Time(expires_at(entry, settings) if ours else None),
+        "Created": Moment(entry.created_at if ours else entry.made_at),
+        "Last Used": Moment(entry.used_at),
+        "Last Warmed": Moment(entry.warmed_at),
+        "Expires": Moment(expires_at(entry, settings) if ours else None),
         "Pinned By": Plain(entry.pinned and entry.pinned.by),
-        "Pinned At": Time(entry.pinned and entry.pinned.at),
+        "Pinned At": Moment(entry.pinned and entry.pinned.at),
         "Verdict": fate,
         "Rule": Plain(verdict.rule and verdict.rule.value),
         "Reason": verdict.reason,

@@ -142,4 +142,4 @@ def test_the_next_purge_follows_the_last(
 def test_without_a_last_purge_the_next_is_unknown() -> None:
     found = status(purge_interval_s=600)
     assert found.next_purge_at is None
-    assert purge_text(found) == "unknown, every 600 s"
+    assert purge_text(found) == "none recorded on this host, due every 600 s"

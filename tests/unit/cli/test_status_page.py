@@ -249,7 +249,7 @@ def test_running_imports_have_a_bar() -> None:
 def test_the_page_says_when_the_next_purge_is_due() -> None:
     purge = LastPurge(NOW - datetime.timedelta(seconds=180), "")
     assert "Purge 3 min ago; next in 7 min" in text_of(measured(), purge=purge)
-    assert "Purge unknown, every 600 s" in text_of(measured())
+    assert "Purge none recorded on this host, due every 600 s" in text_of(measured())
 
 
 def test_what_needs_attention_comes_before_the_figures() -> None:
