@@ -24,6 +24,7 @@ import tenacity
 from oslo_log import log as logging
 
 from vmdk_cache import errors
+from vmdk_cache.clock import SystemClock
 from vmdk_cache.patience import Patience, is_hopeless
 from vmdk_cache.quoting import identifier, quoted, sentence
 
@@ -33,6 +34,8 @@ LOG = logging.getLogger(__name__)
 _BOOT_ID: Final = pathlib.Path("/proc/sys/kernel/random/boot_id")
 #: A command looks why a coordinator has not answered after this time.
 _LOOKED_AT_AFTER_S: Final = 1.0
+#: How long it looks at least: a host that refuses the connection does so at once.
+_LOOK_S: Final = 0.1
 #: tooz's redis driver tries a refused connection for a minute.
 _REDIS_PORT: Final = 6379
 
@@ -194,12 +197,13 @@ def _in_time(start: Callable[[], Any], backend_url: str, within_s: float) -> Any
             attempt.set_exception(failure)
 
     threading.Thread(target=run, name="coordinator", daemon=True).start()
-    first_s = min(_LOOKED_AT_AFTER_S, within_s)
-    if not futures.wait([attempt], first_s).done:
-        obstacle = _obstacle(backend_url, within_s)
+    clock = SystemClock()
+    ends_at = clock.monotonic() + within_s
+    if not futures.wait([attempt], min(_LOOKED_AT_AFTER_S, within_s)).done:
+        obstacle = _obstacle(backend_url, max(_LOOK_S, ends_at - clock.monotonic()))
         if obstacle is not None:
             raise obstacle
-        if not futures.wait([attempt], within_s - first_s).done:
+        if not futures.wait([attempt], max(0.0, ends_at - clock.monotonic())).done:
             raise TimeoutError(f"it did not answer within {within_s:g} s")
     return attempt.result()
 

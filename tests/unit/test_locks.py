@@ -3,6 +3,8 @@ from __future__ import annotations
 import multiprocessing
 import pathlib
 import re
+import socket
+import threading
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -11,6 +13,7 @@ from tooz.drivers.file import FileDriver
 
 from vmdk_cache import errors
 from vmdk_cache.locks import ToozLocks, coordinator
+from vmdk_cache.patience import LimitedPatience
 
 
 def hold_in_another_process(url: str, held: Event, release: Event) -> None:
@@ -152,3 +155,31 @@ def test_a_coordinator_out_of_reach_is_named_with_the_reason() -> None:
         coordinator("etcd3+http://cinder:secret@127.0.0.1:1"),
     ):
         pass
+
+
+def test_the_look_at_a_silent_network_does_not_double_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Packets to the coordinator's host are dropped: neither tooz nor a connection ends."""
+    ended, waited_s = threading.Event(), []
+
+    def get_coordinator(url: str, member: bytes) -> None:
+        ended.wait(60)
+
+    def create_connection(address: tuple[str, int], timeout_s: float) -> None:
+        waited_s.append(timeout_s)
+        raise TimeoutError
+
+    monkeypatch.setattr("tooz.coordination.get_coordinator", get_coordinator)
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    patience = LimitedPatience("the coordinator", 1.5, lambda text: None, ())
+    try:
+        with (
+            pytest.raises(errors.LockUnavailable, match=r"did not answer within 1\.5 s"),
+            coordinator("redis://coordinator.example.com:6379", patience=patience),
+        ):
+            pass
+    finally:
+        ended.set()
+    (look_s,) = waited_s
+    assert look_s <= 0.5, "after the first second, this is what is left"
