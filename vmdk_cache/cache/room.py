@@ -46,7 +46,7 @@ class Room:
 
         :raises NotCacheable: evicting would not make enough room
         """
-        with self._locked():
+        with self.locked():
             for verdict in self._plan(size_bytes, place):
                 self._remove(verdict)
             yield
@@ -66,7 +66,7 @@ class Room:
         :param instead_of: morefs of templates that it replaces, which do not count
         :raises NotCacheable: there is no room, or another template would have to be evicted
         """
-        with self._locked():
+        with self.locked():
             if plan := self._plan(size_bytes, place, instead_of):
                 raise errors.NotCacheable(
                     Reason.NO_ROOM, f"{quoted(plan[0].entry.name)} would have to make room for it"
@@ -80,8 +80,9 @@ class Room:
             with self._reserved_lock:
                 del self._reserved[name]
 
-    def _locked(self) -> contextlib.AbstractContextManager[None]:
-        """The lock of the whole backend; none while there are no limits."""
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """The lock of the whole backend, during which no import evicts anything; none while there
+        are no limits."""
         if self._context.settings().has_limits:
             return self._context.locks.hold(LOCK, LOCK_TIMEOUT_S)
         return contextlib.nullcontext()

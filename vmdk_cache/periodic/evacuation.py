@@ -1,7 +1,8 @@
 """Takes the templates off datastores, one image after another, when an operator asks for it.
 
     copy        if the image is needed and has no copy elsewhere: a replica on another datastore
-    look again  under the lock of the purge, which could remove that other copy meanwhile
+    look again  under the locks of the purge and of room, which could remove that other copy
+                meanwhile
     remove      the copies on the datastores; one that is needed only while there is another
 
 A failure, a signal or a crash at any moment leaves the image with a copy more, or as it was:
@@ -216,7 +217,11 @@ class Evacuation:
             return not is_needed or bool(self._elsewhere(seen, datastores))
 
         try:
-            with self._context.locks.hold(LOCK, LOCK_WAIT_S):
+            with (
+                self._context.locks.hold(LOCK, LOCK_WAIT_S),
+                # An import that needs room could evict the other copy meanwhile.
+                self._room.locked() if is_needed else contextlib.nullcontext(),
+            ):
                 # Volumes may have used it since the plan was made, which may be hours ago.
                 seen = self._context.store.look_again(planned)
                 if seen is None:
@@ -231,7 +236,7 @@ class Evacuation:
                     self._hand_on_use(seen, datastores)
                 return self._evictor.attempt(dataclasses.replace(verdict, entry=seen), still)
         except errors.LockTimeout:
-            return Stayed("another process is purging", busy=True)
+            return Stayed("another process is purging, or is making room for an import", busy=True)
         except _ENDS:
             raise
         except errors.VCenterError as failure:

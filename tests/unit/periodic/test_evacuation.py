@@ -19,6 +19,7 @@ from vmdk_cache.cache.key import CacheKey
 from vmdk_cache.cache.pin import Pin
 from vmdk_cache.cache.ports import Place, Space
 from vmdk_cache.cache.replication import Replication
+from vmdk_cache.cache.room import LOCK as ROOM
 from vmdk_cache.cache.room import Room
 from vmdk_cache.conf import EXPIRY_IDLE, Settings
 from vmdk_cache.periodic.evacuation import Evacuation
@@ -311,7 +312,23 @@ def test_a_template_that_is_being_cloned_stays(lab: Lab) -> None:
 def test_nothing_goes_while_another_process_purges(lab: Lab) -> None:
     lab.template()
     with lab.locks.hold(LOCK, 0):
-        assert lab.run() == {"image-1": "another process is purging"}
+        (reason,) = lab.run().values()
+    assert reason is not None
+    assert "another process is purging" in reason
+
+
+def test_no_import_evicts_the_other_copy_meanwhile(lab: Lab) -> None:
+    lab.process(max_count=10)
+    lab.store.replicate(lab.template(), THIRD)
+    evicts: list[str] = []
+
+    def import_elsewhere() -> None:
+        with contextlib.suppress(errors.LockTimeout), lab.locks.hold(ROOM, 0):
+            evicts.append("the copy on datastore-3")
+
+    lab.store.during["destroy"] = import_elsewhere
+    assert lab.run(replicate=True) == {"image-1": None}
+    assert evicts == []
 
 
 def test_a_vcenter_that_is_gone_ends_the_evacuation(lab: Lab) -> None:
