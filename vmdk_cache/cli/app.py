@@ -21,15 +21,15 @@ from vmdk_cache.quoting import quoted
 
 #: Name -> help text. The command ``list`` is the class ``List`` in vmdk_cache/cli/list.py, etc.
 COMMANDS = {
-    "status": "show on one screen how the caches are",
-    "list": "list the templates",
+    "status": "show the state of the caches on one screen",
+    "list": "list the cached images",
     "warm": "import images before the first volume asks for them",
     "verify": "compare the disks of templates with Glance's images",
     "show": "show everything about one image's templates",
     "pin": "keep images in the cache, whatever their age and the limits",
     "unpin": "let pinned images expire and be evicted again",
     "purge": "delete templates: expired ones, or those asked for",
-    "check": "find what is not as it should be, and put it right",
+    "check": "find problems, and repair what is safe to repair",
     "preflight": "check vCenter, the account and the configuration, read-only",
     "capacity": "show the space that templates use, and how close the limits are",
     "history": "show counts of hits, misses, imports and other events",

@@ -83,5 +83,11 @@ def _fitted(cell: Any, size: int, is_wrapped: bool) -> Any:
         return cell
     lines = text(cell).split("\n")
     if is_wrapped:
-        return Lines([part for line in lines for part in textwrap.wrap(line, size)])
+        return Lines([part for line in lines for part in _wrapped(line, size)])
     return set_cell_size(" ".join(lines), size - 1).rstrip() + _CUT
+
+
+def _wrapped(line: str, size: int) -> list[str]:
+    """The line in parts; a long word begins a part of its own, and is broken only if it must be."""
+    words = textwrap.wrap(line, size, break_long_words=False, break_on_hyphens=False)
+    return [part for whole in words for part in textwrap.wrap(whole, size)]

@@ -75,7 +75,7 @@ class _Shown:
 
 
 class Status(command.Lister):
-    """Show on one screen how the caches are.
+    """Show the state of the caches on one screen.
 
     For each backend: whether the cache is on and vCenter answers, templates, the limits that are
     set, running imports, what was counted today (UTC) and when the last purge ran on this host, and

@@ -72,6 +72,14 @@ def test_a_wrapped_cell_keeps_all_its_words() -> None:
     assert shown == rows[0][1] and len(lines) > 5
 
 
+def test_a_word_is_broken_only_if_it_is_longer_than_a_line() -> None:
+    image = "5b1f0c9e-3d74-4a86-92be-e07c14d8f263"
+    cells = [[f"of image {image}"], ["to " + "x" * 45]]
+    lines = printed(*fit(["Why"], cells, 40, flexible={"Why": 10}, wrapped=["Why"]))
+    shown = [line.strip("| ") for line in lines if line.startswith("| ")][1:]
+    assert shown == ["of image", image, "to", "x" * 36, "x" * 9]
+
+
 def test_a_cell_of_several_lines_is_as_wide_as_its_longest_line() -> None:
     limits = Lines(["max_count: 3 of 10", "max_percent: 7 of 50"])
     assert fit(["Limits"], [[limits]], 24, flexible={"Limits": 8}) == (["Limits"], [[limits]])
