@@ -39,7 +39,7 @@ _PACKAGES = ("vmdk-cache", "pyvmomi", "oslo.config", "tooz")
 class Preflight(command.Lister):
     """Check vCenter, the account and the configuration before you enable the cache.
 
-    Changes nothing without --live. Each line is one requirement of the cache: ok, warning, failed,
+    Changes nothing without --live. Each row is one requirement of the cache: ok, warning, failed,
     or not tried, with what was seen and what to do. The exit code is 0 if nothing failed.
     """
 
