@@ -22,7 +22,7 @@ help:  ## print this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | \
 	  awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-demo: $(READY)  ## 20 volumes from one image with Cinder's own driver, then with this one (two minutes)
+demo: $(READY)  ## 20 volumes from one image with Cinder's own driver, then with this one (about 75 seconds)
 	@$(BIN)/python -m demo
 
 play: $(PLAY)  ## that Cinder and Glance for you to use: openstack and vmdk-cache, until Ctrl-C
