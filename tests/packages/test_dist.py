@@ -58,7 +58,9 @@ def test_the_program_of_the_wheel_writes_the_samples(
     installed: Environment, tmp_path: pathlib.Path
 ) -> None:
     done = installed.run("vmdk-cache", "samples", "samples", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    count = len(PURPOSES.keys() | MADE.keys())
+    said = f"vmdk-cache: wrote {count} files to 'samples'\n"
+    assert (done.returncode, done.stderr) == (0, said)
     written = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
     assert written.keys() == PURPOSES.keys() | MADE.keys()
     for name in PURPOSES:
