@@ -62,7 +62,7 @@ def _print(result: dict[str, Any]) -> None:
 
 def _write(
     found: list[dict[str, Any]],
-    recorded: dict[str, tuple[list[str], int]],
+    recorded: dict[str, list[str]],
     minutes: float,
     cores: int,
 ) -> None:
@@ -72,8 +72,7 @@ def _write(
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "minutes": round(minutes, 1),
         "cores": cores,
-        "cells_in_all": sum(cells for _, cells in recorded.values()),
-        "calls": {operation: calls for operation, (calls, _) in recorded.items()},
+        "calls": recorded,
     }
     rows = ",\n".join(json.dumps(one, sort_keys=True) for one in found)
     text = json.dumps(head, indent=1)[:-2] + f',\n "cells": [\n{rows}\n]\n}}\n'

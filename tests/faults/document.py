@@ -31,7 +31,7 @@ def tables(results: dict[str, Any]) -> str:
     cells = results["cells"]
     tried, held = len(cells), sum(not cell["problems"] for cell in cells)
     lines = [
-        f"``make faults`` tried {tried} of {results['cells_in_all']} cells on {results['date']},",
+        f"``make faults`` tried {tried} cells on {results['date']},",
         f"in {results['minutes']:g} minutes on {results['cores']} cores: {held} held,",
         f"{tried - held} did not.",
         "",

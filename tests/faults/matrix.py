@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.faults.faults import Fault, faults_of
@@ -38,10 +38,16 @@ def cells(operations: Sequence[Operation] = OPERATIONS) -> Iterator[Cell]:
                 yield Cell(operation, call, fault)
 
 
-def sample(whole: Sequence[Cell], one_in: int) -> list[Cell]:
-    """About one cell in ``one_in``, always the same ones: chosen by name, not by position."""
+def sample(whole: Iterable[Cell], one_in: int, number: int = 0) -> list[Cell]:
+    """About one cell in ``one_in``, always the same ones.
+
+    Chosen by name, not by position: a recording may have a poll more or less than that of another
+    process.
+
+    :param number: which of the ``one_in`` samples; each cell is in exactly one
+    """
 
     def chosen(cell: Cell) -> bool:
-        return int(hashlib.sha256(str(cell).encode()).hexdigest(), 16) % one_in == 0
+        return int(hashlib.sha256(str(cell).encode()).hexdigest(), 16) % one_in == number
 
     return [cell for cell in whole if chosen(cell)]

@@ -9,21 +9,20 @@ from tests.faults import cell, matrix
 from tests.faults.operations import BY_NAME
 
 
-def run_share(operation: str, first: int, step: int, words: str) -> list[dict[str, Any]]:
-    """Every ``step``-th cell of an operation from the ``first`` on, of those whose names contain
-    the words, in the form that the document needs. Leaves out a poll that no run sends.
+def run_share(operation: str, number: int, shares: int, words: str) -> list[dict[str, Any]]:
+    """One of so many shares of an operation's cells, of those whose names contain the words, in the
+    form that the document needs. Leaves out a poll that no run sends.
     """
     logging.disable(logging.CRITICAL)
-    whole = [c for c in matrix.cells([BY_NAME[operation]]) if words in str(c)]
-    results = [cell.run(one) for one in whole[first::step]]
+    share = matrix.sample(matrix.cells([BY_NAME[operation]]), shares, number)
+    results = [cell.run(one) for one in share if words in str(one)]
     return [_as_json(result) for result in results if result is not None]
 
 
-def record_calls(operation: str) -> tuple[list[str], int]:
-    """The calls of the operation, and the number of their cells."""
+def record_calls(operation: str) -> list[str]:
+    """The calls of the operation."""
     logging.disable(logging.CRITICAL)
-    calls = [str(call) for call in matrix.recording(BY_NAME[operation]).calls]
-    return calls, sum(1 for _ in matrix.cells([BY_NAME[operation]]))
+    return [str(call) for call in matrix.recording(BY_NAME[operation]).calls]
 
 
 def _as_json(result: cell.Result) -> dict[str, Any]:
