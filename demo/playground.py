@@ -8,7 +8,7 @@
         bin/           vmdk-cache with the stack's cinder.conf, openstack, and govc if it was built
         stack/         configuration, databases and logs of Cinder and Glance
 
-Nobody needs a Keystone here: Cinder and Glance take the fixed token in clouds.yaml, whose user is
+This stack needs no Keystone: Cinder and Glance take the fixed token in clouds.yaml, whose user is
 an administrator (tests/e2e/stack/auth.py).
 """
 

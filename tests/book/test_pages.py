@@ -15,7 +15,7 @@ from tests.services.chromium import Chromium
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 BUILD_TIMEOUT_S = 200
 PHONE, SCREEN = 400, 1280
-#: Pictures have letters of 11 px and more; at less than 7 px, nobody reads them.
+#: Pictures have letters of 11 px and more; below 7 px they cannot be read.
 LEGIBLE = 0.65
 #: What reaches over the right edge, unless a box around it scrolls or hides it.
 _BEYOND_THE_EDGE = """

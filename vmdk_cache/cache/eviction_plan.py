@@ -252,7 +252,7 @@ def plan_evacuation(
     :param datastores: morefs
     :param image_ids: only the templates of these images; None: of all
     :param replicate: no image is lost: the last copies of all are replicated elsewhere first
-    :param due: moref -> why the next purge would remove it: nobody needs a copy of that
+    :param due: moref -> why the next purge would remove it: it is not worth a copy
     """
     everything = list(entries)
     pins = pins_of(everything)

@@ -211,7 +211,7 @@ class Command(command.Command):
             catalog=catalog,
         )
         self._opened.callback(cache.close)
-        if self.app.stderr.isatty():  # otherwise nobody presses TAB
+        if self.app.stderr.isatty():  # completion needs a terminal
             self._opened.push(functools.partial(self._remember_names, configured, cache))
         return cache
 

@@ -1,7 +1,7 @@
 """Names for completion: those of images and datastores that a command of this user saw last.
 
 They are in a file of the user's cache directory, because asking vCenter at each press of TAB would
-take seconds and a log-in. Nobody else can read it: other users may not be meant to know the names
+take seconds and a log-in. Other users cannot read it: they may not be meant to know the names
 of images. If it cannot be read or written, there is nothing to offer.
 
     {"version": 1, "caches": {"vc:443/vmware1": {"seen": 1764450000, "images": {id: name},

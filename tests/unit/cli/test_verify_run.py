@@ -55,7 +55,7 @@ class Export:
 
 
 class Shown(Progress):
-    """Keeps what it is told."""
+    """Records the messages that it receives."""
 
     def __init__(self) -> None:
         self.places: list[tuple[int, int]] = []
